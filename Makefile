@@ -1,0 +1,54 @@
+# The front door. Needs Python 3.11-3.13, make and a package index; everything else is installed into .venv.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export TF_CPP_MIN_LOG_LEVEL := 3
+
+.DEFAULT_GOAL := help
+.PHONY: help book test pages lab sync baselines bench dist lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+book: .venv/ready ## run the notebooks that changed, write _build/html
+	@$(BIN)/python -m fewbits.book render
+
+test: .venv/ready ## run all tests (pages are tested where a book and a browser are at hand)
+	@$(BIN)/python -m pytest
+
+pages: book ## build the book, then test its pages in Chromium
+	@$(BIN)/python -m pytest tests/test_pages.py --require-pages
+
+lab: .venv/ready sync ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab notebooks
+
+sync: .venv/ready ## write the paired .ipynb of each script in notebooks/
+	@$(BIN)/python -m fewbits.book sync
+
+baselines: .venv/ready ## store new baselines: make baselines REASON='why the results may change'
+	@$(BIN)/python -m fewbits.book baselines --profile smoke --reason "$(REASON)"
+	@$(BIN)/python -m fewbits.book baselines --profile quick --reason "$(REASON)"
+
+bench: .venv/ready ## time what must be fast, as ratios
+	@$(BIN)/python tests/bench.py
+
+dist: book ## write dist/few-bits.zip (the book, opens from file://) and the wheel
+	@$(BIN)/python -m fewbits.book pack dist/few-bits.zip
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+lock: ## pin every dependency anew (needs uv)
+	@uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest \
+		--generate-hashes --no-emit-index-url --quiet --output-file requirements.lock
+
+clean: ## remove all that was built
+	@rm -rf _build dist .venv
+
+.venv/ready: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Few Bits needs Python 3.11, 3.12 or 3.13; install one, or name it with make PYTHON=..."; exit 1; }
+	@echo "installing the environment into .venv (once, about two minutes)"
+	@$(PYTHON) -m venv .venv || { echo "error: this Python cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,6 @@
+"""Labelled images, split into training, validation and test parts."""
+
+from fewbits.data.dataset import Dataset, Split
+from fewbits.data.sources import NAMES, load
+
+__all__ = ["NAMES", "Dataset", "Split", "load"]

@@ -1,0 +1,82 @@
+"""A data set: three splits of integer images and their labels."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+
+from fewbits.errors import InputError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (n, height, width, channels), unsigned integers, and their labels (n,), from 0 up."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, n: int) -> "Split":
+        """Return the first `n` images and labels."""
+        return Split(self.images[:n], self.labels[:n])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training, validation and test splits. Pixels are codes below `levels`, a power of two.
+
+    The validation split is cut from the training images, never from the test images: choose on it, report on test.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    levels: int
+
+    def scaled(self, split: Split) -> np.ndarray:
+        """Return the images of `split` as float32 in [0, 1): codes times a power of two, so exact."""
+        return split.images.astype(np.float32) / np.float32(self.levels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.train.images.shape[1:]
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over every image and label, in order."""
+        digest = sha256()
+        for split in (self.train, self.validation, self.test):
+            digest.update(np.ascontiguousarray(split.images))
+            digest.update(np.ascontiguousarray(split.labels))
+        return digest.hexdigest()
+
+
+def checked_split(images, labels, classes: int, levels: int, name: str) -> Split:
+    """Return a Split of `images` (n, height, width[, channels]) and `labels` (n,) or (n, 1).
+
+    Raises InputError, naming the data set, when shapes, types or ranges do not fit.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4 or not len(images):
+        raise InputError(f"{name}: images must have the shape (n, height, width, channels), not {images.shape}")
+    labels = labels.reshape(-1) if labels.shape in {(len(images),), (len(images), 1)} else labels
+    if labels.shape != (len(images),):
+        raise InputError(f"{name}: {len(images)} images need as many labels, not an array of shape {labels.shape}")
+    _check_codes(images, levels, f"{name}: pixels")
+    _check_codes(labels, classes, f"{name}: labels")
+    return Split(images.astype(np.uint8), labels.astype(np.int64))
+
+
+def _check_codes(values, limit, what):
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InputError(f"{what} hold NaN or infinity; clean the data first")
+    if values.dtype.kind not in "uif" or (values != np.floor(values)).any():
+        raise InputError(f"{what} must be integers from 0 to {limit - 1}")
+    if values.min() < 0 or values.max() >= limit:
+        raise InputError(f"{what} must be from 0 to {limit - 1}, not {values.min()} to {values.max()}")

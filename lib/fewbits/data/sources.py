@@ -1,0 +1,131 @@
+"""Where each data set comes from: scikit-learn, the folder FEWBITS_DATA, or keras.datasets."""
+
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fewbits.data.dataset import Dataset, Split, checked_split
+from fewbits.errors import InputError
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+DIGITS = tuple("0123456789")
+
+
+@dataclass(frozen=True)
+class _Archive:
+    """A data set published as arrays x_train, y_train, x_test, y_test."""
+
+    classes: tuple[str, ...]
+    image_shape: tuple[int, ...]
+
+    def read(self, name: str) -> dict[str, np.ndarray]:
+        folder = os.environ.get("FEWBITS_DATA")
+        return _from_folder(Path(folder), name) if folder else _from_keras(name)
+
+
+_ARCHIVES = {
+    "mnist": _Archive(DIGITS, (28, 28)),
+    "cifar10": _Archive(CIFAR10_CLASSES, (32, 32, 3)),
+    "cifar100": _Archive(tuple(f"class {i}" for i in range(100)), (32, 32, 3)),
+}
+NAMES = ("digits", *_ARCHIVES)
+
+
+def load(name: str, *, validation: float = 0.1, seed: int = 0) -> Dataset:
+    """Return the data set `name`, one of NAMES.
+
+    validation: share of the training images to hold out, drawn with `seed` and stratified by class. `digits` are
+    scikit-learn's 1,797 real handwritten digits, 8 x 8 with grey levels 0 to 16 (so 5-bit codes); a fifth of them,
+    drawn once with a fixed seed, is the test split. The other data sets are read
+    from the folder in the environment variable FEWBITS_DATA (NAME.npz or NAME/NAME.npz) or, where that is not set,
+    through keras.datasets. Raises InputError on an unknown name, a share outside (0, 1), or a file that is missing,
+    truncated or not what it should be.
+    """
+    if name not in NAMES:
+        raise InputError(f"unknown data set {name!r}; there are {', '.join(NAMES)}")
+    if not 0 < validation < 1:
+        raise InputError(f"validation must be a share between 0 and 1, not {validation!r}")
+    if name == "digits":
+        train, test, classes, levels = *_digits(), DIGITS, 32
+    else:
+        archive = _ARCHIVES[name]
+        arrays = archive.read(name)
+        train, test = (_archive_split(arrays, part, archive, name) for part in ("train", "test"))
+        classes, levels = archive.classes, 256
+    held_out, rest = _stratified(train.labels, validation, seed)
+    return Dataset(name, _pick(train, rest), _pick(train, held_out), test, classes, levels)
+
+
+def _digits() -> tuple[Split, Split]:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise InputError("the digits come with scikit-learn; install it with `pip install scikit-learn`") from None
+    digits = load_digits()
+    everything = checked_split(digits.images, digits.target, 10, 32, "digits")
+    test, train = _stratified(everything.labels, 0.2, seed=2017)
+    return _pick(everything, train), _pick(everything, test)
+
+
+def _stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of a random `share` of each class, and of the rest, both in ascending order."""
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        chosen[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
+    return np.flatnonzero(chosen), np.flatnonzero(~chosen)
+
+
+def _pick(split: Split, indices: np.ndarray) -> Split:
+    return Split(split.images[indices], split.labels[indices])
+
+
+def _archive_split(arrays: dict[str, np.ndarray], part: str, archive: _Archive, name: str) -> Split:
+    images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
+    if images.shape[1:] != archive.image_shape:
+        raise InputError(f"{name}: images must have the shape {archive.image_shape}, not {images.shape[1:]}")
+    return checked_split(images, labels, len(archive.classes), 256, name)
+
+
+def _from_folder(folder: Path, name: str) -> dict[str, np.ndarray]:
+    candidates = [folder / f"{name}.npz", folder / name / f"{name}.npz"]
+    path = next((p for p in candidates if p.is_file()), None)
+    if path is None:
+        raise InputError(f"{name}: neither {candidates[0]} nor {candidates[1]} exists; check FEWBITS_DATA or unset it")
+    return read_arrays(path, ("x_train", "y_train", "x_test", "y_test"))
+
+
+def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return the named arrays of an .npz file, without unpickling; InputError where that cannot be done."""
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"{path} is a single array; an .npz archive is needed")
+        with archive:
+            missing = [n for n in names if n not in archive]
+            if missing:
+                raise InputError(f"{path} has no array {missing[0]!r}; it holds {', '.join(archive.files) or 'none'}")
+            return {n: archive[n] for n in names}
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read ({error}); it may be truncated or not an .npz file") from None
+
+
+def _from_keras(name: str) -> dict[str, np.ndarray]:
+    from fewbits.backend import keras
+
+    loader: Callable = getattr(keras.datasets, name).load_data
+    try:
+        (x_train, y_train), (x_test, y_test) = loader()
+    except Exception as error:  # whatever the download raises: urllib's, ssl's and Keras' own differ
+        raise InputError(
+            f"{name} could not be downloaded ({error}); set FEWBITS_DATA to a folder with {name}.npz to work without a network"
+        ) from None
+    return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}

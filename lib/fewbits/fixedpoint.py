@@ -1,0 +1,240 @@
+"""The number format and its arithmetic: a NumPy reference and the same operator in Keras ops.
+
+A format has two integers. `msb` sets the amplitude A = 2**msb, `nbits` the number of codes; the step is
+q = 2**(msb + 1 - nbits). A code k stands for the value k * q, with k from -2**(nbits-1) to 2**(nbits-1) - 1:
+two's complement, `ap_fixed<nbits, msb + 1>` in the language of hardware synthesis.
+
+    quantize(x) = q * clip(round(x / q), min_code, max_code)
+
+Source: vieito2017, Equations 5-10 (amplitude, step, clip, floor). Its Code 6 clips to +A before it floors, which
+gives one code too many; `rounding="thesis"` keeps that operator, every other rounding keeps to two's complement.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+
+from fewbits.errors import InputError
+
+ROUNDINGS = ("floor", "nearest", "nearest-up", "nearest-away", "stochastic", "thesis")
+OVERFLOWS = ("saturate", "wrap")
+GRADIENTS = ("clipped", "identity")
+
+MAX_NBITS = 32  # codes are exact in float64
+MAX_NBITS_KERAS = 24  # codes are exact in float32
+MAX_ABS_MSB = 64  # keeps every step and amplitude a normal float32
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """A signed fixed-point format of `nbits` bits whose amplitude is 2**msb.
+
+    Unpacks as `msb, nbits`. Raises InputError when `msb` is not an integer in [-64, 64] or `nbits` not one in
+    [1, 32].
+
+    >>> FixedPoint(msb=0, nbits=8).step
+    0.0078125
+    """
+
+    msb: int
+    nbits: int
+
+    def __post_init__(self):
+        _check_integer("msb", self.msb, -MAX_ABS_MSB, MAX_ABS_MSB)
+        _check_integer("nbits", self.nbits, 1, MAX_NBITS)
+        object.__setattr__(self, "msb", int(self.msb))  # a numpy.uint8 would overflow in `step`
+        object.__setattr__(self, "nbits", int(self.nbits))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.msb, self.nbits))
+
+    def __str__(self) -> str:
+        return f"ap_fixed<{self.nbits}, {self.msb + 1}>"
+
+    @property
+    def amplitude(self) -> float:
+        """A = 2**msb (vieito2017, Equation 7)."""
+        return 2.0**self.msb
+
+    @property
+    def step(self) -> float:
+        """q = 2A / 2**nbits, the distance between neighbouring values (vieito2017, Equation 8)."""
+        return 2.0 ** (self.msb + 1 - self.nbits)
+
+    @property
+    def min_code(self) -> int:
+        return -(2 ** (self.nbits - 1))
+
+    @property
+    def max_code(self) -> int:
+        return 2 ** (self.nbits - 1) - 1
+
+
+def quantize(x, fmt: FixedPoint, rounding: str = "floor", overflow: str = "saturate", seed=None) -> np.ndarray:
+    """Return `x` rounded to the values of `fmt`.
+
+    x: array of any shape, finite. rounding: one of ROUNDINGS. overflow: `saturate` clips to the extreme codes,
+    `wrap` drops the upper bits as two's complement hardware does. seed: for stochastic rounding, an integer or a
+    numpy Generator. Returns float32 for float32 (or float16) input of at most 24 bits, else float64; exact in both.
+    Raises InputError on NaN or infinity, and on an unknown name.
+    """
+    codes, _ = _numpy_codes(x, fmt, rounding, overflow, seed)
+    narrow = np.asarray(x).dtype in (np.float16, np.float32) and fmt.nbits <= MAX_NBITS_KERAS
+    return (codes * fmt.step).astype(np.float32 if narrow else np.float64)
+
+
+def to_codes(x, fmt: FixedPoint, rounding: str = "floor", overflow: str = "saturate", seed=None) -> np.ndarray:
+    """Return the integer codes (int64) of `x` in `fmt`; arguments and errors as in `quantize`.
+
+    Codes fit `nbits` bits, but for the thesis' operator, which reaches max_code + 1.
+    """
+    codes, _ = _numpy_codes(x, fmt, rounding, overflow, seed)
+    return codes.astype(np.int64)
+
+
+def is_clipped(x, fmt: FixedPoint, rounding: str = "floor") -> np.ndarray:
+    """Return where (bool) rounding `x` leaves the codes of `fmt`: there `quantclip` stops a `clipped` gradient."""
+    _, kept = _numpy_codes(x, fmt, rounding, "saturate", seed=0)
+    return ~kept
+
+
+def from_codes(codes, fmt: FixedPoint) -> np.ndarray:
+    """Return the values (float64) that integer `codes` stand for; InputError if one does not fit `fmt`."""
+    codes = np.asarray(codes)
+    if not np.issubdtype(codes.dtype, np.integer):
+        raise InputError(f"codes must be integers, not {codes.dtype}; use to_codes to make them from values")
+    outside = codes[(codes < fmt.min_code) | (codes > fmt.max_code)]
+    if outside.size:
+        raise InputError(
+            f"code {outside.flat[0]} does not fit {fmt.nbits} bits ({fmt.min_code} to {fmt.max_code}); "
+            "use a wider format or saturate first"
+        )
+    return codes * fmt.step
+
+
+def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate", seed=None):
+    """Return the tensor `x` rounded to the values of `fmt`, with a straight-through gradient.
+
+    x: float tensor. fmt: a FixedPoint of at most 24 bits, or a pair `(msb, nbits)` of integer tensors or
+    variables that broadcast against `x`: changing a variable never retraces. rounding and overflow as in `quantize`,
+    with which it agrees bit for bit in float32 (subnormal numbers, below 1.2e-38, may be taken as zero by the
+    backend). gradient: `clipped` passes the gradient where the value was not clipped and stops it elsewhere,
+    `identity` passes it everywhere. seed: for stochastic rounding, an integer or a keras SeedGenerator.
+    NaN propagates. Raises InputError on an unknown name or a FixedPoint of more than 24 bits.
+
+    Source: vieito2017, Codes 6 and 7 (the operator and its gradient).
+    """
+    from fewbits.backend import ops, random
+
+    _check_names(rounding, overflow)
+    _check_name("gradient", gradient, GRADIENTS)
+    if isinstance(fmt, FixedPoint) and fmt.nbits > MAX_NBITS_KERAS:
+        raise InputError(f"{fmt.nbits} bits are not exact in float32; use at most {MAX_NBITS_KERAS}, or fewbits.quantize")
+    msb, nbits = fmt
+    half = _exp2(nbits - 1)
+    step, per_step = _exp2(msb + 1 - nbits), _exp2(nbits - 1 - msb)
+
+    def draw(shape):
+        return random.uniform(shape, dtype="float32", seed=seed)
+
+    @ops.custom_gradient
+    def forward(x):
+        codes, kept = _codes(ops.cast(x, "float32") * per_step, half, rounding, overflow, ops, draw)
+
+        def backward(*args, upstream=None):
+            upstream = args[0] if upstream is None else upstream
+            return upstream if gradient == "identity" else ops.where(kept, upstream, ops.zeros_like(upstream))
+
+        codes = ops.where(codes == 0, 0.0, codes)  # no negative zero; compilers drop `+ 0.0`
+        return ops.cast(codes * step, x.dtype), backward
+
+    return forward(ops.convert_to_tensor(x))
+
+
+def _codes(v, half, rounding, overflow, xp, draw):
+    """Return the codes of `v` (values over the step) and where they were kept, that is not clipped or wrapped.
+
+    The one definition of the arithmetic: `xp` is numpy or keras.ops. half: 2**(nbits-1). draw: shape -> uniform
+    numbers in [0, 1).
+    """
+    if rounding == "thesis":  # clips first, to +A, and floors then
+        clipped = xp.clip(v, -half, half)
+        return xp.floor(clipped), clipped == v
+    codes = _rounded(v, rounding, xp, draw)
+    if overflow == "wrap":
+        turns = codes / (2 * half)  # exact, as is its rest: no sum here can lose a bit
+        fitting = codes - 2 * half * _rounded(turns, "nearest-up", xp, draw)
+    else:
+        fitting = xp.clip(codes, -half, half - 1)
+    return fitting, fitting == codes
+
+
+def _rounded(v, rounding, xp, draw):
+    """Return `v` rounded to integers. Sums v + 0.5 are avoided: they round before they can be floored."""
+    if rounding == "nearest":
+        return xp.round(v)  # half to even
+    if rounding == "nearest-away":
+        return xp.sign(v) * _rounded(xp.abs(v), "nearest-up", xp, draw)
+    low = xp.floor(v)
+    if rounding == "floor":
+        return low
+    rest = v - low
+    up = rest >= 0.5 if rounding == "nearest-up" else draw(v.shape) < rest
+    return xp.where(up, low + 1, low)
+
+
+def _numpy_codes(x, fmt, rounding, overflow, seed):
+    """Return the codes of `x` as float64, and where they were kept."""
+    _check_names(rounding, overflow)
+    if not isinstance(fmt, FixedPoint):
+        raise InputError(f"the format must be a FixedPoint(msb, nbits), not {fmt!r}")
+    x = finite(x)
+    draw = np.random.default_rng(seed).random
+    codes, kept = _codes(x / fmt.step, 2.0 ** (fmt.nbits - 1), rounding, overflow, np, draw)
+    return codes + 0.0, kept  # + 0.0: no negative zero
+
+
+def finite(x, name: str = "x") -> np.ndarray:
+    """Return `x` as float64; InputError, naming it and the first place, where it holds NaN or infinity."""
+    try:
+        x = np.asarray(x)
+        if x.dtype.kind in "cmMSU":  # complex, dates, text: NumPy would convert them
+            raise TypeError
+        x = x.astype(np.float64, copy=False)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must hold real numbers") from None
+    bad = ~np.isfinite(x)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise InputError(
+            f"{name} holds {bad.sum()} value(s) that are NaN or infinite, the first at index {where}; clean it before quantizing"
+        )
+    return x
+
+
+def _exp2(k):
+    """Return 2**k in float32, exactly. Backends' power functions may be one bit off, hence the table."""
+    from fewbits.backend import ops
+
+    if isinstance(k, Integral):
+        return 2.0**k
+    return ops.take(np.ldexp(np.float32(1), np.arange(-126, 128)), ops.cast(k, "int32") + 126)
+
+
+def _check_integer(name, value, lowest, highest):
+    if isinstance(value, bool) or not isinstance(value, Integral) or not lowest <= value <= highest:
+        raise InputError(f"{name} must be an integer from {lowest} to {highest}, not {value!r}")
+
+
+def _check_name(kind, value, known):
+    if value not in known:
+        raise InputError(f"unknown {kind} {value!r}; it is one of {', '.join(known)}")
+
+
+def _check_names(rounding, overflow):
+    _check_name("rounding", rounding, ROUNDINGS)
+    _check_name("overflow", overflow, OVERFLOWS)
+    if rounding == "thesis" and overflow == "wrap":
+        raise InputError("the thesis' operator clips; use overflow='saturate', or another rounding to wrap")
