@@ -30,5 +30,6 @@ def _block(writer, node):
 
 
 def _without_thebe(app, config):
+    app.registry.css_files[:] = [f for f in app.registry.css_files if "thebe" not in f[0]]
     for event, listeners in app.events.listeners.items():
         app.events.listeners[event] = [f for f in listeners if not f.handler.__module__.startswith("sphinx_thebe")]

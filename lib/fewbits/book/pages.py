@@ -12,6 +12,7 @@ import nbformat
 
 from fewbits.book.chapter import Chapter, files_below, hash_files, library_files
 from fewbits.book.execution import ExecutionError
+from fewbits.files import write_aside
 
 
 def render(root: Path, executed: list[Chapter], profile: str) -> bool:
@@ -45,14 +46,12 @@ def render(root: Path, executed: list[Chapter], profile: str) -> bool:
 def pack(root: Path, target: Path) -> None:
     """Write `_build/html` as a zip file with fixed dates, so that equal books give equal files."""
     html = root / "_build" / "html"
-    aside = target.with_suffix(".part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with ZipFile(aside, "w", ZIP_DEFLATED) as archive:
+    with write_aside(target) as file, ZipFile(file, "w", ZIP_DEFLATED) as archive:
         for path in files_below(html):
             info = ZipInfo(f"few-bits/{path.relative_to(html).as_posix()}", (1980, 1, 1, 0, 0, 0))
             info.compress_type, info.external_attr = ZIP_DEFLATED, 0o644 << 16
             archive.writestr(info, path.read_bytes())
-    os.replace(aside, target)
 
 
 def _fresh(folder: Path) -> Path:

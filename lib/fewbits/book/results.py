@@ -5,10 +5,10 @@ A recorded result can be quoted in prose with MyST's `{glue:text}` role, and `ma
 
 import json
 import math
-import os
 from pathlib import Path
 
 from fewbits.errors import InputError
+from fewbits.files import write_aside
 
 _PREFIX = "application/papermill.record/"
 
@@ -76,6 +76,5 @@ def write_baseline(path: Path, profile: str, results: dict[str, dict], reason: s
     content = json.loads(path.read_text()) if path.exists() else {"results": {}}
     content = {"reason": reason, "results": {**content["results"], profile: dict(sorted(results.items()))}}
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    aside.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(aside, path)
+    with write_aside(path) as file:
+        file.write(json.dumps(content, indent=1).encode() + b"\n")

@@ -1,8 +1,6 @@
 """Where each data set comes from: scikit-learn, the folder FEWBITS_DATA, or keras.datasets."""
 
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 
 from fewbits.data.dataset import Dataset, Split, checked_split
 from fewbits.errors import InputError
+from fewbits.files import read_arrays
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DIGITS = tuple("0123456789")
@@ -99,23 +98,6 @@ def _from_folder(folder: Path, name: str) -> dict[str, np.ndarray]:
     if path is None:
         raise InputError(f"{name}: neither {candidates[0]} nor {candidates[1]} exists; check FEWBITS_DATA or unset it")
     return read_arrays(path, ("x_train", "y_train", "x_test", "y_test"))
-
-
-def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Return the named arrays of an .npz file, without unpickling; InputError where that cannot be done."""
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"{path} is a single array; an .npz archive is needed")
-        with archive:
-            missing = [n for n in names if n not in archive]
-            if missing:
-                raise InputError(f"{path} has no array {missing[0]!r}; it holds {', '.join(archive.files) or 'none'}")
-            return {n: archive[n] for n in names}
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be read ({error}); it may be truncated or not an .npz file") from None
 
 
 def _from_keras(name: str) -> dict[str, np.ndarray]:

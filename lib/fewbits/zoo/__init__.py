@@ -1,0 +1,45 @@
+"""Networks by name: `build("squeezenet_v1_1", (227, 227, 3), 1000)`.
+
+Every network returns logits, one a class; softmax stands outside. Layers are named after their level, the unit that is
+quantized at once: conv1, fire2_squeeze1x1, ...
+"""
+
+from difflib import get_close_matches
+from functools import partial
+from inspect import signature
+from numbers import Integral
+
+from fewbits.errors import InputError
+from fewbits.zoo import basicnet, lenet, squeezenet
+
+_NETWORKS = {
+    "basicnet": basicnet.build,
+    "lenet": lenet.build,
+    "squeezenet_v1_0": squeezenet.build_v1_0,
+    "squeezenet_v1_1": squeezenet.build_v1_1,
+    **{f"squeezenet_chernis_{v}": partial(squeezenet.build_chernis, v) for v in squeezenet.CHERNIS},
+}
+NAMES = tuple(_NETWORKS)
+
+
+def build(name: str, input_shape: tuple[int, int, int], classes: int, **options):
+    """Return the network `name`, one of NAMES, as a functional keras.Model with new weights.
+
+    input_shape: (height, width, channels). The model maps images (batch, height, width, channels) to logits
+    (batch, classes). options: those of the network, such as `pooling="ceil"` for squeezenet_v1_1. Raises InputError on an
+    unknown name or option, fewer than 2 classes, and images too small for the network.
+    """
+    if name not in NAMES:
+        near = get_close_matches(str(name), NAMES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"unknown network {name!r}; {hint}There are {', '.join(NAMES)}")
+    network = _NETWORKS[name]
+    known = [option for option in signature(network).parameters if option not in ("input_shape", "classes")]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise InputError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
+    if not _is_integer(classes, 2):
+        raise InputError(f"classes must be an integer of at least 2, not {classes!r}")
+    if not isinstance(input_shape, tuple | list) or len(input_shape) != 3 or not all(_is_integer(n, 1) for n in input_shape):
+        raise InputError(f"input_shape must be (height, width, channels), integers of at least 1, not {input_shape!r}")
+    return _build(network, name, input_shape, classes, options)

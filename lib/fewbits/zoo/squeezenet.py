@@ -1,0 +1,93 @@
+"""SqueezeNet v1.0, v1.1 and the six networks of chernis: one layout, and what each changes in it.
+
+A convolution, eight fire modules, and a last convolution of 1x1 whose filters are the classes; max-pooling stands after
+some of them. A fire module squeezes its input to few channels by 1x1 filters, then expands them by 1x1 and by 3x3 filters,
+four times as many each, side by side. Levels are named conv1, fire2 to fire9 and conv10.
+
+Sources: vieito2017, Codes 4 and 5 (v1.1); backstrom2018, Table 2, and forresti/SqueezeNet, deploy.prototxt (v1.0, but for
+the border of one pixel that Caffe's v1.0 puts around the input of conv10); chernis, 4.2 and Tables 1 and 2.
+"""
+
+from math import ceil
+
+from fewbits.backend import keras
+from fewbits.errors import InputError
+
+layers = keras.layers
+
+POOLINGS = ("floor", "ceil")
+SQUEEZE = {2: 16, 3: 16, 4: 32, 5: 32, 6: 48, 7: 48, 8: 64, 9: 64}  # the 1x1 filters that squeeze in each fire module
+
+_E1 = {"window": 2}
+_E2 = _E1 | {"kernel": 2}
+_E3 = _E2 | {"fires": (2, 4, 5, 6, 7, 8, 9), "dropout": 0.3}
+_E4 = _E2 | {"stride": 1, "pad": 1, "pools": (4, 8)}
+CHERNIS = {"baseline": {}, "e1": _E1, "e2": _E2, "e3": _E3, "e4": _E4, "e5": _E4}
+
+
+def build_v1_0(input_shape, classes, pooling="floor"):
+    """Return SqueezeNet v1.0: 1,248,424 parameters at 1000 classes. pooling: one of POOLINGS."""
+    return _build("squeezenet_v1_0", input_shape, classes, pooling)
+
+
+def build_v1_1(input_shape, classes, pooling="floor"):
+    """Return SqueezeNet v1.1: 1,235,496 parameters at 1000 classes.
+
+    pooling: `ceil` pools as Caffe does, which the published weights were trained with; `floor` as vieito2017 does.
+    """
+    return _build("squeezenet_v1_1", input_shape, classes, pooling, filters=64, kernel=3, pools=(1, 3, 5))
+
+
+def build_chernis(variant, input_shape, classes):
+    """Return a network of chernis, made for 32 x 32 x 3. variant: one of CHERNIS.
+
+    baseline: v1.0. e1: pooling windows of 2x2. e2: e1 with 2x2 filters in conv1. e3: e2 without fire3, dropout 0.3.
+    e4: e2 without the first pooling, and a conv1 that keeps the size. e5: e4, to be built with 100 classes.
+
+    Parameters at 10 classes (e5: 100): 740,554, 740,554, 727,594, 715,162 (Table 1 has 715,169, but its own Table 2 takes
+    12,432 from 727,594), 727,594 and 773,764. Table 2 has pooling round up (33, 17, 9 pixels), and conv1 of e4 pad by one
+    pixel (so 33, from images of 32: its 33 x 33 input is a slip). The text leaves open, with no effect on the counts: the
+    stride and padding of conv1 in e2 and e3, here the baseline's, 2 and none; the dropout of e4, here the baseline's.
+    """
+    return _build(f"squeezenet_chernis_{variant}", input_shape, classes, "ceil", **CHERNIS[variant])
+
+
+def _build(name, input_shape, classes, pooling, filters=96, kernel=7, stride=2, pad=0,
+           window=3, pools=(1, 4, 8), fires=tuple(SQUEEZE), dropout=0.5):  # fmt: skip
+    """Return the network; the defaults are v1.0.
+
+    filters, kernel, stride, pad: of conv1. window: side of the pooling windows, 2 pixels apart. pools: levels before them.
+    """
+    if pooling not in POOLINGS:
+        raise InputError(f"unknown pooling {pooling!r}; it is one of {', '.join(POOLINGS)}")
+    x = image = layers.Input(input_shape, name="image")
+    if pad:
+        x = layers.ZeroPadding2D(pad, name="conv1_pad")(x)
+    for level in (1, *fires):
+        x = _convolve(x, "conv1", filters, kernel, strides=stride) if level == 1 else _fire(x, f"fire{level}", SQUEEZE[level])
+        if level in pools:
+            x = _pool(x, f"pool{level}", window, pooling)
+    x = layers.Dropout(dropout, name="drop9")(x)
+    x = _convolve(x, "conv10", classes, 1)
+    x = layers.GlobalAveragePooling2D(name="pool10")(x)
+    return keras.Model(image, x, name=name)
+
+
+def _convolve(x, name, filters, kernel, **options):
+    return layers.Conv2D(filters, kernel, activation="relu", name=name, **options)(x)
+
+
+def _fire(x, name, squeeze):
+    x = _convolve(x, f"{name}_squeeze1x1", squeeze, 1)
+    expand1x1 = _convolve(x, f"{name}_expand1x1", 4 * squeeze, 1)
+    expand3x3 = _convolve(x, f"{name}_expand3x3", 4 * squeeze, 3, padding="same")
+    return layers.Concatenate(name=f"{name}_concat")([expand1x1, expand3x3])
+
+
+def _pool(x, name, window, pooling, stride=2):
+    """Return the maxima of `x`; with `ceil`, of a last window too that reaches over the edge at the right and bottom."""
+    if pooling == "ceil":
+        missing = [ceil((side - window) / stride) * stride + window - side for side in x.shape[1:3]]
+        if any(missing):  # zeros never win: the values of `x` come from a ReLU
+            x = layers.ZeroPadding2D([(0, pixels) for pixels in missing], name=f"{name}_pad")(x)
+    return layers.MaxPooling2D(window, stride, name=name)(x)

@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+from hypothesis import settings
+
+# The same examples in every run, however busy the machine.
+settings.register_profile("steady", derandomize=True, deadline=None, max_examples=200)
+settings.load_profile("steady")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--require-pages", action="store_true", help="fail, not skip, without a built book or a browser")
+
+
+@pytest.fixture(scope="session")
+def points():
+    return _points
+
+
+def _points(fmt, n, dtype=np.float64):
+    """Return about `n` distinct numbers worth rounding to `fmt`: ordinary ones, codes, ties, edges, and neighbours."""
+    rng = np.random.default_rng([fmt.nbits, fmt.msb + 64])
+    a, q = fmt.amplitude, fmt.step
+    edges = [0, a, a - q / 2, a - q, a + q / 2, 3 * a, 1000 * a, q / 2, q, 1e-9, 1e-30]
+    codes = rng.integers(0, 2 * fmt.max_code, n // 40, endpoint=True)
+    special = np.concatenate([edges, codes * q, (codes + 0.5) * q]).astype(dtype)
+    special = np.concatenate([special, np.nextafter(special, 0), np.nextafter(special, np.inf)])
+    special = special[(special == 0) | (special >= 1e-30)]
+    ordinary = np.concatenate([rng.normal(0, a, n * 4 // 10), rng.uniform(-2 * a, 2 * a, n * 4 // 10)]).astype(dtype)
+    return np.unique(np.concatenate([ordinary, special, -special]))
