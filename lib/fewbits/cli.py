@@ -70,12 +70,13 @@ def _quantize(options) -> None:
     fmt = FixedPoint(options.msb, options.nbits)
     x = finite(read_array(options.array), str(options.array))
     error = measure(x, fmt, options.rounding)
+    if options.output:
+        with write_aside(options.output) as file:
+            np.save(file, quantize(x, fmt, options.rounding, seed=0))
     print(f"{fmt}: {fmt.min_code * fmt.step:g} to {fmt.max_code * fmt.step:g} in steps of {fmt.step:g}")
     print(f"{x.size:,} values: {error.clipped:.2%} clipped, {error.underflowed:.2%} underflowed")
     print(f"error: mean {error.bias / fmt.step:+.3f} steps, RMS {error.rms:.4g}, SQNR {error.sqnr:.1f} dB")
     if options.output:
-        with write_aside(options.output) as file:
-            np.save(file, quantize(x, fmt, options.rounding, seed=0))
         print(f"{options.output} written")
 
 

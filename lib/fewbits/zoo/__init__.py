@@ -30,9 +30,8 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, **options)
     unknown name or option, fewer than 2 classes, and images too small for the network.
     """
     if name not in NAMES:
-        near = get_close_matches(str(name), NAMES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"unknown network {name!r}; {hint}There are {', '.join(NAMES)}")
+        near = "".join(f", perhaps {n!r}" for n in get_close_matches(str(name), NAMES, n=1))
+        raise InputError(f"unknown network {name!r}{near}; there are {', '.join(NAMES)}")
     network = _NETWORKS[name]
     known = [option for option in signature(network).parameters if option not in ("input_shape", "classes")]
     unknown = [option for option in options if option not in known]
@@ -42,4 +41,27 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, **options)
         raise InputError(f"classes must be an integer of at least 2, not {classes!r}")
     if not isinstance(input_shape, tuple | list) or len(input_shape) != 3 or not all(_is_integer(n, 1) for n in input_shape):
         raise InputError(f"input_shape must be (height, width, channels), integers of at least 1, not {input_shape!r}")
-    return _build(network, name, input_shape, classes, options)
+    try:
+        return network(input_shape, classes, **options)
+    except InputError:
+        raise
+    except ValueError:  # Keras', when a window is larger than what it slides over
+        height, width, channels = input_shape
+        smallest = _smallest_side(network, channels, classes, options, min(height, width) + 1)
+        if smallest is None:
+            raise
+    raise InputError(f"{name} needs images of at least {smallest} x {smallest} pixels, not {height} x {width}")
+
+
+def _smallest_side(network, channels, classes, options, start):
+    """Return the side, from `start`, of the smallest square images that `network` can be built for; None beyond 256."""
+    for side in range(start, 257):
+        try:
+            network((side, side, channels), classes, **options)
+        except ValueError:
+            continue
+        return side
+
+
+def _is_integer(value, lowest):
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= lowest

@@ -8,8 +8,6 @@ Sources: vieito2017, Codes 4 and 5 (v1.1); backstrom2018, Table 2, and forresti/
 the border of one pixel that Caffe's v1.0 puts around the input of conv10); chernis, 4.2 and Tables 1 and 2.
 """
 
-from math import ceil
-
 from fewbits.backend import keras
 from fewbits.errors import InputError
 
@@ -52,19 +50,33 @@ def build_chernis(variant, input_shape, classes):
     return _build(f"squeezenet_chernis_{variant}", input_shape, classes, "ceil", **CHERNIS[variant])
 
 
-def _build(name, input_shape, classes, pooling, filters=96, kernel=7, stride=2, pad=0,
-           window=3, pools=(1, 4, 8), fires=tuple(SQUEEZE), dropout=0.5):  # fmt: skip
-    """Return the network; the defaults are v1.0.
+def _build(
+    name,
+    input_shape,
+    classes,
+    pooling,
+    filters=96,
+    kernel=7,
+    stride=2,
+    pad=0,
+    window=3,
+    pools=(1, 4, 8),
+    fires=tuple(SQUEEZE),
+    dropout=0.5,
+):
+    """Return the network; the defaults are v1.0's.
 
-    filters, kernel, stride, pad: of conv1. window: side of the pooling windows, 2 pixels apart. pools: levels before them.
+    filters, kernel, stride, pad: of conv1. window: side of the pooling windows. pools: levels that pooling follows.
     """
     if pooling not in POOLINGS:
         raise InputError(f"unknown pooling {pooling!r}; it is one of {', '.join(POOLINGS)}")
     x = image = layers.Input(input_shape, name="image")
     if pad:
         x = layers.ZeroPadding2D(pad, name="conv1_pad")(x)
+    x = _convolve(x, "conv1", filters, kernel, strides=stride)
     for level in (1, *fires):
-        x = _convolve(x, "conv1", filters, kernel, strides=stride) if level == 1 else _fire(x, f"fire{level}", SQUEEZE[level])
+        if level in SQUEEZE:
+            x = _fire(x, f"fire{level}", SQUEEZE[level])
         if level in pools:
             x = _pool(x, f"pool{level}", window, pooling)
     x = layers.Dropout(dropout, name="drop9")(x)
@@ -84,10 +96,10 @@ def _fire(x, name, squeeze):
     return layers.Concatenate(name=f"{name}_concat")([expand1x1, expand3x3])
 
 
-def _pool(x, name, window, pooling, stride=2):
-    """Return the maxima of `x`; with `ceil`, of a last window too that reaches over the edge at the right and bottom."""
-    if pooling == "ceil":
-        missing = [ceil((side - window) / stride) * stride + window - side for side in x.shape[1:3]]
-        if any(missing):  # zeros never win: the values of `x` come from a ReLU
-            x = layers.ZeroPadding2D([(0, pixels) for pixels in missing], name=f"{name}_pad")(x)
-    return layers.MaxPooling2D(window, stride, name=name)(x)
+def _pool(x, name, window, pooling):
+    """Return the maxima of windows 2 pixels apart; `ceil` completes a last window that reaches over the edge."""
+    missing = [(window - side) % 2 for side in x.shape[1:3]]
+    if pooling == "ceil" and any(missing):
+        # Zeros at the bottom and right: they never win, for a ReLU comes before.
+        x = layers.ZeroPadding2D([(0, pixels) for pixels in missing], name=f"{name}_pad")(x)
+    return layers.MaxPooling2D(window, strides=2, name=name)(x)

@@ -1,0 +1,182 @@
+"""Parameters, multiply-accumulates and activation memory of each layer of a functional Keras model.
+
+Source: backstrom2018, Equations 2-6: for a convolution ks**2 * cin * cout parameters (2), as many MACs at every output
+pixel (3), and cout * H * W activations (4); for a dense layer, as many MACs as weights (5, 6). Here parameters count
+biases too, and the statistics of normalization; MACs are those of kernels alone, for biases, normalization and pooling
+need no multiplier of their own.
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+from fewbits.backend import keras
+from fewbits.errors import InputError
+
+layers = keras.layers
+
+_KINDS = {  # a subclass is of its parent's kind
+    "convolution": (layers.Conv1D, layers.Conv2D, layers.Conv3D),
+    "depthwise convolution": (layers.DepthwiseConv1D, layers.DepthwiseConv2D),
+    "separable convolution": (layers.SeparableConv1D, layers.SeparableConv2D),
+    "dense": (layers.Dense,),
+    "normalization": (layers.BatchNormalization,),
+    "pooling": (layers.MaxPooling1D, layers.MaxPooling2D, layers.AveragePooling1D, layers.AveragePooling2D),
+    "global pooling": (
+        layers.GlobalMaxPooling1D,
+        layers.GlobalMaxPooling2D,
+        layers.GlobalAveragePooling1D,
+        layers.GlobalAveragePooling2D,
+    ),
+    "padding": (layers.ZeroPadding1D, layers.ZeroPadding2D),
+    "concatenation": (layers.Concatenate,),
+    "addition": (layers.Add,),
+    "reshape": (layers.Flatten, layers.Reshape),
+    "activation": (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.Softmax),
+    "dropout": (layers.Dropout,),
+}
+_IN_PLACE = ("normalization", "reshape", "activation", "dropout")
+_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
+_PARAMETERS = (*_KERNELS, "bias", "gamma", "beta", "moving_mean", "moving_variance")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call of a layer, for one image.
+
+    output_shape: without the batch. parameters: 0 where an earlier row has counted them. activations: output values.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    macs: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class Totals:
+    """A whole model, for one image; activations are numbers of values.
+
+    activations: sum over all rows. peak_activations: most values held at once, where layers run in Keras' order, every
+    value (of the input too) is kept until its last use, and only layers that work element by element, or not at all
+    (normalization, activation, dropout, reshape), overwrite their input.
+    """
+
+    parameters: int
+    macs: int
+    activations: int
+    peak_activations: int
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of the parameters, at 32 bits each."""
+        return 4 * self.parameters
+
+
+@dataclass(frozen=True)
+class _Call:
+    layer: object
+    kind: str
+    inputs: list
+    outputs: list
+
+
+def table(model) -> list[Row]:
+    """Return a row for each call of a layer in `model`, nested models opened, in Keras' order of execution.
+
+    Parameters are what the layer itself computes with: its kernels, bias, and the scale, shift and statistics of
+    normalization; not what a subclass or a tracked sub-layer adds, such as the number formats of a quantized layer.
+    Layers of other kinds (`other`) count no MACs. Raises InputError where such a layer has weights, and for a model that is
+    not functional or whose input size is open.
+    """
+    return _rows(_calls(model))
+
+
+def totals(model) -> Totals:
+    """Return the totals of `model`; errors as in `table`."""
+    calls = _calls(model)
+    rows = _rows(calls)
+    return Totals(
+        parameters=sum(row.parameters for row in rows),
+        macs=sum(row.macs for row in rows),
+        activations=sum(row.activations for row in rows),
+        peak_activations=_peak(model, calls),
+    )
+
+
+def _rows(calls):
+    rows, counted = [], set()
+    for call in calls:
+        shapes = [tuple(x.shape[1:]) for x in call.outputs]
+        rows.append(
+            Row(
+                name=call.layer.name,
+                kind=call.kind,
+                output_shape=shapes[0] if len(shapes) == 1 else tuple(shapes),
+                parameters=0 if id(call.layer) in counted else _count(call.layer, _PARAMETERS),
+                macs=_count(call.layer, _KERNELS) * _positions(call.layer, shapes[0]),
+                activations=sum(map(prod, shapes)),
+            )
+        )
+        counted.add(id(call.layer))
+    return rows
+
+
+def _count(layer, names):
+    return sum(prod(weight.shape) for name in names if (weight := getattr(layer, name, None)) is not None)
+
+
+def _positions(layer, shape):
+    """Return at how many places of an output of `shape` each weight of a kernel is used."""
+    return prod(shape[1:] if getattr(layer, "data_format", None) == "channels_first" else shape[:-1])
+
+
+def _peak(model, calls):
+    """Return the most values that are held at once."""
+    last = {}  # the last call during which each tensor is held
+    for step, call in enumerate(calls):
+        for x in call.inputs:
+            last[id(x)] = max(last.get(id(x), 0), step - (call.kind in _IN_PLACE))
+    held = {id(x): _size(x) for x in model.inputs}
+    peak = sum(held.values())
+    for step, call in enumerate(calls):
+        held = {x: size for x, size in held.items() if last.get(x, -1) >= step}
+        held |= {id(x): _size(x) for x in call.outputs}
+        peak = max(peak, sum(held.values()))
+    return peak
+
+
+def _size(x):
+    return prod(x.shape[1:])
+
+
+def _calls(model):
+    graph = getattr(model, "_functional", model)
+    if not isinstance(graph, keras.Function):
+        raise InputError(f"only a functional or a built sequential keras.Model can be counted, not {model!r}")
+    for x in graph.inputs:
+        if None in x.shape[1:]:
+            raise InputError(f"the model's input shape {x.shape[1:]} is open; build it for a fixed size")
+    calls = []
+    _trace(graph, graph.inputs, calls)
+    return calls
+
+
+def _trace(graph, inputs, calls):
+    """Append to `calls` every call of a layer when `graph` is run on symbolic `inputs`; return its outputs."""
+
+    def traced(layer):
+        kind = _kind(layer)
+
+        def call(*args, **kwargs):
+            arguments = _tensors((args, kwargs))
+            if isinstance(layer, keras.Function | keras.Sequential):
+                return _trace(getattr(layer, "_functional", layer), arguments, calls)
+            outputs = layer.compute_output_spec(*args, **kwargs)
+            calls.append(_Call(layer, kind, arguments, _tensors(outputs)))
+            return outputs
+
+        return call
+
+    return graph._run_through_graph(inputs, operation_fn=traced)
