@@ -8,6 +8,7 @@ need no multiplier of their own.
 
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 from fewbits.backend import keras
 from fewbits.errors import InputError
@@ -74,8 +75,7 @@ class Totals:
         return 4 * self.parameters
 
 
-@dataclass(frozen=True)
-class _Call:
+class _Call(NamedTuple):
     layer: object
     kind: str
     inputs: list
@@ -85,41 +85,84 @@ class _Call:
 def table(model) -> list[Row]:
     """Return a row for each call of a layer in `model`, nested models opened, in Keras' order of execution.
 
-    Parameters are what the layer itself computes with: its kernels, bias, and the scale, shift and statistics of
-    normalization; not what a subclass or a tracked sub-layer adds, such as the number formats of a quantized layer.
-    Layers of other kinds (`other`) count no MACs. Raises InputError where such a layer has weights, and for a model that is
-    not functional or whose input size is open.
+    Parameters are those that a layer computes with: kernels, bias, and the scale, shift and statistics of normalization;
+    not what a subclass or a tracked sub-layer adds, such as the number formats of a quantized layer. A layer of another
+    kind (`other`) counts no MACs. Raises InputError where such a layer has weights, and for a model that is not functional
+    or whose input size is open.
     """
-    return _rows(_calls(model))
+    calls, _ = _trace(_graph(model), model.inputs)
+    return _rows(calls)
 
 
 def totals(model) -> Totals:
     """Return the totals of `model`; errors as in `table`."""
-    calls = _calls(model)
+    calls, outputs = _trace(_graph(model), model.inputs)
     rows = _rows(calls)
     return Totals(
         parameters=sum(row.parameters for row in rows),
         macs=sum(row.macs for row in rows),
         activations=sum(row.activations for row in rows),
-        peak_activations=_peak(model, calls),
+        peak_activations=_peak(model.inputs, calls, keras.tree.flatten(outputs)),
     )
+
+
+def _graph(model):
+    graph = getattr(model, "_functional", model)  # a sequential model has one inside
+    if not isinstance(graph, keras.Function):
+        raise InputError(f"only a functional, or a built sequential, keras.Model can be counted, not {model!r}")
+    for x in graph.inputs:
+        if None in x.shape[1:]:
+            raise InputError(f"the model's input shape {x.shape[1:]} is open; build it for a fixed size")
+    return graph
+
+
+def _trace(graph, inputs):
+    """Return every call of a layer when `graph` is run on symbolic `inputs`, and its outputs."""
+    calls = []
+
+    def traced(layer):
+        def call(*args, **kwargs):
+            arguments = _tensors((args, kwargs))
+            if isinstance(layer, keras.Function | keras.Sequential):
+                inner, outputs = _trace(getattr(layer, "_functional", layer), arguments)
+                calls.extend(inner)
+            else:
+                outputs = layer.compute_output_spec(*args, **kwargs)
+                calls.append(_Call(layer, _kind(layer), arguments, _tensors(outputs)))
+            return outputs
+
+        return call
+
+    outputs = graph._run_through_graph(inputs, operation_fn=traced)
+    return calls, outputs
+
+
+def _tensors(structure):
+    return [x for x in keras.tree.flatten(structure) if isinstance(x, keras.KerasTensor)]
+
+
+def _kind(layer):
+    kind = next((kind for kind, classes in _KINDS.items() if isinstance(layer, classes)), "other")
+    if kind == "other" and getattr(layer, "weights", None):
+        raise InputError(f"layer {layer.name!r}, a {type(layer).__name__}, has weights, and no rule here counts their MACs")
+    return kind
 
 
 def _rows(calls):
     rows, counted = [], set()
-    for call in calls:
-        shapes = [tuple(x.shape[1:]) for x in call.outputs]
+    for layer, kind, _, outputs in calls:
+        shapes = [tuple(x.shape[1:]) for x in outputs]
         rows.append(
             Row(
-                name=call.layer.name,
-                kind=call.kind,
+                name=layer.name,
+                kind=kind,
                 output_shape=shapes[0] if len(shapes) == 1 else tuple(shapes),
-                parameters=0 if id(call.layer) in counted else _count(call.layer, _PARAMETERS),
-                macs=_count(call.layer, _KERNELS) * _positions(call.layer, shapes[0]),
+                parameters=0 if id(layer) in counted else _count(layer, _PARAMETERS),
+                macs=_count(layer, _KERNELS) * _positions(layer, shapes[0]),
                 activations=sum(map(prod, shapes)),
             )
         )
-        counted.add(id(call.layer))
+        counted.add(id(layer))
     return rows
 
 
@@ -128,55 +171,24 @@ def _count(layer, names):
 
 
 def _positions(layer, shape):
-    """Return at how many places of an output of `shape` each weight of a kernel is used."""
+    """Return the number of places in an output of `shape` at which every weight of a kernel is used."""
     return prod(shape[1:] if getattr(layer, "data_format", None) == "channels_first" else shape[:-1])
 
 
-def _peak(model, calls):
-    """Return the most values that are held at once."""
+def _peak(inputs, calls, outputs):
+    """Return the most values held at once."""
     last = {}  # the last call during which each tensor is held
     for step, call in enumerate(calls):
         for x in call.inputs:
-            last[id(x)] = max(last.get(id(x), 0), step - (call.kind in _IN_PLACE))
-    held = {id(x): _size(x) for x in model.inputs}
+            last[id(x)] = max(last.get(id(x), -1), step - (call.kind in _IN_PLACE))
+    last |= {id(x): len(calls) for x in outputs}
+    held = _sizes(inputs)
     peak = sum(held.values())
     for step, call in enumerate(calls):
-        held = {x: size for x, size in held.items() if last.get(x, -1) >= step}
-        held |= {id(x): _size(x) for x in call.outputs}
+        held = {x: size for x, size in held.items() if last.get(x, -1) >= step} | _sizes(call.outputs)
         peak = max(peak, sum(held.values()))
     return peak
 
 
-def _size(x):
-    return prod(x.shape[1:])
-
-
-def _calls(model):
-    graph = getattr(model, "_functional", model)
-    if not isinstance(graph, keras.Function):
-        raise InputError(f"only a functional or a built sequential keras.Model can be counted, not {model!r}")
-    for x in graph.inputs:
-        if None in x.shape[1:]:
-            raise InputError(f"the model's input shape {x.shape[1:]} is open; build it for a fixed size")
-    calls = []
-    _trace(graph, graph.inputs, calls)
-    return calls
-
-
-def _trace(graph, inputs, calls):
-    """Append to `calls` every call of a layer when `graph` is run on symbolic `inputs`; return its outputs."""
-
-    def traced(layer):
-        kind = _kind(layer)
-
-        def call(*args, **kwargs):
-            arguments = _tensors((args, kwargs))
-            if isinstance(layer, keras.Function | keras.Sequential):
-                return _trace(getattr(layer, "_functional", layer), arguments, calls)
-            outputs = layer.compute_output_spec(*args, **kwargs)
-            calls.append(_Call(layer, kind, arguments, _tensors(outputs)))
-            return outputs
-
-        return call
-
-    return graph._run_through_graph(inputs, operation_fn=traced)
+def _sizes(tensors):
+    return {id(x): prod(x.shape[1:]) for x in tensors}

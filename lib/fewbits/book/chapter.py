@@ -39,8 +39,7 @@ class Chapter:
         notebook = jupytext.read(self.script)
         for number, cell in enumerate(notebook.cells):
             cell["id"] = f"{self.name[:2]}-{number:03d}"
-        notebook.metadata.pop("jupytext", None)
-        notebook.metadata["jupytext"] = {"formats": "ipynb,py:percent"}
+        notebook.metadata.pop("jupytext", None)  # notebooks/jupytext.toml says how the two are paired
         nbformat.validate(notebook)
         return notebook
 

@@ -7,10 +7,11 @@ parameters are 16.8 MB in float32; nearly all of them are the first dense layer'
 
 from fewbits.backend import keras
 
+layers = keras.layers
+
 
 def build(input_shape, classes):
     """Return BasicNet; images need at least 2 x 2 pixels."""
-    layers = keras.layers
     x = image = layers.Input(input_shape, name="image")
     x = layers.Conv2D(32, 3, padding="same", activation="relu", name="conv1")(x)
     x = layers.Conv2D(32, 3, padding="same", activation="relu", name="conv2")(x)

@@ -7,10 +7,11 @@ Source: vieito2017, 3.3.2, which gives a size of 5 MB on MNIST and no widths. Ch
 
 from fewbits.backend import keras
 
+layers = keras.layers
+
 
 def build(input_shape, classes):
     """Return LeNet; images need at least 4 x 4 pixels."""
-    layers = keras.layers
     x = image = layers.Input(input_shape, name="image")
     x = layers.Conv2D(20, 5, padding="same", activation="relu", name="conv1")(x)
     x = layers.MaxPooling2D(2, name="pool1")(x)

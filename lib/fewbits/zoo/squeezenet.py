@@ -75,7 +75,7 @@ def _build(
         x = layers.ZeroPadding2D(pad, name="conv1_pad")(x)
     x = _convolve(x, "conv1", filters, kernel, strides=stride)
     for level in (1, *fires):
-        if level in SQUEEZE:
+        if level > 1:
             x = _fire(x, f"fire{level}", SQUEEZE[level])
         if level in pools:
             x = _pool(x, f"pool{level}", window, pooling)
