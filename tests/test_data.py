@@ -127,7 +127,7 @@ def test_a_failed_download_says_how_to_do_without(monkeypatch):
 # Real data
 
 
-@pytest.mark.skipif("FEWBITS_DATA" not in os.environ, reason="FEWBITS_DATA is not set: no real data")
+@pytest.mark.skipif(not os.environ.get("FEWBITS_DATA"), reason="FEWBITS_DATA is not set: no real data")
 @pytest.mark.parametrize(
     ("name", "train", "test"),
     [

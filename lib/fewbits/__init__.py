@@ -15,7 +15,7 @@ _HOME = {
     "from_codes": "fixedpoint",
     "InputError": "errors",
 }
-_MODULES = ("backend", "data", "explore", "fixedpoint", "papers", "plots", "sqnr", "statistics")
+_MODULES = ("backend", "complexity", "data", "explore", "fixedpoint", "papers", "plots", "sqnr", "statistics", "zoo")
 __all__ = [*_HOME, *_MODULES]
 
 

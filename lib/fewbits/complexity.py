@@ -2,8 +2,8 @@
 
 Source: backstrom2018, Equations 2-6: for a convolution ks**2 * cin * cout parameters (2), as many MACs at every output
 pixel (3), and cout * H * W activations (4); for a dense layer, as many MACs as weights (5, 6). Here parameters count
-biases too, and the statistics of normalization; MACs are those of kernels alone, for biases, normalization and pooling
-need no multiplier of their own.
+biases too, and the statistics of normalization; MACs are those of kernels alone: biases and pooling multiply nothing,
+and normalization folds into the convolution before it.
 """
 
 from dataclasses import dataclass
@@ -85,10 +85,10 @@ class _Call(NamedTuple):
 def table(model) -> list[Row]:
     """Return a row for each call of a layer in `model`, nested models opened, in Keras' order of execution.
 
-    Parameters are those that a layer computes with: kernels, bias, and the scale, shift and statistics of normalization;
-    not what a subclass or a tracked sub-layer adds, such as the number formats of a quantized layer. A layer of another
-    kind (`other`) counts no MACs. Raises InputError where such a layer has weights, and for a model that is not functional
-    or whose input size is open.
+    Parameters are what a layer computes with: kernels, bias, and the scale, shift and statistics of normalization;
+    not what a subclass or a tracked sub-layer adds, such as the number formats of a quantized layer. A layer of
+    another kind (`other`) counts no MACs. Raises InputError where such a layer has weights, and for a model that is not
+    functional or whose input size is open.
     """
     calls, _ = _trace(_graph(model), model.inputs)
     return _rows(calls)
@@ -144,7 +144,7 @@ def _tensors(structure):
 def _kind(layer):
     kind = next((kind for kind, classes in _KINDS.items() if isinstance(layer, classes)), "other")
     if kind == "other" and getattr(layer, "weights", None):
-        raise InputError(f"layer {layer.name!r}, a {type(layer).__name__}, has weights, and no rule here counts their MACs")
+        raise InputError(f"layer {layer.name!r}, a {type(layer).__name__}, has weights whose MACs cannot be counted")
     return kind
 
 

@@ -26,8 +26,8 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, **options)
     """Return the network `name`, one of NAMES, as a functional keras.Model with new weights.
 
     input_shape: (height, width, channels). The model maps images (batch, height, width, channels) to logits
-    (batch, classes). options: those of the network, such as `pooling="ceil"` for squeezenet_v1_1. Raises InputError on an
-    unknown name or option, fewer than 2 classes, and images too small for the network.
+    (batch, classes). options: those of the network, such as `pooling="ceil"` for squeezenet_v1_1. Raises InputError
+    on an unknown name or option, fewer than 2 classes, and images too small for the network.
     """
     if name not in NAMES:
         near = "".join(f", perhaps {n!r}" for n in get_close_matches(str(name), NAMES, n=1))
@@ -39,14 +39,17 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, **options)
         raise InputError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
     if not _is_integer(classes, 2):
         raise InputError(f"classes must be an integer of at least 2, not {classes!r}")
-    if not isinstance(input_shape, tuple | list) or len(input_shape) != 3 or not all(_is_integer(n, 1) for n in input_shape):
+    try:
+        height, width, channels = input_shape
+    except (TypeError, ValueError):
+        height = width = channels = None
+    if not all(_is_integer(n, 1) for n in (height, width, channels)):
         raise InputError(f"input_shape must be (height, width, channels), integers of at least 1, not {input_shape!r}")
     try:
-        return network(input_shape, classes, **options)
+        return network((height, width, channels), classes, **options)
     except InputError:
         raise
-    except ValueError:  # Keras', when a window is larger than what it slides over
-        height, width, channels = input_shape
+    except ValueError:  # Keras', of a window larger than what it slides over
         smallest = _smallest_side(network, channels, classes, options, min(height, width) + 1)
         if smallest is None:
             raise
@@ -54,7 +57,7 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, **options)
 
 
 def _smallest_side(network, channels, classes, options, start):
-    """Return the side, from `start`, of the smallest square images that `network` can be built for; None beyond 256."""
+    """Return the side, from `start` to 256, of the smallest images that `network` takes, or None."""
     for side in range(start, 257):
         try:
             network((side, side, channels), classes, **options)

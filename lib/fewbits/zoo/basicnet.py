@@ -1,8 +1,8 @@
 """BasicNet: two convolutions, a pooling and two dense layers.
 
-Source: vieito2017, 3.3.2, which names these five layers and a size of 17 MB at 32 x 32 x 3 and 10 classes, and no widths.
-Chosen: the layout of the early Keras tutorials on CIFAR-10 (32 and 32 filters of 3x3, 512 units), whose 4,210,090
-parameters are 16.8 MB in float32; nearly all of them are the first dense layer's.
+Source: vieito2017, 3.3.2, which names these five layers and a size of 17 MB on CIFAR-10, and no widths. Chosen: the
+layout of the early Keras tutorials on CIFAR-10 (32 and 32 filters of 3x3, 512 units), whose 4,210,090 parameters at
+32 x 32 x 3 and 10 classes are 16.8 MB in float32; nearly all of them are the first dense layer's.
 """
 
 from fewbits.backend import keras

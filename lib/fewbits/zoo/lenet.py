@@ -1,8 +1,8 @@
 """LeNet: two convolutions, each with its pooling, and two dense layers.
 
-Source: vieito2017, 3.3.2, which gives a size of 5 MB on MNIST and no widths. Chosen: Caffe's 20 and 50 filters of 5x5 and
-500 units, with ReLU and padded convolutions, as the early Keras tutorials had it: 1,256,080 parameters at 28 x 28 x 1 and
-10 classes, 5.0 MB in float32. (The images of 16x16 that the text mentions would make it 1.7 MB.)
+Source: vieito2017, 3.3.2, which gives a size of 5 MB on MNIST and no widths. Chosen: Caffe's 20 and 50 filters of 5x5
+and 500 units, with ReLU and padded convolutions, as early Keras tutorials had it: 1,256,080 parameters at 28 x 28 x 1
+and 10 classes, 5.0 MB in float32. (The images of 16 x 16 that the text mentions would make it 1.7 MB.)
 """
 
 from fewbits.backend import keras

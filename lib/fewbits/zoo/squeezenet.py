@@ -1,11 +1,11 @@
 """SqueezeNet v1.0, v1.1 and the six networks of chernis: one layout, and what each changes in it.
 
-A convolution, eight fire modules, and a last convolution of 1x1 whose filters are the classes; max-pooling stands after
-some of them. A fire module squeezes its input to few channels by 1x1 filters, then expands them by 1x1 and by 3x3 filters,
-four times as many each, side by side. Levels are named conv1, fire2 to fire9 and conv10.
+A convolution, eight fire modules, and a last convolution of 1x1 with a filter for each class; max-pooling follows
+some of them. A fire module squeezes its input to few channels by 1x1 filters, then expands them by 1x1 and 3x3 filters,
+four times as many each, side by side. The levels are conv1, fire2 to fire9 and conv10.
 
-Sources: vieito2017, Codes 4 and 5 (v1.1); backstrom2018, Table 2, and forresti/SqueezeNet, deploy.prototxt (v1.0, but for
-the border of one pixel that Caffe's v1.0 puts around the input of conv10); chernis, 4.2 and Tables 1 and 2.
+Sources: vieito2017, Codes 4 and 5 (v1.1); backstrom2018, Table 2, and the authors' Caffe descriptions (v1.0, without
+the border of one pixel that they put around the input of conv10); chernis, 4.2 and Tables 1 and 2.
 """
 
 from fewbits.backend import keras
@@ -24,14 +24,15 @@ CHERNIS = {"baseline": {}, "e1": _E1, "e2": _E2, "e3": _E3, "e4": _E4, "e5": _E4
 
 
 def build_v1_0(input_shape, classes, pooling="floor"):
-    """Return SqueezeNet v1.0: 1,248,424 parameters at 1000 classes. pooling: one of POOLINGS."""
+    """Return SqueezeNet v1.0: 1,248,424 parameters at 1000 classes. pooling: as in `build_v1_1`."""
     return _build("squeezenet_v1_0", input_shape, classes, pooling)
 
 
 def build_v1_1(input_shape, classes, pooling="floor"):
     """Return SqueezeNet v1.1: 1,235,496 parameters at 1000 classes.
 
-    pooling: `ceil` pools as Caffe does, which the published weights were trained with; `floor` as vieito2017 does.
+    pooling: `floor` drops pixels at the edge that fill no window, as vieito2017 does; `ceil` completes their window,
+    as Caffe does: the published weights need it.
     """
     return _build("squeezenet_v1_1", input_shape, classes, pooling, filters=64, kernel=3, pools=(1, 3, 5))
 
@@ -40,12 +41,13 @@ def build_chernis(variant, input_shape, classes):
     """Return a network of chernis, made for 32 x 32 x 3. variant: one of CHERNIS.
 
     baseline: v1.0. e1: pooling windows of 2x2. e2: e1 with 2x2 filters in conv1. e3: e2 without fire3, dropout 0.3.
-    e4: e2 without the first pooling, and a conv1 that keeps the size. e5: e4, to be built with 100 classes.
+    e4: e2 without the first pooling, and a conv1 of stride 1. e5: e4, to be built with 100 classes.
 
-    Parameters at 10 classes (e5: 100): 740,554, 740,554, 727,594, 715,162 (Table 1 has 715,169, but its own Table 2 takes
-    12,432 from 727,594), 727,594 and 773,764. Table 2 has pooling round up (33, 17, 9 pixels), and conv1 of e4 pad by one
-    pixel (so 33, from images of 32: its 33 x 33 input is a slip). The text leaves open, with no effect on the counts: the
-    stride and padding of conv1 in e2 and e3, here the baseline's, 2 and none; the dropout of e4, here the baseline's.
+    Parameters at 10 classes (e5: 100): 740,554; 740,554; 727,594; 715,162 (Table 1 has 715,169, but fire3 has 12,432 in
+    Table 2); 727,594; 773,764. Table 2 has conv1 pad by one pixel (33 x 33 from 32 x 32; its 33 x 33 input is a slip)
+    and pooling round up (33, 17, 9), without which the baseline could not take images of 32 x 32 at all. The text
+    leaves open, and the counts do not depend on it: stride and padding of conv1 in e2 and e3, here the baseline's 2 and
+    none; the dropout rate of e4, here the baseline's 0.5.
     """
     return _build(f"squeezenet_chernis_{variant}", input_shape, classes, "ceil", **CHERNIS[variant])
 
