@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help book test pages lab sync baselines bench dist lock clean
+.PHONY: help book test pages lab sync baselines bench dist lint lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ bench: .venv/ready ## time what must be fast, as ratios
 dist: book ## write dist/few-bits.zip (the book, opens from file://) and the wheel
 	@$(BIN)/python -m fewbits.book pack dist/few-bits.zip
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+lint: .venv/ready ## check style
+	@$(BIN)/ruff check lib tests && $(BIN)/ruff format --check lib tests
 
 lock: ## pin every dependency anew (needs uv)
 	@uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest \

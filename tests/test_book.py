@@ -36,7 +36,9 @@ def test_a_pair_is_in_sync_and_holds_no_outputs(chapter):
 @each_chapter
 def test_visible_code_fits_a_page(chapter):
     for cell in chapter.notebook().cells:
-        if cell.cell_type == "code" and not {"hide-input", "hide-cell", "remove-cell"} & set(cell.metadata.get("tags", [])):
+        if cell.cell_type == "code" and not {"hide-input", "hide-cell", "remove-cell"} & set(
+            cell.metadata.get("tags", [])
+        ):
             assert len(cell.source.splitlines()) <= 14, cell.source
             assert max(map(len, cell.source.splitlines())) <= 79, cell.source
 

@@ -80,6 +80,8 @@ def test_nothing_is_left_half_written(kernel, tmp_path, monkeypatch):
 
 
 def test_help_needs_neither_keras_nor_a_backend():
-    code = "import sys; from fewbits.cli import main\ntry: main(['--help'])\nexcept SystemExit: print(sorted(sys.modules))"
+    code = (
+        "import sys; from fewbits.cli import main\ntry: main(['--help'])\nexcept SystemExit: print(sorted(sys.modules))"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "'fewbits.cli'" in loaded and "'keras'" not in loaded and "'numpy'" not in loaded

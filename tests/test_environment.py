@@ -32,7 +32,9 @@ def test_every_dependency_is_pinned_within_its_range():
 
 
 def test_tensorflow_is_the_small_wheel_where_there_is_one():
-    assert "sys_platform == 'linux'" in PINS["tensorflow-cpu"] and "platform_machine == 'x86_64'" in PINS["tensorflow-cpu"]
+    assert (
+        "sys_platform == 'linux'" in PINS["tensorflow-cpu"] and "platform_machine == 'x86_64'" in PINS["tensorflow-cpu"]
+    )
     assert "platform_machine != 'x86_64'" in PINS["tensorflow"]
 
 

@@ -342,3 +342,9 @@ def test_quantize_needs_a_format():
 def test_from_codes_refuses_what_is_no_code(codes, message):
     with pytest.raises(InputError, match=message):
         from_codes(codes, BYTE)
+
+
+@pytest.mark.parametrize("pair", [(0, 30), (0, 0), (99, 8)])
+def test_a_pair_of_plain_integers_is_checked_like_a_format(pair):
+    with pytest.raises(InputError):
+        quantclip(np.ones(2, np.float32), pair)

@@ -14,12 +14,20 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "html"
-PAGES = sorted(p.relative_to(HTML).as_posix() for folder in ("book", "notebooks") for p in HTML.glob(f"{folder}/*.html"))
+PAGES = sorted(
+    p.relative_to(HTML).as_posix() for folder in ("book", "notebooks") for p in HTML.glob(f"{folder}/*.html")
+)
 CHAPTERS = sorted(p.stem for p in (ROOT / "_build" / "executed" / "quick").glob("*.ipynb"))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SHARED = ("_static/", "_sphinx_design_static/")
 # Chromium would look for updates and sandbox itself, which a container forbids.
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 
 
 def missing(what, request):
@@ -32,7 +40,9 @@ def browser(request):
         missing("there is no built book; `make book` builds it", request)
     path = os.environ.get("FEWBITS_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        missing("there is no Chromium; install it (Debian: apt-get install chromium) or name it in FEWBITS_BROWSER", request)
+        missing(
+            "there is no Chromium; install it (Debian: apt-get install chromium) or name it in FEWBITS_BROWSER", request
+        )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
@@ -71,7 +81,9 @@ def visit(browser, origin):
         page.on("console", lambda m: trouble.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda e: trouble.append(str(e)))
         page.goto(f"{origin}/{name}", wait_until="load")
-        page.wait_for_function("[...document.querySelectorAll('.fewbits-plot')].every(p => p.querySelector('.main-svg'))")
+        page.wait_for_function(
+            "[...document.querySelectorAll('.fewbits-plot')].every(p => p.querySelector('.main-svg'))"
+        )
         return page
 
     yield open_page
@@ -95,7 +107,7 @@ def chapter_html(chapter):
 def test_a_page_opens_and_shows_what_it_should(visit, name):
     page = visit(name)
     assert page.locator("article h1").count() == 1
-    for image in page.locator("img").all():
+    for image in page.locator("img:not(.logo__image)").all():  # the logo has its words beside it
         assert image.get_attribute("alt"), image.get_attribute("src")
     assert "WARNING" not in page.inner_text("article")
 
@@ -118,7 +130,9 @@ def test_every_figure_is_drawn_with_caption_alternative_and_table(visit, chapter
 
 def seen(explorer):
     """What a reader sees of an explorer: the readings, and the shape of every mark."""
-    marks = explorer.locator(".scatterlayer path, .barlayer path, .shapelayer path").evaluate_all("paths => paths.map(p => p.getAttribute('d')).join()")
+    marks = explorer.locator(".scatterlayer path, .barlayer path, .shapelayer path").evaluate_all(
+        "paths => paths.map(p => p.getAttribute('d')).join()"
+    )
     return explorer.locator(".fewbits-readings").inner_text(), marks
 
 
@@ -202,8 +216,14 @@ def contrast(ink, paper):
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_light_beside_the_shared_scripts(name):
     html = (HTML / name).read_text()
-    own = {HTML / Path(name).parent / u for u in re.findall(r'(?:src|href)="([^"#?:]+)', html) if not any(s in u for s in SHARED)}
-    weight = len(html.encode()) + sum(p.stat().st_size for p in own if p.is_file() and p.suffix not in (".html", ".ipynb"))
+    own = {
+        HTML / Path(name).parent / u
+        for u in re.findall(r'(?:src|href)="([^"#?:]+)', html)
+        if not any(s in u for s in SHARED)
+    }
+    weight = len(html.encode()) + sum(
+        p.stat().st_size for p in own if p.is_file() and p.suffix not in (".html", ".ipynb")
+    )
     assert weight <= 3 * 2**20
 
 

@@ -14,7 +14,9 @@ README = (ROOT / "README.md").read_text()
 def test_your_model_in_ten_lines(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     layers = keras.layers
-    keras.Sequential([layers.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(3)]).save("yours.keras")
+    keras.Sequential([layers.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(3)]).save(
+        "yours.keras"
+    )
     code = re.search(r"```python\n(.*?)```", README, re.S)[1]
     exec(code, {})
     kernel = keras.models.load_model("yours-8-bit-weights.keras").layers[0].kernel.numpy() * 2**7

@@ -70,3 +70,9 @@ def test_a_perfect_fit_loses_nothing():
 def test_only_finite_numbers_are_measured(x, quantized, message):
     with pytest.raises(InputError, match=message):
         measured_sqnr(x, quantized)
+
+
+@pytest.mark.parametrize("shapes", [((3,), (4,)), ((2, 1), (2,)), ((0,), (0,))])
+def test_sqnr_compares_arrays_of_one_shape_with_values(shapes):
+    with pytest.raises(InputError, match="one shape"):
+        measured_sqnr(*map(np.zeros, shapes))

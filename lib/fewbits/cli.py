@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fewbits",
-        description="Make convolutional networks small. `fewbits COMMAND --help` explains each command with an example.",
+        description="Make convolutional networks small. `fewbits COMMAND --help` explains each command.",
     )
     parser.add_argument("--version", action="version", version=f"fewbits {fewbits.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -39,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     quantize.add_argument("array", type=Path, help="a .npy file of real numbers")
     quantize.add_argument("--msb", type=int, required=True, help="the amplitude is 2**MSB")
     quantize.add_argument("--nbits", type=int, required=True, help="bits of a code, 1 to 32")
-    quantize.add_argument("--rounding", default="nearest", help="floor, nearest (default), nearest-up, nearest-away, ...")
+    quantize.add_argument(
+        "--rounding", default="nearest", help="floor, nearest (default), nearest-up, nearest-away, ..."
+    )
     quantize.add_argument("--output", type=Path, help="write the quantized array to this .npy file")
 
     data = _command(

@@ -160,8 +160,8 @@ def transfer(label: str, bits=tuple(range(1, 7)), msbs=(-1, 0, 1), roundings=DET
         view,
         figure,
         label,
-        "The quantizer as a staircase. Move bits and MSB: one sets how many steps there are, the other how far they reach.",
-        "Staircase of the quantized value over x, with the error as a saw-tooth; outside the amplitude the staircase is flat.",
+        "The quantizer as a staircase. Bits set how many steps there are, the MSB sets how far they reach.",
+        "Staircase of the quantized value over x, and its error as a saw-tooth; beyond the amplitude it is flat.",
     )
 
 
@@ -248,15 +248,19 @@ def _input_html(name, values, start) -> str:
         at = list(values).index(start)
         return (
             f"<label><span>{escape(name)}</span>"
-            f'<input type="range" name="{escape(name)}" min="0" max="{len(values) - 1}" value="{at}" autocomplete="off">'
+            f'<input type="range" name="{escape(name)}" max="{len(values) - 1}" value="{at}" autocomplete="off">'
             f"<output>{start}</output></label>"
         )
     options = "".join(f"<option{' selected' if v == start else ''}>{escape(v)}</option>" for v in values)
-    return f'<label><span>{escape(name)}</span><select name="{escape(name)}" autocomplete="off">{options}</select></label>'
+    return (
+        f'<label><span>{escape(name)}</span><select name="{escape(name)}" autocomplete="off">{options}</select></label>'
+    )
 
 
 def _readings_html(readings: dict[str, str]) -> str:
-    return "<dl>" + "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in readings.items()) + "</dl>"
+    return (
+        "<dl>" + "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in readings.items()) + "</dl>"
+    )
 
 
 def _short(values) -> list[float]:

@@ -117,12 +117,12 @@ def from_codes(codes, fmt: FixedPoint) -> np.ndarray:
 def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate", seed=None):
     """Return the tensor `x` rounded to the values of `fmt`, with a straight-through gradient.
 
-    x: float tensor. fmt: a FixedPoint of at most 24 bits, or a pair `(msb, nbits)` of integer tensors or
-    variables that broadcast against `x`: changing a variable never retraces. rounding and overflow as in `quantize`,
+    x: float tensor. fmt: a FixedPoint of at most 24 bits, or a pair `(msb, nbits)` of integers, integer tensors
+    or variables that broadcast against `x`: changing a variable never retraces. rounding and overflow as in `quantize`,
     with which it agrees bit for bit in float32 (subnormal numbers, below 1.2e-38, may be taken as zero by the
     backend). gradient: `clipped` passes the gradient where the value was not clipped and stops it elsewhere,
     `identity` passes it everywhere. seed: for stochastic rounding, an integer or a keras SeedGenerator.
-    NaN propagates. Raises InputError on an unknown name or a FixedPoint of more than 24 bits.
+    NaN propagates; infinity saturates, and wraps to NaN. Raises InputError on an unknown name or more than 24 bits.
 
     Source: vieito2017, Codes 6 and 7 (the operator and its gradient).
     """
@@ -130,9 +130,13 @@ def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate",
 
     _check_names(rounding, overflow)
     _check_name("gradient", gradient, GRADIENTS)
-    if isinstance(fmt, FixedPoint) and fmt.nbits > MAX_NBITS_KERAS:
-        raise InputError(f"{fmt.nbits} bits are not exact in float32; use at most {MAX_NBITS_KERAS}, or fewbits.quantize")
     msb, nbits = fmt
+    if isinstance(msb, Integral) and isinstance(nbits, Integral):
+        fmt = FixedPoint(msb, nbits)
+    if isinstance(fmt, FixedPoint) and fmt.nbits > MAX_NBITS_KERAS:
+        raise InputError(
+            f"{fmt.nbits} bits are not exact in float32; use at most {MAX_NBITS_KERAS}, or fewbits.quantize"
+        )
     half = _exp2(nbits - 1)
     step, per_step = _exp2(msb + 1 - nbits), _exp2(nbits - 1 - msb)
 
@@ -209,7 +213,7 @@ def finite(x, name: str = "x") -> np.ndarray:
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         raise InputError(
-            f"{name} holds {bad.sum()} value(s) that are NaN or infinite, the first at index {where}; clean it before quantizing"
+            f"{name} holds {bad.sum()} value(s) that are NaN or infinite, the first at index {where}; clean it first"
         )
     return x
 

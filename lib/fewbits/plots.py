@@ -14,7 +14,13 @@ import plotly.graph_objects as go
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#2a86c8", "#d55e00", "#009e73", "#cc79a7", "#888888"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, GREY)
 
-_AXIS = {"zeroline": False, "gridcolor": "rgba(136,136,136,0.25)", "linecolor": GREY, "ticks": "outside", "tickcolor": GREY}
+_AXIS = {
+    "zeroline": False,
+    "gridcolor": "rgba(136,136,136,0.25)",
+    "linecolor": GREY,
+    "ticks": "outside",
+    "tickcolor": GREY,
+}
 TEMPLATE = go.layout.Template(
     layout={
         "colorway": COLOURS,

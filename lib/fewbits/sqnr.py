@@ -5,6 +5,7 @@ from math import inf, log10
 
 import numpy as np
 
+from fewbits.errors import InputError
 from fewbits.fixedpoint import FixedPoint, finite, is_clipped, quantize
 
 
@@ -12,8 +13,8 @@ from fewbits.fixedpoint import FixedPoint, finite, is_clipped, quantize
 class QuantizationError:
     """The error of one quantization.
 
-    clipped: share of the values whose rounded code does not exist. underflowed: share of the values that are not zero but
-    smaller than one step. bias: mean of quantized minus original. rms: root mean square of that difference.
+    clipped: share of the values whose rounded code does not exist. underflowed: share of the values that are not zero
+    but smaller than one step. bias: mean of quantized minus original. rms: root mean square of that difference.
     sqnr: signal-to-quantization-noise ratio in dB.
     """
 
@@ -25,8 +26,13 @@ class QuantizationError:
 
 
 def measured_sqnr(x, quantized) -> float:
-    """Return 10 log10(sum x**2 / sum (x - quantized)**2) in dB; infinite when nothing differs."""
+    """Return 10 log10(sum x**2 / sum (x - quantized)**2) in dB; infinite when nothing differs.
+
+    Raises InputError when the two differ in shape or are empty.
+    """
     x, quantized = finite(x), finite(quantized, "quantized")
+    if x.shape != quantized.shape or not x.size:
+        raise InputError(f"two arrays of one shape are needed, with values, not {x.shape} and {quantized.shape}")
     signal, noise = np.sum(x**2), np.sum((x - quantized) ** 2)
     if noise == 0:
         return inf

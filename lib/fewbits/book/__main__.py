@@ -14,7 +14,9 @@ def main(arguments: list[str] | None = None) -> int:
     sync = commands.add_parser("sync", help="write the paired .ipynb of each script in notebooks/")
     sync.set_defaults(command=_sync)
 
-    execute = commands.add_parser("execute", help="run the chapters whose inputs changed, and compare with the baselines")
+    execute = commands.add_parser(
+        "execute", help="run the chapters whose inputs changed, and compare with the baselines"
+    )
     execute.set_defaults(command=_execute)
 
     render = commands.add_parser("render", help="execute, then build _build/html")

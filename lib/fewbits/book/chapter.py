@@ -53,7 +53,9 @@ class Chapter:
 
     def key(self, profile: str) -> str:
         """Return the hash of all that an execution depends on: script, library, lock file, data, profile."""
-        return hash_files([self.script, *library_files(self.root), *files_below(self.root / "data")], self.root, profile)
+        return hash_files(
+            [self.script, *library_files(self.root), *files_below(self.root / "data")], self.root, profile
+        )
 
 
 def chapters(root: Path, names: list[str] = ()) -> list[Chapter]:

@@ -49,7 +49,7 @@ def run(chapter: Chapter, profile: str, progress: bool = True) -> bool:
         notebook.metadata["fewbits"] = {"key": key, "profile": profile, "seconds": round(time.monotonic() - began, 1)}
         notebook.metadata.pop("papermill", None)  # it holds this machine's paths
         nbformat.write(notebook, aside)
-        os.replace(aside, target)
+        aside.replace(target)
     return True
 
 

@@ -1,6 +1,5 @@
 """Renders the executed notebooks and the prose of `book/` as HTML that needs no kernel and no network."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -38,7 +37,7 @@ def render(root: Path, executed: list[Chapter], profile: str) -> bool:
     _sphinx(root, source, output, build / "pages.log")
     stamp.unlink(missing_ok=True)
     shutil.rmtree(html, ignore_errors=True)
-    os.replace(output / "_build" / "html", html)
+    (output / "_build" / "html").replace(html)
     stamp.write_text(key)
     return True
 

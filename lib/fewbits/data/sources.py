@@ -108,6 +108,6 @@ def _from_keras(name: str) -> dict[str, np.ndarray]:
         (x_train, y_train), (x_test, y_test) = loader()
     except Exception as error:  # whatever the download raises: urllib's, ssl's and Keras' own differ
         raise InputError(
-            f"{name} could not be downloaded ({error}); set FEWBITS_DATA to a folder with {name}.npz to work without a network"
+            f"{name} could not be downloaded ({error}); without a network, set FEWBITS_DATA to a folder with {name}.npz"
         ) from None
     return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
