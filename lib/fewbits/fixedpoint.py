@@ -119,9 +119,10 @@ def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate",
 
     x: float tensor. fmt: a FixedPoint of at most 24 bits, or a pair `(msb, nbits)` of integers, integer tensors
     or variables that broadcast against `x`: changing a variable never retraces. rounding and overflow as in `quantize`,
-    with which it agrees bit for bit in float32 (subnormal numbers, below 1.2e-38, may be taken as zero by the
-    backend). gradient: `clipped` passes the gradient where the value was not clipped and stops it elsewhere,
-    `identity` passes it everywhere. seed: for stochastic rounding, an integer or a keras SeedGenerator.
+    with which it agrees bit for bit in float32 (subnormal numbers, below 1.2e-38, may be taken as zero by the backend);
+    rounding may also be a tensor, an index into ROUNDINGS. gradient: `clipped` passes the gradient where the value was
+    not clipped and stops it elsewhere, `identity` passes it everywhere. seed: for stochastic rounding, an integer or a
+    keras SeedGenerator.
     NaN propagates; infinity saturates, and wraps to NaN. Raises InputError on an unknown name or more than 24 bits.
 
     Source: vieito2017, Codes 6 and 7 (the operator and its gradient).
@@ -129,7 +130,7 @@ def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate",
     from fewbits.backend import ops, random
 
     _check_names(rounding, overflow)
-    _check_name("gradient", gradient, GRADIENTS)
+    check_name("gradient", gradient, GRADIENTS)
     msb, nbits = fmt
     if isinstance(msb, Integral) and isinstance(nbits, Integral):
         fmt = FixedPoint(msb, nbits)
@@ -137,8 +138,8 @@ def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate",
         raise InputError(
             f"{fmt.nbits} bits are not exact in float32; use at most {MAX_NBITS_KERAS}, or fewbits.quantize"
         )
-    half = _exp2(nbits - 1)
-    step, per_step = _exp2(msb + 1 - nbits), _exp2(nbits - 1 - msb)
+    half = exp2(nbits - 1)
+    step, per_step = exp2(msb + 1 - nbits), exp2(nbits - 1 - msb)
 
     def draw(shape):
         return random.uniform(shape, dtype="float32", seed=seed)
@@ -163,6 +164,8 @@ def _codes(v, half, rounding, overflow, xp, draw):
     The one definition of the arithmetic: `xp` is numpy or keras.ops. half: 2**(nbits-1). draw: shape -> uniform
     numbers in [0, 1).
     """
+    if not isinstance(rounding, str):
+        return _codes_at(v, half, rounding, xp)
     if rounding == "thesis":  # clips first, to +A, and floors then
         clipped = xp.clip(v, -half, half)
         return xp.floor(clipped), clipped == v
@@ -187,6 +190,20 @@ def _rounded(v, rounding, xp, draw):
     rest = v - low
     up = rest >= 0.5 if rounding == "nearest-up" else draw(v.shape) < rest
     return xp.where(up, low + 1, low)
+
+
+def _codes_at(v, half, rounding, xp):
+    """Return what `_codes` does where `rounding` is a tensor, an index into ROUNDINGS; stochastic is not among them.
+
+    All roundings stand side by side, so that a compiler makes one pass of them.
+    """
+    low = _rounded(v, "floor", xp, None)
+    codes = low
+    for name in ("nearest", "nearest-up", "nearest-away"):
+        codes = xp.where(rounding == ROUNDINGS.index(name), _rounded(v, name, xp, None), codes)
+    thesis = rounding == ROUNDINGS.index("thesis")
+    fitting = xp.clip(codes, -half, xp.where(thesis, half, half - 1))
+    return fitting, xp.where(thesis, xp.clip(v, -half, half) == v, fitting == codes)
 
 
 def _numpy_codes(x, fmt, rounding, overflow, seed):
@@ -218,7 +235,7 @@ def finite(x, name: str = "x") -> np.ndarray:
     return x
 
 
-def _exp2(k):
+def exp2(k):
     """Return 2**k in float32, exactly. Backends' power functions may be one bit off, hence the table."""
     from fewbits.backend import ops
 
@@ -232,13 +249,15 @@ def _check_integer(name, value, lowest, highest):
         raise InputError(f"{name} must be an integer from {lowest} to {highest}, not {value!r}")
 
 
-def _check_name(kind, value, known):
+def check_name(kind: str, value, known: tuple) -> None:
+    """Raise InputError, naming what there is, where `value` is not one of `known`."""
     if value not in known:
         raise InputError(f"unknown {kind} {value!r}; it is one of {', '.join(known)}")
 
 
 def _check_names(rounding, overflow):
-    _check_name("rounding", rounding, ROUNDINGS)
-    _check_name("overflow", overflow, OVERFLOWS)
-    if rounding == "thesis" and overflow == "wrap":
-        raise InputError("the thesis' operator clips; use overflow='saturate', or another rounding to wrap")
+    check_name("overflow", overflow, OVERFLOWS)
+    if isinstance(rounding, str):
+        check_name("rounding", rounding, ROUNDINGS)
+    if overflow == "wrap" and (not isinstance(rounding, str) or rounding == "thesis"):
+        raise InputError("the thesis' operator clips; use overflow='saturate', or name another rounding to wrap")
