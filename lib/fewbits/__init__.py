@@ -14,8 +14,24 @@ _HOME = {
     "to_codes": "fixedpoint",
     "from_codes": "fixedpoint",
     "InputError": "errors",
+    "quantize_model": "conversion",
 }
-_MODULES = ("backend", "complexity", "data", "explore", "fixedpoint", "papers", "plots", "sqnr", "statistics", "zoo")
+_MODULES = (
+    "backend",
+    "calibration",
+    "complexity",
+    "conversion",
+    "data",
+    "explore",
+    "fixedpoint",
+    "layers",
+    "papers",
+    "plots",
+    "sqnr",
+    "statistics",
+    "training",
+    "zoo",
+)
 __all__ = [*_HOME, *_MODULES]
 
 

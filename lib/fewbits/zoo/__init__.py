@@ -68,3 +68,12 @@ def _smallest_side(network, channels, classes, options, start):
 
 def _is_integer(value, lowest):
     return isinstance(value, Integral) and not isinstance(value, bool) and value >= lowest
+
+
+def levels(model) -> list[list[str]]:
+    """Return the names of the layers to quantize, grouped by level: what stands before the first underscore."""
+    grouped: dict[str, list[str]] = {}
+    for layer in model.layers:
+        if hasattr(layer, "kernel"):
+            grouped.setdefault(layer.name.split("_")[0], []).append(layer.name)
+    return list(grouped.values())

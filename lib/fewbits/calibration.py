@@ -1,0 +1,114 @@
+"""Where the values of a network lie, and the formats that follow: percentile limits, MSBs, a table for each layer.
+
+Source: vieito2017, 5.2 (limits of weights and convolution outputs), Equation 11 (MSB), Table 11 (MSB of each layer).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil, log2
+
+import numpy as np
+
+from fewbits.backend import keras, ops
+from fewbits.conversion import quantize_model
+from fewbits.errors import InputError
+from fewbits.fixedpoint import MAX_ABS_MSB, FixedPoint, finite
+from fewbits.layers import Formats
+
+PERCENTILES = (95, 98, 99.9, 99.99)  # vieito2017, Table 2
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a layer computes with, on some images: its kernel, its input, and what reaches its output quantizer."""
+
+    kernel: np.ndarray
+    input: np.ndarray
+    output: np.ndarray
+
+
+def percentile_limits(values, percentile: float) -> tuple[float, float]:
+    """Return the limits between which the middle `percentile` % of `values` lie, half of the rest on either side.
+
+    values: array of any shape, finite, not empty. percentile: above 0, at most 100. Source: vieito2017, Table 2.
+    """
+    values = finite(values, "values")
+    if not values.size:
+        raise InputError("there are no values to take a percentile of")
+    if isinstance(percentile, bool) or not isinstance(percentile, (int, float)) or not 0 < percentile <= 100:
+        raise InputError(f"the percentile must be above 0 and at most 100, not {percentile!r}")
+    rest = (100 - percentile) / 2
+    low, high = np.percentile(values, [rest, 100 - rest])
+    return float(low), float(high)
+
+
+def msb_from_limits(low: float, high: float) -> int:
+    """Return the smallest MSB whose amplitude reaches both limits: ceil(log2 max |limit|) (vieito2017, Equation 11).
+
+    Limits of zero get the smallest MSB that a FixedPoint has.
+    """
+    reach = max(abs(low), abs(high))
+    if not np.isfinite(reach):
+        raise InputError(f"limits must be finite, not {low} and {high}")
+    return ceil(log2(reach)) if reach > 2.0**-MAX_ABS_MSB else -MAX_ABS_MSB
+
+
+def observe(model: keras.Model, images, batch_size: int = 32) -> Iterator[tuple[str, Values]]:
+    """Yield the name and the Values of each layer to quantize, as float computes them on `images`.
+
+    images: (n, height, width, channels), n at least 1. A layer's output counts with its bias where the bias is added in
+    the accumulator. One layer's values are in memory at a time, but all layers' inputs: take some tens of images.
+    """
+    if not len(images):
+        raise InputError("at least one image is needed to observe a network")
+    twin = quantize_model(model)
+    twin.set_level(0)
+    chosen = twin.quantized_layers
+    reader = keras.Model(twin.inputs, [layer.input for layer in chosen])
+    inputs = reader.predict(finite(images, "images").astype("float32"), batch_size=batch_size, verbose=0)
+    for layer, x in zip(chosen, inputs if isinstance(inputs, list) else [inputs], strict=True):
+        pieces = [layer.product(x[i : i + batch_size], layer.kernel) for i in range(0, len(x), batch_size)]
+        output = np.concatenate([ops.convert_to_numpy(p) for p in pieces])
+        if layer.bias is not None and layer.bias_order == "accumulator":
+            output = output + ops.convert_to_numpy(layer.bias)
+        yield layer.name, Values(ops.convert_to_numpy(layer.kernel), x, output)
+
+
+def formats_for(
+    model: keras.Model, images, nbits: tuple = (8, 8, 8), percentile: float | tuple = 99.9, per_layer: bool = True
+) -> dict[str, Formats]:
+    """Return layer name -> Formats with the MSBs that percentile limits on `images` give.
+
+    nbits: bits of kernel, input and output; None leaves that one in float. percentile: one for all three, or three.
+    per_layer: an MSB of its own for each layer (vieito2017, Table 11); otherwise the largest of each kind for all
+    layers (its generic MSB). Pass the result to `quantize_model` or `QuantizedModel.set_formats`.
+    """
+    return _formats(msb_table(model, images, _three(percentile, "percentile")), _three(nbits, "nbits"), per_layer)
+
+
+def msb_table(model: keras.Model, images, percentile: tuple) -> dict[str, tuple[int, int, int]]:
+    """Return layer name -> MSBs of kernel, input and output from the percentile limits of each kind."""
+    return {
+        name: tuple(
+            msb_from_limits(*percentile_limits(v, p))
+            for v, p in zip((values.kernel, values.input, values.output), percentile)
+        )
+        for name, values in observe(model, images)
+    }
+
+
+def _formats(msbs, nbits, per_layer):
+    if not per_layer:
+        largest = tuple(map(max, zip(*msbs.values())))
+        msbs = dict.fromkeys(msbs, largest)
+    return {
+        name: Formats(*(None if n is None else FixedPoint(msb, n) for msb, n in zip(three, nbits)))
+        for name, three in msbs.items()
+    }
+
+
+def _three(value, name):
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * 3
+    if len(values) != 3:
+        raise InputError(f"{name} takes one value, or three for kernel, input and output, not {value!r}")
+    return values
