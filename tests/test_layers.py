@@ -41,7 +41,7 @@ def small_network(seed=0, **settings):
 
 def compiled(model, optimizer=None):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer or keras.optimizers.SGD(0.05, momentum=0.9), loss, ["accuracy"], jit_compile=False)
+    model.compile(optimizer or keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=["accuracy"], jit_compile=False)
     return model
 
 

@@ -88,7 +88,7 @@ class _Lock(keras.constraints.Constraint):
 
     def set(self, locked):
         self.kept.assign(ops.convert_to_numpy(self.variable))
-        self.locked.assign(locked)
+        self.locked.assign(int(locked))
 
     def __call__(self, w):
         w = w if self.constraint is None else self.constraint(w)
@@ -132,7 +132,7 @@ class _Quantized:
         self._finish = fuse(self._finish_op)
         formats, self.enabled, self.rounding = self._start
         self.set_formats(*formats)
-        self.state.loaded = self._keep_lock
+        self.state.loaded = self._lock_in_graph
 
     # What can be changed at any time
 
@@ -165,8 +165,7 @@ class _Quantized:
     @locked.setter
     def locked(self, value: bool):
         self.state.locked.assign(int(value))
-        for lock in self._locks:
-            lock.set(int(value))
+        self._lock_in_graph()
 
     @property
     def rounding(self) -> str:
@@ -229,8 +228,9 @@ class _Quantized:
 
     # What is saved
 
-    def _keep_lock(self):
-        self.locked = self.locked
+    def _lock_in_graph(self):
+        for lock in self._locks:
+            lock.set(self.locked)
 
     def get_config(self):
         formats, enabled, rounding = self._start
