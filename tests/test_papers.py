@@ -1,0 +1,108 @@
+"""The theses' tables as transcribed: every file parses, and cells read from the source a second time agree."""
+
+import csv
+
+import pytest
+
+from fewbits import papers
+from fewbits.errors import InputError
+
+TABLES = sorted(p.relative_to(papers.FOLDER).as_posix() for p in papers.FOLDER.glob("*/table-*.csv"))
+ROWS = {
+    ("vieito2017", 2): 4,
+    ("vieito2017", 4): 5,
+    ("vieito2017", 5): 4,
+    ("vieito2017", 6): 4,
+    ("vieito2017", 7): 5,
+    ("vieito2017", 8): 4,
+    ("vieito2017", 9): 4,
+    ("vieito2017", 10): 4,
+    ("vieito2017", 11): 10,
+    ("vieito2017", 12): 2,
+    ("vieito2017", 13): 3,
+    ("vieito2017", 14): 2,
+    ("backstrom2018", 2): 15,
+    ("backstrom2018", 12): 10,
+    ("backstrom2018", 13): 10,
+    ("chernis", 1): 6,
+    ("chernis", 2): 14,
+}
+# key, table, row, column, cell: typed from the source, not from the files
+CELLS = [
+    ("vieito2017", 2, 0, "lower", -0.7315),
+    ("vieito2017", 2, 3, "upper", 0.1659),
+    ("vieito2017", 4, 1, "accuracy", 49.1),
+    ("vieito2017", 4, 2, "msb", -1),
+    ("vieito2017", 4, 4, "accuracy", 0.17),  # one cell for two rows in the source
+    ("vieito2017", 5, 2, "accuracy", 7.16),
+    ("vieito2017", 6, 1, "on_model_accuracy", 49.3),
+    ("vieito2017", 6, 3, "off_model_accuracy", 0.14),
+    ("vieito2017", 7, 1, "lower", -1008),
+    ("vieito2017", 7, 1, "upper", 571.9),
+    ("vieito2017", 7, 4, "accuracy", 25.7),
+    ("vieito2017", 8, 1, "accuracy", 48.08),
+    ("vieito2017", 8, 3, "accuracy", 44.52),
+    ("vieito2017", 9, 1, "accuracy", 0.25),
+    ("vieito2017", 9, 2, "kernel_bits", 16),
+    ("vieito2017", 10, 1, "training_hours", 41),
+    ("vieito2017", 10, 3, "dynamic_accuracy", 44.9),
+    ("vieito2017", 11, 1, "kernel_msb_99_9", 1),
+    ("vieito2017", 11, 2, "data_msb_99_9", 11),
+    ("vieito2017", 11, 4, "data_msb_99_99", 10),
+    ("vieito2017", 11, 9, "kernel_msb_99_99", -2),
+    ("vieito2017", 12, 0, "custom_msb_accuracy", 30.31),
+    ("vieito2017", 12, 1, "training_hours", 44),
+    ("vieito2017", 13, 0, "lock_accuracy", 3.97),
+    ("vieito2017", 13, 1, "train_accuracy", 37.16),  # the text has 38.16
+    ("vieito2017", 14, 0, "accuracy", 41.3),
+    ("backstrom2018", 2, 0, "kernels", 96),
+    ("backstrom2018", 2, 5, "activations", "53x53"),
+    ("backstrom2018", 2, 12, "kernel_stride", "(3x3) / 1"),  # 1x1 in SqueezeNet
+    ("backstrom2018", 2, 14, "kernels", ""),
+    ("backstrom2018", 12, 0, "mac", 25.8),
+    ("backstrom2018", 12, 5, "model_size", "731K"),
+    ("backstrom2018", 12, 9, "std_dev", 6.51),
+    ("backstrom2018", 13, 4, "accuracy", 94.7),
+    ("chernis", 1, 3, "parameters", 715169),  # 715162 is right
+    ("chernis", 1, 5, "accuracy", 38.39),
+    ("chernis", 2, 4, "s1x1", 16),  # 32 is right
+    ("chernis", 2, 4, "parameters", 43344),  # 45344 is right
+    ("chernis", 2, 12, "parameters", 5120),  # without bias
+    ("chernis", 2, 9, "layer", "Fire8"),
+]
+
+
+def test_every_table_is_known_here():
+    assert TABLES == sorted(f"{key}/table-{number:02d}.csv" for key, number in ROWS)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_row_of_a_file_has_a_cell_for_each_column(name):
+    with (papers.FOLDER / name).open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert len(set(head)) == len(head) and all(c == c.lower() and c.isidentifier() for c in head)
+    assert all(len(row) == len(head) for row in rows)
+    assert all(cell == cell.strip() for row in rows for cell in row)
+
+
+@pytest.mark.parametrize(("key", "number"), ROWS)
+def test_a_table_has_as_many_rows_as_the_source(key, number):
+    assert len(papers.table(key, number)) == ROWS[key, number]
+
+
+@pytest.mark.parametrize(("key", "number", "row", "column", "cell"), CELLS)
+def test_a_cell_is_as_printed(key, number, row, column, cell):
+    found = papers.table(key, number)[row][column]
+    assert found == cell and type(found) is type(cell)
+
+
+@pytest.mark.parametrize(("key", "number"), ROWS)
+def test_an_accuracy_is_a_percentage(key, number):
+    for row in papers.table(key, number):
+        assert all(0 < row[column] <= 100 for column in row if column.endswith("accuracy"))
+
+
+@pytest.mark.parametrize(("key", "number"), [("vieito2017", 99), ("nobody", 1)])
+def test_a_table_that_is_not_transcribed_is_refused_with_those_that_are(key, number):
+    with pytest.raises(InputError, match=f"no table {number} of '{key}'.*chernis/table-01, chernis/table-02"):
+        papers.table(key, number)
