@@ -10,7 +10,7 @@ from math import ceil, log2
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.conversion import quantize_model
+from fewbits.conversion import QUANTIZED, check_layers, dequantize_model
 from fewbits.errors import InputError
 from fewbits.fixedpoint import MAX_ABS_MSB, FixedPoint, finite
 from fewbits.layers import Formats
@@ -56,20 +56,23 @@ def msb_from_limits(low: float, high: float) -> int:
 def observe(model: keras.Model, images, batch_size: int = 32) -> Iterator[tuple[str, Values]]:
     """Yield the name and the Values of each layer to quantize, as float computes them on `images`.
 
-    images: (n, height, width, channels), n at least 1. A layer's output counts with its bias where the bias is added in
-    the accumulator. One layer's values are in memory at a time, but all layers' inputs: take some tens of images.
+    images: (n, height, width, channels), n at least 1. A layer's output counts with its bias, but where a quantized
+    layer adds that after its output quantizer. All layers' inputs are in memory at once: take some tens of images.
     """
     if not len(images):
         raise InputError("at least one image is needed to observe a network")
-    twin = quantize_model(model)
-    twin.set_level(0)
-    chosen = twin.quantized_layers
-    reader = keras.Model(twin.inputs, [layer.input for layer in chosen])
+    check_layers(model)
+    plain = dequantize_model(model)
+    chosen = [layer for layer in plain.layers if type(layer) in QUANTIZED]
+    reader = keras.Model(plain.inputs, [layer.input for layer in chosen])
+    reader.jit_compile = False
     inputs = reader.predict(finite(images, "images").astype("float32"), batch_size=batch_size, verbose=0)
     for layer, x in zip(chosen, inputs if isinstance(inputs, list) else [inputs], strict=True):
-        pieces = [layer.product(x[i : i + batch_size], layer.kernel) for i in range(0, len(x), batch_size)]
+        product = QUANTIZED[type(layer)].product
+        pieces = [product(layer, x[i : i + batch_size], layer.kernel) for i in range(0, len(x), batch_size)]
         output = np.concatenate([ops.convert_to_numpy(p) for p in pieces])
-        if layer.bias is not None and layer.bias_order == "accumulator":
+        late = getattr(model.get_layer(layer.name), "bias_order", "accumulator") == "output"
+        if layer.bias is not None and not late:
             output = output + ops.convert_to_numpy(layer.bias)
         yield layer.name, Values(ops.convert_to_numpy(layer.kernel), x, output)
 
@@ -83,11 +86,12 @@ def formats_for(
     per_layer: an MSB of its own for each layer (vieito2017, Table 11); otherwise the largest of each kind for all
     layers (its generic MSB). Pass the result to `quantize_model` or `QuantizedModel.set_formats`.
     """
-    return _formats(msb_table(model, images, _three(percentile, "percentile")), _three(nbits, "nbits"), per_layer)
+    return formats_from_msbs(msb_table(model, images, percentile), nbits, per_layer)
 
 
-def msb_table(model: keras.Model, images, percentile: tuple) -> dict[str, tuple[int, int, int]]:
-    """Return layer name -> MSBs of kernel, input and output from the percentile limits of each kind."""
+def msb_table(model: keras.Model, images, percentile: float | tuple = 99.9) -> dict[str, tuple[int, int, int]]:
+    """Return layer name -> MSBs of kernel, input and output from percentile limits (vieito2017, Table 11)."""
+    percentile = _three(percentile, "percentile")
     return {
         name: tuple(
             msb_from_limits(*percentile_limits(v, p))
@@ -97,7 +101,9 @@ def msb_table(model: keras.Model, images, percentile: tuple) -> dict[str, tuple[
     }
 
 
-def _formats(msbs, nbits, per_layer):
+def formats_from_msbs(msbs: dict, nbits: tuple = (8, 8, 8), per_layer: bool = True) -> dict[str, Formats]:
+    """Return layer name -> Formats with the MSBs of `msb_table`; nbits and per_layer as in `formats_for`."""
+    nbits = _three(nbits, "nbits")
     if not per_layer:
         largest = tuple(map(max, zip(*msbs.values())))
         msbs = dict.fromkeys(msbs, largest)

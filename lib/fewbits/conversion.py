@@ -92,7 +92,7 @@ def quantize_model(
     into the layer before it. The rest: as in QuantizedConv2D. Raises InputError, naming the layer, on a layer of
     another kind, a layer used twice, an unknown name, and a batch normalization that cannot be folded.
     """
-    _check_layers(model)
+    check_layers(model)
     names = [layer.name for layer in model.layers if _quantized_type(layer)]
     if not names:
         raise InputError(f"{model.name} has no convolution, depthwise convolution or dense layer to quantize")
@@ -156,7 +156,8 @@ def _rebuild(model, clone, skipped=()):
     return keras.models.clone_model(model, clone_function=clone, call_function=call)
 
 
-def _check_layers(model):
+def check_layers(model: keras.Model) -> None:
+    """Raise InputError, naming the layer, where `model` holds what cannot be quantized."""
     if not getattr(model, "inputs", None):
         raise InputError(f"{model.name} has no graph; build a functional model, or a sequential one with an Input")
     for layer in model.layers:
