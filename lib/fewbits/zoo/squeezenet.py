@@ -37,6 +37,15 @@ def build_v1_1(input_shape, classes, pooling="floor"):
     return _build("squeezenet_v1_1", input_shape, classes, pooling, filters=64, kernel=3, pools=(1, 3, 5))
 
 
+def build_digits(input_shape, classes):
+    """Return a small SqueezeNet for images from 8 x 8: conv1, fire2 to fire4, conv10; 71,146 parameters at 10 classes.
+
+    Its conv10 has no ReLU: trained on few images, a class whose last ReLU died would not come back.
+    """
+    small = {"filters": 16, "kernel": 3, "stride": 1, "pad": 1, "window": 2, "pools": (1, 3), "fires": (2, 3, 4)}
+    return _build("squeezenet_digits", input_shape, classes, "floor", **small, dropout=0.2, last=None)
+
+
 def build_chernis(variant, input_shape, classes):
     """Return a network of chernis, made for 32 x 32 x 3. variant: one of CHERNIS.
 
@@ -65,10 +74,12 @@ def _build(
     pools=(1, 4, 8),
     fires=tuple(SQUEEZE),
     dropout=0.5,
+    last="relu",
 ):
     """Return the network; the defaults are v1.0's.
 
     filters, kernel, stride, pad: of conv1. window: side of the pooling windows. pools: levels that pooling follows.
+    last: activation of conv10.
     """
     if pooling not in POOLINGS:
         raise InputError(f"unknown pooling {pooling!r}; it is one of {', '.join(POOLINGS)}")
@@ -82,13 +93,15 @@ def _build(
         if level in pools:
             x = _pool(x, f"pool{level}", window, pooling)
     x = layers.Dropout(dropout, name="drop9")(x)
-    x = _convolve(x, "conv10", classes, 1)
+    x = _convolve(x, "conv10", classes, 1, activation=last)
     x = layers.GlobalAveragePooling2D(name="pool10")(x)
     return keras.Model(image, x, name=name)
 
 
-def _convolve(x, name, filters, kernel, **options):
-    return layers.Conv2D(filters, kernel, activation="relu", name=name, **options)(x)
+def _convolve(x, name, filters, kernel, activation="relu", **options):
+    # He's initial weights: Keras' default ones fade behind so many ReLUs.
+    options["kernel_initializer"] = "he_normal"
+    return layers.Conv2D(filters, kernel, activation=activation, name=name, **options)(x)
 
 
 def _fire(x, name, squeeze):

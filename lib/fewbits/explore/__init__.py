@@ -1,0 +1,12 @@
+"""Figures a reader turns: sliders for bits, MSB and rounding, and what they change.
+
+An Explorer is a few controls and a function from their values to a view. In JupyterLab the function runs at each
+move (ipywidgets and Plotly's FigureWidget). In the book it has run for every combination beforehand, and the
+book's script looks the view up: the numbers are the library's in both.
+"""
+
+from fewbits.explore.costs import QUANTITIES, SIDES, complexity
+from fewbits.explore.explorer import Explorer, View
+from fewbits.explore.rounding import DETERMINISTIC, transfer, weights
+
+__all__ = ["DETERMINISTIC", "QUANTITIES", "SIDES", "Explorer", "View", "complexity", "transfer", "weights"]
