@@ -120,7 +120,9 @@ def test_a_failed_download_says_how_to_do_without(monkeypatch):
 
     monkeypatch.delenv("FEWBITS_DATA", raising=False)
     monkeypatch.setattr(keras.datasets.mnist, "load_data", fail)
-    with pytest.raises(InputError, match=r"mnist could not be downloaded \(no route to host\); without a network, set FEWBITS_DATA"):
+    with pytest.raises(
+        InputError, match=r"mnist could not be downloaded \(no route to host\); without a network, set FEWBITS_DATA"
+    ):
         load("mnist")
 
 

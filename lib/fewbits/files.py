@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 import numpy as np
@@ -32,6 +34,36 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
             raise InputError(f"{path} has no array {missing[0]!r}; it holds {', '.join(archive.files) or 'none'}")
         with _naming(path):
             return {n: archive[n] for n in names}
+
+
+def read_model(path: Path):
+    """Return the keras.Model of a .keras file, not compiled, in Keras' safe mode: no code in the file is run.
+
+    Raises InputError, naming the file, where that cannot be done.
+    """
+    from fewbits import layers  # noqa: F401  so that Keras knows the quantized layers
+    from fewbits.backend import keras
+
+    if path.suffix != ".keras":
+        raise InputError(f"{path} is no .keras file; save a model with `model.save('name.keras')`")
+    try:
+        with _naming(path), path.open("rb"):
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except InputError as error:  # Keras' messages go on for paragraphs, and quote the whole configuration
+        first = str(error).split("\n")[0]
+        raise InputError(first if len(first) <= 400 else f"{first[:400]} ...") from None
+    return model
+
+
+def write_model(model, path: Path) -> None:
+    """Write `model` to the .keras file `path`, whole or not at all; without optimizer, whose state doubles the size."""
+    plain = type(model).from_config(model.get_config())
+    plain.set_weights(model.get_weights())
+    with TemporaryDirectory() as folder:
+        temporary = Path(folder) / "model.keras"
+        plain.save(temporary)
+        with write_aside(path) as file, temporary.open("rb") as content:
+            copyfileobj(content, file)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def load(name: str, *, validation: float = 0.1, seed: int = 0) -> Dataset:
         arrays = archive.read(name)
         train, test = (_archive_split(arrays, part, archive, name) for part in ("train", "test"))
         classes, levels = archive.classes, 256
-    held_out, rest = _stratified(train.labels, validation, seed)
+    held_out, rest = stratified(train.labels, validation, seed)
     return Dataset(name, _pick(train, rest), _pick(train, held_out), test, classes, levels)
 
 
@@ -67,11 +67,11 @@ def _digits() -> tuple[Split, Split]:
         raise InputError("the digits come with scikit-learn; install it with `pip install scikit-learn`") from None
     digits = load_digits()
     everything = checked_split(digits.images, digits.target, 10, 32, "digits")
-    test, train = _stratified(everything.labels, 0.2, seed=2017)
+    test, train = stratified(everything.labels, 0.2, seed=2017)
     return _pick(everything, train), _pick(everything, test)
 
 
-def _stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices of a random `share` of each class, and of the rest, both in ascending order."""
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), bool)

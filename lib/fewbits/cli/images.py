@@ -1,0 +1,127 @@
+"""The options of `train` and `evaluate` that say which images, and what becomes of them."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from fewbits.errors import InputError
+
+PARTS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
+
+
+class Part(NamedTuple):
+    """Images for `fewbits.training`, and what the user is told they are."""
+
+    data: object
+    what: str
+    image_shape: tuple[int, int, int]
+    classes: int
+
+
+def add_options(command) -> None:
+    command.add_argument(
+        "--data",
+        required=True,
+        help="digits, mnist, cifar10, cifar100 (FEWBITS_DATA names a folder to read those from), or a folder of "
+        "images with one sub-folder a class, or with such folders called train, validation and test",
+    )
+    folder = command.add_argument_group("folders of images")
+    folder.add_argument("--size", type=int, help="side of the images in pixels (default 227)")
+    folder.add_argument("--order", help="of the channels: rgb (default) or bgr, as networks from Caffe expect")
+    folder.add_argument(
+        "--mean-pixel", type=_numbers, metavar="A,B,C", help="subtract this from pixels of 0 to 255; in --order"
+    )
+    folder.add_argument(
+        "--scale", type=float, help="multiply pixels with this (default: 1/256, and 1 with --mean-pixel)"
+    )
+    folder.add_argument(
+        "--no-crop", action="store_true", default=None, help="squeeze the whole image into the square; do not crop it"
+    )
+
+
+def read_parts(options, *names: str, seed: int = 0) -> list[Part]:
+    """Return the named parts (train, validation, test) of the data that `options` name."""
+    from fewbits import data
+
+    if options.data in data.NAMES:
+        _refuse_folder_options(options)
+        dataset = data.load(options.data)
+        return [_dataset_part(dataset, name) for name in names]
+    path = Path(options.data)
+    if not path.is_dir():
+        raise InputError(f"{options.data!r} is neither a folder nor one of {', '.join(data.NAMES)}")
+    inner = {name: next((path / n for n in PARTS[name] if (path / n).is_dir()), None) for name in PARTS}
+    if inner["train"]:
+        missing = [name for name in names if not inner[name]]
+        if missing:
+            raise InputError(f"{path} has a folder train, and none called {missing[0]}; add it, or name another folder")
+        return _same_classes([_folder_part(_load(inner[name], options)) for name in names])
+    folder = _load(path, options)
+    if names == ("train", "validation"):
+        rest, held_out = folder.split(0.1, seed)
+        return [_folder_part(rest, f" but one in ten of {path}"), _folder_part(held_out, f" held out of {path}")]
+    return [_folder_part(folder)]
+
+
+def tell_skipped(parts: list[Part]) -> None:
+    """Say how many files were skipped, where there were any."""
+    found = {id(part.data.skipped): part.data.skipped for part in parts if hasattr(part.data, "skipped")}
+    n = sum(map(len, found.values()))  # parts of one folder share what they skipped
+    if n:
+        print(f"{n} file{'s' if n > 1 else ''} skipped")
+
+
+def _dataset_part(dataset, name) -> Part:
+    split = getattr(dataset, name)
+    what = f"{len(split):,} images ({name} part of {dataset.name})"
+    return Part((dataset.scaled(split), split.labels), what, dataset.image_shape, len(dataset.classes))
+
+
+def _folder_part(folder, what=None) -> Part:
+    what = f"{len(folder):,} images{what or f' of {folder.path}'}"
+    return Part(folder, what, folder.image_shape, len(folder.classes))
+
+
+def _same_classes(parts):
+    first = parts[0].data
+    for part in parts[1:]:
+        if part.data.classes != first.classes:
+            raise InputError(f"{first.path} and {part.data.path} have different classes; give them equal sub-folders")
+    return parts
+
+
+def _load(path, options):
+    from fewbits.data import load_folder
+
+    scale = options.scale
+    if scale is None:
+        scale = 1.0 if options.mean_pixel else 1 / 256
+    return load_folder(
+        path,
+        size=227 if options.size is None else options.size,
+        order=options.order or "rgb",
+        mean_pixel=options.mean_pixel,
+        crop=not options.no_crop,
+        scale=scale,
+        on_skip=_tell_skip,
+    )
+
+
+def _tell_skip(file, reason):
+    line = "\n" if sys.stdout.isatty() else ""  # that a progress bar may be standing in
+    print(f"{line}fewbits: warning: {file} is skipped: {reason}", file=sys.stderr)
+
+
+def _refuse_folder_options(options) -> None:
+    for name in ("size", "order", "mean_pixel", "scale", "no_crop"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} is for folders of images; {options.data} has its own pixels")
+
+
+def _numbers(text):
+    try:
+        a, b, c = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers, such as 104,117,123") from None
+    return a, b, c

@@ -1,0 +1,112 @@
+"""`fewbits train`: a network from images."""
+
+import sys
+from pathlib import Path
+
+from fewbits.cli.images import add_options, read_parts, tell_skipped
+from fewbits.cli.parser import add_command
+from fewbits.errors import InputError
+
+ABOUT = """
+After each epoch the training is kept in a checkpoint. Stopped by Ctrl-C, a crash or a power cut, the same command with
+--resume goes on from there, and ends with the same bits as a training that never stopped.
+"""
+EXAMPLES = """
+  fewbits train --network lenet --data digits --epochs 10 --output digits.keras
+  fewbits train --network squeezenet_v1_1 --data photos --size 227 --order bgr --mean-pixel 104,117,123 \\
+                --epochs 50 --learning-rate 0.001 --output photos.keras
+"""
+
+
+def add(commands) -> None:
+    command = add_command(commands, "train", run, "train a network on images", EXAMPLES, ABOUT)
+    command.add_argument(
+        "--network", required=True, help="a network of the zoo, such as lenet, or a .keras file to train further"
+    )
+    add_options(command)
+    command.add_argument("--epochs", type=int, default=5, help="how often to go through all images (default 5)")
+    command.add_argument("--batch-size", type=int, default=32, help="images a step (default 32)")
+    command.add_argument("--optimizer", default="sgd", help="sgd, with Nesterov momentum 0.9 (default), or adam")
+    command.add_argument("--learning-rate", type=float, default=0.01, help="default 0.01")
+    command.add_argument(
+        "--seed", type=int, default=0, help="draws initial weights and the order of images (default 0)"
+    )
+    command.add_argument("--output", type=Path, required=True, help="write the trained network to this .keras file")
+    command.add_argument(
+        "--checkpoint", type=Path, help="keep the training here (default: OUTPUT.checkpoint, removed at the end)"
+    )
+    command.add_argument("--resume", action="store_true", help="go on from the checkpoint, if there is one")
+
+
+def run(options) -> None:
+    _check_output(options.output)
+    from fewbits import training
+    from fewbits.files import write_model
+    from fewbits.progress import Bar
+
+    checkpoint = options.checkpoint or options.output.with_name(f"{options.output.name}.checkpoint")
+    fresh = not checkpoint.exists()
+    parts = train, validation = read_parts(options, "train", "validation", seed=options.seed)
+    model = training.prepare(_network(options, train), options.optimizer, options.learning_rate)
+    print(f"{model.name}, {model.count_params():,} parameters, {train.classes} classes")
+    print(f"training: {train.what}; validation: {validation.what}")
+    if options.resume:
+        print(f"no {checkpoint} yet; starting at epoch 1" if fresh else f"going on from {checkpoint}", flush=True)
+    bar = Bar(sys.stdout)
+    try:
+        history = training.train(
+            model,
+            train.data,
+            validation=validation.data,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            checkpoint=checkpoint,
+            resume=options.resume,
+            progress=bar,
+        )
+        write_model(model, options.output)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_kept(training, checkpoint)) from None
+    if not options.checkpoint:
+        checkpoint.unlink(missing_ok=True)
+    tell_skipped(parts)
+    if history:
+        print(f"{options.output} written; validation accuracy {history[-1]['val_accuracy']:.2%}")
+    else:
+        print(f"{options.output} written, untrained")
+
+
+def _check_output(output):
+    """Refuse an output that could not be written, before hours of training."""
+    if output.suffix != ".keras":
+        raise InputError(f"the output must be a .keras file, not {output}")
+    if not output.parent.is_dir() or output.is_dir():
+        raise InputError(f"{output} cannot be written; it is a folder, or there is no folder {output.parent}")
+
+
+def _network(options, part):
+    """Return the network to train: of the zoo, with weights drawn from the seed, or from a file."""
+    from fewbits import zoo
+    from fewbits.backend import keras
+    from fewbits.files import read_model
+
+    if not 0 <= options.seed < 2**32:
+        raise InputError(f"seed must be from 0 to 2**32 - 1, not {options.seed}")
+    keras.utils.set_random_seed(options.seed)
+    if options.network.endswith(".keras"):
+        model = read_model(Path(options.network))
+        if model.output_shape[-1] != part.classes:
+            raise InputError(f"{options.network} has {model.output_shape[-1]} classes, the data {part.classes}")
+        return model
+    return zoo.build(options.network, part.image_shape, part.classes)
+
+
+def _kept(training, checkpoint):
+    """Return what is left of a training that was stopped."""
+    try:
+        epochs = len(training.read_history(checkpoint))
+    except InputError:
+        return "no epoch was finished, so nothing is kept"
+    kept = "1 epoch is" if epochs == 1 else f"{epochs} epochs are"
+    return f"{kept} kept in {checkpoint}; the same command with --resume goes on"

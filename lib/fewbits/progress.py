@@ -1,0 +1,41 @@
+"""How far a training is, in the terminal."""
+
+from typing import TextIO
+
+WIDTH = 24
+
+
+class Bar:
+    """A `progress` for `fewbits.training.train`: a bar that moves on a terminal, elsewhere a line after each epoch."""
+
+    def __init__(self, stream: TextIO):
+        self.stream, self._length = stream, 0
+
+    def __call__(self, step) -> None:
+        finished = step.step == step.steps
+        if not finished and not self.stream.isatty():
+            return
+        line = f"epoch {step.epoch} of {step.epochs}  "
+        if not finished:
+            filled = WIDTH * step.step // step.steps
+            line += f"[{'#' * filled}{'.' * (WIDTH - filled)}]  "
+        line += "  ".join(_named(name, value) for name, value in step.results.items())
+        if step.seconds_left:
+            line += f"  {duration(step.seconds_left)} left"
+        if self.stream.isatty():
+            line, self._length = "\r" + line.ljust(self._length), 0 if finished else len(line)
+        self.stream.write(line + "\n" * finished)
+        self.stream.flush()
+
+
+def duration(seconds: float) -> str:
+    """Return `seconds` in words of at most two units: 2 h 05 min, 3 min 20 s, 12 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _named(name, value):
+    return f"{name} {value:.2%}" if name.endswith("accuracy") else f"{name} {value:.4f}"
