@@ -1,5 +1,5 @@
 """Builds the book: pairs and executes its notebooks, compares their results with baselines, renders its pages."""
 
-from fewbits.book.results import record
+from fewbits.book.results import quote, record
 
-__all__ = ["record"]
+__all__ = ["quote", "record"]

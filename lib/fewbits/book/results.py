@@ -19,8 +19,6 @@ def record(within: float | None = None, **results) -> None:
     within: how far a float may move from its baseline before tests fail. Raises InputError on a float without a
     band, on NaN, and on other types.
     """
-    from IPython.display import display
-
     for name, value in results.items():
         value = getattr(value, "item", lambda v=value: v)()
         if not isinstance(value, (int, float, str)):
@@ -30,11 +28,20 @@ def record(within: float | None = None, **results) -> None:
                 raise InputError(f"result {name} is a float; say how far it may move with within=...")
             if not math.isfinite(value):
                 raise InputError(f"result {name} is {value}; only finite results can be compared")
-        metadata = {
-            "scrapbook": {"name": name, "mime_prefix": _PREFIX},
-            "fewbits": {"value": value, "within": within if isinstance(value, float) else None},
-        }
-        display({f"{_PREFIX}text/plain": repr(value)}, metadata=metadata, raw=True)
+        _glue(name, value, fewbits={"value": value, "within": within if isinstance(value, float) else None})
+
+
+def quote(**results) -> None:
+    """Make named results quotable in prose without comparing them: for what chance may change, such as a winner."""
+    for name, value in results.items():
+        _glue(name, value)
+
+
+def _glue(name, value, **metadata):
+    from IPython.display import display
+
+    metadata["scrapbook"] = {"name": name, "mime_prefix": _PREFIX}
+    display({f"{_PREFIX}text/plain": repr(value)}, metadata=metadata, raw=True)
 
 
 def recorded(notebook) -> dict[str, dict]:

@@ -7,6 +7,18 @@ book's script looks the view up: the numbers are the library's in both.
 
 from fewbits.explore.costs import QUANTITIES, SIDES, complexity
 from fewbits.explore.explorer import Explorer, View
+from fewbits.explore.layers import network, ranges
 from fewbits.explore.rounding import DETERMINISTIC, transfer, weights
 
-__all__ = ["DETERMINISTIC", "QUANTITIES", "SIDES", "Explorer", "View", "complexity", "transfer", "weights"]
+__all__ = [
+    "DETERMINISTIC",
+    "QUANTITIES",
+    "SIDES",
+    "Explorer",
+    "View",
+    "complexity",
+    "network",
+    "ranges",
+    "transfer",
+    "weights",
+]

@@ -132,7 +132,7 @@ def _input_html(name, values, start) -> str:
             f'<input type="range" name="{escape(name)}" max="{len(values) - 1}" value="{at}" autocomplete="off">'
             f"<output>{start}</output></label>"
         )
-    options = "".join(f"<option{' selected' if v == start else ''}>{escape(v)}</option>" for v in values)
+    options = "".join(f"<option{' selected' if v == start else ''}>{escape(str(v))}</option>" for v in values)
     return (
         f'<label><span>{escape(name)}</span><select name="{escape(name)}" autocomplete="off">{options}</select></label>'
     )
