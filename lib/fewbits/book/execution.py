@@ -98,7 +98,8 @@ def _execute(chapter, source, aside, parameters, progress):
             progress_bar={"desc": chapter.name, "leave": False} if progress else False,
         )
     except PapermillExecutionError as error:
-        raise ExecutionError(f"{chapter.name}: cell {error.cell_index} raised {error.ename}: {error.evalue}") from None
+        said = " ".join(error.evalue.split())[:600]
+        raise ExecutionError(f"{chapter.name}: cell {error.cell_index} raised {error.ename}: {said}") from None
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
