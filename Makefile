@@ -31,8 +31,10 @@ baselines: .venv/ready ## store new baselines: make baselines REASON='why the re
 	@$(BIN)/python -m fewbits.book baselines --profile smoke --reason "$(REASON)"
 	@$(BIN)/python -m fewbits.book baselines --profile quick --reason "$(REASON)"
 
-bench: .venv/ready ## time what must be fast, as ratios
-	@$(BIN)/python tests/bench.py
+bench: .venv/ready ## time what must be fast, as ratios, beside the libraries in tests/bench/peers.in
+	@$(BIN)/python tests/bench slider
+	@$(MAKE) --no-print-directory .venv-peers/ready || echo "warning: .venv-peers could not be made; going on without the other libraries"
+	@if test -e .venv-peers/ready; then PYTHONPATH=lib .venv-peers/bin/python tests/bench network; else $(BIN)/python tests/bench network; fi
 
 dist: book ## write dist/few-bits.zip (the book, opens from file://) and the wheel
 	@$(BIN)/python -m fewbits.book pack dist/few-bits.zip
@@ -44,9 +46,12 @@ lint: .venv/ready ## check style
 lock: ## pin every dependency anew (needs uv)
 	@uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest \
 		--generate-hashes --no-emit-index-url --quiet --output-file requirements.lock
+	@uv pip compile pyproject.toml tests/bench/peers.in --extra tensorflow --universal --python-version 3.11 --fork-strategy fewest \
+		--constraint requirements.lock --override tests/bench/peers.overrides \
+		--generate-hashes --no-emit-index-url --quiet --output-file tests/bench/peers.lock
 
 clean: ## remove all that was built
-	@rm -rf _build dist .venv
+	@rm -rf _build dist .venv .venv-peers
 
 .venv/ready: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: Few Bits needs Python 3.11, 3.12 or 3.13; install one, or name it with make PYTHON=..."; exit 1; }
@@ -54,4 +59,14 @@ clean: ## remove all that was built
 	@$(PYTHON) -m venv .venv || { echo "error: this Python cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-peers/ready: tests/bench/peers.lock
+	@echo "installing the libraries to compare with into .venv-peers (once, 1.8 GB; only make bench needs them, and it can do without)"
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --no-deps --require-hashes --requirement tests/bench/peers.lock
+	@# hgq2 brings a package named qkeras too: make room, and put the real one there
+	@rm -rf .venv-peers/lib/python3.*/site-packages/qkeras
+	@awk '/^[a-z]/ { mine = /^qkeras-v3==/ } mine' tests/bench/peers.lock > .venv-peers/qkeras.lock
+	@.venv-peers/bin/python -m pip install --quiet --no-deps --force-reinstall --require-hashes --requirement .venv-peers/qkeras.lock
 	@touch $@

@@ -251,4 +251,6 @@ def test_gradients_of_half_precision_are_half_precision(dtype):
 
 def test_a_variable_can_be_quantized_as_it_is():
     variable = keras.Variable(np.array([0.3, 2.0], np.float32))
-    assert_same_bits(quantclip(variable, FixedPoint(0, 4)), quantize(np.array([0.3, 2.0], np.float32), FixedPoint(0, 4)))
+    assert_same_bits(
+        quantclip(variable, FixedPoint(0, 4)), quantize(np.array([0.3, 2.0], np.float32), FixedPoint(0, 4))
+    )

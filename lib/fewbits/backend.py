@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from contextlib import contextmanager
+from functools import partial
 
 
 @contextmanager
@@ -32,17 +33,60 @@ with _no_stderr():
 logging.getLogger("tensorflow").setLevel("ERROR")
 
 
-def fuse(function):
-    """Return `function` of tensors compiled to one pass over them, where the backend does not do that by itself.
+def tensor(x):
+    """Return `x` as a tensor. Keras would leave a variable of TensorFlow one, whose gradient goes another way."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
 
-    Keras' own `jit_compile` would hand the convolutions over too, and XLA's are slow on a CPU.
+        return tf.convert_to_tensor(x)
+    return ops.convert_to_tensor(x)
+
+
+def fuse(*functions):
+    """Return a function that calls all `functions`, each with its own tuple of tensors, in one pass: a list of results.
+
+    TensorFlow passes over memory for every operation, so there they are compiled together. (Keras' own `jit_compile`
+    would hand the convolutions over too, and XLA's are slow on a CPU.) The way back is one pass for each function, run
+    only where its gradient is asked for; it computes anew what it needs, which costs less than to store it before.
+    The functions must depend on nothing but their tensors.
     """
+
+    def together(*arguments):
+        return [function(*map(ops.convert_to_tensor, tensors)) for function, tensors in zip(functions, arguments)]
+
     if keras.backend.backend() != "tensorflow":
-        return function
-    import tensorflow
+        return together
+    import tensorflow as tf
 
-    fused = tensorflow.function(function, autograph=False, jit_compile=True, reduce_retracing=True)
-    return lambda *tensors: fused(*map(tensorflow.convert_to_tensor, tensors))
+    compiled = partial(tf.function, autograph=False, jit_compile=True)
+
+    def way_back(function):
+        def gradients(tensors, upstream):
+            with tf.GradientTape() as tape:
+                tape.watch([t for t in tensors if t.dtype.is_floating])
+                results = function(*tensors)
+            return tape.gradient(results, tensors, upstream)
+
+        return compiled(gradients)
+
+    forward, backward = compiled(together), [way_back(function) for function in functions]
+
+    def fused(*arguments):
+        arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
+
+        @tf.custom_gradient
+        def apply(*_):
+            results = forward(*arguments)
+
+            def gradient(*upstream):
+                upstream = tf.nest.pack_sequence_as(results, upstream)
+                return tf.nest.flatten([back(*pair) for back, *pair in zip(backward, arguments, upstream)])
+
+            return results, gradient
+
+        return apply(*tf.nest.flatten(arguments))
+
+    return fused
 
 
-__all__ = ["fuse", "keras", "ops", "random"]
+__all__ = ["fuse", "keras", "ops", "random", "tensor"]

@@ -127,7 +127,7 @@ def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate",
 
     Source: vieito2017, Codes 6 and 7 (the operator and its gradient).
     """
-    from fewbits.backend import ops, random
+    from fewbits.backend import ops, random, tensor
 
     _check_names(rounding, overflow)
     check_name("gradient", gradient, GRADIENTS)
@@ -155,7 +155,7 @@ def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate",
         codes = ops.where(codes == 0, 0.0, codes)  # no negative zero; compilers drop `+ 0.0`
         return ops.cast(codes * step, x.dtype), backward
 
-    return forward(ops.convert_to_tensor(x))
+    return forward(tensor(x))
 
 
 def _codes(v, half, rounding, overflow, xp, draw):
@@ -236,12 +236,15 @@ def finite(x, name: str = "x") -> np.ndarray:
 
 
 def exp2(k):
-    """Return 2**k in float32, exactly. Backends' power functions may be one bit off, hence the table."""
+    """Return 2**k in float32, exactly: k goes into the exponent's bits. Backends' power functions may be one bit off.
+
+    Below and above normal numbers, k is taken as -126 and 127.
+    """
     from fewbits.backend import ops
 
     if isinstance(k, Integral):
         return 2.0**k
-    return ops.take(np.ldexp(np.float32(1), np.arange(-126, 128)), ops.cast(k, "int32") + 126)
+    return ops.view((ops.clip(ops.cast(k, "int32"), -126, 127) + 127) * 2**23, "float32")
 
 
 def _check_integer(name, value, lowest, highest):
@@ -257,7 +260,7 @@ def check_name(kind: str, value, known: tuple) -> None:
 
 def _check_names(rounding, overflow):
     check_name("overflow", overflow, OVERFLOWS)
-    if isinstance(rounding, str):
+    if not hasattr(rounding, "shape"):  # that is, no tensor
         check_name("rounding", rounding, ROUNDINGS)
     if overflow == "wrap" and (not isinstance(rounding, str) or rounding == "thesis"):
         raise InputError("the thesis' operator clips; use overflow='saturate', or name another rounding to wrap")

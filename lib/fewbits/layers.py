@@ -7,6 +7,7 @@ on a compiled model, and nothing is traced again. Source: vieito2017, Code 11 (Q
 and output quantizer is `bias_order="output"`.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -36,41 +37,50 @@ class Formats(NamedTuple):
 FLOAT = Formats()
 
 
+SCALARS = ("rounding", "enabled", "locked", "kernel_nbits", *(f"{k}_{n}" for k in KINDS[1:] for n in ("msb", "nbits")))
+
+
 class _State(keras.layers.Layer):
-    """The variables of a quantized layer: for each kind an MSB (the kernel has one a filter) and bits, 0 for float."""
+    """The variables of a quantized layer: MSB and bits of each kind, 0 bits for float, and its switches.
+
+    The kernel has one MSB a filter. All that is one number stands in one variable, SCALARS, which is read at once.
+    """
 
     def __init__(self, filters: int, **kwargs):
         super().__init__(trainable=False, **kwargs)
-        for kind in KINDS:
-            shape = (filters,) if kind == "kernel" else ()
-            setattr(self, f"{kind}_msb", self._integer(f"{kind}_msb", shape))
-            setattr(self, f"{kind}_nbits", self._integer(f"{kind}_nbits"))
-        for switch in ("rounding", "enabled", "locked"):
-            setattr(self, switch, self._integer(switch))
+        self.kernel_msb = self._integers("kernel_msb", filters)
+        self.scalars = self._integers("scalars", len(SCALARS))
         self.built = True
+
+    def _integers(self, name, length):
+        return self.add_weight(name=name, shape=(length,), dtype="int32", initializer="zeros", trainable=False)
 
     def load_own_variables(self, store):
         super().load_own_variables(store)
         self.loaded()  # after the kernel: a layer's own variables are read before those of its sub-layers
 
-    def _integer(self, name, shape=()):
-        return self.add_weight(name=name, shape=shape, dtype="int32", initializer="zeros", trainable=False)
+    def __getitem__(self, name):
+        return int(ops.convert_to_numpy(self.scalars)[SCALARS.index(name)])
 
-    def pair(self, kind):
-        return getattr(self, f"{kind}_msb"), getattr(self, f"{kind}_nbits")
+    def __setitem__(self, name, value):
+        scalars = ops.convert_to_numpy(self.scalars).copy()
+        scalars[SCALARS.index(name)] = value
+        self.scalars.assign(scalars)
 
-    def set(self, kind, fmt):
-        msb, nbits = self.pair(kind)
+    def set_format(self, kind, fmt):
         channels = fmt if isinstance(fmt, tuple) else (fmt,)
-        if fmt is not None:
-            msb.assign(np.resize([f.msb for f in channels], tuple(msb.shape)))
-        nbits.assign(0 if fmt is None else channels[0].nbits)
+        self[f"{kind}_nbits"] = 0 if fmt is None else channels[0].nbits
+        if fmt is not None and kind == "kernel":
+            self.kernel_msb.assign(np.resize([f.msb for f in channels], self.kernel_msb.shape))
+        elif fmt is not None:
+            self[f"{kind}_msb"] = fmt.msb
 
-    def get(self, kind):
-        msb, nbits = (ops.convert_to_numpy(v) for v in self.pair(kind))
+    def format(self, kind):
+        nbits = self[f"{kind}_nbits"]
         if not nbits:
             return None
-        channels = tuple(FixedPoint(int(m), int(nbits)) for m in np.ravel(msb))
+        msbs = ops.convert_to_numpy(self.kernel_msb) if kind == "kernel" else [self[f"{kind}_msb"]]
+        channels = tuple(FixedPoint(int(msb), nbits) for msb in msbs)
         return channels[0] if len(set(channels)) == 1 else channels
 
 
@@ -117,6 +127,8 @@ class _Quantized:
         if getattr(self, "data_format", "channels_last") != "channels_last":
             raise InputError(f"{self.name} computes with channels last only; build it with data_format='channels_last'")
         self.gradient, self.bias_order, self.level = gradient, bias_order, level
+        # Keras would compile a whole TensorFlow model with XLA, whose convolutions are slow on a CPU; see backend.fuse.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
         self._start = _checked(formats), bool(enabled), rounding
 
     def build(self, input_shape):
@@ -127,9 +139,6 @@ class _Quantized:
         for variable in (v for v in (self.kernel, self.bias) if v is not None):
             variable.constraint = _Lock(variable)
             self._locks.append(variable.constraint)
-        self._round_input = fuse(self._round_input_op)
-        self._round_kernel = fuse(self._round_kernel_op)
-        self._finish = fuse(self._finish_op)
         formats, self.enabled, self.rounding = self._start
         self.set_formats(*formats)
         self.state.loaded = self._lock_in_graph
@@ -142,89 +151,69 @@ class _Quantized:
         if isinstance(formats.kernel, tuple) and len(formats.kernel) != self._filters:
             raise InputError(f"{self.name} has {self._filters} filters, not {len(formats.kernel)} kernel formats")
         for kind, fmt in zip(KINDS, formats):
-            self.state.set(kind, fmt)
+            self.state.set_format(kind, fmt)
 
     @property
     def formats(self) -> Formats:
-        return Formats(*map(self.state.get, KINDS))
+        return Formats(*map(self.state.format, KINDS))
 
     @property
     def enabled(self) -> bool:
         """Whether the layer quantizes; where not, it is exactly the Keras layer."""
-        return bool(ops.convert_to_numpy(self.state.enabled))
+        return bool(self.state["enabled"])
 
     @enabled.setter
     def enabled(self, value: bool):
-        self.state.enabled.assign(int(value))
+        self.state["enabled"] = int(value)
 
     @property
     def locked(self) -> bool:
         """Whether kernel and bias stay as they are through training, whatever the optimizer."""
-        return bool(ops.convert_to_numpy(self.state.locked))
+        return bool(self.state["locked"])
 
     @locked.setter
     def locked(self, value: bool):
-        self.state.locked.assign(int(value))
+        self.state["locked"] = int(value)
         self._lock_in_graph()
 
     @property
     def rounding(self) -> str:
-        return ROUNDINGS[int(ops.convert_to_numpy(self.state.rounding))]
+        return ROUNDINGS[self.state["rounding"]]
 
     @rounding.setter
     def rounding(self, value: str):
         check_name("rounding", value, LAYER_ROUNDINGS)
-        self.state.rounding.assign(ROUNDINGS.index(value))
+        self.state["rounding"] = ROUNDINGS.index(value)
 
     # What it computes
 
     def call(self, inputs):
-        bias = 0.0 if self.bias is None else ops.convert_to_tensor(self.bias)
-        return self._finish(self.extract(inputs), bias)
+        products, bias = self._products(inputs)
+        activation = self.activation or keras.activations.linear
+        if self.bias_order == "output":
+            return activation(_plus(self._finish(products), bias))
+        if activation is keras.activations.relu:
+            return self._finish(_plus(products, bias), activation)
+        return activation(self._finish(_plus(products, bias)))
 
     def extract(self, inputs):
         """Return the raw products of quantized inputs and kernel: before bias, output quantizer and activation."""
-        kernel = self._round_kernel(ops.convert_to_tensor(self.kernel))
-        return self.product(self._round_input(inputs), kernel)
+        return self._products(inputs)[0]
 
-    def _round(self, x, kind):
-        """Return `x` in the format of `kind`, or as it is where there is none or the layer is not enabled."""
-        msb, nbits = (ops.convert_to_tensor(v) for v in self.state.pair(kind))
-        if kind == "kernel":
-            msb = ops.reshape(msb, self._kernel_channels(x))
-        on = (ops.convert_to_tensor(self.state.enabled) != 0) & (nbits != 0)
-        rounded = quantclip(x, (msb, ops.maximum(nbits, 1)), ops.convert_to_tensor(self.state.rounding), self.gradient)
-        return ops.where(on, rounded, x)
+    def _products(self, inputs):
+        """Return the products, and the bias as it is to be added to them or to the output."""
+        weights = (self.kernel,) if self.bias is None else (self.kernel, self.bias)
+        scalars = self.state.scalars
+        prepare = _before_product(self.gradient, self.bias_order, self._kernel_channels())
+        inputs, (kernel, *bias) = prepare((inputs, scalars), (scalars, self.state.kernel_msb, *weights))
+        return self.product(inputs, kernel), *(bias or [None])
 
-    def _kernel_channels(self, kernel):
+    def _finish(self, x, activation=None):
+        return _after_product(self.gradient, activation)((x, self.state.scalars))[0]
+
+    def _kernel_channels(self):
         """Return the shape in which one number a filter stands beside the kernel."""
         return (self._filters,)
-
-    def _round_input_op(self, x):
-        return self._round(x, "input")
-
-    def _round_kernel_op(self, kernel):
-        return self._round(kernel, "kernel")
-
-    def _finish_op(self, products, bias):
-        if self.bias_order == "accumulator":
-            y = self._round(products + self._rounded_bias(bias), "output")
-        else:
-            y = self._round(products, "output") + self._rounded_bias(bias)
-        return y if self.activation is None else self.activation(y)
-
-    def _rounded_bias(self, bias):
-        """Return the bias in its own format or, without one, to nearest on the grid of the products."""
-        if self.bias is None:
-            return bias
-        (kernel_msb, kernel_nbits), (msb, nbits) = self.state.pair("kernel"), self.state.pair("input")
-        own = self._round(bias, "bias")
-        if self.bias_order == "output":
-            return own
-        step = exp2(kernel_msb - kernel_nbits + msb - nbits + 2)
-        in_accumulator = ops.stop_gradient(ops.round(bias / step) * step) + (bias - ops.stop_gradient(bias))
-        integers = (kernel_nbits != 0) & (nbits != 0) & (self.state.enabled != 0)
-        return ops.where(self.state.bias_nbits != 0, own, ops.where(integers, in_accumulator, bias))
 
     # What is saved
 
@@ -272,8 +261,8 @@ class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
             inputs, kernel, strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate
         )
 
-    def _kernel_channels(self, kernel):
-        return kernel.shape[2:]
+    def _kernel_channels(self):
+        return tuple(self.kernel.shape[2:])
 
 
 @keras.saving.register_keras_serializable("fewbits")
@@ -316,3 +305,60 @@ def _as_config(fmt):
     if fmt is None:
         return None
     return [list(f) for f in (fmt if isinstance(fmt, tuple) else (fmt,))]
+
+
+def _plus(x, bias):
+    return x if bias is None else ops.add(x, ops.reshape(bias, (1,) * (len(x.shape) - 1) + (-1,)))  # Keras' own way
+
+
+# The passes over memory. Layers of equal settings share them, and what was compiled for them.
+
+
+@cache
+def _before_product(gradient, bias_order, channels):
+    """Return the pass before the product: over inputs, and over kernel and bias."""
+
+    def round_inputs(x, scalars):
+        return _rounded(x, "input", _named(scalars), gradient)
+
+    def round_weights(scalars, kernel_msb, kernel, *biases):
+        state = _named(scalars) | {"kernel_msb": ops.reshape(kernel_msb, channels)}
+        biases = [_rounded_bias(bias, bias_order, kernel_msb, state, gradient) for bias in biases]
+        return [_rounded(kernel, "kernel", state, gradient), *biases]
+
+    return fuse(round_inputs, round_weights)
+
+
+@cache
+def _after_product(gradient, activation):
+    """Return the pass after the product and its bias."""
+
+    def round_outputs(x, scalars):
+        y = _rounded(x, "output", _named(scalars), gradient)
+        return y if activation is None else activation(y)
+
+    return fuse(round_outputs)
+
+
+def _named(scalars):
+    return {name: scalars[i] for i, name in enumerate(SCALARS)}
+
+
+def _rounded(x, kind, state, gradient):
+    """Return `x` in the format of `kind`, or as it is where there is none or the layer is not enabled."""
+    msb, nbits = state[f"{kind}_msb"], state[f"{kind}_nbits"]
+    rounded = quantclip(x, (msb, ops.maximum(nbits, 1)), state["rounding"], gradient)
+    return ops.where((state["enabled"] != 0) & (nbits != 0), rounded, x)
+
+
+def _rounded_bias(bias, bias_order, kernel_msb, state, gradient):
+    """Return the bias in its own format or, without one, to nearest on the grid of the products."""
+    own = _rounded(bias, "bias", state, gradient)
+    if bias_order == "output":
+        return own
+    nbits, kernel_nbits = state["input_nbits"], state["kernel_nbits"]
+    step = exp2(kernel_msb - kernel_nbits + state["input_msb"] - nbits + 2)
+    on_grid = ops.cast(ops.round(ops.cast(bias, "float32") / step) * step, bias.dtype)
+    on_grid = ops.stop_gradient(on_grid) + (bias - ops.stop_gradient(bias))
+    integers = (kernel_nbits != 0) & (nbits != 0) & (state["enabled"] != 0)
+    return ops.where(state["bias_nbits"] != 0, own, ops.where(integers, on_grid, bias))

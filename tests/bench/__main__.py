@@ -1,0 +1,23 @@
+"""What must be fast, timed (`make bench`). Tests never assert a time; here ratios are printed for people.
+
+python tests/bench slider|network
+"""
+
+import sys
+
+
+def main(what):
+    if what == "slider":
+        import slider
+
+        slider.report()
+    elif what == "network":
+        import network
+
+        network.report()
+    else:
+        sys.exit(f"error: unknown benchmark {what!r}; it is one of slider, network")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2] or ["network"])

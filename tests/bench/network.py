@@ -1,0 +1,91 @@
+"""A training step and an inference of SqueezeNet with kernels, inputs and outputs in 8 bits, over the float one's."""
+
+import os
+import time
+
+import numpy as np
+import peers
+import timing
+
+from fewbits import FixedPoint, zoo
+from fewbits.backend import keras
+from fewbits.conversion import quantize_model
+
+FORMATS = FixedPoint(0, 8), FixedPoint(3, 8), FixedPoint(3, 8)  # kernel, input, output
+BATCH = 128
+ROUNDS = 30
+REPEATS = 2  # steps a round
+FLOAT, XLA, FEWBITS = "float (Keras Conv2D)", "float, jit_compile=True", "fewbits"
+rng = np.random.default_rng(0)
+IMAGES, LABELS = rng.random((BATCH, 32, 32, 3), np.float32), rng.integers(0, 10, BATCH)
+
+
+def report():
+    networks = _networks()
+    print(f"SqueezeNet for 32 x 32 x 3, batch {BATCH}; 8-bit kernel, input and output, rounded to nearest")
+    print(f"TensorFlow {_tensorflow().__version__}, Keras {keras.__version__}, {os.cpu_count()} threads")
+    if peers.found():
+        print(peers.WHAT)
+        _report_agreement(networks)
+    first = {name: _first_steps(model) for name, model in networks.items()}
+    steps = {
+        "training": {name: lambda m=model: m.train_on_batch(IMAGES, LABELS) for name, model in networks.items()},
+        "inference": {name: lambda m=model: m.predict_on_batch(IMAGES) for name, model in networks.items()},
+    }
+    print(
+        f"\nratios to float: median (quartiles) of {ROUNDS} rounds, all in turn in one process; first steps in seconds"
+    )
+    print(f"{'':28}{'training':>22}{'inference':>22}{'first training':>18}{'first inference':>18}")
+    times = {what: timing.interleaved(actions, ROUNDS, REPEATS) for what, actions in steps.items()}
+    of_float = {what: timing.ratios(t, FLOAT) for what, t in times.items()}
+    for name in networks:
+        cells = ["{1:.2f} ({0:.2f}-{2:.2f})".format(*of_float[what][name]) for what in times]
+        print(f"{name:28}" + "".join(f"{cell:>22}" for cell in cells) + "".join(f"{s:>18.1f}" for s in first[name]))
+    medians = " and ".join(f"{np.median(t[FLOAT]):.0f} ms" for t in times.values())
+    print(f"\n{FLOAT}: {medians}. Goals for fewbits: at most 1.25 and 1.10, and ahead of both others")
+
+
+def _networks():
+    """Return name -> compiled model; all have the same weights."""
+    keras.utils.set_random_seed(0)
+    base = zoo.build("squeezenet_chernis_e2", (32, 32, 3), 10)
+    networks = {FLOAT: base, FEWBITS: quantize_model(base, FORMATS, rounding="nearest")}
+    known = peers.found()
+    for name, build in known.items():
+        networks[name] = build(base, FORMATS)
+    if not known:
+        print("without qkeras-v3 and hgq2, which are not installed: see tests/bench/peers.in")
+    networks[XLA] = keras.models.clone_model(base)
+    for name, model in networks.items():
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, jit_compile=name == XLA)
+    return networks
+
+
+def _report_agreement(networks):
+    """Say how many of the first convolution's outputs are equal, bit for bit, to fewbits'."""
+    first = {
+        name: keras.Model(model.inputs, model.get_layer("conv1").output)([IMAGES]).numpy()
+        for name, model in networks.items()
+        if name not in (FLOAT, XLA)
+    }
+    for name, output in first.items():
+        if name != FEWBITS:
+            print(f"{name}: {np.mean(output == first[FEWBITS]):.4%} of conv1's outputs equal fewbits'")
+
+
+def _first_steps(model):
+    """Return the seconds that the first training step and the first inference take: tracing and compiling."""
+    seconds = []
+    for step in (lambda: model.train_on_batch(IMAGES, LABELS), lambda: model.predict_on_batch(IMAGES)):
+        began = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - began)
+        step()
+    return seconds
+
+
+def _tensorflow():
+    import tensorflow
+
+    return tensorflow

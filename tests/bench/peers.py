@@ -1,0 +1,93 @@
+"""The libraries that fewbits is compared with: the same network, kernel, input and output in the same formats.
+
+Both round to nearest (half to even) and saturate, as fewbits does here; biases stay in float (fewbits' go onto the
+grid of the products). What they may leave out of their work is left out: no learnt bit widths, no cost in operations.
+"""
+
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from fewbits.backend import keras
+
+relu = keras.activations.relu
+
+WHAT = """\
+fewbits   input, kernel, bias (to the grid of the products), output, then ReLU; formats may change at any time
+qkeras-v3 input, kernel, output, then ReLU; formats are constants, the gradient passes everywhere
+hgq2      input, kernel, ReLU, then output; formats in variables, here not trained, and no cost in operations\
+"""
+
+
+def found():
+    """Return name -> function (model, formats) -> model, of each library that is installed."""
+    peers = {}
+    for package, suffix, builder in (
+        ("qkeras-v3", "", qkeras_model),
+        ("hgq2", "", hgq_model),
+        ("hgq2", ", wrapping", partial(hgq_model, overflow="WRAP")),
+    ):
+        try:
+            peers[f"{package} {version(package)}{suffix}"] = builder
+        except PackageNotFoundError:
+            pass
+    return peers
+
+
+def qkeras_model(model, formats):
+    """Quantizers of fixed formats; the gradient passes everywhere, also where a value was clipped."""
+    from qkeras import QConv2D, quantized_bits
+
+    kernel, inputs, output = (quantized_bits(fmt.nbits, fmt.msb, alpha=1.0) for fmt in formats)
+
+    class Convolution(QConv2D):
+        def call(self, x):
+            return relu(super().call(inputs(x)))
+
+    return _cloned(model, lambda config: Convolution(**config, kernel_quantizer=kernel, activation=output))
+
+
+def hgq_model(model, formats, overflow="SAT"):
+    """One format for a tensor, in variables that are not trained; the output is quantized after the activation.
+
+    overflow: of inputs and outputs. HGQ's own choice is WRAP, which is less work: in training it rounds, and no more.
+    """
+    from hgq.config import QuantizerConfig
+    from hgq.layers import QConv2D
+
+    def quantizer(place, fmt, overflow):
+        settings = {"k0": True, "b0": fmt.nbits - 1, "i0": fmt.msb, "br": None, "ir": None, "bc": None, "ic": None}
+        return QuantizerConfig(
+            "kbi", place, round_mode="RND_CONV", overflow_mode=overflow, heterogeneous_axis=(), **settings
+        )
+
+    def convolution(config):
+        kernel, inputs, output = map(
+            quantizer, ("weight", "datalane", "datalane"), formats, ("SAT", overflow, overflow)
+        )
+        quantizers = {"kq_conf": kernel, "iq_conf": inputs, "oq_conf": output, "bq_conf": QuantizerConfig("dummy")}
+        return QConv2D(**config, **quantizers, enable_oq=True, enable_ebops=False, activation=relu)
+
+    quantized = _cloned(model, convolution)
+    for layer in quantized.layers:
+        for part in ("kq", "iq", "oq"):
+            if hasattr(layer, part):
+                getattr(layer, part).trainable = False
+    return quantized
+
+
+def _cloned(model, convolution):
+    """Return `model` with its convolutions, all with a ReLU, made by `convolution` of their settings; same weights."""
+    settings = ("name", "filters", "kernel_size", "strides", "padding")
+
+    def clone(layer):
+        if isinstance(layer, keras.layers.Conv2D):
+            return convolution({name: getattr(layer, name) for name in settings})
+        return layer.__class__.from_config(layer.get_config())
+
+    quantized = keras.models.clone_model(model, clone_function=clone)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            other = quantized.get_layer(layer.name)
+            other.kernel.assign(layer.kernel)
+            other.bias.assign(layer.bias)
+    return quantized

@@ -1,0 +1,28 @@
+"""Times, and ratios of times: on a shared machine only what ran side by side can be compared."""
+
+import time
+
+import numpy as np
+
+
+def milliseconds(action, repeats=1):
+    """Return the mean time of `repeats` calls of `action`."""
+    began = time.perf_counter()
+    for _ in range(repeats):
+        action()
+    return 1000 * (time.perf_counter() - began) / repeats
+
+
+def interleaved(actions, rounds, repeats):
+    """Return name -> times in milliseconds, one a round; every round runs all `actions` (name -> callable)."""
+    times = {name: [] for name in actions}
+    names = list(actions)
+    for i in range(rounds):
+        for name in names[i % len(names) :] + names[: i % len(names)]:  # each comes first in its turn
+            times[name].append(milliseconds(actions[name], repeats))
+    return {name: np.array(t) for name, t in times.items()}
+
+
+def ratios(times, reference):
+    """Return name -> quartiles of the ratios, round by round, to the times of `reference`."""
+    return {name: np.quantile(t / times[reference], (0.25, 0.5, 0.75)) for name, t in times.items()}
