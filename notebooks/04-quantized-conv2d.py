@@ -394,8 +394,8 @@ HTML(
 # ```python
 # from fewbits import calibration, quantize_model
 #
-# formats = calibration.formats_for(model, images[:32], nbits=(8, 8, 8), percentile=99.9)
-# quantized = quantize_model(model, formats, rounding="nearest", fold_batch_normalization=True)
+# quantized = quantize_model(model, rounding="nearest", fold_batch_normalization=True)
+# quantized.set_formats(calibration.formats_for(quantized, images[:32], nbits=(8, 8, 8)))
 # quantized.save("quantized.keras")
 # ```
 #
