@@ -191,3 +191,12 @@ def test_a_model_without_a_graph_is_refused():
 def test_a_level_that_does_not_exist_is_refused(level):
     with pytest.raises(InputError, match="from 0 to 4"):
         quantize_model(branching()).set_level(level)
+
+
+def test_a_sequential_model_read_from_a_file_is_converted(tmp_path):
+    model = keras.Sequential([L.Input((8, 8, 2)), L.Conv2D(3, 3), L.BatchNormalization(), L.Flatten(), L.Dense(2)])
+    model.save(tmp_path / "model.keras")
+    read = keras.models.load_model(tmp_path / "model.keras")
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 2)).astype("float32")
+    quantized = quantize_model(read, fold_batch_normalization=True)
+    np.testing.assert_allclose(quantized.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5)

@@ -14,6 +14,7 @@ from fewbits.conversion import QUANTIZED, check_layers, dequantize_model
 from fewbits.errors import InputError
 from fewbits.fixedpoint import MAX_ABS_MSB, FixedPoint, finite
 from fewbits.layers import Formats
+from fewbits.sqnr import QuantizationError, measure
 
 PERCENTILES = (95, 98, 99.9, 99.99)  # vieito2017, Table 2
 
@@ -110,6 +111,22 @@ def formats_from_msbs(msbs: dict, nbits: tuple = (8, 8, 8), per_layer: bool = Tr
     return {
         name: Formats(*(None if n is None else FixedPoint(msb, n) for msb, n in zip(three, nbits)))
         for name, three in msbs.items()
+    }
+
+
+def quantization_errors(
+    model: keras.Model, images, formats: dict[str, Formats], rounding: str = "floor"
+) -> dict[str, tuple[QuantizationError | None, ...]]:
+    """Return layer name -> what `formats` cost its kernel, input and output on `images`; None what stays in float.
+
+    Each is measured alone, on the values of the float network: an error does not travel to the next layer.
+    """
+    return {
+        name: tuple(
+            None if fmt is None else measure(v, fmt, rounding)
+            for v, fmt in zip((values.kernel, values.input, values.output), formats[name])
+        )
+        for name, values in observe(model, images)
     }
 
 

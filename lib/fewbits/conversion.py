@@ -160,12 +160,25 @@ def check_layers(model: keras.Model) -> None:
     """Raise InputError, naming the layer, where `model` holds what cannot be quantized."""
     if not getattr(model, "inputs", None):
         raise InputError(f"{model.name} has no graph; build a functional model, or a sequential one with an Input")
+    uses = calls(model)
     for layer in model.layers:
         if _quantized_type(layer) is None and type(layer) not in FLOAT_LAYERS:
             known = ", ".join(kind.__name__ for kind in (*QUANTIZED, *FLOAT_LAYERS[1:]))
             raise InputError(f"layer {layer.name} is a {type(layer).__name__}, which cannot be quantized; {known} can")
-        if len(layer._inbound_nodes) > 1 and layer.weights:
-            raise InputError(f"layer {layer.name} is used {len(layer._inbound_nodes)} times; give each use a layer")
+        if len(uses[layer.name]) > 1 and layer.weights:
+            raise InputError(f"layer {layer.name} is used {len(uses[layer.name])} times; give each use a layer")
+
+
+def calls(model: keras.Model) -> dict[str, list]:
+    """Return layer name -> its calls in the graph of `model`, each with `input_tensors` and `output_tensors`.
+
+    A layer of a sequential model that was read from a file was called for other graphs too.
+    """
+    found = {layer.name: [] for layer in model.layers}
+    for nodes in keras.Model(model.inputs, model.outputs)._nodes_by_depth.values():
+        for node in nodes:
+            found.setdefault(node.operation.name, []).append(node)
+    return found
 
 
 def _quantized_type(layer):

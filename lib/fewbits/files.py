@@ -41,7 +41,7 @@ def read_model(path: Path):
 
     Raises InputError, naming the file, where that cannot be done.
     """
-    from fewbits import layers  # noqa: F401  so that Keras knows the quantized layers
+    from fewbits import conversion  # noqa: F401  so that Keras knows quantized models and their layers
     from fewbits.backend import keras
 
     if path.suffix != ".keras":
@@ -73,7 +73,7 @@ def write_aside(path: Path) -> Iterator[BinaryIO]:
         raise InputError(f"{path} cannot be written; there is no folder {path.parent}")
     aside = path.with_name(f".{path.name}.part")
     try:
-        with aside.open("wb") as file:
+        with aside.open("w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""How far a training is, in the terminal."""
+"""How far a training, or other long work, is, in the terminal."""
 
 from typing import TextIO
 
@@ -17,14 +17,30 @@ class Bar:
             return
         line = f"epoch {step.epoch} of {step.epochs}  "
         if not finished:
-            filled = WIDTH * step.step // step.steps
-            line += f"[{'#' * filled}{'.' * (WIDTH - filled)}]  "
+            line += f"{_bar(step.step, step.steps)}  "
         line += "  ".join(_named(name, value) for name, value in step.results.items())
         if step.seconds_left:
             line += f"  {duration(step.seconds_left)} left"
         if self.stream.isatty():
             line, self._length = "\r" + line.ljust(self._length), 0 if finished else len(line)
         self.stream.write(line + "\n" * finished)
+        self.stream.flush()
+
+
+class Count:
+    """How many of `n` things, called `what`, are done: a bar on a terminal, elsewhere a line at the end."""
+
+    def __init__(self, stream: TextIO, n: int, what: str):
+        self.stream, self.n, self.what = stream, n, what
+
+    def __call__(self, done: int) -> None:
+        if self.stream.isatty():
+            self.stream.write(f"\r{_bar(done, self.n)}  {done:,} of {self.n:,} {self.what}")
+            self.stream.flush()
+
+    def finish(self, done: int) -> None:
+        self(done)
+        self.stream.write("\n" if self.stream.isatty() else f"{done:,} of {self.n:,} {self.what}\n")
         self.stream.flush()
 
 
@@ -35,6 +51,11 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _bar(done, n):
+    filled = WIDTH * done // n
+    return f"[{'#' * filled}{'.' * (WIDTH - filled)}]"
 
 
 def _named(name, value):

@@ -261,14 +261,21 @@ def _source(model, data, what):
     source = data if isinstance(data, ImageFolder) else _arrays(data, what)
     if not len(source):
         raise InputError(f"{what} hold no images")
-    shape, expected = tuple(source.image_shape if source is data else source.images.shape[1:]), model.input_shape[1:]
-    if len(shape) != len(expected) or any(e is not None and e != s for s, e in zip(shape, expected)):
-        raise InputError(f"{model.name} takes images of {_sides(expected)}, and {what} are {_sides(shape)}")
+    check_images(model, tuple(source.image_shape if source is data else source.images.shape[1:]), what)
     classes, labels = model.output_shape[-1], source.labels
     if labels.min() < 0 or labels.max() >= classes:
         wrong = labels[(labels < 0) | (labels >= classes)][0]
         raise InputError(f"{what} hold the label {wrong}; {model.name} has {classes} classes, 0 to {classes - 1}")
     return source
+
+
+def check_images(model: keras.Model, shape: tuple, what: str) -> None:
+    """Raise InputError, calling them `what`, where `model` does not take images of `shape`."""
+    if type(getattr(model, "input_shape", None)) is not tuple:
+        raise InputError(f"{model.name} must have one input, of images")
+    expected = model.input_shape[1:]
+    if len(shape) != len(expected) or any(e is not None and e != s for s, e in zip(shape, expected)):
+        raise InputError(f"{model.name} takes images of {_sides(expected)}, and {what} are {_sides(shape)}")
 
 
 def _arrays(data, what) -> _Arrays:

@@ -4,10 +4,10 @@ import argparse
 import sys
 
 import fewbits
-from fewbits.cli import data, evaluate, quantize, train
+from fewbits.cli import data, evaluate, formats, output_extraction, quantize, train
 from fewbits.errors import InputError
 
-COMMANDS = (quantize, data, train, evaluate)
+COMMANDS = (quantize, data, train, evaluate, formats, output_extraction)
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 

@@ -1,7 +1,9 @@
-"""The options of `train` and `evaluate` that say which images, and what becomes of them."""
+"""The options of all commands that read images: which ones, and what becomes of them."""
 
 import argparse
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,31 @@ class Part(NamedTuple):
     what: str
     image_shape: tuple[int, int, int]
     classes: int
+
+
+class Sample(NamedTuple):
+    """Some images of a Part, and which ones: their numbers in the whole part."""
+
+    part: Part
+    numbers: object
+
+    def batches(self, size: int) -> Iterator[tuple]:
+        """Yield images, labels, and which images those are: file names in a folder, else their numbers in the part."""
+        data = self.part.data
+        if not isinstance(data, tuple):
+            yield from self._folder_batches(size)
+            return
+        for i in range(0, len(self.numbers), size):
+            yield *(array[i : i + size] for array in data), self.numbers[i : i + size]
+
+    def _folder_batches(self, size):
+        folder, empty = self.part.data, True
+        usable = (name for name in folder.files if name not in folder.skipped)  # known of a batch once it is here
+        for images, labels in folder.batches(size):
+            yield images, labels, list(islice(usable, len(images)))
+            empty = False
+        if empty:
+            raise InputError(f"none of the {len(folder)} images drawn from {folder.path} can be read")
 
 
 def add_options(command) -> None:
@@ -38,6 +65,31 @@ def add_options(command) -> None:
     folder.add_argument(
         "--no-crop", action="store_true", default=None, help="squeeze the whole image into the square; do not crop it"
     )
+
+
+def add_sample(command) -> None:
+    """Add the options of `read_sample`."""
+    command.add_argument("--images", type=int, default=32, help="how many of them, drawn at random (default 32)")
+    command.add_argument("--seed", type=int, default=0, help="draws the images (default 0)")
+
+
+def read_sample(options, name: str) -> Sample:
+    """Return `options.images` images of the part `name`, or all that it has; drawn with `options.seed`, in order."""
+    import numpy as np
+
+    if options.images < 1:
+        raise InputError(f"--images must be at least 1, not {options.images}")
+    if options.seed < 0:
+        raise InputError(f"seed must be at least 0, not {options.seed}")
+    [part] = read_parts(options, name)
+    total = len(part.data[1] if isinstance(part.data, tuple) else part.data)
+    numbers = np.sort(np.random.default_rng(options.seed).permutation(total)[: options.images])
+    if isinstance(part.data, tuple):
+        data = tuple(array[numbers] for array in part.data)
+    else:
+        data = part.data.pick(numbers)
+    what = part.what if len(numbers) == total else f"{len(numbers):,} of {part.what}"
+    return Sample(part._replace(data=data, what=what), numbers)
 
 
 def read_parts(options, *names: str, seed: int = 0) -> list[Part]:

@@ -1,6 +1,9 @@
 """What the parsers of all commands have in common."""
 
 import argparse
+from pathlib import Path
+
+from fewbits.errors import InputError
 
 
 def add_command(commands, name, run, what, examples, about=""):
@@ -15,3 +18,12 @@ def add_command(commands, name, run, what, examples, about=""):
     )
     command.set_defaults(run=run)
     return command
+
+
+def check_output(path: Path, *suffixes: str) -> None:
+    """Refuse a `path` that could not be written, before the work is done; suffixes: what its name may end in."""
+    if path.suffix not in suffixes:
+        article = "an" if suffixes[0] == ".h5" else "a"
+        raise InputError(f"the output must be {article} {' or '.join(suffixes)} file, not {path}")
+    if not path.parent.is_dir() or path.is_dir():
+        raise InputError(f"{path} cannot be written; it is a folder, or there is no folder {path.parent}")

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from fewbits.cli.images import add_options, read_parts, tell_skipped
-from fewbits.cli.parser import add_command
+from fewbits.cli.parser import add_command, check_output
 from fewbits.errors import InputError
 
 ABOUT = """
@@ -39,7 +39,7 @@ def add(commands) -> None:
 
 
 def run(options) -> None:
-    _check_output(options.output)
+    check_output(options.output, ".keras")
     from fewbits import training
     from fewbits.files import write_model
     from fewbits.progress import Bar
@@ -75,14 +75,6 @@ def run(options) -> None:
         print(f"{options.output} written; validation accuracy {history[-1]['val_accuracy']:.2%}")
     else:
         print(f"{options.output} written, untrained")
-
-
-def _check_output(output):
-    """Refuse an output that could not be written, before hours of training."""
-    if output.suffix != ".keras":
-        raise InputError(f"the output must be a .keras file, not {output}")
-    if not output.parent.is_dir() or output.is_dir():
-        raise InputError(f"{output} cannot be written; it is a folder, or there is no folder {output.parent}")
 
 
 def _network(options, part):

@@ -79,9 +79,10 @@ class ImageFolder:
         held_out, rest = stratified(self.labels, share, seed)
         if not len(held_out):
             raise InputError(f"{self.path} has a single image a class; none can be held out")
-        return self._pick(rest), self._pick(held_out)
+        return self.pick(rest), self.pick(held_out)
 
-    def _pick(self, indices):
+    def pick(self, indices) -> "ImageFolder":
+        """Return the folder with the files at `indices` only, in that order."""
         files = [self.files[i] for i in indices]
         return ImageFolder(
             self.path, self.classes, files, self.labels[indices], self.skipped, self._prepare, self._on_skip
