@@ -122,7 +122,8 @@ def test_every_figure_is_drawn_with_caption_alternative_and_table(visit, chapter
         drawing = figure.locator(".main-svg").first.bounding_box()
         assert drawing["width"] > 250 and drawing["height"] > 200
         marks = figure.locator(".scatterlayer path, .barlayer path, .heatmaplayer image").all()
-        assert any((m.bounding_box() or {"width": 0})["width"] > 10 for m in marks), "no visible mark"
+        boxes = [m.bounding_box() or {"width": 0, "height": 0} for m in marks]
+        assert any(max(box["width"], box["height"]) > 10 for box in boxes), "no visible mark"
         assert figure.locator("figcaption").inner_text().startswith("Figure ")
         assert len(figure.locator(".fewbits-plot").get_attribute("aria-label")) > 20
         assert figure.locator("details tbody tr").count() > 1
