@@ -101,35 +101,40 @@ for p in (95, 98, 99.9, 99.99):
 # Most weights are small, and a few are not. The histogram has a logarithmic axis; without it, the few would be invisible.
 
 # %% tags=["hide-input"]
-counts, edges = np.histogram(kernels, 120)
-centres = (edges[1:] + edges[:-1]) / 2
-bounds = [
-    go.Scatter(
-        x=[low, low, None, high, high],
-        y=[0.7, counts.max(), None, 0.7, counts.max()],
-        mode="lines",
-        name=f"{p} %",
-        line={"color": c, "dash": d},
+def histogram_figure(values, limits, label, what):
+    counts, edges = np.histogram(values, 120)
+    top, styles = counts.max(), ("solid", "dash", "dot", "dashdot")
+    bounds = [
+        go.Scatter(
+            x=[low, low, None, high, high],
+            y=[0.7, top, None, 0.7, top],
+            mode="lines",
+            name=f"{p} %",
+            line={"color": colour, "dash": style},
+        )
+        for (p, (low, high)), colour, style in zip(limits.items(), plots.COLOURS[1:], styles)
+    ]
+    bars = {"name": what, "marker": {"color": plots.BLUE, "line": {"width": 0}}}
+    plots.show(
+        plots.figure(
+            go.Bar(x=(edges[1:] + edges[:-1]) / 2, y=counts, **bars),
+            *bounds,
+            x="value",
+            y=f"number of {what}",
+            bargap=0,
+            yaxis={"type": "log", "range": [-0.15, np.log10(top) + 0.1], "dtick": 1},
+        ),
+        label=label,
+        caption=f"All {len(values):,} {what} of the network, with the limits that hold four percentiles (quick).",
+        alt=f"Histogram of the {what}, a narrow peak with long tails; four pairs of lines mark the percentiles' limits.",
+        table=plots.Table(
+            ("percentile", "lower limit", "upper limit", "MSB"),
+            [(f"{p} %", low, high, msb_by_hand(low, high)) for p, (low, high) in limits.items()],
+        ),
     )
-    for (p, (low, high)), c, d in zip(limits.items(), plots.COLOURS[1:], ("solid", "dash", "dot", "dashdot"))
-]
-plots.show(
-    plots.figure(
-        go.Bar(x=centres, y=counts, name="weights", marker={"color": plots.BLUE, "line": {"width": 0}}),
-        *bounds,
-        x="weight",
-        y="number of weights",
-        bargap=0,
-        yaxis={"type": "log", "range": [-0.15, np.log10(counts.max()) + 0.1], "dtick": 1},
-    ),
-    label="3.1",
-    caption=f"All {kernels.size:,} kernel weights of the network, with the limits that hold four percentiles (quick).",
-    alt="Histogram of the weights, a narrow peak at zero with long tails; four pairs of lines mark the percentiles' limits.",
-    table=plots.Table(
-        ("percentile", "lower limit", "upper limit", "MSB"),
-        [(f"{p} %", low, high, msb_by_hand(low, high)) for p, (low, high) in limits.items()],
-    ),
-)
+
+
+histogram_figure(kernels, limits, "3.1", "weights")
 
 # %% tags=["remove-cell"]
 reach = {p: max(abs(lo), abs(hi)) for p, (lo, hi) in limits.items()}
@@ -140,6 +145,16 @@ record(within=0.03, beyond=beyond)
 # %% [markdown]
 # The outermost limits reach {glue:text}`reach_ratio:.1f` times as far as the innermost. In between lie only
 # {glue:text}`beyond:.1%` of the weights: to hold them too, all others give up their last bits.
+#
+# What comes out of the convolutions, on 32 images:
+
+# %% tags=["hide-input"]
+outputs = np.concatenate([v.output.ravel() for v in observed.values()])
+output_reach = {p: calibration.percentile_limits(outputs, p) for p in limits}
+histogram_figure(outputs, output_reach, "3.2", "convolution outputs")
+
+# %% [markdown]
+# The outputs reach further and have the longer tails: a few of them carry the decision.
 #
 # (a-limit-for-each-layer)=
 # ## A limit for each layer
@@ -171,8 +186,8 @@ def limit_figure(kind, label, what):
     return lines
 
 
-kernel_limits = limit_figure("kernel", "3.2", "weights")
-output_limits = limit_figure("output", "3.3", "convolution outputs")
+kernel_limits = limit_figure("kernel", "3.3", "weights")
+output_limits = limit_figure("output", "3.4", "convolution outputs")
 
 # %%
 msbs = calibration.msb_table(model, train[0][:32], percentile=99.9)
@@ -194,11 +209,11 @@ record(within=2.0, kernel_spread=float(np.ptp(kernel_msbs)), output_spread=float
 #
 # ## Which percentile?
 #
-# Clip more, and the rest is finer. What is best depends on how fine it is already. Turn bits and percentile, and look at the
+# Clip more, and the rest is finer. What is best depends on how fine it is already. Turn bits, percentile and rounding, and look at the
 # signal-to-quantization-noise ratio (SQNR) of each layer: 6 dB are one bit.
 
 # %% tags=["hide-input"]
-explore.ranges(observed, "3.4").show()
+explore.ranges(observed, "3.5").show()
 
 # %% [markdown]
 # Choose `kernel`, and the percentile with the best mean SQNR, at 8 bits and at 3 bits. The machine did it for all:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -59,3 +60,11 @@ def test_conda_installs_the_same_lock_under_the_same_pythons():
 
 def test_the_core_is_light():
     assert {Requirement(d).name for d in PROJECT["dependencies"]} <= {"keras", "numpy", "h5py", "pydantic"}
+
+
+@pytest.mark.parametrize("check", [["check"], ["format", "--check"]])
+def test_the_style_is_the_one_agreed_on(check):
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *check, "lib", "tests"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout

@@ -44,9 +44,9 @@ def percentile_limits(values, percentile: float) -> tuple[float, float]:
 
 
 def msb_from_limits(low: float, high: float) -> int:
-    """Return the smallest MSB whose amplitude reaches both limits: ceil(log2 max(abs(limits))) (vieito2017, Equation 11).
+    """Return the smallest MSB whose amplitude reaches both limits: ceil(log2 max(abs(limits))).
 
-    Limits of zero get the smallest MSB that a FixedPoint has.
+    Source: vieito2017, Equation 11. Limits of zero get the smallest MSB that a FixedPoint has.
     """
     reach = max(abs(low), abs(high))
     if not np.isfinite(reach):

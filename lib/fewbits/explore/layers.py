@@ -13,6 +13,7 @@ from fewbits.statistics import wilson_interval
 
 BITS = (2, 3, 4, 5, 6, 8, 10)
 WAYS = (*PERCENTILES, 100)
+ROUNDINGS = ("floor", "nearest")
 
 
 def ranges(observed: dict[str, Values], label: str, bits=BITS, percentiles=WAYS) -> Explorer:
@@ -27,15 +28,16 @@ def ranges(observed: dict[str, Values], label: str, bits=BITS, percentiles=WAYS)
     }
     names, seen = list(observed), {}
 
-    def errors(kind, percentile, nbits):
+    def errors(kind, percentile, nbits, rounding):
         values = [getattr(v, kind) for v in observed.values()]
         for name, x, msb in zip(names, values, msbs[kind, percentile]):
-            if (kind, name, msb, nbits) not in seen:
-                seen[kind, name, msb, nbits] = measure(x, FixedPoint(msb, nbits), "nearest")
-            yield seen[kind, name, msb, nbits]
+            key = kind, name, msb, nbits, rounding
+            if key not in seen:
+                seen[key] = measure(x, FixedPoint(msb, nbits), rounding)
+            yield seen[key]
 
-    def view(values, percentile, bits):
-        error = list(errors(values, percentile, bits))
+    def view(values, percentile, bits, rounding):
+        error = list(errors(values, percentile, bits, rounding))
         sqnr = [e.sqnr for e in error]
         worst = int(np.argmin(sqnr))
         used = msbs[values, percentile]
@@ -59,13 +61,12 @@ def ranges(observed: dict[str, Values], label: str, bits=BITS, percentiles=WAYS)
         height=420,
     )
     return Explorer(
-        {"values": ("kernel", "input", "output"), "percentile": percentiles, "bits": bits},
-        {"values": "kernel", "percentile": 99.9, "bits": 4},
+        {"values": ("kernel", "input", "output"), "percentile": percentiles, "bits": bits, "rounding": ROUNDINGS},
+        {"values": "kernel", "percentile": 99.9, "bits": 4, "rounding": "nearest"},
         view,
         figure,
         label,
-        "What rounding to nearest leaves of each layer's values when its MSB is the smallest that reaches the "
-        "percentile's limits.",
+        "What rounding leaves of each layer's values; its MSB is the smallest that reaches the percentile's limits.",
         "Bars of the signal-to-quantization-noise ratio, one for each layer.",
     )
 
@@ -106,7 +107,7 @@ def network(quantized, images, labels, tables: dict, label: str, bits=BITS) -> E
         yaxis={"range": [0, 1.02], "tickformat": ".0%"},
     )
     return Explorer(
-        {"rule": tuple(tables), "bits": bits, "rounding": ("floor", "nearest"), "levels": tuple(steps)},
+        {"rule": tuple(tables), "bits": bits, "rounding": ROUNDINGS, "levels": tuple(steps)},
         {"rule": next(iter(tables)), "bits": 6, "rounding": "floor", "levels": quantized.levels},
         view,
         figure,
