@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from test_cli import refused
 
 from fewbits import FixedPoint, InputError, zoo
 from fewbits.backend import keras
@@ -47,16 +48,6 @@ def extract(network, output, *arguments):
     return main(
         ["output-extraction", str(network), "--data", "digits", "--images", str(N), "--output", str(output), *arguments]
     )
-
-
-def refused(arguments, capsys):
-    try:
-        status = main(arguments)
-    except SystemExit as stop:
-        status = stop.code
-    said = capsys.readouterr().err
-    assert status == 2 and "Traceback" not in said
-    return said.strip().splitlines()[-1]
 
 
 def by_keras(model, name, images):

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from test_cli import refused
 
 from fewbits import FixedPoint, zoo
 from fewbits.backend import keras
@@ -37,16 +38,6 @@ def images():
 
 def formats(path, *arguments):
     return main(["formats", str(path), "--data", "digits", *arguments])
-
-
-def refused(arguments, capsys):
-    try:
-        status = main(arguments)
-    except SystemExit as stop:
-        status = stop.code
-    said = capsys.readouterr().err
-    assert status == 2 and "Traceback" not in said
-    return said.strip().splitlines()[-1]
 
 
 def cells(said):
@@ -197,7 +188,7 @@ def test_errors_are_none_where_a_value_stays_in_float(network, images):
 def test_a_wrong_option_is_refused_and_nothing_is_written(network, tmp_path, capsys, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     command = ["formats", str(network), "--data", "digits", "--output", "f.json", "--save-model", "q.keras", *arguments]
-    assert said in refused(command, capsys)
+    assert said in refused(command, capsys, quiet=False)
     assert not list(tmp_path.iterdir())
 
 
@@ -237,7 +228,7 @@ def test_nothing_is_left_half_written(network, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(files.os, "fsync", full)
     for option, name in (("--output", "f.json"), ("--save-model", "q.keras")):
         (tmp_path / name).write_text("what was there before")
-        said = refused(["formats", str(network), "--data", "digits", option, str(tmp_path / name)], capsys)
+        said = refused(["formats", str(network), "--data", "digits", option, str(tmp_path / name)], capsys, quiet=False)
         assert "No space left on device" in said
         assert (tmp_path / name).read_text() == "what was there before"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["f.json", "q.keras"]

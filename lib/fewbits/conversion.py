@@ -93,7 +93,7 @@ def quantize_model(
     another kind, a layer used twice, an unknown name, and a batch normalization that cannot be folded.
     """
     check_layers(model)
-    names = [layer.name for layer in model.layers if _quantized_type(layer)]
+    names = [layer.name for layer in model.layers if quantized_type(layer)]
     if not names:
         raise InputError(f"{model.name} has no convolution, depthwise convolution or dense layer to quantize")
     formats = _by_name(formats, names)
@@ -102,7 +102,7 @@ def quantize_model(
     before = {bn: layer for layer, bn in folded.items()}
 
     def clone(layer):
-        kind = _quantized_type(layer)
+        kind = quantized_type(layer)
         if kind is None:
             return layer.__class__.from_config(layer.get_config())
         config = layer.get_config() | {"formats": formats.get(layer.name, FLOAT), "level": level[layer.name]}
@@ -116,10 +116,8 @@ def quantize_model(
             kernel, bias = _folded_weights(old, model.get_layer(folded[layer.name]))
             layer.kernel.assign(kernel)
             layer.bias.assign(bias)
-        elif _quantized_type(old):
-            _copy_weights(old, layer)
         else:
-            layer.set_weights(old.get_weights())
+            _copy_weights(old, layer)
     return QuantizedModel(quantized.inputs, quantized.outputs, name=model.name)
 
 
@@ -137,11 +135,7 @@ def dequantize_model(model: keras.Model) -> keras.Model:
 
     plain = _rebuild(model, clone)
     for layer in _with_weights(plain):
-        old = model.get_layer(layer.name)
-        if type(old) in plain_type:
-            _copy_weights(old, layer)
-        else:
-            layer.set_weights(old.get_weights())
+        _copy_weights(model.get_layer(layer.name), layer)
     return plain
 
 
@@ -162,7 +156,7 @@ def check_layers(model: keras.Model) -> None:
         raise InputError(f"{model.name} has no graph; build a functional model, or a sequential one with an Input")
     uses = calls(model)
     for layer in model.layers:
-        if _quantized_type(layer) is None and type(layer) not in FLOAT_LAYERS:
+        if quantized_type(layer) is None and type(layer) not in FLOAT_LAYERS:
             known = ", ".join(kind.__name__ for kind in (*QUANTIZED, *FLOAT_LAYERS[1:]))
             raise InputError(f"layer {layer.name} is a {type(layer).__name__}, which cannot be quantized; {known} can")
         if len(uses[layer.name]) > 1 and layer.weights:
@@ -181,7 +175,8 @@ def calls(model: keras.Model) -> dict[str, list]:
     return found
 
 
-def _quantized_type(layer):
+def quantized_type(layer: keras.Layer) -> type | None:
+    """Return the quantized kind of `layer`, its own if it is quantized already, None if it has nothing to multiply."""
     return QUANTIZED.get(type(layer), type(layer) if type(layer) in QUANTIZED.values() else None)
 
 
@@ -209,6 +204,10 @@ def _with_weights(model):
 
 
 def _copy_weights(old, new):
+    """Give `new` the weights of `old`; a quantized layer keeps its own formats and switches."""
+    if not quantized_type(old):
+        new.set_weights(old.get_weights())
+        return
     new.kernel.assign(ops.convert_to_numpy(old.kernel))
     if old.bias is not None:
         new.bias.assign(ops.convert_to_numpy(old.bias))
@@ -222,7 +221,7 @@ def _foldable(model) -> dict[str, str]:
             before = layer.input._keras_history.operation
             readers = sum(any(t is before.output for t in _inputs(other)) for other in model.layers)
             linear = getattr(before, "activation", None) in (None, keras.activations.linear)
-            if not _quantized_type(before) or not linear or readers > 1 or layer.axis not in (-1, 3):
+            if not quantized_type(before) or not linear or readers > 1 or layer.axis not in (-1, 3):
                 raise InputError(
                     f"batch normalization {layer.name} cannot be folded: it must be the only reader of a layer to "
                     f"quantize without activation, not of {before.name}"

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.conversion import QUANTIZED, calls
+from fewbits.conversion import calls, quantized_type
 from fewbits.errors import InputError
 
 
@@ -22,7 +22,7 @@ def select(model: keras.Model, names: Sequence[str] | None = None, raw: bool = F
         raise InputError(f"{model.name} has no graph; build a functional model, or a sequential one with an Input")
     uses = calls(model)
     known = {layer.name: layer for layer in model.layers}
-    multiplying = [name for name, layer in known.items() if _product_type(layer)]
+    multiplying = [name for name, layer in known.items() if quantized_type(layer)]
     names = multiplying if names is None else list(dict.fromkeys(names))
     if not names:
         raise InputError(f"{model.name} has no convolution, depthwise convolution or dense layer; name other layers")
@@ -69,8 +69,4 @@ def extractor(
 def _product(layer, inputs):
     if hasattr(layer, "extract"):
         return ops.convert_to_numpy(layer.extract(inputs))
-    return ops.convert_to_numpy(_product_type(layer).product(layer, inputs, layer.kernel))
-
-
-def _product_type(layer):
-    return QUANTIZED.get(type(layer), type(layer) if type(layer) in QUANTIZED.values() else None)
+    return ops.convert_to_numpy(quantized_type(layer).product(layer, inputs, layer.kernel))

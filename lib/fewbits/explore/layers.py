@@ -80,16 +80,16 @@ def network(quantized, images, labels, tables: dict, label: str, bits=BITS) -> E
     seen = {}
     steps = range(quantized.levels + 1)
 
+    def count(level):
+        quantized.set_level(level)
+        return int((quantized.predict_on_batch(images).argmax(-1) == labels).sum())
+
     def view(rule, bits, rounding, levels):
-        quantized.set_formats(formats_from_msbs(tables[rule], bits))
-        quantized.set_rounding(rounding)
-        correct = []
-        for level in steps:
-            quantized.set_level(level)
-            key = (rule, bits, rounding, level)
-            if key not in seen:
-                seen[key] = int((quantized.predict_on_batch(images).argmax(-1) == labels).sum())
-            correct.append(seen[key])
+        if (rule, bits, rounding) not in seen:
+            quantized.set_formats(formats_from_msbs(tables[rule], bits))
+            quantized.set_rounding(rounding)
+            seen[rule, bits, rounding] = [count(level) for level in steps]
+        correct = seen[rule, bits, rounding]
         low, high = wilson_interval(correct[levels], len(labels))
         share = [c / len(labels) for c in correct]
         colours = [plots.BLUE if level <= levels else plots.GREY for level in steps]
