@@ -100,6 +100,23 @@ def test_folding_knows_normalization_without_scale_or_shift(settings):
     assert np.allclose(predict(quantize_model(model, fold_batch_normalization=True)), predict(model), atol=1e-5)
 
 
+@pytest.mark.parametrize(("relu", "moves"), [(L.ReLU(), True), (L.Activation("relu"), True), (L.ReLU(6), False)])
+def test_a_relu_behind_what_is_folded_moves_into_the_layer(relu, moves):
+    model = keras.Sequential([L.Input((10, 10, 3)), L.Conv2D(3, 3), L.BatchNormalization(), relu, L.Flatten()])
+    folded = quantize_model(model, fold_batch_normalization=True)
+    assert [type(layer) for layer in folded.layers[2:]] == ([L.Flatten] if moves else [type(relu), L.Flatten])
+    assert np.allclose(predict(folded), predict(model), atol=1e-5)
+
+
+def test_a_relu_that_is_not_the_only_reader_stays():
+    x = L.Input((10, 10, 3))
+    normal = L.BatchNormalization()(L.Conv2D(3, 3)(x))
+    model = keras.Model(x, L.Add()([normal, L.ReLU()(normal)]))
+    folded = quantize_model(model, fold_batch_normalization=True)
+    assert any(isinstance(layer, L.ReLU) for layer in folded.layers)
+    assert np.allclose(predict(folded), predict(model), atol=1e-5)
+
+
 def test_normalization_without_folding_stays_float():
     model = branching(norm=True)
     quantized = quantize_model(model, FORMATS)

@@ -12,11 +12,13 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.conversion import QUANTIZED, check_layers, dequantize_model
 from fewbits.errors import InputError
-from fewbits.fixedpoint import MAX_ABS_MSB, FixedPoint, finite
+from fewbits.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint, finite
 from fewbits.layers import Formats
 from fewbits.sqnr import QuantizationError, measure
 
 PERCENTILES = (95, 98, 99.9, 99.99)  # vieito2017, Table 2
+LEAST_ERROR = "mse"  # stands for a percentile, where the MSB of least squared error is meant
+SAMPLED = 100_000  # values that it is found from
 
 
 @dataclass(frozen=True)
@@ -78,28 +80,55 @@ def observe(model: keras.Model, images, batch_size: int = 32) -> Iterator[tuple[
         yield layer.name, Values(ops.convert_to_numpy(layer.kernel), x, output)
 
 
-def formats_for(
-    model: keras.Model, images, nbits: tuple = (8, 8, 8), percentile: float | tuple = 99.9, per_layer: bool = True
-) -> dict[str, Formats]:
-    """Return layer name -> Formats with the MSBs that percentile limits on `images` give.
+def msb_of_least_error(values, nbits: int, rounding: str = "nearest") -> int:
+    """Return the MSB at which quantizing `values` to `nbits` bits leaves the least squared error.
 
-    nbits: bits of kernel, input and output; None leaves that one in float. percentile: one for all three, or three.
+    At few bits a finer step is worth more than the largest values: this MSB lies below that of the maximum. values: as
+    in `percentile_limits`; of more than 100,000 it looks at 100,000, evenly spaced.
+    """
+    top = msb_from_limits(*percentile_limits(values, 100))
+    values = np.ravel(values)
+    values = values[:: max(1, len(values) // SAMPLED)]
+    candidates = range(max(top - nbits, -MAX_ABS_MSB), top + 1)
+    return min(candidates, key=lambda msb: measure(values, FixedPoint(msb, nbits), rounding).rms)
+
+
+def formats_for(
+    model: keras.Model,
+    images,
+    nbits: tuple = (8, 8, 8),
+    percentile: float | str | tuple = 99.9,
+    per_layer: bool = True,
+    rounding: str = "nearest",
+) -> dict[str, Formats]:
+    """Return layer name -> Formats with the MSBs that suit the network's values on `images`.
+
+    nbits: bits of kernel, input and output; None leaves that one in float. percentile: of the limits that the MSB
+    reaches, or `mse` for the least squared error at these bits and this `rounding`; one for all three, or three.
     per_layer: an MSB of its own for each layer (vieito2017, Table 11); otherwise the largest of each kind for all
     layers (its generic MSB). Pass the result to `quantize_model` or `QuantizedModel.set_formats`.
     """
-    return formats_from_msbs(msb_table(model, images, percentile), nbits, per_layer)
+    return formats_from_msbs(msb_table(model, images, percentile, nbits, rounding), nbits, per_layer)
 
 
-def msb_table(model: keras.Model, images, percentile: float | tuple = 99.9) -> dict[str, tuple[int, int, int]]:
-    """Return layer name -> MSBs of kernel, input and output from percentile limits (vieito2017, Table 11)."""
-    percentile = _three(percentile, "percentile")
+def msb_table(
+    model: keras.Model, images, percentile: float | str | tuple = 99.9, nbits: tuple = (8, 8, 8), rounding="nearest"
+) -> dict[str, tuple[int, int, int]]:
+    """Return layer name -> MSBs of kernel, input and output (vieito2017, Table 11); arguments as in `formats_for`.
+
+    Limits of a percentile do not depend on nbits and rounding.
+    """
+    rules = list(zip(_three(percentile, "percentile"), _three(nbits, "nbits")))
     return {
-        name: tuple(
-            msb_from_limits(*percentile_limits(v, p))
-            for v, p in zip((values.kernel, values.input, values.output), percentile)
-        )
+        name: tuple(_msb(v, *rule, rounding) for v, rule in zip((values.kernel, values.input, values.output), rules))
         for name, values in observe(model, images)
     }
+
+
+def _msb(values, percentile, nbits, rounding):
+    if percentile == LEAST_ERROR:
+        return msb_of_least_error(values, nbits or MAX_NBITS_KERAS, rounding)
+    return msb_from_limits(*percentile_limits(values, percentile))
 
 
 def formats_from_msbs(msbs: dict, nbits: tuple = (8, 8, 8), per_layer: bool = True) -> dict[str, Formats]:

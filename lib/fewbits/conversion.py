@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
-from fewbits.layers import FLOAT, Formats, QuantizedConv2D, QuantizedDense, QuantizedDepthwiseConv2D
+from fewbits.layers import FLOAT, SCALARS, Formats, QuantizedConv2D, QuantizedDense, QuantizedDepthwiseConv2D
 
 layers = keras.layers
 
@@ -73,6 +73,24 @@ class QuantizedModel(keras.Model):
         for layer in self.quantized_layers:
             layer.rounding = rounding
 
+    def train_step(self, *state_and_data):
+        """Train on one batch. On JAX, whose optimizer does not see a lock that changes later, hold what is locked."""
+        if keras.backend.backend() != "jax":
+            return super().train_step(*state_and_data)
+        (before, others, *_), _ = state_and_data
+        logs, (after, *rest) = super().train_step(*state_and_data)
+        value = {id(variable): tensor for variable, tensor in zip(self.non_trainable_variables, others)}
+        locked = {
+            id(variable): value[id(layer.state.scalars)][SCALARS.index("locked")] != 0
+            for layer in self.quantized_layers
+            for variable in layer.trainable_variables
+        }
+        held = [
+            ops.where(locked[id(variable)], old, new) if id(variable) in locked else new
+            for variable, old, new in zip(self.trainable_variables, before, after)
+        ]
+        return logs, (held, *rest)
+
 
 def quantize_model(
     model: keras.Model,
@@ -89,8 +107,9 @@ def quantize_model(
     model: a functional or sequential model of the layers in QUANTIZED and FLOAT_LAYERS. formats: `(kernel, input,
     output)` for every layer, or layer name -> such formats; None is float. levels: names of the layers of each level,
     for example `zoo.levels(model)`; default one layer a level. fold_batch_normalization: put each one's scale and shift
-    into the layer before it. The rest: as in QuantizedConv2D. Raises InputError, naming the layer, on a layer of
-    another kind, a layer used twice, an unknown name, and a batch normalization that cannot be folded.
+    into the layer before it, and a ReLU behind it too. The rest: as in QuantizedConv2D. Raises InputError, naming the
+    layer, on a layer of another kind, a layer used twice, an unknown name, and a batch normalization that cannot be
+    folded.
     """
     check_layers(model)
     names = [layer.name for layer in model.layers if quantized_type(layer)]
@@ -99,7 +118,7 @@ def quantize_model(
     formats = _by_name(formats, names)
     level = _levels(levels, names)
     folded = _foldable(model) if fold_batch_normalization else {}
-    before = {bn: layer for layer, bn in folded.items()}
+    relus = _relus_behind(model, folded)
 
     def clone(layer):
         kind = quantized_type(layer)
@@ -107,9 +126,10 @@ def quantize_model(
             return layer.__class__.from_config(layer.get_config())
         config = layer.get_config() | {"formats": formats.get(layer.name, FLOAT), "level": level[layer.name]}
         config |= {"rounding": rounding, "gradient": gradient, "bias_order": bias_order}
-        return kind.from_config(config | ({"use_bias": True} if layer.name in folded else {}))
+        config |= {"use_bias": True} if layer.name in folded else {}
+        return kind.from_config(config | ({"activation": "relu"} if layer.name in relus else {}))
 
-    quantized = _rebuild(model, clone, skipped=before)
+    quantized = _rebuild(model, clone, skipped={*folded.values(), *relus.values()})
     for layer in _with_weights(quantized):
         old = model.get_layer(layer.name)
         if layer.name in folded:
@@ -118,7 +138,7 @@ def quantize_model(
             layer.bias.assign(bias)
         else:
             _copy_weights(old, layer)
-    return QuantizedModel(quantized.inputs, quantized.outputs, name=model.name)
+    return QuantizedModel(quantized.input, quantized.output, name=model.name)
 
 
 def dequantize_model(model: keras.Model) -> keras.Model:
@@ -218,10 +238,10 @@ def _foldable(model) -> dict[str, str]:
     found = {}
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            before = layer.input._keras_history.operation
-            readers = sum(any(t is before.output for t in _inputs(other)) for other in model.layers)
+            before = calls(model)[layer.name][0].input_tensors[0]._keras_history.operation
+            alone = _only_reader(model, before.name) is layer
             linear = getattr(before, "activation", None) in (None, keras.activations.linear)
-            if not quantized_type(before) or not linear or readers > 1 or layer.axis not in (-1, 3):
+            if not quantized_type(before) or not linear or not alone or layer.axis not in (-1, 3):
                 raise InputError(
                     f"batch normalization {layer.name} cannot be folded: it must be the only reader of a layer to "
                     f"quantize without activation, not of {before.name}"
@@ -230,9 +250,26 @@ def _foldable(model) -> dict[str, str]:
     return found
 
 
-def _inputs(layer):
-    tensors = layer.input if layer._inbound_nodes else ()
-    return tensors if isinstance(tensors, (list, tuple)) else (tensors,)
+def _relus_behind(model, folded) -> dict[str, str]:
+    """Return layer name -> name of the ReLU that alone reads its batch normalization: it can move into the layer."""
+    readers = {name: _only_reader(model, norm) for name, norm in folded.items()}
+    return {name: reader.name for name, reader in readers.items() if _is_relu(reader)}
+
+
+def _is_relu(layer) -> bool:
+    if type(layer) is layers.ReLU:
+        return (layer.max_value, layer.negative_slope, layer.threshold) == (None, 0, 0)
+    return type(layer) is layers.Activation and layer.activation is keras.activations.relu
+
+
+def _only_reader(model, name):
+    """Return the layer that alone reads the output of the layer `name`; None where there are more, or the user does."""
+    uses = calls(model)
+    output = uses[name][0].output_tensors[0]
+    readers = [
+        node.operation for nodes in uses.values() for node in nodes if any(t is output for t in node.input_tensors)
+    ]
+    return readers[0] if len(readers) == 1 and all(t is not output for t in model.outputs) else None
 
 
 def _folded_weights(layer, norm):

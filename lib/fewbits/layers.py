@@ -88,7 +88,7 @@ class _Lock(keras.constraints.Constraint):
     """Gives a variable its kept value back after each update while its layer is locked.
 
     Optimizers move a variable by momentum and weight decay too; what they leave is overruled here, in the graph.
-    On JAX, which traces an optimizer's constraints once, a lock set after the first step needs a new `compile`.
+    On JAX, which traces an optimizer's constraints once, a lock set after the first step needs a QuantizedModel.
     """
 
     def __init__(self, variable):

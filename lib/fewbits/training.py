@@ -92,13 +92,16 @@ def train(
     checkpoint: Path | str | None = None,
     resume: bool = False,
     augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
+    before_epoch: Callable[[int], dict | None] | None = None,
     progress: Callable[[Step], None] | None = None,
 ) -> list[dict]:
     """Train `model` until `epochs` epochs are done; return one dict an epoch: epoch, loss, accuracy, val_loss, ...
 
     model: returns logits (n, classes); compiled by `prepare` where it is not yet. data, validation: a Split (pixels are
     taken as they are), a pair of images (n, height, width, channels) and labels (n,), or an ImageFolder. augment: maps
-    a batch of images and a numpy Generator to as many images. checkpoint: a file that is replaced after each epoch.
+    a batch of images and a numpy Generator to as many images. before_epoch: called with the number of each epoch that
+    is about to start; may change the variables of the model, and returns what is to stand in that epoch's dict.
+    checkpoint: a file that is replaced after each epoch.
     resume: go on from it, if it exists. Interrupted at any moment, even killed, and resumed with the same arguments, a
     training ends with the same bits in every weight, optimizer variable and the history, on one machine without GPU.
 
@@ -116,7 +119,8 @@ def train(
     history = _start(model, checkpoint, resume, made_with, epochs)
     clock = _Clock(progress, epochs, len(history), steps=ceil(len(source) / batch_size))
     for epoch in range(len(history) + 1, epochs + 1):
-        results = _epoch(model, source, epoch, batch_size, seed, augment, clock)
+        told = before_epoch(epoch) if before_epoch else None
+        results = {**(told or {}), **_epoch(model, source, epoch, batch_size, seed, augment, clock)}
         if held_out is not None:
             score = _score(model, held_out, batch_size)
             _check_loss(score.loss, f"on the validation data after epoch {epoch}")

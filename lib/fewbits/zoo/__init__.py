@@ -18,6 +18,7 @@ _NETWORKS = {
     "squeezenet_v1_0": squeezenet.build_v1_0,
     "squeezenet_v1_1": squeezenet.build_v1_1,
     "squeezenet_digits": squeezenet.build_digits,
+    "squeezenet_cifar": squeezenet.build_cifar,
     **{f"squeezenet_chernis_{v}": partial(squeezenet.build_chernis, v) for v in squeezenet.CHERNIS},
 }
 NAMES = tuple(_NETWORKS)

@@ -1,0 +1,51 @@
+"""Trained weights in little space: an .npz of float16 arrays, one a variable, named by layer and variable."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fewbits.backend import ops
+from fewbits.errors import InputError
+from fewbits.files import read_arrays, write_aside
+
+FOLDER = Path(__file__).parents[2] / "data" / "weights"
+
+
+def save_weights(model, path: Path) -> None:
+    """Write the weights of `model` to the .npz file `path`, rounded to float16, whole or not at all.
+
+    Raises InputError where a weight is NaN or not below 65,520, which float16 does not hold.
+    """
+    arrays = {name: ops.convert_to_numpy(v).astype(np.float16) for name, v in _variables(model).items()}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"{name} of {model.name} holds values that float16 does not; its weights are not saved")
+    with write_aside(path) as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_weights(model, path: Path) -> None:
+    """Give `model` the weights in `path`, all or, raising InputError that names the layer which does not fit, none."""
+    variables = _variables(model)
+    arrays = read_arrays(path, tuple(variables))
+    for name, variable in variables.items():
+        array = arrays[name]
+        if array.shape != tuple(variable.shape) or array.dtype.kind != "f":
+            raise InputError(f"{path}: {name} has the shape {array.shape}, and {model.name} needs {variable.shape}")
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: {name} holds NaN or infinity")
+    for name, variable in variables.items():
+        variable.assign(arrays[name].astype(np.float32))
+
+
+def find(name: str) -> Path:
+    """Return the file of the committed weights `name`; InputError, naming those there are, if there is none."""
+    path = FOLDER / f"{name}.npz"
+    if not path.exists():
+        known = sorted(p.stem for p in FOLDER.glob("*.npz"))
+        raise InputError(f"there are no weights {name!r} in data/weights; there are {', '.join(known) or 'none'}")
+    return path
+
+
+def _variables(model) -> dict:
+    return {f"{layer.name}/{v.name}": v for layer in model.layers for v in layer.weights if "seed" not in v.name}

@@ -1,0 +1,293 @@
+"""Schedules: what is planned, that locked means locked, and that an interruption changes no bit; here and on JAX."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import fewbits
+from fewbits import InputError, schedules, training, zoo
+from fewbits.backend import keras, ops
+from fewbits.data import load
+from fewbits.layers import FLOAT
+from fewbits.schedules import level_names, plan, progressive_quantization
+
+layers = keras.layers
+DIGITS = load("digits")
+TRAIN = DIGITS.scaled(DIGITS.train.take(160)), DIGITS.train.labels[:160]
+VALIDATION = DIGITS.scaled(DIGITS.validation.take(60)), DIGITS.validation.labels[:60]
+LEVELS = ["a", "b", "c"]
+BACKEND = keras.backend.backend()
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="this is the run on JAX")
+def test_locks_and_formats_hold_on_jax():
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-k", "lock_on and sgd or resumed and lock", __file__],
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0 and run.stdout.split("\n")[-2].startswith("2 passed"), run.stdout
+
+
+# The plan
+
+
+def outline(*arguments, **options):
+    """Return the stages as (levels and their kernel bits, locked levels, epochs)."""
+    return [
+        (
+            " ".join(f"{level}{bits[0]}" for level, bits in stage.bits.items()),
+            "".join(sorted(stage.locked)),
+            stage.epochs,
+        )
+        for stage in plan(LEVELS, *arguments, **options)
+    ]
+
+
+def test_static_quantizes_all_and_trains_nothing():
+    assert outline((6, 6, 6), "static", epochs=5) == [("a6 b6 c6", "", 0)]
+
+
+def test_all_at_once_quantizes_all_and_trains():
+    assert outline((6, 6, 6), "all-at-once", epochs=5) == [("a6 b6 c6", "", 5)]
+
+
+def test_lock_has_nothing_left_to_train_at_the_end():
+    assert outline((6, 6, 6), "lock", epochs=5) == [("a6", "a", 5), ("a6 b6", "ab", 5), ("a6 b6 c6", "abc", 0)]
+
+
+def test_quantize_while_train_locks_nothing():
+    assert outline((6, 6, 6), "train", epochs=5) == [("a6", "", 5), ("a6 b6", "", 5), ("a6 b6 c6", "", 5)]
+
+
+def test_gradual_lowers_all_levels_bit_by_bit_from_eight():
+    assert outline((6, 6, 6), "gradual") == [("a8 b8 c8", "", 1), ("a7 b7 c7", "", 1), ("a6 b6 c6", "", 1)]
+
+
+def test_gradual_by_level_lowers_one_level_after_the_other():
+    bits = [stage[0] for stage in outline((7, 7, 7), "gradual-by-level")]
+    assert bits == ["a8", "a7", "a7 b8", "a7 b7", "a7 b7 c8", "a7 b7 c7"]
+
+
+@pytest.mark.parametrize("strategy", schedules.STRATEGIES)
+@pytest.mark.parametrize("bits", [(8, 8, 8), (4, 6, 10), (3, None, 12), (None, None, None)])
+def test_every_strategy_ends_with_all_levels_at_the_bits_asked_for(strategy, bits):
+    stages = plan(LEVELS, bits, strategy)
+    assert stages[-1].bits == dict.fromkeys(LEVELS, bits)
+    for before, after in zip(stages, stages[1:]):  # what is quantized stays so, with bits that never rise
+        for level, old in before.bits.items():
+            assert all(o is n is None or o >= n for o, n in zip(old, after.bits[level]))
+
+
+def test_relaxation_unlocks_all_and_trains_once_more():
+    assert outline((6, 6, 6), "lock", epochs=2, relax=True)[-2:] == [("a6 b6 c6", "abc", 0), ("a6 b6 c6", "", 2)]
+
+
+def test_the_edges_of_the_network_keep_their_bits_whatever_the_order():
+    stages = plan(["b", "c", "a"], (4, 4, 4), "gradual", edge_bits=6, network=LEVELS)
+    assert stages[-1].bits == {"a": (6, 6, 6), "b": (4, 4, 4), "c": (6, 6, 6)}
+
+
+def test_one_level_is_a_schedule_too():
+    assert plan(["a"], (4, 4, 4), "lock")[0].bits == {"a": (4, 4, 4)}
+
+
+# The run
+
+
+def network():
+    """Return a network of three levels, small enough to be compiled in a moment."""
+    keras.utils.set_random_seed(1)
+    stack = [
+        layers.Input((8, 8, 1)),
+        layers.Conv2D(6, 3, strides=2, activation="relu", name="conv1"),
+        layers.Conv2D(8, 3, activation="relu", name="conv2"),
+        layers.Flatten(),
+        layers.Dense(10, name="dense3"),
+    ]
+    return keras.Sequential(stack)
+
+
+def run(strategy="train", bits=(6, 6, 6), model=None, **options):
+    options = {"epochs": 2, "validation": VALIDATION, "learning_rate": 0.02, "seed": 3} | options
+    return progressive_quantization(model or network(), TRAIN, bits, strategy, **options)
+
+
+def kernels(model):
+    return {layer.name: ops.convert_to_numpy(layer.kernel).copy() for layer in model.layers if hasattr(layer, "kernel")}
+
+
+class Snapshots:
+    """Keeps the kernels after each epoch; a `progress`."""
+
+    def __init__(self, monkeypatch):
+        self.taken = []
+        evaluate = training._score
+
+        def spied(model, *arguments):
+            self.model = model
+            return evaluate(model, *arguments)
+
+        monkeypatch.setattr(training, "_score", spied)
+
+    def __call__(self, step):
+        if step.step == step.steps:
+            self.taken.append(kernels(self.model))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        keras.optimizers.SGD(0.02, momentum=0.9, nesterov=True, weight_decay=0.01),
+        keras.optimizers.AdamW(0.01, weight_decay=0.1),
+    ],
+    ids=["sgd", "adamw"],
+)
+def test_a_locked_layer_is_bit_identical_from_its_lock_on(monkeypatch, optimizer):
+    shots = Snapshots(monkeypatch)
+    outcome = run("lock", optimizer=optimizer, progress=shots)
+    names = list(level_names(outcome.model))
+    taken = [kernels(network()), *shots.taken]
+    for stage, name in enumerate(names[:-1]):
+        at_lock = taken[2 * stage]  # two epochs a stage
+        assert all((after[name] == at_lock[name]).all() for after in taken[2 * stage :]), name
+        assert stage == 0 or (taken[2 * stage][name] != taken[0][name]).any(), f"{name} did not train before its lock"
+    assert (kernels(outcome.model)[names[-1]] == taken[-1][names[-1]]).all()
+    assert all(layer.locked for layer in outcome.model.quantized_layers)
+
+
+def test_while_training_every_layer_moves_to_the_end(monkeypatch):
+    shots = Snapshots(monkeypatch)
+    outcome = run(progress=shots)
+    assert all((shots.taken[-1][name] != shots.taken[-2][name]).any() for name in shots.taken[0])
+    assert not any(layer.locked for layer in outcome.model.quantized_layers)
+
+
+def test_the_history_says_the_stage_and_what_its_quantization_cost():
+    outcome = run("lock", epochs=2)
+    assert [h["stage"] for h in outcome.history] == [1, 1, 2, 2]
+    assert ["val_accuracy_before" in h for h in outcome.history] == [True, False] * 2
+
+
+def test_a_stage_without_epochs_still_quantizes():
+    outcome = run("lock", epochs=0)
+    assert outcome.history == [] and FLOAT not in outcome.model.formats.values()
+    assert all((a == b).all() for a, b in zip(kernels(network()).values(), kernels(outcome.model).values()))
+
+
+def test_static_equals_setting_formats_by_hand():
+    model, bits = network(), (5, 6, 7)
+    outcome = run("static", bits, model, percentile=98)
+    by_hand = fewbits.quantize_model(model, rounding="nearest")
+    images = TRAIN[0][schedules._spread(len(TRAIN[0]), schedules.CALIBRATION_IMAGES)]
+    by_hand.set_formats(fewbits.calibration.formats_for(by_hand, images, bits, 98))
+    assert outcome.model.formats == by_hand.formats
+    x = VALIDATION[0]
+    assert (outcome.model.predict_on_batch(x) == by_hand.predict_on_batch(x)).all()
+
+
+def test_the_float_model_stays_as_it_is():
+    model = network()
+    before = kernels(model)
+    run(model=model)
+    assert all((before[name] == after).all() for name, after in kernels(model).items())
+
+
+@pytest.mark.parametrize("strategy", ["lock", "gradual-by-level"])
+def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, strategy):
+    class Stop(Exception):
+        pass
+
+    def stop(step):
+        if step.epoch == 4 and step.step == 2:
+            raise Stop
+
+    options = {"checkpoint": tmp_path / "c", "recalibrate": True, "epochs": 2 if strategy == "lock" else 1}
+    whole = run(strategy, (7, 7, 7), **options | {"checkpoint": None})
+    with pytest.raises(Stop):
+        run(strategy, (7, 7, 7), **options, progress=stop)
+    resumed = run(strategy, (7, 7, 7), **options, resume=True)
+    assert resumed.history == whole.history
+    assert resumed.model.formats == whole.model.formats
+    for a, b in zip(resumed.model.variables, whole.model.variables):
+        assert (ops.convert_to_numpy(a) == ops.convert_to_numpy(b)).all()
+
+
+def test_recalibration_follows_the_network_and_spares_what_is_locked():
+    fixed, new = (run("lock", (4, 4, 4), learning_rate=0.2, recalibrate=r, percentile="mse") for r in (False, True))
+    names = list(fixed.model.formats)
+    assert fixed.model.formats[names[0]] == new.model.formats[names[0]]  # locked before anything was trained
+    assert fixed.model.formats != new.model.formats
+
+
+# Order
+
+
+def test_orders():
+    def levels(order, **options):
+        return [stage.name for stage in run("train", epochs=0, order=order, **options).stages]
+
+    names = levels("input")
+    assert levels("output") == names[::-1]
+    drawn = {tuple(levels("random", seed=seed)) for seed in range(6)}
+    assert len(drawn) > 1 and all(sorted(d) == sorted(names) for d in drawn)
+    assert levels("random", seed=4) == levels("random", seed=4)
+    chosen = [names[2], *names[:2]]
+    assert levels(chosen) == chosen
+
+
+def test_by_sensitivity_what_costs_least_goes_first(monkeypatch):
+    monkeypatch.setattr(schedules, "sensitivity", lambda *_: {"conv1": 5, "conv2": 50, "dense3": 50})
+    names = [stage.name for stage in run("train", epochs=0, order="sensitivity").stages]
+    assert names == ["conv2", "dense3", "conv1"]
+
+
+def test_sensitivity_quantizes_one_level_at_a_time():
+    model = network()
+    training.train(model, TRAIN, epochs=10)
+    quantized = fewbits.quantize_model(model, rounding="nearest")
+    formats = fewbits.calibration.formats_for(quantized, TRAIN[0][:32], (2, None, None))
+    hits = schedules.sensitivity(quantized, VALIDATION, formats)
+    for level, fmt in formats.items():
+        alone = fewbits.quantize_model(model, {level: fmt}, rounding="nearest")
+        assert hits[level] == training.evaluate(alone, VALIDATION).hits
+    assert set(quantized.formats.values()) == {FLOAT}
+
+
+def test_levels_are_called_by_what_their_layers_share():
+    keras.utils.set_random_seed(0)
+    model = zoo.build("squeezenet_digits", (8, 8, 1), 10)
+    by_level = fewbits.quantize_model(model, levels=zoo.levels(model))
+    assert list(level_names(by_level)) == ["conv1", "fire2", "fire3", "fire4", "conv10"]
+    assert list(level_names(fewbits.quantize_model(network()))) == [
+        layer.name for layer in network().layers if layer.weights
+    ]
+
+
+# What is refused, before anything is trained
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bits": (8, 8)}, "bits must be three"),
+        ({"bits": (0, 8, 8)}, "kernel bits must be an integer from 1 to 24"),
+        ({"bits": (8, 8, 25)}, "output bits"),
+        ({"bits": (8, True, 8)}, "input bits"),
+        ({"edge_bits": 99}, "edge bits"),
+        ({"strategy": "locked"}, "strategy"),
+        ({"order": "size"}, "order"),
+        ({"order": ["conv1", "fire9"]}, "order must name each level once"),
+        ({"order": ["conv1"] * 2 + ["conv2", "dense3"]}, "look at conv1"),
+        ({"decay": "linear"}, "decay"),
+        ({"epochs": -1}, "epochs"),
+        ({"learning_rate": -1}, "learning rate"),
+        ({"percentile": 0}, "percentile"),
+    ],
+)
+def test_a_bad_schedule_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        run(**options)
