@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 
-from fewbits import FixedPoint, InputError, quantize_model
+from fewbits import FixedPoint, InputError, quantize, quantize_model
 from fewbits.backend import keras
-from fewbits.calibration import formats_for, msb_from_limits, msb_table, observe, percentile_limits
+from fewbits.calibration import (
+    formats_for,
+    msb_from_limits,
+    msb_of_least_error,
+    msb_table,
+    observe,
+    percentile_limits,
+)
 from fewbits.layers import Formats
 
 L = keras.layers
@@ -118,3 +125,31 @@ def test_values_must_be_finite_and_some(model):
         formats_for(model, IMAGES[:0])
     with pytest.raises(InputError, match="images holds 1 value"):
         formats_for(model, np.where(IMAGES == IMAGES.max(), np.nan, IMAGES))
+
+
+@pytest.mark.parametrize("rounding", ["floor", "nearest"])
+@pytest.mark.parametrize("nbits", [2, 4, 8])
+def test_no_other_msb_leaves_less_error(nbits, rounding):
+    values = np.random.default_rng(0).standard_t(3, 20_000)
+    best = msb_of_least_error(values, nbits, rounding)
+    errors = {
+        msb: np.mean((quantize(values, FixedPoint(msb, nbits), rounding) - values) ** 2) for msb in range(-20, 12)
+    }
+    assert errors[best] == min(errors.values())
+
+
+def test_at_few_bits_the_msb_of_least_error_lies_below_that_of_the_maximum():
+    values = np.random.default_rng(0).normal(0, 1, 100_000)
+    assert msb_of_least_error(values, 3) < msb_from_limits(*percentile_limits(values, 100)) == 3
+
+
+def test_least_error_of_nothing_but_zeros():
+    assert msb_of_least_error(np.zeros(10), 4) == -64
+
+
+def test_formats_of_least_error_depend_on_the_bits(model):
+    few, many = (formats_for(model, IMAGES, (n, n, None), percentile="mse") for n in (2, 12))
+    assert sum(f.kernel.msb + f.input.msb for f in few.values()) < sum(
+        f.kernel.msb + f.input.msb for f in many.values()
+    )
+    assert few["a"].output is None

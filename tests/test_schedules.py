@@ -1,9 +1,12 @@
 """Schedules: what is planned, that locked means locked, and that an interruption changes no bit; here and on JAX."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fewbits
@@ -30,6 +33,33 @@ def test_locks_and_formats_hold_on_jax():
         text=True,
     )
     assert run.returncode == 0 and run.stdout.split("\n")[-2].startswith("2 passed"), run.stdout
+
+
+def short_trial():
+    """Return the history and the kernels' sums of a trial whose weights and order of images no backend draws."""
+    model, rng = network(), np.random.default_rng(5)
+    model.set_weights([rng.normal(0, 0.2, w.shape) for w in model.get_weights()])
+    outcome = run("lock", (6, 6, 6), model, epochs=2, learning_rate=0.01)
+    return outcome.history, {name: float(np.abs(k).sum()) for name, k in kernels(outcome.model).items()}
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="this is the run on TensorFlow")
+def test_both_backends_agree_on_a_short_trial():
+    """Within 1e-3 of every loss and 1e-4 of the kernels: sums in another order now and then round to the next code."""
+    run = subprocess.run(
+        [sys.executable, "-c", "import json, test_schedules as t; print(json.dumps(t.short_trial()))"],
+        env=os.environ | {"KERAS_BACKEND": "jax", "NVIDIA_TF32_OVERRIDE": "0"},
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    theirs, ours = json.loads(run.stdout.splitlines()[-1]), short_trial()
+    for there, here in zip(theirs[0], ours[0], strict=True):
+        assert {k: v for k, v in here.items() if "loss" in k} == pytest.approx(
+            {k: v for k, v in there.items() if "loss" in k}, abs=1e-3
+        )
+    assert theirs[1] == pytest.approx(ours[1], rel=1e-4)
 
 
 # The plan

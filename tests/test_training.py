@@ -510,3 +510,17 @@ def test_progress_hears_of_every_step_once():
 
 if __name__ == "__main__":
     child(*sys.argv[1:])
+
+
+def test_before_each_epoch_the_network_may_be_changed_and_something_told():
+    model, seen = network(), []
+
+    def before(epoch):
+        seen.append(epoch)
+        if epoch == 2:
+            model.layers[-1].bias.assign(np.arange(10.0))
+        return {"stage": 10 * epoch} if epoch != 3 else None
+
+    history = go(model, epochs=3, before_epoch=before)
+    assert seen == [1, 2, 3] and [h.get("stage") for h in history] == [10, 20, None]
+    assert ops.convert_to_numpy(model.layers[-1].bias)[9] > 5

@@ -12,13 +12,14 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.conversion import QUANTIZED, check_layers, dequantize_model
 from fewbits.errors import InputError
-from fewbits.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint, finite
+from fewbits.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint, finite, quantize
 from fewbits.layers import Formats
 from fewbits.sqnr import QuantizationError, measure
 
 PERCENTILES = (95, 98, 99.9, 99.99)  # vieito2017, Table 2
 LEAST_ERROR = "mse"  # stands for a percentile, where the MSB of least squared error is meant
 SAMPLED = 100_000  # values that it is found from
+DEEPEST = 12  # how far below the MSB of the maximum it is looked for
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ def msb_of_least_error(values, nbits: int, rounding: str = "nearest") -> int:
     top = msb_from_limits(*percentile_limits(values, 100))
     values = np.ravel(values)
     values = values[:: max(1, len(values) // SAMPLED)]
-    candidates = range(max(top - nbits, -MAX_ABS_MSB), top + 1)
-    return min(candidates, key=lambda msb: measure(values, FixedPoint(msb, nbits), rounding).rms)
+    candidates = range(max(top - DEEPEST, -MAX_ABS_MSB), top + 1)
+    return min(candidates, key=lambda msb: np.square(quantize(values, FixedPoint(msb, nbits), rounding) - values).sum())
 
 
 def formats_for(

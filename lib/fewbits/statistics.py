@@ -16,3 +16,19 @@ def wilson_interval(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     reach = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
+def mean_interval(values, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the mean of `values` and half the width of its confidence interval, by Student's t distribution.
+
+    values: at least two, one a seed. The interval covers what differs between them, not what they have in common, such
+    as the test images. Source: Student, The probable error of a mean, 1908.
+    """
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        raise InputError(f"an interval needs at least two values, not {n}")
+    middle = sum(values) / n
+    deviation = sqrt(sum((value - middle) ** 2 for value in values) / (n - 1))
+    return middle, float(t.ppf((1 + confidence) / 2, n - 1)) * deviation / sqrt(n)

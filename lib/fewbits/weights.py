@@ -16,7 +16,8 @@ def save_weights(model, path: Path) -> None:
 
     Raises InputError where a weight is NaN or not below 65,520, which float16 does not hold.
     """
-    arrays = {name: ops.convert_to_numpy(v).astype(np.float16) for name, v in _variables(model).items()}
+    with np.errstate(over="ignore"):
+        arrays = {name: ops.convert_to_numpy(v).astype(np.float16) for name, v in _variables(model).items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise InputError(f"{name} of {model.name} holds values that float16 does not; its weights are not saved")

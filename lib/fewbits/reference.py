@@ -1,0 +1,84 @@
+"""Our own results on real data: what data/reference/grids.toml asks for, and what of it has been run.
+
+`make reference` runs it; each record holds its provenance. What is not run is said to be not run.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from fewbits.errors import InputError
+from fewbits.experiment import Grid, Record, Store, Trial, read_grid
+from fewbits.statistics import mean_interval
+
+FOLDER = Path(__file__).parents[2] / "data" / "reference"
+NOT_RUN = "not run"
+
+
+class Cell(NamedTuple):
+    """Trials that differ in their seed only: the first of them, and the records of those that have been run."""
+
+    trial: Trial
+    records: list[Record]
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Top-1 on the test images, one a seed."""
+        return [record.results.accuracy for record in self.records]
+
+    def __str__(self) -> str:
+        """The mean accuracy over the seeds with its 95 % interval, or that the cell is not run."""
+        if not self.records:
+            return NOT_RUN
+        if len(self.records) == 1:
+            return f"{self.accuracies[0]:.1%} (1 seed)"
+        mean, reach = mean_interval(self.accuracies)
+        return f"{mean:.1%} ± {100 * reach:.1f} ({len(self.records)} seeds)"
+
+
+def grids() -> list[Grid]:
+    """Return all grids that `make reference` runs."""
+    return read_grid(FOLDER / "grids.toml")
+
+
+def cells(name: str) -> list[Cell]:
+    """Return the cells of the grid called `name`, in order; InputError, naming those there are, if there is none."""
+    known = {grid.name: grid for grid in grids()}
+    if name not in known:
+        raise InputError(f"there is no reference grid {name!r}; there are {', '.join(known)}")
+    store, found = Store(FOLDER / "trials"), {}
+    for trial in known[name].trials:
+        cell = found.setdefault(trial.model_copy(update={"seed": 0}), Cell(trial, []))
+        record = store.load(trial)
+        if record is not None:
+            cell.records.append(record)
+    return list(found.values())
+
+
+def difference(cell: Cell, other: Cell) -> tuple[float, float] | None:
+    """Return by how much `cell` is above `other` seed by seed: mean and half of its 95 % interval; None if not run."""
+    others = {record.trial.seed: record.results.accuracy for record in other.records}
+    pairs = [(r.results.accuracy, others[r.trial.seed]) for r in cell.records if r.trial.seed in others]
+    return mean_interval([a - b for a, b in pairs]) if len(pairs) > 1 else None
+
+
+def made_with(records: Iterable[Record]) -> str:
+    """Return one sentence: images, seeds, hardware, versions, code and time of `records`."""
+    records = list(records)
+    if not records:
+        return "Not run yet."
+    first = records[0]
+    images = {record.trial.images for record in records}
+    trained = ", ".join(
+        "all training images" if n is None else f"{n:,} training images" for n in sorted(images, key=str)
+    )
+    seeds = sorted({record.trial.seed for record in records})
+    hardware, versions = first.provenance["hardware"], first.provenance["versions"]
+    commits = sorted({(r.provenance["commit"] or {}).get("id", "unknown")[:7] for r in records})
+    backend = next(name for name in ("tensorflow", "jax", "torch") if name in versions)
+    seconds = sum(record.provenance["seconds"] for record in records)
+    return (
+        f"{first.trial.data}, {trained}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; "
+        f"{hardware['gpu'] or hardware['cpu']}, {hardware['cores']} cores; Keras {versions['keras']} on {backend} "
+        f"{versions[backend]}; code {', '.join(commits)}; {seconds / 60:.0f} min."
+    )

@@ -1,0 +1,58 @@
+"""Our results on real data: that what is committed is whole, and how it is told."""
+
+import json
+
+import pytest
+
+from fewbits import InputError, reference
+from fewbits.experiment import Record
+
+
+@pytest.fixture(scope="module")
+def records():
+    paths = sorted((reference.FOLDER / "trials").glob("*.json"))
+    return [Record(**json.loads(path.read_text())) for path in paths]
+
+
+def test_every_committed_record_belongs_to_a_grid_and_says_where_it_comes_from(records):
+    asked_for = {trial.key for grid in reference.grids() for trial in grid.trials}
+    starts = {trial.start.key for grid in reference.grids() for trial in grid.trials if hasattr(trial.start, "key")}
+    assert records and {record.trial.key for record in records} <= asked_for | starts
+    for record in records:
+        assert record.trial.profile == "reference"
+        assert record.provenance.keys() >= {"fewbits", "commit", "data", "versions", "hardware", "seconds", "date"}
+        assert record.results.test.n == 10_000
+
+
+def test_cells_join_what_differs_in_its_seed_only():
+    [grid] = [grid for grid in reference.grids() if grid.name == "lock or train"]
+    cells = reference.cells("lock or train")
+    assert len(cells) == 4 and len(grid.trials) == 12
+    assert {(cell.trial.strategy, cell.trial.bits[0]) for cell in cells} == {
+        (s, b) for s in ("lock", "train") for b in (6, 8)
+    }
+
+
+def test_what_is_not_run_says_so():
+    cell = reference.Cell(None, [])
+    assert str(cell) == "not run" and reference.difference(cell, cell) is None
+    assert reference.made_with([]) == "Not run yet."
+
+
+def test_an_unknown_grid_is_refused_by_name():
+    with pytest.raises(InputError, match="no reference grid 'Float'; there are float"):
+        reference.cells("Float")
+
+
+def _with(record, seed, hits):
+    test = record.results.test.model_copy(update={"hits": hits})
+    results = record.results.model_copy(update={"test": test})
+    return record.model_copy(update={"trial": record.trial.model_copy(update={"seed": seed}), "results": results})
+
+
+def test_the_difference_is_taken_seed_by_seed(records):
+    lock = [_with(records[0], seed, 5000 + 1000 * seed) for seed in (1, 2, 3)]
+    train = [_with(records[0], seed, 5100 + 1000 * seed) for seed in (3, 1, 2)]
+    mean, reach = reference.difference(reference.Cell(None, train), reference.Cell(None, lock))
+    assert mean == pytest.approx(0.01) and reach == pytest.approx(0, abs=1e-9)
+    assert str(reference.Cell(None, lock)) == "70.0% ± 24.8 (3 seeds)"  # t(0.975, 2) = 4.303, deviation 0.1
