@@ -32,12 +32,6 @@ def beside(columns, rows, *grids):
     records = [r for name in grids for cell in reference.cells(name) for r in cell.records]
     display(Markdown(f"*Ours: {reference.made_with(records)}*"))
 
-
-def cell_of(grid, **fields):
-    """Return the cell of a reference grid whose trial has these values."""
-    found = [c for c in reference.cells(grid) if all(getattr(c.trial, k) == v for k, v in fields.items())]
-    return found[0]
-
 # %% [markdown]
 # ## Float networks
 #
@@ -71,7 +65,7 @@ static = {
 rows = []
 for bits, word in WORD.items():
     grid = "static at 4 bits" if bits == (4, 4, 4) else "static"
-    ours = [str(cell_of(grid, bits=bits, rounding=rounding)) for rounding in ("floor", "nearest")]
+    ours = [str(reference.cell(grid, bits=bits, rounding=rounding)) for rounding in ("floor", "nearest")]
     thesis = f"{static[bits]} %" if bits in static else "not in the thesis"
     rows.append((word, thesis, *ours))
 beside(("bits", "thesis: floor", "ours: floor", "ours: nearest"), rows, "static", "static at 4 bits")
@@ -97,7 +91,7 @@ thesis = {
 }
 rows = []
 for (rounding, bits), grid in GRIDS.items():
-    lock, train = (cell_of(grid, bits=bits, strategy=s) for s in ("lock", "train"))
+    lock, train = (reference.cell(grid, bits=bits, strategy=s) for s in ("lock", "train"))
     gap = reference.difference(train, lock)
     printed = [f"{a} %" for a in thesis.get(bits, ())] or ["not in the thesis"] * 2
     shown = "not run" if gap is None else f"{100 * gap[0]:+.2f} ± {100 * gap[1]:.2f} points"

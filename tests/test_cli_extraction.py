@@ -164,7 +164,7 @@ def test_a_folder_without_a_readable_image_is_refused(network, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--layers", "conv1,convv2"], "there is no layer 'convv2' in lenet; perhaps conv2"),
+        (["--layers", "conv1,convv2"], "there is no layer 'convv2' in lenet, perhaps 'conv2'"),
         (["--layers", "x"], "there is no layer 'x' in lenet; there are image, conv1, pool1"),
         (["--layers", ""], "there is no layer '' in lenet"),
         (["--layers", "pool1", "--raw"], "layer pool1 is a MaxPooling2D, which has no products; conv1, conv2"),

@@ -168,7 +168,7 @@ def test_a_model_with_nothing_to_quantize_is_refused():
 
 
 def test_an_unknown_layer_name_is_refused_with_the_nearest():
-    refused("no layer conv_1 to quantize, perhaps conv1", L.Conv2D(2, 3, name="conv1"), formats={"conv_1": FORMATS})
+    refused("no layer conv_1 to quantize, perhaps 'conv1'", L.Conv2D(2, 3, name="conv1"), formats={"conv_1": FORMATS})
 
 
 @pytest.mark.parametrize("levels", [[["a"]], [["a", "b"], ["a"]], [["a", "b", "x"]]])

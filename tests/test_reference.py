@@ -56,3 +56,9 @@ def test_the_difference_is_taken_seed_by_seed(records):
     mean, reach = reference.difference(reference.Cell(None, train), reference.Cell(None, lock))
     assert mean == pytest.approx(0.01) and reach == pytest.approx(0, abs=1e-9)
     assert str(reference.Cell(None, lock)) == "70.0% ± 24.8 (3 seeds)"  # t(0.975, 2) = 4.303, deviation 0.1
+
+
+def test_a_cell_is_found_by_its_fields_or_refused():
+    assert reference.cell("lock or train", strategy="lock", bits=(8, 8, 8)).trial.bits == (8, 8, 8)
+    with pytest.raises(InputError, match="2 cells of the reference grid 'lock or train'"):
+        reference.cell("lock or train", strategy="lock")

@@ -4,10 +4,9 @@ Convolutions, depthwise convolutions and dense layers get quantizers; see FLOAT_
 """
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from fewbits.backend import keras, ops
-from fewbits.errors import InputError
+from fewbits.errors import InputError, nearest
 from fewbits.layers import FLOAT, SCALARS, Formats, QuantizedConv2D, QuantizedDense, QuantizedDepthwiseConv2D
 
 layers = keras.layers
@@ -205,8 +204,9 @@ def _by_name(formats, names) -> dict[str, Formats]:
         return dict.fromkeys(names, formats)
     for name in formats:
         if name not in names:
-            near = "".join(f", perhaps {n}" for n in get_close_matches(str(name), names, n=1))
-            raise InputError(f"there is no layer {name} to quantize{near}; there are {', '.join(names)}")
+            raise InputError(
+                f"there is no layer {name} to quantize{nearest(name, names)}; there are {', '.join(names)}"
+            )
     return formats
 
 

@@ -4,13 +4,12 @@ Source: vieito2017, 3.2.1 and 3.2.2 (output_extraction), 5.2.2 (what for: the li
 """
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 
 import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.conversion import calls, quantized_type
-from fewbits.errors import InputError
+from fewbits.errors import InputError, nearest
 
 
 def select(model: keras.Model, names: Sequence[str] | None = None, raw: bool = False) -> list[keras.Layer]:
@@ -28,9 +27,8 @@ def select(model: keras.Model, names: Sequence[str] | None = None, raw: bool = F
         raise InputError(f"{model.name} has no convolution, depthwise convolution or dense layer; name other layers")
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"perhaps {near[0]}" if near else f"there are {', '.join(known)}"
-            raise InputError(f"there is no layer {name!r} in {model.name}; {hint}")
+            near = nearest(name, known)
+            raise InputError(f"there is no layer {name!r} in {model.name}{near}; there are {', '.join(known)}")
         layer = known[name]
         kind = type(layer).__name__
         if raw and name not in multiplying:

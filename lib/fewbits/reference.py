@@ -55,11 +55,19 @@ def cells(name: str) -> list[Cell]:
     return list(found.values())
 
 
-def difference(cell: Cell, other: Cell) -> tuple[float, float] | None:
-    """Return by how much `cell` is above `other` seed by seed: mean and half of its 95 % interval; None if not run."""
-    others = {record.trial.seed: record.results.accuracy for record in other.records}
-    pairs = [(r.results.accuracy, others[r.trial.seed]) for r in cell.records if r.trial.seed in others]
-    return mean_interval([a - b for a, b in pairs]) if len(pairs) > 1 else None
+def cell(name: str, **fields) -> Cell:
+    """Return the cell of the grid called `name` whose trials have these values; InputError where not just one has."""
+    found = [cell for cell in cells(name) if all(getattr(cell.trial, k) == value for k, value in fields.items())]
+    if len(found) != 1:
+        raise InputError(f"{len(found)} cells of the reference grid {name!r} have {fields}; one is needed")
+    return found[0]
+
+
+def difference(high: Cell, low: Cell) -> tuple[float, float] | None:
+    """Return by how much `high` is above `low`, seed by seed: mean and half of its 95 % interval; None if not run."""
+    of_low = {record.trial.seed: record.results.accuracy for record in low.records}
+    gaps = [r.results.accuracy - of_low[r.trial.seed] for r in high.records if r.trial.seed in of_low]
+    return mean_interval(gaps) if len(gaps) > 1 else None
 
 
 def made_with(records: Iterable[Record]) -> str:

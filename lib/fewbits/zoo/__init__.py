@@ -4,12 +4,11 @@ Every network returns logits, one a class; softmax stands outside. Layers are na
 quantized at once: conv1, fire2_squeeze1x1, ...
 """
 
-from difflib import get_close_matches
 from functools import partial
 from inspect import signature
 from numbers import Integral
 
-from fewbits.errors import InputError
+from fewbits.errors import InputError, nearest
 from fewbits.zoo import basicnet, lenet, squeezenet
 
 _NETWORKS = {
@@ -32,8 +31,7 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, **options)
     on an unknown name or option, fewer than 2 classes, and images too small for the network.
     """
     if name not in NAMES:
-        near = "".join(f", perhaps {n!r}" for n in get_close_matches(str(name), NAMES, n=1))
-        raise InputError(f"unknown network {name!r}{near}; there are {', '.join(NAMES)}")
+        raise InputError(f"unknown network {name!r}{nearest(name, NAMES)}; there are {', '.join(NAMES)}")
     network = _NETWORKS[name]
     known = [option for option in signature(network).parameters if option not in ("input_shape", "classes")]
     unknown = [option for option in options if option not in known]

@@ -1,0 +1,138 @@
+"""Caffe's files: one that the test writes byte by byte, one of NumPy's, and what is wrong with others."""
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fewbits import InputError, zoo
+from fewbits.backend import keras, ops
+from fewbits.caffe import load_weights
+
+layers = keras.layers
+RNG = np.random.default_rng(0)
+ARRAYS = {
+    "conv1": (RNG.normal(size=(4, 3, 3, 5)), RNG.normal(size=4)),
+    "fire2/squeeze1x1": (RNG.normal(size=(2, 4, 1, 1)), RNG.normal(size=2)),
+}
+
+
+def network():
+    stack = [
+        layers.Input((8, 8, 3)),
+        layers.Conv2D(4, (3, 5), name="conv1"),
+        layers.Conv2D(2, 1, name="fire2_squeeze1x1"),
+    ]
+    return keras.Sequential(stack, name="net")
+
+
+# Protobuf's wire format, by its public description: a key, then a varint, four bytes, or a length and as many bytes.
+
+
+def varint(n):
+    out = b""
+    while n > 127:
+        out, n = out + bytes([n % 128 + 128]), n // 128
+    return out + bytes([n])
+
+
+def inside(number, content):
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def blob(array, old, packed=True):
+    if old:
+        sides = (1,) * (4 - array.ndim) + array.shape
+        shape = b"".join(varint(number << 3) + varint(n) for number, n in enumerate(sides, 1))
+    else:
+        shape = inside(7, inside(1, b"".join(map(varint, array.shape))))
+    floats = [struct.pack("<f", x) for x in array.ravel()]
+    data = inside(5, b"".join(floats)) if packed else b"".join(varint(5 << 3 | 5) + f for f in floats)
+    return shape + data
+
+
+def caffemodel(arrays, old=False, packed=True):
+    name, blobs, layer = (4, 6, 2) if old else (1, 7, 100)
+    net = inside(1, b"a network") + inside(layer, inside(name, b"data"))
+    for key, pair in arrays.items():
+        content = inside(name, key.encode()) + b"".join(inside(blobs, blob(a, old, packed)) for a in pair)
+        net += inside(layer, content)
+    return net
+
+
+def npz(path, arrays):
+    np.savez(path, **{f"{k}.{kind}": a for k, pair in arrays.items() for kind, a in zip("wb", pair)})
+
+
+@pytest.fixture(params=["new", "old", "unpacked", "npz"])
+def written(request, tmp_path):
+    def write(arrays):
+        path = tmp_path / ("w.npz" if request.param == "npz" else "w.caffemodel")
+        if request.param == "npz":
+            npz(path, arrays)
+        else:
+            path.write_bytes(caffemodel(arrays, old=request.param == "old", packed=request.param != "unpacked"))
+        return path
+
+    return write
+
+
+def test_kernels_are_turned_and_biases_kept(written):
+    model = network()
+    load_weights(model, written(ARRAYS))
+    x = RNG.normal(size=(2, 8, 8, 3)).astype("float32")
+    kernel, bias = ARRAYS["conv1"]
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 5), axis=(1, 2))  # (n, y, x, in, height, width)
+    by_hand = np.einsum("nyxihw,oihw->nyxo", windows, kernel) + bias
+    assert np.allclose(ops.convert_to_numpy(model.layers[0](x)), by_hand, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.pop("fire2/squeeze1x1"), "fire2/squeeze1x1"),
+        (lambda a: a.update(conv1=(a["conv1"][0][:, :2], a["conv1"][1])), r"kernel of conv1 is \(3, 5, 2, 4\)"),
+        (lambda a: a.update(conv1=(a["conv1"][0], a["conv1"][1][:3])), "bias of conv1"),
+        (lambda a: a.update(conv1=(a["conv1"][0] * np.nan, a["conv1"][1])), "kernel of conv1 holds NaN"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_layer_and_nothing_changes(change, message, written):
+    arrays = dict(ARRAYS)
+    change(arrays)
+    model = network()
+    before = model.get_weights()
+    with pytest.raises(InputError, match=message):
+        load_weights(model, written(arrays))
+    assert all((a == b).all() for a, b in zip(model.get_weights(), before))
+
+
+def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
+    content, path = caffemodel(ARRAYS), tmp_path / "cut.caffemodel"
+    for end in range(0, len(content), 7):
+        path.write_bytes(content[:end])
+        with pytest.raises(InputError, match="cut.caffemodel"):
+            load_weights(network(), path)
+
+
+def test_a_shape_that_does_not_count_its_numbers_is_refused(tmp_path):
+    path = tmp_path / "w.caffemodel"
+    bad = inside(7, inside(1, varint(2**63 - 1) * 3)) + inside(5, struct.pack("<f", 1))
+    path.write_bytes(inside(100, inside(1, b"conv1") + inside(7, bad) * 2))
+    with pytest.raises(InputError, match="conv1 holds 1 numbers"):
+        load_weights(network(), path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="none.caffemodel does not exist"):
+        load_weights(network(), tmp_path / "none.caffemodel")
+
+
+def test_the_published_squeezenet_fits():
+    path = Path(os.environ.get("FEWBITS_DATA", "none"), "squeezenet", "squeezenet_v1.1_imagenet.npz")
+    if not path.exists():
+        pytest.skip(f"{path.name} is not in FEWBITS_DATA")
+    model = zoo.build("squeezenet_v1_1", (227, 227, 3), 1000, pooling="ceil")
+    load_weights(model, path)
+    assert ops.convert_to_numpy(model.get_layer("fire9_expand3x3").kernel).std() > 0
