@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help book test pages lab sync baselines bench dist lint lock clean
+.PHONY: help book test pages lab sync baselines reference bench dist lint lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,8 +31,13 @@ baselines: .venv/ready ## store new baselines: make baselines REASON='why the re
 	@$(BIN)/python -m fewbits.book baselines --profile smoke --reason "$(REASON)"
 	@$(BIN)/python -m fewbits.book baselines --profile quick --reason "$(REASON)"
 
+reference: .venv/ready ## run what data/reference lacks, on real data: make reference DATA=folder [PROCESSES=2]
+	@test -d "$(DATA)" || { echo "error: name the folder that holds cifar10.npz and mnist.npz: make reference DATA=folder"; exit 1; }
+	@FEWBITS_DATA="$(DATA)" $(BIN)/fewbits sweep data/reference/grids.toml --store data/reference/trials --processes $(or $(PROCESSES),1)
+
 bench: .venv/ready ## time what must be fast, as ratios, beside the libraries in tests/bench/peers.in
 	@$(BIN)/python tests/bench slider
+	@$(BIN)/python tests/bench sweep
 	@$(MAKE) --no-print-directory .venv-peers/ready || echo "warning: .venv-peers could not be made; going on without the other libraries"
 	@if test -e .venv-peers/ready; then PYTHONPATH=lib .venv-peers/bin/python tests/bench network; else $(BIN)/python tests/bench network; fi
 

@@ -43,7 +43,7 @@ def test_visible_code_fits_a_page(chapter):
             assert max(map(len, cell.source.splitlines())) <= 79, cell.source
 
 
-@each_chapter
+@pytest.mark.parametrize("chapter", [c for c in EVERY if c.name < "90"], ids=lambda c: c.name)
 def test_a_chapter_has_every_part_a_reader_expects(chapter):
     text = chapter.script.read_text()
     number = int(chapter.name[:2])

@@ -90,7 +90,10 @@ def test_help_needs_neither_keras_nor_a_backend():
     assert "'fewbits.cli'" in loaded and "'keras'" not in loaded and "'numpy'" not in loaded
 
 
-@pytest.mark.parametrize("command", ["quantize", "data", "train", "evaluate", "formats", "output-extraction"])
+@pytest.mark.parametrize(
+    "command",
+    ["quantize", "data", "train", "evaluate", "formats", "output-extraction", "progressive-quantization", "sweep"],
+)
 def test_the_help_of_each_command_has_an_example(command, capsys):
     with pytest.raises(SystemExit):
         main([command, "--help"])

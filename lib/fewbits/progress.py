@@ -44,6 +44,26 @@ class Count:
         self.stream.flush()
 
 
+class Trials:
+    """A `progress` for `fewbits.run`: a bar on a terminal, elsewhere a line after each trial."""
+
+    def __init__(self, stream: TextIO):
+        self.stream, self._length = stream, 0
+
+    def __call__(self, now) -> None:
+        count = f"{now.done:,} of {now.total:,}"
+        left = f"  {duration(now.seconds_left)} left" if now.done < now.total else ""
+        if self.stream.isatty():
+            line = f"{_bar(now.done, now.total)}  {count} trials{left}"
+            self.stream.write("\r" + line.ljust(self._length) + "\n" * (now.done == now.total))
+            self._length = len(line)
+        else:
+            trial, record, _ = now.outcome
+            result = _named("accuracy", record.results.accuracy) if record else "failed"
+            self.stream.write(f"trial {count}  {trial.name}  {result}{left}\n")
+        self.stream.flush()
+
+
 def duration(seconds: float) -> str:
     """Return `seconds` in words of at most two units: 2 h 05 min, 3 min 20 s, 12 s."""
     minutes, rest = divmod(round(seconds), 60)

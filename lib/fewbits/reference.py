@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from fewbits.errors import InputError
 from fewbits.experiment import Grid, Record, Store, Trial, read_grid
+from fewbits.schedules import Outcome, Stage
 from fewbits.statistics import mean_interval
 
 FOLDER = Path(__file__).parents[2] / "data" / "reference"
@@ -68,6 +69,13 @@ def difference(high: Cell, low: Cell) -> tuple[float, float] | None:
     of_low = {record.trial.seed: record.results.accuracy for record in low.records}
     gaps = [r.results.accuracy - of_low[r.trial.seed] for r in high.records if r.trial.seed in of_low]
     return mean_interval(gaps) if len(gaps) > 1 else None
+
+
+def outcome(record: Record) -> Outcome:
+    """Return what the schedule of `record` left, but for its network: for `explore.training_curve`."""
+    stages = [Stage(name, {}, frozenset(), epochs) for name, epochs in record.results.stages]
+    validation = record.results.validation
+    return Outcome(None, stages, record.results.history, validation.hits / validation.n)
 
 
 def made_with(records: Iterable[Record]) -> str:

@@ -15,6 +15,8 @@ import numpy as np
 from fewbits import calibration, training
 from fewbits.backend import keras, ops
 from fewbits.conversion import QuantizedModel, quantize_model
+from fewbits.data.dataset import Split
+from fewbits.data.folders import ImageFolder
 from fewbits.errors import InputError
 from fewbits.fixedpoint import MAX_NBITS_KERAS, check_name
 from fewbits.layers import FLOAT
@@ -42,7 +44,8 @@ class Stage(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a schedule leaves: the quantized network, its stages, and the history of `training.train`.
+    """What a schedule leaves: the quantized network, its stages, the history of `training.train`, and the accuracy on
+    the validation images at the end.
 
     Each entry of the history also has `stage`, a number from 1; the first of each stage has `val_accuracy_before`,
     measured when the stage's formats were set and nothing was trained yet.
@@ -51,6 +54,7 @@ class Outcome(NamedTuple):
     model: QuantizedModel
     stages: list[Stage]
     history: list[dict]
+    val_accuracy: float
 
 
 def plan(
@@ -128,27 +132,26 @@ def progressive_quantization(
 ) -> Outcome:
     """Return the Outcome of training a copy of the float `model` towards few bits; `model` stays as it is.
 
-    bits, strategy, epochs (of each stage), relax, edge_bits: as in `plan`. data, validation: images (n, height, width,
-    channels) and labels (n,). levels: names of the layers of each level, for example `zoo.levels(model)`; default one
-    layer a level. order: `input` or `output` first, `random` (drawn from the seed), by `sensitivity` (what costs least
-    when quantized alone goes first, on the validation images), or the names of all levels. percentile, per_layer: rule
-    of the MSBs, as in `calibration.formats_for`, from 64 training images and the float network; recalibrate: from the
-    network as it is when a stage begins, but for what is locked. decay: the learning rate is `constant`, or falls in a
-    `cosine` to 0. rounding, gradient: as in QuantizedConv2D; batch normalization is folded. on_stage: called with each
-    stage and the network when its formats and locks are set, and at the end with None; the kernels it finds are what
-    the stage before has left. reuse: the network of an earlier Outcome, which is used up: it starts again from `model`,
-    and nothing is compiled anew. The rest, checkpoint and resume among it: as in `training.prepare` and
-    `training.train`.
+    bits, strategy, epochs (of each stage), relax, edge_bits: as in `plan`. data, validation: as in
+    `training.train`. levels: names of the layers of each level, for example `zoo.levels(model)`; default one layer
+    a level. order: `input` or `output` first, `random` (drawn from the seed), by `sensitivity` (what costs least
+    when quantized alone goes first, on the validation images), or the names of all levels. percentile, per_layer:
+    rule of the MSBs, as in `calibration.formats_for`, from 64 training images and the float network; recalibrate:
+    from the network as it is when a stage begins, but for what is locked. decay: the learning rate is `constant`,
+    or falls in a `cosine` to 0. rounding, gradient: as in QuantizedConv2D; batch normalization is folded. on_stage:
+    called with each stage and the network when its formats and locks are set, and at the end with None; the kernels
+    it finds are what the stage before has left. reuse: the network of an earlier Outcome, which is used up: it
+    starts again from `model`, and nothing is compiled anew. The rest, checkpoint and resume among it: as in
+    `training.prepare` and `training.train`.
 
     Raises InputError on bits out of range, unknown names, and whatever `quantize_model` and `training.train` refuse.
     """
     _check_bits(bits, edge_bits)
     check_name("decay", decay, DECAYS)
-    images, labels = data
     fresh = quantize_model(model, levels=levels, fold_batch_normalization=True, rounding=rounding, gradient=gradient)
     network = fresh if reuse is None else _taking_weights(reuse, fresh)
     named = level_names(network)
-    calibration_images = images[_spread(len(images), CALIBRATION_IMAGES)]
+    calibration_images, n = _some_images(data)
 
     def formats(bits):
         return calibration.formats_for(network, calibration_images, bits, percentile, per_layer, rounding)
@@ -184,7 +187,7 @@ def progressive_quantization(
         return {"stage": number} | ({"val_accuracy_before": measured()} if entered else {})
 
     network.set_formats(FLOAT)
-    training.prepare(fresh, optimizer, _rate(learning_rate, decay, total * -(-len(labels) // batch_size)))
+    training.prepare(fresh, optimizer, _rate(learning_rate, decay, total * -(-n // batch_size)))
     if network is not fresh:
         _take_optimizer(network, fresh)
     history = training.train(
@@ -202,7 +205,7 @@ def progressive_quantization(
             enter(stage)
     if on_stage:
         on_stage(None, network)
-    return Outcome(network, stages, history)
+    return Outcome(network, stages, history, history[-1]["val_accuracy"] if stages[-1].epochs else measured())
 
 
 def level_names(network: QuantizedModel) -> dict[str, list]:
@@ -261,7 +264,9 @@ def _rate(learning_rate, decay, steps):
 def _taking_weights(network, fresh) -> QuantizedModel:
     """Return `network` with all variables as in `fresh`, which must be built the same."""
     if not isinstance(network, QuantizedModel) or _design(network) != _design(fresh):
-        raise InputError("reuse must be the network that an earlier schedule of the same model, levels and gradient left")
+        raise InputError(
+            "reuse must be the network that an earlier schedule of the same model, levels and gradient left"
+        )
     for layer in network.quantized_layers:
         layer.locked = False
     _assign(network.variables, fresh.variables)
@@ -292,6 +297,18 @@ def _without_rate(config):
 def _assign(variables, values):
     for variable, value in zip(variables, values, strict=True):
         variable.assign(ops.convert_to_numpy(value))
+
+
+def _some_images(data):
+    """Return images of `data` to calibrate on, and how many it holds."""
+    if isinstance(data, ImageFolder):
+        batches = data.pick(_spread(len(data), CALIBRATION_IMAGES)).batches(CALIBRATION_IMAGES)
+        images = [images for images, _ in batches]
+        if not images:
+            raise InputError(f"none of {CALIBRATION_IMAGES} images of {data.path} can be read")
+        return np.concatenate(images), len(data)
+    images, labels = (data.images, data.labels) if isinstance(data, Split) else data
+    return images[_spread(len(images), CALIBRATION_IMAGES)], len(labels)
 
 
 def _spread(n, wanted):

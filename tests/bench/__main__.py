@@ -1,6 +1,6 @@
 """What must be fast, timed (`make bench`). Tests never assert a time; here ratios are printed for people.
 
-python tests/bench slider|network
+python tests/bench slider|network|sweep
 """
 
 import sys
@@ -15,8 +15,12 @@ def main(what):
         import network
 
         network.report()
+    elif what == "sweep":
+        import sweep
+
+        sweep.report()
     else:
-        sys.exit(f"error: unknown benchmark {what!r}; it is one of slider, network")
+        sys.exit(f"error: unknown benchmark {what!r}; it is one of slider, network, sweep")
 
 
 if __name__ == "__main__":

@@ -4,26 +4,26 @@ import argparse
 import sys
 
 import fewbits
-from fewbits.cli import data, evaluate, formats, output_extraction, quantize, train
+from fewbits.cli import data, evaluate, formats, output_extraction, progressive_quantization, quantize, sweep, train
 from fewbits.errors import InputError
 
-COMMANDS = (quantize, data, train, evaluate, formats, output_extraction)
+COMMANDS = (quantize, data, train, evaluate, formats, output_extraction, progressive_quantization, sweep)
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return 0, 2 after a mistake of the user's, told in one sentence, 130 after Ctrl-C."""
+    """Run the command line; return 0, 1 where a command did a part of its work only, 2 after a mistake of the user's,
+    told in one sentence, 130 after Ctrl-C."""
     try:
         options = _parser().parse_args(arguments)
-        options.run(options)
+        return options.run(options) or 0
     except (InputError, OSError) as error:
         print(f"fewbits: error: {error}", file=sys.stderr)
         return EXIT_INPUT
     except KeyboardInterrupt as stop:
         print(f"\nfewbits: stopped; {stop.args[0] if stop.args else 'nothing was written'}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

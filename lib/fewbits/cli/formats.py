@@ -1,11 +1,10 @@
 """`fewbits formats`: the number formats that a network needs."""
 
-import argparse
 import json
 from pathlib import Path
 
 from fewbits.cli.images import add_options, add_sample, read_sample, tell_skipped
-from fewbits.cli.parser import add_command, check_output
+from fewbits.cli.parser import add_command, bits, check_output, percentiles
 
 ABOUT = """
 The MSBs are those that hold the given percentile of a layer's values on training images; the clipped share and the
@@ -25,14 +24,14 @@ def add(commands) -> None:
     add_sample(command)
     command.add_argument(
         "--percentile",
-        type=_percentiles,
+        type=percentiles,
         default=99.9,
         metavar="P|K,I,O",
-        help="share of the values to hold, of all or of kernel, input and output (default 99.9)",
+        help="share of the values to hold, of all or of kernel, input and output (default 99.9); mse: what errs least",
     )
     command.add_argument(
         "--nbits",
-        type=_bits,
+        type=bits,
         default=8,
         metavar="N|K,I,O",
         help="bits of all, or of kernel, input and output; - leaves one in float, as in --nbits=-,8,8 (default 8)",
@@ -51,7 +50,13 @@ def run(options) -> None:
         check_output(options.save_model, ".keras")
     import numpy as np
 
-    from fewbits.calibration import formats_from_msbs, msb_table, percentile_limits, quantization_errors
+    from fewbits.calibration import (
+        LEAST_ERROR,
+        formats_from_msbs,
+        msb_table,
+        percentile_limits,
+        quantization_errors,
+    )
     from fewbits.files import read_model, write_aside, write_model
     from fewbits.fixedpoint import check_name
     from fewbits.layers import LAYER_ROUNDINGS
@@ -59,14 +64,15 @@ def run(options) -> None:
 
     check_name("rounding", options.rounding, LAYER_ROUNDINGS)
     formats_from_msbs({"": (0, 0, 0)}, options.nbits)  # refuse what is wrong before the images are read
-    for percentile in np.atleast_1d(options.percentile):
-        percentile_limits([0], float(percentile))
+    for percentile in options.percentile if isinstance(options.percentile, tuple) else [options.percentile]:
+        if percentile != LEAST_ERROR:
+            percentile_limits([0], percentile)
     network = _quantizable(read_model(options.model), options)
     sample = read_sample(options, "train")
     check_images(network, sample.part.image_shape, f"the images of {options.data}")
     images = np.concatenate([images for images, *_ in sample.batches(32)])
     print(f"{network.name}, on {sample.part.what}", flush=True)
-    msbs = msb_table(network, images, options.percentile)
+    msbs = msb_table(network, images, options.percentile, options.nbits, options.rounding)
     formats = formats_from_msbs(msbs, options.nbits, per_layer=not options.generic)
     network.set_formats(formats)
     shown = formats_from_msbs(msbs, 8, per_layer=not options.generic)  # with an MSB also where nothing is quantized
@@ -108,21 +114,3 @@ def _as_json(formats):
     plain = {name: {k: fmt and [fmt.msb, fmt.nbits] for k, fmt in zip(KINDS, three)} for name, three in formats.items()}
     layers = (f"  {json.dumps(name)}: {json.dumps(three)}" for name, three in plain.items())
     return "{\n" + ",\n".join(layers) + "\n}\n"
-
-
-def _percentiles(text):
-    return _numbers(text, float, "numbers, such as 99.9 or 95,99,99.9")
-
-
-def _bits(text):
-    return _numbers(text, lambda part: None if part == "-" else int(part), "bits, such as 8 or 8,6,-")
-
-
-def _numbers(text, kind, what):
-    try:
-        values = tuple(kind(part.strip()) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not one or three {what}") from None
-    if len(values) not in (1, 3):
-        raise argparse.ArgumentTypeError(f"{text!r} is not one or three {what}")
-    return values[0] if len(values) == 1 else values

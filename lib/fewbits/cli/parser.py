@@ -27,3 +27,24 @@ def check_output(path: Path, *suffixes: str) -> None:
         raise InputError(f"the output must be {article} {' or '.join(suffixes)} file, not {path}")
     if not path.parent.is_dir() or path.is_dir():
         raise InputError(f"{path} cannot be written; it is a folder, or there is no folder {path.parent}")
+
+
+def percentiles(text):
+    """Return what `--percentile` names: one, or three for kernel, input and output."""
+    what = "numbers, such as 99.9 or 95,99,99.9"
+    return _one_or_three(text, lambda part: part if part == "mse" else float(part), what)
+
+
+def bits(text):
+    """Return how many bits an option names: one number, or three for kernel, input and output; None for `-`."""
+    return _one_or_three(text, lambda part: None if part == "-" else int(part), "bits, such as 8 or 8,6,-")
+
+
+def _one_or_three(text, kind, what):
+    try:
+        values = tuple(kind(part.strip()) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one or three {what}") from None
+    if len(values) not in (1, 3):
+        raise argparse.ArgumentTypeError(f"{text!r} is not one or three {what}")
+    return values[0] if len(values) == 1 else values

@@ -67,7 +67,7 @@ def run(options) -> None:
         )
         write_model(model, options.output)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_kept(training, checkpoint)) from None
+        raise KeyboardInterrupt(kept(training, checkpoint)) from None
     if not options.checkpoint:
         checkpoint.unlink(missing_ok=True)
     tell_skipped(parts)
@@ -94,7 +94,7 @@ def _network(options, part):
     return zoo.build(options.network, part.image_shape, part.classes)
 
 
-def _kept(training, checkpoint):
+def kept(training, checkpoint) -> str:
     """Return what is left of a training that was stopped."""
     try:
         epochs = len(training.read_history(checkpoint))

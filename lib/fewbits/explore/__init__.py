@@ -9,16 +9,21 @@ from fewbits.explore.costs import QUANTITIES, SIDES, complexity
 from fewbits.explore.explorer import Explorer, View
 from fewbits.explore.layers import network, ranges
 from fewbits.explore.rounding import DETERMINISTIC, transfer, weights
+from fewbits.explore.schedules import LiveCurve, Snapshots, stages, training_curve
 
 __all__ = [
     "DETERMINISTIC",
     "QUANTITIES",
     "SIDES",
     "Explorer",
+    "LiveCurve",
+    "Snapshots",
     "View",
     "complexity",
     "network",
     "ranges",
+    "stages",
+    "training_curve",
     "transfer",
     "weights",
 ]

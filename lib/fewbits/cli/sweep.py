@@ -1,0 +1,100 @@
+"""`fewbits sweep`: the trials of a file."""
+
+import sys
+from pathlib import Path
+
+from fewbits.cli.parser import add_command
+from fewbits.errors import InputError
+
+EXIT_FAILED = 1
+
+ABOUT = """
+The file, in TOML, describes trials as grids: all combinations of the values in `vary`, over `fixed`, over [common].
+
+  [common]
+  network = "lenet"
+  data = "digits"
+  start = { epochs = 10, learning_rate = 0.05 }   # the float network, trained first
+
+  [[grid]]
+  name = "lock or train"
+  priority = true
+  fixed = { epochs = 2 }                          # of each stage
+  vary = { strategy = ["lock", "train"], bits = [[8, 8, 8], [4, 6, "float"]], seed = [1, 2, 3] }
+
+Each finished trial is kept in the store, and never run again. Stopped by Ctrl-C, a crash or a power cut, the same
+command goes on from the epoch it had reached.
+"""
+EXAMPLES = """
+  fewbits sweep trials.toml --store results --list
+  fewbits sweep trials.toml --store results --priority --processes 2
+  fewbits sweep trials.toml --store results --scheduler tcp://10.0.0.1:8786
+"""
+
+
+def add(commands) -> None:
+    command = add_command(commands, "sweep", run, "run the trials of a file, each once", EXAMPLES, ABOUT)
+    command.add_argument("file", type=Path, help="a TOML file with grids of trials")
+    command.add_argument("--store", type=Path, required=True, help="keep the records in this folder")
+    command.add_argument("--grid", metavar="NAME", help="only this grid")
+    command.add_argument("--priority", action="store_true", help="only grids with `priority = true`")
+    command.add_argument("--processes", type=int, default=1, help="how many trials to run at a time (default 1)")
+    command.add_argument(
+        "--scheduler", metavar="ADDRESS", help="run them on this Dask cluster, whose workers have fewbits and the data"
+    )
+    command.add_argument("--list", action="store_true", help="run nothing; print the trials, and what is kept of them")
+
+
+def run(options) -> int:
+    from fewbits import experiment
+    from fewbits.progress import Trials
+
+    grids = _chosen(experiment.read_grid(options.file), options)
+    store = experiment.Store(options.store)
+    trials = list({trial.key: trial for grid in grids for trial in grid.trials}.values())
+    kept = {trial.key: record for trial in trials if (record := store.load(trial))}
+    print(f"{len(kept):,} of {len(trials):,} trials are kept in {store.folder}", flush=True)
+    failed = []
+    if not options.list:
+        try:
+            outcomes = experiment.run(
+                trials,
+                store,
+                processes=options.processes,
+                scheduler=options.scheduler,
+                progress=Trials(sys.stdout),
+            )
+        except KeyboardInterrupt:
+            n = sum(store.load(trial) is not None for trial in trials)
+            told = f"{n:,} of {len(trials):,} trials are kept in {store.folder}; the same command goes on"
+            raise KeyboardInterrupt(told) from None
+        kept = {outcome.trial.key: outcome.record for outcome in outcomes if outcome.record}
+        failed = [outcome for outcome in outcomes if outcome.error]
+    _tell(grids, kept)
+    for outcome in failed:
+        print(f"fewbits: {outcome.trial.name} ({outcome.trial.key}) failed: {outcome.error}", file=sys.stderr)
+    return EXIT_FAILED if failed else 0
+
+
+def _chosen(grids, options):
+    names = [grid.name for grid in grids]
+    if options.grid is not None and options.grid not in names:
+        raise InputError(f"{options.file} has no grid {options.grid!r}; it has {', '.join(names)}")
+    chosen = [g for g in grids if options.grid in (None, g.name) and (g.priority or not options.priority)]
+    if not chosen:
+        raise InputError(f"{options.file} has no such grid with `priority = true`; leave --priority out")
+    return chosen
+
+
+def _tell(grids, kept) -> None:
+    width = max(len(trial.name) for grid in grids for trial in grid.trials)
+    for grid in grids:
+        print(f"\n{grid.name:<{width}}  key               {'test':>8}  under float")
+        for trial in grid.trials:
+            record = kept.get(trial.key)
+            if record is None:
+                cells = " not run"
+            else:
+                lost = record.results.loss_of_accuracy
+                cells = f"{record.results.accuracy:8.2%}" + ("" if lost is None else f"  {lost:11.2%}")
+            print(f"{trial.name:<{width}}  {trial.key}  {cells}")

@@ -1,0 +1,327 @@
+"""A trial: one training of a network, or one way of quantizing it, specified so fully that it has one result."""
+
+import json
+import reprlib
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    model_validator,
+)
+
+from fewbits import schedules, weights, zoo
+from fewbits.calibration import LEAST_ERROR
+from fewbits.conversion import quantize_model
+from fewbits.data import NAMES, load
+from fewbits.errors import InputError, nearest
+from fewbits.fixedpoint import GRADIENTS, MAX_NBITS_KERAS
+from fewbits.layers import LAYER_ROUNDINGS
+from fewbits.training import OPTIMIZERS
+
+FLOAT = "float"
+STRATEGIES = (FLOAT, *schedules.STRATEGIES)
+PROFILES = ("quick", "reference")
+MOST_TRIALS = 10_000  # in a file; more is a slip of the hand
+MOST = 100_000  # epochs, or images in a batch
+
+
+def _known(names):
+    def check(value):
+        if value not in names:
+            raise ValueError(_unknown(value, names))
+        return value
+
+    return AfterValidator(check)
+
+
+def _unknown(value, names):
+    return f"{value!r} is unknown{nearest(value, names)}; it is one of {', '.join(names)}"
+
+
+def _start(value):
+    if isinstance(value, Mapping):
+        value = Trial(**value)
+    if isinstance(value, Trial) and value.strategy != FLOAT:
+        raise InputError(f"strategy must be {FLOAT}, not {value.strategy!r}")
+    if not isinstance(value, Trial | str | None):
+        raise ValueError(f"must be the fields of a float trial or the name of weights, not {value!r}")
+    return value
+
+
+def _order(value):
+    if isinstance(value, str):
+        if value not in schedules.ORDERS:
+            raise ValueError(_unknown(value, schedules.ORDERS))
+        return value
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"must be one of {', '.join(schedules.ORDERS)} or a list of levels, not {value!r}")
+    return tuple(value)
+
+
+def _percentile(value):
+    values = value if isinstance(value, list | tuple) else [value]
+    if len(values) not in (1, 3) or not all(_is_percentile(v) for v in values):
+        raise ValueError(f"must be above 0 and at most 100 or {LEAST_ERROR!r}, once or three times, not {value!r}")
+    values = tuple(v if v == LEAST_ERROR else float(v) for v in values)
+    return values[0] if len(set(values)) == 1 else values
+
+
+def _is_percentile(value):
+    return value == LEAST_ERROR or isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 100
+
+
+Bits = Annotated[int, Field(ge=1, le=MAX_NBITS_KERAS)]
+BitsOrFloat = Annotated[Bits | None, BeforeValidator(lambda bits: None if bits == FLOAT else bits)]  # TOML has no null
+
+
+class Trial(BaseModel):
+    """One training of a float network, or one way of quantizing it. Trials with equal fields are equal.
+
+    network: of `zoo.NAMES`. data: of `data.NAMES`. images: how many training images, drawn with a fixed seed and
+    stratified by class; None for all. seed: draws initial weights and the order of the images. profile: what the result
+    is for. strategy: `float`, or one of `schedules.STRATEGIES`. epochs: of the whole training, or of each stage where
+    the strategy has several; none where it is `static`. decay: the learning rate is `constant`, or falls in a `cosine`.
+
+    start: where a quantized network comes from, a float Trial, which is run first, or the name of a file in
+    data/weights; a mapping is a Trial that takes network and data from this one where it does not say its own. bits: of
+    kernel, input and output; None, or "float", for float. The rest, of quantized trials only: as in
+    `schedules.progressive_quantization`.
+
+    Raises InputError, naming the field, on whatever cannot be.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    network: Annotated[str, _known(zoo.NAMES)]
+    data: Annotated[str, _known(NAMES)]
+    images: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0, lt=2**32)
+    profile: Annotated[str, _known(PROFILES)] = "quick"
+    strategy: Annotated[str, _known(STRATEGIES)] = FLOAT
+    start: Annotated["Trial | str | None", BeforeValidator(_start)] = None
+    epochs: int = Field(0, ge=0, le=MOST)
+    optimizer: Annotated[str, _known(OPTIMIZERS)] = "sgd"
+    learning_rate: float = Field(0.01, gt=0, allow_inf_nan=False)
+    decay: Annotated[str, _known(schedules.DECAYS)] = "constant"
+    batch_size: int = Field(32, ge=1, le=MOST)
+    augment: bool = False
+    bits: Annotated[tuple[BitsOrFloat, BitsOrFloat, BitsOrFloat], Strict(False)] | None = None
+    rounding: Annotated[str, _known(LAYER_ROUNDINGS)] = "nearest"
+    gradient: Annotated[str, _known(GRADIENTS)] = "clipped"
+    percentile: Annotated[float | str | tuple, BeforeValidator(_percentile)] = 99.9
+    per_layer: bool = True
+    recalibrate: bool = False
+    order: Annotated[str | tuple, BeforeValidator(_order)] = "input"
+    relax: bool = False
+    edge_bits: Bits | None = None
+
+    def __init__(self, /, **fields):
+        if isinstance(fields.get("start"), Mapping):
+            fields["start"] = {k: fields[k] for k in ("network", "data") if k in fields} | fields["start"]
+        with _one_sentence():
+            super().__init__(**fields)
+
+    @model_validator(mode="after")
+    def _fit_together(self):
+        if self.strategy == FLOAT:
+            for name in QUANTIZATION:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise InputError(f"{name} is for quantized trials; give this one a strategy, or leave it out")
+        else:
+            for name in ("start", "bits"):
+                if getattr(self, name) is None:
+                    raise InputError(f"{name} is missing; the strategy {self.strategy} needs it")
+        if self.strategy == "static" and self.epochs:
+            raise InputError(f"epochs must be 0, not {self.epochs}; the strategy static trains nothing")
+        if self.strategy != "static" and "epochs" not in self.model_fields_set:
+            raise InputError("epochs is missing")
+        return self
+
+    @property
+    def key(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of all fields, the name of this trial's record in a store."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """What tells it from others, in a few words."""
+        bits = [] if self.bits is None else ["-".join("float" if b is None else str(b) for b in self.bits)]
+        return " ".join([self.network, self.data, self.strategy, *bits, "seed", str(self.seed)])
+
+
+QUANTIZATION = (
+    "start",
+    "bits",
+    "rounding",
+    "gradient",
+    "percentile",
+    "per_layer",
+    "recalibrate",
+    "order",
+    "relax",
+    "edge_bits",
+)
+
+
+class Checker:
+    """Refuses, before anything is trained, trials that this machine cannot run; reads each data set once."""
+
+    def __init__(self):
+        self._datasets, self._networks = {}, {}
+
+    def __call__(self, trial: Trial) -> None:
+        """Raise InputError, naming the field, on data or weights that are missing or do not fit, and unknown levels."""
+        with naming("data: "):
+            dataset = self._once(self._datasets, load, trial.data)
+        if trial.images is not None and trial.images > len(dataset.train):
+            raise InputError(f"images must be at most {len(dataset.train)}, all of {trial.data}, not {trial.images}")
+        shape = dataset.image_shape, len(dataset.classes)
+        with naming("network: "):
+            network = self._once(self._networks, zoo.build, trial.network, *shape)
+        if isinstance(trial.start, str):
+            with naming("start: "):
+                weights.load_weights(network, weights.find(trial.start))
+        if isinstance(trial.order, tuple):
+            levels = quantize_model(network, levels=zoo.levels(network), fold_batch_normalization=True)
+            _check_order(trial.order, list(schedules.level_names(levels)))
+        if isinstance(trial.start, Trial):
+            with naming("start."):
+                self(trial.start)
+
+    def _once(self, known, make, *arguments):
+        if arguments not in known:
+            known[arguments] = make(*arguments)
+        return known[arguments]
+
+
+def _check_order(order, levels):
+    for i, name in enumerate(order):
+        if name not in levels:
+            raise InputError(f"order.{i} {_unknown(name, levels)}")
+    if sorted(order) != sorted(levels):
+        wrong = next(name for name in levels if order.count(name) != 1)
+        raise InputError(f"order must name each level once, and {wrong} is there {order.count(wrong)} times")
+
+
+# Grids
+
+
+class Grid(NamedTuple):
+    """Trials that were written as one: all combinations of some values. priority: that they are to be run first."""
+
+    name: str
+    priority: bool
+    trials: list[Trial]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(min_length=1)
+    priority: bool = False
+    fixed: dict[str, Any] = {}
+    vary: dict[str, Annotated[list, Field(min_length=1)]] = {}
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    common: dict[str, Any] = {}
+    grid: list[_Table] = Field(min_length=1)
+
+
+def read_grid(path: Path | str) -> list[Grid]:
+    """Return the grids of a TOML file.
+
+    Its table `common` holds fields of all trials. Each table `[[grid]]` has a `name`, perhaps `priority = true`, and
+    the tables `fixed`, further fields, and `vary`, lists of values: a trial for each combination. Raises InputError,
+    naming file, grid, trial and field, where a file is missing, garbled, or asks for what cannot be.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read ({error}); it must be a TOML file") from None
+    with naming(f"{path}: "), _one_sentence():
+        file = _File(**content)
+        names = [table.name for table in file.grid]
+        for table in file.grid:
+            if names.count(table.name) > 1:
+                raise InputError(f"two grids are called {table.name!r}; give each its own name")
+        if sum(prod(map(len, table.vary.values())) for table in file.grid) > MOST_TRIALS:
+            raise InputError(f"it asks for more than {MOST_TRIALS:,} trials; vary fewer fields at once")
+        return [Grid(table.name, table.priority, _combined(table, file.common)) for table in file.grid]
+
+
+def _combined(table, common):
+    trials = []
+    for number, values in enumerate(product(*table.vary.values()), 1):
+        with naming(f"grid {table.name!r}, trial {number}: "):
+            trials.append(Trial(**common | table.fixed | dict(zip(table.vary, values))))
+    return trials
+
+
+# Refusals
+
+
+@contextmanager
+def naming(prefix: str) -> Iterator[None]:
+    """Put `prefix` before what an InputError says."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{prefix}{error}") from None
+
+
+@contextmanager
+def _one_sentence():
+    try:
+        yield
+    except ValidationError as error:
+        raise InputError(_sentence(error.errors(include_url=False)[0])) from None
+
+
+BOUNDS = {"greater_than": "above", "greater_than_equal": "at least", "less_than": "below", "less_than_equal": "at most"}
+
+
+def _sentence(error) -> str:
+    """Return the first of pydantic's errors as a sentence that begins with the field."""
+    field, kind = ".".join(map(str, error["loc"])), error["type"]
+    context = error.get("ctx", {})
+    cause = context.get("error")
+    if isinstance(cause, InputError):  # of a trial, within a trial or as a whole
+        return f"{field}.{cause}" if field else str(cause)
+    if cause is not None:
+        return f"{field} {cause}"
+    if kind == "missing":
+        return f"{field} is missing"
+    if kind == "extra_forbidden":
+        known = [*Trial.model_fields, *_File.model_fields, *_Table.model_fields]
+        return f"{field} is no known field{nearest(field.split('.')[-1], known)}"
+    if kind in BOUNDS:
+        [limit] = context.values()
+        return f"{field} must be {BOUNDS[kind]} {limit}, not {_shown(error['input'])}"
+    must = error["msg"].partition(" should ")[2]
+    return f"{field} must {must}" if ", not " in must else f"{field} must {must}, not {_shown(error['input'])}"
+
+
+def _shown(value):
+    if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to write out the largest
+        return f"a number of {value.bit_length():,} bits"
+    return reprlib.repr(value)
