@@ -1,0 +1,352 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 8 Gradual resolution loss, order, and down to 2 bits
+#
+# How few bits can a network learn to live with, and is there a best way down?
+#
+# The thesis {cite:p}`vieito2017` names three ways and tries two. The third, gradual resolution loss, lowers the bits of the whole network
+# a little at a time. It always begins at the input, and it stops at 4 bits, where nothing worked. With the rounding of chapter 7, we
+# can go on.
+#
+# ```{admonition} Predict first
+# :class: tip
+# Kernels, inputs and outputs go to **3 bits**, rounded to nearest, with 30 epochs for each of four ways: all levels at once; level by
+# level; bit by bit; bit by bit in one level after the other. Which ends best, and by how much?
+#
+# And what is left with **2 bits**: for the kernels alone, and for everything? The answers are in
+# [Four ways down](four-ways-down) and [How low?](how-low).
+# ```
+
+# %% tags=["parameters", "hide-input"]
+profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
+
+# %% tags=["hide-input"]
+import numpy as np
+import plotly.graph_objects as go
+from IPython.display import HTML, Markdown, display
+
+from fewbits import data, explore, papers, plots, reference, schedules, training, zoo
+from fewbits.backend import keras
+from fewbits.book import quote, record
+from fewbits.statistics import wilson_interval
+
+keras.utils.set_random_seed(1)
+SMOKE = profile == "smoke"
+EPOCHS = 2 if SMOKE else 20
+
+# %% [markdown]
+# ## The network
+#
+# The same as in chapter 7, and trained on the same half of the images.
+
+# %%
+digits = data.load("digits", validation=0.25)
+
+
+def part(split, n):
+    return digits.scaled(split.take(n)), split.labels[:n]
+
+
+train, few = (part(digits.train, 64 if SMOKE else n) for n in (1024, 512))
+validation = part(digits.validation, 64 if SMOKE else 192)
+test = part(digits.test, 64 if SMOKE else 320)
+model = zoo.build("squeezenet_digits", digits.image_shape, 10)
+training.prepare(model, "adam", learning_rate=0.001)
+training.train(model, train, epochs=EPOCHS, batch_size=64, seed=1)
+float_validation = training.evaluate(model, validation, 64).accuracy
+float_accuracy = training.evaluate(model, test, 64).accuracy
+print(f"float: {float_accuracy:.1%} of {len(test[1])} test digits")
+
+# %% tags=["remove-cell"]
+record(within=0.6 if SMOKE else 0.05, float_accuracy=float_accuracy)
+
+# %% [markdown]
+# (four-ways-down)=
+# ## Four ways down
+#
+# Two of the ways let the bits fall, from 8 on: of the whole network, or of one level after the other. Their first stages, and how
+# many there are:
+
+# %%
+names = [level[0].split("_")[0] for level in zoo.levels(model)]
+WAYS = ("all-at-once", "train", "gradual", "gradual-by-level")
+planned = {way: schedules.plan(names, (3, 3, 3), way) for way in WAYS}
+for way, stages in planned.items():
+    first = ", ".join(stage.name for stage in stages[:3])
+    print(f"{way:17}{len(stages):2} stages: {first}, ...")
+
+# %% tags=["remove-cell"]
+record(gradual_stages=len(planned["gradual"]), by_level_stages=len(planned["gradual-by-level"]))
+total = 6 if SMOKE else 30
+quote(total=total)
+
+# %% [markdown]
+# More stages with equal epochs in each would be more training. A fair comparison gives every way {glue:text}`total` epochs in all.
+
+# %%
+compiled = {}  # the network of the first schedule; all others use it again
+
+
+def run(strategy, bits, epochs=1, percentile="mse", **options):
+    """Return the Outcome, its Snapshots, and how many test digits it reads."""
+    keras.utils.set_random_seed(2)  # of the dropout
+    shots = explore.Snapshots()
+    outcome = schedules.progressive_quantization(
+        model, few, bits, strategy, epochs=epochs, percentile=percentile,
+        validation=validation, levels=zoo.levels(model), batch_size=64,
+        optimizer="adam", learning_rate=0.001, seed=2,
+        on_stage=shots, **compiled, **options,
+    )  # fmt: skip
+    compiled["reuse"] = outcome.model
+    return outcome, shots, training.evaluate(outcome.model, test, 64).hits
+
+# %%
+live = explore.LiveCurve(start=float_validation)
+ways = {
+    way: run(
+        way, (3, 3, 3), epochs=max(1, total // len(stages)),
+        progress=live.follow(way),
+    )
+    for way, stages in planned.items()
+    if len(stages) <= total
+}  # fmt: skip
+
+# %% tags=["hide-input"]
+def share(hits):
+    low, high = wilson_interval(hits, n)
+    return f"{hits / n:.1%} ({low:.1%} to {high:.1%})"
+
+
+n = len(test[1])
+explore.training_curve(
+    {way: outcome for way, (outcome, *_) in ways.items()},
+    len(validation[1]),
+    "8.1",
+    f"Four ways to 3-3-3 bits, rounded to nearest, {total} epochs each (quick; one seed).",
+    start=float_validation,
+)
+HTML(plots.Table(("way", "stages", "test accuracy (quick)"), [(w, len(planned[w]), share(ways[w][2])) for w in ways]).html())
+
+# %% tags=["remove-cell"]
+accuracies = [hits / n for *_, hits in ways.values()]
+best = max(ways, key=lambda way: ways[way][2])
+quote(best_way=best)
+record(within=0.5 if SMOKE else 0.1, worst_way=min(accuracies))
+record(within=0.5 if SMOKE else 0.08, best_of_ways=max(accuracies))
+
+# %% [markdown]
+# Best is *{glue:text}`best_way`* with {glue:text}`best_of_ways:.1%`, last a way with {glue:text}`worst_way:.1%`; float reads
+# {glue:text}`float_accuracy:.1%`. Look at the intervals before you call that a difference. What the gentle ways save at the drops they lose
+# in time: the epochs at 8, 7 and 6 bits teach little that is needed at 3.
+#
+# The kernels on their way down, stage by stage:
+
+# %% tags=["hide-input"]
+explore.stages({way: found[:2] for way, found in ways.items()}, len(validation[1]), "8.2").show()
+
+# %% [markdown]
+# ## Does the order matter?
+#
+# Level by level, as *train* does it, one epoch each. By *sensitivity* the level that costs least when it is quantized alone goes first.
+
+# %%
+ORDERS = ("input",) if SMOKE else schedules.ORDERS
+orders = {order: run("train", (3, 3, 3), order=order) for order in ORDERS}
+
+# %% tags=["hide-input"]
+rows = [(o, ", ".join(stage.name for stage in outcome.stages), share(hits)) for o, (outcome, _, hits) in orders.items()]
+HTML(plots.Table(("first", "order", "test accuracy (quick)"), rows).html())
+
+# %% tags=["remove-cell"]
+record(within=0.5 if SMOKE else 0.12, order_input=orders["input"][2] / n)
+spread = np.ptp([hits for *_, hits in orders.values()]) / n
+quote(order_spread=float(spread))
+
+# %% [markdown]
+# From the best to the worst order it is {glue:text}`order_spread:.1%` of the digits. One seed cannot tell that from chance: an interval
+# alone is about as wide. With five levels there is little to arrange; whether it matters with ten, see the reference runs.
+#
+# ## Where the MSB comes from
+#
+# At 3 bits every code counts. A percentile near 100 spends them on the few large values; `"mse"` takes the MSB with the least squared
+# error, for kernel, input and output of each layer. And should the formats follow the network while it changes (`recalibrate`)?
+
+# %%
+rules = {}
+for rule in (99.9, 98, "mse"):
+    for way in ("static", "all-at-once"):
+        rules[rule, way] = run(way, (3, 3, 3), epochs=5, percentile=rule)
+again = run("train", (3, 3, 3), recalibrate=True)
+
+# %% tags=["hide-input"]
+named = {99.9: "99.9 %", 98: "98 %", "mse": "least squared error"}
+rows = [(named[rule], way, share(hits)) for (rule, way), (*_, hits) in rules.items()]
+rows += [("least squared error", "train, one epoch a level", share(orders["input"][2]))]
+rows += [("the same, recalibrated at every stage", "train, one epoch a level", share(again[2]))]
+HTML(plots.Table(("MSB", "strategy", "test accuracy (quick)"), rows).html())
+
+# %% tags=["remove-cell"]
+for name, rule in {"most": 99.9, "mse": "mse"}.items():
+    record(within=0.5 if SMOKE else 0.2, **{f"rule_{name}": rules[rule, "all-at-once"][2] / n})
+record(within=0.5 if SMOKE else 0.12, recalibrated=again[2] / n)
+
+# %% [markdown]
+# After training, the 99.9th percentile leaves {glue:text}`rule_most:.1%`, the least error {glue:text}`rule_mse:.1%`: the rule is worth
+# more than the way. Recalibrating every stage gives {glue:text}`recalibrated:.1%`, against {glue:text}`order_input:.1%` with the formats
+# of the float network. A network that has learned to live with a format does not gain by another.
+#
+# (how-low)=
+# ## How low?
+#
+# All at once, five epochs, from 4 bits down. Often the first and last level are spared: `edge_bits=8` gives them 8 bits.
+
+# %%
+WIDTHS = ((4, 4, 4), (3, 3, 3), (2, 4, 4), (2, 2, 2))
+low = {("trained", (3, 3, 3)): rules["mse", "all-at-once"]}
+for b in WIDTHS:
+    low["static", b] = run("static", b)
+    for name, edge in {"trained": None, "edges 8 bits": 8}.items():
+        if (name, b) not in low:
+            low[name, b] = run("all-at-once", b, epochs=5, edge_bits=edge)
+
+# %% tags=["hide-input"]
+traces, rows = [], []
+places = ["-".join(map(str, b)) for b in WIDTHS]
+for name, colour in {"static": plots.GREY, "trained": plots.BLUE, "edges 8 bits": plots.GREEN}.items():
+    hits = [low[name, b][2] for b in WIDTHS]
+    bottom, top = np.transpose([wilson_interval(h, n) for h in hits])
+    y = np.array(hits) / n
+    error = {"type": "data", "symmetric": False, "array": top - y, "arrayminus": y - bottom, "thickness": 1}
+    shown = name if name != "edges 8 bits" else "trained, edges 8 bits"
+    traces.append(go.Bar(x=places, y=y, name=shown, marker={"color": colour}, error_y=error))
+    rows += [(place, shown, *row) for place, *row in zip(places, y, bottom, top)]
+plots.show(
+    plots.figure(
+        *traces,
+        x="bits of kernel, input and output",
+        y="top-1 accuracy",
+        barmode="group",
+        xaxis={"type": "category"},
+        yaxis={"tickformat": ".0%", "range": [0, 1.02]},
+    ),
+    label="8.3",
+    caption=f"Down to 2 bits, rounded to nearest, MSBs of least squared error. {n} test digits, one seed, 95 % intervals (quick).",
+    alt="Bars of the accuracy: high at 4 bits, less at 3, less again with 2-bit kernels, and at the level of guessing with 2 bits for all.",
+    table=plots.Table(("bits", "what", "accuracy", "95 % low", "95 % high"), rows),
+)
+
+# %% tags=["remove-cell"]
+for b in WIDTHS:
+    name = "".join(map(str, b))
+    record(within=0.5 if SMOKE else 0.15, **{f"trained_{name}": low["trained", b][2] / n, f"edges_{name}": low["edges 8 bits", b][2] / n})
+record(within=0.5 if SMOKE else 0.15, static_444=low["static", (4, 4, 4)][2] / n, static_244=low["static", (2, 4, 4)][2] / n)
+
+# %% [markdown]
+# Kernels of 2 bits hold the values $-A$, $-A/2$, 0 and $A/2$. With 4-bit inputs and outputs, static quantization leaves
+# {glue:text}`static_244:.1%`, five epochs bring back {glue:text}`trained_244:.1%`, and {glue:text}`edges_244:.1%` with 8 bits at the edges.
+# With 2 bits for everything nothing comes back: {glue:text}`edges_222:.1%`, even so. A signed output of 2 bits behind a ReLU is 0 or
+# $A/2$; through eleven such layers, no gradient finds its way.
+
+# %% [markdown]
+# ## On real data
+#
+# CIFAR-10, a SqueezeNet of ten levels, everything at few bits and rounded to nearest (*reference* results; what nobody has run yet
+# says so).
+
+# %% tags=["hide-input"]
+ROWS = {
+    "static": reference.cells("static at 4 bits")[:1],
+    "train, 10,000 images": reference.cells("train at 4 bits"),
+    "all at once, all images": reference.cells("few bits, all images"),
+    "the same, first and last level at 8 bits": reference.cells("few bits, first and last level at 8"),
+    "other ways, 10,000 images": reference.cells("gradual"),
+}
+told = [(way, cell) for way, cells in ROWS.items() for cell in cells]
+rows = [(way, c.trial.strategy, "-".join(map(str, c.trial.bits)), c.trial.epochs, str(c)) for way, c in told]
+display(HTML(plots.Table(("what", "strategy", "bits", "epochs of each stage", "top-1"), rows).html()))
+Markdown(f"*Reference: {reference.made_with([r for _, c in told for r in c.records])}*")
+
+# %% [markdown]
+# ## What the thesis found
+#
+# Gradual resolution loss is described (5.5.1) and not tried; the order is always from the input; the MSB comes from the 98th
+# percentile. At 4-4-4, rounded down, neither 10 nor 100 epochs a level help (Tables 13 and 14):
+
+# %% tags=["hide-input"]
+rows = []
+for number, column in ((13, "train_accuracy"), (14, "accuracy")):
+    row = papers.table("vieito2017", number)[-1]
+    bits = "-".join(str(row[f"{kind}_bits"]) for kind in ("kernel", "input", "output"))
+    rows.append((bits, f"train, {row['epochs_per_layer']} epochs a level", "floor", f"{row[column]} % (Table {number})", "-"))
+rows.append(("4-4-4", "static", "nearest", "-", share(low["static", (4, 4, 4)][2])))
+rows.append(("4-4-4", "all at once, 5 epochs", "nearest", "-", share(low["trained", (4, 4, 4)][2])))
+HTML(plots.Table(("bits", "strategy", "rounding", "thesis (float: 51 %)", "ours (quick)"), rows).html())
+
+# %% [markdown]
+# It asks for longer training, another optimizer, or a more advanced schedule.
+#
+# **Why they differ.** Not by the schedule: at 4 bits, five epochs all at once read {glue:text}`trained_444:.1%` of our digits. Rounding
+# to nearest and a good MSB come first; then training; the way down comes last. Digits are easy, with ten classes and
+# eleven small layers. What is left of this on photographs is for the reference runs to say.
+#
+# ## Exercises
+#
+# **1.** How many bits does a weight of the small SqueezeNet have on average with 2-bit kernels, when the first and last level have 8?
+
+# %% tags=["hide-cell"]
+sizes = {layer.name: int(np.prod(layer.kernel.shape)) for layer in compiled["reuse"].quantized_layers}
+edges = sizes["conv1"] + sizes["conv10"]
+average = (8 * edges + 2 * (sum(sizes.values()) - edges)) / sum(sizes.values())
+print(f"{edges:,} of {sum(sizes.values()):,} weights have 8 bits: {average:.2f} bits on average")
+
+# %% tags=["remove-cell"]
+record(within=0.001, average_bits=average)
+
+# %% [markdown]
+# ```{admonition} Solution
+# :class: dropdown
+# {glue:text}`average_bits:.2f`: the edges are small here. In SqueezeNet v1.1 with its thousand classes conv10 alone has 512,000 of
+# 1.2 million weights; there the spared level would be the dearest.
+# ```
+#
+# **2.** Of inputs and outputs, which may have 2 bits, when everything else has 4? Predict, then run `(4, 2, 4)` and `(4, 4, 2)`.
+#
+# ```{admonition} Solution
+# :class: dropdown
+# With `run("all-at-once", (4, 2, 4), epochs=5)` and its sibling. Think of what lies between an output and the next input: a ReLU,
+# perhaps a pooling. The input quantizer sees values that are never negative, so it wastes half its codes; the output quantizer before
+# the ReLU does not know yet which values will be cut.
+# ```
+#
+# **3.** A clipped value has the gradient 0. `gradient="identity"` lets it pass. At 3 bits, where much is clipped, is that better?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# Run it with both, and `reuse=None`: the gradient is built into the network. A weight beyond the range gets a gradient by *identity*
+# and can come back; but it can also drift further out, where moving changes nothing.
+# ```
+#
+# ## Run it on yours
+#
+# ```python
+# import fewbits
+#
+# outcome = fewbits.progressive_quantization(
+#     model, (images, labels), (2, 4, 4), "all-at-once",
+#     validation=(more_images, more_labels), epochs=20, percentile="mse", edge_bits=8,
+# )
+# for entry in outcome.history:
+#     print(entry["epoch"], f"{entry['val_accuracy']:.1%}")
+# ```
+#
+# ```shell
+# fewbits progressive-quantization --network digits.keras --data digits --bits 2,4,4 --strategy all-at-once --epochs 20 \
+#         --percentile mse --edge-bits 8 --optimizer adam --learning-rate 0.001 --output two-bits.keras
+# ```
