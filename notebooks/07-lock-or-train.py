@@ -489,7 +489,7 @@ record(lock_epochs=total)
 #
 # ```shell
 # fewbits train --network squeezenet_digits --data digits --epochs 10 --optimizer adam --learning-rate 0.001 --output digits.keras
-# fewbits progressive-quantization --network digits.keras --data digits --bits 6,6,6 --strategy train --epochs 3 \
+# fewbits progressive-quantization digits.keras --data digits --bits 6,6,6 --strategy train --epochs 3 \
 #         --optimizer adam --learning-rate 0.001 --output quantized.keras
 # fewbits evaluate quantized.keras --data digits
 # ```

@@ -347,6 +347,6 @@ record(within=0.001, average_bits=average)
 # ```
 #
 # ```shell
-# fewbits progressive-quantization --network digits.keras --data digits --bits 2,4,4 --strategy all-at-once --epochs 20 \
+# fewbits progressive-quantization digits.keras --data digits --bits 2,4,4 --strategy all-at-once --epochs 20 \
 #         --percentile mse --edge-bits 8 --optimizer adam --learning-rate 0.001 --output two-bits.keras
 # ```
