@@ -57,6 +57,8 @@ def part(split, n):
 train, few = (part(digits.train, 64 if SMOKE else n) for n in (1024, 512))
 validation = part(digits.validation, 64 if SMOKE else 192)
 test = part(digits.test, 64 if SMOKE else 320)
+
+# %%
 model = zoo.build("squeezenet_digits", digits.image_shape, 10)
 training.prepare(model, "adam", learning_rate=0.001)
 training.train(model, train, epochs=EPOCHS, batch_size=64, seed=1)
@@ -105,7 +107,8 @@ for level in ("conv1", "fire2"):
     training.train(network, few, epochs=1, batch_size=64, seed=1)
 
 # %%
-changed = {name: int((k != at_lock[name]).sum()) for name, k in kernels().items()}
+now = kernels()
+changed = {name: int((now[name] != at_lock[name]).sum()) for name in now}
 for name, layers in levels.items():
     size = sum(layer.kernel.numpy().size for layer in layers)
     n = sum(changed[layer.name] for layer in layers)

@@ -57,6 +57,8 @@ def part(split, n):
 train, few = (part(digits.train, 64 if SMOKE else n) for n in (1024, 512))
 validation = part(digits.validation, 64 if SMOKE else 192)
 test = part(digits.test, 64 if SMOKE else 320)
+
+# %%
 model = zoo.build("squeezenet_digits", digits.image_shape, 10)
 training.prepare(model, "adam", learning_rate=0.001)
 training.train(model, train, epochs=EPOCHS, batch_size=64, seed=1)
@@ -93,7 +95,7 @@ quote(total=total)
 # %%
 compiled = {}  # the network of the first schedule; all others use it again
 
-
+# %%
 def run(strategy, bits, epochs=1, percentile="mse", **options):
     """Return the Outcome, its Snapshots, and how many test digits it reads."""
     keras.utils.set_random_seed(2)  # of the dropout
