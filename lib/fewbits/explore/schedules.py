@@ -181,7 +181,7 @@ def stages(runs: dict[str, tuple[Outcome, Snapshots]], images: int, label: str) 
     last = max(stage for _, stage in heights)
     return Explorer(
         {"schedule": tuple(runs), "stage": tuple(range(last + 1)), "measured": MEASURES},
-        {"schedule": next(iter(runs)), "stage": last, "measured": MEASURES[-1]},
+        {"schedule": max(runs, key=lambda name: len(runs[name][0].stages)), "stage": last, "measured": MEASURES[-1]},
         view,
         plots.figure(go.Bar(), x="layer", y="", showlegend=False, margin={"b": 130}, height=420),
         label,
