@@ -48,7 +48,7 @@ def test_mobilenet_needs_the_published_macs(alpha, side, parameters, millions):
 def test_rows_add_up_to_what_keras_counts(name):
     model = zoo.build(name, (40, 40, 3), 10)
     rows, sums = table(model), totals(model)
-    assert [row.name for row in rows] == [layer.name for layer in model.layers[1:]]
+    assert sorted(row.name for row in rows) == sorted(layer.name for layer in model.layers[1:])
     assert sums.parameters == sum(row.parameters for row in rows) == model.count_params()
     assert sums.macs == sum(row.macs for row in rows)
     assert sums.activations == sum(row.activations for row in rows)

@@ -8,8 +8,9 @@ from math import ceil, floor
 import numpy as np
 import pytest
 
-from fewbits import InputError, zoo
+from fewbits import InputError, quantize_model, zoo
 from fewbits.backend import keras
+from fewbits.complexity import totals
 
 CHERNIS = {
     "squeezenet_chernis_baseline": 740_554,
@@ -20,7 +21,8 @@ CHERNIS = {
 }
 SMALL = {"basicnet": (32, 32, 3), "lenet": (28, 28, 1), "squeezenet_v1_0": (64, 64, 3), "squeezenet_v1_1": (64, 64, 3)}
 SMALL["squeezenet_digits"] = (8, 8, 1)
-SMALL |= dict.fromkeys([*CHERNIS, "squeezenet_chernis_e5"], (32, 32, 3))
+SMALL |= dict.fromkeys([*CHERNIS, "squeezenet_chernis_e5", "squeezenet_cifar"], (32, 32, 3))
+PUBLISHED_SQUEEZENETS = [name for name in SMALL if name.startswith(("squeezenet_v", "squeezenet_chernis"))]
 
 
 def levels(model):
@@ -108,7 +110,14 @@ def test_the_ten_levels_of_squeezenet_can_be_read_from_its_names(name):
     assert levels(zoo.build(name, SMALL[name], 10)) == ["conv1", *(f"fire{i}" for i in range(2, 10)), "conv10"]
 
 
-@pytest.mark.parametrize("name", [n for n in zoo.NAMES if n.startswith("squeezenet") and "digits" not in n])
+def test_the_squeezenet_for_cifar_has_the_size_its_docstring_says():
+    model = zoo.build("squeezenet_cifar", (32, 32, 3), 10)
+    folded = quantize_model(model, levels=zoo.levels(model), fold_batch_normalization=True)
+    assert totals(folded).parameters == 726_218
+    assert levels(model) == ["conv1", *(f"fire{i}" for i in range(2, 10)), "conv10"]
+
+
+@pytest.mark.parametrize("name", PUBLISHED_SQUEEZENETS)
 def test_a_relu_follows_every_convolution_of_squeezenet_the_last_too(name):
     model = zoo.build(name, SMALL[name], 10)
     assert {layer.activation.__name__ for layer in model.layers if layer.weights} == {"relu"}
