@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import fewbits
 from fewbits import InputError, schedules, training, zoo
 from fewbits.backend import keras, ops
-from fewbits.data import load
+from fewbits.data import Split, load, load_folder
 from fewbits.layers import FLOAT
 from fewbits.schedules import level_names, plan, progressive_quantization
 
@@ -20,6 +21,7 @@ layers = keras.layers
 DIGITS = load("digits")
 TRAIN = DIGITS.scaled(DIGITS.train.take(160)), DIGITS.train.labels[:160]
 VALIDATION = DIGITS.scaled(DIGITS.validation.take(60)), DIGITS.validation.labels[:60]
+FEW = TRAIN[0][:64], TRAIN[1][:64]  # whole batches, which are compiled once
 LEVELS = ["a", "b", "c"]
 BACKEND = keras.backend.backend()
 
@@ -128,22 +130,22 @@ def test_one_level_is_a_schedule_too():
 # The run
 
 
-def network():
+def network(channels=1, filters=6, flatten=None, last="dense3", name=None):
     """Return a network of three levels, small enough to be compiled in a moment."""
     keras.utils.set_random_seed(1)
     stack = [
-        layers.Input((8, 8, 1)),
-        layers.Conv2D(6, 3, strides=2, activation="relu", name="conv1"),
+        layers.Input((8, 8, channels)),
+        layers.Conv2D(filters, 3, strides=2, activation="relu", name="conv1"),
         layers.Conv2D(8, 3, activation="relu", name="conv2"),
-        layers.Flatten(),
-        layers.Dense(10, name="dense3"),
+        layers.Flatten(name=flatten),
+        layers.Dense(10, name=last),
     ]
-    return keras.Sequential(stack)
+    return keras.Sequential(stack, name=name)
 
 
-def run(strategy="train", bits=(6, 6, 6), model=None, **options):
+def run(strategy="train", bits=(6, 6, 6), model=None, data=TRAIN, **options):
     options = {"epochs": 2, "validation": VALIDATION, "learning_rate": 0.02, "seed": 3} | options
-    return progressive_quantization(model or network(), TRAIN, bits, strategy, **options)
+    return progressive_quantization(model or network(), data, bits, strategy, **options)
 
 
 def kernels(model):
@@ -295,6 +297,123 @@ def test_levels_are_called_by_what_their_layers_share():
     assert list(level_names(fewbits.quantize_model(network()))) == [
         layer.name for layer in network().layers if layer.weights
     ]
+
+
+# What a stage sees
+
+
+def test_on_stage_sees_every_stage_with_its_formats_and_locks_set():
+    seen = []
+
+    def look(stage, network):
+        quantized = {name: [fmt and fmt.nbits for fmt in formats[:3]] for name, formats in network.formats.items()}
+        seen.append((stage, quantized, {q.name for q in network.quantized_layers if q.locked}))
+
+    outcome = run("lock", (4, None, 7), data=FEW, validation=FEW, epochs=1, relax=True, on_stage=look)
+    names = list(level_names(outcome.model))
+    assert [stage for stage, *_ in seen] == [*outcome.stages, None]
+    for stage, quantized, locked in (*seen[:-1], (outcome.stages[-1], *seen[-1][1:])):
+        assert quantized == {name: [4, None, 7] if name in stage.bits else [None] * 3 for name in names}
+        assert locked == stage.locked
+
+
+def test_on_stage_comes_before_anything_is_trained_in_the_stage_and_none_after_all(monkeypatch):
+    shots, found = Snapshots(monkeypatch), []
+    run("train", epochs=1, progress=shots, on_stage=lambda stage, network: found.append(kernels(network)))
+    for at_stage, left in zip(found, [kernels(network()), *shots.taken], strict=True):
+        assert all((at_stage[name] == left[name]).all() for name in left)
+
+
+@pytest.mark.parametrize("strategy", ["static", "all-at-once"])
+def test_the_accuracy_at_the_end_is_that_of_the_network_returned(strategy):
+    outcome = run(strategy, data=FEW, epochs=1)
+    assert outcome.val_accuracy == training.evaluate(outcome.model, VALIDATION).accuracy > 0
+
+
+# Data
+
+
+def outcome_of(outcome):
+    """Return all that must be the same to the bit, comparable with `==`."""
+    variables = [ops.convert_to_numpy(v).tobytes() for v in outcome.model.variables]
+    return outcome.stages, outcome.history, outcome.val_accuracy, outcome.model.formats, variables
+
+
+def test_a_split_trains_as_its_arrays_do():
+    split = DIGITS.train.take(64)
+    arrays = split.images, split.labels
+    by_split, by_arrays = (run("all-at-once", data=data, validation=data, epochs=1) for data in (split, arrays))
+    assert isinstance(split, Split) and outcome_of(by_split) == outcome_of(by_arrays)
+
+
+def test_a_folder_trains_as_its_images_do(tmp_path):
+    """Down a cosine, which must know how many images there are."""
+    rng = np.random.default_rng(0)
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for i in range(32):
+            Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / label / f"{i}.png")
+    folder = load_folder(tmp_path, size=8, scale=1 / 256)
+    (arrays,) = folder.batches(64)
+    by_folder, by_arrays = (
+        run("all-at-once", model=network(channels=3), data=data, validation=data, decay="cosine", epochs=1)
+        for data in (folder, arrays)
+    )
+    assert len(arrays[1]) == 64 and outcome_of(by_folder) == outcome_of(by_arrays)
+    assert float(by_folder.model.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
+
+
+# A network that is used again
+
+
+@pytest.fixture(scope="module")
+def used():
+    """Return a network in which another schedule has left locks, formats, a rounding and momenta."""
+    return run("lock", (3, 3, 3), data=FEW, validation=FEW, epochs=1, rounding="floor").model
+
+
+@pytest.mark.parametrize("decay", ["constant", "cosine"])
+def test_a_network_used_again_gives_the_same_bits_as_a_new_one(used, decay):
+    """Whatever the model is called, and its layers without weights, which Keras numbers."""
+    options = {"bits": (7, 6, None), "rounding": "thesis", "epochs": 1, "data": FEW, "validation": FEW, "decay": decay}
+    again = run(model=network(name="other", flatten="flatten_7"), reuse=used, **options)
+    assert again.model is used and outcome_of(again) == outcome_of(run(**options))
+
+
+def bypassed(pool=layers.MaxPooling2D, start="a"):
+    """Return a network of which no layer's settings tell how it pools, or where its bypass starts."""
+    keras.utils.set_random_seed(1)
+    x = y = keras.Input((8, 8, 1))
+    found = {name: (y := layers.Conv2D(2, 3, padding="same", name=name)(y)) for name in "abc"}
+    y = pool(2, name="pool")(layers.Add(name="sum")([found[start], y]))
+    return keras.Model(x, layers.Dense(10, name="d")(layers.Flatten(name="flat")(y)))
+
+
+@pytest.mark.parametrize(
+    ("used", "model", "options"),
+    [
+        (network, lambda: network(filters=5), {}),
+        (network, lambda: network(last="dense4"), {}),  # formats and orders go by the names of what is quantized
+        (network, network, {"gradient": "identity"}),
+        (network, network, {"levels": [["conv1", "conv2"], ["dense3"]]}),
+        (bypassed, lambda: bypassed(layers.AveragePooling2D), {}),
+        (bypassed, lambda: bypassed(start="b"), {}),
+    ],
+    ids=["filters", "name", "gradient", "levels", "kind", "graph"],
+)
+def test_an_unfitting_network_is_not_used_again(used, model, options):
+    used = fewbits.quantize_model(used())
+    before = kernels(used)
+    with pytest.raises(
+        InputError, match=r"^reuse must be the network left by an earlier schedule of the same model[^.]*$"
+    ):
+        run("static", model=model(), reuse=used, **options)
+    assert all((before[name] == kernel).all() for name, kernel in kernels(used).items())
+
+
+def test_a_float_network_is_not_used_again():
+    with pytest.raises(InputError, match="reuse must be"):
+        run("static", reuse=network())
 
 
 # What is refused, before anything is trained

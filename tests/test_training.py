@@ -21,7 +21,7 @@ from fewbits.data import Split, load
 from fewbits.files import read_model, write_model
 from fewbits.layers import QuantizedDense
 from fewbits.progress import Bar, duration
-from fewbits.training import Score, Step, evaluate, prepare, read_history, train
+from fewbits.training import DECAYS, Score, Step, decaying_rate, evaluate, prepare, read_history, train
 
 layers = keras.layers
 DIGITS = load("digits")
@@ -345,6 +345,12 @@ def test_data_that_do_not_fit_are_refused_before_training(data, said, where):
 def test_wrong_numbers_are_refused(change, said):
     with pytest.raises(InputError, match=said):
         go(network(), **change)
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+def test_a_rate_that_decays_is_checked_as_one_that_does_not(decay):
+    with pytest.raises(InputError, match="the learning rate must be a positive number, not -1"):
+        prepare(network(), "sgd", decaying_rate(-1, decay, epochs=2, images=10, batch_size=5))
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,16 @@ import numpy as np
 
 from fewbits import calibration, training
 from fewbits.backend import keras, ops
-from fewbits.conversion import QuantizedModel, quantize_model
+from fewbits.conversion import QuantizedModel, calls, quantize_model
 from fewbits.data.dataset import Split
 from fewbits.data.folders import ImageFolder
 from fewbits.errors import InputError
 from fewbits.fixedpoint import MAX_NBITS_KERAS, check_name
 from fewbits.layers import FLOAT
+from fewbits.training import DECAYS
 
 STRATEGIES = ("static", "all-at-once", "lock", "train", "gradual", "gradual-by-level")
 ORDERS = ("input", "output", "random", "sensitivity")
-DECAYS = ("constant", "cosine")
 FIRST_FALL = 8  # bits from which a gradual loss of resolution starts
 CALIBRATION_IMAGES = 64
 
@@ -140,9 +140,9 @@ def progressive_quantization(
     from the network as it is when a stage begins, but for what is locked. decay: the learning rate is `constant`,
     or falls in a `cosine` to 0. rounding, gradient: as in QuantizedConv2D; batch normalization is folded. on_stage:
     called with each stage and the network when its formats and locks are set, and at the end with None; the kernels
-    it finds are what the stage before has left. reuse: the network of an earlier Outcome, which is used up: it
-    starts again from `model`, and nothing is compiled anew. The rest, checkpoint and resume among it: as in
-    `training.prepare` and `training.train`.
+    it finds are what the stage before has left; not for stages that a resumed training finds finished. reuse: the
+    network of an earlier Outcome, which is used up: it starts again from `model`, and nothing is compiled anew. The
+    rest, checkpoint and resume among it: as in `training.prepare` and `training.train`.
 
     Raises InputError on bits out of range, unknown names, and whatever `quantize_model` and `training.train` refuse.
     """
@@ -187,7 +187,7 @@ def progressive_quantization(
         return {"stage": number} | ({"val_accuracy_before": measured()} if entered else {})
 
     network.set_formats(FLOAT)
-    training.prepare(fresh, optimizer, _rate(learning_rate, decay, total * -(-n // batch_size)))
+    training.prepare(fresh, optimizer, training.decaying_rate(learning_rate, decay, total, n, batch_size))
     if network is not fresh:
         _take_optimizer(network, fresh)
     history = training.train(
@@ -255,17 +255,11 @@ def sensitivity(network: QuantizedModel, validation, formats: dict, batch_size: 
     return hits
 
 
-def _rate(learning_rate, decay, steps):
-    if decay == "constant" or not steps:
-        return learning_rate
-    return keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-
-
 def _taking_weights(network, fresh) -> QuantizedModel:
     """Return `network` with all variables as in `fresh`, which must be built the same."""
     if not isinstance(network, QuantizedModel) or _design(network) != _design(fresh):
         raise InputError(
-            "reuse must be the network that an earlier schedule of the same model, levels and gradient left"
+            "reuse must be the network left by an earlier schedule of the same model, layer names, levels and gradient"
         )
     for layer in network.quantized_layers:
         layer.locked = False
@@ -274,8 +268,19 @@ def _taking_weights(network, fresh) -> QuantizedModel:
 
 
 def _design(network):
-    passing = ("formats", "enabled", "rounding")
-    return [{k: v for k, v in layer.get_config().items() if k not in passing} for layer in network.layers]
+    """Return each layer's kind, what it reads, and its settings.
+
+    Formats, orders and stages go by the names of layers with weights; those of the others count on in Keras, no more.
+    """
+    number, uses = {layer.name: i for i, layer in enumerate(network.layers)}, calls(network)
+
+    def described(layer):
+        passing = ("formats", "enabled", "rounding", *(() if layer.weights else ("name",)))
+        inputs = [tensor._keras_history.operation.name for use in uses[layer.name] for tensor in use.input_tensors]
+        settings = {k: v for k, v in layer.get_config().items() if k not in passing}
+        return type(layer), [number[name] for name in inputs], settings
+
+    return [described(layer) for layer in network.layers]
 
 
 def _take_optimizer(network, fresh):
@@ -286,7 +291,7 @@ def _take_optimizer(network, fresh):
         network.optimizer.build(network.trainable_variables)
         _assign(network.optimizer.variables, fresh.optimizer.variables)
     else:
-        network.compile(fresh.optimizer, fresh.loss, metrics=["accuracy"], jit_compile=fresh.jit_compile)
+        training.prepare(network, fresh.optimizer)
 
 
 def _without_rate(config):

@@ -21,8 +21,10 @@ from fewbits.data.dataset import Split
 from fewbits.data.folders import ImageFolder
 from fewbits.errors import InputError
 from fewbits.files import read_arrays, write_aside
+from fewbits.fixedpoint import check_name
 
 OPTIMIZERS = ("sgd", "adam")
+DECAYS = ("constant", "cosine")
 KIND = "fewbits training checkpoint 1"
 
 
@@ -67,9 +69,7 @@ def prepare(model, optimizer="sgd", learning_rate: float = 0.01, momentum: float
         if optimizer not in OPTIMIZERS:
             raise InputError(f"unknown optimizer {optimizer!r}; it is one of {', '.join(OPTIMIZERS)}")
         if not callable(learning_rate):
-            if not np.isfinite(learning_rate) or learning_rate <= 0:
-                raise InputError(f"the learning rate must be a positive number, not {learning_rate!r}")
-            learning_rate = float(learning_rate)
+            learning_rate = _checked_rate(learning_rate)
         if not 0 <= momentum < 1:
             raise InputError(f"momentum must be from 0 to below 1, not {momentum!r}")
         if optimizer == "sgd":
@@ -77,8 +77,27 @@ def prepare(model, optimizer="sgd", learning_rate: float = 0.01, momentum: float
         else:
             optimizer = keras.optimizers.Adam(learning_rate)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=_compiles_steps())
+    # A metric that has its variables already: Keras would trace the first step twice to make them.
+    accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
+    model.compile(optimizer, loss, metrics=[accuracy], jit_compile=_compiles_steps())
     return model
+
+
+def decaying_rate(learning_rate: float, decay: str, epochs: int, images: int, batch_size: int):
+    """Return the learning rate of a whole training, as `prepare` takes it: `constant`, or falling in a `cosine` to 0.
+
+    images: how many an epoch has. Raises InputError on another decay, and a rate that is no positive number.
+    """
+    check_name("decay", decay, DECAYS)
+    if decay == "constant" or not epochs:
+        return learning_rate
+    return keras.optimizers.schedules.CosineDecay(_checked_rate(learning_rate), epochs * ceil(images / batch_size))
+
+
+def _checked_rate(learning_rate) -> float:
+    if not np.isfinite(learning_rate) or learning_rate <= 0:
+        raise InputError(f"the learning rate must be a positive number, not {learning_rate!r}")
+    return float(learning_rate)
 
 
 def train(

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from itertools import islice
-from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -204,9 +203,7 @@ def _drawn(split, n) -> Split:
 
 
 def _trained(model, data, trial, options) -> list[dict]:
-    rate = trial.learning_rate
-    if trial.decay == "cosine" and trial.epochs:
-        rate = keras.optimizers.schedules.CosineDecay(rate, trial.epochs * ceil(len(data[1]) / trial.batch_size))
+    rate = training.decaying_rate(trial.learning_rate, trial.decay, trial.epochs, len(data[1]), trial.batch_size)
     training.prepare(model, trial.optimizer, rate)
     return training.train(model, data, epochs=trial.epochs, batch_size=trial.batch_size, seed=trial.seed, **options)
 

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from fewbits import plots
 from fewbits.backend import ops
 from fewbits.conversion import QuantizedModel
+from fewbits.errors import InputError
 from fewbits.explore.explorer import Explorer, View
 from fewbits.explore.rounding import short
 from fewbits.schedules import Outcome, Stage
@@ -155,8 +156,14 @@ def stages(runs: dict[str, tuple[Outcome, Snapshots]], images: int, label: str) 
     """Return an explorer of finished schedules: what their stages have done to the kernels, layer by layer.
 
     runs: name -> Outcome, and the Snapshots that were its `on_stage`. images: how many validation images the
-    accuracies are measured on. A schedule that is shorter than the longest stays at its last stage.
+    accuracies are measured on. A schedule that is shorter than the longest stays at its last stage. Raises InputError
+    on Snapshots that lack stages: those that a resumed training found finished.
     """
+    for name, (outcome, kept) in runs.items():
+        if len(kept.layers) != len(outcome.stages):
+            raise InputError(
+                f"{name} has {len(outcome.stages)} stages, and its snapshots {len(kept.layers)}; run it without resume"
+            )
     heights = {
         (name, stage): _heights(kept, stage)
         for name, (outcome, kept) in runs.items()
@@ -197,7 +204,8 @@ def _heights(kept, stage) -> tuple[list[float], list[float]]:
     layers = kept.layers[stage - 1] if stage else {}
     formats = {name: (fmt, rounding) for name, (fmt, rounding, _) in layers.items() if fmt is not None}
     sqnr = [measure(w, *formats[name]).sqnr if name in formats else 0.0 for name, w in kernels.items()]
-    moved = [100 * np.linalg.norm(w - before[name]) / np.linalg.norm(before[name]) for name, w in kernels.items()]
+    norms = {name: np.linalg.norm(w) or 1.0 for name, w in before.items()}
+    moved = [100 * np.linalg.norm(w - before[name]) / norms[name] for name, w in kernels.items()]
     return short(np.clip(sqnr, 0, MOST_SQNR)), short(moved)
 
 
