@@ -3,17 +3,23 @@
 import numpy as np
 import pytest
 
-from fewbits import FixedPoint, InputError, quantize, quantize_model
+from fewbits import FixedPoint, InputError, Trial, quantize, quantize_model
 from fewbits.backend import keras
 from fewbits.calibration import (
+    BINS,
+    by_filter,
     formats_for,
+    formats_from_msbs,
     msb_from_limits,
+    msb_of_least_divergence,
     msb_of_least_error,
     msb_table,
     observe,
     percentile_limits,
+    quantization_errors,
 )
 from fewbits.layers import Formats
+from fewbits.sqnr import measured_sqnr
 
 L = keras.layers
 
@@ -78,6 +84,14 @@ def test_observed_values_are_those_of_the_float_network(model):
     assert np.allclose(seen["a"].output, before_relu, atol=1e-6)
     assert np.allclose(seen["b"].input, np.maximum(before_relu, 0).reshape(7, -1), atol=1e-6)
     assert np.allclose(seen["b"].output, model.predict(IMAGES, verbose=0), atol=1e-5)
+
+
+def test_a_network_of_one_layer_is_observed_too():
+    images = L.Input((8, 8, 2))
+    model = keras.Model(images, L.Conv2D(3, 3, name="a")(images))
+    [(name, values)] = observe(model, IMAGES, batch_size=3)
+    assert name == "a" and np.array_equal(values.input, IMAGES)
+    assert np.allclose(values.output, model.predict(IMAGES, verbose=0), atol=1e-6)
 
 
 def test_formats_reach_the_limits_of_every_layer(model):
@@ -153,3 +167,132 @@ def test_formats_of_least_error_depend_on_the_bits(model):
         f.kernel.msb + f.input.msb for f in many.values()
     )
     assert few["a"].output is None
+
+
+# Least divergence
+
+
+def divergence(values, msb, nbits):
+    """Return D(P || Q) as the docstring says it, bin by bin."""
+    magnitudes = [abs(v) for v in values if v]
+    width = 2.0 ** msb_from_limits(0, max(magnitudes)) / BINS
+    inside, clipped = {}, 0
+    for m in magnitudes:
+        if m < 2.0**msb:
+            inside[int(m // width)] = inside.get(int(m // width), 0) + 1
+        else:
+            clipped += 1
+    if 2.0**msb / width < 2 ** (nbits - 1) or not inside:
+        return np.inf
+    step = {k: int(k * width // (2.0**msb / 2 ** (nbits - 1))) for k in inside}
+    together = {s: [inside[k] for k in inside if step[k] == s] for s in set(step.values())}
+    q = {k: np.mean(together[step[k]]) / sum(inside.values()) for k in inside}
+    p = {k: (n + clipped * (k == max(inside))) / len(magnitudes) for k, n in inside.items()}
+    assert sum(p.values()) == pytest.approx(1) and sum(q.values()) == pytest.approx(1)
+    return sum(p[k] * np.log(p[k] / q[k]) for k in inside)
+
+
+@pytest.mark.parametrize("nbits", [1, 3, 4, 6, 8])
+def test_no_other_msb_leaves_less_divergence(nbits):
+    values = np.random.default_rng(0).standard_t(3, 3000)
+    best = msb_of_least_divergence(values, nbits)
+    found = {msb: divergence(values, msb, nbits) for msb in range(-9, 7)}
+    assert found[best] == pytest.approx(min(found.values()), abs=1e-12)
+
+
+def test_what_the_histogram_cannot_tell_apart_gets_the_msb_of_the_maximum():
+    values = np.random.default_rng(0).normal(0, 1, 10_000)
+    top = msb_from_limits(values.min(), values.max())
+    assert {msb_of_least_divergence(values, n) for n in (12, 13, 24)} == {top}
+    assert msb_of_least_divergence(np.full(10, 0.7), 4) == 0
+    assert msb_of_least_divergence(np.linspace(-1, 1, 40), 4) == 0
+    assert msb_of_least_divergence(np.zeros(10), 4) == -64
+
+
+def test_zeros_and_few_values_far_out_do_not_move_the_msb_of_least_divergence():
+    values = np.random.default_rng(0).normal(0, 1, 50_000)
+    best = msb_of_least_divergence(values, 6)
+    assert msb_of_least_divergence(np.append(values, np.zeros(40_000)), 6) == best
+    assert msb_of_least_divergence(np.append(values, 60.0), 6) <= best + 1 < 6
+
+
+@pytest.mark.parametrize(("rule", "function"), [("mse", msb_of_least_error), ("kl", msb_of_least_divergence)])
+def test_a_rule_finds_the_msb_of_each_kind(rule, function, model):
+    table = msb_table(model, IMAGES, (rule, 99, rule), (3, 4, 5), "floor")
+    options = ("floor",) if rule == "mse" else ()
+    for name, values in observe(model, IMAGES):
+        kernel, output = function(values.kernel, 3, *options), function(values.output, 5, *options)
+        assert table[name] == (kernel, msb_from_limits(*percentile_limits(values.input, 99)), output)
+
+
+def test_a_trial_takes_all_rules():
+    fields = {"network": "lenet", "data": "digits", "strategy": "static", "start": "any", "bits": (8, 8, 8)}
+    assert Trial(**fields, percentile=["kl", "mse", 99]).percentile == ("kl", "mse", 99.0)
+    assert Trial(**fields, percentile=["kl"] * 3) == Trial(**fields, percentile="kl")
+    with pytest.raises(InputError, match="percentile must be above 0"):
+        Trial(**fields, percentile="k")
+
+
+# Scales for each filter
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    """Return a network, each of whose filters has another range."""
+    keras.utils.set_random_seed(0)
+    images = L.Input((8, 8, 2))
+    x = L.Conv2D(3, 3, activation="relu", name="conv")(images)
+    x = L.DepthwiseConv2D(3, depth_multiplier=2, name="depthwise")(x)
+    model = keras.Model(images, L.Dense(4, name="dense")(L.Flatten()(x)))
+    for layer in model.layers[1:]:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            scales = 2.0 ** -np.arange(kernel[0, 0].size if layer.name == "depthwise" else kernel.shape[-1])
+            layer.set_weights([kernel * scales.reshape(kernel.shape[2:] if layer.name == "depthwise" else -1), bias])
+    return model
+
+
+@pytest.mark.parametrize("rule", [100, 90, "mse", "kl"])
+def test_each_filter_gets_the_msb_of_its_own_weights(rule, uneven):
+    per_channel = formats_for(uneven, IMAGES, (4, 6, None), rule, per_channel=True)
+    shared = formats_for(uneven, IMAGES, (4, 6, None), rule)
+    for name, filters in (("conv", 3), ("depthwise", 6), ("dense", 4)):
+        kernel = uneven.get_layer(name).get_weights()[0]
+        of_one = [kernel[..., i // 2, i % 2] if name == "depthwise" else kernel[..., i] for i in range(filters)]
+        by_rule = {"mse": msb_of_least_error, "kl": msb_of_least_divergence}.get(rule)
+        expected = [by_rule(k, 4) if by_rule else msb_from_limits(*percentile_limits(k, rule)) for k in of_one]
+        assert per_channel[name].kernel == tuple(FixedPoint(msb, 4) for msb in expected)
+        assert per_channel[name][1:] == shared[name][1:] and len(set(expected)) > 1
+    quantized = quantize_model(uneven, per_channel)
+    assert quantized.formats == per_channel
+    assert formats_for(quantized, IMAGES, (4, 6, None), rule, per_channel=True) == per_channel
+
+
+def test_filters_are_columns_and_come_back():
+    kernel = np.arange(3 * 3 * 2 * 5).reshape(3, 3, 2, 5)
+    conv, depthwise = by_filter(L.Conv2D(5, 3), kernel), by_filter(L.DepthwiseConv2D(3, depth_multiplier=5), kernel)
+    assert np.array_equal(conv[:, 4], kernel[..., 4].ravel())
+    assert np.array_equal(depthwise[:, 7], kernel[:, :, 1, 2].ravel())
+    assert np.array_equal(depthwise.reshape(kernel.shape), kernel)
+
+
+def test_errors_of_scales_for_each_filter_are_those_of_all_weights_together(uneven):
+    formats = formats_for(uneven, IMAGES, (4, 8, 8), 100, per_channel=True)
+    errors = quantization_errors(uneven, IMAGES, formats, "nearest")
+    layer = quantize_model(uneven, formats, rounding="nearest").get_layer("depthwise")
+    kernel = uneven.get_layer("depthwise").get_weights()[0]
+    rounded = np.stack(
+        [quantize(kernel[..., i // 2, i % 2], f, "nearest") for i, f in enumerate(layer.formats.kernel)], -1
+    ).reshape(kernel.shape)
+    assert errors["depthwise"][0].sqnr == pytest.approx(measured_sqnr(kernel, rounded), abs=1e-9)
+    assert errors["depthwise"][0].bias == pytest.approx(np.mean(rounded.astype(float) - kernel), abs=1e-12)
+    shared = quantization_errors(uneven, IMAGES, formats_for(uneven, IMAGES, (4, 8, 8), 100), "nearest")
+    for name, (kernel, *others) in errors.items():
+        assert kernel.sqnr > shared[name][0].sqnr and others == list(shared[name][1:])
+
+
+def test_a_generic_msb_has_no_scales_for_each_filter(uneven):
+    with pytest.raises(InputError, match="a generic MSB is one for all filters; leave per_channel out"):
+        formats_for(uneven, IMAGES, per_layer=False, per_channel=True)
+    table = msb_table(uneven, IMAGES, per_channel=True)
+    assert formats_from_msbs(table, (None, 8, None))["conv"] == Formats(None, FixedPoint(table["conv"][1], 8))

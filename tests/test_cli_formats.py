@@ -11,6 +11,7 @@ from fewbits import FixedPoint, zoo
 from fewbits.backend import keras
 from fewbits.calibration import msb_table, observe, quantization_errors
 from fewbits.cli import main
+from fewbits.cli.parser import percentiles
 from fewbits.conversion import QuantizedModel, quantize_model
 from fewbits.data import load
 from fewbits.files import read_model
@@ -162,6 +163,13 @@ def test_errors_are_none_where_a_value_stays_in_float(network, images):
     model = read_model(network)
     chosen = dict.fromkeys(msb_table(model, images), Formats(FixedPoint(0, 12)))
     assert all(k.sqnr > 0 and i is o is None for k, i, o in quantization_errors(model, images, chosen).values())
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"), [("kl", "kl"), ("mse", "mse"), ("kl, 99.9,mse", ("kl", 99.9, "mse")), ("98", 98.0)]
+)
+def test_a_percentile_may_be_another_rule(text, rules):
+    assert percentiles(text) == rules
 
 
 @pytest.mark.parametrize(

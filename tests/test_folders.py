@@ -1,5 +1,6 @@
 """Folders of images: pixels against a computation by hand, the order, and files that are none."""
 
+import json
 import os
 import threading
 import warnings
@@ -336,3 +337,153 @@ def test_a_folder_of_nothing_readable_is_refused(photos):
         train(network(8), folder, epochs=1)
     assert len(told) == 11
     assert not list(islice(folder.batches(3), 1))
+
+
+# Tables of labels
+
+
+def listed(root, rows, header="image,label"):
+    root.mkdir(exist_ok=True)
+    (root / "labels.csv").write_text("\n".join([header, *rows]))
+    return root
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Return a folder of 4 images, the labels of 3 of them in a table, in another order than the files'."""
+    root = listed(tmp_path / "table", ["c.png,7,b", "a.png,0,", "b.webp,2,x"], "image,label,author")
+    (root / "images").mkdir()
+    for seed, name in enumerate(("a.png", "b.webp", "c.png", "unlisted.png")):
+        picture(seed).save(root / "images" / name, lossless=True)
+    return root
+
+
+def test_labels_come_from_the_table(table):
+    folder, told = quiet(table)
+    images, labels = everything(folder, batch_size=2)
+    assert folder.files == ("images/a.png", "images/b.webp", "images/c.png") and not told
+    assert labels.tolist() == folder.labels.tolist() == [0, 2, 7]
+    assert folder.classes == tuple("01234567")
+    assert np.array_equal(images[1], resized(Image.open(table / "images" / "b.webp"), (13, 8))[:, 2:10])
+
+
+def test_a_table_is_prepared_like_any_folder(table):
+    rgb, _ = everything(load_folder(table, size=8, crop=False))
+    bgr, _ = everything(load_folder(table, size=8, crop=False, order="bgr", mean_pixel=(104, 117, 123)))
+    assert np.array_equal(rgb[0], resized(picture(0), (8, 8)))
+    assert np.array_equal(bgr, rgb[..., ::-1] - np.float32([104, 117, 123]))
+
+
+@pytest.mark.parametrize("column", ["image", "file", "filename", "id"])
+def test_a_file_is_found_by_its_path_in_the_folder_or_in_images_with_suffix_or_without(column, table):
+    (table / "more").mkdir()
+    picture(9).save(table / "more" / "d.e.png")
+    rows = ["1,images/a.png", "1,b", "0,./c.png", "0,more/d.e"]
+    folder, told = quiet(listed(table, rows, f"\ufefflabel,{column}"))  # as spreadsheets begin their files
+    assert dict(zip(folder.files, folder.labels.tolist())) == {
+        "images/a.png": 1,
+        "images/b.webp": 1,
+        "images/c.png": 0,
+        "more/d.e.png": 0,
+    }
+    assert not told
+
+
+def test_a_table_wins_over_sub_folders(photos):
+    listed(photos, ["weed/1.png,1", "onion/1.png,0"])
+    folder = load_folder(photos, size=8)
+    assert folder.files == ("onion/1.png", "weed/1.png") and folder.labels.tolist() == [0, 1]
+
+
+def test_the_index_names_the_classes(table):
+    index = {str(i): [f"n{i}", f"class {i}"] for i in range(8)} | {"8": "the last"}
+    (table / "class_index.json").write_text(json.dumps(index))
+    assert load_folder(table, size=8).classes == (*(f"class {i}" for i in range(8)), "the last")
+
+
+def test_what_a_table_lists_and_cannot_be_used_is_named_skipped_and_counted(table):
+    (table / "images" / "c.png").unlink()
+    (table / "images" / "c.png").symlink_to("/etc/hostname")
+    truncated(table / "images" / "t.jpg")
+    listed(table, ["c.png,7", "a.png,0", "gone.png,1", "t,1"])
+    folder, told = quiet(table)
+    assert everything(folder)[1].tolist() == [0]
+    assert {name: why.partition(" (")[0] for name, why in folder.skipped.items()} == {
+        "images/c.png": "it is a link that leads out of the folder",
+        "gone.png": "labels.csv lists it, and it is not there",
+        "images/t.jpg": "image file is truncated",
+    }
+    assert len(told) == 3 and folder.classes == tuple("01234567")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["../secret.png,0"], "line 2: '../secret.png' is no path below the folder; write it from there on"),
+        (["a.png,1", "images/../../x.png,0"], "line 3: 'images/../../x.png' is no path below the folder"),
+        (["/etc/hostname,0"], "line 2: '/etc/hostname' is no path below the folder"),
+        ([",0"], "line 2: '' is no path below the folder"),
+        (["a.png"], "line 2: the label must be an integer from 0 to 99999, not ''"),
+        (["a.png,tench"], "the label must be an integer from 0 to 99999, not 'tench'"),
+        (["a.png,1.0"], "not '1.0'"),
+        (["a.png,-1"], "not '-1'"),
+        (["a.png,1_0"], "not '1_0'"),
+        (["a.png,\u0661"], "the label must be an integer"),
+        (["a.png,100000"], "from 0 to 99999, not '100000'"),
+        (["a.png," + "9" * 5000], "from 0 to 99999, not '9{40}'$"),
+        (["a.png,1", "c.png,0", "a.png,1"], "line 4: 'a.png' is listed twice; keep one line"),
+        (["a.png,1", "images/a,1"], "line 3: 'images/a' is listed twice"),
+        (["a,1", "images/a.png,1"], "line 3: 'images/a.png' is listed twice"),
+        (["gone.png,1", "gone.png,1"], "line 3: 'gone.png' is listed twice"),
+        (["gone.png,1"], "lists 1 files, none of which is in .*table or its sub-folder images"),
+        (["same,1"], "line 2: 'same' may be images/same.png or images/same.webp; write its suffix too"),
+        (["a.png,0", "c.png,0"], "has one class; it needs at least two"),
+        ([], "lists no images; write a line for each"),
+        (['"a.png,0'], "line 2: the label must be"),
+        (["a.png," + "0" * 200_000], r"cannot be read \(field larger than field limit"),
+    ],
+)
+def test_a_wrong_table_is_refused(rows, said, table):
+    for suffix in ("png", "webp"):
+        picture(1).save(table / "images" / f"same.{suffix}")
+    with pytest.raises(InputError, match=said) as error:
+        load_folder(listed(table, rows), size=8)
+    assert "labels.csv" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("name,label", "has no column image or file or filename or id; its first line has name, label"),
+        ("image,class", "has no column label; its first line has image, class"),
+        ("", "has no column image"),
+    ],
+)
+def test_a_table_without_the_columns_is_refused(header, said, table):
+    with pytest.raises(InputError, match=said):
+        load_folder(listed(table, ["a.png,1"] if header else [], header), size=8)
+
+
+def test_a_table_that_is_no_text_is_refused(table):
+    (table / "labels.csv").write_bytes(b"image,label\n\xff\xfe\0\n")
+    with pytest.raises(InputError, match=r"labels.csv cannot be read \(.*\); it must be a table in UTF-8"):
+        load_folder(table, size=8)
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        ("{", "must name the classes 0, 1"),
+        ("[]", "must name the classes"),
+        ("3", "must name the classes"),
+        ('{"1": "a"}', "must name the classes"),
+        ('{"0": 1}', "must name the classes"),
+        ('{"0": []}', "must name the classes"),
+        ("[" * 100_000, "must name the classes"),
+        ('{"0": "a", "1": "b"}', "labels.csv has the label 7, and .*class_index.json names the classes 0 to 1"),
+    ],
+)
+def test_a_wrong_index_is_refused(index, said, table):
+    (table / "class_index.json").write_text(index)
+    with pytest.raises(InputError, match=said):
+        load_folder(table, size=8)

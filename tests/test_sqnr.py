@@ -4,9 +4,11 @@ from math import inf, log10
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fewbits import FixedPoint, InputError, quantize
-from fewbits.sqnr import measure, measured_sqnr
+from fewbits.sqnr import measure, measured_sqnr, predicted_sqnr
 
 UNIFORM = np.random.default_rng(0).uniform(-1, 1, 1_000_000)  # full scale at msb 0
 
@@ -54,7 +56,23 @@ def test_the_measures_by_hand():
     assert error.clipped == pytest.approx(1 / 6)
     assert error.underflowed == pytest.approx(2 / 6)
     assert error.bias == pytest.approx((-0.2 - 0.1 - 1.5) / 6)
+    assert error.variance == pytest.approx((0.1**2 + 0.2**2 + 1.2**2 + 3 * 0.3**2) / 6)  # from the bias, -0.3
     assert error.rms == pytest.approx(((0.2**2 + 0.1**2 + 1.5**2) / 6) ** 0.5)
+
+
+@pytest.mark.parametrize("rounding", ["floor", "nearest"])
+@pytest.mark.parametrize("nbits", [2, 5, 8])
+def test_the_mean_square_is_that_of_the_bias_and_the_variance(nbits, rounding):
+    error = measure(UNIFORM[:999], FixedPoint(0, nbits), rounding)
+    assert error.rms**2 == pytest.approx(error.bias**2 + error.variance, rel=1e-12)
+
+
+def test_the_variance_of_floor_is_that_of_nearest_and_its_mean_square_four_times_that():
+    fmt = FixedPoint(0, 8)
+    floor, nearest = (measure(UNIFORM * 0.99, fmt, rounding) for rounding in ("floor", "nearest"))
+    assert floor.variance == pytest.approx(fmt.step**2 / 12, rel=5e-3)
+    assert nearest.variance == pytest.approx(fmt.step**2 / 12, rel=5e-3)
+    assert floor.rms**2 / nearest.rms**2 == pytest.approx(4, rel=1e-2)
 
 
 def test_a_perfect_fit_loses_nothing():
@@ -76,3 +94,61 @@ def test_only_finite_numbers_are_measured(x, quantized, message):
 def test_sqnr_compares_arrays_of_one_shape_with_values(shapes):
     with pytest.raises(InputError, match="one shape"):
         measured_sqnr(*map(np.zeros, shapes))
+
+
+def test_a_format_for_each_column_is_measured_as_one_quantization():
+    x = np.random.default_rng(0).normal(0, 0.4, (50, 3))
+    formats = FixedPoint(-2, 4), FixedPoint(-1, 4), FixedPoint(0, 4)
+    error = measure(x, formats, "nearest")
+    quantized = np.stack([quantize(x[:, i], fmt, "nearest") for i, fmt in enumerate(formats)], 1)
+    columns = [measure(x[:, i], fmt, "nearest") for i, fmt in enumerate(formats)]
+    assert error.sqnr == pytest.approx(measured_sqnr(x, quantized), abs=1e-9)
+    assert error.bias == pytest.approx((quantized - x).mean())
+    assert error.variance == pytest.approx((quantized - x).var())
+    assert error.clipped == pytest.approx(np.mean([c.clipped for c in columns])) and error.clipped > 0
+    assert error.underflowed == pytest.approx(np.mean([c.underflowed for c in columns])) and error.underflowed > 0
+    for wrong in (x.T, x[0, 0]):
+        with pytest.raises(InputError, match="3 formats do not fit an array"):
+            measure(wrong, formats)
+
+
+# The harmonic rule
+
+
+decibels = st.lists(st.one_of(st.floats(-200, 200), st.just(inf)), max_size=12)
+
+
+@given(decibels)
+def test_noise_over_signal_adds_up(parts):
+    """Equation 8 as it stands, in ratios of power."""
+    inverse = sum(10 ** (-part / 10) for part in parts)
+    assert predicted_sqnr(*parts) == (pytest.approx(-10 * log10(inverse), abs=1e-9) if inverse else inf)
+
+
+@given(decibels, decibels)
+def test_parts_may_be_joined_before(some, others):
+    joined = predicted_sqnr(predicted_sqnr(*some), predicted_sqnr(*others))
+    assert joined == pytest.approx(predicted_sqnr(*some, *others), abs=1e-9)
+    assert joined <= min([*some, *others], default=inf)
+
+
+def test_the_rule_by_hand():
+    assert predicted_sqnr(30, 30) == pytest.approx(30 - 10 * log10(2))
+    assert predicted_sqnr(10, 100) == pytest.approx(10, abs=1e-8)
+    assert predicted_sqnr(40, inf) == 40
+    assert predicted_sqnr() == predicted_sqnr(inf) == inf
+    assert predicted_sqnr(40, -inf, inf) == -inf
+    assert predicted_sqnr(9000, -9000) == -9000  # ratios that no float holds
+    with pytest.raises(InputError, match="is NaN"):
+        predicted_sqnr(40, float("nan"))
+
+
+def test_the_rule_holds_for_a_product_of_values_rounded_to_nearest_and_fails_for_values_rounded_down():
+    rng = np.random.default_rng(0)
+    weights, inputs = rng.uniform(-1, 1, (64, 50)), rng.uniform(0, 1, (1000, 64))
+    fmt, off = FixedPoint(0, 6), {}
+    for rounding in ("nearest", "floor"):
+        w, x = (quantize(v, fmt, rounding) for v in (weights, inputs))
+        rule = predicted_sqnr(measured_sqnr(weights, w), measured_sqnr(inputs, x))
+        off[rounding] = measured_sqnr(inputs @ weights, x @ w) - rule
+    assert abs(off["nearest"]) < 2 and off["floor"] < -8

@@ -118,6 +118,7 @@ def progressive_quantization(
     edge_bits: int | None = None,
     percentile: float | str | tuple = 99.9,
     per_layer: bool = True,
+    per_channel: bool = False,
     recalibrate: bool = False,
     rounding: str = "nearest",
     gradient: str = "clipped",
@@ -135,13 +136,13 @@ def progressive_quantization(
     bits, strategy, epochs (of each stage), relax, edge_bits: as in `plan`. data, validation: as in
     `training.train`. levels: names of the layers of each level, for example `zoo.levels(model)`; default one layer
     a level. order: `input` or `output` first, `random` (drawn from the seed), by `sensitivity` (what costs least
-    when quantized alone goes first, on the validation images), or the names of all levels. percentile, per_layer:
-    rule of the MSBs, as in `calibration.formats_for`, from 64 training images and the float network; recalibrate:
-    from the network as it is when a stage begins, but for what is locked. decay: the learning rate is `constant`,
-    or falls in a `cosine` to 0. rounding, gradient: as in QuantizedConv2D; batch normalization is folded. on_stage:
-    called with each stage and the network when its formats and locks are set, and at the end with None; the kernels
-    it finds are what the stage before has left; not for stages that a resumed training finds finished. reuse: the
-    network of an earlier Outcome, which is used up: it starts again from `model`, and nothing is compiled anew. The
+    when quantized alone goes first, on the validation images), or the names of all levels. percentile, per_layer,
+    per_channel: rule of the MSBs, as in `calibration.formats_for`, from 64 training images and the float network;
+    recalibrate: from the network as it is when a stage begins, but for what is locked. decay: the learning rate is
+    `constant`, or falls in a `cosine` to 0. rounding, gradient: as in QuantizedConv2D; batch normalization is folded.
+    on_stage: called with each stage and the network when its formats and locks are set, and at the end with None; the
+    kernels it finds are what the stage before has left; not for stages that a resumed training finds finished. reuse:
+    the network of an earlier Outcome, which is used up: it starts again from `model`, and nothing is compiled anew. The
     rest, checkpoint and resume among it: as in `training.prepare` and `training.train`.
 
     Raises InputError on bits out of range, unknown names, and whatever `quantize_model` and `training.train` refuse.
@@ -153,22 +154,23 @@ def progressive_quantization(
     named = level_names(network)
     calibration_images, n = _some_images(data)
 
-    def formats(bits):
-        return calibration.formats_for(network, calibration_images, bits, percentile, per_layer, rounding)
+    def formats(stages):
+        widths = dict.fromkeys(bits for stage in stages for bits in stage.bits.values())
+        return calibration.formats_for_each(
+            network, calibration_images, widths, percentile, per_layer, rounding, per_channel=per_channel
+        )
 
     def measured():
         return training.evaluate(network, validation, batch_size).accuracy
 
     ordered = _ordered(order, network, named, validation, formats, bits, seed, batch_size)
     stages = plan(ordered, bits, strategy, epochs=epochs, relax=relax, edge_bits=edge_bits, network=list(named))
-    fixed = {} if recalibrate else {b: formats(b) for b in dict.fromkeys(b for s in stages for b in s.bits.values())}
+    fixed = {} if recalibrate else formats(stages)
 
     def enter(stage):
-        known = dict(fixed)
+        known = formats([stage]) if recalibrate else fixed
         for level, layers in named.items():
             b = stage.bits.get(level)
-            if b not in known and b is not None:
-                known[b] = formats(b)
             for layer in layers:
                 if not (layer.locked and level in stage.locked):
                     layer.set_formats(*(FLOAT if b is None else known[b][layer.name]))
@@ -239,7 +241,7 @@ def _ordered(order, network, named, validation, formats, bits, seed, batch_size)
         return levels[::-1]
     if order == "random":
         return [levels[i] for i in np.random.default_rng(seed).permutation(len(levels))]
-    hits = sensitivity(network, validation, formats(bits), batch_size)
+    hits = sensitivity(network, validation, formats(plan(levels, bits, "static"))[tuple(bits)], batch_size)
     return sorted(levels, key=lambda level: -hits[level])
 
 

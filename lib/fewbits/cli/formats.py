@@ -27,7 +27,8 @@ def add(commands) -> None:
         type=percentiles,
         default=99.9,
         metavar="P|K,I,O",
-        help="share of the values to hold, of all or of kernel, input and output (default 99.9); mse: what errs least",
+        help="share of the values to hold, of all or of kernel, input and output (default 99.9); mse: what errs least; "
+        "kl: what diverges least",
     )
     command.add_argument(
         "--nbits",
@@ -51,7 +52,7 @@ def run(options) -> None:
     import numpy as np
 
     from fewbits.calibration import (
-        LEAST_ERROR,
+        RULES,
         formats_from_msbs,
         msb_table,
         percentile_limits,
@@ -65,7 +66,7 @@ def run(options) -> None:
     check_name("rounding", options.rounding, LAYER_ROUNDINGS)
     formats_from_msbs({"": (0, 0, 0)}, options.nbits)  # refuse what is wrong before the images are read
     for percentile in options.percentile if isinstance(options.percentile, tuple) else [options.percentile]:
-        if percentile != LEAST_ERROR:
+        if percentile not in RULES:
             percentile_limits([0], percentile)
     network = _quantizable(read_model(options.model), options)
     sample = read_sample(options, "train")

@@ -51,7 +51,7 @@ def add_options(command) -> None:
         "--data",
         required=True,
         help="digits, mnist, cifar10, cifar100 (FEWBITS_DATA names a folder to read those from), or a folder of "
-        "images with one sub-folder a class, or with such folders called train, validation and test",
+        "images with one sub-folder a class or a labels.csv, or with such folders called train, validation and test",
     )
     folder = command.add_argument_group("folders of images")
     folder.add_argument("--size", type=int, help="side of the images in pixels (default 227)")

@@ -32,7 +32,7 @@ def check_output(path: Path, *suffixes: str) -> None:
 def percentiles(text):
     """Return what `--percentile` names: one, or three for kernel, input and output."""
     what = "numbers, such as 99.9 or 95,99,99.9"
-    return _one_or_three(text, lambda part: part if part == "mse" else float(part), what)
+    return _one_or_three(text, lambda part: part if part in ("mse", "kl") else float(part), what)
 
 
 def bits(text):

@@ -46,9 +46,11 @@ def add(commands) -> None:
         type=percentiles,
         default=99.9,
         metavar="P|K,I,O",
-        help="share of the values that the MSB holds (default 99.9); mse: the MSB of least squared error",
+        help="share of the values that the MSB holds (default 99.9); mse: the MSB of least squared error; kl: that of "
+        "least divergence",
     )
     msb.add_argument("--generic", action="store_true", help="one MSB a kind for all layers: the largest")
+    msb.add_argument("--per-channel", action="store_true", help="an MSB for each filter of a kernel")
     msb.add_argument("--recalibrate", action="store_true", help="choose MSBs anew where a stage begins")
     command.add_argument("--rounding", default="nearest", help="floor, nearest (default), nearest-up, ...")
     command.add_argument("--gradient", default="clipped", help="0 outside the range (clipped, default) or identity")
@@ -95,6 +97,7 @@ def run(options) -> None:
             edge_bits=options.edge_bits,
             percentile=options.percentile,
             per_layer=not options.generic,
+            per_channel=options.per_channel,
             recalibrate=options.recalibrate,
             rounding=options.rounding,
             gradient=options.gradient,

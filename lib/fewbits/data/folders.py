@@ -1,18 +1,20 @@
-"""Folders of photographs, one sub-folder a class, decoded while the network computes.
+"""Folders of photographs, sorted into sub-folders or listed in a table, decoded while the network computes.
 
 Source: vieito2017, 3.2.1 and 3.2.3: batches read by the CPU ahead of use, resized, cropped, in RGB or BGR, less the
 mean pixel of the training images.
 """
 
+import csv
+import json
 import os
 import warnings
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import islice
 from numbers import Integral
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -22,13 +24,20 @@ from fewbits.errors import InputError
 ORDERS = ("rgb", "bgr")
 AHEAD = 2  # batches that are decoded before they are asked for
 
+TABLE = "labels.csv"
+IMAGES = "images"  # the sub-folder that its paths may leave out
+FILE_COLUMNS = ("image", "file", "filename", "id")
+LABEL_COLUMN = "label"
+CLASS_INDEX = "class_index.json"
+MOST_CLASSES = 100_000  # more is a slip, or an identifier taken for a label
+
 
 class ImageFolder:
     """Images in files and their labels, in no more memory than a few batches; made by `load_folder`.
 
-    classes: names of the sub-folders, sorted; a label is an index into them. files: paths below `path`, sorted. labels:
-    (n,) int64. skipped: what could not be used, path below `path` -> why; a file is found to be unreadable only when
-    its turn to be decoded comes.
+    classes: names of the sub-folders, sorted, or those of a table; a label is an index into them. files: paths below
+    `path`, sorted. labels: (n,) int64. skipped: what could not be used, path below `path` -> why; a file is found to be
+    unreadable only when its turn to be decoded comes.
     """
 
     def __init__(self, path: Path, classes, files: Sequence[str], labels, skipped: dict, prepare, on_skip):
@@ -117,16 +126,23 @@ def load_folder(
     scale: float = 1.0,
     on_skip: Callable[[Path, str], None] | None = None,
 ) -> ImageFolder:
-    """Return the images below `path`, which has one sub-folder for each class, with folders of their own or without.
+    """Return the images below `path`: one sub-folder for each class, with folders of their own or without, or a table.
+
+    The table is a `labels.csv` in `path`. Its first line names the columns: `image` (or `file`, `filename`, `id`), a
+    path below `path` or its sub-folder `images`, with its suffix or without, and `label`, an integer from 0; what other
+    columns and unlisted files say is passed over. A `class_index.json` beside it may name the classes, label -> name or
+    [identifier, name] (the layout of Keras' imagenet_class_index.json); else they are called by their numbers.
 
     size: side of the images that come out, in pixels. crop: scale the shorter side to `size` and cut out the middle;
     False squeezes the whole image into the square. Both are bilinear. order: of the channels, `rgb` or `bgr` (networks
     from Caffe). mean_pixel: three numbers in that order, subtracted from pixels of 0 to 255. scale: what the
     differences are multiplied with. on_skip: is told the path and the reason of what is not used, instead of a
     warning: files that are no images, truncated, of more than 8 bits a channel or larger than Pillow's limit, and links
-    that lead out of the folder or to other folders. Hidden files are passed over.
+    that lead out of the folder or to other folders; and what a table lists and is not there. Hidden files are passed
+    over.
 
-    Raises InputError where there is no Pillow, no such folder, fewer than two classes, or a class without files.
+    Raises InputError where there is no Pillow, no such folder, fewer than two classes, a class without files, or a
+    table that cannot be read, lacks a column, names a file twice or outside of the folder, or has a label that is none.
     """
     if order not in ORDERS:
         raise InputError(f"unknown order {order!r}; it is one of {', '.join(ORDERS)}")
@@ -135,11 +151,22 @@ def load_folder(
     prepare = _Preparation(int(size), order, _checked_mean(mean_pixel), bool(crop), _checked_scale(scale))
     root, on_skip = Path(path), on_skip or _warn
     try:
-        classes = sorted(e.name for e in os.scandir(root) if e.is_dir(follow_symlinks=False) and e.name[0] != ".")
+        entries = {entry.name: entry for entry in os.scandir(root)}
     except OSError as error:
         raise InputError(f"{root} is no folder that can be read ({error.strerror})") from None
+    classes, files, labels, skipped = _listed(root) if TABLE in entries else _sorted(root, entries)
+    for name, reason in skipped.items():
+        on_skip(root / name, reason)
+    return ImageFolder(root, classes, files, labels, skipped, prepare, on_skip)
+
+
+def _sorted(root: Path, entries: dict[str, os.DirEntry]):
+    """Return classes, files, labels and what is left out of a folder with one sub-folder a class."""
+    classes = sorted(name for name, e in entries.items() if e.is_dir(follow_symlinks=False) and name[0] != ".")
     if len(classes) < 2:
-        raise InputError(f"{root} has {len(classes)} sub-folders; it needs at least two, one for each class")
+        raise InputError(
+            f"{root} has {len(classes)} sub-folders; it needs at least two, one for each class, or a {TABLE}"
+        )
     files, labels, skipped = [], [], {}
     for label, name in enumerate(classes):
         found, left_out = _listing(root, name)
@@ -148,9 +175,93 @@ def load_folder(
         files += found
         labels += [label] * len(found)
         skipped |= left_out
-    for name, reason in skipped.items():
-        on_skip(root / name, reason)
-    return ImageFolder(root, classes, files, labels, skipped, prepare, on_skip)
+    return classes, files, labels, skipped
+
+
+def _listed(root: Path):
+    """Return classes, files, labels and what is left out of a folder with a table of labels."""
+    table = root / TABLE
+    present, left_out = _listing(root, ".")
+    named = _by_name([*present, *left_out])
+    label_of, skipped = {}, {}
+    for line, name, label in _rows(table):
+        found = named.get(name, [name])
+        if len(found) > 1:
+            raise InputError(f"{table}, line {line}: {name!r} may be {' or '.join(found)}; write its suffix too")
+        [file] = found
+        if file in label_of:
+            raise InputError(f"{table}, line {line}: {name!r} is listed twice; keep one line")
+        label_of[file] = label
+        if file in left_out or name not in named:
+            skipped[file] = left_out.get(file, f"{TABLE} lists it, and it is not there")
+    classes = _classes(root / CLASS_INDEX, table, max(label_of.values()))
+    files = sorted(label_of.keys() - skipped.keys())
+    if not files:
+        raise InputError(f"{table} lists {len(label_of)} files, none of which is in {root} or its sub-folder {IMAGES}")
+    return classes, files, [label_of[file] for file in files], skipped
+
+
+def _by_name(files: Sequence[str]) -> dict[str, list[str]]:
+    """Return what a table may call each of `files` -> the files meant by it, more than one where stems are equal."""
+    short = {file: file.removeprefix(f"{IMAGES}/") for file in files}
+    stems = defaultdict(list)
+    for file, name in short.items():
+        for long in {file, name}:
+            stems[str(PurePosixPath(long).with_suffix(""))].append(file)
+    return {**stems, **{name: [file] for file, name in short.items()}, **{file: [file] for file in files}}
+
+
+def _rows(table: Path) -> list[tuple[int, str, int]]:
+    """Return line, path and label of each row of a table."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{table} cannot be read ({error}); it must be a table in UTF-8") from None
+    column = next((c for c in FILE_COLUMNS if c in columns), None)
+    if column is None or LABEL_COLUMN not in columns:
+        lacking = " or ".join(FILE_COLUMNS) if column is None else LABEL_COLUMN
+        raise InputError(f"{table} has no column {lacking}; its first line has {', '.join(columns) or 'nothing'}")
+    if not rows:
+        raise InputError(f"{table} lists no images; write a line for each")
+    return [(line, *_checked_row(f"{table}, line {line}", row[column], row[LABEL_COLUMN])) for line, row in rows]
+
+
+def _checked_row(where, name, label):
+    path = PurePosixPath(name or "")
+    if not path.parts or path.is_absolute() or ".." in path.parts:
+        raise InputError(f"{where}: {name!r} is no path below the folder; write it from there on, without ..")
+    label = (label or "").strip()
+    if not (label.isascii() and label.isdecimal() and len(label) < 10 and int(label) < MOST_CLASSES):
+        raise InputError(f"{where}: the label must be an integer from 0 to {MOST_CLASSES - 1}, not {label[:40]!r}")
+    return str(path), int(label)
+
+
+def _classes(index: Path, table: Path, largest: int) -> list[str]:
+    """Return the names of the classes: those of `index`, if it exists, else the numbers up to the `largest` label."""
+    if index.is_file():
+        names = _class_names(index)
+        if largest >= len(names):
+            raise InputError(f"{table} has the label {largest}, and {index} names the classes 0 to {len(names) - 1}")
+    else:
+        names = [str(label) for label in range(largest + 1)]
+    if len(names) < 2:
+        raise InputError(f"{table} has one class; it needs at least two")
+    return names
+
+
+def _class_names(index: Path) -> list[str]:
+    try:
+        named = json.loads(index.read_bytes())
+        names = [named[str(label)] for label in range(len(named))]
+        names = [name[-1] if isinstance(name, list) else name for name in names]
+        if not isinstance(named, dict) or not all(isinstance(name, str) for name in names):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+        raise InputError(f"{index} must name the classes 0, 1, ... as in {{'0': ['n01440764', 'tench']}}") from None
+    return names
 
 
 class _Preparation:
@@ -201,7 +312,7 @@ def _listing(root: Path, name: str) -> tuple[list[str], dict[str, str]]:
     while folders:
         folder = folders.pop()
         for entry in os.scandir(root / folder):
-            path = f"{folder}/{entry.name}"
+            path = f"{folder}/{entry.name}".removeprefix("./")
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):

@@ -35,6 +35,7 @@ PASSED_ON = (
     "edge_bits",
     "percentile",
     "per_layer",
+    "per_channel",
     "recalibrate",
     "rounding",
     "gradient",

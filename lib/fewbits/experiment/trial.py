@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from fewbits import schedules, weights, zoo
-from fewbits.calibration import LEAST_ERROR
+from fewbits.calibration import RULES
 from fewbits.conversion import quantize_model
 from fewbits.data import NAMES, load
 from fewbits.errors import InputError, nearest
@@ -74,13 +74,14 @@ def _order(value):
 def _percentile(value):
     values = value if isinstance(value, list | tuple) else [value]
     if len(values) not in (1, 3) or not all(_is_percentile(v) for v in values):
-        raise ValueError(f"must be above 0 and at most 100 or {LEAST_ERROR!r}, once or three times, not {value!r}")
-    values = tuple(v if v == LEAST_ERROR else float(v) for v in values)
+        rules = " or ".join(RULES)
+        raise ValueError(f"must be above 0 and at most 100, or {rules}, once or three times, not {value!r}")
+    values = tuple(v if v in RULES else float(v) for v in values)
     return values[0] if len(set(values)) == 1 else values
 
 
 def _is_percentile(value):
-    return value == LEAST_ERROR or isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 100
+    return value in RULES or isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 100
 
 
 Bits = Annotated[int, Field(ge=1, le=MAX_NBITS_KERAS)]
@@ -123,6 +124,7 @@ class Trial(BaseModel):
     gradient: Annotated[str, _known(GRADIENTS)] = "clipped"
     percentile: Annotated[float | str | tuple, BeforeValidator(_percentile)] = 99.9
     per_layer: bool = True
+    per_channel: bool = False
     recalibrate: bool = False
     order: Annotated[str | tuple, BeforeValidator(_order)] = "input"
     relax: bool = False
@@ -144,6 +146,8 @@ class Trial(BaseModel):
             for name in ("start", "bits"):
                 if getattr(self, name) is None:
                     raise InputError(f"{name} is missing; the strategy {self.strategy} needs it")
+        if self.per_channel and not self.per_layer:
+            raise InputError("per_channel gives each filter an MSB, and per_layer = false one to all; choose one")
         if self.strategy == "static" and self.epochs:
             raise InputError(f"epochs must be 0, not {self.epochs}; the strategy static trains nothing")
         if self.strategy != "static" and "epochs" not in self.model_fields_set:
@@ -152,8 +156,11 @@ class Trial(BaseModel):
 
     @property
     def key(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 of all fields, the name of this trial's record in a store."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """The first 16 hexadecimal digits of the SHA-256 of its fields, the name of this trial's record in a store.
+
+        A field at its default does not count, so that a new one leaves the keys of older records as they are.
+        """
+        text = json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
         return sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -170,6 +177,7 @@ QUANTIZATION = (
     "gradient",
     "percentile",
     "per_layer",
+    "per_channel",
     "recalibrate",
     "order",
     "relax",
