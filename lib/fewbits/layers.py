@@ -62,18 +62,22 @@ class _State(keras.layers.Layer):
     def __getitem__(self, name):
         return int(ops.convert_to_numpy(self.scalars)[SCALARS.index(name)])
 
-    def __setitem__(self, name, value):
+    def set(self, **values):
         scalars = ops.convert_to_numpy(self.scalars).copy()
-        scalars[SCALARS.index(name)] = value
+        for name, value in values.items():
+            scalars[SCALARS.index(name)] = value
         self.scalars.assign(scalars)
 
-    def set_format(self, kind, fmt):
-        channels = fmt if isinstance(fmt, tuple) else (fmt,)
-        self[f"{kind}_nbits"] = 0 if fmt is None else channels[0].nbits
-        if fmt is not None and kind == "kernel":
-            self.kernel_msb.assign(np.resize([f.msb for f in channels], self.kernel_msb.shape))
-        elif fmt is not None:
-            self[f"{kind}_msb"] = fmt.msb
+    def set_formats(self, formats):
+        values = {}
+        for kind, fmt in zip(KINDS, formats):
+            channels = fmt if isinstance(fmt, tuple) else (fmt,)
+            values[f"{kind}_nbits"] = 0 if fmt is None else channels[0].nbits
+            if fmt is not None and kind == "kernel":
+                self.kernel_msb.assign(np.resize([f.msb for f in channels], self.kernel_msb.shape))
+            elif fmt is not None:
+                values[f"{kind}_msb"] = fmt.msb
+        self.set(**values)
 
     def format(self, kind):
         nbits = self[f"{kind}_nbits"]
@@ -150,8 +154,7 @@ class _Quantized:
         formats = _checked((kernel, input, output, bias))
         if isinstance(formats.kernel, tuple) and len(formats.kernel) != self._filters:
             raise InputError(f"{self.name} has {self._filters} filters, not {len(formats.kernel)} kernel formats")
-        for kind, fmt in zip(KINDS, formats):
-            self.state.set_format(kind, fmt)
+        self.state.set_formats(formats)
 
     @property
     def formats(self) -> Formats:
@@ -164,7 +167,7 @@ class _Quantized:
 
     @enabled.setter
     def enabled(self, value: bool):
-        self.state["enabled"] = int(value)
+        self.state.set(enabled=int(value))
 
     @property
     def locked(self) -> bool:
@@ -173,7 +176,7 @@ class _Quantized:
 
     @locked.setter
     def locked(self, value: bool):
-        self.state["locked"] = int(value)
+        self.state.set(locked=int(value))
         self._lock_in_graph()
 
     @property
@@ -183,7 +186,7 @@ class _Quantized:
     @rounding.setter
     def rounding(self, value: str):
         check_name("rounding", value, LAYER_ROUNDINGS)
-        self.state["rounding"] = ROUNDINGS.index(value)
+        self.state.set(rounding=ROUNDINGS.index(value))
 
     # What it computes
 

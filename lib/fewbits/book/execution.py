@@ -13,10 +13,12 @@ from fewbits.book.chapter import Chapter
 from fewbits.book.results import differences, read_baseline, recorded
 from fewbits.errors import InputError
 
-# What every notebook's kernel runs under. FEWBITS_BOOK makes figures live without a kernel.
+# What every notebook's kernel runs under. FEWBITS_BOOK makes figures live without a kernel. oneDNN sums in other orders
+# on other processors, and is slower for networks as small as the book's.
 KERNEL_ENVIRONMENT = {
     "FEWBITS_BOOK": "1",
     "KERAS_BACKEND": "tensorflow",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
     "PYTHONHASHSEED": "0",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
