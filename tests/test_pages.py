@@ -139,6 +139,8 @@ def seen(explorer):
 
 # A slider goes down to its least value, a menu down to its last.
 CAN_GO_DOWN = "c => c.type === 'range' ? Number(c.value) > Number(c.min) : c.selectedIndex < c.options.length - 1"
+FARTHER_END = "c => c.value - c.min > c.max - c.value ? 0.1 : 0.9"
+STEPS = 3  # neighbours may look the same: two levels of one accuracy, a stage that a short schedule does not have
 
 
 @both
@@ -151,10 +153,12 @@ def test_every_slider_moves_the_drawing_by_keyboard(visit, chapter):
         for control in explorer.locator("form input, form select").all():
             views = [seen(explorer)]
             control.focus()
-            page.keyboard.press("ArrowDown" if control.evaluate(CAN_GO_DOWN) else "ArrowUp")
-            page.wait_for_timeout(150)
-            views.append(seen(explorer))
-            assert views[0] != views[1], control.get_attribute("name")
+            key = "ArrowDown" if control.evaluate(CAN_GO_DOWN) else "ArrowUp"
+            while len(views) <= STEPS and views[-1] == views[0]:
+                page.keyboard.press(key)
+                page.wait_for_timeout(150)
+                views.append(seen(explorer))
+            assert views[0] != views[-1], control.get_attribute("name")
 
 
 @from_file
@@ -165,7 +169,7 @@ def test_sliders_answer_to_the_mouse(visit, chapter):
         slider = explorer.locator("input[type=range]").first
         before = seen(explorer)
         box = slider.bounding_box()
-        slider.click(position={"x": box["width"] * 0.9, "y": box["height"] / 2})
+        slider.click(position={"x": box["width"] * slider.evaluate(FARTHER_END), "y": box["height"] / 2})
         page.wait_for_timeout(150)
         assert seen(explorer) != before
 
@@ -180,7 +184,7 @@ def test_a_phone_shows_the_chapter_and_its_sliders_answer_to_a_finger(visit, cha
         before = seen(explorer)
         box = slider.bounding_box()
         assert box["height"] >= 44
-        slider.tap(position={"x": box["width"] * 0.9, "y": box["height"] / 2})
+        slider.tap(position={"x": box["width"] * slider.evaluate(FARTHER_END), "y": box["height"] / 2})
         page.wait_for_timeout(150)
         assert seen(explorer) != before
 
