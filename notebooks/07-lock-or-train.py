@@ -312,7 +312,7 @@ record(within=0.3, shift_floor=float(up), shift_nearest=float(still))
 
 # %% [markdown]
 # Rounded down, the weights have gone up by {glue:text}`shift_floor:.2f` steps on average; rounded to nearest they stay where they are
-# ({glue:text}`shift_nearest:.2f`). *Train* spends its epochs on learning half a step, which another rounding gives away for nothing.
+# ({glue:text}`shift_nearest:.3f`). *Train* spends its epochs on learning half a step, which another rounding gives away for nothing.
 # *Lock* forbids it.
 #
 # ## One MSB for all, or one for each level

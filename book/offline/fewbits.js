@@ -12,12 +12,18 @@
     return { ...layout, font: { ...layout.font, color: ink, size: narrow ? 11 : 14 } };
   };
 
+  const plotInto = (plot, data, layout) => {
+    const height = layout.height ?? layout.template.layout.height;
+    plot.style.height = `${height}px`; // else what follows would lie upon a tall plot
+    return Plotly.react(plot, data, inked(layout), config);
+  };
+
   const drawn = []; // functions that draw each figure again
 
   function drawFigure(figure) {
     const plot = figure.querySelector(".fewbits-plot");
     const { data, layout } = dataOf(figure);
-    const draw = () => Plotly.react(plot, data, inked(layout), config);
+    const draw = () => plotInto(plot, data, layout);
     drawn.push(draw);
     return draw();
   }
@@ -39,7 +45,7 @@
       });
       readings.replaceChildren(...Object.entries(state.readings).map(reading));
       const data = figure.data.map((trace, i) => ({ ...trace, ...state.traces[i] }));
-      return Plotly.react(plot, data, inked({ ...figure.layout, ...state.layout }), config);
+      return plotInto(plot, data, { ...figure.layout, ...state.layout });
     }
 
     inputs.forEach((input) => input.addEventListener("input", draw));

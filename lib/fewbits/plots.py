@@ -5,6 +5,7 @@ FEWBITS_BOOK) it becomes one HTML <figure> that the book's script draws without 
 """
 
 import os
+import re
 from dataclasses import dataclass
 from html import escape
 
@@ -91,4 +92,6 @@ def caption_html(label: str, caption: str, table: Table) -> str:
 def _shown(value) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return re.sub(r"(?<=\d)-(?=\d)", "\N{NON-BREAKING HYPHEN}", str(value))  # 8-6-6 stays in one line

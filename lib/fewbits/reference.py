@@ -93,8 +93,9 @@ def made_with(records: Iterable[Record]) -> str:
     commits = sorted({(r.provenance["commit"] or {}).get("id", "unknown")[:7] for r in records})
     backend = next(name for name in ("tensorflow", "jax", "torch") if name in versions)
     seconds = sum(record.provenance["seconds"] for record in records)
+    data = " and ".join(dict.fromkeys(record.trial.data for record in records))
     return (
-        f"{first.trial.data}, {trained}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; "
+        f"{data}, {trained}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; "
         f"{hardware['gpu'] or hardware['cpu']}, {hardware['cores']} cores; Keras {versions['keras']} on {backend} "
         f"{versions[backend]}; code {', '.join(commits)}; {seconds / 60:.0f} min."
     )
