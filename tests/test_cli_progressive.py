@@ -42,7 +42,8 @@ def variables(path):
 
 
 def test_it_writes_the_quantized_network_and_tells_each_stage(trained, tmp_path, capsys):
-    assert go(trained, tmp_path, "--strategy", "lock", "--relax", "--percentile", "mse,98,99", "--edge-bits", "7") == 0
+    options = "--strategy lock --relax --percentile mse,98,99 --edge-bits 7 --per-channel"
+    assert go(trained, tmp_path, *options.split()) == 0
     out = capsys.readouterr().out
     assert "small to 6 bits, 5 bits, float: lock" in out
     assert [line.split()[0] for line in out.splitlines()[-4:-1]] == ["conv1", "dense2", "relax"]

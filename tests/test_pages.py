@@ -179,6 +179,9 @@ def test_sliders_answer_to_the_mouse(visit, chapter):
 def test_a_phone_shows_the_chapter_and_its_sliders_answer_to_a_finger(visit, chapter):
     page = visit(f"notebooks/{chapter}.html", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for plot in page.locator(".fewbits-plot").all():
+        room, drawing = plot.bounding_box(), plot.locator(".main-svg").first.bounding_box()
+        assert drawing["height"] <= room["height"] + 1  # or it would lie upon what follows
     for explorer in page.locator(".fewbits-explorer").all():
         slider = explorer.locator("input[type=range]").first
         before = seen(explorer)

@@ -210,12 +210,13 @@ def test_a_stage_without_epochs_still_quantizes():
     assert all((a == b).all() for a, b in zip(kernels(network()).values(), kernels(outcome.model).values()))
 
 
-def test_static_equals_setting_formats_by_hand():
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_static_equals_setting_formats_by_hand(per_channel):
     model, bits = network(), (5, 6, 7)
-    outcome = run("static", bits, model, percentile=98)
+    outcome = run("static", bits, model, percentile=98, per_channel=per_channel)
     by_hand = fewbits.quantize_model(model, rounding="nearest")
     images = TRAIN[0][schedules._spread(len(TRAIN[0]), schedules.CALIBRATION_IMAGES)]
-    by_hand.set_formats(fewbits.calibration.formats_for(by_hand, images, bits, 98))
+    by_hand.set_formats(fewbits.calibration.formats_for(by_hand, images, bits, 98, per_channel=per_channel))
     assert outcome.model.formats == by_hand.formats
     x = VALIDATION[0]
     assert (outcome.model.predict_on_batch(x) == by_hand.predict_on_batch(x)).all()
