@@ -344,5 +344,7 @@ def _there(client, tasks):
             result = f"{error.allowed_failures + 1} workers died while they ran it (KilledWorker); memory may be short"
         except Exception as error:  # what went wrong between the processes; Dask's errors have no common class
             result = _told(error)
-        yield trials.pop(future), result
+        trial = trials.pop(future)
+        future.release()  # or Dask would run it again when its worker dies later
+        yield trial, result
         fill()
