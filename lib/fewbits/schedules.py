@@ -154,8 +154,7 @@ def progressive_quantization(
     named = level_names(network)
     calibration_images, n = _some_images(data)
 
-    def formats(stages):
-        widths = dict.fromkeys(bits for stage in stages for bits in stage.bits.values())
+    def formats(widths):
         return calibration.formats_for_each(
             network, calibration_images, widths, percentile, per_layer, rounding, per_channel=per_channel
         )
@@ -165,10 +164,10 @@ def progressive_quantization(
 
     ordered = _ordered(order, network, named, validation, formats, bits, seed, batch_size)
     stages = plan(ordered, bits, strategy, epochs=epochs, relax=relax, edge_bits=edge_bits, network=list(named))
-    fixed = {} if recalibrate else formats(stages)
+    fixed = {} if recalibrate else formats(bits for stage in stages for bits in stage.bits.values())
 
     def enter(stage):
-        known = formats([stage]) if recalibrate else fixed
+        known = formats(stage.bits.values()) if recalibrate else fixed
         for level, layers in named.items():
             b = stage.bits.get(level)
             for layer in layers:
@@ -241,7 +240,7 @@ def _ordered(order, network, named, validation, formats, bits, seed, batch_size)
         return levels[::-1]
     if order == "random":
         return [levels[i] for i in np.random.default_rng(seed).permutation(len(levels))]
-    hits = sensitivity(network, validation, formats(plan(levels, bits, "static"))[tuple(bits)], batch_size)
+    hits = sensitivity(network, validation, formats([tuple(bits)])[tuple(bits)], batch_size)
     return sorted(levels, key=lambda level: -hits[level])
 
 

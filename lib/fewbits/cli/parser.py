@@ -48,3 +48,11 @@ def _one_or_three(text, kind, what):
     if len(values) not in (1, 3):
         raise argparse.ArgumentTypeError(f"{text!r} is not one or three {what}")
     return values[0] if len(values) == 1 else values
+
+
+def add_checkpoint(command) -> None:
+    """Add where a command keeps a training, and whether it goes on from there."""
+    command.add_argument(
+        "--checkpoint", type=Path, help="keep the training here (default: OUTPUT.checkpoint, removed at the end)"
+    )
+    command.add_argument("--resume", action="store_true", help="go on from the checkpoint, if there is one")

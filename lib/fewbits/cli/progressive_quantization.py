@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from fewbits.cli.images import add_options, read_parts, tell_skipped
-from fewbits.cli.parser import add_command, bits, check_output, percentiles
+from fewbits.cli.parser import add_checkpoint, add_command, bits, check_output, percentiles
 from fewbits.cli.train import kept
 
 ABOUT = """
@@ -60,10 +60,7 @@ def add(commands) -> None:
     command.add_argument("--batch-size", type=int, default=32, help="images a step (default 32)")
     command.add_argument("--seed", type=int, default=0, help="draws the order of images, and of levels (default 0)")
     command.add_argument("--output", type=Path, required=True, help="write the quantized network to this .keras file")
-    command.add_argument(
-        "--checkpoint", type=Path, help="keep the training here (default: OUTPUT.checkpoint, removed at the end)"
-    )
-    command.add_argument("--resume", action="store_true", help="go on from the checkpoint, if there is one")
+    add_checkpoint(command)
 
 
 def run(options) -> None:

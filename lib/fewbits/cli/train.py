@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from fewbits.cli.images import add_options, read_parts, tell_skipped
-from fewbits.cli.parser import add_command, check_output
+from fewbits.cli.parser import add_checkpoint, add_command, check_output
 from fewbits.errors import InputError
 
 ABOUT = """
@@ -32,10 +32,7 @@ def add(commands) -> None:
         "--seed", type=int, default=0, help="draws initial weights and the order of images (default 0)"
     )
     command.add_argument("--output", type=Path, required=True, help="write the trained network to this .keras file")
-    command.add_argument(
-        "--checkpoint", type=Path, help="keep the training here (default: OUTPUT.checkpoint, removed at the end)"
-    )
-    command.add_argument("--resume", action="store_true", help="go on from the checkpoint, if there is one")
+    add_checkpoint(command)
 
 
 def run(options) -> None:
