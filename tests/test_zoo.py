@@ -8,9 +8,12 @@ from math import ceil, floor
 import numpy as np
 import pytest
 
-from fewbits import InputError, quantize_model, zoo
-from fewbits.backend import keras
-from fewbits.complexity import totals
+from fewbits import FixedPoint, InputError, quantize, quantize_model, zoo
+from fewbits.backend import keras, ops
+from fewbits.calibration import observe
+from fewbits.complexity import table, totals
+from fewbits.conversion import dequantize_model
+from fewbits.remedies import equalize
 
 CHERNIS = {
     "squeezenet_chernis_baseline": 740_554,
@@ -20,7 +23,7 @@ CHERNIS = {
     "squeezenet_chernis_e4": 727_594,
 }
 SMALL = {"basicnet": (32, 32, 3), "lenet": (28, 28, 1), "squeezenet_v1_0": (64, 64, 3), "squeezenet_v1_1": (64, 64, 3)}
-SMALL["squeezenet_digits"] = (8, 8, 1)
+SMALL |= {"alexnet": (67, 67, 3), "alexnet_small": (8, 8, 1), "squeezenet_digits": (8, 8, 1)}
 SMALL |= dict.fromkeys([*CHERNIS, "squeezenet_chernis_e5", "squeezenet_cifar"], (32, 32, 3))
 PUBLISHED_SQUEEZENETS = [name for name in SMALL if name.startswith(("squeezenet_v", "squeezenet_chernis"))]
 
@@ -37,6 +40,7 @@ def levels(model):
     [
         ("basicnet", (32, 32, 3), 10, 4_210_090),
         ("lenet", (28, 28, 1), 10, 1_256_080),
+        ("alexnet", (227, 227, 3), 1000, 60_965_224),
         ("squeezenet_v1_0", (224, 224, 3), 1000, 1_248_424),
         ("squeezenet_v1_1", (227, 227, 3), 1000, 1_235_496),
         *((name, (32, 32, 3), 10, parameters) for name, parameters in CHERNIS.items()),
@@ -45,6 +49,65 @@ def levels(model):
 )
 def test_a_network_has_the_published_number_of_parameters(name, input_shape, classes, parameters):
     assert zoo.build(name, input_shape, classes).count_params() == parameters
+
+
+def test_alexnet_has_the_published_parameters_and_sides_layer_by_layer():
+    rows = {row.name: row for row in table(zoo.build("alexnet", (227, 227, 3), 1000, groups=1)) if row.activations}
+    assert {name: row.parameters for name, row in rows.items() if row.parameters} == {
+        "conv1": 34_944,
+        "conv2": 614_656,
+        "conv3": 885_120,
+        "conv4": 1_327_488,
+        "conv5": 884_992,
+        "fc6": 37_752_832,
+        "fc7": 16_781_312,
+        "fc8": 4_097_000,
+    }
+    assert sum(row.parameters for row in rows.values()) == 62_378_344
+    sides = {"conv1": 55, "pool1": 27, "conv2": 27, "pool2": 13, "conv3": 13, "conv4": 13, "conv5": 13, "pool5": 6}
+    assert {name: rows[name].output_shape[0] for name in sides} == sides
+
+
+def test_groups_halve_the_kernels_of_three_convolutions_of_alexnet():
+    half, whole = (zoo.build("alexnet", (67, 67, 3), 10, groups=groups) for groups in (2, 1))
+    for layer in whole.layers:
+        if layer.weights:
+            grouped = layer.name in ("conv2", "conv4", "conv5")
+            assert half.get_layer(layer.name).kernel.shape[-2] * (1 + grouped) == layer.kernel.shape[-2]
+
+
+@pytest.mark.parametrize(
+    ("input_shape", "parameters", "dense", "macs"),
+    [((32, 32, 3), 564_370, 446_986, 9_901_824), ((8, 8, 1), 287_566, 170_506, 739_968)],
+)
+def test_the_small_alexnet_has_most_parameters_in_its_dense_layers_as_its_docstring_says(
+    input_shape, parameters, dense, macs
+):
+    model = zoo.build("alexnet_small", input_shape, 10)
+    counted = totals(model)
+    assert (counted.parameters, counted.macs) == (parameters, macs)
+    assert sum(row.parameters for row in table(model) if row.kind == "dense") == dense > parameters / 2
+
+
+@pytest.mark.parametrize("name", ["alexnet", "alexnet_small"])
+def test_alexnet_has_eight_levels_three_poolings_and_dropout_behind_two_dense_layers(name):
+    model = zoo.build(name, SMALL[name], 10)
+    convolutions, dense = [f"conv{i}" for i in range(1, 6)], ["fc6", "fc7", "fc8"]
+    assert zoo.levels(model) == [[level] for level in convolutions + dense]
+    names = [layer.name for layer in model.layers[1:]]
+    assert names == (
+        ["conv1", "pool1", "conv2", "pool2", *convolutions[2:], "pool5", "flatten"]
+        + ["fc6", "drop6", "fc7", "drop7", "fc8"]
+    )
+    assert [model.get_layer(n).activation.__name__ for n in convolutions + dense] == ["relu"] * 7 + ["linear"]
+    assert {model.get_layer(n).rate for n in ("drop6", "drop7")} == {0.5}
+
+
+def test_the_small_alexnet_is_alexnet_with_fewer_filters_and_units():
+    small, big = (zoo.build(name, SMALL[name], 10) for name in ("alexnet_small", "alexnet"))
+    for name, share in {**{f"conv{i}": 3 / 16 for i in range(1, 6)}, "fc6": 3 / 32, "fc7": 3 / 32}.items():
+        assert small.get_layer(name).output.shape[-1] == share * big.get_layer(name).output.shape[-1]
+    assert {layer.groups for layer in small.layers if layer.name.startswith("conv")} == {1}
 
 
 @pytest.mark.parametrize(("name", "megabytes"), [("basicnet", 17), ("lenet", 5)])
@@ -167,6 +230,63 @@ def test_windows_of_two_are_completed_too(side):
     np.testing.assert_array_equal(after, pooled(before, 2, ceil))
 
 
+# Groups, as alexnet has them
+
+
+def grouped_network(groups):
+    """Return a 3x3 convolution in `groups` behind one without, whose weights are of very different sizes."""
+    x = image = keras.layers.Input((6, 6, 3))
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="first")(x)
+    x = keras.layers.Conv2D(6, 3, groups=groups, name="second")(x)
+    model, rng = keras.Model(image, x), np.random.default_rng(5)
+    for layer in model.layers[1:]:
+        layer.set_weights([rng.normal(size=w.shape) * 2.0 ** rng.uniform(-3, 1, w.shape[-1]) for w in layer.weights])
+    return model
+
+
+def convolved(x, kernel, groups):
+    """Return the products of `x` (batch, height, width, in) and `kernel` (3, 3, in / groups, out), group by group."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.float64(x), (3, 3), (1, 2))  # batch, y, x, in, 3, 3
+    parts = zip(np.split(windows, groups, 3), np.split(np.float64(kernel), groups, 3))
+    return np.concatenate([np.einsum("byxihw,hwio->byxo", *part) for part in parts], axis=3)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_a_quantized_convolution_in_groups_is_the_one_by_hand(groups, per_channel):
+    kernel_formats = [FixedPoint(i % 3 if per_channel else 1, 5) for i in range(6)]
+    x_format, out = FixedPoint(1, 6), FixedPoint(2, 8)
+    model = grouped_network(groups)
+    formats = {"second": (kernel_formats, x_format, out)}
+    network = quantize_model(model, formats, rounding="nearest")
+    assert network.get_layer("second").groups == groups
+    images = np.random.default_rng(6).random((4, 6, 6, 3), np.float32)
+    x = np.array(keras.Model(model.input, model.get_layer("first").output)(images))
+    kernel, bias = model.get_layer("second").get_weights()
+    kernel = np.stack([quantize(kernel[..., i], f, "nearest") for i, f in enumerate(kernel_formats)], axis=-1)
+    grids = np.array([f.step * x_format.step for f in kernel_formats])
+    products = convolved(quantize(x, x_format, "nearest"), kernel, groups)
+    expected = quantize(products + np.round(bias / grids) * grids, out, "nearest")
+    np.testing.assert_array_equal(network(images), expected)
+    assert len(np.unique(expected)) > 20
+
+
+def test_groups_keep_their_outputs_through_observation_conversion_back_and_equalization():
+    model = grouped_network(2)
+    images = np.random.default_rng(7).random((4, 6, 6, 3), np.float32)
+    before = np.array(model(images))
+    network = quantize_model(model)
+    np.testing.assert_array_equal(network(images), before)
+    np.testing.assert_array_equal(dict(observe(network, images))["second"].output, before)
+    np.testing.assert_array_equal(dequantize_model(network)(images), before)
+    equal = equalize(model)
+    np.testing.assert_array_equal(equal(images), before)
+    first, second = (ops.convert_to_numpy(equal.get_layer(name).kernel) for name in ("first", "second"))
+    writes, reads = np.abs(first).max((0, 1, 2)), np.abs(second).max((0, 1))  # (4,), and (2, 6) of two groups
+    reads = [reads[channel % 2, 3 * (channel // 2) :][:3].max() for channel in range(4)]
+    assert np.abs(np.log2(writes / reads)).max() <= 1 + 1e-6  # but for the rounding of scales to powers of two
+
+
 def test_networks_run_on_jax():
     code = (
         "import numpy as np\n"
@@ -187,6 +307,8 @@ def test_networks_run_on_jax():
     [
         ("basicnet", {}, 2),
         ("lenet", {}, 4),
+        ("alexnet", {}, 67),
+        ("alexnet_small", {}, 8),
         ("squeezenet_v1_0", {}, 35),
         ("squeezenet_v1_0", {"pooling": "ceil"}, 21),
         ("squeezenet_v1_1", {}, 31),
@@ -212,6 +334,8 @@ def test_an_image_too_small_is_refused_with_the_smallest_that_is_not(name, optio
         (("lenet", (28, 28), 10), {}, r"input_shape must be \(height, width, channels\)"),
         (("lenet", (28, None, 1), 10), {}, "integers of at least 1"),
         (("lenet", (28, 28, 1), 10), {"pooling": "ceil"}, "lenet has no option 'pooling'; it has none"),
+        (("alexnet", (67, 67, 3), 10), {"groups": 3}, "groups must be 1 or 2, not 3"),
+        (("alexnet_small", (8, 8, 1), 10), {"groups": 1}, "alexnet_small has no option 'groups'; it has none"),
         (("squeezenet_v1_1", (64, 64, 3), 10), {"pool": "ceil"}, "no option 'pool'; it has pooling"),
         (("squeezenet_v1_1", (64, 64, 3), 10), {"pooling": "up"}, "unknown pooling 'up'; it is one of floor, ceil"),
     ],

@@ -281,14 +281,25 @@ def _equalized(layer, readers) -> bool:
     for reader, channels, first in readers:
         view = _channels(reader, channels).copy()
         view[:, first : first + n] = np.ldexp(view[:, first : first + n], exponent[:, np.newaxis])
-        reader.kernel.assign(view.reshape(reader.kernel.shape))
+        reader.kernel.assign(_kernel(reader, view))
     return True
 
 
 def _channels(layer, channels):
-    """Return the kernel of `layer` as (places, input channels, filters of one channel)."""
-    kernel = ops.convert_to_numpy(layer.kernel)
-    return kernel.reshape(-1, channels, kernel.shape[-1])
+    """Return the kernel of `layer` as (places, input channels, filters that read one channel).
+
+    Of a convolution in groups, the filters of a group read its channels only.
+    """
+    kernel, groups = ops.convert_to_numpy(layer.kernel), getattr(layer, "groups", 1)
+    places = kernel.reshape(-1, channels // groups, groups, kernel.shape[-1] // groups)
+    return places.swapaxes(1, 2).reshape(len(places), channels, -1)
+
+
+def _kernel(layer, view):
+    """Return `view`, the kernel as `_channels` returns it, in the shape in which `layer` has it."""
+    places, channels, filters = view.shape
+    groups = getattr(layer, "groups", 1)
+    return view.reshape(places, groups, channels // groups, filters).swapaxes(1, 2).reshape(layer.kernel.shape)
 
 
 def _balance(writer, reader) -> np.ndarray:

@@ -9,11 +9,13 @@ from inspect import signature
 from numbers import Integral
 
 from fewbits.errors import InputError, nearest
-from fewbits.zoo import basicnet, lenet, squeezenet
+from fewbits.zoo import alexnet, basicnet, lenet, squeezenet
 
 _NETWORKS = {
     "basicnet": basicnet.build,
     "lenet": lenet.build,
+    "alexnet": alexnet.build,
+    "alexnet_small": alexnet.build_small,
     "squeezenet_v1_0": squeezenet.build_v1_0,
     "squeezenet_v1_1": squeezenet.build_v1_1,
     "squeezenet_digits": squeezenet.build_digits,
