@@ -22,10 +22,15 @@ ROWS = {
     ("vieito2017", 13): 3,
     ("vieito2017", 14): 2,
     ("backstrom2018", 2): 15,
+    ("backstrom2018", 5): 6,
+    ("backstrom2018", 6): 11,
+    ("backstrom2018", 11): 2,
     ("backstrom2018", 12): 10,
     ("backstrom2018", 13): 10,
     ("chernis", 1): 6,
     ("chernis", 2): 14,
+    ("gaikwad2018", 102): 3,  # its tables are numbered by chapter: 1.2
+    ("gaikwad2018", 801): 14,  # 8.1
 }
 # key, table, row, column, cell: typed from the source, not from the files
 CELLS = [
@@ -59,6 +64,12 @@ CELLS = [
     ("backstrom2018", 2, 5, "activations", "53x53"),
     ("backstrom2018", 2, 12, "kernel_stride", "(3x3) / 1"),  # 1x1 in SqueezeNet
     ("backstrom2018", 2, 14, "kernels", ""),
+    ("backstrom2018", 5, 1, "accuracy", 0.5592),
+    ("backstrom2018", 5, 5, "accuracy", 0.0348),
+    ("backstrom2018", 6, 0, "top1_accuracy", 0.5804),
+    ("backstrom2018", 6, 7, "top5_accuracy", 0.792),
+    ("backstrom2018", 11, 1, "tl_0_accuracy", 92.0),
+    ("backstrom2018", 11, 1, "tl_25_accuracy", 96.9),
     ("backstrom2018", 12, 0, "mac", 25.8),
     ("backstrom2018", 12, 5, "model_size", "731K"),
     ("backstrom2018", 12, 9, "std_dev", 6.51),
@@ -69,6 +80,11 @@ CELLS = [
     ("chernis", 2, 4, "parameters", 43344),  # 45344 is right
     ("chernis", 2, 12, "parameters", 5120),  # without bias
     ("chernis", 2, 9, "layer", "Fire8"),
+    ("gaikwad2018", 102, 2, "million_parameters", 1.24),
+    ("gaikwad2018", 801, 3, "iteration_10", 6),  # 9 by the sums of its row and its column
+    ("gaikwad2018", 801, 4, "iteration_11", "x"),  # so in our text of the thesis; 8 by the sums
+    ("gaikwad2018", 801, 12, "total", 340),
+    ("gaikwad2018", 801, 13, "iteration_12", 128),
 ]
 
 
