@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from fewbits import InputError, zoo
+from fewbits import InputError, reference, training, zoo
 from fewbits.backend import keras, ops
-from fewbits.weights import find, load_weights, save_weights
+from fewbits.data import load
+from fewbits.weights import FOLDER, find, load_weights, save_weights
 
 
 def network(seed):
@@ -56,7 +57,31 @@ def test_a_missing_layer_is_named(tmp_path):
         load_weights(model, tmp_path / "bad.npz")
 
 
-def test_committed_weights_are_found_by_name_and_fit():
-    load_weights(zoo.build("squeezenet_cifar", (32, 32, 3), 10), find("squeezenet_cifar"))
+@pytest.mark.parametrize(
+    ("name", "network"), [("squeezenet_cifar", "squeezenet_cifar"), ("alexnet_cifar", "alexnet_small")]
+)
+def test_committed_weights_are_found_by_name_and_fit(name, network):
+    load_weights(zoo.build(network, (32, 32, 3), 10), find(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "grid"), [("squeezenet_digits", "SqueezeNet on digits"), ("alexnet_digits", "AlexNet on digits")]
+)
+def test_committed_weights_get_right_what_their_record_says(name, grid):
+    cell, digits = reference.cell(grid), load("digits")
+    [record] = cell.records
+    model = zoo.build(cell.trial.network, digits.image_shape, 10)
+    load_weights(model, find(name))
+    for split, kept in ((digits.test, record.results.test), (digits.validation, record.results.validation)):
+        score = training.evaluate(model, (digits.scaled(split), split.labels))
+        assert (score.hits, score.n, score.hits_top5) == (kept.hits, kept.n, kept.hits_top5)
+        assert score.loss == pytest.approx(kept.loss, rel=1e-4)
+
+
+def test_committed_weights_are_small():
+    assert all(path.stat().st_size < 2_000_000 for path in FOLDER.glob("*.npz"))
+
+
+def test_missing_weights_are_told_with_those_there_are():
     with pytest.raises(InputError, match="no weights 'squeezenet'.*squeezenet_cifar"):
         find("squeezenet")
