@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fewbits.errors import InputError
-from fewbits.experiment import Grid, Record, Store, Trial, read_grid
+from fewbits.experiment import Grid, Record, Store, Study, Trial, read_grid
 from fewbits.schedules import Outcome, Stage
 from fewbits.statistics import mean_interval
 
@@ -69,6 +69,11 @@ def difference(high: Cell, low: Cell) -> tuple[float, float] | None:
     of_low = {record.trial.seed: record.results.accuracy for record in low.records}
     gaps = [r.results.accuracy - of_low[r.trial.seed] for r in high.records if r.trial.seed in of_low]
     return mean_interval(gaps) if len(gaps) > 1 else None
+
+
+def study(name: str) -> Study:
+    """Return our study `name` of schemes without training, an empty one where it has not been run."""
+    return Study.load(FOLDER / "studies" / f"{name}.json")
 
 
 def outcome(record: Record) -> Outcome:

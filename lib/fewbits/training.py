@@ -205,15 +205,24 @@ def _score(model, source, batch_size) -> Score:
     for images, labels in source.batches(batch_size):
         outputs = ops.convert_to_numpy(model.predict_on_batch(images)).astype(np.float64)
         of_label = np.take_along_axis(outputs, labels[:, np.newaxis], 1)
-        # Ties go to the lower class, as with argmax.
-        before = np.arange(classes) < labels[:, np.newaxis]
-        rank = ((outputs > of_label) | (outputs == of_label) & before).sum(1)
-        rank[np.isnan(outputs).any(1)] = classes
+        rank = rank_of_label(outputs, labels)
         hits, hits_top5, n = hits + int((rank < 1).sum()), hits_top5 + int((rank < 5).sum()), n + len(labels)
         loss += float(_losses(outputs, of_label[:, 0], softmax).sum())
     if not n:
         raise InputError("none of the images could be read")
     return Score(hits, n, loss / n, hits_top5 if classes > 5 else None)
+
+
+def rank_of_label(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return how many classes each image has before its label, (n,), of outputs (n, classes) and labels (n,).
+
+    Of equal classes the lower is first, as with argmax. With NaN among its outputs an image has its label behind all.
+    """
+    of_label = np.take_along_axis(outputs, labels[:, np.newaxis], 1)
+    before = np.arange(outputs.shape[1]) < labels[:, np.newaxis]
+    rank = ((outputs > of_label) | (outputs == of_label) & before).sum(1)
+    rank[np.isnan(outputs).any(1)] = outputs.shape[1]
+    return rank
 
 
 def _losses(outputs, of_label, softmax):

@@ -4,10 +4,32 @@ import argparse
 import sys
 
 import fewbits
-from fewbits.cli import data, evaluate, formats, output_extraction, progressive_quantization, quantize, sweep, train
+from fewbits.cli import (
+    data,
+    evaluate,
+    formats,
+    import_caffe,
+    output_extraction,
+    progressive_quantization,
+    quantize,
+    schemes,
+    sweep,
+    train,
+)
 from fewbits.errors import InputError
 
-COMMANDS = (quantize, data, train, evaluate, formats, output_extraction, progressive_quantization, sweep)
+COMMANDS = (
+    quantize,
+    data,
+    train,
+    evaluate,
+    formats,
+    output_extraction,
+    progressive_quantization,
+    sweep,
+    schemes,
+    import_caffe,
+)
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 

@@ -21,8 +21,9 @@ from fewbits.data import Split, load
 from fewbits.data.augmentation import shift_and_flip
 from fewbits.errors import InputError
 from fewbits.experiment import provenance
+from fewbits.experiment.fields import FLOAT, naming
 from fewbits.experiment.store import Record, Results, Store
-from fewbits.experiment.trial import FLOAT, Checker, Trial, naming
+from fewbits.experiment.trial import Checker, Trial
 from fewbits.weights import find, load_weights, save_weights
 
 DRAWN_WITH = 2017  # the seed of the choice of training images

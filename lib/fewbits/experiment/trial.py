@@ -1,54 +1,29 @@
 """A trial: one training of a network, or one way of quantizing it, specified so fully that it has one result."""
 
 import json
-import reprlib
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from hashlib import sha256
 from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    Strict,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
 from fewbits import schedules, weights, zoo
-from fewbits.calibration import RULES
 from fewbits.conversion import quantize_model
 from fewbits.data import NAMES, load
-from fewbits.errors import InputError, nearest
-from fewbits.fixedpoint import GRADIENTS, MAX_NBITS_KERAS
+from fewbits.errors import InputError
+from fewbits.experiment.fields import FLOAT, Bits, BitsOrFloat, checked_percentile, known, naming, one_sentence, unknown
+from fewbits.fixedpoint import GRADIENTS
 from fewbits.layers import LAYER_ROUNDINGS
 from fewbits.training import OPTIMIZERS
 
-FLOAT = "float"
 STRATEGIES = (FLOAT, *schedules.STRATEGIES)
 PROFILES = ("quick", "reference")
 MOST_TRIALS = 10_000  # in a file; more is a slip of the hand
 MOST = 100_000  # epochs, or images in a batch
-
-
-def _known(names):
-    def check(value):
-        if value not in names:
-            raise ValueError(_unknown(value, names))
-        return value
-
-    return AfterValidator(check)
-
-
-def _unknown(value, names):
-    return f"{value!r} is unknown{nearest(value, names)}; it is one of {', '.join(names)}"
 
 
 def _start(value):
@@ -64,28 +39,11 @@ def _start(value):
 def _order(value):
     if isinstance(value, str):
         if value not in schedules.ORDERS:
-            raise ValueError(_unknown(value, schedules.ORDERS))
+            raise ValueError(unknown(value, schedules.ORDERS))
         return value
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
         raise ValueError(f"must be one of {', '.join(schedules.ORDERS)} or a list of levels, not {value!r}")
     return tuple(value)
-
-
-def _percentile(value):
-    values = value if isinstance(value, list | tuple) else [value]
-    if len(values) not in (1, 3) or not all(_is_percentile(v) for v in values):
-        rules = " or ".join(RULES)
-        raise ValueError(f"must be above 0 and at most 100, or {rules}, once or three times, not {value!r}")
-    values = tuple(v if v in RULES else float(v) for v in values)
-    return values[0] if len(set(values)) == 1 else values
-
-
-def _is_percentile(value):
-    return value in RULES or isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 100
-
-
-Bits = Annotated[int, Field(ge=1, le=MAX_NBITS_KERAS)]
-BitsOrFloat = Annotated[Bits | None, BeforeValidator(lambda bits: None if bits == FLOAT else bits)]  # TOML has no null
 
 
 class Trial(BaseModel):
@@ -106,23 +64,23 @@ class Trial(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    network: Annotated[str, _known(zoo.NAMES)]
-    data: Annotated[str, _known(NAMES)]
+    network: Annotated[str, known(zoo.NAMES)]
+    data: Annotated[str, known(NAMES)]
     images: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
-    profile: Annotated[str, _known(PROFILES)] = "quick"
-    strategy: Annotated[str, _known(STRATEGIES)] = FLOAT
+    profile: Annotated[str, known(PROFILES)] = "quick"
+    strategy: Annotated[str, known(STRATEGIES)] = FLOAT
     start: Annotated["Trial | str | None", BeforeValidator(_start)] = None
     epochs: int = Field(0, ge=0, le=MOST)
-    optimizer: Annotated[str, _known(OPTIMIZERS)] = "sgd"
+    optimizer: Annotated[str, known(OPTIMIZERS)] = "sgd"
     learning_rate: float = Field(0.01, gt=0, allow_inf_nan=False)
-    decay: Annotated[str, _known(schedules.DECAYS)] = "constant"
+    decay: Annotated[str, known(schedules.DECAYS)] = "constant"
     batch_size: int = Field(32, ge=1, le=MOST)
     augment: bool = False
     bits: Annotated[tuple[BitsOrFloat, BitsOrFloat, BitsOrFloat], Strict(False)] | None = None
-    rounding: Annotated[str, _known(LAYER_ROUNDINGS)] = "nearest"
-    gradient: Annotated[str, _known(GRADIENTS)] = "clipped"
-    percentile: Annotated[float | str | tuple, BeforeValidator(_percentile)] = 99.9
+    rounding: Annotated[str, known(LAYER_ROUNDINGS)] = "nearest"
+    gradient: Annotated[str, known(GRADIENTS)] = "clipped"
+    percentile: Annotated[float | str | tuple, BeforeValidator(checked_percentile)] = 99.9
     per_layer: bool = True
     per_channel: bool = False
     recalibrate: bool = False
@@ -133,7 +91,7 @@ class Trial(BaseModel):
     def __init__(self, /, **fields):
         if isinstance(fields.get("start"), Mapping):
             fields["start"] = {k: fields[k] for k in ("network", "data") if k in fields} | fields["start"]
-        with _one_sentence():
+        with one_sentence(type(self)):
             super().__init__(**fields)
 
     @model_validator(mode="after")
@@ -219,7 +177,7 @@ class Checker:
 def _check_order(order, levels):
     for i, name in enumerate(order):
         if name not in levels:
-            raise InputError(f"order.{i} {_unknown(name, levels)}")
+            raise InputError(f"order.{i} {unknown(name, levels)}")
     if sorted(order) != sorted(levels):
         wrong = next(name for name in levels if order.count(name) != 1)
         raise InputError(f"order must name each level once, and {wrong} is there {order.count(wrong)} times")
@@ -233,7 +191,7 @@ class Grid(NamedTuple):
 
     name: str
     priority: bool
-    trials: list[Trial]
+    trials: list  # of Trials, or whatever `read_grid` was asked to read
 
 
 class _Table(BaseModel):
@@ -252,12 +210,13 @@ class _File(BaseModel):
     grid: list[_Table] = Field(min_length=1)
 
 
-def read_grid(path: Path | str) -> list[Grid]:
+def read_grid(path: Path | str, kind: type = Trial) -> list[Grid]:
     """Return the grids of a TOML file.
 
     Its table `common` holds fields of all trials. Each table `[[grid]]` has a `name`, perhaps `priority = true`, and
-    the tables `fixed`, further fields, and `vary`, lists of values: a trial for each combination. Raises InputError,
-    naming file, grid, trial and field, where a file is missing, garbled, or asks for what cannot be.
+    the tables `fixed`, further fields, and `vary`, lists of values: a trial for each combination. kind: what that is,
+    Trial or Scheme. Raises InputError, naming file, grid, trial and field, where a file is missing, garbled, or asks
+    for what cannot be.
     """
     path = Path(path)
     try:
@@ -266,7 +225,7 @@ def read_grid(path: Path | str) -> list[Grid]:
         raise InputError(f"{path} does not exist") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}); it must be a TOML file") from None
-    with naming(f"{path}: "), _one_sentence():
+    with naming(f"{path}: "), one_sentence(_File, _Table):
         file = _File(**content)
         names = [table.name for table in file.grid]
         for table in file.grid:
@@ -274,62 +233,12 @@ def read_grid(path: Path | str) -> list[Grid]:
                 raise InputError(f"two grids are called {table.name!r}; give each its own name")
         if sum(prod(map(len, table.vary.values())) for table in file.grid) > MOST_TRIALS:
             raise InputError(f"it asks for more than {MOST_TRIALS:,} trials; vary fewer fields at once")
-        return [Grid(table.name, table.priority, _combined(table, file.common)) for table in file.grid]
+        return [Grid(table.name, table.priority, _combined(kind, table, file.common)) for table in file.grid]
 
 
-def _combined(table, common):
+def _combined(kind, table, common):
     trials = []
     for number, values in enumerate(product(*table.vary.values()), 1):
         with naming(f"grid {table.name!r}, trial {number}: "):
-            trials.append(Trial(**common | table.fixed | dict(zip(table.vary, values))))
+            trials.append(kind(**common | table.fixed | dict(zip(table.vary, values))))
     return trials
-
-
-# Refusals
-
-
-@contextmanager
-def naming(prefix: str) -> Iterator[None]:
-    """Put `prefix` before what an InputError says."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{prefix}{error}") from None
-
-
-@contextmanager
-def _one_sentence():
-    try:
-        yield
-    except ValidationError as error:
-        raise InputError(_sentence(error.errors(include_url=False)[0])) from None
-
-
-BOUNDS = {"greater_than": "above", "greater_than_equal": "at least", "less_than": "below", "less_than_equal": "at most"}
-
-
-def _sentence(error) -> str:
-    """Return the first of pydantic's errors as a sentence that begins with the field."""
-    field, kind = ".".join(map(str, error["loc"])), error["type"]
-    context = error.get("ctx", {})
-    cause = context.get("error")
-    if isinstance(cause, InputError):  # of a trial, within a trial or as a whole
-        return f"{field}.{cause}" if field else str(cause)
-    if cause is not None:
-        return f"{field} {cause}"
-    if kind == "missing":
-        return f"{field} is missing"
-    if kind == "extra_forbidden":
-        known = [*Trial.model_fields, *_File.model_fields, *_Table.model_fields]
-        return f"{field} is no known field{nearest(field.split('.')[-1], known)}"
-    if kind in BOUNDS:
-        [limit] = context.values()
-        return f"{field} must be {BOUNDS[kind]} {limit}, not {_shown(error['input'])}"
-    must = error["msg"].partition(" should ")[2]
-    return f"{field} must {must}" if ", not " in must else f"{field} must {must}, not {_shown(error['input'])}"
-
-
-def _shown(value):
-    if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to write out the largest
-        return f"a number of {value.bit_length():,} bits"
-    return reprlib.repr(value)

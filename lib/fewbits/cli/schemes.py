@@ -1,0 +1,115 @@
+"""`fewbits schemes`: many ways of quantizing one trained network, compared on the same images."""
+
+import sys
+import time
+from pathlib import Path
+
+from fewbits.cli.images import add_options, read_parts, read_sample, tell_skipped
+from fewbits.cli.parser import add_command, check_output
+from fewbits.errors import InputError
+
+ABOUT = """
+The file, in TOML, describes schemes as grids: all combinations of the values in `vary`, over `fixed`, over [common].
+
+  [[grid]]
+  name = "few bits, with and without remedies"
+  fixed = { percentile = "mse" }
+  vary = { bits = [[8, 8, 8], [6, 6, "float"]], remedies = [[], ["equalize", "share formats", "half a step"]] }
+
+Nothing is trained. Remedies that look at values see the first --calibrate images of the data, or of its training part
+where it has parts, and formats are set on the first 32 of these; no labels. Results are kept as they come: stopped, the
+same command goes on.
+"""
+EXAMPLES = """
+  fewbits schemes digits.keras schemes.toml --data digits --output digits.json
+  fewbits schemes photos.keras schemes.toml --data photos --order bgr --mean-pixel 104,117,123 --output photos.json
+"""
+
+
+def add(commands) -> None:
+    command = add_command(
+        commands, "schemes", run, "compare ways of quantizing a trained network without training", EXAMPLES, ABOUT
+    )
+    command.add_argument("model", type=Path, help="a .keras file")
+    command.add_argument("file", type=Path, help="a TOML file with grids of schemes")
+    add_options(command)
+    command.add_argument("--images", type=int, default=1000, help="how many to answer, held in memory (default 1000)")
+    command.add_argument("--seed", type=int, default=0, help="draws them, where there are more (default 0)")
+    command.add_argument("--calibrate", type=int, default=128, metavar="N", help="images to set formats (default 128)")
+    command.add_argument("--grid", metavar="NAME", help="only this grid")
+    command.add_argument("--output", type=Path, required=True, help="keep the results in this .json file")
+
+
+def run(options) -> None:
+    check_output(options.output, ".json")
+    import numpy as np
+
+    from fewbits.conversion import dequantize_model
+    from fewbits.experiment import Scheme, read_grid, run_schemes
+    from fewbits.files import read_model
+    from fewbits.training import check_images
+
+    grids = [grid for grid in read_grid(options.file, Scheme) if options.grid in (None, grid.name)]
+    if not grids:
+        raise InputError(f"{options.file} has no grid {options.grid!r}")
+    if options.calibrate < 1:
+        raise InputError(f"--calibrate must be at least 1, not {options.calibrate}")
+    model = dequantize_model(read_model(options.model))
+    sample = read_sample(options, "test")
+    check_images(model, sample.part.image_shape, f"the images of {options.data}")
+    if model.output_shape[-1] != sample.part.classes:
+        raise InputError(f"{options.model} has {model.output_shape[-1]} classes, the data {sample.part.classes}")
+    images, labels, _ = map(np.concatenate, zip(*sample.batches(100)))
+    calibration = _first_images(options, options.calibrate)
+    tell_skipped([sample.part])
+    study = run_schemes(
+        model,
+        [scheme for grid in grids for scheme in grid.trials],
+        calibration,
+        (images, labels),
+        options.output,
+        checksum=_checksum(images, labels, calibration),
+        progress=_Progress(sys.stdout),
+    )
+    _tell(grids, study)
+    print(f"{options.output} written; {study.made_with}")
+
+
+def _first_images(options, n):
+    """Return the first `n` images of the training part, or of the whole folder where there are no parts."""
+    [part] = read_parts(options, "train")
+    images = part.data[0] if isinstance(part.data, tuple) else next(iter(part.data.batches(n)))[0]
+    return images[:n]
+
+
+def _checksum(*arrays) -> str:
+    from hashlib import sha256
+
+    digest = sha256()
+    for array in arrays:
+        digest.update(array)
+    return digest.hexdigest()
+
+
+class _Progress:
+    """A line for each scheme, with an estimate of the time left."""
+
+    def __init__(self, stream):
+        self.stream, self.start, self.first = stream, time.monotonic(), None
+
+    def __call__(self, scheme, done, total):
+        from fewbits.progress import duration
+
+        self.first = done - 1 if self.first is None else self.first
+        left = (time.monotonic() - self.start) / (done - self.first) * (total - done)
+        ending = f"  {duration(left)} left" if done < total else ""
+        print(f"{done:,} of {total:,}  {scheme.name}{ending}", file=self.stream, flush=True)
+
+
+def _tell(grids, study) -> None:
+    print(f"\nfloat  {study.float}")
+    for grid in grids:
+        print(f"\n{grid.name}")
+        for scheme in grid.trials:
+            lost, reach = study.under_float(scheme)
+            print(f"  {study[scheme]}  {100 * lost:5.1f} ± {100 * reach:.1f} points under float  {scheme.name}")

@@ -1,0 +1,185 @@
+"""A study: many schemes on one network and the same images, with each answer kept, so that any two can be compared."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fewbits.backend import keras
+from fewbits.conversion import QuantizedModel, quantize_model
+from fewbits.errors import InputError
+from fewbits.experiment import provenance
+from fewbits.experiment.scheme import Scheme, quantize_each
+from fewbits.files import write_aside
+from fewbits.statistics import paired_difference, wilson_interval
+from fewbits.training import rank_of_label
+
+FLOAT_SCHEME = Scheme(bits=(None, None, None))
+
+
+class Answers(NamedTuple):
+    """Whether each image is among the classes a network finds most likely: the first, and the first five.
+
+    top1, top5: (images,) bool, in the order of the images.
+    """
+
+    top1: np.ndarray
+    top5: np.ndarray
+
+    def __str__(self) -> str:
+        """The share of images whose first class is right, with its 95 % interval."""
+        low, high = wilson_interval(int(self.top1.sum()), len(self.top1))
+        return f"{self.top1.mean():.1%} ({low:.1%} to {high:.1%})"
+
+
+class Study(Mapping):
+    """What schemes left of one network: Scheme -> Answers, of those that were run; kept in a .json file.
+
+    images: how many. runs: the provenance of each run that added to it. Source of a damaged file's InputError: `load`.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.images, self.runs, self._entries = Path(path), 0, [], {}
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Study":
+        """Return the study in `path`, an empty one where there is none; InputError where it is damaged."""
+        study = cls(path)
+        try:
+            content = json.loads(study.path.read_bytes())
+            study.images, study.runs = content["images"], content["runs"]
+            for entry in content["schemes"]:
+                scheme = Scheme(**entry.pop("scheme"))
+                study._entries[scheme] = entry
+                study[scheme]  # can be read
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError):
+            raise InputError(f"{path} is damaged, or no study; delete it, and its schemes are run again") from None
+        return study
+
+    def __getitem__(self, scheme: Scheme) -> Answers:
+        entry = self._entries[scheme]
+        return Answers(*(self._unpacked(entry[name]) for name in Answers._fields))
+
+    def __iter__(self) -> Iterator[Scheme]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def float(self) -> Answers:
+        """The answers of the network before it was quantized."""
+        return self[FLOAT_SCHEME]
+
+    @property
+    def seconds(self) -> dict[Scheme, float]:
+        """How long each scheme took: to quantize the network and to answer."""
+        return {scheme: entry["seconds"] for scheme, entry in self._entries.items()}
+
+    def under_float(self, scheme: Scheme, images=slice(None)) -> tuple[float, float]:
+        """Return how far the top-1 of `scheme` is under float on the same `images`, and half of its 95 % interval."""
+        return paired_difference(self.float.top1[images], self[scheme].top1[images])
+
+    @property
+    def made_with(self) -> str:
+        """One sentence: images, hardware, versions, code and time."""
+        if not self.runs:
+            return "Not run yet."
+        hardware, versions = self.runs[-1]["hardware"], self.runs[-1]["versions"]
+        backend = next(name for name in ("tensorflow", "jax", "torch") if name in versions)
+        commits = sorted({(run["commit"] or {}).get("id", "unknown")[:7] for run in self.runs})
+        seconds = sum(run["seconds"] for run in self.runs)
+        return (
+            f"{self.images:,} images, {len(self)} schemes; {hardware['gpu'] or hardware['cpu']}, {hardware['cores']} "
+            f"cores; Keras {versions['keras']} on {backend} {versions[backend]}; code {', '.join(commits)}; "
+            f"{seconds / 60:.0f} min."
+        )
+
+    def add(self, scheme: Scheme, answers: Answers, seconds: float) -> None:
+        """Keep the `answers` of `scheme`, of the last of `runs`, also in the file, which is replaced as a whole."""
+        packed = {name: np.packbits(bits).tobytes().hex() for name, bits in answers._asdict().items()}
+        self._entries[scheme] = {**packed, "seconds": round(seconds, 2), "run": len(self.runs) - 1}
+        entries = [
+            {"scheme": scheme.model_dump(mode="json", exclude_defaults=True), **entry}
+            for scheme, entry in self._entries.items()
+        ]
+        lines = ",\n  ".join(json.dumps(entry) for entry in entries)
+        head = json.dumps({"images": self.images, "runs": self.runs}, indent=1)
+        with write_aside(self.path) as file:
+            file.write(f'{head[:-2]},\n "schemes": [\n  {lines}\n ]\n}}\n'.encode())
+
+    def _unpacked(self, text) -> np.ndarray:
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))
+        if len(bits) - self.images not in range(8):
+            raise ValueError("there is not one answer an image")
+        return bits[: self.images].astype(bool)
+
+
+def run_schemes(
+    model: keras.Model,
+    schemes: Iterable[Scheme],
+    calibration,
+    data: tuple,
+    path: Path | str,
+    checksum: str = "",
+    progress: Callable[[Scheme, int, int], None] | None = None,
+) -> Study:
+    """Return the study in `path` with the answers of all `schemes`, and of float; what it has already is not run again.
+
+    model: a float network that returns a score a class. calibration: images (n, height, width, channels), some tens, to
+    set formats; no labels are needed. data: images and labels to answer. checksum: of these data, and of whatever was
+    done to them. progress: is told each scheme, and how many are done of how many. All networks run on one trace, as
+    formats are variables. Stopped at any moment, the same call goes on. Raises InputError on a study of another network
+    or other images.
+    """
+    images, labels = data
+    study, source = Study.load(path), _source(model, checksum)
+    for run in study.runs:
+        if (run["model"], run["data"]) != (source["model"], source["data"]) or study.images != len(labels):
+            raise InputError(f"{path} holds answers of another network or to other images; name another file")
+    schemes = [FLOAT_SCHEME, *(s for s in dict.fromkeys(schemes) if s != FLOAT_SCHEME)]
+    left = [scheme for scheme in schemes if scheme not in study]
+    study.images = len(labels)
+    if left:
+        study.runs.append(source)
+    runner, start = _Runner(quantize_model(model)), time.monotonic()
+    for done, (scheme, network) in enumerate(quantize_each(model, left, calibration), len(schemes) - len(left) + 1):
+        answers = runner.answers(network, images, labels)
+        now = time.monotonic()
+        source["seconds"] = round(source["seconds"] + now - start, 1)
+        study.add(scheme, answers, now - start)
+        start = now
+        if progress:
+            progress(scheme, done, len(schemes))
+    return study
+
+
+class _Runner:
+    """Runs networks of one graph, one after the other, on one trace: what differs between them are weights."""
+
+    BATCH = 25  # about what a CPU's cache holds of an ImageNet network's activations
+
+    def __init__(self, network: QuantizedModel):
+        self.network = network
+
+    def answers(self, network, images, labels) -> Answers:
+        weights = network.get_weights()
+        if [w.shape for w in weights] != [w.shape for w in self.network.get_weights()]:  # a remedy added a bias
+            self.network = network
+        self.network.set_weights(weights)
+        ranks = []
+        for i in range(0, len(labels), self.BATCH):
+            outputs = self.network.predict_on_batch(images[i : i + self.BATCH])
+            ranks.append(rank_of_label(outputs, np.asarray(labels[i : i + self.BATCH])))
+        rank = np.concatenate(ranks)
+        return Answers(rank < 1, rank < 5)
+
+
+def _source(model, checksum) -> dict:
+    described = provenance.describe(checksum, b"".join(w.tobytes() for w in model.get_weights()), seconds=0)
+    return {"model": described.pop("start"), **described}
