@@ -33,6 +33,7 @@ _MODULES = (
     "layers",
     "papers",
     "plots",
+    "propagation",
     "reference",
     "remedies",
     "schedules",

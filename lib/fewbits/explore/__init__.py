@@ -8,6 +8,7 @@ book's script looks the view up: the numbers are the library's in both.
 from fewbits.explore.costs import QUANTITIES, SIDES, complexity
 from fewbits.explore.explorer import Explorer, View
 from fewbits.explore.layers import network, ranges
+from fewbits.explore.propagation import propagated
 from fewbits.explore.rounding import DETERMINISTIC, transfer, weights
 from fewbits.explore.schedules import LiveCurve, Snapshots, stages, training_curve
 
@@ -21,6 +22,7 @@ __all__ = [
     "View",
     "complexity",
     "network",
+    "propagated",
     "ranges",
     "stages",
     "training_curve",
