@@ -108,6 +108,55 @@ def test_weights_that_do_not_fit_are_refused_by_layer_and_nothing_changes(change
     assert all((a == b).all() for a, b in zip(model.get_weights(), before))
 
 
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("between", [[], [layers.ReLU(), layers.Dropout(0.5)]])
+def test_a_dense_layer_behind_a_flattening_has_its_inputs_in_the_order_of_caffe(old, between, tmp_path):
+    stack = [layers.Flatten(), *between, layers.Dense(7, name="fc6"), layers.Dense(2, name="fc7")]
+    model = keras.Sequential([layers.Input((3, 4, 5)), *stack])
+    arrays = {
+        "fc6": (RNG.normal(size=(7, 60)), RNG.normal(size=7)),
+        "fc7": (RNG.normal(size=(2, 7)), RNG.normal(size=2)),
+    }
+    path = tmp_path / "w.caffemodel"
+    path.write_bytes(caffemodel(arrays, old))
+    load_weights(model, path)
+    x = RNG.uniform(size=(6, 3, 4, 5)).astype("float32")
+    channels_first = np.moveaxis(x, -1, 1).reshape(6, 60)
+    (kernel6, bias6), (kernel7, bias7) = arrays["fc6"], arrays["fc7"]
+    by_hand = (channels_first @ kernel6.T + bias6) @ kernel7.T + bias7
+    assert np.allclose(ops.convert_to_numpy(model(x)), by_hand, atol=1e-4)
+
+
+def test_a_dense_layer_that_reads_several_arrays_is_refused_by_name(tmp_path):
+    x = layers.Input((2, 2, 3))
+    both = layers.Concatenate()([layers.Flatten()(x), layers.GlobalAveragePooling2D()(x)])
+    npz(tmp_path / "w.npz", {"fc": (np.zeros((2, 15)), np.zeros(2))})
+    with pytest.raises(InputError, match="fc reads several arrays as one"):
+        load_weights(keras.Model(x, layers.Dense(2, name="fc")(both)), tmp_path / "w.npz")
+
+
+def test_a_network_without_bias_is_refused_by_layer(tmp_path):
+    model = keras.Sequential([layers.Input((8, 8, 3)), layers.Conv2D(4, (3, 5), use_bias=False, name="conv1")])
+    npz(tmp_path / "w.npz", ARRAYS)
+    with pytest.raises(InputError, match="conv1 of .* has no bias"):
+        load_weights(model, tmp_path / "w.npz")
+
+
+def test_what_is_no_number_is_refused_by_layer(tmp_path):
+    npz(tmp_path / "w.npz", ARRAYS | {"conv1": (np.full((4, 3, 3, 5), "one"), np.zeros(4))})
+    with pytest.raises(InputError, match="the kernel of conv1 holds no numbers"):
+        load_weights(network(), tmp_path / "w.npz")
+
+
+def test_of_a_truncated_file_the_last_whole_layer_is_told(tmp_path):
+    content, path = caffemodel(ARRAYS), tmp_path / "cut.caffemodel"
+    path.write_bytes(content[:-5])
+    with pytest.raises(
+        InputError, match="cut.caffemodel cannot be read; the last layer read is conv1; it may be trunc"
+    ):
+        load_weights(network(), path)
+
+
 def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
     content, path = caffemodel(ARRAYS), tmp_path / "cut.caffemodel"
     for end in range(0, len(content), 7):

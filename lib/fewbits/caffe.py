@@ -1,7 +1,8 @@
 """Weights that were trained with Caffe: from a .caffemodel, or an .npz of the same arrays.
 
-Caffe keeps a kernel as (out, in, height, width), Keras as (height, width, in, out). Its networks expect the channels in
-the order blue, green, red, of 0 to 255, less the mean pixel, and pool with `ceil`.
+Caffe keeps a kernel as (out, in, height, width), Keras as (height, width, in, out); before a dense layer Caffe flattens
+the channels first, Keras last. Its networks expect the channels in the order blue, green, red, of 0 to 255, less the
+mean pixel, and pool with `ceil`.
 """
 
 from functools import cache
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fewbits.backend import keras
+from fewbits.conversion import calls
 from fewbits.errors import InputError
 from fewbits.files import read_arrays
 
@@ -29,25 +32,43 @@ MESSAGES = {
     "Net": {"layer": (100, "Layer", True), "layers": (2, "OldLayer", True)},
 }
 
+# Layers that leave numbers where they are, between a Flatten and the dense layer that reads it.
+KEEPING_ORDER = (
+    keras.layers.Activation,
+    keras.layers.ReLU,
+    keras.layers.Dropout,
+    keras.layers.Identity,
+    keras.layers.Rescaling,
+)
+
 
 def load_weights(model, path: Path) -> None:
     """Give the convolutions and dense layers of `model` the weights in `path`, a .caffemodel or .npz file; all or none.
 
     Layers are found by name, where Caffe's fire2/squeeze1x1 is ours of fire2_squeeze1x1. Raises InputError, naming the
-    layer, where one is missing, has another shape, or holds NaN or infinity, and where the file cannot be read.
+    layer, where one is missing, has another shape, or holds NaN or infinity, where the file cannot be read, and on a
+    layer of `model` without bias.
     """
     path = Path(path)
     layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
+    for layer in layers:
+        if layer.bias is None:
+            raise InputError(f"{layer.name} of {model.name} has no bias, and Caffe's layers have one")
     read = _from_npz if path.suffix == ".npz" else _from_caffemodel
     found = read(path, [layer.name.replace("_", "/", 1) for layer in layers])
-    pairs = [_checked(path, layer, *arrays) for layer, arrays in zip(layers, found, strict=True)]
+    sides = _flattened(model)
+    pairs = [_checked(path, layer, sides.get(layer.name), *pair) for layer, pair in zip(layers, found, strict=True)]
     for layer, (kernel, bias) in zip(layers, pairs):
         layer.kernel.assign(kernel)
         layer.bias.assign(bias)
 
 
-def _checked(path, layer, kernel, bias):
-    kernel = np.moveaxis(kernel, (0, 1), (-1, -2)).astype(np.float32) if kernel.ndim == 4 else kernel.T
+def _checked(path, layer, sides, kernel, bias):
+    for what, array in (("kernel", kernel), ("bias", bias)):
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"{path}: the {what} of {layer.name} holds no numbers")
+    with np.errstate(over="ignore"):
+        kernel, bias = _turned(kernel, layer, sides).astype(np.float32), bias.astype(np.float32)
     for what, array, variable in (("kernel", kernel, layer.kernel), ("bias", bias, layer.bias)):
         if array.shape != tuple(variable.shape):
             raise InputError(
@@ -55,7 +76,39 @@ def _checked(path, layer, kernel, bias):
             )
         if not np.isfinite(array).all():
             raise InputError(f"{path}: the {what} of {layer.name} holds NaN or infinity")
-    return kernel, bias.astype(np.float32)
+    return kernel, bias
+
+
+def _turned(kernel, layer, sides) -> np.ndarray:
+    """Return Caffe's `kernel` in Keras' order; sides: (height, width, channels) of what a dense `layer` reads flat."""
+    if not isinstance(layer, keras.layers.Dense):
+        return np.moveaxis(kernel, (0, 1), (-1, -2)) if kernel.ndim == 4 else kernel
+    if kernel.ndim == 4 and kernel.shape[:2] == (1, 1):  # as older files have it
+        kernel = kernel[0, 0]
+    if sides and kernel.shape[1:] == (np.prod(sides),):
+        height, width, channels = sides
+        kernel = np.moveaxis(kernel.reshape(-1, channels, height, width), 1, -1).reshape(kernel.shape)
+    return kernel.T
+
+
+def _flattened(model) -> dict[str, tuple]:
+    """Return name -> (height, width, channels) of what stood before it was flattened, for the dense layers of `model`.
+
+    Raises InputError, naming the layer, where a dense one reads several arrays side by side.
+    """
+    uses, found = calls(model), {}
+    node_of = {id(tensor): node for nodes in uses.values() for node in nodes for tensor in node.output_tensors}
+    for name in (layer.name for layer in model.layers if isinstance(layer, keras.layers.Dense)):
+        node = node_of[id(uses[name][0].input_tensors[0])]
+        while isinstance(node.operation, KEEPING_ORDER):
+            node = node_of[id(node.input_tensors[0])]
+        if isinstance(node.operation, (keras.layers.Flatten, keras.layers.Reshape)):
+            sides = node.input_tensors[0].shape[1:]
+            if len(sides) == 3:
+                found[name] = sides
+        elif len(node.input_tensors) > 1 and len(node.output_tensors[0].shape) == 2:
+            raise InputError(f"{name} reads several arrays as one; in which order Caffe has them is not known")
+    return found
 
 
 def _from_npz(path, names):
@@ -74,7 +127,9 @@ def _from_caffemodel(path, names):
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except DecodeError:
-        raise InputError(f"{path} cannot be read; it may be truncated, or no .caffemodel") from None
+        read = [layer.name for layer in (*net.layers, *net.layer) if layer.name]  # whole, before the damage
+        last = f"; the last layer read is {read[-1]}" if read else ""
+        raise InputError(f"{path} cannot be read{last}; it may be truncated, or no .caffemodel") from None
     layers = {layer.name: layer for layer in (*net.layers, *net.layer)}
     found = []
     for name in names:

@@ -94,8 +94,6 @@ def _inputs(model, layer, images) -> np.ndarray:
 def _windows(layer, x, places=slice(None)) -> np.ndarray:
     """Return the windows of `x` that each output of `layer` sees, as (windows, weights), those at `places`."""
     if hasattr(layer, "kernel_size"):
-        x = ops.image.extract_patches(
-            x, layer.kernel_size, layer.strides, layer.dilation_rate[0], padding=layer.padding
-        )
+        x = ops.image.extract_patches(x, layer.kernel_size, layer.strides, layer.dilation_rate, padding=layer.padding)
     x = ops.convert_to_numpy(x)
     return x.reshape(-1, x.shape[-1])[places]

@@ -79,9 +79,10 @@ def share_formats(network: QuantizedModel) -> QuantizedModel:
 def search_msbs(network: QuantizedModel, images, progress: Callable[[int, int], None] | None = None) -> QuantizedModel:
     """Return `network` with the MSBs of its wires at which its outputs on `images` come nearest to those of float.
 
-    Wire after wire, from the input on, all MSBs of a wire go up, or else down, by one for as long as the squared error
-    of the outputs of the whole network falls. A rule that looks at the values of one layer only clips too much: clipped
-    values are the large ones, which decide. No labels are needed. Price: none; about three evaluations a wire, offline.
+    Wire after wire, from the input on, all MSBs of a wire go up, or else down, by one for as long as the divergence of
+    the network's outputs from those of float falls (Kullback-Leibler's, of their softmax). A rule that looks at the
+    values of one layer only clips too much: clipped values are the large ones, which decide. No labels are needed.
+    Price: none; about three evaluations a wire, offline.
 
     images: (n, height, width, channels); some tens. progress: is told how many wires are done, of how many.
     """
