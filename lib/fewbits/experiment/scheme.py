@@ -101,8 +101,9 @@ def quantize_each(model: keras.Model, schemes: Iterable[Scheme], images) -> Iter
     for (equalized, *_), group in groups.items():
         start = remedies.equalize(model) if equalized else model
         formats = _formats_for_each(start, group, images[:RANGED])
+        known = {}
         for scheme in group:
-            yield scheme, _quantized(start, scheme, formats[scheme.bits], images)
+            yield scheme, _quantized(start, scheme, formats[scheme.bits], images, known)
 
 
 def _formats_for_each(model, group, images) -> dict[tuple, Formats | dict[str, Formats]]:
@@ -123,16 +124,26 @@ def _format(msb, nbits):
     return None if nbits is None else FixedPoint(msb, nbits)
 
 
-def _quantized(model, scheme, formats, images) -> QuantizedModel:
-    network = quantize_model(model, formats, rounding=scheme.rounding)
-    if scheme.layers is not None:
-        names = [layer.name for layer in network.quantized_layers]
-        for name in scheme.layers:
-            if name not in names:
-                raise InputError(f"layers: there is no layer {name!r} to quantize; there are {', '.join(names)}")
-        for layer in network.quantized_layers:
-            layer.enabled = layer.name in scheme.layers
-    for name, remedy in REMEDIES.items():
-        if name in scheme.remedies and name != "equalize":
-            network = remedy(network, *([np.asarray(images)] if name in WITH_IMAGES else []))
+def _quantized(model, scheme, formats, images, known) -> QuantizedModel:
+    """Return `model` quantized. known: what came of the same scheme with some of its remedies; it grows."""
+    asked = [name for name in REMEDIES if name in scheme.remedies and name != "equalize"]
+    key = scheme.bits, scheme.layers
+    if key not in known:
+        known[key] = _enabled_only(quantize_model(model, formats, rounding=scheme.rounding), scheme.layers)
+    network = known[key]
+    for name in asked:
+        key += (name,)
+        if key not in known:
+            known[key] = REMEDIES[name](network, *([np.asarray(images)] if name in WITH_IMAGES else []))
+        network = known[key]
+    return network
+
+
+def _enabled_only(network, names) -> QuantizedModel:
+    layers = {layer.name: layer for layer in network.quantized_layers}
+    for name in names or ():
+        if name not in layers:
+            raise InputError(f"layers: there is no layer {name!r} to quantize; there are {', '.join(layers)}")
+    for name, layer in layers.items():
+        layer.enabled = names is None or name in names
     return network

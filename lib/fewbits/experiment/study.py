@@ -36,13 +36,13 @@ class Answers(NamedTuple):
 
 
 class Study(Mapping):
-    """What schemes left of one network: Scheme -> Answers, of those that were run; kept in a .json file.
+    """What schemes left of one network: Scheme -> Answers, of those that were run; kept in a .json file, if it has one.
 
     images: how many. runs: the provenance of each run that added to it. Source of a damaged file's InputError: `load`.
     """
 
-    def __init__(self, path: Path):
-        self.path, self.images, self.runs, self._entries = Path(path), 0, [], {}
+    def __init__(self, path: Path | str | None = None):
+        self.path, self.images, self.runs, self._entries = path and Path(path), 0, [], {}
 
     @classmethod
     def load(cls, path: Path | str) -> "Study":
@@ -101,9 +101,11 @@ class Study(Mapping):
         )
 
     def add(self, scheme: Scheme, answers: Answers, seconds: float) -> None:
-        """Keep the `answers` of `scheme`, of the last of `runs`, also in the file, which is replaced as a whole."""
+        """Keep the `answers` of `scheme`, of the last of `runs`; a file is replaced as a whole."""
         packed = {name: np.packbits(bits).tobytes().hex() for name, bits in answers._asdict().items()}
         self._entries[scheme] = {**packed, "seconds": round(seconds, 2), "run": len(self.runs) - 1}
+        if self.path is None:
+            return
         entries = [
             {"scheme": scheme.model_dump(mode="json", exclude_defaults=True), **entry}
             for scheme, entry in self._entries.items()
@@ -125,11 +127,11 @@ def run_schemes(
     schemes: Iterable[Scheme],
     calibration,
     data: tuple,
-    path: Path | str,
+    path: Path | str | None = None,
     checksum: str = "",
     progress: Callable[[Scheme, int, int], None] | None = None,
 ) -> Study:
-    """Return the study in `path` with the answers of all `schemes`, and of float; what it has already is not run again.
+    """Return the study in `path`, or one in no file, with the answers of all `schemes` and of float, each run once.
 
     model: a float network that returns a score a class. calibration: images (n, height, width, channels), some tens, to
     set formats; no labels are needed. data: images and labels to answer. checksum: of these data, and of whatever was
@@ -138,7 +140,7 @@ def run_schemes(
     or other images.
     """
     images, labels = data
-    study, source = Study.load(path), _source(model, checksum)
+    study, source = Study.load(path) if path else Study(), _source(model, checksum)
     for run in study.runs:
         if (run["model"], run["data"]) != (source["model"], source["data"]) or study.images != len(labels):
             raise InputError(f"{path} holds answers of another network or to other images; name another file")
