@@ -9,11 +9,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, mode
 from fewbits import remedies
 from fewbits.backend import keras
 from fewbits.calibration import formats_for_each
-from fewbits.conversion import QuantizedModel, quantize_model
+from fewbits.conversion import QuantizedModel, quantize_model, quantized_type
 from fewbits.dynamic_fixed_point import dynamic_formats
 from fewbits.errors import InputError
 from fewbits.experiment.fields import BitsOrFloat, checked_percentile, known, one_sentence
-from fewbits.fixedpoint import MAX_ABS_MSB, FixedPoint
+from fewbits.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint
 from fewbits.layers import LAYER_ROUNDINGS, Formats
 
 DYNAMIC = "dynamic"  # stands for a percentile, where dynamic fixed point is meant
@@ -57,7 +57,7 @@ class Scheme(BaseModel):
     per_layer: bool = True
     per_channel: bool = False
     remedies: Annotated[tuple[Annotated[str, known(tuple(REMEDIES))], ...], Strict(False)] = ()
-    layers: Annotated[tuple[str, ...], Strict(False)] | None = None
+    layers: Annotated[tuple[str, ...], Strict(False), Field(min_length=1)] | None = None
 
     def __init__(self, /, **fields):
         with one_sentence(type(self)):
@@ -70,8 +70,16 @@ class Scheme(BaseModel):
             raise InputError(f"msb is one for all layers, and {min(given)} would choose them; leave one of the two out")
         if self.per_channel and (not self.per_layer or self.percentile == DYNAMIC):
             raise InputError("per_channel gives each filter an MSB; it takes no `per_layer = false`, and no `dynamic`")
+        if self.percentile == DYNAMIC and not self.per_layer:
+            raise InputError("per_layer must be true in dynamic fixed point, which has a format for each layer")
         if self.percentile == DYNAMIC and self.bits[1] != self.bits[2]:
             raise InputError("bits of input and output must be equal in dynamic fixed point, which has one for both")
+        if self.percentile == DYNAMIC and 1 in self.bits:
+            raise InputError("bits must be at least 2 in dynamic fixed point, one of them the sign")
+        if "half a step" in self.remedies and self.rounding != "floor" and self.bits[2] is not None:
+            raise InputError(f"remedies: 'half a step' is for rounding = 'floor', not {self.rounding!r}")
+        if "mid-step" in self.remedies and self.bits[0] == MAX_NBITS_KERAS:
+            raise InputError(f"remedies: 'mid-step' takes kernels of at most {MAX_NBITS_KERAS - 1} bits")
         return self
 
     @property
@@ -94,7 +102,11 @@ def quantize_each(model: keras.Model, schemes: Iterable[Scheme], images) -> Iter
     serve the remedies that look at values. Raises InputError on layers that are not there.
     """
     groups: dict[tuple, list[Scheme]] = {}
+    names = [layer.name for layer in model.layers if quantized_type(layer)]
     for scheme in schemes:
+        for name in scheme.layers or ():
+            if name not in names:
+                raise InputError(f"layers: there is no layer {name!r} to quantize; there are {', '.join(names)}")
         equalized = "equalize" in scheme.remedies
         way = scheme.msb, str(scheme.percentile), scheme.per_layer, scheme.per_channel, scheme.rounding
         groups.setdefault((equalized, *way), []).append(scheme)

@@ -51,13 +51,14 @@ class Study(Mapping):
         try:
             content = json.loads(study.path.read_bytes())
             study.images, study.runs = content["images"], content["runs"]
+            _ = [(run["model"], run["data"]) for run in study.runs], range(study.images)  # can be read
             for entry in content["schemes"]:
                 scheme = Scheme(**entry.pop("scheme"))
                 study._entries[scheme] = entry
-                study[scheme]  # can be read
+                _ = study[scheme], float(entry["seconds"])
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError):
             raise InputError(f"{path} is damaged, or no study; delete it, and its schemes are run again") from None
         return study
 
