@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fewbits import InputError, reference
-from fewbits.experiment import Record
+from fewbits.experiment import Record, Scheme, Study, read_grid, study
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +62,42 @@ def test_a_cell_is_found_by_its_fields_or_refused():
     assert reference.cell("lock or train", strategy="lock", bits=(8, 8, 8)).trial.bits == (8, 8, 8)
     with pytest.raises(InputError, match="2 cells of the reference grid 'lock or train'"):
         reference.cell("lock or train", strategy="lock")
+
+
+# Studies of schemes; with none at first
+
+
+STUDIES = sorted((reference.FOLDER / "studies").glob("*.json"))
+SCHEMES = sorted(path for path in reference.FOLDER.glob("*.toml") if path.name != "grids.toml")
+
+
+def test_the_photographs_have_schemes_each_grid_with_its_name():
+    grids = read_grid(reference.FOLDER / "photographs.toml", Scheme)
+    assert grids and all(isinstance(scheme, Scheme) for grid in grids for scheme in grid.trials)
+    assert all(len(set(grid.trials)) == len(grid.trials) for grid in grids)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_is_whole_asked_for_and_says_where_it_comes_from(path):
+    kept = Study.load(path)
+    asked_for = {scheme for file in SCHEMES for grid in read_grid(file, Scheme) for scheme in grid.trials}
+    assert study.FLOAT_SCHEME in kept and set(kept) <= asked_for | {study.FLOAT_SCHEME}
+    assert kept.images >= 100 and f"{kept.images:,} images, {len(kept)} schemes; " in kept.made_with
+    for run in kept.runs:
+        assert run.keys() >= {"model", "fewbits", "commit", "data", "versions", "hardware", "seconds", "date"}
+        assert len(run["model"]) == len(run["data"]) == 64 and run["seconds"] > 0
+    for answers in kept.values():
+        assert len(answers.top1) == kept.images and (answers.top1 <= answers.top5).all()
+    assert kept.under_float(study.FLOAT_SCHEME) == (0, 0)
+
+
+def test_a_study_that_is_not_run_is_empty(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "FOLDER", tmp_path)
+    assert not reference.study("none") and reference.study("none").made_with == "Not run yet."
+
+
+def test_a_study_is_found_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "FOLDER", tmp_path)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "ours.json").write_text('{"images": 3, "runs": [], "schemes": []}')
+    assert reference.study("ours").images == 3

@@ -461,11 +461,34 @@ def test_one_trace_serves_all_schemes(model, tmp_path, monkeypatch):
     assert len(counts) == 5 and counts[0] > 0 and set(counts) == {counts[0]}
 
 
-def test_a_remedy_that_adds_biases_has_its_answers_too(tmp_path):
-    bare, shifted = network(use_bias=False), LOW.model_copy(update={"remedies": ("fold mean shift",)})
-    found = run(bare, [shifted, LOW], tmp_path / "study.json")
-    for scheme, quantized in quantize_each(bare, [LOW, shifted], CALIBRATION):
-        assert np.array_equal(found[scheme].top1, np.argmax(quantized(IMAGES), 1) == LABELS)
+def test_a_study_may_stay_in_memory(model, fresh):
+    found = run(model, [LOW], None)
+    assert found.path is None and np.array_equal(found[LOW].top1, fresh[LOW].top1) and len(found.runs) == 1
+
+
+def test_remedies_that_add_biases_to_some_networks_leave_those_that_come_after_right():
+    bare = network(use_bias=False)
+    (low, finer), by = (Scheme(bits=b, rounding="floor") for b in ((3, 4, 4), (3, 8, 8))), "fold mean shift"
+    shifted, rounded = (low.model_copy(update={"remedies": (name,)}) for name in (by, "round kernels"))
+    schemes = [shifted, low, finer, rounded]  # the last starts from the second
+    found = run(bare, schemes, None)
+    for scheme in schemes:
+        [(_, alone)] = quantize_each(bare, [scheme], CALIBRATION)
+        assert np.array_equal(found[scheme].top1, np.argmax(alone(IMAGES), 1) == LABELS)
+
+
+def test_work_that_schemes_have_in_common_is_done_once(model, monkeypatch):
+    done = []
+    rounds = REMEDIES["round kernels"]
+    monkeypatch.setitem(REMEDIES, "round kernels", lambda *a: (done.append(1), rounds(*a))[1])
+    names = [("round kernels", "half a step"), (), ("round kernels",), ("half a step",)]
+    schemes = [Scheme(bits=(4, 6, 6), rounding="floor", remedies=n) for n in names]
+    together = dict(quantize_each(model, schemes, CALIBRATION))
+    assert len(done) == 1
+    for scheme in schemes:
+        [(_, alone)] = quantize_each(model, [scheme], CALIBRATION)
+        pairs = zip(together[scheme].get_weights(), alone.get_weights(), strict=True)
+        assert all(np.array_equal(a, b) for a, b in pairs)
 
 
 # Counting

@@ -152,10 +152,6 @@ def _quantized(model, scheme, formats, images, known) -> QuantizedModel:
 
 
 def _enabled_only(network, names) -> QuantizedModel:
-    layers = {layer.name: layer for layer in network.quantized_layers}
-    for name in names or ():
-        if name not in layers:
-            raise InputError(f"layers: there is no layer {name!r} to quantize; there are {', '.join(layers)}")
-    for name, layer in layers.items():
-        layer.enabled = names is None or name in names
+    for layer in network.quantized_layers:
+        layer.enabled = names is None or layer.name in names
     return network

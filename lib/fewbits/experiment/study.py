@@ -14,6 +14,7 @@ from fewbits.errors import InputError
 from fewbits.experiment import provenance
 from fewbits.experiment.scheme import Scheme, quantize_each
 from fewbits.files import write_aside
+from fewbits.remedies.copies import copied
 from fewbits.statistics import paired_difference, wilson_interval
 from fewbits.training import rank_of_label
 
@@ -173,7 +174,7 @@ class _Runner:
     def answers(self, network, images, labels) -> Answers:
         weights = network.get_weights()
         if [w.shape for w in weights] != [w.shape for w in self.network.get_weights()]:  # a remedy added a bias
-            self.network = network
+            self.network = copied(network)  # schemes that follow may start from the original
         self.network.set_weights(weights)
         ranks = []
         for i in range(0, len(labels), self.BATCH):

@@ -11,6 +11,7 @@ from fewbits.explore.layers import network, ranges
 from fewbits.explore.propagation import propagated
 from fewbits.explore.rounding import DETERMINISTIC, transfer, weights
 from fewbits.explore.schedules import LiveCurve, Snapshots, stages, training_curve
+from fewbits.explore.schemes import schemes
 
 __all__ = [
     "DETERMINISTIC",
@@ -24,6 +25,7 @@ __all__ = [
     "network",
     "propagated",
     "ranges",
+    "schemes",
     "stages",
     "training_curve",
     "transfer",

@@ -62,7 +62,7 @@ def propagated(followed: Propagation, tables: dict[int, dict[str, Formats]], lab
         line("variance part alone", plots.GREY, symbol="square", dash="dot", width=1),
         x="layer",
         y="SQNR in dB",
-        yaxis={"range": [-8, 62]},
+        yaxis={"range": [-8, 52]},
         margin={"b": 130},
         height=480,
     )

@@ -1,0 +1,51 @@
+"""The explorer of a study: what it shows is the study's, and what was not run says so."""
+
+import numpy as np
+import pytest
+
+from fewbits.experiment import Answers, Scheme, Study
+from fewbits.explore import schemes
+
+BITS = [(8, None, None), (4, None, None), (8, 8, None), (8, 8, 8)]
+RULES = {"own": {"msb": (0, 9, 9)}, "one a layer": {"percentile": 99.0}}
+
+
+@pytest.fixture
+def explorer():
+    study, rng = Study(), np.random.default_rng(0)
+    study.images = 40
+    for number, bits in enumerate(BITS[:3], 1):
+        hits = rng.permutation(40) < 5 * number
+        study.add(Scheme(bits=bits, rounding="floor", msb=(0, 9, 9)), Answers(hits, hits), seconds=1.0)
+    return schemes(study, BITS, RULES, {(8, None, None): 0.07}, "6.9", "a network")
+
+
+def shown(explorer, **setting):
+    return explorer.view(**{**explorer.start, **setting})
+
+
+def test_settings_are_grouped_by_how_much_is_quantized(explorer):
+    assert explorer.controls["quantized"] == ("kernels", "kernels, inputs", "kernels, inputs, outputs")
+    assert shown(explorer).traces[1]["x"] == ["8-f-f", "4-f-f"]
+    assert shown(explorer, quantized="kernels, inputs").traces[1]["x"] == ["8-8-f"]
+
+
+def test_bars_are_the_shares_of_the_study_beside_those_in_print(explorer):
+    print_, ours = shown(explorer).traces
+    assert print_["y"] == [0.07, None]
+    assert ours["y"] == [5 / 40, 10 / 40]
+    low, high = (5 / 40 - ours["error_y"]["arrayminus"][0], 5 / 40 + ours["error_y"]["array"][0])
+    assert (low, high) == pytest.approx((0.0546, 0.2611), abs=1e-3)  # Wilson's interval of 5 of 40
+    assert shown(explorer).readings["8-f-f"].startswith("12.5% (5.5% to 26.1%)")
+
+
+def test_what_was_not_run_says_so(explorer):
+    view = shown(explorer, quantized="kernels, inputs, outputs")
+    assert view.traces[1]["y"] == [None] and view.readings == {"8-8-8": "not run"}
+    assert set(shown(explorer, MSB="one a layer").readings.values()) == {"not run"}
+    assert set(shown(explorer, rounding="nearest").readings.values()) == {"not run"}
+
+
+def test_all_states_are_drawn(explorer):
+    assert len(explorer.states()) == 3 * 2 * 2
+    assert "Figure 6.9" in explorer.html()
