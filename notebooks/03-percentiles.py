@@ -304,8 +304,7 @@ print("used of the amplitude, layer by layer:", [f"{u:.0%}" for u in used])
 # %% [markdown]
 # ```{admonition} Solution
 # :class: dropdown
-# Between a half and all of it is used. If the logarithms of the limits fall evenly, $1/(2 \ln 2) = 72\,\%$ on average. Chapter 6
-# looks at scales that are no powers of two; they cost a multiplication.
+# Between a half and all of it is used. If the logarithms of the limits fall evenly, $1/(2 \ln 2) = 72\,\%$ on average.
 # ```
 #
 # **3.** After a ReLU no value is negative. How many of the codes of an input are then never used, and what would a device do about
