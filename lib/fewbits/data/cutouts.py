@@ -5,6 +5,7 @@ Source: backstrom2018, 3.1.3 and 3.1.4.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -63,8 +64,9 @@ def cut_out(
 
     Raises InputError without boxes, on a class called background, and where an image cannot be read.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise InputError(f"size must be an integer of at least 1, not {size!r}")
+    for name, value, least in (("size", size, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise InputError(f"{name} must be an integer of at least {least}, not {value!r}")
     boxes = [box for photograph in photographs for box in photograph.boxes]
     if not boxes:
         raise InputError(f"{len(photographs)} photographs have no boxes; draw one around each plant")

@@ -1,4 +1,4 @@
-"""Where each data set comes from: scikit-learn, the folder FEWBITS_DATA, or keras.datasets."""
+"""Where each data set comes from: scikit-learn, a drawing, the folder FEWBITS_DATA, or keras.datasets."""
 
 import os
 from collections.abc import Callable
@@ -32,7 +32,8 @@ _ARCHIVES = {
     "cifar10": _Archive(CIFAR10_CLASSES, (32, 32, 3)),
     "cifar100": _Archive(tuple(f"class {i}" for i in range(100)), (32, 32, 3)),
 }
-NAMES = ("digits", *_ARCHIVES)
+NAMES = ("digits", *_ARCHIVES, "crops")
+SCENES = 300  # drawn for `crops`
 
 
 def load(name: str, *, validation: float = 0.1, seed: int = 0) -> Dataset:
@@ -40,7 +41,8 @@ def load(name: str, *, validation: float = 0.1, seed: int = 0) -> Dataset:
 
     validation: share of the training images to hold out, drawn with `seed` and stratified by class. `digits` are
     scikit-learn's 1,797 real handwritten digits, 8 x 8 with grey levels 0 to 16 (so 5-bit codes); a fifth of them,
-    drawn once with a fixed seed, is the test split. The other data sets are read
+    drawn once with a fixed seed, is the test split. `crops` are onions, weeds and background, 32 x 32, cut out of 300
+    drawn scenes; whole scenes are held out, the last fifth of them for the test. The other data sets are read
     from the folder in the environment variable FEWBITS_DATA (NAME.npz or NAME/NAME.npz) or, where that is not set,
     through keras.datasets. Raises InputError on an unknown name, a share outside (0, 1), or a file that is missing,
     truncated or not what it should be.
@@ -49,6 +51,8 @@ def load(name: str, *, validation: float = 0.1, seed: int = 0) -> Dataset:
         raise InputError(f"unknown data set {name!r}; there are {', '.join(NAMES)}")
     if not 0 < validation < 1:
         raise InputError(f"validation must be a share between 0 and 1, not {validation!r}")
+    if name == "crops":
+        return _crops(validation, seed)
     if name == "digits":
         train, test, classes, levels = *_digits(), DIGITS, 32
     else:
@@ -69,6 +73,19 @@ def _digits() -> tuple[Split, Split]:
     everything = checked_split(digits.images, digits.target, 10, 32, "digits")
     test, train = stratified(everything.labels, 0.2, seed=2017)
     return _pick(everything, train), _pick(everything, test)
+
+
+def _crops(validation: float, seed: int) -> Dataset:
+    from fewbits.data.crops import draw_scenes  # here, for they import `stratified` in their turn
+    from fewbits.data.cutouts import cut_out
+
+    plants = cut_out(list(draw_scenes(SCENES, 112)), 32)
+    scene = np.unique(plants.photographs, return_inverse=True)[1]
+    seen = np.random.default_rng(seed).permutation(SCENES * 4 // 5)
+    held_out = seen[: min(max(1, round(validation * len(seen))), len(seen) - 1)]
+    test, validated = scene >= len(seen), np.isin(scene, held_out)
+    parts = (plants.pick(np.flatnonzero(part)) for part in (~test & ~validated, validated, test))
+    return Dataset("crops", *parts, plants.classes, 256)
 
 
 def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
