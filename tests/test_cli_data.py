@@ -43,7 +43,8 @@ def test_voc_crops_writes_a_folder_that_train_and_folds_read(scenes, tmp_path, c
     assert found.classes == ("background", "onion", "weed")
     assert (~found.background).sum() == sum(len(p.boxes) for p in expected)
     assert set(found.photographs) == {p.name for p in expected}
-    assert "6 of 6 photographs" in said and f"{(found.labels == 1).sum()} onion" in said
+    assert "6 of 6 photographs" in said and f"{len(found)} of {len(found)} images" in said
+    assert f"{(found.labels == 1).sum()} onion" in said
     command = ["train", "--network", "lenet", "--data", str(out), "--size", "16", "--epochs", "1"]
     assert main([*command, "--output", str(tmp_path / "plants.keras")]) == 0
 

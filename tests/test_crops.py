@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fewbits import InputError
-from fewbits.data import draw_scenes, load, read_photographs, write_scene
+from fewbits.data import crops, draw_scenes, load, read_photographs, write_scene
 from fewbits.data.crops import CLASSES, LEAST_SIDE, LEAST_VISIBLE, MOST_PLANTS
 
 
@@ -36,6 +36,42 @@ def test_a_box_is_the_tightest_around_the_pixels_in_which_its_plant_is_seen(size
         for edge in (mask[box.top], mask[box.bottom - 1], mask[:, box.left], mask[:, box.right - 1]):
             assert edge.any()  # and no room inside
         assert box.width >= LEAST_SIDE and box.height >= LEAST_SIDE
+
+
+def test_a_mask_is_every_pixel_that_has_some_of_the_plants_colour():
+    canvas = crops._Canvas(np.zeros((64, 64, 3), np.uint8), crops._Sun(3, 2, np.uint16(4)))
+    rng = np.random.default_rng(0)
+    for colour in ((255, 0, 0), (0, 255, 0)):
+        x, y = rng.integers(-1, 64, (2, 300))
+        assert canvas.add([crops._Leaf(x, y, np.full((300, 3), colour, np.uint8))])
+    painted = canvas.colours.reshape(32, 2, 32, 2, 3).any((1, 3))
+    assert np.array_equal(canvas.masks(), [painted[..., 0], painted[..., 1]])
+    assert 0 < (painted[..., 0] & painted[..., 1]).sum() and not painted[..., 2].any()
+
+
+def test_what_a_plant_paints_is_in_the_sun_and_what_it_shades_is_not():
+    ground = np.full((64, 64, 3), 100, np.uint8)
+    canvas = crops._Canvas(ground, crops._Sun(0, 20, np.uint16(4)))
+    x, y = (grid.ravel() for grid in np.meshgrid(np.arange(10, 30), np.arange(10, 30)))
+    assert canvas.add([crops._Leaf(x, y, np.full((400, 3), 100, np.uint8))] * 2)
+    expected = np.zeros((64, 64), bool)
+    expected[30:50, 10:30] = True
+    assert np.array_equal(canvas.shaded.reshape(64, 64), expected)
+
+
+def test_a_plant_that_would_hide_another_or_is_mostly_outside_does_not_grow():
+    def leaf(left, right):
+        x, y = (grid.ravel() for grid in np.meshgrid(np.arange(left, right), np.arange(20)))
+        return [crops._Leaf(x, y, np.zeros((len(x), 3), np.uint8))]
+
+    canvas = crops._Canvas(np.zeros((64, 64, 3), np.uint8), crops._Sun(0, 0, np.uint16(8)))
+    assert canvas.add(leaf(0, 20))
+    assert not canvas.add(leaf(11, 31))  # hides 9 of 20 columns
+    assert not canvas.add(leaf(55, 71))  # 9 of 16 columns inside
+    assert not canvas.add(leaf(40, 47))  # under 4 pixels of the image wide
+    assert canvas.add(leaf(12, 32))
+    assert not canvas.add(leaf(10, 15))  # too much, with what is hidden already
+    assert canvas.add(leaf(54, 70)) and len(canvas.areas) == 3
 
 
 def test_the_masks_are_where_plants_are_in_the_image():

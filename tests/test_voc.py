@@ -155,6 +155,12 @@ def test_a_link_out_of_the_folder_is_refused(folder):
     assert "'b.png' is a link that leads out of the folder" in refused(folder, filename="b.png")
 
 
+def test_xml_of_a_hundred_thousand_levels_is_read_or_refused(folder):
+    (folder / "a.xml").write_text("<a>" * 100_000 + "</a>" * 100_000)
+    with pytest.raises(InputError, match=r"a\.xml "):
+        read_boxes(folder / "a.xml")
+
+
 def test_a_missing_image_is_named(folder):
     assert "is of the image 'b.png', which is not beside it" in refused(folder, filename="b.png")
 
@@ -353,10 +359,11 @@ def test_the_seed_draws_the_background_and_nothing_else():
     assert not np.array_equal(first.images[first.background][:3], other.images[other.background][:3])
 
 
-def test_progress_is_told_photograph_by_photograph():
+def test_progress_is_told_photograph_by_photograph_then_image_by_image(tmp_path):
     told = []
-    cut_out(list(draw_scenes(3, 32)), 4, progress=told.append)
-    assert told == [1, 2, 3]
+    found = cut_out(list(draw_scenes(3, 32)), 4, progress=told.append)
+    write_cutouts(found, tmp_path, told.append)
+    assert told == [1, 2, 3, *range(1, len(found) + 1)]
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,9 @@ def _cut_out(options) -> None:
             progress=count,
         )
         count.finish(len(photographs))
-        write_cutouts(cutouts, folder)
+        count = Count(sys.stdout, len(cutouts), "images")
+        write_cutouts(cutouts, folder, count)
+        count.finish(len(cutouts))
     found = Counter(cutouts.classes[label] for label in cutouts.labels)
     print(f"{options.output} written: images of {size} x {size} pixels, {_told(found)}")
 

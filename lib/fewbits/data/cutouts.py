@@ -88,17 +88,23 @@ def cut_out(
     return Cutouts(np.stack(images), np.array(found, np.int64), tuple(names), tuple(origins))
 
 
-def write_cutouts(cutouts: Cutouts, folder: Path) -> None:
-    """Write each image to `folder`/CLASS/PHOTOGRAPH-NUMBER.png, lossless: a folder that `load_folder` reads."""
+def write_cutouts(cutouts: Cutouts, folder: Path, progress: Callable[[int], None] | None = None) -> None:
+    """Write each image to `folder`/CLASS/PHOTOGRAPH-NUMBER.png, lossless: a folder that `load_folder` reads.
+
+    progress: is told how many images are done.
+    """
     from PIL import Image
 
     numbers = dict.fromkeys(cutouts.photographs, 0)
-    for image, label, photograph in zip(cutouts.images, cutouts.labels, cutouts.photographs):
+    images = zip(cutouts.images, cutouts.labels, cutouts.photographs)
+    for done, (image, label, photograph) in enumerate(images, 1):
         path = folder / cutouts.classes[label] / f"{photograph}-{numbers[photograph]:03}.png"
         numbers[photograph] += 1
         path.parent.mkdir(exist_ok=True)
         with write_aside(path) as file:
             Image.fromarray(image).save(file, "PNG")
+        if progress:
+            progress(done)
 
 
 def read_cutouts(folder: Path | str, size: int) -> Cutouts:
