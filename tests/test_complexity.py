@@ -1,5 +1,7 @@
 """Counts of parameters, MACs and activations: published figures, sums of ones, and graphs counted by hand."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -44,9 +46,62 @@ def test_mobilenet_needs_the_published_macs(alpha, side, parameters, millions):
     assert (totals(model).parameters, round(totals(model).macs / 1e6, 1)) == (parameters, millions)
 
 
+@pytest.mark.parametrize(
+    ("width", "parameters", "millions"),
+    [
+        (1, 4_253_864, {224: 568.7, 192: 418.1, 160: 290.7, 128: 186.4}),
+        (0.75, 2_601_976, {224: 325.4, 192: 239.3, 160: 166.4, 128: 106.8}),
+        (0.5, 1_342_536, {224: 149.5, 192: 110.0, 160: 76.5, 128: 49.2}),
+        (0.25, 475_544, {224: 41.0, 192: 30.2, 160: 21.1, 128: 13.6}),
+    ],
+)
+def test_our_mobilenet_needs_the_published_macs_at_every_width_and_resolution(width, parameters, millions):
+    counted = {side: totals(zoo.build("mobilenet_v1", (side, side, 3), 1000, width=width)) for side in millions}
+    assert {side: round(total.macs / 1e6, 1) for side, total in counted.items()} == millions
+    assert {total.parameters for total in counted.values()} == {parameters}
+
+
+# Equations
+
+
+@pytest.mark.parametrize(("ks", "cin", "cout", "height", "width"), [(3, 3, 4, 8, 6), (1, 5, 2, 4, 4), (5, 2, 7, 9, 5)])
+def test_layers_need_what_equations_2_to_6_of_backstrom2018_say(ks, cin, cout, height, width):
+    convolution = layers.Conv2D(cout, ks, padding="same", use_bias=False)
+    dense = [layers.Dense(units, use_bias=False) for units in (11, 13)]
+    conv, _, first, second = table(model_of(convolution, layers.Flatten(), *dense, input_shape=(height, width, cin)))
+    assert conv.parameters == ks**2 * cin * cout  # (2)
+    assert conv.macs == ks**2 * cin * cout * height * width  # (3)
+    assert conv.activations == cout * height * width  # (4)
+    assert first.macs == first.parameters == cout * height * width * 11  # (5)
+    assert second.macs == second.parameters == 11 * 13  # (6)
+
+
+def separable(sides, cin, cout, kernel):
+    """Return a depthwise convolution and one of 1x1 behind it."""
+    depthwise = layers.DepthwiseConv2D(kernel, padding="same", use_bias=False)
+    return totals(model_of(depthwise, layers.Conv2D(cout, 1, use_bias=False), input_shape=(*sides, cin)))
+
+
+@pytest.mark.parametrize("alpha", [1, 0.75, 0.5, 0.25])
+@pytest.mark.parametrize("beta", [1, 0.5])
+def test_a_separable_convolution_needs_what_equations_4_1_and_4_2_of_chiang2017_say(alpha, beta):
+    W, H, M, N, w, h = 12, 8, 16, 24, 3, 5
+    needs = separable((int(beta * H), int(beta * W)), int(alpha * M), int(alpha * N), (h, w))
+    assert needs.macs == beta * W * beta * H * alpha * M * (w * h + alpha * N)  # (4.1)
+    assert needs.parameters == w * h * alpha * M + alpha * M * alpha * N  # (4.2), without beta
+
+
+@pytest.mark.parametrize(("cout", "kernel"), [(1, (3, 3)), (24, (3, 3)), (128, (3, 3)), (24, (5, 2))])
+def test_a_separable_convolution_needs_1_over_n_and_1_over_wh_of_a_full_one(cout, kernel):
+    full = totals(model_of(layers.Conv2D(cout, kernel, padding="same", use_bias=False), input_shape=(8, 6, 4)))
+    needs = separable((8, 6), 4, cout, kernel)
+    ratio = Fraction(1, cout) + Fraction(1, kernel[0] * kernel[1])
+    assert Fraction(needs.macs, full.macs) == Fraction(needs.parameters, full.parameters) == ratio
+
+
 @pytest.mark.parametrize("name", zoo.NAMES)
 def test_rows_add_up_to_what_keras_counts(name):
-    side = 67 if name == "alexnet" else 40
+    side = {"alexnet": 67, "inception_v3": 75}.get(name, 40)
     model = zoo.build(name, (side, side, 3), 10)
     rows, sums = table(model), totals(model)
     assert sorted(row.name for row in rows) == sorted(layer.name for layer in model.layers[1:])

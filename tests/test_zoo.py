@@ -25,6 +25,9 @@ CHERNIS = {
 SMALL = {"basicnet": (32, 32, 3), "lenet": (28, 28, 1), "squeezenet_v1_0": (64, 64, 3), "squeezenet_v1_1": (64, 64, 3)}
 SMALL |= {"alexnet": (67, 67, 3), "alexnet_small": (8, 8, 1), "squeezenet_digits": (8, 8, 1)}
 SMALL |= dict.fromkeys([*CHERNIS, "squeezenet_chernis_e5", "squeezenet_cifar"], (32, 32, 3))
+SMALL |= {"mobilenet_v1": (32, 32, 3), "resnet50": (32, 32, 3), "inception_v3": (75, 75, 3)}
+SMALL |= dict.fromkeys(["mobilenet_cifar", "resnet_cifar", "inception_cifar"], (16, 16, 3))
+NORMALIZED = ["mobilenet_v1", "mobilenet_cifar", "resnet50", "resnet_cifar", "inception_v3", "inception_cifar"]
 PUBLISHED_SQUEEZENETS = [name for name in SMALL if name.startswith(("squeezenet_v", "squeezenet_chernis"))]
 
 
@@ -45,6 +48,9 @@ def levels(model):
         ("squeezenet_v1_1", (227, 227, 3), 1000, 1_235_496),
         *((name, (32, 32, 3), 10, parameters) for name, parameters in CHERNIS.items()),
         ("squeezenet_chernis_e5", (32, 32, 3), 100, 773_764),
+        ("mobilenet_v1", (224, 224, 3), 1000, 4_253_864),
+        ("resnet50", (224, 224, 3), 1000, 25_636_712),
+        ("inception_v3", (299, 299, 3), 1000, 23_851_784),
     ],
 )
 def test_a_network_has_the_published_number_of_parameters(name, input_shape, classes, parameters):
@@ -202,6 +208,22 @@ def test_logits_grow_with_the_weights_of_the_last_layer(name):
     np.testing.assert_allclose(model(images), 2 * logits, rtol=1e-5)  # softmax would not
 
 
+@pytest.mark.parametrize("name", NORMALIZED)
+def test_batch_normalization_folds_into_every_convolution_and_levels_keep_their_names(name):
+    model = zoo.build(name, SMALL[name], 7)
+    rng = np.random.default_rng(4)
+    for layer in model.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.weights])
+    folded = quantize_model(model, levels=zoo.levels(model), fold_batch_normalization=True)
+    assert not any(type(layer).__name__ == "BatchNormalization" for layer in folded.layers)
+    assert all(layer.bias is not None for layer in folded.quantized_layers)
+    assert folded.levels == len(zoo.levels(model)) == len(zoo.levels(folded))
+    images = rng.random((2, *SMALL[name]), np.float32)
+    logits = np.array(model(images))
+    np.testing.assert_allclose(folded(images), logits, rtol=0, atol=1e-4 * np.abs(logits).max())
+
+
 def pooled(x, window, rounded):
     """Return the maxima of `x` (batch, height, width, channels), window by window."""
     height, width = (1 + rounded((side - window) / 2) for side in x.shape[1:3])
@@ -314,12 +336,19 @@ def test_networks_run_on_jax():
         ("squeezenet_v1_1", {}, 31),
         ("squeezenet_v1_1", {"pooling": "ceil"}, 17),
         ("squeezenet_chernis_baseline", {}, 21),
+        ("inception_v3", {}, 75),
+        ("inception_cifar", {}, 7),
     ],
 )
 def test_an_image_too_small_is_refused_with_the_smallest_that_is_not(name, options, side):
     assert zoo.build(name, (side, side, 3), 10, **options).output.shape == (None, 10)
     with pytest.raises(InputError, match=f"at least {side} x {side} pixels, not {side + 9} x {side - 1}"):
         zoo.build(name, (side + 9, side - 1, 3), 10, **options)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_cifar", "resnet50", "resnet_cifar"])
+def test_networks_that_pad_every_window_take_images_of_any_size(name):
+    assert zoo.build(name, (1, 2, 1), 10).output.shape == (None, 10)
 
 
 @pytest.mark.parametrize(
@@ -338,6 +367,15 @@ def test_an_image_too_small_is_refused_with_the_smallest_that_is_not(name, optio
         (("alexnet_small", (8, 8, 1), 10), {"groups": 1}, "alexnet_small has no option 'groups'; it has none"),
         (("squeezenet_v1_1", (64, 64, 3), 10), {"pool": "ceil"}, "no option 'pool'; it has pooling"),
         (("squeezenet_v1_1", (64, 64, 3), 10), {"pooling": "up"}, "unknown pooling 'up'; it is one of floor, ceil"),
+        *(
+            (("mobilenet_v1", (32, 32, 3), 10), {"width": width}, "width must be a number of at least 1/32")
+            for width in (0, 0.03, -1, float("nan"), float("inf"), True, "1", None)
+        ),
+        (("mobilenet_cifar", (32, 32, 3), 10), {"normalize": False}, "no option 'normalize'; it has width"),
+        *(
+            (("resnet_cifar", (32, 32, 3), 10), {"blocks": blocks}, "blocks must be an integer of at least 1, not ")
+            for blocks in (0, -1, 2.0, True, "3")
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(arguments, options, message):

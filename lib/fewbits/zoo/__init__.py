@@ -4,12 +4,13 @@ Every network returns logits, one a class; softmax stands outside. Layers are na
 quantized at once: conv1, fire2_squeeze1x1, ...
 """
 
+from bisect import bisect_left
 from functools import partial
 from inspect import signature
 from numbers import Integral
 
 from fewbits.errors import InputError, nearest
-from fewbits.zoo import alexnet, basicnet, lenet, squeezenet
+from fewbits.zoo import alexnet, basicnet, inception, lenet, mobilenet, resnet, squeezenet
 
 _NETWORKS = {
     "basicnet": basicnet.build,
@@ -21,6 +22,12 @@ _NETWORKS = {
     "squeezenet_digits": squeezenet.build_digits,
     "squeezenet_cifar": squeezenet.build_cifar,
     **{f"squeezenet_chernis_{v}": partial(squeezenet.build_chernis, v) for v in squeezenet.CHERNIS},
+    "mobilenet_v1": mobilenet.build_v1,
+    "mobilenet_cifar": mobilenet.build_cifar,
+    "resnet50": resnet.build_50,
+    "resnet_cifar": resnet.build_cifar,
+    "inception_v3": inception.build_v3,
+    "inception_cifar": inception.build_cifar,
 }
 NAMES = tuple(_NETWORKS)
 
@@ -60,12 +67,17 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, **options)
 
 def _smallest_side(network, channels, classes, options, start):
     """Return the side, from `start` to 256, of the smallest images that `network` takes, or None."""
-    for side in range(start, 257):
+
+    def fits(side):
         try:
             network((side, side, channels), classes, **options)
         except ValueError:
-            continue
-        return side
+            return False
+        return True
+
+    sides = range(start, 257)
+    found = bisect_left(sides, True, key=fits)
+    return sides[found] if found < len(sides) else None
 
 
 def _is_integer(value, lowest):
