@@ -235,11 +235,11 @@ def _copy_weights(old, new):
 
 def _foldable(model) -> dict[str, str]:
     """Return layer name -> name of the batch normalization after it; InputError where one does not follow alone."""
-    found = {}
+    found, uses = {}, calls(model)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            before = calls(model)[layer.name][0].input_tensors[0]._keras_history.operation
-            alone = _only_reader(model, before.name) is layer
+            before = uses[layer.name][0].input_tensors[0]._keras_history.operation
+            alone = _only_reader(model, uses, before.name) is layer
             linear = getattr(before, "activation", None) in (None, keras.activations.linear)
             if not quantized_type(before) or not linear or not alone or layer.axis not in (-1, 3):
                 raise InputError(
@@ -252,7 +252,8 @@ def _foldable(model) -> dict[str, str]:
 
 def _relus_behind(model, folded) -> dict[str, str]:
     """Return layer name -> name of the ReLU that alone reads its batch normalization: it can move into the layer."""
-    readers = {name: _only_reader(model, norm) for name, norm in folded.items()}
+    uses = calls(model)
+    readers = {name: _only_reader(model, uses, norm) for name, norm in folded.items()}
     return {name: reader.name for name, reader in readers.items() if _is_relu(reader)}
 
 
@@ -262,9 +263,8 @@ def _is_relu(layer) -> bool:
     return type(layer) is layers.Activation and layer.activation is keras.activations.relu
 
 
-def _only_reader(model, name):
+def _only_reader(model, uses, name):
     """Return the layer that alone reads the output of the layer `name`; None where there are more, or the user does."""
-    uses = calls(model)
     output = uses[name][0].output_tensors[0]
     readers = [
         node.operation for nodes in uses.values() for node in nodes if any(t is output for t in node.input_tensors)
