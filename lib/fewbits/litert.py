@@ -1,0 +1,97 @@
+"""Weights from LiteRT files (.tflite): those of MobileNet v1, as its authors publish them.
+
+Batch normalization is folded in them, so every convolution has a bias. Their networks have 1001 classes, the first for
+"none of these", and expect images of -1 to 1, x / 127.5 - 1 for bytes x in the order red, green, blue:
+
+    model = zoo.build("mobilenet_v1", (128, 128, 3), 1001, width=0.25, normalize=False)
+    load_weights(model, "mobilenet_v1_0.25_128.tflite")
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from fewbits.errors import InputError
+
+THEIRS = {  # name of our layer -> of theirs
+    "conv0": "Conv2d_0",
+    **{f"block{i}_{kind}": f"Conv2d_{i}_{kind}" for i in range(1, 14) for kind in ("depthwise", "pointwise")},
+    "fc": "Logits/Conv2d_1c_1x1",
+}
+
+
+def load_weights(model, path: Path) -> None:
+    """Give `model`, a MobileNet v1 without batch normalization, the weights in `path`, a .tflite file; all or none.
+
+    Layers are found by name, where the file's Conv2d_3_pointwise is our block3_pointwise. Raises InputError, naming the
+    layer, where one is missing, holds no floats, NaN or infinity, or has another shape, where the file cannot be read,
+    and on a layer of `model` that has no bias or that MobileNet v1 does not have.
+    """
+    path = Path(path)
+    layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
+    names = [_their_names(model, layer) for layer in layers]
+    read = _reader(path)
+    pairs = [_checked(path, layer, read(kernel), read(bias)) for layer, (kernel, bias) in zip(layers, names)]
+    for layer, (kernel, bias) in zip(layers, pairs):
+        layer.kernel.assign(kernel)
+        layer.bias.assign(bias)
+
+
+def _their_names(model, layer) -> tuple[str, str]:
+    """Return how the names of the kernel and the bias of `layer` end in the file."""
+    if layer.name not in THEIRS:
+        raise InputError(f"{layer.name} of {model.name} is no layer of MobileNet v1")
+    if layer.bias is None:
+        raise InputError(f"{layer.name} of {model.name} has no bias; build the network with normalize=False")
+    theirs = THEIRS[layer.name]
+    if theirs.endswith("depthwise"):
+        return f"{theirs}/depthwise_weights", f"{theirs}/depthwise_bias"
+    return f"{theirs}/weights", f"{theirs}/Conv2D_bias"
+
+
+def _reader(path):
+    """Return a function that returns the array whose name in the file ends as told."""
+    try:
+        from tensorflow import lite
+    except ImportError:
+        raise InputError("a .tflite file is read with TensorFlow; install it with `pip install tensorflow`") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the interpreter moves to a package of its own, one day
+            interpreter = lite.Interpreter(model_content=path.read_bytes())
+        index = {tensor["name"]: tensor["index"] for tensor in interpreter.get_tensor_details()}
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    except (ValueError, RuntimeError):
+        raise InputError(f"{path} cannot be read; it may be truncated, or no .tflite file") from None
+
+    def read(ending):
+        name = next((name for name in index if f"/{name}".endswith(f"/{ending}")), None)
+        if name is None:
+            raise InputError(f"{path} has no tensor {ending}; it is no MobileNet v1 of floats")
+        try:
+            return interpreter.get_tensor(index[name])
+        except ValueError:
+            raise InputError(f"{path}: the tensor {name} holds no weights") from None
+
+    return read
+
+
+def _checked(path, layer, kernel, bias):
+    # LiteRT keeps kernels as (out, height, width, in), depthwise ones as (1, height, width, channels).
+    kernel = np.moveaxis(kernel, 0, -1) if kernel.ndim == 4 else kernel
+    if layer.name == "fc" and kernel.shape[:2] == (1, 1):  # a convolution there
+        kernel = kernel[0, 0]
+    for what, array, variable in (("kernel", kernel, layer.kernel), ("bias", bias, layer.bias)):
+        if array.dtype != np.float32:
+            raise InputError(f"{path}: the {what} of {layer.name} holds {array.dtype}, and floats are needed")
+        if array.shape != tuple(variable.shape):
+            raise InputError(
+                f"{path}: the {what} of {layer.name} is {array.shape}, and the network needs {tuple(variable.shape)}"
+            )
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: the {what} of {layer.name} holds NaN or infinity")
+    return kernel, bias
