@@ -51,11 +51,11 @@ def test_a_mask_is_every_pixel_that_has_some_of_the_plants_colour():
 
 def test_what_a_plant_paints_is_in_the_sun_and_what_it_shades_is_not():
     ground = np.full((64, 64, 3), 100, np.uint8)
-    canvas = crops._Canvas(ground, crops._Sun(0, 20, np.uint16(4)))
+    canvas = crops._Canvas(ground, crops._Sun(0, 10, np.uint16(4)))
     x, y = (grid.ravel() for grid in np.meshgrid(np.arange(10, 30), np.arange(10, 30)))
     assert canvas.add([crops._Leaf(x, y, np.full((400, 3), 100, np.uint8))] * 2)
     expected = np.zeros((64, 64), bool)
-    expected[30:50, 10:30] = True
+    expected[30:40, 10:30] = True
     assert np.array_equal(canvas.shaded.reshape(64, 64), expected)
 
 

@@ -295,6 +295,8 @@ def test_a_box_is_stretched_to_a_square_as_in_the_source(folder):
     [
         ((11, 9, 20, 12), (slice(5, 15), slice(10, 20))),  # grows up and down around its middle
         ((1, 1, 10, 4), (slice(0, 10), slice(0, 10))),  # moved into the photograph
+        ((36, 10, 40, 19), (slice(9, 19), slice(30, 40))),  # at its right edge
+        ((10, 26, 19, 30), (slice(20, 30), slice(9, 19))),  # at its lower edge
         ((1, 1, 40, 10), (slice(0, 30), slice(5, 35))),  # no more than the shorter side
     ],
 )
