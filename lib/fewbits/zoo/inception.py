@@ -64,7 +64,7 @@ def build_v3(input_shape, classes):
     x = _convolve(x, "conv2", 32, 3, padding="valid")
     x = _convolve(x, "conv3", 64, 3)
     x = layers.MaxPooling2D(3, strides=2, name="pool3")(x)
-    x = _convolve(x, "conv4", 80, 1)
+    x = _convolve(x, "conv4", 80, 1, padding="valid")
     x = _convolve(x, "conv5", 192, 3, padding="valid")
     x = layers.MaxPooling2D(3, strides=2, name="pool5")(x)
     fine, middle = map(_fine, (32, 64, 64)), map(_middle, (128, 160, 160, 192))
