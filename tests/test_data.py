@@ -63,6 +63,32 @@ def test_scaled_pixels_are_codes_over_levels():
     assert np.array_equal(scaled * 32, digits.test.images)
 
 
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_a_smaller_image_has_the_means_of_equal_squares(side):
+    digits = load("digits")
+    for part in ("train", "validation", "test"):
+        images, small = (getattr(d, part).images for d in (digits, digits.resized(side)))
+        means = images.reshape(-1, side, 8 // side, side, 8 // side, 1).mean((2, 4))
+        assert np.array_equal(small, np.rint(means)) and small.dtype == np.uint8
+
+
+@pytest.mark.parametrize("side", [3, 5, 7])
+def test_a_smaller_image_has_the_means_of_what_its_pixels_cover(side):
+    images = load("digits").test.images
+    fine = images.repeat(side, 1).repeat(side, 2)  # 8 x side pixels, and so as many squares of 8 x 8
+    means = fine.reshape(-1, side, 8, side, 8, 1).mean((2, 4))
+    small = load("digits").resized(side).test.images
+    assert np.abs(small - means).max() <= 0.5 + 1e-4
+
+
+def test_images_of_their_own_size_stay_as_they_are_and_grow_not():
+    digits = load("digits")
+    assert digits.resized(8).checksum == digits.checksum
+    for side in (9, 0, -1):
+        with pytest.raises(InputError, match=f"images of digits are 8 x 8; they cannot be scaled to {side} x {side}"):
+            digits.resized(side)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.999])
 def test_the_validation_split_is_a_share_of_each_class_and_leaves_some_to_train(share):
     digits = load("digits", validation=share)

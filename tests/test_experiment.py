@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import fewbits
 from fewbits import InputError, Trial, files, run, training, weights, zoo
 from fewbits.backend import keras
+from fewbits.data.augmentation import shift_flip_and_light
 from fewbits.experiment import Record, Store, execution, provenance, read_grid
 from fewbits.training import read_history
 
@@ -95,8 +96,11 @@ def test_every_field_counts():
         "optimizer": "adam",
         "learning_rate": 0.02,
         "decay": "cosine",
+        "weight_decay": 0.1,
         "batch_size": 31,
         "augment": True,
+        "width": 0.5,
+        "size": 24,
         "bits": (6, 6, 7),
         "rounding": "floor",
         "gradient": "identity",
@@ -109,8 +113,10 @@ def test_every_field_counts():
         "edge_bits": 8,
     }
     assert fields.keys() == Trial.model_fields.keys()
+    of_float = {"weight_decay": fields.pop("weight_decay")}
     keys = {quantized(**{name: value}).key for name, value in fields.items()}
     assert len(keys | {quantized().key}) == len(fields) + 1
+    assert floats(1, **of_float)[0].key != floats(1)[0].key
 
 
 def test_equal_trials_written_otherwise_are_equal():
@@ -149,14 +155,19 @@ def test_keys_stay_as_they_are():
         ({"learning_rate": 0}, "learning_rate must be above 0.0, not 0"),
         ({"learning_rate": float("inf")}, "learning_rate must be a finite number, not inf"),
         ({"learning_rate": "fast"}, "learning_rate must be a valid number, not 'fast'"),
-        ({"augment": 1}, "augment must be a valid boolean, not 1"),
+        ({"augment": 1}, "augment must be true, false or 'light', not 1"),
+        ({"augment": "ligth"}, "augment must be true, false or 'light', not 'ligth'"),
+        ({"weight_decay": 0.1}, "weight_decay is for float trials"),
+        ({"weight_decay": -1}, "weight_decay must be at least 0.0, not -1"),
+        ({"width": 0}, "width must be above 0.0, not 0"),
+        ({"size": 0}, "size must be at least 1, not 0"),
         ({"network": "lenett"}, "network 'lenett' is unknown, perhaps 'lenet'; it is one of basicnet, "),
         ({"data": "digit"}, "data 'digit' is unknown, perhaps 'digits'; it is one of digits, mnist"),
         ({"strategy": "lokc"}, "strategy 'lokc' is unknown, perhaps 'lock'; it is one of float, static"),
         ({"rounding": "stochastic"}, "rounding 'stochastic' is unknown; it is one of floor, nearest"),
         ({"gradient": "clip"}, "gradient 'clip' is unknown, perhaps 'clipped'"),
         ({"optimizer": "sdg"}, "optimizer 'sdg' is unknown, perhaps 'sgd'"),
-        ({"decay": "linear"}, "decay 'linear' is unknown; it is one of constant, cosine"),
+        ({"decay": "linear"}, "decay 'linear' is unknown; it is one of constant, cosine, staircase"),
         ({"profile": "full"}, "profile 'full' is unknown; it is one of quick, reference"),
         ({"order": "inputs"}, "order 'inputs' is unknown, perhaps 'input'"),
         ({"order": [1]}, "order must be one of input, output, random, sensitivity or a list of levels, not [1]"),
@@ -193,6 +204,8 @@ def test_fields_that_are_missing_are_named():
         ({"data": "mnist"}, r"data: mnist: neither .*mnist.npz nor .* exists; check FEWBITS_DATA or unset it"),
         ({"images": 5000}, "images must be at most 1295, all of digits, not 5000"),
         ({"network": "squeezenet_v1_1"}, "network: squeezenet_v1_1 needs images of at least"),
+        ({"width": 0.5}, "network: lenet has no option 'width'; it has none"),
+        ({"size": 9}, "data: images of digits are 8 x 8; they cannot be scaled to 9 x 9"),
         ({"start": "nothing"}, "start: there are no weights 'nothing' in data/weights; there are "),
         ({"start": "basicnet"}, "start: .*basicnet.npz: conv1/kernel has the shape "),
         ({"start": START | {"images": 5000}}, "start.images must be at most 1295, all of digits, not 5000"),
@@ -521,6 +534,24 @@ def test_the_images_are_drawn_by_class_and_fewer_are_among_more():
     few, many = ({image.tobytes() for image in d.images} for d in drawn[2:4])
     assert few <= many
     assert np.array_equal(execution._drawn(split, None).images, drawn[-1].images)
+
+
+def test_width_size_and_augmentation_reach_the_network_and_its_images(monkeypatch):
+    seen = []
+    monkeypatch.setattr(training, "train", lambda *arguments, **options: seen.append((arguments, options)) or [])
+    [wanted] = floats(1, network="mobilenet_cifar", width=0.25, size=6, augment="light", weight_decay=0.1)
+    record, _ = execution.execute(wanted)
+    [((model, (images, _)), options)] = seen
+    assert model.input_shape == (None, 6, 6, 1) and images.shape == (64, 6, 6, 1) and model.count_params() < 250_000
+    assert options["augment"] is shift_flip_and_light and model.optimizer.weight_decay == 0.1
+    whole = fewbits.data.load("digits")
+    assert record.provenance["data"] == whole.resized(6).checksum != whole.checksum
+
+
+def test_a_start_has_the_width_and_size_of_what_starts_there():
+    trial = quantized(network="mobilenet_cifar", width=0.25, size=6)
+    assert (trial.start.width, trial.start.size) == (0.25, 6)
+    assert quantized(width=0.5, start=START | {"width": 1.0}).start.width == 1
 
 
 def test_a_cosine_ends_at_zero(monkeypatch):

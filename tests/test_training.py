@@ -353,13 +353,35 @@ def test_a_rate_that_decays_is_checked_as_one_that_does_not(decay):
         prepare(network(), "sgd", decaying_rate(-1, decay, epochs=2, images=10, batch_size=5))
 
 
+def test_a_staircase_falls_after_every_second_epoch():
+    rate = decaying_rate(0.1, "staircase", epochs=6, images=10, batch_size=4)  # three steps an epoch
+    found = [float(rate(step)) for step in range(18)]
+    assert found == pytest.approx(np.repeat(0.1 * 0.94 ** np.arange(3), 6))
+
+
+def test_the_first_steps_of_rmsprop_are_those_of_its_definition():
+    """A weight of 2 with the gradient 1: v = 0.1 g^2 + 0.9 v; m = 0.9 m + r g / sqrt(v); w -= m, and r d w before."""
+    weight, rate, decay = keras.Variable(2.0), 0.01, 0.5
+    model = prepare(network(), "rmsprop", rate, momentum=0.9, weight_decay=decay)
+    model.optimizer.build([weight])
+    w, v, m = 2.0, 0.0, 0.0
+    for _ in range(3):
+        model.optimizer.apply([np.float32(1)], [weight])
+        v = 0.1 + 0.9 * v
+        m = 0.9 * m + rate / np.sqrt(v + 1e-7)
+        w = w - rate * decay * w - m
+        assert float(weight.numpy()) == pytest.approx(w, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("sdg",), "unknown optimizer 'sdg'; it is one of sgd, adam"),
+        (("sdg",), "unknown optimizer 'sdg'; it is one of sgd, adam, rmsprop"),
         (("sgd", 0), "the learning rate must be a positive number, not 0"),
         (("adam", float("nan")), "the learning rate must be a positive number, not nan"),
         (("sgd", 0.1, 1), "momentum must be from 0 to below 1, not 1"),
+        (("rmsprop", 0.1, 0.9, -0.1), "weight_decay must be a number of at least 0, not -0.1"),
+        (("rmsprop", 0.1, 0.9, float("nan")), "weight_decay must be a number of at least 0, not nan"),
     ],
 )
 def test_wrong_preparations_are_refused(arguments, said):

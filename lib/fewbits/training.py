@@ -23,8 +23,8 @@ from fewbits.errors import InputError
 from fewbits.files import read_arrays, write_aside
 from fewbits.fixedpoint import check_name
 
-OPTIMIZERS = ("sgd", "adam")
-DECAYS = ("constant", "cosine")
+OPTIMIZERS = ("sgd", "adam", "rmsprop")
+DECAYS = ("constant", "cosine", "staircase")
 KIND = "fewbits training checkpoint 1"
 
 
@@ -56,12 +56,14 @@ class Score(NamedTuple):
         return self.hits / self.n
 
 
-def prepare(model, optimizer="sgd", learning_rate: float = 0.01, momentum: float = 0.9):
+def prepare(model, optimizer="sgd", learning_rate: float = 0.01, momentum: float = 0.9, weight_decay: float = 0.0):
     """Compile `model`, which returns logits, for training with cross-entropy; return it.
 
-    optimizer: `sgd`, with Nesterov's momentum, `adam`, or a keras.optimizers.Optimizer, which brings its own rate.
-    learning_rate: a number or a keras schedule. Raises InputError on an unknown name, a rate that is no positive
-    number, a momentum outside [0, 1), and a model that ends in softmax.
+    optimizer: `sgd`, with Nesterov's momentum, `adam`, `rmsprop` (a mean over squares that forgets a tenth a step; with
+    momentum; chiang2017, 4.3.3.1), or a keras.optimizers.Optimizer, which brings its own numbers. learning_rate: a
+    number or a keras schedule. weight_decay: the share of every weight, times the rate, that each step takes away.
+    Raises InputError on an unknown name, a rate that is no positive number, a momentum outside [0, 1), a weight decay
+    that is negative or no number, and a model that ends in softmax.
     """
     if _ends_in_softmax(model):
         raise InputError(f"{model.name} ends in softmax; training needs logits, so give its last layer no activation")
@@ -72,10 +74,14 @@ def prepare(model, optimizer="sgd", learning_rate: float = 0.01, momentum: float
             learning_rate = _checked_rate(learning_rate)
         if not 0 <= momentum < 1:
             raise InputError(f"momentum must be from 0 to below 1, not {momentum!r}")
-        if optimizer == "sgd":
-            optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=momentum > 0)
-        else:
-            optimizer = keras.optimizers.Adam(learning_rate)
+        if not 0 <= weight_decay < float("inf"):
+            raise InputError(f"weight_decay must be a number of at least 0, not {weight_decay!r}")
+        kind, options = {
+            "sgd": (keras.optimizers.SGD, {"momentum": momentum, "nesterov": momentum > 0}),
+            "adam": (keras.optimizers.Adam, {}),
+            "rmsprop": (keras.optimizers.RMSprop, {"rho": 0.9, "momentum": momentum}),
+        }[optimizer]
+        optimizer = kind(learning_rate, weight_decay=weight_decay or None, **options)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     # A metric that has its variables already: Keras would trace the first step twice to make them.
     accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
@@ -84,14 +90,18 @@ def prepare(model, optimizer="sgd", learning_rate: float = 0.01, momentum: float
 
 
 def decaying_rate(learning_rate: float, decay: str, epochs: int, images: int, batch_size: int):
-    """Return the learning rate of a whole training, as `prepare` takes it: `constant`, or falling in a `cosine` to 0.
+    """Return the learning rate of a whole training, as `prepare` takes it.
 
+    decay: `constant`; `cosine`, falling to 0; `staircase`, times 0.94 after every second epoch (chiang2017, 4.3.3.1).
     images: how many an epoch has. Raises InputError on another decay, and a rate that is no positive number.
     """
     check_name("decay", decay, DECAYS)
     if decay == "constant" or not epochs:
         return learning_rate
-    return keras.optimizers.schedules.CosineDecay(_checked_rate(learning_rate), epochs * ceil(images / batch_size))
+    rate, steps = _checked_rate(learning_rate), ceil(images / batch_size)
+    if decay == "cosine":
+        return keras.optimizers.schedules.CosineDecay(rate, epochs * steps)
+    return keras.optimizers.schedules.ExponentialDecay(rate, 2 * steps, 0.94, staircase=True)
 
 
 def _checked_rate(learning_rate) -> float:

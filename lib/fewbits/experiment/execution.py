@@ -17,13 +17,13 @@ import numpy as np
 
 from fewbits import schedules, training, zoo
 from fewbits.backend import keras
-from fewbits.data import Split, load
-from fewbits.data.augmentation import shift_and_flip
+from fewbits.data import Split
+from fewbits.data.augmentation import shift_and_flip, shift_flip_and_light
 from fewbits.errors import InputError
 from fewbits.experiment import provenance
 from fewbits.experiment.fields import FLOAT, naming
 from fewbits.experiment.store import Record, Results, Store
-from fewbits.experiment.trial import Checker, Trial
+from fewbits.experiment.trial import LIGHT, Checker, Trial, build_network, load_images
 from fewbits.weights import find, load_weights, save_weights
 
 DRAWN_WITH = 2017  # the seed of the choice of training images
@@ -46,6 +46,7 @@ PASSED_ON = (
     "seed",
     "batch_size",
 )
+AUGMENTATIONS = {False: None, True: shift_and_flip, LIGHT: shift_flip_and_light}
 # The last quantized network of this process, by what is the same in all that can take its place. Its graphs take long
 # to make, and TensorFlow never forgets those of another.
 _COMPILED = {}
@@ -141,17 +142,17 @@ def execute(trial: Trial, start: bytes | None = None, checkpoint: Path | None = 
     epoch; where it exists, the trial goes on from it.
     """
     began = time.monotonic()
-    dataset = load(trial.data)
+    dataset = load_images(trial.data, trial.size)
     splits = {"train": _drawn(dataset.train, trial.images), "validation": dataset.validation, "test": dataset.test}
     data = {name: (dataset.scaled(split), split.labels) for name, split in splits.items()}
     options = {
         "validation": data["validation"],
         "checkpoint": checkpoint,
         "resume": checkpoint is not None,
-        "augment": shift_and_flip if trial.augment else None,
+        "augment": AUGMENTATIONS[trial.augment],
     }
     with _drawing_from(trial.seed):
-        model = zoo.build(trial.network, dataset.image_shape, len(dataset.classes))
+        model = build_network(trial.network, dataset.image_shape, len(dataset.classes), trial.width)
         weights, float_test, stages = None, None, []
         if trial.strategy == FLOAT:
             history = _trained(model, data["train"], trial, options)
@@ -161,7 +162,7 @@ def execute(trial: Trial, start: bytes | None = None, checkpoint: Path | None = 
             _unpack(model, start)
             float_test = _tally(model, data["test"], trial)
             fields = {name: getattr(trial, name) for name in PASSED_ON}
-            alike = trial.network, trial.data, trial.gradient
+            alike = trial.network, trial.data, trial.width, trial.size, trial.gradient
             reuse = _COMPILED.pop(alike, None)
             _COMPILED.clear()
             model, stages, history, _ = schedules.progressive_quantization(
@@ -206,7 +207,7 @@ def _drawn(split, n) -> Split:
 
 def _trained(model, data, trial, options) -> list[dict]:
     rate = training.decaying_rate(trial.learning_rate, trial.decay, trial.epochs, len(data[1]), trial.batch_size)
-    training.prepare(model, trial.optimizer, rate)
+    training.prepare(model, trial.optimizer, rate, weight_decay=trial.weight_decay)
     return training.train(model, data, epochs=trial.epochs, batch_size=trial.batch_size, seed=trial.seed, **options)
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, mode
 
 from fewbits import schedules, weights, zoo
 from fewbits.conversion import quantize_model
-from fewbits.data import NAMES, load
+from fewbits.data import NAMES, Dataset, load
 from fewbits.errors import InputError
 from fewbits.experiment.fields import FLOAT, Bits, BitsOrFloat, checked_percentile, known, naming, one_sentence, unknown
 from fewbits.fixedpoint import GRADIENTS
@@ -21,6 +21,8 @@ from fewbits.layers import LAYER_ROUNDINGS
 from fewbits.training import OPTIMIZERS
 
 STRATEGIES = (FLOAT, *schedules.STRATEGIES)
+SHARED = ("network", "data", "width", "size")  # with a start that does not say its own
+LIGHT = "light"  # stands for an augmentation that changes the light, too
 PROFILES = ("quick", "reference")
 MOST_TRIALS = 10_000  # in a file; more is a slip of the hand
 MOST = 100_000  # epochs, or images in a batch
@@ -46,17 +48,27 @@ def _order(value):
     return tuple(value)
 
 
+def _augmentation(value):
+    if not isinstance(value, bool) and value != LIGHT:
+        raise ValueError(f"must be true, false or {LIGHT!r}, not {value!r}")
+    return value
+
+
 class Trial(BaseModel):
     """One training of a float network, or one way of quantizing it. Trials with equal fields are equal.
 
     network: of `zoo.NAMES`. data: of `data.NAMES`. images: how many training images, drawn with a fixed seed and
     stratified by class; None for all. seed: draws initial weights and the order of the images. profile: what the result
     is for. strategy: `float`, or one of `schedules.STRATEGIES`. epochs: of the whole training, or of each stage where
-    the strategy has several; none where it is `static`. decay: the learning rate is `constant`, or falls in a `cosine`.
+    the strategy has several; none where it is `static`. decay: of the learning rate, as in `training.decaying_rate`.
+    augment: shift and mirror the images; `light` changes their brightness and contrast, too.
+
+    width: multiplies the filters of a network that has such an option; size: in pixels, of the images' sides, None for
+    what they have (chiang2017, 4.3.3).
 
     start: where a quantized network comes from, a float Trial, which is run first, or the name of a file in
-    data/weights; a mapping is a Trial that takes network and data from this one where it does not say its own. bits: of
-    kernel, input and output; None, or "float", for float. The rest, of quantized trials only: as in
+    data/weights; a mapping is a Trial that takes network, data, width and size from this one where it does not say its
+    own. bits: of kernel, input and output; None, or "float", for float. The rest, of quantized trials only: as in
     `schedules.progressive_quantization`.
 
     Raises InputError, naming the field, on whatever cannot be.
@@ -66,6 +78,8 @@ class Trial(BaseModel):
 
     network: Annotated[str, known(zoo.NAMES)]
     data: Annotated[str, known(NAMES)]
+    width: float = Field(1.0, gt=0, le=100, allow_inf_nan=False)
+    size: int | None = Field(None, ge=1, le=MOST)
     images: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
     profile: Annotated[str, known(PROFILES)] = "quick"
@@ -75,8 +89,9 @@ class Trial(BaseModel):
     optimizer: Annotated[str, known(OPTIMIZERS)] = "sgd"
     learning_rate: float = Field(0.01, gt=0, allow_inf_nan=False)
     decay: Annotated[str, known(schedules.DECAYS)] = "constant"
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     batch_size: int = Field(32, ge=1, le=MOST)
-    augment: bool = False
+    augment: Annotated[bool | str, BeforeValidator(_augmentation)] = False
     bits: Annotated[tuple[BitsOrFloat, BitsOrFloat, BitsOrFloat], Strict(False)] | None = None
     rounding: Annotated[str, known(LAYER_ROUNDINGS)] = "nearest"
     gradient: Annotated[str, known(GRADIENTS)] = "clipped"
@@ -90,7 +105,7 @@ class Trial(BaseModel):
 
     def __init__(self, /, **fields):
         if isinstance(fields.get("start"), Mapping):
-            fields["start"] = {k: fields[k] for k in ("network", "data") if k in fields} | fields["start"]
+            fields["start"] = {k: fields[k] for k in SHARED if k in fields} | fields["start"]
         with one_sentence(type(self)):
             super().__init__(**fields)
 
@@ -104,6 +119,8 @@ class Trial(BaseModel):
             for name in ("start", "bits"):
                 if getattr(self, name) is None:
                     raise InputError(f"{name} is missing; the strategy {self.strategy} needs it")
+            if self.weight_decay:
+                raise InputError("weight_decay is for float trials; leave it out")
         if self.per_channel and not self.per_layer:
             raise InputError("per_channel gives each filter an MSB, and per_layer = false one to all; choose one")
         if self.strategy == "static" and self.epochs:
@@ -143,6 +160,16 @@ QUANTIZATION = (
 )
 
 
+def load_images(data: str, size: int | None) -> Dataset:
+    """Return the data set of a trial, scaled to `size`, if it has one."""
+    return load(data) if size is None else load(data).resized(size)
+
+
+def build_network(network: str, image_shape: tuple, classes: int, width: float):
+    """Return the network of a trial, with new weights; only at a width of 1 it needs no option for that."""
+    return zoo.build(network, image_shape, classes, **({} if width == 1 else {"width": width}))
+
+
 class Checker:
     """Refuses, before anything is trained, trials that this machine cannot run; reads each data set once."""
 
@@ -152,12 +179,12 @@ class Checker:
     def __call__(self, trial: Trial) -> None:
         """Raise InputError, naming the field, on data or weights that are missing or do not fit, and unknown levels."""
         with naming("data: "):
-            dataset = self._once(self._datasets, load, trial.data)
+            dataset = self._once(self._datasets, load_images, trial.data, trial.size)
         if trial.images is not None and trial.images > len(dataset.train):
             raise InputError(f"images must be at most {len(dataset.train)}, all of {trial.data}, not {trial.images}")
-        shape = dataset.image_shape, len(dataset.classes)
         with naming("network: "):
-            network = self._once(self._networks, zoo.build, trial.network, *shape)
+            shape = dataset.image_shape, len(dataset.classes)
+            network = self._once(self._networks, build_network, trial.network, *shape, trial.width)
         if isinstance(trial.start, str):
             with naming("start: "):
                 weights.load_weights(network, weights.find(trial.start))
