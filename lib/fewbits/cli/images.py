@@ -50,8 +50,9 @@ def add_options(command) -> None:
     command.add_argument(
         "--data",
         required=True,
-        help="digits, mnist, cifar10, cifar100 (FEWBITS_DATA names a folder to read those from), or a folder of "
-        "images with one sub-folder a class or a labels.csv, or with such folders called train, validation and test",
+        help="digits, crops, mnist, cifar10, cifar100 (FEWBITS_DATA names a folder to read these three from), or a "
+        "folder of images with one sub-folder a class or a labels.csv, or with such folders called train, validation "
+        "and test",
     )
     folder = command.add_argument_group("folders of images")
     folder.add_argument("--size", type=int, help="side of the images in pixels (default 227)")

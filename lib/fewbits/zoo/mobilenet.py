@@ -34,16 +34,14 @@ def build_v1(input_shape, classes, width=1, normalize=True):
 
 
 def build_cifar(input_shape, classes, width=1):
-    """Return MobileNet v1 for images of 32 x 32, 24 x 24 and 16 x 16, as in chiang2017: they shrink to an eighth.
+    """Return MobileNet v1 for images of 32 x 32, 24 x 24 and 16 x 16, the sizes of chiang2017.
 
-    conv0 and block2 have no stride; all else, and so every parameter, is MobileNet v1's. With all five strides an image
-    of 32 x 32 is a single pixel from block12 on, where eight of the nine weights of a filter read a border of zeros.
-    These two are left out because they come first, where the picture is still fine: the other three (block4, block6,
-    block12) leave 4 x 4, 3 x 3 or 2 x 2 pixels. At 100 classes and widths 1, 0.75, 0.5 and 0.25 there are 3,331,364,
-    1,909,876, 880,836 and 244,244 parameters, and 175.6, 99.9, 45.4 and 12.1 million MACs at 32 x 32. width: as in
-    `build_v1`.
+    conv0 has no stride; all else, and so every parameter, is MobileNet v1's. With it, an image of 32 x 32 would be a
+    single pixel from block12 on, where eight of the nine weights of a 3x3 filter read a border of zeros; here that is
+    so at 16 x 16 only. At 100 classes and widths 1, 0.75, 0.5 and 0.25 there are 3,331,364, 1,909,876, 880,836 and
+    244,244 parameters, and 46.4, 26.6, 12.2 and 3.4 million MACs at 32 x 32. width: as in `build_v1`.
     """
-    return _build("mobilenet_cifar", input_shape, classes, width, halving=(4, 6, 12))
+    return _build("mobilenet_cifar", input_shape, classes, width, halving=HALVING[1:])
 
 
 def _build(name, input_shape, classes, width, normalize=True, halving=HALVING):
