@@ -8,10 +8,12 @@ book's script looks the view up: the numbers are the library's in both.
 from fewbits.explore.costs import QUANTITIES, SIDES, complexity
 from fewbits.explore.explorer import Explorer, View
 from fewbits.explore.layers import network, ranges
+from fewbits.explore.pareto import Point, front, pareto
 from fewbits.explore.propagation import propagated
 from fewbits.explore.rounding import DETERMINISTIC, transfer, weights
 from fewbits.explore.schedules import LiveCurve, Snapshots, stages, training_curve
 from fewbits.explore.schemes import schemes
+from fewbits.explore.surface import surface
 
 __all__ = [
     "DETERMINISTIC",
@@ -19,14 +21,18 @@ __all__ = [
     "SIDES",
     "Explorer",
     "LiveCurve",
+    "Point",
     "Snapshots",
     "View",
     "complexity",
+    "front",
     "network",
+    "pareto",
     "propagated",
     "ranges",
     "schemes",
     "stages",
+    "surface",
     "training_curve",
     "transfer",
     "weights",

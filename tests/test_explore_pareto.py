@@ -1,0 +1,70 @@
+"""Explorers of what accuracy costs: the line of the best against its definition, and cells that are not run."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fewbits import InputError
+from fewbits.explore import Point, front, pareto, surface
+
+numbers = st.integers(1, 5)
+points = st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=12).map(
+    lambda rows: [Point(f"p{i}", f"g{g}", a / 5, 0.0, {"MACs": c}) for i, (g, a, c) in enumerate(rows)]
+)
+
+
+def beats(p, q):
+    """Say whether `p` costs no more than `q`, is at least as accurate, and is not its equal."""
+    a, b = (p.costs["MACs"], -p.accuracy), (q.costs["MACs"], -q.accuracy)
+    return a != b and all(x <= y for x, y in zip(a, b))
+
+
+@given(points)
+def test_the_front_has_all_that_no_other_beats_one_of_equals_and_no_others(points):
+    found = front(points, "MACs")
+    unbeaten = [p for p in points if not any(beats(q, p) for q in points)]
+    assert {(p.costs["MACs"], p.accuracy) for p in found} == {(p.costs["MACs"], p.accuracy) for p in unbeaten}
+    assert len({(p.costs["MACs"], p.accuracy) for p in found}) == len(found)
+    assert [p.costs["MACs"] for p in found] == sorted(p.costs["MACs"] for p in found)
+
+
+SMALL = Point("small", "ours", 0.5, 0.01, {"MACs": 1.0, "bytes": 9.0})
+LARGE = Point("large", "ours", 0.6, 0.01, {"MACs": 8.0})
+OTHER = Point("other", "theirs", 0.4, 0.0, {"MACs": 2.0, "bytes": 1.0})
+
+
+def test_a_figure_has_the_line_and_the_points_of_each_group_with_the_cost_chosen():
+    explorer = pareto([SMALL, LARGE, OTHER], {"MACs": "millions", "bytes": "MB"}, "10.9", "networks")
+    line, ours, theirs = explorer.view("MACs").traces
+    assert (line["x"], line["y"]) == ([1.0, 8.0], [0.5, 0.6])
+    assert (ours["x"], ours["text"], ours["error_y"]) == ([1.0, 8.0], ["small", "large"], {"array": [0.01, 0.01]})
+    assert theirs["y"] == [0.4]
+    assert explorer.view("MACs").readings == {
+        "no other is better": "small (50.0%, 1 millions); large (60.0%, 8 millions)"
+    }
+    line, ours, _ = explorer.view("bytes").traces
+    assert (line["x"], ours["text"]) == ([1.0, 9.0], ["small"])  # the cost of `large` is not known
+    assert "Figure 10.9" in explorer.html()
+
+
+def test_a_cost_that_no_network_has_shows_none():
+    view = pareto([SMALL], {"joules": "J"}, "10.9", "networks").view("joules")
+    assert view.readings == {"no other is better": "not known"} and view.traces[1]["x"] == []
+
+
+def test_no_networks_are_refused():
+    with pytest.raises(InputError, match="give at least one"):
+        pareto([], {"MACs": "millions"}, "10.9", "networks")
+
+
+def test_a_surface_has_a_row_and_a_column_each_and_says_what_is_not_run():
+    accuracy = {(1.0, 32): 0.6, (1.0, 16): None, (0.5, 32): 0.5, (0.5, 16): 0.25}
+    macs = dict.fromkeys(accuracy, 3.0)
+    formats = {"accuracy": "{:.1%}", "MACs": "{:.1f} M"}
+    explorer = surface({"accuracy": accuracy, "MACs": macs}, ("width", "size"), formats, "10.8", "networks")
+    [trace] = explorer.view("accuracy").traces
+    assert trace["z"] == [[0.6, None], [0.5, 0.25]]
+    assert trace["text"] == [["60.0%", "not run"], ["50.0%", "25.0%"]]
+    assert explorer.view("accuracy").readings["width 1, size 16"] == "not run"
+    assert set(explorer.view("MACs").readings.values()) == {"3.0 M"}
+    assert "Figure 10.8" in explorer.html()
