@@ -10,7 +10,8 @@ import pytest
 
 from fewbits import InputError, zoo
 from fewbits.backend import keras, ops
-from fewbits.litert import load_weights
+from fewbits.latency import measure
+from fewbits.litert import convert, interpreter, load_weights
 
 schema = pytest.importorskip("tensorflow.lite.python.schema_py_generated")
 
@@ -196,3 +197,37 @@ def everything_kept(path):
         interpreter = lite.Interpreter(model_path=str(path), experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     return interpreter
+
+
+# Files made here
+
+
+@pytest.fixture(scope="module")
+def converted():
+    model = zoo.build("mobilenet_cifar", (16, 16, 3), 10, width=0.1)
+    rng = np.random.default_rng(0)
+    model.set_weights([np.abs(rng.normal(1, 0.3, w.shape)) if w.ndim == 1 else w for w in model.get_weights()])
+    return model, convert(model)
+
+
+def test_a_network_as_a_file_has_the_same_outputs_and_its_weights(converted):
+    model, content = converted
+    images = np.random.default_rng(1).random((3, 16, 16, 3), np.float32)
+    running = interpreter(content)
+    running.allocate_tensors()
+    for image, wanted in zip(images, ops.convert_to_numpy(model(images, training=False))):
+        running.set_tensor(running.get_input_details()[0]["index"], image[np.newaxis])
+        running.invoke()
+        found = running.get_tensor(running.get_output_details()[0]["index"])[0]
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+    weights = sum(np.prod(layer.kernel.shape) for layer in model.layers if hasattr(layer, "kernel"))
+    assert 4 * weights < len(content) < 4 * model.count_params() + 60_000
+
+
+def test_latencies_are_of_each_file_in_turn(converted):
+    _, content = converted
+    found = measure({"a": content, "b": content}, rounds=5)
+    assert list(found) == ["a", "b"]
+    for latency in found.values():
+        assert 0 < latency.low <= latency.median <= latency.high
+        assert str(latency).endswith(")") and " ms (" in str(latency)

@@ -1,6 +1,6 @@
-"""Weights from LiteRT files (.tflite): those of MobileNet v1, as its authors publish them.
+"""LiteRT files (.tflite): a network as one, and weights from those of MobileNet v1, as its authors publish them.
 
-Batch normalization is folded in them, so every convolution has a bias. Their networks have 1001 classes, the first for
+There, batch normalization is folded, so every convolution has a bias. Their networks have 1001 classes, the first for
 "none of these", and expect images of -1 to 1, x / 127.5 - 1 for bytes x in the order red, green, blue:
 
     model = zoo.build("mobilenet_v1", (128, 128, 3), 1001, width=0.25, normalize=False)
@@ -8,6 +8,7 @@ Batch normalization is folded in them, so every convolution has a bias. Their ne
 """
 
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,28 @@ THEIRS = {  # name of our layer -> of theirs
     **{f"block{i}_{kind}": f"Conv2d_{i}_{kind}" for i in range(1, 14) for kind in ("depthwise", "pointwise")},
     "fc": "Logits/Conv2d_1c_1x1",
 }
+
+
+def convert(model) -> bytes:
+    """Return `model`, a functional Keras model, as a .tflite file for one image at a time, in float32."""
+    try:
+        import tensorflow as tf
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    except ImportError:
+        raise InputError("a .tflite file is made with TensorFlow; install it with `pip install tensorflow`") from None
+    image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
+    function = tf.function(lambda x: model(x, training=False)).get_concrete_function(image)
+    constants = convert_variables_to_constants_v2(function)
+    return tf.lite.TFLiteConverter.from_concrete_functions([constants]).convert()
+
+
+def interpreter(content: bytes):
+    """Return an interpreter of a .tflite file, on one thread; ValueError or RuntimeError where that is damaged."""
+    from tensorflow import lite
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the interpreter moves to a package of its own, one day
+        return lite.Interpreter(model_content=content, num_threads=1)
 
 
 def load_weights(model, path: Path) -> None:
@@ -52,15 +75,11 @@ def _their_names(model, layer) -> tuple[str, str]:
 
 def _reader(path):
     """Return a function that returns the array whose name in the file ends as told."""
+    if find_spec("tensorflow") is None:
+        raise InputError("a .tflite file is read with TensorFlow; install it with `pip install tensorflow`")
     try:
-        from tensorflow import lite
-    except ImportError:
-        raise InputError("a .tflite file is read with TensorFlow; install it with `pip install tensorflow`") from None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the interpreter moves to a package of its own, one day
-            interpreter = lite.Interpreter(model_content=path.read_bytes())
-        index = {tensor["name"]: tensor["index"] for tensor in interpreter.get_tensor_details()}
+        reader = interpreter(path.read_bytes())
+        index = {tensor["name"]: tensor["index"] for tensor in reader.get_tensor_details()}
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except OSError as error:
@@ -73,7 +92,7 @@ def _reader(path):
         if name is None:
             raise InputError(f"{path} has no tensor {ending}; it is no MobileNet v1 of floats")
         try:
-            return interpreter.get_tensor(index[name])
+            return reader.get_tensor(index[name])
         except ValueError:
             raise InputError(f"{path}: the tensor {name} holds no weights") from None
 
