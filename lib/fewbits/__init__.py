@@ -40,6 +40,7 @@ _MODULES = (
     "sqnr",
     "statistics",
     "training",
+    "transfer",
     "weights",
     "zoo",
 )

@@ -17,7 +17,7 @@ def save_weights(model, path: Path) -> None:
     Raises InputError where a weight is NaN or not below 65,520, which float16 does not hold.
     """
     with np.errstate(over="ignore"):
-        arrays = {name: ops.convert_to_numpy(v).astype(np.float16) for name, v in _variables(model).items()}
+        arrays = {name: ops.convert_to_numpy(v).astype(np.float16) for name, v in variables(model).items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise InputError(f"{name} of {model.name} holds values that float16 does not; its weights are not saved")
@@ -27,16 +27,23 @@ def save_weights(model, path: Path) -> None:
 
 def load_weights(model, path: Path) -> None:
     """Give `model` the weights in `path`, all or, raising InputError that names the layer which does not fit, none."""
-    variables = _variables(model)
-    arrays = read_arrays(path, tuple(variables))
-    for name, variable in variables.items():
-        array = arrays[name]
-        if array.shape != tuple(variable.shape) or array.dtype.kind != "f":
-            raise InputError(f"{path}: {name} has the shape {array.shape}, and {model.name} needs {variable.shape}")
+    assign_weights(model, read_arrays(path, tuple(variables(model))), path)
+
+
+def assign_weights(model, arrays: dict[str, np.ndarray], source) -> None:
+    """Give `model` the `arrays`, called as `variables` calls them, all or none; other weights stay as they are.
+
+    source: what InputError calls them, where a shape does not fit, or a number is NaN or infinite.
+    """
+    named = variables(model)
+    for name, array in arrays.items():
+        needed = tuple(named[name].shape)
+        if array.shape != needed or array.dtype.kind != "f":
+            raise InputError(f"{source}: {name} has the shape {array.shape}, and {model.name} needs {needed}")
         if not np.isfinite(array).all():
-            raise InputError(f"{path}: {name} holds NaN or infinity")
-    for name, variable in variables.items():
-        variable.assign(arrays[name].astype(np.float32))
+            raise InputError(f"{source}: {name} holds NaN or infinity")
+    for name, array in arrays.items():
+        named[name].assign(array.astype(np.float32))
 
 
 def find(name: str) -> Path:
@@ -48,5 +55,6 @@ def find(name: str) -> Path:
     return path
 
 
-def _variables(model) -> dict:
+def variables(model) -> dict:
+    """Return LAYER/VARIABLE -> variable of `model`, without the states of random layers."""
     return {f"{layer.name}/{v.name}": v for layer in model.layers for v in layer.weights if "seed" not in v.name}
