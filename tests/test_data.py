@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from fewbits import InputError
-from fewbits.data import NAMES, load
+from fewbits.data import NAMES, cut_out, draw_scenes, load, read_photographs, write_scene
 
 SHAPES = {"mnist": (28, 28), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}
 
@@ -102,6 +102,62 @@ def test_the_seed_draws_the_validation_split_and_no_other():
     assert first.checksum == same.checksum != other.checksum
     assert rows(first.validation) != rows(other.validation)
     assert np.array_equal(first.test.images, other.test.images)
+
+
+# Field photographs
+
+
+@pytest.fixture
+def field(folder):
+    """Return a folder with 40 drawn photographs in place of the real ones."""
+    (folder / "cwfid").mkdir()
+    for scene in draw_scenes(40, 64):
+        write_scene(scene, folder / "cwfid")
+    return folder
+
+
+def test_each_plant_of_the_field_is_tested_in_one_fold_by_who_never_saw_its_photograph(field):
+    plants = cut_out(read_photographs(field / "cwfid"), 32)
+    tested = []
+    for fold in range(5):
+        data = load("cwfid", fold=fold)
+        parts = [set(part.photographs) for part in (data.train, data.validation, data.test)]
+        assert not parts[0] & parts[1] and not parts[2] & (parts[0] | parts[1]) and len(parts[1]) in (3, 4)
+        assert data.train.background.any() and not (data.validation.background.any() or data.test.background.any())
+        assert len(data.train) == sum(name in parts[0] for name in plants.photographs), "the rest is all trained on"
+        tested += rows(data.test)
+    assert sorted(tested) == rows(plants.pick(np.flatnonzero(~plants.background)))
+    assert (data.image_shape, data.classes, data.levels) == ((32, 32, 3), ("background", "onion", "weed"), 256)
+
+
+def test_the_seed_and_the_share_of_the_field_are_of_the_validation_part(field):
+    first, other, more = load("cwfid"), load("cwfid", seed=1), load("cwfid", validation=0.3)
+    assert first.checksum == load("cwfid", fold=0).checksum != other.checksum
+    for data in (other, more):
+        assert np.array_equal(data.test.images, first.test.images)
+    assert set(first.validation.photographs) != set(other.validation.photographs)
+    assert len(set(more.validation.photographs)) > 2 * len(set(first.validation.photographs))
+
+
+@pytest.mark.parametrize("missing", ["variable", "folder"])
+def test_a_missing_field_says_where_it_is_to_be_had(missing, folder, monkeypatch):
+    if missing == "variable":
+        (folder / "cwfid").mkdir()
+        monkeypatch.chdir(folder)  # which is not to be read instead
+        monkeypatch.delenv("FEWBITS_DATA")
+    with pytest.raises(
+        InputError, match="^cwfid is the Crop/Weed Field .* of its authors, Haug and Ostermann; put "
+    ) as e:
+        load("cwfid")
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "fold", "last"), [("cwfid", 5, 4), ("cwfid", -1, 4), ("cwfid", 1.0, 4), ("digits", 1, 0)]
+)
+def test_a_fold_that_is_not_there_is_refused(name, fold, last):
+    with pytest.raises(InputError, match=f"fold must be an integer from 0 to {last}, those of {name}, not {fold}"):
+        load(name, fold=fold)
 
 
 # Archives

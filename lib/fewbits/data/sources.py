@@ -32,11 +32,12 @@ _ARCHIVES = {
     "cifar10": _Archive(CIFAR10_CLASSES, (32, 32, 3)),
     "cifar100": _Archive(tuple(f"class {i}" for i in range(100)), (32, 32, 3)),
 }
-NAMES = ("digits", *_ARCHIVES, "crops")
+NAMES = ("digits", *_ARCHIVES, "crops", "cwfid")
+FOLDS = dict.fromkeys(NAMES, 1) | {"cwfid": 5}  # into how many parts each is divided, one of them to test on
 SCENES = 300  # drawn for `crops`
 
 
-def load(name: str, *, validation: float = 0.1, seed: int = 0) -> Dataset:
+def load(name: str, *, validation: float = 0.1, seed: int = 0, fold: int = 0) -> Dataset:
     """Return the data set `name`, one of NAMES.
 
     validation: share of the training images to hold out, drawn with `seed` and stratified by class. `digits` are
@@ -44,15 +45,28 @@ def load(name: str, *, validation: float = 0.1, seed: int = 0) -> Dataset:
     drawn once with a fixed seed, is the test split. `crops` are onions, weeds and background, 32 x 32, cut out of 300
     drawn scenes; whole scenes are held out, the last fifth of them for the test. The other data sets are read
     from the folder in the environment variable FEWBITS_DATA (NAME.npz or NAME/NAME.npz) or, where that is not set,
-    through keras.datasets. Raises InputError on an unknown name, a share outside (0, 1), or a file that is missing,
+    through keras.datasets.
+
+    `cwfid` are crop, weeds and background, 32 x 32, cut out of the field photographs of Haug and Ostermann (2014) in
+    FEWBITS_DATA/cwfid, each with a file of PASCAL VOC beside it. fold: 0 to 4, which fifth of the photographs is
+    tested, as `split_folds` divides them with its seed 0; data sets that are not divided have the fold 0 only. One in
+    1 / validation of the other photographs is the validation part, drawn with `seed`; like the test part it has no
+    background (backstrom2018, 3.1.5). The source subtracts the mean of the training part; here `scaled` leaves pixels
+    as networks trained on other images know them, and batch normalization takes away what is the same in all.
+
+    Raises InputError on an unknown name, a share outside (0, 1), a fold that is not there, or a file that is missing,
     truncated or not what it should be.
     """
     if name not in NAMES:
         raise InputError(f"unknown data set {name!r}; there are {', '.join(NAMES)}")
     if not 0 < validation < 1:
         raise InputError(f"validation must be a share between 0 and 1, not {validation!r}")
+    if isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < FOLDS[name]:
+        raise InputError(f"fold must be an integer from 0 to {FOLDS[name] - 1}, those of {name}, not {fold!r}")
     if name == "crops":
         return _crops(validation, seed)
+    if name == "cwfid":
+        return _cwfid(validation, seed, fold)
     if name == "digits":
         train, test, classes, levels = *_digits(), DIGITS, 32
     else:
@@ -86,6 +100,23 @@ def _crops(validation: float, seed: int) -> Dataset:
     test, validated = scene >= len(seen), np.isin(scene, held_out)
     parts = (plants.pick(np.flatnonzero(part)) for part in (~test & ~validated, validated, test))
     return Dataset("crops", *parts, plants.classes, 256)
+
+
+def _cwfid(validation: float, seed: int, fold: int) -> Dataset:
+    from fewbits.data.cutouts import cut_out
+    from fewbits.data.folds import split_folds
+    from fewbits.data.voc import read_photographs
+
+    folder = Path(os.environ.get("FEWBITS_DATA", ""), "cwfid")
+    if "FEWBITS_DATA" not in os.environ or not folder.is_dir():
+        raise InputError(
+            "cwfid is the Crop/Weed Field Image Dataset, to be had from the page of its authors, Haug and Ostermann; "
+            "put its images with a .xml file of boxes beside each into cwfid in the folder FEWBITS_DATA names"
+        )
+    plants = cut_out(read_photographs(folder), 32)
+    rest, test = split_folds(plants, FOLDS["cwfid"])[fold]
+    train, held_out = split_folds(rest, max(2, round(1 / validation)), seed)[0]
+    return Dataset("cwfid", train, held_out, test, plants.classes, 256)
 
 
 def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
