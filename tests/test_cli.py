@@ -169,6 +169,64 @@ def test_a_network_from_a_file_is_trained_further(trained, tmp_path):
     assert weights(path) != weights(trained) and (tmp_path / "kept").exists()
 
 
+@pytest.mark.parametrize("freeze", [False, True])
+def test_levels_are_taken_from_another_network_and_held(freeze, trained, tmp_path, capsys):
+    from fewbits.files import read_model
+
+    path = tmp_path / "taken.keras"
+    command = [*TRAIN, "--seed", "4", "--transfer", str(trained), "--levels", "2", "--output", str(path)]
+    assert main([*command, "--epochs", "1", *(["--freeze"] if freeze else [])]) == 0
+    told = f"10 classes; 2 of 4 levels from {trained}{', frozen' if freeze else ''}\n"
+    assert told in capsys.readouterr().out
+    source, model = read_model(trained), read_model(path)
+    kept = [np.array_equal(a, b) for a, b in zip(source.get_weights(), model.get_weights(), strict=True)]
+    assert kept == [freeze] * 4 + [False] * 4
+    assert len(model.trainable_variables) == 8, "who trains it further trains all of it"
+
+
+def test_all_levels_but_the_last_are_taken_unless_told(trained, tmp_path, capsys):
+    path = tmp_path / "taken.keras"
+    assert main([*TRAIN, "--seed", "4", "--transfer", str(trained), "--epochs", "0", "--output", str(path)]) == 0
+    assert f"; 3 of 4 levels from {trained}\n" in capsys.readouterr().out
+    kept = [a == b for a, b in zip(weights(trained), weights(path), strict=True)]
+    assert kept[:6] == [True] * 6 and not kept[6]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--levels", "2"], "--levels and --freeze are of a --transfer; name the network that levels are taken from"),
+        (["--freeze"], "--levels and --freeze are of a --transfer"),
+        (["--transfer", "nothing"], "there are no weights 'nothing' in data/weights; there are "),
+        (["--transfer", "none.keras"], "none.keras does not exist"),
+        (["--transfer", "squeezenet_cifar"], "squeezenet_cifar.npz has no array 'conv1/bias'; it holds conv1/kernel, "),
+        (["--transfer", "alexnet_digits", "--levels", "1"], "alexnet_digits.npz: conv1/kernel has the shape "),
+        (["--transfer", "{trained}", "--levels", "5"], "levels must be an integer from 0 to 4, those of lenet, not 5"),
+        (["--by-photograph"], "--by-photograph is for folders of images; digits has its own pixels"),
+    ],
+)
+def test_what_cannot_be_taken_is_refused_in_one_sentence(arguments, said, trained, tmp_path, capsys):
+    arguments = [a.format(trained=trained) for a in arguments]
+    sentence = refused([*TRAIN, *arguments, "--output", str(tmp_path / "run.keras")], capsys)
+    assert said in sentence and len(sentence) < 400
+    assert not list(tmp_path.iterdir())
+
+
+def test_whole_photographs_are_held_out_if_asked(tmp_path, capsys):
+    for name in ("onion", "weed"):
+        (tmp_path / "plants" / name).mkdir(parents=True)
+        for photograph in range(4):
+            for i in range(5):
+                file = tmp_path / "plants" / name / f"{photograph}.jpg-{2 * i + (name == 'weed'):03}.png"
+                Image.new("RGB", (8, 8)).save(file)
+    command = ["train", "--network", "lenet", "--data", str(tmp_path / "plants"), "--size", "8", "--epochs", "1"]
+    assert main([*command, "--by-photograph", "--output", str(tmp_path / "run.keras")]) == 0
+    assert "training: 30 images but one photograph in ten of" in capsys.readouterr().out
+    (tmp_path / "plants" / "train").mkdir()
+    said = refused([*command, "--by-photograph", "--output", str(tmp_path / "other.keras")], capsys)
+    assert "--by-photograph holds images out; " in said and "has folders of its own for that" in said
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """Return a folder of 2 classes, one dark and one bright, 20 images each, one of them truncated."""

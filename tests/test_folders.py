@@ -153,6 +153,41 @@ def test_batches_are_decoded_ahead_and_no_more_than_a_few(photos, monkeypatch):
     assert not [t for t in threading.enumerate() if t.name.startswith("fewbits-images")]
 
 
+def cut_outs(root, names):
+    for i, name in enumerate(names):
+        path = root / CLASSES[i % 2] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(i).save(path, "PNG")
+    return load_folder(root, size=4)
+
+
+def test_whole_photographs_are_held_out(tmp_path):
+    folder = cut_outs(tmp_path, [f"scene-{i}.jpg-{j:03}.png" for i in range(20) for j in range(5)])
+    first, same, other = (folder.split_photographs(0.2, seed) for seed in (0, 0, 1))
+    rest, held_out = ({name.split("/")[1][:-8] for name in part.files} for part in first)
+    assert len(rest) == 16 and len(held_out) == 4 and not rest & held_out
+    assert sorted([*first[0].files, *first[1].files]) == sorted(folder.files) and len(first[1]) == 20
+    assert first[1].files == same[1].files != other[1].files
+    assert all(part.classes == folder.classes for part in first)
+
+
+@pytest.mark.parametrize("name", ["lonely.png", "-1.png", "a-b.png", "a-.png"])
+def test_a_name_without_a_photograph_is_refused(name, tmp_path):
+    folder = cut_outs(tmp_path, ["a-1.png", name, "b-2.png", "c-3.png"])
+    with pytest.raises(
+        InputError, match=rf"/{name} is not called PHOTOGRAPH-NUMBER\.png, so its photograph is unknown"
+    ):
+        folder.split_photographs()
+
+
+def test_what_cannot_be_held_out_is_refused(tmp_path):
+    folder = cut_outs(tmp_path, ["a-1.png", "a-2.png"])
+    with pytest.raises(InputError, match="has images of one photograph, a; none can be held out"):
+        folder.split_photographs()
+    with pytest.raises(InputError, match="the share must be between 0 and 1, not 1"):
+        folder.split_photographs(1)
+
+
 def test_a_split_takes_a_share_of_each_class_and_no_image_twice(photos):
     rest, held_out = load_folder(photos, size=8).split(0.4, seed=1)
     assert sorted(rest.files + held_out.files) == sorted(load_folder(photos, size=8).files)

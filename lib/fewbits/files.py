@@ -31,7 +31,9 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     with archive:
         missing = [n for n in names if n not in archive]
         if missing:
-            raise InputError(f"{path} has no array {missing[0]!r}; it holds {', '.join(archive.files) or 'none'}")
+            held, more = archive.files[:8], len(archive.files) - 8
+            held = f"{', '.join(held)}{f' and {more} more' if more > 0 else ''}" or "none"
+            raise InputError(f"{path} has no array {missing[0]!r}; it holds {held}")
         with _naming(path):
             return {n: archive[n] for n in names}
 

@@ -11,10 +11,11 @@ from fewbits.cli.parser import add_command
 from fewbits.errors import InputError
 
 ABOUT = """
-digits, mnist, cifar10, cifar100, crops: checked and described; FEWBITS_DATA names a folder to read from.
+digits, mnist, cifar10, cifar100, crops, cwfid: checked and described; FEWBITS_DATA names a folder to read from.
 crops, with --output: photographs of onions and weeds are drawn; beside each, a file of PASCAL VOC has its boxes.
 voc-crops: each box of such files, those of labelImg too, becomes an image, and so does ground between the boxes; the
-output has one sub-folder a class, as `fewbits train --data` reads it. Files are called PHOTOGRAPH-NUMBER.png.
+output has one sub-folder a class, as `fewbits train --data` reads it. Files are called PHOTOGRAPH-NUMBER.png; with
+`fewbits train --by-photograph`, those of one photograph are all trained on, or all held out.
 """
 EXAMPLES = """
   fewbits data digits
@@ -30,7 +31,7 @@ OPTIONS = {
 
 def add(commands) -> None:
     command = add_command(commands, "data", run, "check and describe a data set, or make one", EXAMPLES, ABOUT)
-    command.add_argument("name", help="digits, mnist, cifar10, cifar100, crops or voc-crops")
+    command.add_argument("name", help="digits, mnist, cifar10, cifar100, crops, cwfid or voc-crops")
     command.add_argument(
         "folder", nargs="?", type=Path, help="voc-crops: images, and beside each a .xml file of its boxes"
     )

@@ -50,9 +50,9 @@ def add_options(command) -> None:
     command.add_argument(
         "--data",
         required=True,
-        help="digits, crops, mnist, cifar10, cifar100 (FEWBITS_DATA names a folder to read these three from), or a "
-        "folder of images with one sub-folder a class or a labels.csv, or with such folders called train, validation "
-        "and test",
+        help="digits, crops, mnist, cifar10, cifar100, cwfid (FEWBITS_DATA names a folder to read these four from), "
+        "or a folder of images with one sub-folder a class or a labels.csv, or with such folders called train, "
+        "validation and test",
     )
     folder = command.add_argument_group("folders of images")
     folder.add_argument("--size", type=int, help="side of the images in pixels (default 227)")
@@ -65,6 +65,17 @@ def add_options(command) -> None:
     )
     folder.add_argument(
         "--no-crop", action="store_true", default=None, help="squeeze the whole image into the square; do not crop it"
+    )
+
+
+def add_held_out(command) -> None:
+    """Add the option of commands that hold a validation part out of a folder without one."""
+    command.add_argument(
+        "--by-photograph",
+        action="store_true",
+        default=None,
+        help="hold whole photographs out of a folder whose images are called PHOTOGRAPH-NUMBER, as those of `fewbits "
+        "data voc-crops` are; else images are drawn one by one, and those of one photograph are on both sides",
     )
 
 
@@ -106,14 +117,19 @@ def read_parts(options, *names: str, seed: int = 0) -> list[Part]:
         raise InputError(f"{options.data!r} is neither a folder nor one of {', '.join(data.NAMES)}")
     inner = {name: next((path / n for n in PARTS[name] if (path / n).is_dir()), None) for name in PARTS}
     if inner["train"]:
+        if getattr(options, "by_photograph", None):
+            raise InputError(f"--by-photograph holds images out; {path} has folders of its own for that")
         missing = [name for name in names if not inner[name]]
         if missing:
             raise InputError(f"{path} has a folder train, and none called {missing[0]}; add it, or name another folder")
         return _same_classes([_folder_part(_load(inner[name], options)) for name in names])
     folder = _load(path, options)
     if names == ("train", "validation"):
-        rest, held_out = folder.split(0.1, seed)
-        return [_folder_part(rest, f" but one in ten of {path}"), _folder_part(held_out, f" held out of {path}")]
+        split, tenth = folder.split, "one in ten"
+        if options.by_photograph:
+            split, tenth = folder.split_photographs, "one photograph in ten"
+        rest, held_out = split(0.1, seed)
+        return [_folder_part(rest, f" but {tenth} of {path}"), _folder_part(held_out, f" held out of {path}")]
     return [_folder_part(folder)]
 
 
@@ -167,8 +183,8 @@ def _tell_skip(file, reason):
 
 
 def _refuse_folder_options(options) -> None:
-    for name in ("size", "order", "mean_pixel", "scale", "no_crop"):
-        if getattr(options, name) is not None:
+    for name in ("size", "order", "mean_pixel", "scale", "no_crop", "by_photograph"):
+        if getattr(options, name, None) is not None:
             raise InputError(f"--{name.replace('_', '-')} is for folders of images; {options.data} has its own pixels")
 
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from fewbits.cli.images import add_options, read_parts, tell_skipped
+from fewbits.cli.images import add_held_out, add_options, read_parts, tell_skipped
 from fewbits.cli.parser import add_checkpoint, add_command, bits, check_output, percentiles
 from fewbits.cli.train import kept
 
@@ -27,6 +27,7 @@ def add(commands) -> None:
     )
     command.add_argument("model", type=Path, help="the trained network, a .keras file")
     add_options(command)
+    add_held_out(command)
     command.add_argument(
         "--bits", type=bits, default=8, metavar="N|K,I,O", help="of all, or of kernel, input and output; - is float"
     )

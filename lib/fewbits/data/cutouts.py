@@ -6,12 +6,12 @@ Source: backstrom2018, 3.1.3 and 3.1.4.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from fewbits.data.dataset import Split
-from fewbits.data.folders import load_folder
+from fewbits.data.folders import load_folder, photograph_of
 from fewbits.data.voc import Box, Photograph
 from fewbits.errors import InputError
 from fewbits.files import write_aside
@@ -117,10 +117,7 @@ def read_cutouts(folder: Path | str, size: int) -> Cutouts:
         raise InputError(f"{path} cannot be used: {reason}")
 
     files = load_folder(folder, size=size, crop=False, on_skip=refuse)
-    photographs = tuple(PurePosixPath(file).name.rpartition("-")[0] for file in files.files)
-    for file, photograph in zip(files.files, photographs):
-        if not photograph:
-            raise InputError(f"{files.path / file} is not called PHOTOGRAPH-NUMBER.png, so its photograph is unknown")
+    photographs = tuple(photograph_of(files.path / file) for file in files.files)
     images = np.concatenate([images for images, _ in files.batches(64)])
     return Cutouts(images.astype(np.uint8), files.labels, files.classes, photographs)
 

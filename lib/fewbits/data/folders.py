@@ -90,6 +90,20 @@ class ImageFolder:
             raise InputError(f"{self.path} has a single image a class; none can be held out")
         return self.pick(rest), self.pick(held_out)
 
+    def split_photographs(self, share: float = 0.1, seed: int = 0) -> tuple["ImageFolder", "ImageFolder"]:
+        """Return two folders: the rest, and all images of a random `share` of the photographs they were cut out of.
+
+        Raises InputError outside (0, 1), where a file is not called PHOTOGRAPH-NUMBER, and with a single photograph.
+        """
+        if not 0 < share < 1:
+            raise InputError(f"the share must be between 0 and 1, not {share!r}")
+        photographs = np.array([photograph_of(self.path / file) for file in self.files])
+        names = np.random.default_rng(seed).permutation(np.unique(photographs))
+        if len(names) < 2:
+            raise InputError(f"{self.path} has images of one photograph, {names[0]}; none can be held out")
+        chosen = np.isin(photographs, names[: min(max(1, round(share * len(names))), len(names) - 1)])
+        return self.pick(np.flatnonzero(~chosen)), self.pick(np.flatnonzero(chosen))
+
     def pick(self, indices) -> "ImageFolder":
         """Return the folder with the files at `indices` only, in that order."""
         files = [self.files[i] for i in indices]
@@ -114,6 +128,14 @@ class ImageFolder:
             self.skipped[name] = image
             self._on_skip(self.path / name, image)
         return not isinstance(image, str)
+
+
+def photograph_of(path: Path) -> str:
+    """Return the photograph that the image file `path` was cut out of; InputError if it is not PHOTOGRAPH-NUMBER."""
+    photograph, _, number = path.stem.rpartition("-")
+    if not photograph or not number.isdecimal():
+        raise InputError(f"{path} is not called PHOTOGRAPH-NUMBER{path.suffix}, so its photograph is unknown")
+    return photograph
 
 
 def load_folder(
