@@ -406,7 +406,7 @@ WAYS = {
 }
 LOW = (8, 6, 5, 4)
 found = {name: [study.get(Scheme(bits=(b, b, b), **way)) for b in LOW] for name, way in WAYS.items()}
-few = ("a layer, 99.9 %", "a layer, least squared error", "a layer, shared, searched", "a filter, shared, searched", "a filter, shared, searched, refitted")
+few = ("a layer, 99.9 %", "a layer, least squared error", "a layer, shared, searched", "a filter, shared, searched", "a filter, all three, from least error")
 accuracy_lines(
     study,
     {name: found[name] for name in few},
