@@ -28,6 +28,7 @@ from fewbits.training import read_history
 FLOAT = {"network": "lenet", "data": "digits", "images": 64, "epochs": 3, "learning_rate": 0.05}
 BITS = {"network": "lenet", "data": "digits", "images": 64, "strategy": "train", "epochs": 1, "bits": (6, 6, 8)}
 START = {k: FLOAT[k] for k in ("images", "epochs", "learning_rate")}
+TRANSFER = {"strategy": "float", "bits": None, "transfer": 2}
 FORK = multiprocessing.get_context("forkserver")  # children that need not import TensorFlow
 FORK.set_forkserver_preload(["fewbits.experiment", "distributed"])
 
@@ -87,11 +88,14 @@ def test_every_field_counts():
     fields = {
         "network": "basicnet",
         "data": "mnist",
+        "fold": 1,
         "images": 65,
         "seed": 1,
         "profile": "reference",
         "strategy": "lock",
         "start": "other",
+        "transfer": 3,
+        "freeze": True,
         "epochs": 2,
         "optimizer": "adam",
         "learning_rate": 0.02,
@@ -113,10 +117,14 @@ def test_every_field_counts():
         "edge_bits": 8,
     }
     assert fields.keys() == Trial.model_fields.keys()
-    of_float = {"weight_decay": fields.pop("weight_decay")}
+    of_float = {name: fields.pop(name) for name in ("weight_decay", "transfer", "freeze")}
+    divided = {"fold": fields.pop("fold")}
     keys = {quantized(**{name: value}).key for name, value in fields.items()}
     assert len(keys | {quantized().key}) == len(fields) + 1
-    assert floats(1, **of_float)[0].key != floats(1)[0].key
+    start = {"start": "other", "transfer": 2}
+    keys = {floats(1, **start | {name: value})[0].key for name, value in of_float.items()}
+    assert len(keys | {floats(1, **start)[0].key}) == len(of_float) + 1
+    assert floats(1, data="cwfid", **divided)[0].key != floats(1, data="cwfid")[0].key
 
 
 def test_equal_trials_written_otherwise_are_equal():
@@ -158,6 +166,13 @@ def test_keys_stay_as_they_are():
         ({"augment": 1}, "augment must be true, false or 'light', not 1"),
         ({"augment": "ligth"}, "augment must be true, false or 'light', not 'ligth'"),
         ({"weight_decay": 0.1}, "weight_decay is for float trials"),
+        ({"transfer": 0}, "transfer is for float trials"),
+        ({"freeze": True}, "freeze is for float trials"),
+        ({"freeze": 1}, "freeze must be a valid boolean, not 1"),
+        ({"fold": 1}, "fold must be from 0 to 0, those of digits, not 1"),
+        ({"data": "cwfid", "fold": 5}, "fold must be from 0 to 4, those of cwfid, not 5"),
+        ({"data": "cwfid", "fold": -1}, "fold must be at least 0, not -1"),
+        ({"data": "cwfid", "start": START | {"fold": 2}}, "start.fold must be 0, not 2; it has seen what is tested"),
         ({"weight_decay": -1}, "weight_decay must be at least 0.0, not -1"),
         ({"width": 0}, "width must be above 0.0, not 0"),
         ({"size": 0}, "size must be at least 1, not 0"),
@@ -181,7 +196,11 @@ def test_keys_stay_as_they_are():
         ({"start": {"epoch": 1}}, "start.epoch is no known field, perhaps 'epochs'"),
         ({"start": BITS | {"start": "x"}}, "start.strategy must be float, not 'train'"),
         ({"epoch": 1}, "epoch is no known field, perhaps 'epochs'"),
-        ({"strategy": "float"}, "start is for quantized trials; give this one a strategy, or leave it out"),
+        ({"strategy": "float", "bits": None}, "transfer is missing; say how many levels a float trial takes from"),
+        ({"strategy": "float", "bits": None, "start": None, "transfer": 2}, "start is missing; transfer needs one"),
+        ({"strategy": "float", "bits": None, "transfer": -1}, "transfer must be at least 0, not -1"),
+        ({"strategy": "float", "bits": None, "transfer": 0, "freeze": True}, "freeze holds the levels that transfer"),
+        ({"strategy": "float", "bits": None, "freeze": True}, "transfer is missing"),
         ({"strategy": "float", "start": None}, "bits is for quantized trials; give this one a strategy"),
         ({"strategy": "float", "start": None, "bits": None, "relax": True}, "relax is for quantized trials"),
     ],
@@ -209,6 +228,11 @@ def test_fields_that_are_missing_are_named():
         ({"start": "nothing"}, "start: there are no weights 'nothing' in data/weights; there are "),
         ({"start": "basicnet"}, "start: .*basicnet.npz: conv1/kernel has the shape "),
         ({"start": START | {"images": 5000}}, "start.images must be at most 1295, all of digits, not 5000"),
+        ({"start": START | {"network": "basicnet"}}, "start: basicnet: conv1/kernel has the shape "),
+        (TRANSFER | {"transfer": 5}, "transfer: levels must be an integer from 0 to 4, those of lenet, not 5"),
+        (TRANSFER | {"start": "basicnet"}, "transfer: basicnet.npz: conv1/kernel has the shape "),
+        (TRANSFER | {"start": START | {"network": "alexnet_small"}}, "transfer: alexnet_small: conv1/kernel has the"),
+        ({"data": "cwfid"}, "data: cwfid is the Crop/Weed Field Image Dataset, to be had from the page of its authors"),
         ({"order": ["conv1", "conv3"]}, r"order.1 'conv3' is unknown, perhaps 'conv\d'; it is one of conv1, "),
         ({"order": ["conv1"]}, "order must name each level once, and conv2 is there 0 times"),
     ],
@@ -552,6 +576,86 @@ def test_a_start_has_the_width_and_size_of_what_starts_there():
     trial = quantized(network="mobilenet_cifar", width=0.25, size=6)
     assert (trial.start.width, trial.start.size) == (0.25, 6)
     assert quantized(width=0.5, start=START | {"width": 1.0}).start.width == 1
+
+
+def test_a_start_has_the_fold_of_what_starts_there_where_their_data_are_the_same():
+    fields = {"data": "cwfid", "fold": 3}
+    assert quantized(**fields).start.fold == 3
+    assert quantized(**fields, start=START | {"data": "crops"}).start.fold == 0
+
+
+def test_the_fold_reaches_the_images(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWBITS_DATA", str(tmp_path))
+    (tmp_path / "cwfid").mkdir()
+    for scene in fewbits.data.draw_scenes(20, 48):
+        fewbits.data.write_scene(scene, tmp_path / "cwfid")
+    [trial] = floats(1, data="cwfid", fold=3, images=None, epochs=0)
+    record, _ = execution.execute(trial)
+    assert record.provenance["data"] == fewbits.data.load("cwfid", fold=3).checksum
+    assert record.results.test.n == len(fewbits.data.load("cwfid", fold=3).test)
+
+
+def test_a_chain_of_starts_is_run_in_its_order_and_only_what_is_missing(tmp_path, monkeypatch):
+    ran = []
+
+    def fake(trial, content, checkpoint):
+        ran.append((trial, content))
+        record = execution.Record(trial=trial, results=RESULTS, provenance={})
+        return record, trial.key.encode() if trial.strategy == "float" else None
+
+    monkeypatch.setattr(execution, "execute", fake)
+    [first] = floats(1)
+    [second] = floats(2, start=first, transfer=3)
+    [third] = floats(3, start=second, transfer=2, freeze=True)
+    last = quantized(start=third)
+    outcomes = run([last, third], tmp_path)
+    assert [trial for trial, _ in ran] == [first, second, third, last]
+    assert [content for _, content in ran] == [None, *(trial.key.encode() for trial in (first, second, third))]
+    assert [o.trial for o in outcomes] == [last, third]
+    ran.clear()
+    store = Store(tmp_path)
+    for trial in (first, third, last):
+        store.weights(trial).unlink(missing_ok=True)
+    more = quantized(start=third, seed=1)
+    run([more], store)
+    assert [trial for trial, _ in ran] == [third, more], "the second's weights are kept, so the first is not needed"
+
+
+def test_what_starts_from_a_failed_start_of_a_start_says_so(tmp_path, monkeypatch):
+    [first] = floats(1)
+    [second] = floats(2, start=first, transfer=3)
+    monkeypatch.setattr(training, "train", lambda *_, **__: 1 / 0)
+    [outcome] = run([quantized(start=second)], tmp_path)
+    assert outcome.error == (
+        "its start, lenet digits float transfer 3 seed 2, failed: its start, lenet digits float seed 1, failed: "
+        "ZeroDivisionError: division by zero"
+    )
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_a_float_trial_takes_the_first_levels_of_its_start(freeze, tmp_path):
+    [start] = floats(1, epochs=1)
+    [trial] = floats(2, start=start, transfer=2, freeze=freeze, epochs=1)
+    [outcome] = run([trial], tmp_path)
+    store, results = Store(tmp_path), outcome.record.results
+    before, after = (dict(np.load(store.weights(t))) for t in (start, trial))
+    for name in before:
+        held = name.startswith(("conv1/", "conv2/"))
+        assert np.array_equal(before[name], after[name]) == (freeze and held), name
+    assert set(results.moved) == set(results.spread) == {"conv1", "conv2", "dense3", "dense4"}
+    assert [name for name, share in results.moved.items() if share == 0] == (["conv1", "conv2"] if freeze else [])
+    kernel = before["conv2/kernel"].astype(float), after["conv2/kernel"].astype(float)
+    assert results.moved["conv2"] == pytest.approx(np.linalg.norm(kernel[1] - kernel[0]) / np.linalg.norm(kernel[0]))
+    assert results.spread["conv2"] == pytest.approx(kernel[1].std())
+    assert store.load(start).results.moved is None
+    assert outcome.record.provenance["start"] is not None
+
+
+def test_a_network_that_takes_no_level_is_drawn_as_without_a_start(tmp_path):
+    [start] = floats(1, epochs=0)
+    [none], [alone] = floats(2, start=start, transfer=0), floats(2)
+    one, other = (o.record.results for o in run([none, alone], tmp_path))
+    assert one.history == other.history and one.test == other.test
 
 
 def test_a_cosine_ends_at_zero(monkeypatch):

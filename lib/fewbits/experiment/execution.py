@@ -23,7 +23,8 @@ from fewbits.errors import InputError
 from fewbits.experiment import provenance
 from fewbits.experiment.fields import FLOAT, naming
 from fewbits.experiment.store import Record, Results, Store
-from fewbits.experiment.trial import LIGHT, Checker, Trial, build_network, load_images
+from fewbits.experiment.trial import LIGHT, Checker, Trial, begin, build_network, load_images
+from fewbits.transfer import freeze_levels, kernels, moved, spread
 from fewbits.weights import find, load_weights, save_weights
 
 DRAWN_WITH = 2017  # the seed of the choice of training images
@@ -83,7 +84,7 @@ def run(
     scheduler: str | None = None,
     progress: Callable[[Advance], None] | None = None,
 ) -> list[Outcome]:
-    """Run `trials`, and the float ones they start from, but for those in `store`; return their outcomes, in order.
+    """Run `trials`, and those they start from, but for what is in `store`; return their outcomes, in order.
 
     processes: 1 for this process; more are started with Dask, each with its share of TensorFlow's threads (a script
     that asks for them needs `if __name__ == "__main__":`). scheduler: the address of a Dask cluster instead, whose
@@ -108,8 +109,8 @@ def run(
             with naming(f"trial {number}: "):
                 check(trial)
             left[trial.key] = trial
-    starts = {trial.start.key: trial.start for trial in left.values() if isinstance(trial.start, Trial)}
-    left |= {key: start for key, start in starts.items() if not store.weights(start).exists()}
+    for trial in list(left.values()):
+        left |= {start.key: start for start in _missing_starts(trial, store)}
     clock = _Clock(progress, len(outcomes), len(outcomes) + len(left))
 
     def finish(outcome):
@@ -117,15 +118,14 @@ def run(
         clock.finished(outcome)
 
     with _workers(processes, scheduler) if left else nullcontext() as attempts:
-        for wave in ("start", "rest"):
+        for wave in _waves(left):
             ready = []
-            for trial in left.values():
-                if (trial.strategy == FLOAT) == (wave == "start"):
-                    start = outcomes.get(trial.start.key) if isinstance(trial.start, Trial) else None
-                    if start and start.error:
-                        finish(Outcome(trial, None, f"its start, {trial.start.name}, failed: {start.error}"))
-                    else:
-                        ready.append(trial)
+            for trial in wave:
+                start = outcomes.get(trial.start.key) if isinstance(trial.start, Trial) else None
+                if start and start.error:
+                    finish(Outcome(trial, None, f"its start, {trial.start.name}, failed: {start.error}"))
+                else:
+                    ready.append(trial)
             for trial, result in attempts(_task(trial, store) for trial in ready) if ready else ():
                 if isinstance(result, str):
                     finish(Outcome(trial, None, result))
@@ -135,14 +135,34 @@ def run(
     return [outcomes[trial.key] for trial in trials]
 
 
+def _missing_starts(trial: Trial, store: Store) -> Iterator[Trial]:
+    """Yield the trial that `trial` starts from, the one that it starts from, and so on, up to weights that are kept."""
+    while isinstance(trial.start, Trial) and not store.weights(trial.start).exists():
+        trial = trial.start
+        yield trial
+
+
+def _waves(left: dict[str, Trial]) -> list[list[Trial]]:
+    """Return the trials of `left`, key -> trial, in waves: each in the one behind that of its start."""
+
+    def place(trial):
+        start = left.get(trial.start.key) if isinstance(trial.start, Trial) else None
+        return 0 if start is None else 1 + place(start)
+
+    waves = {}
+    for trial in left.values():
+        waves.setdefault(place(trial), []).append(trial)
+    return [waves[i] for i in sorted(waves)]
+
+
 def execute(trial: Trial, start: bytes | None = None, checkpoint: Path | None = None) -> tuple[Record, bytes | None]:
     """Run `trial`; return its record and, of a float one, the weights of its network, as `save_weights` packs them.
 
-    start: the weights that a quantized trial starts from, packed so. checkpoint: a file that is replaced after each
+    start: the weights that the trial starts from, packed so. checkpoint: a file that is replaced after each
     epoch; where it exists, the trial goes on from it.
     """
     began = time.monotonic()
-    dataset = load_images(trial.data, trial.size)
+    dataset = load_images(trial.data, trial.size, trial.fold)
     splits = {"train": _drawn(dataset.train, trial.images), "validation": dataset.validation, "test": dataset.test}
     data = {name: (dataset.scaled(split), split.labels) for name, split in splits.items()}
     options = {
@@ -153,13 +173,20 @@ def execute(trial: Trial, start: bytes | None = None, checkpoint: Path | None = 
     }
     with _drawing_from(trial.seed):
         model = build_network(trial.network, dataset.image_shape, len(dataset.classes), trial.width)
-        weights, float_test, stages = None, None, []
+        if trial.start is not None:
+            with _file(start) as path, naming("start: "):
+                begin(trial, model, path)
+        weights, float_test, stages, change = None, None, [], {}
         if trial.strategy == FLOAT:
+            before = kernels(model)
             history = _trained(model, data["train"], trial, options)
             weights = _packed(model)
-            _unpack(model, weights)  # what is measured is what is kept
+            with _file(weights) as path:
+                load_weights(model, path)  # what is measured is what is kept
+            if trial.start is not None:
+                after = kernels(model)
+                change = {"moved": moved(before, after), "spread": spread(after)}
         else:
-            _unpack(model, start)
             float_test = _tally(model, data["test"], trial)
             fields = {name: getattr(trial, name) for name in PASSED_ON}
             alike = trial.network, trial.data, trial.width, trial.size, trial.gradient
@@ -176,6 +203,7 @@ def execute(trial: Trial, start: bytes | None = None, checkpoint: Path | None = 
             parameters=model.count_params(),
             history=history,
             stages=[(stage.name, stage.epochs) for stage in stages],
+            **change,
         )
     source = provenance.describe(dataset.checksum, start, seconds=time.monotonic() - began)
     return Record(trial=trial, results=results, provenance=source), weights
@@ -207,6 +235,8 @@ def _drawn(split, n) -> Split:
 
 def _trained(model, data, trial, options) -> list[dict]:
     rate = training.decaying_rate(trial.learning_rate, trial.decay, trial.epochs, len(data[1]), trial.batch_size)
+    if trial.freeze:
+        freeze_levels(model, trial.transfer)
     training.prepare(model, trial.optimizer, rate, weight_decay=trial.weight_decay)
     return training.train(model, data, epochs=trial.epochs, batch_size=trial.batch_size, seed=trial.seed, **options)
 
@@ -222,11 +252,13 @@ def _packed(model) -> bytes:
         return path.read_bytes()
 
 
-def _unpack(model, content):
-    with TemporaryDirectory() as folder, naming("start: "):
+@contextmanager
+def _file(content: bytes) -> Iterator[Path]:
+    """Put packed weights into a file for a while."""
+    with TemporaryDirectory() as folder:
         path = Path(folder, "weights.npz")
         path.write_bytes(content)
-        load_weights(model, path)
+        yield path
 
 
 class _Clock:

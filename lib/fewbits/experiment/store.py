@@ -28,7 +28,8 @@ class Results(_Frozen):
 
     test, validation: of the network it made; float_test: of the float network it started from, None for a float trial.
     parameters: how many. history: an entry an epoch, as in `training.train`. stages: names and epochs, as in
-    `schedules.plan`; none for a float trial.
+    `schedules.plan`; none for a float trial. moved, spread: of a float trial with a start, layer -> how far its kernel
+    went from where training began, and the deviation of its weights (`fewbits.transfer`); else None.
     """
 
     test: Tally
@@ -37,6 +38,8 @@ class Results(_Frozen):
     parameters: int
     history: list[dict[str, int | float]]
     stages: list[tuple[str, int]]
+    moved: dict[str, float] | None = None
+    spread: dict[str, float] | None = None
 
     @property
     def accuracy(self) -> float:

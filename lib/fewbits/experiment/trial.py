@@ -9,16 +9,19 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
 from fewbits import schedules, weights, zoo
+from fewbits.backend import keras
 from fewbits.conversion import quantize_model
 from fewbits.data import NAMES, Dataset, load
+from fewbits.data.sources import FOLDS
 from fewbits.errors import InputError
 from fewbits.experiment.fields import FLOAT, Bits, BitsOrFloat, checked_percentile, known, naming, one_sentence, unknown
 from fewbits.fixedpoint import GRADIENTS
 from fewbits.layers import LAYER_ROUNDINGS
 from fewbits.training import OPTIMIZERS
+from fewbits.transfer import take_levels
 
 STRATEGIES = (FLOAT, *schedules.STRATEGIES)
 SHARED = ("network", "data", "width", "size")  # with a start that does not say its own
@@ -35,6 +38,13 @@ def _start(value):
         raise InputError(f"strategy must be {FLOAT}, not {value.strategy!r}")
     if not isinstance(value, Trial | str | None):
         raise ValueError(f"must be the fields of a float trial or the name of weights, not {value!r}")
+    return value
+
+
+def _fold(value, info):
+    data = info.data.get("data")  # none, where it is refused itself
+    if data and value >= FOLDS[data]:
+        raise ValueError(f"must be from 0 to {FOLDS[data] - 1}, those of {data}, not {value}")
     return value
 
 
@@ -57,18 +67,22 @@ def _augmentation(value):
 class Trial(BaseModel):
     """One training of a float network, or one way of quantizing it. Trials with equal fields are equal.
 
-    network: of `zoo.NAMES`. data: of `data.NAMES`. images: how many training images, drawn with a fixed seed and
-    stratified by class; None for all. seed: draws initial weights and the order of the images. profile: what the result
-    is for. strategy: `float`, or one of `schedules.STRATEGIES`. epochs: of the whole training, or of each stage where
-    the strategy has several; none where it is `static`. decay: of the learning rate, as in `training.decaying_rate`.
-    augment: shift and mirror the images; `light` changes their brightness and contrast, too.
+    network: of `zoo.NAMES`. data: of `data.NAMES`; fold: which part of it is tested, as in `data.load`. images: how
+    many training images, drawn with a fixed seed and stratified by class; None for all. seed: draws initial weights and
+    the order of the images. profile: what the result is for. strategy: `float`, or one of `schedules.STRATEGIES`.
+    epochs: of the whole training, or of each stage where the strategy has several; none where it is `static`. decay: of
+    the learning rate, as in `training.decaying_rate`. augment: shift and mirror the images; `light` changes their
+    brightness and contrast, too.
 
     width: multiplies the filters of a network that has such an option; size: in pixels, of the images' sides, None for
     what they have (chiang2017, 4.3.3).
 
-    start: where a quantized network comes from, a float Trial, which is run first, or the name of a file in
-    data/weights; a mapping is a Trial that takes network, data, width and size from this one where it does not say its
-    own. bits: of kernel, input and output; None, or "float", for float. The rest, of quantized trials only: as in
+    start: where a network comes from, a float Trial, which is run first, or the name of a file in data/weights; a
+    mapping is a Trial that takes network, data, fold, width and size from this one where it does not say its own, and
+    the fold only with the data. A quantized network has all its weights from there. A float one has those of its first
+    `transfer` levels, and may `freeze` them (backstrom2018, 2.4): see `fewbits.transfer`.
+
+    bits: of kernel, input and output; None, or "float", for float. The rest, of quantized trials only: as in
     `schedules.progressive_quantization`.
 
     Raises InputError, naming the field, on whatever cannot be.
@@ -78,6 +92,7 @@ class Trial(BaseModel):
 
     network: Annotated[str, known(zoo.NAMES)]
     data: Annotated[str, known(NAMES)]
+    fold: Annotated[int, Field(ge=0), AfterValidator(_fold)] = 0
     width: float = Field(1.0, gt=0, le=100, allow_inf_nan=False)
     size: int | None = Field(None, ge=1, le=MOST)
     images: int | None = Field(None, ge=1)
@@ -85,6 +100,8 @@ class Trial(BaseModel):
     profile: Annotated[str, known(PROFILES)] = "quick"
     strategy: Annotated[str, known(STRATEGIES)] = FLOAT
     start: Annotated["Trial | str | None", BeforeValidator(_start)] = None
+    transfer: int | None = Field(None, ge=0)
+    freeze: bool = False
     epochs: int = Field(0, ge=0, le=MOST)
     optimizer: Annotated[str, known(OPTIMIZERS)] = "sgd"
     learning_rate: float = Field(0.01, gt=0, allow_inf_nan=False)
@@ -105,13 +122,19 @@ class Trial(BaseModel):
 
     def __init__(self, /, **fields):
         if isinstance(fields.get("start"), Mapping):
-            fields["start"] = {k: fields[k] for k in SHARED if k in fields} | fields["start"]
+            start = {k: fields[k] for k in SHARED if k in fields} | fields["start"]
+            if start.get("data") == fields.get("data") and "fold" in fields:
+                start = {"fold": fields["fold"]} | start
+            fields["start"] = start
         with one_sentence(type(self)):
             super().__init__(**fields)
 
     @model_validator(mode="after")
     def _fit_together(self):
+        if isinstance(self.start, Trial) and self.start.data == self.data and self.start.fold != self.fold:
+            raise InputError(f"start.fold must be {self.fold}, not {self.start.fold}; it has seen what is tested here")
         if self.strategy == FLOAT:
+            self._transfers_what_can_be()
             for name in QUANTIZATION:
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise InputError(f"{name} is for quantized trials; give this one a strategy, or leave it out")
@@ -119,8 +142,9 @@ class Trial(BaseModel):
             for name in ("start", "bits"):
                 if getattr(self, name) is None:
                     raise InputError(f"{name} is missing; the strategy {self.strategy} needs it")
-            if self.weight_decay:
-                raise InputError("weight_decay is for float trials; leave it out")
+            for name in ("weight_decay", "transfer", "freeze"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise InputError(f"{name} is for float trials; leave it out")
         if self.per_channel and not self.per_layer:
             raise InputError("per_channel gives each filter an MSB, and per_layer = false one to all; choose one")
         if self.strategy == "static" and self.epochs:
@@ -128,6 +152,14 @@ class Trial(BaseModel):
         if self.strategy != "static" and "epochs" not in self.model_fields_set:
             raise InputError("epochs is missing")
         return self
+
+    def _transfers_what_can_be(self):
+        if self.start is None and self.transfer is not None:
+            raise InputError("start is missing; transfer needs one to take levels from")
+        if self.start is not None and self.transfer is None:
+            raise InputError("transfer is missing; say how many levels a float trial takes from its start")
+        if self.freeze and not self.transfer:
+            raise InputError("freeze holds the levels that transfer takes, and there are none; leave it out")
 
     @property
     def key(self) -> str:
@@ -142,11 +174,12 @@ class Trial(BaseModel):
     def name(self) -> str:
         """What tells it from others, in a few words."""
         bits = [] if self.bits is None else ["-".join("float" if b is None else str(b) for b in self.bits)]
-        return " ".join([self.network, self.data, self.strategy, *bits, "seed", str(self.seed)])
+        fold = ["fold", str(self.fold)] if self.fold else []
+        taken = [] if self.transfer is None else ["frozen" if self.freeze else "transfer", str(self.transfer)]
+        return " ".join([self.network, self.data, *fold, self.strategy, *taken, *bits, "seed", str(self.seed)])
 
 
 QUANTIZATION = (
-    "start",
     "bits",
     "rounding",
     "gradient",
@@ -160,14 +193,20 @@ QUANTIZATION = (
 )
 
 
-def load_images(data: str, size: int | None) -> Dataset:
+def load_images(data: str, size: int | None, fold: int) -> Dataset:
     """Return the data set of a trial, scaled to `size`, if it has one."""
-    return load(data) if size is None else load(data).resized(size)
+    dataset = load(data, fold=fold)
+    return dataset if size is None else dataset.resized(size)
 
 
 def build_network(network: str, image_shape: tuple, classes: int, width: float):
     """Return the network of a trial, with new weights; only at a width of 1 it needs no option for that."""
     return zoo.build(network, image_shape, classes, **({} if width == 1 else {"width": width}))
+
+
+def begin(trial: Trial, network: keras.Model, source: keras.Model | Path) -> None:
+    """Give `network` what `trial` takes from its start, `source`: the levels it names, or all."""
+    take_levels(network, source, len(zoo.levels(network)) if trial.transfer is None else trial.transfer)
 
 
 class Checker:
@@ -176,24 +215,33 @@ class Checker:
     def __init__(self):
         self._datasets, self._networks = {}, {}
 
-    def __call__(self, trial: Trial) -> None:
-        """Raise InputError, naming the field, on data or weights that are missing or do not fit, and unknown levels."""
+    def __call__(self, trial: Trial) -> keras.Model:
+        """Return a network like that of `trial`, whose weights do not count.
+
+        Raises InputError, naming the field, on data or weights that are missing or do not fit, and unknown levels.
+        """
         with naming("data: "):
-            dataset = self._once(self._datasets, load_images, trial.data, trial.size)
+            dataset = self._once(self._datasets, load_images, trial.data, trial.size, trial.fold)
         if trial.images is not None and trial.images > len(dataset.train):
             raise InputError(f"images must be at most {len(dataset.train)}, all of {trial.data}, not {trial.images}")
         with naming("network: "):
             shape = dataset.image_shape, len(dataset.classes)
             network = self._once(self._networks, build_network, trial.network, *shape, trial.width)
-        if isinstance(trial.start, str):
-            with naming("start: "):
-                weights.load_weights(network, weights.find(trial.start))
+        if trial.start is not None:
+            source = self._start(trial.start)
+            with naming("start: " if trial.transfer is None else "transfer: "):
+                begin(trial, network, source)
         if isinstance(trial.order, tuple):
             levels = quantize_model(network, levels=zoo.levels(network), fold_batch_normalization=True)
             _check_order(trial.order, list(schedules.level_names(levels)))
-        if isinstance(trial.start, Trial):
+        return network
+
+    def _start(self, start) -> keras.Model | Path:
+        if isinstance(start, Trial):
             with naming("start."):
-                self(trial.start)
+                return self(start)
+        with naming("start: "):
+            return weights.find(start)
 
     def _once(self, known, make, *arguments):
         if arguments not in known:
