@@ -21,7 +21,7 @@
 # kernels are rounded *down*, and what if they are rounded to *nearest*? Both errors are smaller than one step of 1/128.
 #
 # Rounding down makes every weight too small, by half a step on average. If you correct the bias of each filter by the mean of
-# that shift, how much comes back? The answers are in [On photographs](on-photographs) and [Remedies](remedies).
+# that shift, how much comes back? The answers are in [On photographs](on-photographs) and [Remedies](what-remedies-buy).
 # ```
 
 # %% tags=["parameters", "hide-input"]
@@ -132,7 +132,7 @@ record(within=0.1, slope_floor=slope["floor"], slope_nearest=slope["nearest"], s
 #
 # ## What it does to a network
 #
-# One line a scheme: bits, rounding, MSB 0 for all kernels, and two remedies, which [Remedies](remedies) prices. All of them run on
+# One line a scheme: bits, rounding, MSB 0 for all kernels, and two remedies, which [Remedies](what-remedies-buy) prices. All of them run on
 # one trace of the network.
 
 # %%
@@ -308,7 +308,7 @@ quote(clipped=float(clipped.top1.mean()))
 # published weights rounded down, and {glue:text}`all_near:.1%` to nearest. And dynamic fixed point, the second thesis' format, loses
 # {glue:text}`dynamic_under` points at 8-bit kernels rounded to nearest, where that thesis lost {glue:text}`backstrom_lost:.1f`.
 #
-# (remedies)=
+# (what-remedies-buy)=
 # ## Remedies
 #
 # If the device has to drop bits, what can be done about it, and what does it cost in hardware? Kernels alone first, MSB 0, rounded
@@ -368,7 +368,7 @@ HTML(plots.Table(heads, rows).html())
 # rounded twice, and the second time without the half step. With all three in place, hardware that drops bits computes what hardware
 # that rounds to nearest would: from here on, nearest stands for both.
 #
-# (how-low)=
+# (few-bits-without-training)=
 # ## How low without training?
 #
 # With the rounding settled, three things are left to choose.

@@ -34,7 +34,7 @@ class PropagatedError:
 
     @property
     def sqnr(self) -> float:
-        """The SQNR in dB: of signal to bias and variance together."""
+        """The SQNR in dB, of signal to bias and variance together."""
         return _decibels(self.signal, self.bias + self.variance)
 
     @property

@@ -40,7 +40,7 @@ class Cutouts(Split):
 
     @property
     def background(self) -> np.ndarray:
-        """Which images are of the background: (n,) bool."""
+        """Whether each image is of the background, (n,) bool."""
         return np.array(self.classes)[self.labels] == BACKGROUND
 
 

@@ -80,7 +80,7 @@ class Study(Mapping):
 
     @property
     def seconds(self) -> dict[Scheme, float]:
-        """How long each scheme took: to quantize the network and to answer."""
+        """How long it took to quantize the network by each scheme, and to answer."""
         return {scheme: entry["seconds"] for scheme, entry in self._entries.items()}
 
     def under_float(self, scheme: Scheme, images=slice(None)) -> tuple[float, float]:
@@ -89,7 +89,7 @@ class Study(Mapping):
 
     @property
     def made_with(self) -> str:
-        """One sentence: images, hardware, versions, code and time."""
+        """A sentence with images, hardware, versions, code and time."""
         if not self.runs:
             return "Not run yet."
         hardware, versions = self.runs[-1]["hardware"], self.runs[-1]["versions"]
