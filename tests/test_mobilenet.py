@@ -63,14 +63,15 @@ def test_the_kind_for_cifar_has_the_size_its_docstring_says(width):
     assert (counted.parameters, round(counted.macs / 1e6, 1)) == (parameters, millions)
 
 
-def test_the_kind_for_cifar_differs_in_one_stride_only():
+def test_the_kind_for_cifar_differs_in_one_stride_and_in_its_momentum():
     ours, v1 = (zoo.build(name, (32, 32, 3), 10) for name in ("mobilenet_cifar", "mobilenet_v1"))
     different = {}
     for layer, other in zip(ours.layers[1:], v1.layers[1:], strict=True):
         mine, theirs = layer.get_config(), other.get_config()
         if mine != theirs:
-            different[layer.name] = {key for key in mine if mine[key] != theirs[key]}
-    assert different == {"conv0": {"strides"}}
+            different[layer.name] = {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]}
+    assert different.pop("conv0") == {"strides": ((1, 1), (2, 2))}
+    assert len(different) == 27 and all(d == {"momentum": (0.9, 0.99)} for d in different.values())
 
 
 def test_without_normalization_it_is_the_network_once_folded():
