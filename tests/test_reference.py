@@ -21,7 +21,14 @@ def test_every_committed_record_belongs_to_a_grid_and_says_where_it_comes_from(r
     for record in records:
         assert record.trial.profile == "reference"
         assert record.provenance.keys() >= {"fewbits", "commit", "data", "versions", "hardware", "seconds", "date"}
-        assert record.results.test.n == (359 if record.trial.data == "digits" else 10_000)
+        assert record.results.test.n in {"digits": (359,), "cwfid": (97, 98, 99)}.get(record.trial.data, (10_000,))
+
+
+def test_cells_join_folds():
+    cells = reference.cells("transfer")
+    assert [(cell.trial.transfer, cell.trial.fold) for cell in cells] == [(0, 0), (9, 0)]
+    [grid] = [grid for grid in reference.grids() if grid.name == "transfer"]
+    assert {(t.transfer, t.fold) for t in grid.trials} == {(n, fold) for n in (0, 9) for fold in range(5)}
 
 
 def test_cells_join_what_differs_in_its_seed_only():
@@ -42,6 +49,17 @@ def test_what_is_not_run_says_so():
 def test_an_unknown_grid_is_refused_by_name():
     with pytest.raises(InputError, match="no reference grid 'Float'; there are float"):
         reference.cells("Float")
+
+
+def test_the_difference_is_taken_fold_by_fold(records):
+    def folds(order, more):
+        found = [_with(records[0], 1, 5000 + 1000 * fold + more) for fold in order]
+        moved = [record.trial.model_copy(update={"fold": fold}) for record, fold in zip(found, order)]
+        return reference.Cell(None, [r.model_copy(update={"trial": trial}) for r, trial in zip(found, moved)])
+
+    mean, reach = reference.difference(folds((2, 0, 1, 4), 100), folds((0, 1, 2, 3), 0))
+    assert mean == pytest.approx(0.01) and reach == pytest.approx(0, abs=1e-9)
+    assert str(folds((0, 1, 2), 0)).endswith(" (3 folds)") and str(folds((2,), 0)) == "70.0% (1 fold)"
 
 
 def _with(record, seed, hits):

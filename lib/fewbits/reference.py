@@ -17,24 +17,25 @@ NOT_RUN = "not run"
 
 
 class Cell(NamedTuple):
-    """Trials that differ in their seed only: the first of them, and the records of those that have been run."""
+    """Trials that differ in their seed or fold only: the first of them, and the records of those that have been run."""
 
     trial: Trial
     records: list[Record]
 
     @property
     def accuracies(self) -> list[float]:
-        """Top-1 on the test images, one a seed."""
+        """Top-1 on the test images, one a seed or fold."""
         return [record.results.accuracy for record in self.records]
 
     def __str__(self) -> str:
-        """The mean accuracy over the seeds with its 95 % interval, or that the cell is not run."""
+        """The mean accuracy over the seeds, or folds, with its 95 % interval, or that the cell is not run."""
         if not self.records:
             return NOT_RUN
+        what = "fold" if any(record.trial.fold for record in self.records) else "seed"
         if len(self.records) == 1:
-            return f"{self.accuracies[0]:.1%} (1 seed)"
+            return f"{self.accuracies[0]:.1%} (1 {what})"
         mean, reach = mean_interval(self.accuracies)
-        return f"{mean:.1%} ± {100 * reach:.1f} ({len(self.records)} seeds)"
+        return f"{mean:.1%} ± {100 * reach:.1f} ({len(self.records)} {what}s)"
 
 
 def grids() -> list[Grid]:
@@ -49,7 +50,7 @@ def cells(name: str) -> list[Cell]:
         raise InputError(f"there is no reference grid {name!r}; there are {', '.join(known)}")
     store, found = Store(FOLDER / "trials"), {}
     for trial in known[name].trials:
-        cell = found.setdefault(trial.model_copy(update={"seed": 0}), Cell(trial, []))
+        cell = found.setdefault(trial.model_copy(update={"seed": 0, "fold": 0}), Cell(trial, []))
         record = store.load(trial)
         if record is not None:
             cell.records.append(record)
@@ -65,9 +66,12 @@ def cell(name: str, **fields) -> Cell:
 
 
 def difference(high: Cell, low: Cell) -> tuple[float, float] | None:
-    """Return by how much `high` is above `low`, seed by seed: mean and half of its 95 % interval; None if not run."""
-    of_low = {record.trial.seed: record.results.accuracy for record in low.records}
-    gaps = [r.results.accuracy - of_low[r.trial.seed] for r in high.records if r.trial.seed in of_low]
+    """Return by how much `high` is above `low`, mean and half of its 95 % interval; None if not run.
+
+    Compared is what has one seed and fold.
+    """
+    highs, lows = ({(r.trial.seed, r.trial.fold): r.results.accuracy for r in cell.records} for cell in (high, low))
+    gaps = [accuracy - lows[which] for which, accuracy in highs.items() if which in lows]
     return mean_interval(gaps) if len(gaps) > 1 else None
 
 
