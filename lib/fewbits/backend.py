@@ -11,7 +11,7 @@ from functools import partial
 
 
 @contextmanager
-def _no_stderr():
+def no_stderr():
     """Send the process' stderr (the file descriptor, for C++) nowhere."""
     sys.stderr.flush()
     kept = os.dup(2)
@@ -26,7 +26,7 @@ def _no_stderr():
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with _no_stderr():
+with no_stderr():
     import keras
     from keras import ops, random
 
@@ -89,4 +89,4 @@ def fuse(*functions):
     return fused
 
 
-__all__ = ["fuse", "keras", "ops", "random", "tensor"]
+__all__ = ["fuse", "keras", "no_stderr", "ops", "random", "tensor"]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fewbits.backend import no_stderr
 from fewbits.litert import interpreter
 
 WARM_UP = 5  # images before the clock counts
@@ -28,7 +29,8 @@ def measure(files: dict[str, bytes], rounds: int = 100) -> dict[str, Latency]:
     """
     running = {name: interpreter(content) for name, content in files.items()}
     for network in running.values():
-        network.allocate_tensors()
+        with no_stderr():  # TensorFlow tells which instructions it uses
+            network.allocate_tensors()
         [image] = network.get_input_details()
         network.set_tensor(image["index"], np.random.default_rng(0).random(image["shape"], np.float32))
     seconds = {name: [] for name in files}

@@ -7,6 +7,7 @@ There, batch normalization is folded, so every convolution has a bias. Their net
     load_weights(model, "mobilenet_v1_0.25_128.tflite")
 """
 
+import logging
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +33,13 @@ def convert(model) -> bytes:
     image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
     function = tf.function(lambda x: model(x, training=False)).get_concrete_function(image)
     constants = convert_variables_to_constants_v2(function)
-    return tf.lite.TFLiteConverter.from_concrete_functions([constants]).convert()
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it would rather have the model too, and then leave the weights out
+    try:
+        return tf.lite.TFLiteConverter.from_concrete_functions([constants]).convert()
+    finally:
+        logger.setLevel(level)
 
 
 def interpreter(content: bytes):

@@ -1,0 +1,346 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10 MobileNet: fewer filters or fewer pixels?
+#
+# A network has to become four times cheaper. Do you take away filters, or pixels?
+#
+# MobileNet {cite:p}`howard2017` is made for the question. Its convolutions are split in two, which saves most of their work, and
+# two numbers make it smaller still: the *width* multiplies the filters of every layer, the *resolution* the sides of the images.
+# {cite:t}`chiang2017` trains it at four widths and three sizes, and finds that the width is the better one to turn down.
+#
+# ```{admonition} Predict first
+# :class: tip
+# Half the width and half the resolution both leave about a quarter of the multiplications. Which of the two leaves the **smaller
+# file**? Which is **faster** on one thread? Which is **more accurate** on images of 32 by 32 pixels? The answers are in
+# [What each saves](what-each-saves) and [Which is the better lever?](which-lever).
+# ```
+
+# %% tags=["parameters", "hide-input"]
+profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
+
+# %% tags=["hide-input"]
+import numpy as np
+import plotly.graph_objects as go
+from IPython.display import HTML, Markdown, display
+
+from fewbits import data, explore, latency, litert, plots, reference, training, zoo
+from fewbits.backend import keras
+from fewbits.book import quote, record
+from fewbits.complexity import table, totals
+from fewbits.statistics import mean_interval, wilson_interval
+
+SMOKE = profile == "smoke"
+WIDTHS, SIZES = (1.0, 0.75, 0.5, 0.25), (32, 24, 16)
+
+# %% [markdown]
+# ## A convolution in two halves
+#
+# A convolution with $N$ filters of $w \times h$ looks at all $M$ channels of its window at once: $w h M N$ weights. A *depthwise
+# separable* one first filters each channel by itself, then mixes the channels at each pixel: $w h M + M N$. Over an image of
+# $W \times H$, each weight is used once a pixel, so parameters and multiplications shrink by the same ratio,
+#
+# $$\frac{W H (w h M + M N)}{W H \, w h M N} = \frac{1}{N} + \frac{1}{w h}.$$
+
+# %%
+image = keras.Input((32, 32, 64))
+full = keras.layers.Conv2D(128, 3, padding="same", use_bias=False)(image)
+x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False)(image)
+x = keras.layers.Conv2D(128, 1, use_bias=False)(x)
+counted = [totals(keras.Model(image, y)) for y in (full, x)]
+ratio = counted[1].macs / counted[0].macs
+print(f"{ratio:.4f} of the MACs; the formula says {1 / 128 + 1 / 9:.4f}")
+print(f"{counted[1].parameters / counted[0].parameters:.4f} of the weights")
+
+# %% tags=["remove-cell"]
+record(within=1e-9, ratio=ratio)
+
+# %% [markdown]
+# An eighth of the work, and where it goes is telling: the filters that look *around* a pixel cost little, the mixing of channels nearly
+# everything.
+
+# %%
+model = zoo.build("mobilenet_cifar", (32, 32, 3), 10)
+work = {}
+for row in table(model):
+    kind = row.name.split("_")[-1] if row.macs else None
+    work[kind] = work.get(kind, 0) + row.macs
+share = {kind: n / sum(work.values()) for kind, n in work.items() if n}
+print({kind: f"{s:.1%}" for kind, s in share.items()})
+
+# %% tags=["remove-cell"]
+record(within=1e-9, pointwise=share["pointwise"], depthwise=share["depthwise"])
+
+# %% [markdown]
+# (what-each-saves)=
+# ## What each saves
+#
+# A width $\alpha$ leaves $\alpha M$ channels in and $\alpha N$ out, a resolution $\beta$ leaves $\beta W \times \beta H$ pixels
+# (Equations 4.1 and 4.2):
+#
+# $$\text{MACs} = \beta W \cdot \beta H \cdot \alpha M (w h + \alpha N) \qquad \text{weights} = w h \, \alpha M + \alpha M \cdot \alpha N$$
+#
+# Both enter the MACs squared, or nearly so. But in the weights there is no $\beta$: **images of half the size leave the file as it is.**
+
+# %%
+nets = {
+    (width, size): zoo.build(
+        "mobilenet_cifar", (size, size, 3), 10, width=width
+    )
+    for width in WIDTHS
+    for size in SIZES
+}
+cost = {key: totals(net) for key, net in nets.items()}
+for key in ((1.0, 32), (0.5, 32), (1.0, 16)):
+    print(key, f"{cost[key].parameters:,} parameters,",
+          f"{cost[key].macs / 1e6:.1f} M MACs")
+
+# %% tags=["remove-cell"]
+for (width, size), c in cost.items():
+    record(**{f"macs_{width:g}_{size}": c.macs, f"parameters_{width:g}_{size}": c.parameters})
+quote(half_width=cost[0.5, 32].macs / cost[1.0, 32].macs, half_size=cost[1.0, 16].macs / cost[1.0, 32].macs)
+quote(file_of_half_width=cost[0.5, 32].parameters / cost[1.0, 32].parameters)
+
+# %% [markdown]
+# Half the width leaves {glue:text}`half_width:.1%` of the MACs and {glue:text}`file_of_half_width:.1%` of the parameters; half the
+# size {glue:text}`half_size:.1%` of the MACs and all of the parameters. As published, for photographs of 224 pixels and fewer, MobileNet
+# has these MACs, in millions; `complexity` counts them from the graph:
+
+# %% tags=["hide-input"]
+photos, rows = {}, []
+for width in WIDTHS:
+    for size in (224, 192, 160, 128):
+        photos[width, size] = totals(zoo.build("mobilenet_v1", (size, size, 3), 1000, width=width)).macs / 1e6
+    rows.append((f"{width:g}", *(f"{photos[width, size]:.1f}" for size in (224, 192, 160, 128))))
+HTML(plots.Table(("width", "224", "192", "160", "128"), rows).html())
+
+# %% tags=["remove-cell"]
+record(within=0.05, photos_1_224=photos[1.0, 224], photos_quarter_128=photos[0.25, 128])
+
+# %% [markdown]
+# MACs are not yet time. Here is one image, on one thread of this machine, by LiteRT; all twelve in turn, round after round:
+
+# %%
+files = {key: litert.convert(net) for key, net in nets.items()}
+taken = latency.measure(files, rounds=10 if SMOKE else 200)
+for key in ((1.0, 32), (0.5, 32), (1.0, 16)):
+    print(key, taken[key])
+
+# %% tags=["remove-cell"]
+quote(faster_by_width=taken[1.0, 32].median / taken[0.5, 32].median, faster_by_size=taken[1.0, 32].median / taken[1.0, 16].median)
+quote(macs_by_width=cost[1.0, 32].macs / cost[0.5, 32].macs, macs_by_size=cost[1.0, 32].macs / cost[1.0, 16].macs)
+
+# %% [markdown]
+# By half the width {glue:text}`macs_by_width:.1f` times fewer MACs are {glue:text}`faster_by_width:.1f` times less time, by half the
+# size {glue:text}`macs_by_size:.1f` times fewer are {glue:text}`faster_by_size:.1f` times less.
+#
+# ## Two levers on a small set
+#
+# Now the accuracy. Onions, weeds and the soil between them, cut out of drawn photographs that come with this book: small enough to
+# train two networks while you read. They cost the same, one has more pixels and the other more filters.
+
+# %%
+crops = data.load("crops")
+LIVE = [(0.25, 32), (0.5, 16)]
+
+
+def trained(width, size, epochs=1 if SMOKE else 6):
+    scaled = crops.resized(size)
+    keras.utils.set_random_seed(1)
+    net = zoo.build("mobilenet_cifar", scaled.image_shape, 3, width=width)
+    training.prepare(net, "adam", learning_rate=0.003)
+    few = scaled.train.take(64 if SMOKE else len(scaled.train))
+    pixels = scaled.scaled(few), few.labels
+    training.train(net, pixels, epochs=epochs, batch_size=64, seed=1)
+    test = scaled.scaled(scaled.test), scaled.test.labels
+    return training.evaluate(net, test)
+
+
+# %%
+scores = {key: trained(*key) for key in LIVE}
+for (width, size), score in scores.items():
+    low, high = wilson_interval(score.hits, score.n)
+    print(f"width {width:g}, {size} px: {score.accuracy:.1%}",
+          f"({low:.1%} to {high:.1%})")
+
+# %% tags=["remove-cell"]
+for (width, size), score in scores.items():
+    record(within=0.6 if SMOKE else 0.15, **{f"crops_{width:g}_{size}": score.accuracy})
+
+# %% [markdown]
+# One seed, a few hundred test images and a short training: that is no verdict. For one we need more.
+#
+# (which-lever)=
+# ## Which is the better lever?
+#
+# The twelve networks of the thesis' Table 4.1 on CIFAR-10 (*reference* results; the four corners with three seeds). Turn the quantity:
+
+# %% tags=["hide-input"]
+cells = {(c.trial.width, c.trial.size): c for c in reference.cells("MobileNet")}
+cells |= {(c.trial.width, c.trial.size): c for c in reference.cells("MobileNet, corners") if c.records}
+
+
+def mean_of(cell, of):
+    """Return the mean over the seeds of what `of` makes of a test result; None where it was not run."""
+    found = [of(record.results.test) for record in cell.records]
+    return float(np.mean(found)) if found else None
+
+
+accuracy = {key: mean_of(cells[key], lambda test: test.hits / test.n) for key in nets}
+quantities = {
+    "top-1": accuracy,
+    "top-5": {key: mean_of(cells[key], lambda test: test.hits_top5 / test.n) for key in nets},
+    "parameters": {key: c.parameters for key, c in cost.items()},
+    "MACs in millions": {key: c.macs / 1e6 for key, c in cost.items()},
+    "file in kB": {key: len(content) / 1000 for key, content in files.items()},
+    "ms an image": {key: found.median for key, found in taken.items()},
+}
+formats = dict(zip(quantities, ("{:.1%}", "{:.1%}", "{:,}", "{:.1f}", "{:,.0f}", "{:.3f}")))
+explore.surface(quantities, ("width", "size"), formats, "10.1", "MobileNet on CIFAR-10 at each width and size of the images.").show()
+Markdown(f"*Accuracies (reference): {reference.made_with([r for c in cells.values() for r in c.records])} Times: this machine (quick).*")
+
+# %% [markdown]
+# The same twelve as points. Those on the line are beaten by none; a reader who has to choose, chooses there. Beside them, the rivals of
+# the thesis in sizes for such images, and this book's SqueezeNet:
+
+# %% tags=["hide-input"]
+def spread_of(cell):
+    """Return half of the 95 % interval: over seeds where there are several, else of the share of test images."""
+    if len(cell.records) > 1:
+        return mean_interval(cell.accuracies)[1]
+    low, high = wilson_interval(cell.records[0].results.test.hits, cell.records[0].results.test.n)
+    return (high - low) / 2
+
+
+UNITS = {"MACs": "millions", "parameters": "thousands", "file": "kB", "time of an image": "ms"}
+
+
+def costs_of(net, content, time):
+    counted = totals(net)
+    numbers = counted.macs / 1e6, counted.parameters / 1e3, len(content) / 1e3, time.median
+    return dict(zip(UNITS, numbers))
+
+
+rivals = {name: zoo.build(name, (32, 32, 3), 10) for name in ("resnet_cifar", "inception_cifar", "squeezenet_cifar")}
+their_files = {name: litert.convert(net) for name, net in rivals.items()}
+their_times = latency.measure(their_files, rounds=10 if SMOKE else 100)
+their_cells = {c.trial.network: c for c in (*reference.cells("rivals of MobileNet"), *reference.cells("float"))}
+points = [
+    explore.Point(f"{width:g}, {size} px", f"MobileNet, {size} px", accuracy[width, size], spread_of(cells[width, size]),
+                  costs_of(net, files[width, size], taken[width, size]))
+    for (width, size), net in nets.items()
+    if accuracy[width, size] is not None
+]
+points += [
+    explore.Point(name, name, float(np.mean(their_cells[name].accuracies)), spread_of(their_cells[name]),
+                  costs_of(net, their_files[name], their_times[name]))
+    for name, net in rivals.items()
+    if their_cells[name].records
+]
+explore.pareto(points, UNITS, "10.2", "Accuracy on CIFAR-10 over what it costs (reference; times: this machine). "
+               "SqueezeNet was trained for 30 epochs, on a GPU.").show()
+
+# %% [markdown]
+# Three pairs cost about the same in MACs, one with fewer filters, the other with fewer pixels:
+
+# %% tags=["hide-input"]
+PAIRS = [((0.75, 32), (1.0, 24)), ((0.5, 32), (1.0, 16)), ((0.25, 32), (0.5, 16))]
+
+
+def points_above(one, other):
+    """Return how many points of accuracy `one` is above `other`, and half of the 95 % interval of that."""
+    over_seeds = reference.difference(cells[one], cells[other])
+    if over_seeds:
+        return tuple(100 * x for x in over_seeds)
+    gap = accuracy[one] - accuracy[other]
+    return 100 * gap, 100 * np.hypot(spread_of(cells[one]), spread_of(cells[other]))
+
+
+rows, verdicts = [], []
+for wide, fine in PAIRS:
+    known = None not in (accuracy[wide], accuracy[fine])
+    gap, reach = points_above(wide, fine) if known else (0, 0)
+    verdicts.append("not run" if not known else "fewer filters" if gap > reach else "fewer pixels" if -gap > reach else "not decided")
+    rows.append((
+        f"{wide[0]:g}, {wide[1]} px against {fine[0]:g}, {fine[1]} px",
+        f"{cost[wide].macs / cost[fine].macs:.2f}", f"{cost[wide].parameters / cost[fine].parameters:.2f}",
+        f"{taken[wide].median / taken[fine].median:.2f}", f"{gap:+.1f} ± {reach:.1f}" if known else "not run", verdicts[-1]))
+HTML(plots.Table(("fewer filters against fewer pixels", "MACs", "parameters", "time", "points of accuracy", "better"), rows).html())
+
+# %% tags=["remove-cell"]
+won = {name: verdicts.count(name) for name in ("fewer filters", "fewer pixels", "not decided", "not run")}
+quote(filters_win=won["fewer filters"], pixels_win=won["fewer pixels"], undecided=won["not decided"] + won["not run"])
+lever = "confirmed" if won["fewer filters"] == 3 else "refuted" if won["fewer pixels"] == 3 else "not decided"
+quote(lever=lever)
+
+# %% [markdown]
+# At about equal MACs, fewer filters win {glue:text}`filters_win` of 3 times, fewer pixels {glue:text}`pixels_win` times;
+# {glue:text}`undecided` are open. That the width is the better lever is **{glue:text}`lever`** here.
+#
+# ## What the thesis found
+#
+# Its Tables 4.1 to 4.3 are pictures; of their figures the text gives none. It says (4.6): width 0.75 at full resolution is *more
+# accurate, faster and smaller* than width 1 at resolution 0.75. MobileNet is much smaller and faster than Inception v3 and
+# ResNet, about as accurate as ResNet, and clearly less than Inception v3. It also says that a smaller resolution leaves *fewer parameters*:
+# its own Equation 4.2 has no $\beta$, and the counts above agree with the equation ([errata](91-errata)).
+
+# %% tags=["hide-input"]
+rows = []
+for name, thesis in (("mobilenet_cifar", "MobileNet"), ("resnet_cifar", "ResNet"), ("inception_cifar", "Inception v3")):
+    net = nets[1.0, 32] if name == "mobilenet_cifar" else rivals[name]
+    cell = cells[1.0, 32] if name == "mobilenet_cifar" else their_cells[name]
+    time = taken[1.0, 32] if name == "mobilenet_cifar" else their_times[name]
+    counted = totals(net)
+    rows.append((thesis, name, f"{counted.parameters:,}", f"{counted.macs / 1e6:.1f} M", str(time), str(cell)))
+HTML(plots.Table(("thesis", "ours, for 32 x 32", "parameters", "MACs", "an image (quick)", "top-1 (reference)"), rows).html())
+
+# %% [markdown]
+# **Why they differ.** The thesis starts from weights of ImageNet and trains for about 200 epochs on a hundred classes; we start from
+# nothing, train for few, on ten. Its networks are the full ones, made for photographs, with five halvings: from 32 pixels they leave
+# one. Ours leave out the first. And its ResNet and Inception are large, ours are small: what it compares is what a phone would
+# carry, what we compare is what a design buys at its size.
+#
+# ## Exercises
+#
+# **1.** A depthwise separable convolution of 5x5 with 256 filters: which share of the full convolution's MACs is left? And of one of 1x1?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# $1/256 + 1/25 = 4.4\,\%$. For 1x1 it is $1/256 + 1$: more than before. A 1x1 convolution has nothing to separate.
+# ```
+#
+# **2.** Which width has the same MACs as resolution one half? Use Equation 4.1 for $N = 512$ and 3x3.
+#
+# ```{admonition} Solution
+# :class: dropdown
+# $\alpha (9 + 512 \alpha) = (9 + 512) / 4$ gives $\alpha = 0.496$. It is nearly a half, because the depthwise part, which shrinks only
+# with $\alpha$, is small.
+# ```
+#
+# **3.** From 16 pixels, the last two blocks of our network see a single pixel. How many weights of their depthwise filters matter then?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# One of nine, the middle one; the others meet the border of zeros.
+# ```
+#
+# ## Run it on yours
+#
+# ```python
+# from fewbits import latency, litert, zoo
+#
+# files = {w: litert.convert(zoo.build("mobilenet_v1", (128, 128, 3), 10, width=w)) for w in (1, 0.5, 0.25)}
+# for width, taken in latency.measure(files).items():
+#     print(width, len(files[width]), taken)
+# ```
+#
+# ```shell
+# fewbits train --network mobilenet_cifar --data cifar10 --optimizer rmsprop --learning-rate 0.001 --epochs 10 \
+#         --output mobilenet.keras
+# ```
