@@ -81,10 +81,10 @@ def kernels(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def moved(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict[str, float]:
-    """Return layer -> how far its kernel is from where it was, as a share of where it was: |after - before| / |before|.
+    """Return layer -> how far its kernel is from where it was, as a share of where it was.
 
-    before, after: as `kernels` returns them. The norms are L2, over all weights of a kernel. backstrom2018, Figure 12
-    shows |after - before| itself, which grows with the number of weights. Raises InputError, naming the layer, where
+    before, after: as `kernels` returns them. That is the L2 norm of the change of all weights of a kernel over the norm
+    of those before. backstrom2018, Figure 12 shows the change's norm itself, which grows with the number of weights. Raises InputError, naming the layer, where
     layers or shapes differ, a weight is NaN or infinite, or all weights were 0.
     """
     if before.keys() != after.keys():
