@@ -84,8 +84,9 @@ def moved(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict[s
     """Return layer -> how far its kernel is from where it was, as a share of where it was.
 
     before, after: as `kernels` returns them. That is the L2 norm of the change of all weights of a kernel over the norm
-    of those before. backstrom2018, Figure 12 shows the change's norm itself, which grows with the number of weights. Raises InputError, naming the layer, where
-    layers or shapes differ, a weight is NaN or infinite, or all weights were 0.
+    of those before. backstrom2018, Figure 12 shows the change's norm itself, which grows with the number of weights.
+    Raises InputError, naming the layer, where layers or shapes differ, a weight is NaN or infinite, or all weights
+    were 0.
     """
     if before.keys() != after.keys():
         raise InputError(f"kernels before and after are of other layers; look at {min(before.keys() ^ after.keys())}")
