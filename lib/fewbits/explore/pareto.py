@@ -62,7 +62,7 @@ def pareto(points: Sequence[Point], units: dict[str, str], label: str, caption: 
         return View(
             traces,
             {"no other is better": "; ".join(named) or "not known"},
-            {"xaxis": {"title": {"text": f"{cost} ({units[cost]})"}}},
+            {"xaxis": {"type": "log", "title": {"text": f"{cost} ({units[cost]})"}}},
         )
 
     figure = plots.figure(
@@ -79,7 +79,6 @@ def pareto(points: Sequence[Point], units: dict[str, str], label: str, caption: 
         ),
         x="",
         y="top-1 accuracy",
-        xaxis={"type": "log"},
         yaxis={"tickformat": ".0%"},
         height=440,
     )
