@@ -66,7 +66,7 @@ def test_a_surface_has_a_row_and_a_column_each_and_says_what_is_not_run():
     explorer = surface({"accuracy": accuracy, "MACs": macs}, ("width", "size"), formats, "10.8", "networks")
     [trace] = explorer.view("accuracy").traces
     assert trace["z"] == [[0.6, None], [0.5, 0.25]]
-    assert trace["text"] == [["60.0%", "not run"], ["50.0%", "25.0%"]]
+    assert trace["text"] == [["60.0%", ""], ["50.0%", "25.0%"]]
     assert explorer.view("accuracy").readings["width 1, size 16"] == "not run"
     assert set(explorer.view("MACs").readings.values()) == {"3.0 M"}
     assert "Figure 10.8" in explorer.html()

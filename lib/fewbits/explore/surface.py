@@ -20,7 +20,7 @@ def surface(quantities: dict[str, dict], axes: tuple[str, str], formats: dict[st
         write = {k: "not run" if v is None else formats[quantity].format(v) for k, v in values.items()}
         trace = {
             "z": [[values[row, column] for column in columns] for row in rows],
-            "text": [[write[row, column] for column in columns] for row in rows],
+            "text": [[write[r, c] if values[r, c] is not None else "" for c in columns] for r in rows],
         }
         return View([trace], {f"{axes[0]} {a:g}, {axes[1]} {b:g}": write[a, b] for a, b in keys})
 
