@@ -14,6 +14,7 @@ from fewbits.backend import keras
 from fewbits.conversion import calls
 from fewbits.errors import InputError
 from fewbits.files import read_arrays
+from fewbits.weights import assign_layers
 
 # The messages and fields of caffe.proto that hold weights: name -> (number, kind, whether repeated). Older files keep
 # layers in field 2, with other numbers, and a blob's shape in four fields.
@@ -57,26 +58,17 @@ def load_weights(model, path: Path) -> None:
     read = _from_npz if path.suffix == ".npz" else _from_caffemodel
     found = read(path, [layer.name.replace("_", "/", 1) for layer in layers])
     sides = _flattened(model)
-    pairs = [_checked(path, layer, sides.get(layer.name), *pair) for layer, pair in zip(layers, found, strict=True)]
-    for layer, (kernel, bias) in zip(layers, pairs):
-        layer.kernel.assign(kernel)
-        layer.bias.assign(bias)
+    pairs = zip(layers, found, strict=True)
+    assign_layers(((layer, *_floats(path, layer, sides.get(layer.name), *pair)) for layer, pair in pairs), path)
 
 
-def _checked(path, layer, sides, kernel, bias):
+def _floats(path, layer, sides, kernel, bias):
+    """Return `kernel`, in Keras' order, and `bias` as float32."""
     for what, array in (("kernel", kernel), ("bias", bias)):
         if array.dtype.kind not in "fiu":
             raise InputError(f"{path}: the {what} of {layer.name} holds no numbers")
     with np.errstate(over="ignore"):
-        kernel, bias = _turned(kernel, layer, sides).astype(np.float32), bias.astype(np.float32)
-    for what, array, variable in (("kernel", kernel, layer.kernel), ("bias", bias, layer.bias)):
-        if array.shape != tuple(variable.shape):
-            raise InputError(
-                f"{path}: the {what} of {layer.name} is {array.shape}, and the network needs {tuple(variable.shape)}"
-            )
-        if not np.isfinite(array).all():
-            raise InputError(f"{path}: the {what} of {layer.name} holds NaN or infinity")
-    return kernel, bias
+        return _turned(kernel, layer, sides).astype(np.float32), bias.astype(np.float32)
 
 
 def _turned(kernel, layer, sides) -> np.ndarray:

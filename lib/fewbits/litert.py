@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fewbits.errors import InputError
+from fewbits.weights import assign_layers
 
 THEIRS = {  # name of our layer -> of theirs
     "conv0": "Conv2d_0",
@@ -62,10 +63,8 @@ def load_weights(model, path: Path) -> None:
     layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
     names = [_their_names(model, layer) for layer in layers]
     read = _reader(path)
-    pairs = [_checked(path, layer, read(kernel), read(bias)) for layer, (kernel, bias) in zip(layers, names)]
-    for layer, (kernel, bias) in zip(layers, pairs):
-        layer.kernel.assign(kernel)
-        layer.bias.assign(bias)
+    pairs = ((layer, read(kernel), read(bias)) for layer, (kernel, bias) in zip(layers, names))
+    assign_layers(((layer, *_floats(path, layer, kernel, bias)) for layer, kernel, bias in pairs), path)
 
 
 def _their_names(model, layer) -> tuple[str, str]:
@@ -106,18 +105,13 @@ def _reader(path):
     return read
 
 
-def _checked(path, layer, kernel, bias):
+def _floats(path, layer, kernel, bias):
+    """Return `kernel`, in Keras' order, and `bias`."""
+    for what, array in (("kernel", kernel), ("bias", bias)):
+        if array.dtype != np.float32:
+            raise InputError(f"{path}: the {what} of {layer.name} holds {array.dtype}, and floats are needed")
     # LiteRT keeps kernels as (out, height, width, in), depthwise ones as (1, height, width, channels).
     kernel = np.moveaxis(kernel, 0, -1) if kernel.ndim == 4 else kernel
     if layer.name == "fc" and kernel.shape[:2] == (1, 1):  # a convolution there
         kernel = kernel[0, 0]
-    for what, array, variable in (("kernel", kernel, layer.kernel), ("bias", bias, layer.bias)):
-        if array.dtype != np.float32:
-            raise InputError(f"{path}: the {what} of {layer.name} holds {array.dtype}, and floats are needed")
-        if array.shape != tuple(variable.shape):
-            raise InputError(
-                f"{path}: the {what} of {layer.name} is {array.shape}, and the network needs {tuple(variable.shape)}"
-            )
-        if not np.isfinite(array).all():
-            raise InputError(f"{path}: the {what} of {layer.name} holds NaN or infinity")
     return kernel, bias

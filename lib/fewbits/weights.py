@@ -1,5 +1,6 @@
 """Trained weights in little space: an .npz of float16 arrays, one a variable, named by layer and variable."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,26 @@ def assign_weights(model, arrays: dict[str, np.ndarray], source) -> None:
             raise InputError(f"{source}: {name} holds NaN or infinity")
     for name, array in arrays.items():
         named[name].assign(array.astype(np.float32))
+
+
+def assign_layers(triples: Iterable[tuple], source) -> None:
+    """Give each layer of `triples`, (layer, kernel, bias), these arrays of floats, all layers or none.
+
+    source: what InputError calls them, where a shape does not fit, or a number is NaN or infinite.
+    """
+    checked = []
+    for layer, kernel, bias in triples:
+        for what, array, variable in (("kernel", kernel, layer.kernel), ("bias", bias, layer.bias)):
+            if array.shape != tuple(variable.shape):
+                raise InputError(
+                    f"{source}: the {what} of {layer.name} is {array.shape}, "
+                    f"and the network needs {tuple(variable.shape)}"
+                )
+            if not np.isfinite(array).all():
+                raise InputError(f"{source}: the {what} of {layer.name} holds NaN or infinity")
+            checked.append((variable, array))
+    for variable, array in checked:
+        variable.assign(array)
 
 
 def find(name: str) -> Path:
