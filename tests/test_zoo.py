@@ -22,9 +22,11 @@ CHERNIS = {
     "squeezenet_chernis_e3": 715_162,  # Table 1 has 715,169, a slip
     "squeezenet_chernis_e4": 727_594,
 }
+ALONE = {"squeezenet_chernis_kernel": 727_594, "squeezenet_chernis_fires": 728_122}
+ALONE |= {"squeezenet_chernis_dropout": 740_554, "squeezenet_chernis_delay": 740_554}
 SMALL = {"basicnet": (32, 32, 3), "lenet": (28, 28, 1), "squeezenet_v1_0": (64, 64, 3), "squeezenet_v1_1": (64, 64, 3)}
 SMALL |= {"alexnet": (67, 67, 3), "alexnet_small": (8, 8, 1), "squeezenet_digits": (8, 8, 1)}
-SMALL |= dict.fromkeys([*CHERNIS, "squeezenet_chernis_e5", "squeezenet_cifar"], (32, 32, 3))
+SMALL |= dict.fromkeys([*CHERNIS, *ALONE, "squeezenet_chernis_e5", "squeezenet_cifar"], (32, 32, 3))
 SMALL |= {"mobilenet_v1": (32, 32, 3), "resnet50": (32, 32, 3), "inception_v3": (75, 75, 3)}
 SMALL |= dict.fromkeys(["mobilenet_cifar", "resnet_cifar", "inception_cifar"], (16, 16, 3))
 NORMALIZED = ["mobilenet_v1", "mobilenet_cifar", "resnet50", "resnet_cifar", "inception_v3", "inception_cifar"]
@@ -46,7 +48,7 @@ def levels(model):
         ("alexnet", (227, 227, 3), 1000, 60_965_224),
         ("squeezenet_v1_0", (224, 224, 3), 1000, 1_248_424),
         ("squeezenet_v1_1", (227, 227, 3), 1000, 1_235_496),
-        *((name, (32, 32, 3), 10, parameters) for name, parameters in CHERNIS.items()),
+        *((name, (32, 32, 3), 10, parameters) for name, parameters in (CHERNIS | ALONE).items()),
         ("squeezenet_chernis_e5", (32, 32, 3), 100, 773_764),
         ("mobilenet_v1", (224, 224, 3), 1000, 4_253_864),
         ("resnet50", (224, 224, 3), 1000, 25_636_712),
@@ -158,6 +160,78 @@ def test_each_experiment_of_chernis_changes_what_its_text_says():
         (2, 2, windows[1], 9, 0.3),
         (2, 1, {"pool4": 2, "pool8": 2}, 10, 0.5),
     ]
+
+
+CHANGES = {  # of the baseline: layer, what of it, from, to; None where there is no such layer
+    "e1": {(f"pool{i}", "pool_size", (3, 3), (2, 2)) for i in (1, 4, 8)},
+    "kernel": {("conv1", "kernel_size", (7, 7), (2, 2))},
+    "fires": {
+        (f"fire3_{part}", what, before, None)
+        for part, *layer in (
+            ("squeeze1x1", 16, 1, "valid"),
+            ("expand1x1", 64, 1, "valid"),
+            ("expand3x3", 64, 3, "same"),
+        )
+        for what, before in (
+            ("filters", layer[0]),
+            ("kernel_size", (layer[1], layer[1])),
+            ("padding", layer[2]),
+            ("strides", (1, 1)),
+            ("activation", "relu"),
+        )
+    },
+    "dropout": {("drop9", "rate", 0.5, 0.3)},
+    "delay": {
+        ("conv1_pad", "padding", None, ((1, 1), (1, 1))),
+        ("conv1", "strides", (2, 2), (1, 1)),
+        ("pool1", "pool_size", (3, 3), None),
+        ("pool1", "strides", (2, 2), None),
+        ("pool1", "padding", "valid", None),
+    },
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_change_of_chernis_alone_changes_nothing_else_in_the_baseline(name):
+    def choices(name):
+        found = {}
+        for layer in zoo.build(f"squeezenet_chernis_{name}", (32, 32, 3), 10).layers:
+            if layer.name not in ("pool1_pad", "pool4_pad", "pool8_pad"):  # follow from the sides of the maps
+                config = layer.get_config()
+                watched = "filters", "kernel_size", "strides", "padding", "activation", "pool_size", "rate"
+                found |= {(layer.name, what): config[what] for what in watched if what in config}
+        return found
+
+    before, after = choices("baseline"), choices(name)
+    both = {key: (before.get(key), after.get(key)) for key in before | after}
+    assert {(*key, *pair) for key, pair in both.items() if pair[0] != pair[1]} == CHANGES[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "conv1", "kernel", "sides"),
+    [
+        ("baseline", 13, 7, [6, 6, 6, 3, 3, 3, 3, 1, 1]),
+        ("e1", 13, 7, [7, 7, 7, 4, 4, 4, 4, 2, 2]),
+        ("e2", 16, 2, [8, 8, 8, 4, 4, 4, 4, 2, 2]),
+        ("e3", 16, 2, [8, None, 8, 4, 4, 4, 4, 2, 2]),
+        ("e4", 33, 2, [33, 33, 33, 17, 17, 17, 17, 9, 9]),
+        ("kernel", 16, 2, [8, 8, 8, 4, 4, 4, 4, 2, 2]),
+        ("fires", 13, 7, [6, None, 6, 3, 3, 3, 3, 1, 1]),
+        ("dropout", 13, 7, [6, 6, 6, 3, 3, 3, 3, 1, 1]),
+        ("delay", 28, 7, [28, 28, 28, 14, 14, 14, 14, 7, 7]),
+    ],
+)
+def test_the_macs_and_parameters_of_chernis_follow_from_the_sides_of_the_maps(name, conv1, kernel, sides):
+    """sides: of fire2 to fire9 and conv10; None without such a level."""
+    macs, parameters, channels = conv1**2 * kernel**2 * 3 * 96, (kernel**2 * 3 + 1) * 96, 96
+    for side, squeeze in zip(sides[:8], (16, 16, 32, 32, 48, 48, 64, 64), strict=True):
+        if side is not None:
+            macs += side**2 * squeeze * (channels + 4 * squeeze + 9 * 4 * squeeze)
+            parameters += squeeze * (channels + 1) + 4 * squeeze * (squeeze + 1) + 4 * squeeze * (9 * squeeze + 1)
+            channels = 8 * squeeze
+    macs, parameters = macs + sides[8] ** 2 * channels * 10, parameters + (channels + 1) * 10
+    counted = totals(zoo.build(f"squeezenet_chernis_{name}", (32, 32, 3), 10))
+    assert (counted.macs, counted.parameters) == (macs, parameters)
 
 
 @pytest.mark.parametrize(

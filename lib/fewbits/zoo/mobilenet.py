@@ -46,7 +46,16 @@ def build_cifar(input_shape, classes, width=1):
     return _build("mobilenet_cifar", input_shape, classes, width, halving=HALVING[1:], momentum=0.9)
 
 
-def _build(name, input_shape, classes, width, normalize=True, halving=HALVING, momentum=0.99):
+def build_cifar_folded(input_shape, classes, width=1):
+    """Return the network of `build_cifar` without batch normalization, to start from published weights.
+
+    These have it folded into their biases, and expect images of -1 to 1: a layer in front scales them there from the 0
+    to 255/256 that other networks of this book get.
+    """
+    return _build("mobilenet_cifar_folded", input_shape, classes, width, False, HALVING[1:], scale=256 / 127.5)
+
+
+def _build(name, input_shape, classes, width, normalize=True, halving=HALVING, momentum=0.99, scale=None):
     if not isinstance(width, Real) or isinstance(width, bool) or not 1 / 32 <= width < inf:
         raise InputError(f"width must be a number of at least 1/32, which leaves conv0 one filter, not {width!r}")
 
@@ -56,6 +65,8 @@ def _build(name, input_shape, classes, width, normalize=True, halving=HALVING, m
         return layers.ReLU(6, name=f"{name}_relu")(x)
 
     x = image = layers.Input(input_shape, name="image")
+    if scale:
+        x = layers.Rescaling(scale, -1, name="scale")(x)
     for block, filters in enumerate(int(width * filters) for filters in FILTERS):
         strides = 2 if block in halving else 1
         if block == 0:

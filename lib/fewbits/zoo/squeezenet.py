@@ -1,4 +1,4 @@
-"""SqueezeNet v1.0, v1.1 and the six networks of chernis: one layout, and what each changes in it.
+"""SqueezeNet v1.0, v1.1, the six networks of chernis and what these change, one by one: one layout, and changes to it.
 
 A convolution, eight fire modules, and a last convolution of 1x1 with a filter for each class; max-pooling follows
 some of them. A fire module squeezes its input to few channels by 1x1 filters, then expands them by 1x1 and 3x3 filters,
@@ -21,6 +21,8 @@ _E2 = _E1 | {"kernel": 2}
 _E3 = _E2 | {"fires": (2, 4, 5, 6, 7, 8, 9), "dropout": 0.3}
 _E4 = _E2 | {"stride": 1, "pad": 1, "pools": (4, 8)}
 CHERNIS = {"baseline": {}, "e1": _E1, "e2": _E2, "e3": _E3, "e4": _E4, "e5": _E4}
+_ALONE = {"kernel": ("kernel",), "fires": ("fires",), "dropout": ("dropout",), "delay": ("stride", "pad", "pools")}
+ABLATION = {name: {option: (_E3 | _E4)[option] for option in options} for name, options in _ALONE.items()}
 
 
 def build_v1_0(input_shape, classes, pooling="floor"):
@@ -69,6 +71,18 @@ def build_chernis(variant, input_shape, classes):
     none; the dropout rate of e4, here the baseline's 0.5.
     """
     return _build(f"squeezenet_chernis_{variant}", input_shape, classes, "ceil", **CHERNIS[variant])
+
+
+def build_ablation(change, input_shape, classes):
+    """Return the baseline of chernis with one of its changes alone, made for 32 x 32 x 3. change: one of ABLATION.
+
+    kernel: 2x2 filters in conv1, of stride 2 as before. fires: no fire3, the dropout rate still 0.5. dropout: a rate of
+    0.3. delay: no first pooling, and a conv1 of stride 1 and pad 1, its filters still 7x7 and the windows 3x3. The
+    fifth change alone, windows of 2x2, is the network e1.
+
+    Parameters at 10 classes: 727,594; 728,122; 740,554; 740,554.
+    """
+    return _build(f"squeezenet_chernis_{change}", input_shape, classes, "ceil", **ABLATION[change])
 
 
 def _build(
