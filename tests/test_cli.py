@@ -197,7 +197,7 @@ def test_all_levels_but_the_last_are_taken_unless_told(trained, tmp_path, capsys
     [
         (["--levels", "2"], "--levels and --freeze are of a --transfer; name the network that levels are taken from"),
         (["--freeze"], "--levels and --freeze are of a --transfer"),
-        (["--transfer", "nothing"], "there are no weights 'nothing' in data/weights; there are "),
+        (["--transfer", "nothing"], "there are no weights 'nothing'; there are "),
         (["--transfer", "none.keras"], "none.keras does not exist"),
         (["--transfer", "squeezenet_cifar"], "squeezenet_cifar.npz has no array 'conv1/bias'; it holds conv1/kernel, "),
         (["--transfer", "alexnet_digits", "--levels", "1"], "alexnet_digits.npz: conv1/kernel has the shape "),

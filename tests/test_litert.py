@@ -7,11 +7,14 @@ from pathlib import Path
 import flatbuffers
 import numpy as np
 import pytest
+from test_cli import refused
 
 from fewbits import InputError, zoo
 from fewbits.backend import keras, ops
+from fewbits.cli import main
 from fewbits.latency import measure
 from fewbits.litert import convert, interpreter, load_weights
+from fewbits.transfer import take_levels
 
 schema = pytest.importorskip("tensorflow.lite.python.schema_py_generated")
 
@@ -197,6 +200,35 @@ def everything_kept(path):
         interpreter = lite.Interpreter(model_path=str(path), experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     return interpreter
+
+
+def test_a_file_becomes_weights_to_start_from(tmp_path, capsys):
+    network, output = zoo.build("mobilenet_v1", (32, 32, 3), 1001, width=0.1, normalize=False), tmp_path / "w.npz"
+    path = write(tmp_path / "w.tflite", arrays_for(network))
+    assert main(["import-litert", str(path), "--width", "0.1", "--output", str(output)]) == 0
+    assert capsys.readouterr().out == f"{output} written; {network.count_params():,} parameters\n"
+    ours = zoo.build("mobilenet_cifar_folded", (16, 16, 3), 3, width=0.1)
+    take_levels(ours, output, 14)
+    load_weights(network, path)
+    for mine, theirs in zip(ours.get_weights()[:-2], network.get_weights()[:-2], strict=True):
+        np.testing.assert_array_equal(mine, theirs.astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["w.tflite"], "w.tflite: the kernel of conv0 is (3, 3, 3, 3), and the network needs (3, 3, 3, 32)"),
+        (["none.tflite"], "none.tflite does not exist"),
+        (["w.tflite", "--width", "0"], "width must be a number of at least 1/32"),
+        (["w.tflite", "--output", "w.keras"], "the output must be a .npz file, not w.keras"),
+    ],
+)
+def test_a_file_that_does_not_fit_leaves_no_weights_behind(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    network = zoo.build("mobilenet_v1", (32, 32, 3), 1001, width=0.1, normalize=False)
+    write(tmp_path / "w.tflite", arrays_for(network))
+    assert message in refused(["import-litert", "--output", "w.npz", *arguments], capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["w.tflite"]
 
 
 # Files made here

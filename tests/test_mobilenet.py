@@ -7,6 +7,7 @@ from fewbits import quantize_model, zoo
 from fewbits.backend import keras
 from fewbits.complexity import table, totals
 from fewbits.conversion import dequantize_model
+from fewbits.transfer import take_levels
 
 CIFAR = {1: (3_331_364, 46.4), 0.75: (1_909_876, 26.6), 0.5: (880_836, 12.2), 0.25: (244_244, 3.4)}
 LEVELS = ["conv0", *(f"block{i}" for i in range(1, 14)), "fc"]
@@ -82,3 +83,22 @@ def test_without_normalization_it_is_the_network_once_folded():
     plain.set_weights(folded.get_weights())
     images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
     np.testing.assert_array_equal(plain(images), folded(images))
+
+
+def test_the_folded_kind_for_cifar_is_that_kind_once_folded_for_images_from_minus_1_to_1():
+    rng = np.random.default_rng(0)
+    model = zoo.build("mobilenet_cifar", (16, 16, 3), 10, width=0.25)
+    model.set_weights([np.abs(rng.normal(1, 0.3, w.shape)) if w.ndim == 1 else w for w in model.get_weights()])
+    folded = dequantize_model(quantize_model(model, fold_batch_normalization=True))
+    ours = zoo.build("mobilenet_cifar_folded", (16, 16, 3), 10, width=0.25)
+    ours.set_weights(folded.get_weights())
+    codes = rng.integers(0, 256, (2, 16, 16, 3)).astype(np.float32)
+    np.testing.assert_allclose(ours(codes / 256), folded(codes / 127.5 - 1), rtol=1e-5, atol=1e-5)
+
+
+def test_the_folded_kind_takes_all_levels_but_the_last_from_mobilenet_v1():
+    theirs = zoo.build("mobilenet_v1", (128, 128, 3), 1001, width=0.1, normalize=False)
+    ours = zoo.build("mobilenet_cifar_folded", (32, 32, 3), 10, width=0.1)
+    take_levels(ours, theirs, 14)
+    for mine, other in zip(ours.get_weights()[:-2], theirs.get_weights()[:-2], strict=True):
+        np.testing.assert_array_equal(mine, other)

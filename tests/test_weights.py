@@ -85,3 +85,14 @@ def test_committed_weights_are_small():
 def test_missing_weights_are_told_with_those_there_are():
     with pytest.raises(InputError, match="no weights 'squeezenet'.*squeezenet_cifar"):
         find("squeezenet")
+
+
+def test_weights_are_found_in_the_folder_of_fewbits_data_too_behind_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWBITS_DATA", str(tmp_path))
+    (tmp_path / "weights").mkdir()
+    for name in ("squeezenet_cifar", "mine"):
+        (tmp_path / "weights" / f"{name}.npz").touch()
+    assert find("mine") == tmp_path / "weights" / "mine.npz"
+    assert find("squeezenet_cifar").parent == FOLDER
+    with pytest.raises(InputError, match="no weights '../mine'; there are .*, mine, squeezenet_cifar"):
+        find("../mine")

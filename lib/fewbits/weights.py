@@ -1,5 +1,6 @@
 """Trained weights in little space: an .npz of float16 arrays, one a variable, named by layer and variable."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -68,12 +69,15 @@ def assign_layers(triples: Iterable[tuple], source) -> None:
 
 
 def find(name: str) -> Path:
-    """Return the file of the committed weights `name`; InputError, naming those there are, if there is none."""
-    path = FOLDER / f"{name}.npz"
-    if not path.exists():
-        known = sorted(p.stem for p in FOLDER.glob("*.npz"))
-        raise InputError(f"there are no weights {name!r} in data/weights; there are {', '.join(known) or 'none'}")
-    return path
+    """Return the file of the weights `name`: ours, or else one in the folder weights of FEWBITS_DATA.
+
+    InputError, naming those there are, if there is none.
+    """
+    folders = [FOLDER] + [Path(data, "weights") for data in [os.environ.get("FEWBITS_DATA")] if data]
+    paths = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.npz"))}
+    if name not in paths:
+        raise InputError(f"there are no weights {name!r}; there are {', '.join(sorted(paths)) or 'none'}")
+    return paths[name]
 
 
 def variables(model) -> dict:

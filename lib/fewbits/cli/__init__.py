@@ -9,6 +9,7 @@ from fewbits.cli import (
     evaluate,
     formats,
     import_caffe,
+    import_litert,
     output_extraction,
     progressive_quantization,
     quantize,
@@ -29,6 +30,7 @@ COMMANDS = (
     sweep,
     schemes,
     import_caffe,
+    import_litert,
 )
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
