@@ -225,7 +225,7 @@ def test_fields_that_are_missing_are_named():
         ({"network": "squeezenet_v1_1"}, "network: squeezenet_v1_1 needs images of at least"),
         ({"width": 0.5}, "network: lenet has no option 'width'; it has none"),
         ({"size": 9}, "data: images of digits are 8 x 8; they cannot be scaled to 9 x 9"),
-        ({"start": "nothing"}, "start: there are no weights 'nothing' in data/weights; there are "),
+        ({"start": "nothing"}, "start: there are no weights 'nothing'; there are "),
         ({"start": "basicnet"}, "start: .*basicnet.npz: conv1/kernel has the shape "),
         ({"start": START | {"images": 5000}}, "start.images must be at most 1295, all of digits, not 5000"),
         ({"start": START | {"network": "basicnet"}}, "start: basicnet: conv1/kernel has the shape "),

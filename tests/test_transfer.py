@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_refused_by_name_and_changes_nothing(tmp_path):
         (network(3, name="mobilenet_cifar"), 1, "mobilenet_cifar has no conv1/kernel, so it cannot be taken"),
         (tmp_path / "none.npz", 1, r"none\.npz does not exist"),
         (tmp_path / "none.keras", 1, r"none\.keras does not exist"),
-        ("nothing", 1, "there are no weights 'nothing' in data/weights; there are "),
+        ("nothing", 1, "there are no weights 'nothing'; there are "),
         *((source, n, f"levels must be an integer from 0 to 10, those of .*, not {n}") for n in (-1, 11, 2.0, True)),
     ):
         with pytest.raises(InputError, match=said) as refusal:
