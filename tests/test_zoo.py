@@ -23,7 +23,7 @@ CHERNIS = {
     "squeezenet_chernis_e4": 727_594,
 }
 ALONE = {"squeezenet_chernis_kernel": 727_594, "squeezenet_chernis_fires": 728_122}
-ALONE |= {"squeezenet_chernis_dropout": 740_554, "squeezenet_chernis_delay": 740_554}
+ALONE |= dict.fromkeys([f"squeezenet_chernis_{change}" for change in ("dropout", "delay", "linear")], 740_554)
 SMALL = {"basicnet": (32, 32, 3), "lenet": (28, 28, 1), "squeezenet_v1_0": (64, 64, 3), "squeezenet_v1_1": (64, 64, 3)}
 SMALL |= {"alexnet": (67, 67, 3), "alexnet_small": (8, 8, 1), "squeezenet_digits": (8, 8, 1)}
 SMALL |= dict.fromkeys([*CHERNIS, *ALONE, "squeezenet_chernis_e5", "squeezenet_cifar"], (32, 32, 3))
@@ -31,6 +31,7 @@ SMALL |= {"mobilenet_v1": (32, 32, 3), "resnet50": (32, 32, 3), "inception_v3": 
 SMALL |= dict.fromkeys(["mobilenet_cifar", "resnet_cifar", "inception_cifar"], (16, 16, 3))
 NORMALIZED = ["mobilenet_v1", "mobilenet_cifar", "resnet50", "resnet_cifar", "inception_v3", "inception_cifar"]
 PUBLISHED_SQUEEZENETS = [name for name in SMALL if name.startswith(("squeezenet_v", "squeezenet_chernis"))]
+PUBLISHED_SQUEEZENETS.remove("squeezenet_chernis_linear")
 
 
 def levels(model):
@@ -188,6 +189,7 @@ CHANGES = {  # of the baseline: layer, what of it, from, to; None where there is
         ("pool1", "strides", (2, 2), None),
         ("pool1", "padding", "valid", None),
     },
+    "linear": {("conv10", "activation", "relu", "linear")},
 }
 
 
@@ -219,6 +221,7 @@ def test_each_change_of_chernis_alone_changes_nothing_else_in_the_baseline(name)
         ("fires", 13, 7, [6, None, 6, 3, 3, 3, 3, 1, 1]),
         ("dropout", 13, 7, [6, 6, 6, 3, 3, 3, 3, 1, 1]),
         ("delay", 28, 7, [28, 28, 28, 14, 14, 14, 14, 7, 7]),
+        ("linear", 13, 7, [6, 6, 6, 3, 3, 3, 3, 1, 1]),
     ],
 )
 def test_the_macs_and_parameters_of_chernis_follow_from_the_sides_of_the_maps(name, conv1, kernel, sides):

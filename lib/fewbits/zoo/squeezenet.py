@@ -23,6 +23,7 @@ _E4 = _E2 | {"stride": 1, "pad": 1, "pools": (4, 8)}
 CHERNIS = {"baseline": {}, "e1": _E1, "e2": _E2, "e3": _E3, "e4": _E4, "e5": _E4}
 _ALONE = {"kernel": ("kernel",), "fires": ("fires",), "dropout": ("dropout",), "delay": ("stride", "pad", "pools")}
 ABLATION = {name: {option: (_E3 | _E4)[option] for option in options} for name, options in _ALONE.items()}
+ABLATION |= {"linear": {"last": None}}
 
 
 def build_v1_0(input_shape, classes, pooling="floor"):
@@ -78,9 +79,10 @@ def build_ablation(change, input_shape, classes):
 
     kernel: 2x2 filters in conv1, of stride 2 as before. fires: no fire3, the dropout rate still 0.5. dropout: a rate of
     0.3. delay: no first pooling, and a conv1 of stride 1 and pad 1, its filters still 7x7 and the windows 3x3. The
-    fifth change alone, windows of 2x2, is the network e1.
+    fifth change alone, windows of 2x2, is the network e1. linear, which chernis does not try: no ReLU behind conv10. A
+    class whose last ReLU is dead for all images, and some are from the start, has no gradient to come back by.
 
-    Parameters at 10 classes: 727,594; 728,122; 740,554; 740,554.
+    Parameters at 10 classes: 727,594; 728,122; 740,554; 740,554; 740,554.
     """
     return _build(f"squeezenet_chernis_{change}", input_shape, classes, "ceil", **ABLATION[change])
 
