@@ -36,7 +36,10 @@ baselines: .venv/ready ## store new baselines: make baselines REASON='why the re
 
 reference: .venv/ready ## run what data/reference lacks, on real data: make reference DATA=folder [PROCESSES=2]
 	@test -d "$(DATA)" || { echo "error: name the folder that holds cifar10.npz and mnist.npz: make reference DATA=folder"; exit 1; }
-	@FEWBITS_DATA="$(DATA)" $(BIN)/fewbits sweep data/reference/grids.toml --store data/reference/trials --processes $(or $(PROCESSES),1)
+	@if test -d "$(DATA)/mobilenet"; then mkdir -p "$(DATA)/weights" && $(BIN)/fewbits import-litert \
+		"$(DATA)/mobilenet/mobilenet_v1_0.25_128.tflite" --width 0.25 --output "$(DATA)/weights/mobilenet_imagenet.npz"; fi
+	@FEWBITS_DATA="$(DATA)" $(BIN)/fewbits sweep data/reference/grids.toml --store data/reference/trials --skip-missing \
+		--processes $(or $(PROCESSES),1)
 	@mkdir -p $(BUILT)
 	@$(BIN)/python -c "from pathlib import Path; from fewbits import files, weights, zoo; \
 		model = zoo.build('alexnet_small', (32, 32, 3), 10); weights.load_weights(model, weights.find('alexnet_cifar')); \

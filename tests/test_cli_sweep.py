@@ -151,3 +151,18 @@ def test_a_damaged_record_is_refused_by_name(file, capsys):
     path.write_text(path.read_text()[:-9])
     capsys.readouterr()
     assert f"{path} is damaged" in refused(capsys, "sweep", file, "--store", path.parent)
+
+
+def test_what_is_not_here_can_be_left_out_and_is_told_with_the_reason(file, capsys, monkeypatch):
+    monkeypatch.setenv("FEWBITS_DATA", str(file.parent))
+    missing = '[[grid]]\nname = "missing"\nvary = { data = ["cifar10"], seed = [1, 2] }\n'
+    nothing = '[[grid]]\nname = "no weights"\nfixed = { start = "nothing", transfer = 1 }\n'
+    file.write_text(f"{FILE}\n{missing}\n{nothing}")
+    assert "cifar10.npz" in refused(capsys, "sweep", file, "--store", file.parent / "store")
+    assert sweep(file, "--skip-missing") == 0
+    lines = capsys.readouterr().out.splitlines()
+    left_out = [line for line in lines if "left out" in line]
+    assert len(left_out) == 2 and left_out[0].startswith("2 left out: data: cifar10: neither")
+    assert left_out[1].startswith("1 left out: start: there are no weights 'nothing'")
+    assert sum(line.endswith("not run") for line in lines) == 3
+    assert len([name for name in stored(file) if name.endswith(".json")]) == 3

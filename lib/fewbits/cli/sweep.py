@@ -1,6 +1,7 @@
 """`fewbits sweep`: the trials of a file."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 from fewbits.cli.parser import add_command
@@ -27,7 +28,7 @@ command goes on from the epoch it had reached.
 """
 EXAMPLES = """
   fewbits sweep trials.toml --store results --list
-  fewbits sweep trials.toml --store results --priority --processes 2
+  fewbits sweep trials.toml --store results --priority --processes 2 --skip-missing
   fewbits sweep trials.toml --store results --scheduler tcp://10.0.0.1:8786
 """
 
@@ -42,6 +43,9 @@ def add(commands) -> None:
     command.add_argument(
         "--scheduler", metavar="ADDRESS", help="run them on this Dask cluster, whose workers have fewbits and the data"
     )
+    command.add_argument(
+        "--skip-missing", action="store_true", help="leave out, and tell, trials whose data or weights are not here"
+    )
     command.add_argument("--list", action="store_true", help="run nothing; print the trials, and what is kept of them")
 
 
@@ -55,6 +59,8 @@ def run(options) -> int:
     kept = {trial.key: record for trial in trials if (record := store.load(trial))}
     print(f"{len(kept):,} of {len(trials):,} trials are kept in {store.folder}", flush=True)
     failed = []
+    if options.skip_missing:
+        trials = _possible(trials, kept)
     if not options.list:
         try:
             outcomes = experiment.run(
@@ -84,6 +90,23 @@ def _chosen(grids, options):
     if not chosen:
         raise InputError(f"{options.file} has no such grid with `priority = true`; leave --priority out")
     return chosen
+
+
+def _possible(trials, kept):
+    """Return the trials that are kept or can be run on this machine; say how many cannot, and why."""
+    from fewbits.experiment.trial import Checker
+
+    check, possible, reasons = Checker(), [], Counter()
+    for trial in trials:
+        try:
+            if trial.key not in kept:
+                check(trial)
+            possible.append(trial)
+        except InputError as error:
+            reasons[str(error)] += 1
+    for reason, n in reasons.items():
+        print(f"{n:,} left out: {reason}", flush=True)
+    return possible
 
 
 def _tell(grids, kept) -> None:
