@@ -45,7 +45,7 @@ SIDES = (192, 224, 256) if profile == "smoke" else explore.SIDES
 #
 # A convolution slides $c_\mathrm{out}$ filters over an image of $c_\mathrm{in}$ channels. Each filter has $k \times k$
 # weights a channel, and uses all of them once at each of the $H \times W$ places of its output. One use is a
-# {term}`MAC`: multiply, add to the sum {cite:p}`backstrom2018`.
+# {term}`MAC`: multiply, add to the sum (Equations 2 to 4 of {cite:p}`backstrom2018`).
 #
 # $$\mathrm{weights} = k^2 \, c_\mathrm{in} \, c_\mathrm{out} \qquad \mathrm{MACs} = \mathrm{weights} \cdot H W
 # \qquad \mathrm{activations} = c_\mathrm{out} \, H W$$
@@ -103,7 +103,7 @@ record(parameters=sums.parameters, macs=sums.macs, activations=sums.activations,
 # ## Dense or convolution
 #
 # A dense layer joins every input to every output. For $n_i$ inputs of size $s_i$ and $n_o$ outputs of size $s_o$ that makes
-# $n_i s_i n_o s_o$ weights (Equation 1 of {cite:p}`vieito2017`). Its example, Equation 3, is *four 2x2 images and five
+# $n_i s_i n_o s_o$ weights (Equation 1 of {cite:p}`vieito2017`; 5 and 6 of backstrom2018), and uses each once. Its example, Equation 3, is *four 2x2 images and five
 # outputs*, and comes to 320 parameters. Ask Keras, for images of 2x2 and of 4x4:
 
 # %%
@@ -205,6 +205,7 @@ explorer = explore.complexity(
         "v1.1, 1000 classes": partial(network, "squeezenet_v1_1", 1000),
         "v1.1, 10 classes": partial(network, "squeezenet_v1_1", 10),
         "v1.0, 1000 classes": partial(network, "squeezenet_v1_0", 1000),
+        "MobileNet, 1000 classes": partial(network, "mobilenet_v1", 1000),
         "E2, 10 classes": partial(network, "squeezenet_chernis_e2", 10),
         "E4, 10 classes": partial(network, "squeezenet_chernis_e4", 10),
     },
@@ -262,6 +263,92 @@ record(doubled_parameters=sums.parameters - small.parameters)
 # {glue:text}`peak_megabytes:.2f` MB, beside {glue:text}`weight_megabytes:.2f` MB of weights. Quantize the weights alone, and
 # activations are what is left to pay.
 #
+# ## The smaller file, the longer work
+#
+# Now the networks of all five theses, as they were published, for 1,000 classes. Does the smaller file belong to the
+# faster network?
+
+# %%
+MADE_FOR = {"alexnet": 227, "inception_v3": 299}  # pixels; others 224
+PUBLISHED = {
+    "AlexNet": ("alexnet", {}, 60_965_224),
+    "AlexNet, no groups": ("alexnet", {"groups": 1}, 62_378_344),
+    "SqueezeNet v1.0": ("squeezenet_v1_0", {}, 1_248_424),
+    "SqueezeNet v1.1": ("squeezenet_v1_1", {}, 1_235_496),
+    "MobileNet": ("mobilenet_v1", {}, 4_253_864),
+    "MobileNet 0.75": ("mobilenet_v1", {"width": 0.75}, 2_601_976),
+    "MobileNet 0.5": ("mobilenet_v1", {"width": 0.5}, 1_342_536),
+    "MobileNet 0.25": ("mobilenet_v1", {"width": 0.25}, 475_544),
+    "ResNet-50": ("resnet50", {}, 25_636_712),
+    "Inception v3": ("inception_v3", {}, 23_851_784),
+}
+
+# %%
+bills = {}
+for name, (key, options, _) in PUBLISHED.items():
+    side = MADE_FOR.get(key, 224)
+    net = zoo.build(key, (side, side, 3), 1000, **options)
+    bills[name] = complexity.totals(net)
+    if name == "AlexNet":
+        alexnet = complexity.table(net)
+
+# %% tags=["hide-input"]
+families = {name: name.split()[0].rstrip(",") for name in PUBLISHED}
+colours = dict(zip(dict.fromkeys(families.values()), plots.COLOURS))
+plots.show(
+    plots.figure(
+        *(
+            go.Scatter(
+                x=[c.parameters for n, c in bills.items() if families[n] == family],
+                y=[c.macs for n, c in bills.items() if families[n] == family],
+                mode="markers",
+                name=family,
+                text=[n for n in bills if families[n] == family],
+                hovertemplate="%{text}<br>%{x:,} parameters<br>%{y:,} MACs<extra></extra>",
+                marker={"size": 13, "color": colour},
+            )
+            for family, colour in colours.items()
+        ),
+        x="parameters",
+        y="MACs for one image",
+        xaxis={"type": "log", "tickvals": [3e5, 1e6, 3e6, 1e7, 3e7, 1e8]},
+        yaxis={"type": "log", "tickvals": [3e7, 1e8, 3e8, 1e9, 3e9, 1e10]},
+    ),
+    label="2.3",
+    caption="Ten networks for 1,000 classes, at the size of photograph they were made for: what they store, and what they do.",
+    alt="MACs over parameters, both logarithmic: AlexNet far to the right at middle height, SqueezeNet far to the left at about the same height, ResNet and Inception between them and highest, four MobileNets in a line from lower left.",
+    table=plots.Table(
+        ("network", "parameters", "as published", "million MACs", "peak activations", "MB at 32 bits"),
+        [
+            (n, c.parameters, PUBLISHED[n][2], f"{c.macs / 1e6:.1f}", c.peak_activations, f"{c.weight_bytes / 1e6:.1f}")
+            for n, c in bills.items()
+        ],
+    ),
+)
+
+# %% tags=["remove-cell"]
+published_differing = sum(bills[n].parameters != parameters for n, (_, _, parameters) in PUBLISHED.items())
+dense_share = sum(row.parameters for row in alexnet if row.kind == "dense") / bills["AlexNet"].parameters
+record(published_differing=published_differing, networks=len(bills))
+record(alexnet_macs=bills["AlexNet"].macs, mobilenet_macs=bills["MobileNet"].macs, resnet_macs=bills["ResNet-50"].macs)
+record(inception_macs=bills["Inception v3"].macs)
+record(
+    within=1e-6,
+    alexnet_over_squeezenet=bills["AlexNet"].parameters / bills["SqueezeNet v1.0"].parameters,
+    squeezenet_over_alexnet_macs=bills["SqueezeNet v1.0"].macs / bills["AlexNet"].macs,
+    alexnet_over_resnet=bills["AlexNet"].parameters / bills["ResNet-50"].parameters,
+    resnet_over_alexnet_macs=bills["ResNet-50"].macs / bills["AlexNet"].macs,
+    dense_share=dense_share,
+)
+
+# %% [markdown]
+# Of {glue:text}`networks:d` counts {glue:text}`published_differing:d` differ from the published ones. And no: AlexNet has
+# {glue:text}`alexnet_over_squeezenet:.0f` times the parameters of SqueezeNet v1.0, which does
+# {glue:text}`squeezenet_over_alexnet_macs:.2f` times *its* MACs. Against ResNet-50 it has
+# {glue:text}`alexnet_over_resnet:.1f` times the parameters, and ResNet-50 {glue:text}`resnet_over_alexnet_macs:.1f` times its
+# MACs. The reason is Equation 5: {glue:text}`dense_share:.1%` of AlexNet's parameters stand in three dense layers, where each
+# is used once. Only the MobileNets are small in both, and [chapter 10](10-mobilenet) asks how.
+#
 # ## The same parameters, another bill
 #
 # Parameters are the number most often printed. How much do they hide? {cite:t}`chernis` turn SqueezeNet v1.0 step by step
@@ -308,7 +395,7 @@ plots.show(
         xaxis={"type": "log", "range": [6.7, 8.6], "tickvals": [1e7, 3e7, 1e8, 3e8]},
         yaxis={"range": [40, 77]},
     ),
-    label="2.3",
+    label="2.4",
     caption="CIFAR-10 accuracy as the report prints it (a single training each) over MACs as we count them.",
     alt="Accuracy over MACs on a logarithmic axis: four networks stand close together at about ten million, E4 far to the right at more than two hundred million.",
     table=plots.Table(
@@ -341,6 +428,8 @@ table = [
     ("vieito2017, Equation 3: parameters of its dense layer", "320", f"{dense[2]}"),
     ("vieito2017, 4.1: weights of v1.1", "around 5 MB", f"{sums.weight_bytes / 1e6:.2f} MB"),
     ("vieito2017, 4.3: computation of v1.1 against v1.0", "41%", f"{share[224]:.1%} at 224, {share[227]:.1%} at 227"),
+    ("backstrom2018, 2.1.6: parameters of AlexNet", "60M", f"{bills['AlexNet'].parameters:,}"),
+    ("backstrom2018, 4.4: share of its dense layers", "≈ 95%", f"{dense_share:.1%}"),
     ("backstrom2018, 2.1.6: parameters of v1.0", "around 1.2M", f"{v1_0[224].parameters:,}"),
     ("backstrom2018, Table 12: filters of v1.1, 3 classes", f"{first['kernels']:,}", f"{filters:,}"),
     ("backstrom2018, Table 12: its model size", first["model_size"], f"{three.weight_bytes / 1e6:.2f} MB"),

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from fewbits import plots
 from fewbits.explore.explorer import Explorer, View
 
-SIDES = (96, 128, 160, 192, 224, 227, 256, 288, 320)
+SIDES = (96, 128, 192, 224, 256, 288, 320)
 QUANTITIES = ("parameters", "MACs", "activations")
 
 
