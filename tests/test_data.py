@@ -189,6 +189,18 @@ def test_labels_may_be_a_column(folder):
     assert load("cifar10").train.labels.shape == (180,)
 
 
+def test_cifar100_has_a_hundred_classes_each_of_them_in_every_part(folder):
+    np.savez(folder / "cifar100.npz", **arrays("cifar100", classes=100))
+    data = load("cifar100", validation=0.5)
+    assert len(set(data.classes)) == 100 and data.image_shape == (32, 32, 3)
+    for split in (data.train, data.validation):
+        assert sorted(split.labels) == list(range(100))
+        assert np.array_equal(split.labels, np.array(numbers(split)) % 100)
+    np.savez(folder / "cifar100.npz", **arrays("cifar100", classes=101))
+    with pytest.raises(InputError, match="cifar100: labels"):
+        load("cifar100")
+
+
 def test_without_a_folder_keras_is_asked(monkeypatch):
     monkeypatch.delenv("FEWBITS_DATA", raising=False)
     x, y, x_test, y_test = arrays("mnist").values()

@@ -595,6 +595,21 @@ def test_the_fold_reaches_the_images(tmp_path, monkeypatch):
     assert record.results.test.n == len(fewbits.data.load("cwfid", fold=3).test)
 
 
+def test_a_trial_on_a_hundred_classes_makes_a_network_with_as_many(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWBITS_DATA", str(tmp_path))
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (300, 32, 32, 3), np.uint8), np.arange(300) % 100
+    np.savez(tmp_path / "cifar100.npz", x_train=x, y_train=y, x_test=x[:150], y_test=y[:150, np.newaxis])
+    [trial] = floats(1, network="squeezenet_chernis_e5", data="cifar100", size=8, epochs=1, learning_rate=0.001)
+    [cifar10] = floats(1, network="squeezenet_chernis_e5", data="cifar10", size=8, epochs=1, learning_rate=0.001)
+    assert trial.key != cifar10.key
+    record, _ = execution.execute(trial)
+    assert record.results.parameters == 773_764  # chernis, Table 1
+    assert record.results.test.n == 150 and record.results.test.hits_top5 >= record.results.test.hits
+    assert [entry["epoch"] for entry in record.results.history] == [1]
+    assert record.provenance["data"] == fewbits.data.load("cifar100").resized(8).checksum
+
+
 def test_a_chain_of_starts_is_run_in_its_order_and_only_what_is_missing(tmp_path, monkeypatch):
     ran = []
 
