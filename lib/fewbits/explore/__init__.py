@@ -8,6 +8,7 @@ book's script looks the view up: the numbers are the library's in both.
 from fewbits.explore.costs import QUANTITIES, SIDES, complexity
 from fewbits.explore.explorer import Explorer, View
 from fewbits.explore.layers import network, ranges
+from fewbits.explore.overlay import overlay
 from fewbits.explore.pareto import Point, front, pareto
 from fewbits.explore.propagation import propagated
 from fewbits.explore.rounding import DETERMINISTIC, transfer, weights
@@ -27,6 +28,7 @@ __all__ = [
     "complexity",
     "front",
     "network",
+    "overlay",
     "pareto",
     "propagated",
     "ranges",
