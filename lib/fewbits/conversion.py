@@ -128,7 +128,7 @@ def quantize_model(
         config |= {"use_bias": True} if layer.name in folded else {}
         return kind.from_config(config | ({"activation": "relu"} if layer.name in relus else {}))
 
-    quantized = _rebuild(model, clone, skipped={*folded.values(), *relus.values()})
+    quantized = rebuild(model, clone, skipped={*folded.values(), *relus.values()})
     for layer in _with_weights(quantized):
         old = model.get_layer(layer.name)
         if layer.name in folded:
@@ -152,20 +152,20 @@ def dequantize_model(model: keras.Model) -> keras.Model:
                 config.pop(key)
         return kind.from_config(config)
 
-    plain = _rebuild(model, clone)
+    plain = rebuild(model, clone)
     for layer in _with_weights(plain):
         _copy_weights(model.get_layer(layer.name), layer)
     return plain
 
 
-def _rebuild(model, clone, skipped=()):
+def rebuild(model, clone, skipped=()):
     """Return the graph of `model` with cloned layers; those named in `skipped` pass their input on."""
 
     def call(layer, *args, **kwargs):
         return args[0] if layer.name in skipped else layer(*args, **kwargs)
 
     if isinstance(model, keras.Sequential):
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
+        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     return keras.models.clone_model(model, clone_function=clone, call_function=call)
 
 
@@ -188,10 +188,15 @@ def calls(model: keras.Model) -> dict[str, list]:
     A layer of a sequential model that was read from a file was called for other graphs too.
     """
     found = {layer.name: [] for layer in model.layers}
-    for nodes in keras.Model(model.inputs, model.outputs)._nodes_by_depth.values():
-        for node in nodes:
-            found.setdefault(node.operation.name, []).append(node)
+    for node in nodes(model):
+        found.setdefault(node.operation.name, []).append(node)
     return found
+
+
+def nodes(model: keras.Model) -> list:
+    """Return the calls of layers in the graph of `model`, each behind those whose outputs it reads."""
+    by_depth = keras.Model(model.inputs, model.outputs)._nodes_by_depth
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
 
 def quantized_type(layer: keras.Layer) -> type | None:
