@@ -26,6 +26,7 @@ ROWS = {
     ("backstrom2018", 4): 9,
     ("backstrom2018", 5): 6,
     ("backstrom2018", 6): 11,
+    ("backstrom2018", 7): 8,
     ("backstrom2018", 11): 2,
     ("backstrom2018", 12): 10,
     ("backstrom2018", 13): 10,
@@ -62,6 +63,8 @@ CELLS = [
     ("vieito2017", 13, 0, "lock_accuracy", 3.97),
     ("vieito2017", 13, 1, "train_accuracy", 37.16),  # the text has 38.16
     ("vieito2017", 14, 0, "accuracy", 41.3),
+    ("backstrom2018", 7, 4, "accuracy", 96.2),
+    ("backstrom2018", 7, 7, "std_dev", 3.59),
     ("backstrom2018", 2, 0, "kernels", 96),
     ("backstrom2018", 2, 5, "activations", "53x53"),
     ("backstrom2018", 2, 12, "kernel_stride", "(3x3) / 1"),  # 1x1 in SqueezeNet
