@@ -379,6 +379,7 @@ plots.show(
         y="top-1 accuracy in %",
         xaxis={"type": "log", "range": [0.6, 2.55], "tickvals": [10, 30, 100, 300]},
         height=420,
+        showlegend=True,
     ),
     label="9.2",
     caption=f"Accuracy on CIFAR-10 over MACs: ours after {EPOCHS} epochs with 95 % intervals, the report's after 20. Points that are not run are left out.",
