@@ -115,6 +115,7 @@ def start(levels):
     return net
 
 
+# %%
 def train(net, epochs=EPOCHS, batch=16):
     steps = epochs, len(few[1]), batch
     rate = training.decaying_rate(0.003, "cosine", *steps)
@@ -240,6 +241,7 @@ def round_kernels(net, kernels, bits):
         net.get_layer(name).kernel.assign(codes)
 
 
+# %%
 BITS = (8, 4) if SMOKE else (8, 7, 6, 5, 4, 3)
 left, kernels = {}, {}
 for levels, net in nets.items():
