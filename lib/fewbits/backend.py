@@ -42,6 +42,20 @@ def tensor(x):
     return ops.convert_to_tensor(x)
 
 
+def gradients(function, arguments: dict) -> dict:
+    """Return name -> gradient of `function`, of one dictionary of tensors to one number, at `arguments`."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.grad(function)(arguments)
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(arguments)
+        value = function(arguments)
+    return tape.gradient(value, arguments)
+
+
 def fuse(*functions):
     """Return a function that calls all `functions`, each with its own tuple of tensors, in one pass: a list of results.
 
@@ -89,4 +103,4 @@ def fuse(*functions):
     return fused
 
 
-__all__ = ["fuse", "keras", "no_stderr", "ops", "random", "tensor"]
+__all__ = ["fuse", "gradients", "keras", "no_stderr", "ops", "random", "tensor"]
