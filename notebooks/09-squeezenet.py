@@ -34,7 +34,7 @@ from fewbits import data, papers, plots, reference, training, zoo
 from fewbits.backend import keras
 from fewbits.book import quote, record
 from fewbits.complexity import table, totals
-from fewbits.statistics import mean_interval, wilson_interval
+from fewbits.statistics import wilson_interval
 
 SMOKE = profile == "smoke"
 STEPS = {"baseline": "baseline", "e1": "E1", "e2": "E2", "e3": "E3", "e4": "E4"}
@@ -277,25 +277,15 @@ thesis = dict(zip([*STEPS, "e5"], printed.values()))
 
 
 def measured(name):
-    """Return the accuracy of a network in percent and half of its 95 % interval, over seeds or test images; None if not run."""
-    cell = cells[name]
-    if not cell.records:
-        return None
-    if len(cell.records) > 1:
-        mean, reach = mean_interval(cell.accuracies)
-        return 100 * mean, 100 * reach
-    tally = cell.records[0].results.test
-    low, high = wilson_interval(tally.hits, tally.n)
-    return 100 * tally.hits / tally.n, 50 * (high - low)
+    """Return the accuracy of a network in percent and half of its 95 % interval; None if not run."""
+    found = cells[name].measured
+    return found and tuple(100 * x for x in found)
 
 
 def points_above(one, other="baseline"):
     """Return by how many points `one` is above `other`, and half of the 95 % interval of that; None if not run."""
-    over_seeds = reference.difference(cells[one], cells[other])
-    if over_seeds:
-        return tuple(100 * x for x in over_seeds)
-    a, b = measured(one), measured(other)
-    return a and b and (a[0] - b[0], float(np.hypot(a[1], b[1])))
+    found = reference.gap(cells[one], cells[other])
+    return found and tuple(100 * x for x in found)
 
 
 def told(pair):

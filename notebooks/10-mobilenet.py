@@ -34,7 +34,7 @@ from fewbits import data, explore, latency, litert, plots, reference, training, 
 from fewbits.backend import keras
 from fewbits.book import quote, record
 from fewbits.complexity import table, totals
-from fewbits.statistics import mean_interval, wilson_interval
+from fewbits.statistics import wilson_interval
 
 SMOKE = profile == "smoke"
 WIDTHS, SIZES = (1.0, 0.75, 0.5, 0.25), (32, 24, 16)
@@ -210,14 +210,6 @@ Markdown(f"*Accuracies (reference): {reference.made_with([r for c in cells.value
 # the thesis in sizes for such images, and this book's SqueezeNet:
 
 # %% tags=["hide-input"]
-def spread_of(cell):
-    """Return half of the 95 % interval: over seeds where there are several, else of the share of test images."""
-    if len(cell.records) > 1:
-        return mean_interval(cell.accuracies)[1]
-    low, high = wilson_interval(cell.records[0].results.test.hits, cell.records[0].results.test.n)
-    return (high - low) / 2
-
-
 UNITS = {"MACs": "millions", "parameters": "thousands", "file": "kB", "time of an image": "ms"}
 
 
@@ -232,13 +224,13 @@ their_files = {name: litert.convert(net) for name, net in rivals.items()}
 their_times = latency.measure(their_files, rounds=10 if SMOKE else 100)
 their_cells = {c.trial.network: c for c in (*reference.cells("rivals of MobileNet"), *reference.cells("float"))}
 points = [
-    explore.Point(f"{width:g}, {size} px", f"MobileNet, {size} px", accuracy[width, size], spread_of(cells[width, size]),
+    explore.Point(f"{width:g}, {size} px", f"MobileNet, {size} px", accuracy[width, size], cells[width, size].measured[1],
                   costs_of(net, files[width, size], taken[width, size]))
     for (width, size), net in nets.items()
     if accuracy[width, size] is not None
 ]
 points += [
-    explore.Point(name, name, float(np.mean(their_cells[name].accuracies)), spread_of(their_cells[name]),
+    explore.Point(name, name, float(np.mean(their_cells[name].accuracies)), their_cells[name].measured[1],
                   costs_of(net, their_files[name], their_times[name]))
     for name, net in rivals.items()
     if their_cells[name].records
@@ -253,19 +245,10 @@ explore.pareto(points, UNITS, "10.2", "Accuracy on CIFAR-10 over what it costs (
 PAIRS = [((0.75, 32), (1.0, 24)), ((0.5, 32), (1.0, 16)), ((0.25, 32), (0.5, 16))]
 
 
-def points_above(one, other):
-    """Return how many points of accuracy `one` is above `other`, and half of the 95 % interval of that."""
-    over_seeds = reference.difference(cells[one], cells[other])
-    if over_seeds:
-        return tuple(100 * x for x in over_seeds)
-    gap = accuracy[one] - accuracy[other]
-    return 100 * gap, 100 * np.hypot(spread_of(cells[one]), spread_of(cells[other]))
-
-
 rows, verdicts = [], []
 for wide, fine in PAIRS:
-    known = None not in (accuracy[wide], accuracy[fine])
-    gap, reach = points_above(wide, fine) if known else (0, 0)
+    known = reference.gap(cells[wide], cells[fine])
+    gap, reach = (100 * x for x in known or (0, 0))
     verdicts.append("not run" if not known else "fewer filters" if gap > reach else "fewer pixels" if -gap > reach else "not decided")
     rows.append((
         f"{wide[0]:g}, {wide[1]} px against {fine[0]:g}, {fine[1]} px",

@@ -76,6 +76,21 @@ def test_the_difference_is_taken_seed_by_seed(records):
     assert str(reference.Cell(None, lock)) == "70.0% ± 24.8 (3 seeds)"  # t(0.975, 2) = 4.303, deviation 0.1
 
 
+def test_the_interval_is_of_the_seeds_or_of_the_images_of_one(records):
+    low = [_with(records[0], seed, 5000 + 1000 * seed) for seed in (1, 2, 3)]
+    high = [_with(records[0], seed, 5100 + 1000 * seed) for seed in (1, 2, 3)]
+    n = records[0].results.test.n
+    assert reference.Cell(None, []).measured is None
+    assert reference.Cell(None, low).measured == reference.mean_interval([h / n for h in (6000, 7000, 8000)])
+    mean, reach = reference.Cell(None, low[:1]).measured
+    assert mean == 6000 / n and reach == pytest.approx(1.96 * (mean * (1 - mean) / n) ** 0.5, rel=0.01)
+    cells = [reference.Cell(None, found) for found in (high, low, high[:1], low[:1], [])]
+    assert reference.gap(*cells[:2]) == reference.difference(*cells[:2])
+    gap, reach = reference.gap(*cells[2:4])
+    assert gap == pytest.approx(100 / n) and reach == pytest.approx(2**0.5 * cells[3].measured[1], rel=0.01)
+    assert reference.gap(cells[0], cells[4]) is None and reference.gap(cells[4], cells[0]) is None
+
+
 def test_a_cell_is_found_by_its_fields_or_refused():
     assert reference.cell("lock or train", strategy="lock", bits=(8, 8, 8)).trial.bits == (8, 8, 8)
     with pytest.raises(InputError, match="2 cells of the reference grid 'lock or train'"):

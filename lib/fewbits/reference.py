@@ -4,13 +4,14 @@
 """
 
 from collections.abc import Iterable
+from math import hypot
 from pathlib import Path
 from typing import NamedTuple
 
 from fewbits.errors import InputError
 from fewbits.experiment import Grid, Record, Store, Study, Trial, read_grid
 from fewbits.schedules import Outcome, Stage
-from fewbits.statistics import mean_interval
+from fewbits.statistics import mean_interval, wilson_interval
 
 FOLDER = Path(__file__).parents[2] / "data" / "reference"
 NOT_RUN = "not run"
@@ -26,6 +27,18 @@ class Cell(NamedTuple):
     def accuracies(self) -> list[float]:
         """Top-1 on the test images, one a seed or fold."""
         return [record.results.accuracy for record in self.records]
+
+    @property
+    def measured(self) -> tuple[float, float] | None:
+        """Top-1 and half of its 95 % interval; None if not run.
+
+        Over the seeds or folds where there are several, else over the test images, without the luck of the seed.
+        """
+        if len(self.records) > 1:
+            return mean_interval(self.accuracies)
+        for record in self.records:
+            low, high = wilson_interval(record.results.test.hits, record.results.test.n)
+            return record.results.accuracy, (high - low) / 2
 
     def __str__(self) -> str:
         """The mean accuracy over the seeds, or folds, with its 95 % interval, or that the cell is not run."""
@@ -73,6 +86,18 @@ def difference(high: Cell, low: Cell) -> tuple[float, float] | None:
     highs, lows = ({(r.trial.seed, r.trial.fold): r.results.accuracy for r in cell.records} for cell in (high, low))
     gaps = [accuracy - lows[which] for which, accuracy in highs.items() if which in lows]
     return mean_interval(gaps) if len(gaps) > 1 else None
+
+
+def gap(high: Cell, low: Cell) -> tuple[float, float] | None:
+    """Return `difference` or, where one seed or fold at most is in both, the same as far as the test images tell.
+
+    Half of the interval is then the root of the sum of the squares of both. None if not run.
+    """
+    paired = difference(high, low)
+    if paired or not (high.records and low.records):
+        return paired
+    (a, reach), (b, other) = high.measured, low.measured
+    return a - b, hypot(reach, other)
 
 
 def study(name: str) -> Study:

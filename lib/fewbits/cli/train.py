@@ -39,7 +39,9 @@ def add(commands) -> None:
     command.add_argument("--freeze", action="store_true", help="leave the levels taken as they are; train the others")
     command.add_argument("--epochs", type=int, default=5, help="how often to go through all images (default 5)")
     command.add_argument("--batch-size", type=int, default=32, help="images a step (default 32)")
-    command.add_argument("--optimizer", default="sgd", help="sgd, with Nesterov momentum 0.9 (default), or adam")
+    command.add_argument(
+        "--optimizer", default="sgd", help="sgd, with Nesterov momentum 0.9 (default), adam or rmsprop"
+    )
     command.add_argument("--learning-rate", type=float, default=0.01, help="default 0.01")
     command.add_argument(
         "--seed", type=int, default=0, help="draws initial weights and the order of images (default 0)"
