@@ -25,7 +25,7 @@ BEHIND = (layers.BatchNormalization, layers.Activation, layers.ReLU, layers.Leak
 def importance(model: keras.Model, data, criterion: str = "combined", *, batch_size: int = 128, seed: int = 0):
     """Return layer name -> the importance of each of its filters, (filters,) float64: the least is pruned first.
 
-    data: `(images, labels)`, arrays, or an iterable of such batches, for example a tf.data.Dataset; labels are class
+    data: the tuple `(images, labels)`, arrays, or an iterable of such batches, for example a tf.data.Dataset; labels are class
     numbers, and only the criteria of a loss read them. criterion: one of CRITERIA. seed: of `random`. Layers that are
     used twice are left out. Raises InputError on an unknown criterion, on images without as many labels, on a model of
     several outputs where a loss is asked for, and on an importance that is NaN or infinite.
@@ -206,7 +206,7 @@ def _in_order(model, scores):
 
 def _batches(data, batch_size) -> Iterable[tuple]:
     """Yield (images, labels) of `data`."""
-    if isinstance(data, tuple | list) and len(data) == 2:
+    if isinstance(data, tuple) and len(data) == 2:
         images, labels = data
         if len(images) != len(labels) or not len(images):
             raise InputError(f"{len(images)} images need as many labels, and one at least, not {len(labels)}")

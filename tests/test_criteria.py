@@ -1,0 +1,200 @@
+"""Criteria of pruning: what each filter matters, against figures computed another way."""
+
+import numpy as np
+import pytest
+
+from fewbits import InputError, quantize_model, zoo
+from fewbits.backend import keras, ops
+from fewbits.pruning import CRITERIA, importance, removable
+
+L = keras.layers
+
+
+def network():
+    """Two branches, one with batch normalization, joined and read by a dense layer; weights at random."""
+    image = L.Input((6, 6, 2))
+    a = L.Conv2D(4, 3, activation="relu", padding="same", name="a")(image)
+    b = L.Conv2D(3, 3, use_bias=False, padding="same", name="b")(image)
+    b = L.ReLU(name="b_relu")(L.BatchNormalization(name="b_bn")(b))
+    c = L.SeparableConv2D(5, 3, name="c")(L.Concatenate(name="joined")([a, b]))
+    d = L.Dense(6, activation="relu", name="d")(L.GlobalAveragePooling2D(name="mean")(L.ReLU(name="c_relu")(c)))
+    model, rng = keras.Model(image, L.Dense(3, name="out")(d), name="branches"), np.random.default_rng(0)
+    for variable in model.weights:
+        array = rng.normal(0.1, 0.5, variable.shape)
+        variable.assign(np.abs(array) + 0.5 if variable.name == "moving_variance" else array)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return network()
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(10, 6, 6, 2)).astype(np.float32), rng.integers(0, 3, 10)
+
+
+MAPS = {"a": "a", "b": "b_relu", "c": "c_relu", "d": "d", "out": "out"}  # layer -> what its maps leave
+
+
+def maps(model, images):
+    """Return layer -> maps (images, places, filters)."""
+    taps = keras.Model(model.input, {name: model.get_layer(end).output for name, end in MAPS.items()})
+    found = {name: ops.convert_to_numpy(x) for name, x in taps(images).items()}
+    return {name: x.reshape(len(x), -1, x.shape[-1]).astype(np.float64) for name, x in found.items()}
+
+
+def assert_equal(found, expected, rtol=1e-5):
+    assert set(found) == set(MAPS)
+    for name, scores in expected.items():
+        np.testing.assert_allclose(found[name], scores, rtol=rtol, atol=1e-6, err_msg=name)
+
+
+def unit(scores):
+    return scores / np.sqrt((scores**2).sum())
+
+
+def test_mean_activation_is_equations_11_and_12_of_backstrom2018(model, data):
+    means = {name: x.mean((0, 1)) for name, x in maps(model, data[0]).items()}
+    assert_equal(importance(model, data, "mean-activation"), {n: m / np.abs(m).max() for n, m in means.items()})
+
+
+def test_activation_l2_is_equation_7_1_of_gaikwad2018(model, data):
+    norms = {name: np.sqrt((x**2).sum(1)).mean(0) for name, x in maps(model, data[0]).items()}
+    assert_equal(importance(model, data, "activation-l2"), {name: unit(norm) for name, norm in norms.items()})
+
+
+def losses(model, images, labels):
+    logits = ops.convert_to_numpy(model(images)).astype(np.float64)
+    logits -= logits.max(1, keepdims=True)
+    return np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]
+
+
+def changes(model, data, step=1e-2):
+    """Return layer -> derivative of the loss of each image by a factor at each filter's map, by central differences.
+
+    The factor is put into the weights: a ReLU hands a positive one on.
+    """
+    found = {}
+    for name in MAPS:
+        layer = model.get_layer("b_bn" if name == "b" else name)
+        scaled = [w for w in layer.weights if w.name in ("kernel", "pointwise_kernel", "bias", "gamma", "beta")]
+        before = [ops.convert_to_numpy(w).copy() for w in scaled]
+        columns = []
+        for i in range(before[-1].shape[-1]):
+            ends = []
+            for factor in (1 + step, 1 - step):
+                for variable, array in zip(scaled, before):
+                    changed = array.copy()
+                    changed[..., i] *= factor
+                    variable.assign(changed)
+                ends.append(losses(model, *data))
+            columns.append((ends[0] - ends[1]) / (2 * step))
+        for variable, array in zip(scaled, before):
+            variable.assign(array)
+        found[name] = np.array(columns).T
+    return found
+
+
+def test_taylor_is_equation_8_6_of_gaikwad2018_for_each_image(model, data):
+    derivatives = changes(model, data)
+    expected = {name: unit(np.abs(x).mean(0)) for name, x in derivatives.items()}
+    assert_equal(importance(model, data, "taylor"), expected, rtol=5e-3)
+    first = {name: unit(np.abs(x.mean(0))) for name, x in derivatives.items()}
+    found = importance(model, data, "taylor-averaged-first")
+    for name in ("a", "c"):
+        np.testing.assert_allclose(found[name], first[name], rtol=0, atol=1e-2)
+        assert np.abs(first[name] - expected[name]).max() > 0.05
+
+
+def test_what_helps_one_image_and_harms_another_cancels_only_where_it_is_averaged_first():
+    image = L.Input((1, 1, 1))
+    x = L.GlobalAveragePooling2D(name="mean")(L.Conv2D(1, 1, name="filter")(image))
+    model = keras.Model(image, L.Dense(2, name="out")(x))
+    model.set_weights([np.ones((1, 1, 1, 1)), np.zeros(1), np.array([[1.0, -1.0]]), np.zeros(2)])
+    data = np.ones((2, 1, 1, 1), np.float32), np.array([0, 1])  # more of it is good for the first, bad for the second
+    logits = np.array([1.0, -1.0])
+    share = np.exp(logits) / np.exp(logits).sum()
+    each = np.array([[-2 * share[1], 2 * share[0]]]).T
+    assert np.abs(each.mean()) < 0.8 * np.abs(each).mean()
+    raw = {}
+    for criterion in ("taylor", "taylor-averaged-first"):
+        raw[criterion] = _without_norm(criterion, model, data)["filter"][0]
+    assert raw["taylor"] == pytest.approx(np.abs(each).mean(), rel=1e-5)
+    assert raw["taylor-averaged-first"] == pytest.approx(np.abs(each.mean()), rel=1e-5)
+
+
+def _without_norm(criterion, model, data):
+    from fewbits.pruning import criteria
+
+    normalized, criteria._normalized = criteria._normalized, dict
+    try:
+        return importance(model, data, criterion)
+    finally:
+        criteria._normalized = normalized
+
+
+def test_combined_is_the_mean_of_both(model, data):
+    parts = importance(model, data, "taylor"), importance(model, data, "activation-l2")
+    assert_equal(importance(model, data), {name: (parts[0][name] + parts[1][name]) / 2 for name in MAPS})
+
+
+def test_norms_of_weights(model):
+    kernels = {name: model.get_layer(name).get_weights()[name == "c"] for name in MAPS}
+    flat = {name: kernel.reshape(-1, kernel.shape[-1]).astype(np.float64) for name, kernel in kernels.items()}
+    assert_equal(importance(model, (), "weights-l1"), {n: unit(np.abs(k).sum(0)) for n, k in flat.items()})
+    assert_equal(importance(model, (), "weights-l2"), {n: unit(np.sqrt((k**2).sum(0))) for n, k in flat.items()})
+
+
+def test_the_seed_draws_at_random(model):
+    one, same, other = (importance(model, (), "random", seed=seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(one[name], same[name]) and not np.array_equal(one[name], other[name]) for name in MAPS)
+
+
+@pytest.mark.parametrize("criterion", ["mean-activation", "activation-l2", "taylor", "taylor-averaged-first"])
+def test_batches_make_no_difference_wherever_they_come_from(model, data, criterion):
+    tf = pytest.importorskip("tensorflow")
+    whole = importance(model, data, criterion)
+    for other in (
+        importance(model, data, criterion, batch_size=3),
+        importance(model, tf.data.Dataset.from_tensor_slices(data).batch(4), criterion),
+        importance(model, [(data[0][:7], data[1][:7]), (data[0][7:], data[1][7:])], criterion),
+    ):
+        assert_equal(other, whole, rtol=1e-4)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_every_filter_of_a_network_has_its_importance_quantized_or_not(criterion):
+    model = zoo.build("squeezenet_digits", (8, 8, 1), 10)
+    data = np.random.default_rng(0).random((4, 8, 8, 1), np.float32), np.arange(4)
+    for each in (model, quantize_model(model)):
+        scores = importance(each, data, criterion)
+        assert {(name, i) for group in removable(model) for name, i in group} <= {
+            (name, i) for name, found in scores.items() for i in range(len(found))
+        }
+        assert all(found.shape == (model.get_layer(name).filters,) for name, found in scores.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((), "tayler"), "unknown criterion 'tayler', perhaps 'taylor'; there are mean-activation"),
+        (((np.zeros((2, 6, 6, 2)), np.zeros(3)), "taylor"), "2 images need as many labels, and one at least, not 3"),
+        (((np.zeros((0, 6, 6, 2)), np.zeros(0)), "taylor"), "0 images need as many labels"),
+        (((np.full((1, 6, 6, 2), np.nan), np.zeros(1)), "activation-l2"), "the importance of b's filters is NaN"),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused(model, arguments, message):
+    with pytest.raises(InputError, match=message):
+        importance(model, *arguments)
+
+
+def test_two_outputs_have_no_one_loss(data):
+    image = L.Input((6, 6, 2))
+    x = L.Conv2D(2, 3, name="a")(image)
+    model = keras.Model(image, [L.Flatten()(x), L.GlobalAveragePooling2D()(x)], name="two")
+    assert importance(model, data, "activation-l2")["a"].shape == (2,)
+    with pytest.raises(InputError, match="two has 2 outputs, and a criterion of a loss needs one of logits"):
+        importance(model, data, "taylor")
