@@ -25,10 +25,10 @@ BEHIND = (layers.BatchNormalization, layers.Activation, layers.ReLU, layers.Leak
 def importance(model: keras.Model, data, criterion: str = "combined", *, batch_size: int = 128, seed: int = 0):
     """Return layer name -> the importance of each of its filters, (filters,) float64: the least is pruned first.
 
-    data: the tuple `(images, labels)`, arrays, or an iterable of such batches, for example a tf.data.Dataset; labels are class
-    numbers, and only the criteria of a loss read them. criterion: one of CRITERIA. seed: of `random`. Layers that are
-    used twice are left out. Raises InputError on an unknown criterion, on images without as many labels, on a model of
-    several outputs where a loss is asked for, and on an importance that is NaN or infinite.
+    data: the tuple `(images, labels)`, arrays, or an iterable of such batches, for example a tf.data.Dataset; labels
+    are class numbers, and only the criteria of a loss read them. criterion: one of CRITERIA. seed: of `random`. Layers
+    that are used twice are left out. Raises InputError on an unknown criterion, on images without as many labels, on a
+    model of several outputs where a loss is asked for, and on an importance that is NaN or infinite.
     """
     if criterion not in CRITERIA:
         raise InputError(
