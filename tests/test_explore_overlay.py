@@ -57,7 +57,13 @@ def test_readings_say_where_the_highest_place_is(explorer):
     assert explorer.view("second", "taught", "weed").readings["in the box of"] == "weed"
     assert explorer.view("second", "taught", "background").readings["mostly this class"] == "7 of 8 places"
     coarse = explorer.view("second", "random", "onion")
-    assert coarse.readings["in the box of"] == "none" and coarse.traces[2]["dx"] == 40
+    assert coarse.readings["in the box of"] == "none"
+    assert {side: coarse.traces[2][side] for side in ("x0", "dx", "y0", "dy")} == {
+        "x0": 20,
+        "dx": 40,
+        "y0": 10,
+        "dy": 20,
+    }
 
 
 def test_readings_and_the_pointing_game_agree():
