@@ -28,6 +28,10 @@ DECAYS = ("constant", "cosine", "staircase")
 KIND = "fewbits training checkpoint 1"
 
 
+class LossError(InputError):
+    """A loss that became NaN or infinite."""
+
+
 class Step(NamedTuple):
     """How far a training is: what `progress` is told after each batch and, with all of `results`, after each epoch.
 
@@ -138,8 +142,8 @@ def train(
     checkpoint that exists (without `resume`), is damaged or of another training, and when the loss becomes NaN.
     """
     _check_integers(epochs=(epochs, 0), batch_size=(batch_size, 1), seed=(seed, 0))
-    source = _source(model, data, "the training data")
-    held_out = None if validation is None else _source(model, validation, "the validation data")
+    source = source_of(model, data, "the training data")
+    held_out = None if validation is None else source_of(model, validation, "the validation data")
     if not model.compiled:
         prepare(model)
     model.optimizer.build(model.trainable_variables)
@@ -164,7 +168,7 @@ def train(
 def evaluate(model, data, batch_size: int = 100) -> Score:
     """Return the Score of `model` on `data`, both as in `train`; a model that ends in softmax will do too."""
     _check_integers(batch_size=(batch_size, 1))
-    return _score(model, _source(model, data, "the data"), batch_size)
+    return _score(model, source_of(model, data, "the data"), batch_size)
 
 
 def read_history(checkpoint: Path | str) -> list[dict]:
@@ -194,7 +198,7 @@ def _epoch(model, source, epoch, batch_size, seed, augment, clock) -> dict[str, 
 
 def _check_loss(loss, where):
     if not np.isfinite(loss):
-        raise InputError(f"the loss became {float(loss)} {where}; use a lower learning rate")
+        raise LossError(f"the loss became {float(loss)} {where}; use a lower learning rate")
 
 
 def _augmented(augment, images, rng):
@@ -269,7 +273,7 @@ class _Clock:
 
 
 class _Arrays(NamedTuple):
-    """Images and labels in memory, with the two methods of an ImageFolder that training needs."""
+    """Images and labels in memory, with the methods of an ImageFolder that training needs."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -291,9 +295,15 @@ class _Arrays(NamedTuple):
             chosen = order[start : start + batch_size]
             yield self.images[chosen].astype(np.float32), self.labels[chosen]
 
+    def pick(self, numbers) -> "_Arrays":
+        return _Arrays(self.images[numbers], self.labels[numbers])
 
-def _source(model, data, what):
-    """Return `data` as an ImageFolder or _Arrays that fit `model`; InputError, naming `what`, where they do not."""
+
+def source_of(model, data, what: str):
+    """Return `data`, as in `train`, as what has a checksum, `batches` and `pick`.
+
+    Raises InputError, calling it `what`, where it does not fit `model`.
+    """
     if (
         not isinstance(model.output_shape, tuple)
         or len(model.output_shape) != 2

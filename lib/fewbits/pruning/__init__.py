@@ -1,6 +1,7 @@
-"""Pruning: which filters matter least, and a smaller network without them."""
+"""Pruning: which filters matter least, a smaller network without them, and one step after the other."""
 
-from fewbits.pruning.criteria import CRITERIA, importance
+from fewbits.pruning.criteria import CRITERIA, importance, least_important
+from fewbits.pruning.steps import Plan, Pruned, prune
 from fewbits.pruning.surgery import removable, remove_filters
 
-__all__ = ["CRITERIA", "importance", "removable", "remove_filters"]
+__all__ = ["CRITERIA", "Plan", "Pruned", "importance", "least_important", "prune", "removable", "remove_filters"]

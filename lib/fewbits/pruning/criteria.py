@@ -16,7 +16,7 @@ import numpy as np
 from fewbits.backend import gradients, keras, ops
 from fewbits.conversion import nodes
 from fewbits.errors import InputError, nearest
-from fewbits.pruning.surgery import PRODUCERS
+from fewbits.pruning.surgery import PRODUCERS, removable
 
 layers = keras.layers
 BEHIND = (layers.BatchNormalization, layers.Activation, layers.ReLU, layers.LeakyReLU)  # belong to the filter before
@@ -39,6 +39,25 @@ def importance(model: keras.Model, data, criterion: str = "combined", *, batch_s
         if not np.isfinite(scores).all():
             raise InputError(f"the importance of {name}'s filters is NaN or infinite; look at its weights and the data")
     return found
+
+
+def least_important(model: keras.Model, scores: dict[str, np.ndarray], n: int) -> dict[str, list[int]]:
+    """Return layer name -> the filters to remove, as `remove_filters` takes them: about the `n` of least importance.
+
+    scores: as `importance` returns them. Filters that go together count as many as they are, and their importance is
+    the sum. Every layer keeps a filter at least: there may be fewer than `n`.
+    """
+    left = {name: len(found) for name, found in scores.items()}
+    groups = [group for group in removable(model) if all(name in scores for name, _ in group)]
+    order = np.argsort([sum(scores[name][i] for name, i in group) for group in groups], kind="stable")
+    chosen, found = {}, 0
+    for group in (groups[i] for i in order):
+        if found < n and all(left[name] > 1 for name, _ in group):
+            found += len(group)
+            for name, i in group:
+                chosen.setdefault(name, []).append(i)
+                left[name] -= 1
+    return chosen
 
 
 # Criteria: functions of a model, of a function that returns the batches anew, and of a seed

@@ -45,15 +45,17 @@ PASSING = (
 def removable(model: keras.Model) -> list[tuple[tuple[str, int], ...]]:
     """Return what can be removed from `model`: groups of (layer, filter) that go together, most of one alone.
 
-    Filters whose channels are added go together. Not among them are those that make an output of the model, and those
-    whose channel reaches a layer that surgery does not know. In the order of the graph. Raises InputError as
-    `remove_filters` for a model without a graph.
+    Filters whose channels are added go together. Not among them are those that make an output of the model, those whose
+    channel reaches a layer that surgery does not know, and those of which a convolution in groups would have to lose
+    several at once. In the order of the graph. Raises InputError as `remove_filters` for a model without a graph.
     """
     channels, together = _trace(model), {}
+    held = set(channels.held)
     for name, made in channels.made.items():
         for i, channel in enumerate(made):
             together.setdefault(channels.find(channel), []).append((name, i))
-    held = channels.held
+        if getattr(model.get_layer(name), "groups", 1) > 1:
+            held.update(map(channels.find, (*made, *channels.entering[name])))
     return [tuple(group) for root, group in together.items() if root not in held]
 
 
@@ -87,7 +89,7 @@ def remove_filters(model: keras.Model, filters: Mapping[str, Iterable[int]]) -> 
 
     smaller = rebuild(model, clone)
     for layer in smaller.layers:
-        if layer.weights:
+        if layer.variables:
             _copy(model.get_layer(layer.name), layer, *(kept[side].get(layer.name) for side in ("entering", "leaving")))
     kind = keras.Model if isinstance(model, keras.Sequential) else type(model)
     return kind(smaller.input, smaller.output, name=model.name)
@@ -247,8 +249,8 @@ def _check_groups(model, channels, kept) -> None:
 
 
 def _copy(old, new, entering, leaving) -> None:
-    """Give `new` the weights of `old` that belong to these channels of its input and of its output."""
-    for variable, source in zip(new.weights, old.weights, strict=True):
+    """Give `new` the variables of `old`, or the part that belongs to these channels of its input and of its output."""
+    for variable, source in zip(new.variables, old.variables, strict=True):
         array = ops.convert_to_numpy(source)
         whole = array.shape == tuple(variable.shape)
         variable.assign(array if whole else _part(old, variable.name, array, entering, leaving))

@@ -1,0 +1,261 @@
+"""Iterative pruning: rank the filters, remove some, train what is left, check, and go on.
+
+Sources: gaikwad2018, 7.1 and Figure 7.2 (the steps, of 128 filters); backstrom2018, 4.5.2 (steps of 23; more and more
+training behind each, a tenth of the rate in its last third).
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from math import ceil, inf, isfinite, log
+from numbers import Integral, Real
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fewbits import training
+from fewbits.backend import keras, ops
+from fewbits.complexity import totals
+from fewbits.errors import InputError
+from fewbits.files import read_arrays, write_aside
+from fewbits.fixedpoint import check_name
+from fewbits.pruning.criteria import CRITERIA, importance, least_important
+from fewbits.pruning.surgery import PRODUCERS, removable, remove_filters
+
+KIND = "fewbits pruning checkpoint 1"
+GOALS = ("ratio", "weight_bytes", "macs")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to prune, and how far.
+
+    The goal is one of three: ratio, the share of filters to remove, of those that can be; weight_bytes and macs, at
+    most, as `complexity.totals` counts them. per_step: filters. criterion: of CRITERIA, on rank_images training images,
+    drawn for each step. images: how many are trained on behind the first step, and how many behind one that would
+    leave nothing; between them, as many times more from step to step (backstrom2018: 50 to 750 batches of 64).
+    optimizer, learning_rate, batch_size: of that training, with a tenth of the rate in its last third. least_accuracy:
+    of the validation images, behind each step. seed: draws images and their order. Raises InputError on what cannot be.
+    """
+
+    ratio: float | None = None
+    weight_bytes: int | None = None
+    macs: int | None = None
+    per_step: int = 128
+    criterion: str = "combined"
+    rank_images: int = 512
+    images: tuple[int, int] = (3_200, 48_000)
+    optimizer: str = "sgd"
+    learning_rate: float = 0.001
+    batch_size: int = 64
+    least_accuracy: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if sum(getattr(self, goal) is not None for goal in GOALS) != 1:
+            raise InputError(f"a pruning needs one goal of {', '.join(GOALS)}, no more and no less")
+        if self.ratio is not None and not (isinstance(self.ratio, Real) and 0 < self.ratio < 1):
+            raise InputError(f"ratio must be between 0 and 1, not {self.ratio!r}")
+        check_name("criterion", self.criterion, CRITERIA)
+        whole = {name: getattr(self, name) for name in ("per_step", "rank_images", "batch_size", *GOALS[1:])}
+        for name, value in (whole | {f"images[{i}]": n for i, n in enumerate(self.images)}).items():
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
+                raise InputError(f"{name} must be an integer of at least 1, not {value!r}")
+
+    def images_behind(self, step: int, steps: int) -> int:
+        """Return how many images to train on behind `step`, counted from 1, of `steps` that would leave nothing."""
+        first, last = self.images
+        return round(first * (last / first) ** ((step - 1) / max(1, steps - 1)))
+
+
+class Pruned(NamedTuple):
+    """What a pruning leaves: the network, a dict a step, why it stopped, and what it kept.
+
+    steps: `step`, 0 for the original; `filters`, those left in each layer; `parameters`, `weight_bytes`, `macs`;
+    `val_accuracy` and `val_loss`. From step 1 on also `removed`, the filters of the original in each layer; the same
+    two figures `..._before`, behind the removal and before any training; `images` trained on; `loss` of the last epoch.
+    stopped: `goal`; `accuracy`, where the next step fell below the floor; `breakdown`, where its loss became NaN, or
+    worse than that of guessing with an accuracy less than twice as good. Of the last two the network is that of the
+    last good step, and `failed` the dict of the other.
+    """
+
+    model: keras.Model
+    steps: list[dict]
+    stopped: str
+    failed: dict | None = None
+
+
+def prune(
+    model: keras.Model,
+    data,
+    plan: Plan,
+    *,
+    validation,
+    augment: Callable | None = None,
+    checkpoint: Path | str | None = None,
+    resume: bool = False,
+    progress: Callable[[dict, int], None] | None = None,
+) -> Pruned:
+    """Return the Pruned of removing filters from a copy of `model` and training it, step by step, as `plan` says.
+
+    data, validation, augment: as in `training.train`. checkpoint: a file that is replaced after each step. resume: go
+    on from it, if it exists; a run that was killed at any moment, and resumed, ends with the same network. progress:
+    called with the dict of each step, and with how many steps there are at most. Raises InputError on what
+    `training.train` refuses, a goal that cannot be reached, and a checkpoint that exists (without `resume`), is damaged
+    or of another run.
+    """
+    source = training.source_of(model, data, "the training data")
+    _check_reachable(model, plan)
+    path = None if checkpoint is None else Path(checkpoint)
+    made_with = {"plan": repr(plan), "data": source.checksum, "network": _digest(model)}
+    current, steps = _resumed(model, path, resume, made_with)
+    if not steps:
+        current, steps = remove_filters(model, {}), [{"step": 0, **_measured(model, validation, plan)}]
+    names = {layer.name: np.arange(n) for layer, n in _filters(model)}
+    for step in steps:
+        names = {name: np.setdiff1d(left, step.get("removed", {}).get(name, [])) for name, left in names.items()}
+    most = ceil(sum(map(len, removable(model))) * (plan.ratio or 1) / plan.per_step)
+    while (n := _left(plan, model, steps)) > 0:
+        smaller, step, gone = _step(current, source, validation, plan, len(steps), most, n, augment)
+        step["removed"] = {name: [int(names[name][i]) for i in sorted(numbers)] for name, numbers in gone.items()}
+        stopped = _failure(step, plan, model)
+        if stopped:
+            return Pruned(current, steps, stopped, step)
+        names = {name: np.delete(left, gone.get(name, [])) for name, left in names.items()}
+        current, steps = smaller, [*steps, step]
+        if path:
+            _save(current, path, {"kind": KIND, "made_with": made_with, "steps": steps})
+        if progress:
+            progress(step, most)
+    return Pruned(current, steps, "goal")
+
+
+def _check_reachable(model, plan) -> None:
+    everything = least_important(model, {layer.name: np.zeros(n) for layer, n in _filters(model)}, inf)
+    if plan.ratio is not None:
+        most, whole = sum(map(len, everything.values())), sum(map(len, removable(model)))
+        if most < round(plan.ratio * whole):
+            raise InputError(
+                f"{model.name} can lose {most} of its {whole} filters, so ratio must be at most {most / whole:.3f}"
+            )
+        return
+    cost = totals(remove_filters(model, everything))
+    for goal in GOALS[1:]:
+        limit, least = getattr(plan, goal), getattr(cost, goal)
+        if limit is not None and limit < least:
+            raise InputError(
+                f"{goal} must be at least {least:,}, which {model.name} has with a filter a layer, not {limit:,}"
+            )
+
+
+def _left(plan, model, steps) -> int:
+    """Return how many filters the next step is to remove; 0 where the goal is reached."""
+    if plan.ratio is None:
+        goal = "macs" if plan.weight_bytes is None else "weight_bytes"
+        return 0 if steps[-1][goal] <= getattr(plan, goal) else plan.per_step
+    before, now = (sum(step["filters"].values()) for step in (steps[0], steps[-1]))
+    whole = sum(map(len, removable(model)))
+    return min(plan.per_step, round(plan.ratio * whole) - (before - now))
+
+
+def _step(model, source, validation, plan, number, most, n, augment):
+    """Return the network with `n` filters less, trained; what is known of it; and the filters, as in `model`."""
+    rng = np.random.default_rng([plan.seed, number])
+
+    def drawn(count):
+        return source.pick(np.sort(rng.permutation(len(source))[:count]))
+
+    ranked = list(drawn(plan.rank_images).batches(plan.batch_size))
+    gone = least_important(model, importance(model, ranked, plan.criterion, seed=plan.seed + number), n)
+    smaller = remove_filters(model, gone)
+    before = training.evaluate(smaller, validation, plan.batch_size)
+    seen = plan.images_behind(number, most)
+    epochs = ceil(seen / len(source))
+    few = drawn(ceil(seen / epochs))
+    batches = epochs * ceil(len(few) / plan.batch_size)
+    rate, fall = float(plan.learning_rate), ceil(2 * batches / 3)
+    rate = keras.optimizers.schedules.PiecewiseConstantDecay([fall], [rate, rate / 10])
+    training.prepare(smaller, plan.optimizer, rate)
+    step = {"step": number, "val_accuracy_before": before.accuracy, "val_loss_before": before.loss, "images": seen}
+    try:
+        history = training.train(
+            smaller, few, epochs=epochs, batch_size=plan.batch_size, seed=plan.seed + number, augment=augment
+        )
+    except training.LossError as error:
+        return smaller, step | {"error": str(error)}, gone
+    return smaller, step | {"loss": history[-1]["loss"]} | _measured(smaller, validation, plan), gone
+
+
+def _measured(model, validation, plan) -> dict:
+    score, cost = training.evaluate(model, validation, plan.batch_size), totals(model)
+    return {
+        "filters": {layer.name: n for layer, n in _filters(model)},
+        "parameters": cost.parameters,
+        "weight_bytes": cost.weight_bytes,
+        "macs": cost.macs,
+        "val_accuracy": score.accuracy,
+        "val_loss": score.loss,
+    }
+
+
+def _filters(model) -> list[tuple]:
+    return [(x, x.units if hasattr(x, "units") else x.filters) for x in model.layers if isinstance(x, PRODUCERS)]
+
+
+def _failure(step, plan, model) -> str | None:
+    """Return why `step` is to be undone, if it is."""
+    classes = model.output_shape[-1]
+    if "error" in step or not isfinite(step["val_loss"]):
+        return "breakdown"
+    if step["val_loss"] > log(classes) and step["val_accuracy"] < 2 / classes:
+        return "breakdown"
+    return "accuracy" if step["val_accuracy"] < plan.least_accuracy else None
+
+
+# Checkpoints: an .npz of a JSON header and the variables by number
+
+
+def _digest(model) -> str:
+    digest = sha256()
+    for variable in model.weights:
+        digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable)))
+    return digest.hexdigest()
+
+
+def _save(model, path, header):
+    arrays = {name: ops.convert_to_numpy(variable) for name, variable in _variables(model).items()}
+    with write_aside(path) as file:
+        np.savez(file, header=np.array(json.dumps(header)), **arrays)
+
+
+def _resumed(model, path, resume, made_with) -> tuple[keras.Model | None, list[dict]]:
+    """Return the network and the steps of the checkpoint `path`; None and none where there is none yet."""
+    if path is None or not path.exists():
+        return None, []
+    if not resume:
+        raise InputError(f"{path} is the checkpoint of an earlier pruning; resume it, or delete the file")
+    text = str(read_arrays(path, ("header",))["header"])
+    try:
+        header = json.loads(text)
+        if header["kind"] != KIND:
+            raise ValueError
+        steps, before = header["steps"], header["made_with"]
+        removed = [step["removed"] for step in steps[1:]]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is no checkpoint of a pruning by this version of fewbits") from None
+    for what, value in made_with.items():
+        if before.get(what) != value:
+            raise InputError(f"{path} belongs to a pruning with another {what}; resume with the same, or delete it")
+    gone = {name: [i for step in removed for i in step.get(name, [])] for name in steps[0]["filters"]}
+    smaller = remove_filters(model, gone)
+    variables = _variables(smaller)
+    arrays = read_arrays(path, tuple(variables))
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    return smaller, steps
+
+
+def _variables(model) -> dict:
+    return {str(i): v for i, v in enumerate(v for layer in model.layers for v in layer.variables)}
