@@ -171,13 +171,10 @@ rows = [(n, seven.get(n, "-"), folds(ours[n])) for n in sorted(ours)]
 beside(("levels taken", "thesis: AlexNet, of 8 levels", "ours: SqueezeNet, of 10 levels"), rows, "transfer", "transfer, other levels")
 
 # %% tags=["hide-input"]
-eight = {}
-for cell in reference.cells("transfer, quantized"):
-    for r in cell.records:
-        eight.setdefault(r.trial.start.transfer, reference.Cell(cell.trial, [])).records.append(r)
+eight = {cell.trial.start.transfer: cell for cell in reference.cells("transfer, quantized")}
 [thesis] = [row for row in papers.table("backstrom2018", 11) if row["network"].endswith("1.1")]
 rows = [
-    (words, f"{thesis[f'tl_{tl}_accuracy']} ± {thesis[f'tl_{tl}_std_dev']} %", folds(eight[n]) if n in eight else reference.NOT_RUN)
+    (words, f"{thesis[f'tl_{tl}_accuracy']} ± {thesis[f'tl_{tl}_std_dev']} %", folds(eight[n]))
     for words, tl, n in (("none", 0, 0), ("all but the last", 25, 9))
 ]
 beside(("levels taken, then 8 bits", "thesis: SqueezeNet v1.1", "ours, 8-8-8"), rows, "transfer, quantized")

@@ -10,7 +10,7 @@ from fewbits import InputError, quantize_model, zoo
 from fewbits.backend import keras, ops
 from fewbits.data import Box, draw_scenes
 from fewbits.fixedpoint import FixedPoint
-from fewbits.localisation import heat_maps, overlap, pointing_game, probabilities
+from fewbits.localisation import activation_maps, heat_maps, overlap, pointing_game, probabilities
 
 RNG = np.random.default_rng(11)
 CLASSES = ("background", "onion", "weed")
@@ -213,3 +213,25 @@ def test_maps_and_scenes_that_do_not_fit_are_refused():
                 score(given, scenes, CLASSES)
     with pytest.raises(InputError, match="no scene has a box, so no place can be right"):
         pointing_game(maps, [scene(8, 8)], CLASSES)
+
+
+def test_maps_of_a_layer_within_are_what_the_network_computes_there_at_any_size():
+    model = zoo.build("squeezenet_digits", (16, 16, 1), 3)
+    images = np.random.default_rng(0).random((3, 16, 16, 1), np.float32)
+    tapped = keras.Model(model.input, model.get_layer("fire3_concat").output)
+    np.testing.assert_allclose(activation_maps(model, images, "fire3_concat"), tapped(images), rtol=1e-5, atol=1e-6)
+    wide = activation_maps(model, np.tile(images, (1, 1, 2, 1)), "fire3_concat")
+    assert wide.shape == (3, 8, 16, 128)
+    np.testing.assert_array_equal(heat_maps(model, images), activation_maps(model, images, "conv10"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("fire3_conca", "has no layer fire3_conca, perhaps 'fire3_concat'"),
+        ("pool10", r"pool10 of squeezenet_digits has no maps; its output is \(3,\)"),
+    ],
+)
+def test_a_layer_without_maps_is_refused(layer, message):
+    with pytest.raises(InputError, match=message):
+        activation_maps(zoo.build("squeezenet_digits", (8, 8, 1), 3), np.zeros((1, 8, 8, 1), np.float32), layer)

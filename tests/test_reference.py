@@ -31,6 +31,13 @@ def test_cells_join_folds():
     assert {(t.transfer, t.fold) for t in grid.trials} == {(n, fold) for n in (0, 9) for fold in range(5)}
 
 
+def test_cells_join_what_starts_from_other_folds_too():
+    [nothing, taken] = reference.cells("transfer, quantized")
+    assert (nothing.trial.start.transfer, taken.trial.start.transfer) == (0, 9)
+    assert [sorted(r.trial.fold for r in cell.records) for cell in (nothing, taken)] == [list(range(5))] * 2
+    assert all(r.trial.start.fold == r.trial.fold for r in (*nothing.records, *taken.records))
+
+
 def test_cells_join_what_differs_in_its_seed_only():
     [grid] = [grid for grid in reference.grids() if grid.name == "lock or train"]
     cells = reference.cells("lock or train")

@@ -13,7 +13,7 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.conversion import calls
 from fewbits.data.cutouts import BACKGROUND
-from fewbits.errors import InputError
+from fewbits.errors import InputError, nearest
 
 BATCH = 16  # scenes at a time
 
@@ -36,9 +36,32 @@ def heat_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
     images: (n, height, width, channels), scaled as it takes them, of any size that its windows fit in. Raises
     InputError on another last layer, and images that do not fit.
     """
+    last = model.layers[-1]
+    if not isinstance(last, keras.layers.GlobalAveragePooling2D) or last.data_format != "channels_last":
+        raise InputError(f"{model.name} ends in {last.name}, not in global average pooling, so it has no heat maps")
+    return _run(model, calls(model)[last.name][0].input_tensors[0], images)
+
+
+def activation_maps(model: keras.Model, images: np.ndarray, layer: str) -> np.ndarray:
+    """Return the maps that leave `layer` of `model`, (n, h, w, channels) float32.
+
+    images: as in `heat_maps`. Source: backstrom2018, Figures 14, 16 and 20. Raises InputError on an unknown layer, one
+    without maps, and images that do not fit.
+    """
+    names = [layer.name for layer in model.layers]
+    if layer not in names:
+        raise InputError(f"{model.name} has no layer {layer}{nearest(layer, names)}")
+    maps = model.get_layer(layer).output
+    if len(maps.shape) != 4:
+        raise InputError(f"{layer} of {model.name} has no maps; its output is {maps.shape[1:]}")
+    return _run(model, maps, images)
+
+
+def _run(model, maps, images) -> np.ndarray:
+    """Return what `model` computes of `maps`, one of its tensors, for images of any size."""
     if np.ndim(images) != 4 or not len(images):
         raise InputError(f"images must be (n, height, width, channels), not {np.shape(images)}")
-    network = _without_pooling(model)
+    network = _up_to(model, maps)
     channels, given = network.input_shape[3], np.shape(images)[3]
     if given != channels:
         raise InputError(f"{model.name} takes {channels} channels, and the images have {given}")
@@ -97,16 +120,14 @@ def overlap(maps: np.ndarray, scenes: Sequence, classes: Sequence[str]) -> dict[
     return {name: float(a / b) for name, a, b in zip(classes, both, either) if b}
 
 
-def _without_pooling(model) -> keras.Model:
-    """Return a copy of `model` that takes images of any size and ends before the pooling."""
-    last = model.layers[-1]
-    if not isinstance(last, keras.layers.GlobalAveragePooling2D) or last.data_format != "channels_last":
-        raise InputError(f"{model.name} ends in {last.name}, not in global average pooling, so it has no heat maps")
-    maps = calls(model)[last.name][0].input_tensors[0]
+def _up_to(model, maps) -> keras.Model:
+    """Return a copy of `model` that takes images of any size and ends in `maps`, one of its tensors."""
     image = keras.Input((None, None, model.input_shape[-1]))
     # New layers: `model` stays as it is, where shared ones would have two inputs.
     network = keras.models.clone_model(keras.Model(model.inputs[0], maps, name=model.name), input_tensors=image)
-    network.set_weights(model.get_weights())
+    for layer in network.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
     return network
 
 

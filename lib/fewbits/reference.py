@@ -63,11 +63,19 @@ def cells(name: str) -> list[Cell]:
         raise InputError(f"there is no reference grid {name!r}; there are {', '.join(known)}")
     store, found = Store(FOLDER / "trials"), {}
     for trial in known[name].trials:
-        cell = found.setdefault(trial.model_copy(update={"seed": 0, "fold": 0}), Cell(trial, []))
+        cell = found.setdefault(_without_seed(trial), Cell(trial, []))
         record = store.load(trial)
         if record is not None:
             cell.records.append(record)
     return list(found.values())
+
+
+def _without_seed(trial: Trial) -> Trial:
+    """Return what `trial`, and what it starts from, share with those of other seeds and folds."""
+    alike = {"seed": 0, "fold": 0}
+    if isinstance(trial.start, Trial):
+        alike["start"] = _without_seed(trial.start)
+    return trial.model_copy(update=alike)
 
 
 def cell(name: str, **fields) -> Cell:
