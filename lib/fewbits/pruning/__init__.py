@@ -1,7 +1,17 @@
 """Pruning: which filters matter least, a smaller network without them, and one step after the other."""
 
 from fewbits.pruning.criteria import CRITERIA, importance, least_important
-from fewbits.pruning.steps import Plan, Pruned, prune
+from fewbits.pruning.steps import Plan, Pruned, prune, would_remove
 from fewbits.pruning.surgery import removable, remove_filters
 
-__all__ = ["CRITERIA", "Plan", "Pruned", "importance", "least_important", "prune", "removable", "remove_filters"]
+__all__ = [
+    "CRITERIA",
+    "Plan",
+    "Pruned",
+    "importance",
+    "least_important",
+    "prune",
+    "removable",
+    "remove_filters",
+    "would_remove",
+]

@@ -5,6 +5,7 @@ training behind each, a tenth of the rate in its last third).
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -132,6 +133,27 @@ def prune(
     return Pruned(current, steps, "goal")
 
 
+def would_remove(model: keras.Model, data, plan: Plan) -> dict[str, list[int]]:
+    """Return layer name -> the filters that would go if the goal was to be reached at once, without any training.
+
+    Arguments and errors as in `prune`.
+    """
+    source = training.source_of(model, data, "the training data")
+    _check_reachable(model, plan)
+    scores = importance(
+        model, _to_rank(source, plan, np.random.default_rng([plan.seed, 1])), plan.criterion, seed=plan.seed
+    )
+    whole = sum(map(len, removable(model)))
+    if plan.ratio is not None:
+        return least_important(model, scores, round(plan.ratio * whole))
+
+    def reached(n):
+        cost = totals(remove_filters(model, least_important(model, scores, n)))
+        return all(getattr(plan, goal) is None or getattr(cost, goal) <= getattr(plan, goal) for goal in GOALS[1:])
+
+    return least_important(model, scores, bisect_left(range(whole), True, key=reached))
+
+
 def _check_reachable(model, plan) -> None:
     everything = least_important(model, {layer.name: np.zeros(n) for layer, n in _filters(model)}, inf)
     if plan.ratio is not None:
@@ -163,17 +185,13 @@ def _left(plan, model, steps) -> int:
 def _step(model, source, validation, plan, number, most, n, augment):
     """Return the network with `n` filters less, trained; what is known of it; and the filters, as in `model`."""
     rng = np.random.default_rng([plan.seed, number])
-
-    def drawn(count):
-        return source.pick(np.sort(rng.permutation(len(source))[:count]))
-
-    ranked = list(drawn(plan.rank_images).batches(plan.batch_size))
-    gone = least_important(model, importance(model, ranked, plan.criterion, seed=plan.seed + number), n)
+    scores = importance(model, _to_rank(source, plan, rng), plan.criterion, seed=plan.seed + number)
+    gone = least_important(model, scores, n)
     smaller = remove_filters(model, gone)
     before = training.evaluate(smaller, validation, plan.batch_size)
     seen = plan.images_behind(number, most)
     epochs = ceil(seen / len(source))
-    few = drawn(ceil(seen / epochs))
+    few = _drawn(source, ceil(seen / epochs), rng)
     batches = epochs * ceil(len(few) / plan.batch_size)
     rate, fall = float(plan.learning_rate), ceil(2 * batches / 3)
     rate = keras.optimizers.schedules.PiecewiseConstantDecay([fall], [rate, rate / 10])
@@ -186,6 +204,15 @@ def _step(model, source, validation, plan, number, most, n, augment):
     except training.LossError as error:
         return smaller, step | {"error": str(error)}, gone
     return smaller, step | {"loss": history[-1]["loss"]} | _measured(smaller, validation, plan), gone
+
+
+def _drawn(source, n, rng):
+    return source.pick(np.sort(rng.permutation(len(source))[:n]))
+
+
+def _to_rank(source, plan, rng) -> list:
+    """Return the batches on which a criterion judges."""
+    return list(_drawn(source, plan.rank_images, rng).batches(plan.batch_size))
 
 
 def _measured(model, validation, plan) -> dict:
