@@ -28,6 +28,8 @@ from fewbits.training import read_history
 FLOAT = {"network": "lenet", "data": "digits", "images": 64, "epochs": 3, "learning_rate": 0.05}
 BITS = {"network": "lenet", "data": "digits", "images": 64, "strategy": "train", "epochs": 1, "bits": (6, 6, 8)}
 START = {k: FLOAT[k] for k in ("images", "epochs", "learning_rate")}
+PRUNE = {"network": "lenet", "data": "digits", "images": 64, "strategy": "prune", "start": START, "ratio": 0.3}
+PRUNED = {"strategy": "prune", "epochs": 0, "bits": None}
 TRANSFER = {"strategy": "float", "bits": None, "transfer": 2}
 FORK = multiprocessing.get_context("forkserver")  # children that need not import TensorFlow
 FORK.set_forkserver_preload(["fewbits.experiment", "distributed"])
@@ -105,6 +107,10 @@ def test_every_field_counts():
         "augment": True,
         "width": 0.5,
         "size": 24,
+        "ratio": 0.4,
+        "per_step": 64,
+        "criterion": "taylor",
+        "train_images": (100, 200),
         "bits": (6, 6, 7),
         "rounding": "floor",
         "gradient": "identity",
@@ -118,12 +124,15 @@ def test_every_field_counts():
     }
     assert fields.keys() == Trial.model_fields.keys()
     of_float = {name: fields.pop(name) for name in ("weight_decay", "transfer", "freeze")}
+    of_pruning = {name: fields.pop(name) for name in ("ratio", "per_step", "criterion", "train_images")}
     divided = {"fold": fields.pop("fold")}
     keys = {quantized(**{name: value}).key for name, value in fields.items()}
     assert len(keys | {quantized().key}) == len(fields) + 1
     start = {"start": "other", "transfer": 2}
     keys = {floats(1, **start | {name: value})[0].key for name, value in of_float.items()}
     assert len(keys | {floats(1, **start)[0].key}) == len(of_float) + 1
+    keys = {Trial(**PRUNE | {name: value}).key for name, value in of_pruning.items()}
+    assert len(keys | {Trial(**PRUNE).key}) == len(of_pruning) + 1
     assert floats(1, data="cwfid", **divided)[0].key != floats(1, data="cwfid")[0].key
 
 
@@ -178,7 +187,7 @@ def test_keys_stay_as_they_are():
         ({"size": 0}, "size must be at least 1, not 0"),
         ({"network": "lenett"}, "network 'lenett' is unknown, perhaps 'lenet'; it is one of basicnet, "),
         ({"data": "digit"}, "data 'digit' is unknown, perhaps 'digits'; it is one of digits, mnist"),
-        ({"strategy": "lokc"}, "strategy 'lokc' is unknown, perhaps 'lock'; it is one of float, static"),
+        ({"strategy": "lokc"}, "strategy 'lokc' is unknown, perhaps 'lock'; it is one of float, prune, static"),
         ({"rounding": "stochastic"}, "rounding 'stochastic' is unknown; it is one of floor, nearest"),
         ({"gradient": "clip"}, "gradient 'clip' is unknown, perhaps 'clipped'"),
         ({"optimizer": "sdg"}, "optimizer 'sdg' is unknown, perhaps 'sgd'"),
@@ -194,15 +203,29 @@ def test_keys_stay_as_they_are():
         ({"start": {"epochs": -1}}, "start.epochs must be at least 0, not -1"),
         ({"start": {}}, "start.epochs is missing"),
         ({"start": {"epoch": 1}}, "start.epoch is no known field, perhaps 'epochs'"),
-        ({"start": BITS | {"start": "x"}}, "start.strategy must be float, not 'train'"),
+        ({"start": BITS | {"start": "x"}}, "start.strategy must be float or prune, not 'train'"),
         ({"epoch": 1}, "epoch is no known field, perhaps 'epochs'"),
         ({"strategy": "float", "bits": None}, "transfer is missing; say how many levels a float trial takes from"),
         ({"strategy": "float", "bits": None, "start": None, "transfer": 2}, "start is missing; transfer needs one"),
         ({"strategy": "float", "bits": None, "transfer": -1}, "transfer must be at least 0, not -1"),
         ({"strategy": "float", "bits": None, "transfer": 0, "freeze": True}, "freeze holds the levels that transfer"),
         ({"strategy": "float", "bits": None, "freeze": True}, "transfer is missing"),
-        ({"strategy": "float", "start": None}, "bits is for quantized trials; give this one a strategy"),
+        ({"strategy": "float", "start": None}, "bits is for quantized trials; leave it out"),
         ({"strategy": "float", "start": None, "bits": None, "relax": True}, "relax is for quantized trials"),
+        ({"ratio": 0.5}, "ratio is for pruning trials; leave it out"),
+        ({"criterion": "taylor"}, "criterion is for pruning trials"),
+        (PRUNED, "ratio is missing; the strategy prune needs it"),
+        (PRUNED | {"ratio": 1}, "ratio must be below 1.0, not 1"),
+        (
+            PRUNED | {"ratio": 0.5, "epochs": 1},
+            "epochs must be 0, not 1; the strategy prune counts images, in train_im",
+        ),
+        (PRUNED | {"ratio": 0.5, "bits": (8, 8, 8)}, "bits is for quantized trials"),
+        (PRUNED | {"ratio": 0.5, "transfer": 1}, "transfer is for float trials"),
+        (PRUNED | {"ratio": 0.5, "start": None}, "start is missing; the strategy prune needs it"),
+        (PRUNED | {"ratio": 0.5, "criterion": "tailor"}, "criterion 'tailor' is unknown, perhaps 'taylor'"),
+        (PRUNED | {"ratio": 0.5, "per_step": 0}, "per_step must be at least 1, not 0"),
+        (PRUNED | {"ratio": 0.5, "train_images": [1]}, "train_images.1 is missing"),
     ],
 )
 def test_what_cannot_be_is_refused_by_field(fields, said):
@@ -664,6 +687,25 @@ def test_a_float_trial_takes_the_first_levels_of_its_start(freeze, tmp_path):
     assert results.spread["conv2"] == pytest.approx(kernel[1].std())
     assert store.load(start).results.moved is None
     assert outcome.record.provenance["start"] is not None
+
+
+def test_a_pruning_keeps_its_steps_and_what_starts_from_it_has_its_filters(tmp_path):
+    fields = {"ratio": 0.4, "per_step": 20, "train_images": [32, 64], "criterion": "weights-l1"}
+    pruning = Trial(**PRUNE | fields | {"seed": 1})
+    few_bits = quantized(start=pruning, strategy="static", epochs=0)
+    outcomes = run([pruning, few_bits], tmp_path)
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    results = outcomes[0].record.results
+    assert results.pruned == "goal" and not results.history and not results.stages
+    assert sum(results.pruning[0]["filters"].values()) - sum(results.pruning[-1]["filters"].values()) == round(0.4 * 570)
+    assert results.pruning[0]["test"] == results.float_test.model_dump()
+    assert results.pruning[-1]["test"]["n"] == results.test.n
+    assert abs(results.pruning[-1]["test"]["hits"] - results.test.hits) <= 2  # weights are kept in half precision
+    assert results.parameters == results.pruning[-1]["parameters"] < results.pruning[0]["parameters"]
+    other = outcomes[1].record.results
+    assert other.float_test == results.test and other.pruning is None
+    again = run([pruning], tmp_path)
+    assert again[0].record == outcomes[0].record
 
 
 def test_a_network_that_takes_no_level_is_drawn_as_without_a_start(tmp_path):

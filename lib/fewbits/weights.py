@@ -32,6 +32,12 @@ def load_weights(model, path: Path) -> None:
     assign_weights(model, read_arrays(path, tuple(variables(model))), path)
 
 
+def filters_in(path: Path, model) -> dict[str, int]:
+    """Return layer name -> how many filters it has in the .npz file `path`, of layers of `model`; errors as above."""
+    kernels = tuple(name for name in variables(model) if name.endswith(("/kernel", "/pointwise_kernel")))
+    return {name.split("/")[0]: kernel.shape[-1] for name, kernel in read_arrays(path, kernels).items()}
+
+
 def assign_weights(model, arrays: dict[str, np.ndarray], source) -> None:
     """Give `model` the `arrays`, called as `variables` calls them, all or none; other weights stay as they are.
 

@@ -23,7 +23,8 @@ from fewbits.errors import InputError
 from fewbits.experiment import provenance
 from fewbits.experiment.fields import FLOAT, naming
 from fewbits.experiment.store import Record, Results, Store
-from fewbits.experiment.trial import LIGHT, Checker, Trial, begin, build_network, load_images
+from fewbits.experiment.trial import LIGHT, PRUNE, Checker, Trial, begin, build_network, load_images
+from fewbits.pruning import Plan, prune
 from fewbits.transfer import freeze_levels, kernels, moved, spread
 from fewbits.weights import find, load_weights, save_weights
 
@@ -156,7 +157,7 @@ def _waves(left: dict[str, Trial]) -> list[list[Trial]]:
 
 
 def execute(trial: Trial, start: bytes | None = None, checkpoint: Path | None = None) -> tuple[Record, bytes | None]:
-    """Run `trial`; return its record and, of a float one, the weights of its network, as `save_weights` packs them.
+    """Run `trial`; return its record and, if it is float, the weights of its network, as `save_weights` packs them.
 
     start: the weights that the trial starts from, packed so. checkpoint: a file that is replaced after each
     epoch; where it exists, the trial goes on from it.
@@ -175,8 +176,8 @@ def execute(trial: Trial, start: bytes | None = None, checkpoint: Path | None = 
         model = build_network(trial.network, dataset.image_shape, len(dataset.classes), trial.width)
         if trial.start is not None:
             with _file(start) as path, naming("start: "):
-                begin(trial, model, path)
-        weights, float_test, stages, change = None, None, [], {}
+                model = begin(trial, model, path)
+        weights, float_test, history, stages, change = None, None, [], [], {}
         if trial.strategy == FLOAT:
             before = kernels(model)
             history = _trained(model, data["train"], trial, options)
@@ -186,10 +187,20 @@ def execute(trial: Trial, start: bytes | None = None, checkpoint: Path | None = 
             if trial.start is not None:
                 after = kernels(model)
                 change = {"moved": moved(before, after), "spread": spread(after)}
+        elif trial.strategy == PRUNE:
+            float_test = _tally(model, data["test"], trial)
+            result = prune(
+                model, data["train"], _plan(trial), also=lambda m: {"test": _tally(m, data["test"], trial)}, **options
+            )
+            weights, change = _packed(result.model), {"pruning": result.steps, "pruned": result.stopped}
+            model = result.model
+            with _file(weights) as path:
+                load_weights(model, path)
         else:
             float_test = _tally(model, data["test"], trial)
             fields = {name: getattr(trial, name) for name in PASSED_ON}
-            alike = trial.network, trial.data, trial.width, trial.size, trial.gradient
+            pruned = getattr(trial.start, "strategy", None) == PRUNE and trial.start.key
+            alike = trial.network, trial.data, trial.width, trial.size, trial.gradient, pruned
             reuse = _COMPILED.pop(alike, None)
             _COMPILED.clear()
             model, stages, history, _ = schedules.progressive_quantization(
@@ -239,6 +250,11 @@ def _trained(model, data, trial, options) -> list[dict]:
         freeze_levels(model, trial.transfer)
     training.prepare(model, trial.optimizer, rate, weight_decay=trial.weight_decay)
     return training.train(model, data, epochs=trial.epochs, batch_size=trial.batch_size, seed=trial.seed, **options)
+
+
+def _plan(trial) -> Plan:
+    fields = ("ratio", "per_step", "criterion", "optimizer", "learning_rate", "batch_size", "seed")
+    return Plan(images=trial.train_images, **{name: getattr(trial, name) for name in fields})
 
 
 def _tally(model, data, trial) -> dict:

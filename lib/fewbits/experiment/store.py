@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -26,9 +27,10 @@ class Tally(_Frozen):
 class Results(_Frozen):
     """What a trial measured.
 
-    test, validation: of the network it made; float_test: of the float network it started from, None for a float trial.
+    test, validation: of the network it made; float_test: of the network it started from, None for a float trial.
     parameters: how many. history: an entry an epoch, as in `training.train`. stages: names and epochs, as in
-    `schedules.plan`; none for a float trial. moved, spread: of a float trial with a start, layer -> how far its kernel
+    `schedules.plan`; none for a float trial. pruning: an entry a step, as in `fewbits.pruning.prune`, with `test`, and
+    pruned: why that ended; of a pruning only. moved, spread: of a float trial with a start, layer -> how far its kernel
     went from where training began, and the deviation of its weights (`fewbits.transfer`); else None.
     """
 
@@ -38,6 +40,8 @@ class Results(_Frozen):
     parameters: int
     history: list[dict[str, int | float]]
     stages: list[tuple[str, int]]
+    pruning: list[dict[str, Any]] | None = None
+    pruned: str | None = None
     moved: dict[str, float] | None = None
     spread: dict[str, float] | None = None
 
@@ -48,7 +52,7 @@ class Results(_Frozen):
 
     @property
     def loss_of_accuracy(self) -> float | None:
-        """How far that is under the float network it started from; None for a float trial."""
+        """How far that is under the network it started from; None for a float trial."""
         return None if self.float_test is None else (self.float_test.hits - self.test.hits) / self.test.n
 
 
@@ -61,7 +65,7 @@ class Record(_Frozen):
 
 
 class Store:
-    """Records in `folder`, which is made where it is missing: KEY.json, with the weights KEY.npz of a float trial.
+    """Records in `folder`, which is made where it is missing: KEY.json, and KEY.npz, the weights of a float network.
 
     A trial that is running keeps KEY.checkpoint there. Each file is written whole or not at all.
     """
@@ -99,7 +103,7 @@ class Store:
             left.unlink(missing_ok=True)
 
     def weights(self, trial: Trial) -> Path:
-        """Return the file with the weights of a float trial."""
+        """Return the file with the weights of a trial whose network is float."""
         return self._path(trial, "npz")
 
     def checkpoint(self, trial: Trial) -> Path:

@@ -20,10 +20,13 @@ from fewbits.errors import InputError
 from fewbits.experiment.fields import FLOAT, Bits, BitsOrFloat, checked_percentile, known, naming, one_sentence, unknown
 from fewbits.fixedpoint import GRADIENTS
 from fewbits.layers import LAYER_ROUNDINGS
+from fewbits.pruning import CRITERIA, shrunk_to
 from fewbits.training import OPTIMIZERS
 from fewbits.transfer import take_levels
+from fewbits.weights import filters_in
 
-STRATEGIES = (FLOAT, *schedules.STRATEGIES)
+PRUNE = "prune"
+STRATEGIES = (FLOAT, PRUNE, *schedules.STRATEGIES)
 SHARED = ("network", "data", "width", "size")  # with a start that does not say its own
 LIGHT = "light"  # stands for an augmentation that changes the light, too
 PROFILES = ("quick", "reference")
@@ -34,8 +37,8 @@ MOST = 100_000  # epochs, or images in a batch
 def _start(value):
     if isinstance(value, Mapping):
         value = Trial(**value)
-    if isinstance(value, Trial) and value.strategy != FLOAT:
-        raise InputError(f"strategy must be {FLOAT}, not {value.strategy!r}")
+    if isinstance(value, Trial) and value.strategy not in (FLOAT, PRUNE):
+        raise InputError(f"strategy must be {FLOAT} or {PRUNE}, not {value.strategy!r}")
     if not isinstance(value, Trial | str | None):
         raise ValueError(f"must be the fields of a float trial or the name of weights, not {value!r}")
     return value
@@ -65,11 +68,11 @@ def _augmentation(value):
 
 
 class Trial(BaseModel):
-    """One training of a float network, or one way of quantizing it. Trials with equal fields are equal.
+    """One training of a float network, one pruning, or one way of quantizing it. Trials with equal fields are equal.
 
     network: of `zoo.NAMES`. data: of `data.NAMES`; fold: which part of it is tested, as in `data.load`. images: how
     many training images, drawn with a fixed seed and stratified by class; None for all. seed: draws initial weights and
-    the order of the images. profile: what the result is for. strategy: `float`, or one of `schedules.STRATEGIES`.
+    the order of the images. profile: what the result is for. strategy: `float`, `prune`, or of `schedules.STRATEGIES`.
     epochs: of the whole training, or of each stage where the strategy has several; none where it is `static`. decay: of
     the learning rate, as in `training.decaying_rate`. augment: shift and mirror the images; `light` changes their
     brightness and contrast, too.
@@ -77,10 +80,13 @@ class Trial(BaseModel):
     width: multiplies the filters of a network that has such an option; size: in pixels, of the images' sides, None for
     what they have (chiang2017, 4.3.3).
 
-    start: where a network comes from, a float Trial, which is run first, or the name of a file in data/weights; a
-    mapping is a Trial that takes network, data, fold, width and size from this one where it does not say its own, and
-    the fold only with the data. A quantized network has all its weights from there. A float one has those of its first
-    `transfer` levels, and may `freeze` them (backstrom2018, 2.4): see `fewbits.transfer`.
+    start: where a network comes from, a float Trial or a pruning, which is run first, or the name of weights, as in
+    `weights.find`; a mapping is a Trial that takes network, data, fold, width and size from this one where it does not
+    say its own, and the fold only with the data. A quantized network has all its weights from there. A float one has
+    those of its first `transfer` levels, and may `freeze` them (backstrom2018, 2.4): see `fewbits.transfer`.
+
+    ratio, per_step, criterion, train_images: of a pruning, whose network has all its weights from its start; as in
+    `fewbits.pruning.Plan`, where the last is called images.
 
     bits: of kernel, input and output; None, or "float", for float. The rest, of quantized trials only: as in
     `schedules.progressive_quantization`.
@@ -109,6 +115,10 @@ class Trial(BaseModel):
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     batch_size: int = Field(32, ge=1, le=MOST)
     augment: Annotated[bool | str, BeforeValidator(_augmentation)] = False
+    ratio: float | None = Field(None, gt=0, lt=1)
+    per_step: int = Field(128, ge=1)
+    criterion: Annotated[str, known(CRITERIA)] = "combined"
+    train_images: Annotated[tuple[int, int], Strict(False)] = (3_200, 48_000)
     bits: Annotated[tuple[BitsOrFloat, BitsOrFloat, BitsOrFloat], Strict(False)] | None = None
     rounding: Annotated[str, known(LAYER_ROUNDINGS)] = "nearest"
     gradient: Annotated[str, known(GRADIENTS)] = "clipped"
@@ -135,23 +145,28 @@ class Trial(BaseModel):
             raise InputError(f"start.fold must be {self.fold}, not {self.start.fold}; it has seen what is tested here")
         if self.strategy == FLOAT:
             self._transfers_what_can_be()
-            for name in QUANTIZATION:
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise InputError(f"{name} is for quantized trials; give this one a strategy, or leave it out")
         else:
-            for name in ("start", "bits"):
+            for name in ("start", "ratio" if self.strategy == PRUNE else "bits"):
                 if getattr(self, name) is None:
                     raise InputError(f"{name} is missing; the strategy {self.strategy} needs it")
-            for name in ("weight_decay", "transfer", "freeze"):
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise InputError(f"{name} is for float trials; leave it out")
+            self._leaves_out("float", ("weight_decay", "transfer", "freeze"))
+        if self.strategy != PRUNE:
+            self._leaves_out("pruning", PRUNING)
+        if self.strategy in (FLOAT, PRUNE):
+            self._leaves_out("quantized", QUANTIZATION)
         if self.per_channel and not self.per_layer:
             raise InputError("per_channel gives each filter an MSB, and per_layer = false one to all; choose one")
-        if self.strategy == "static" and self.epochs:
-            raise InputError(f"epochs must be 0, not {self.epochs}; the strategy static trains nothing")
-        if self.strategy != "static" and "epochs" not in self.model_fields_set:
+        if self.strategy in ("static", PRUNE) and self.epochs:
+            what = "trains nothing" if self.strategy == "static" else "counts images, in train_images"
+            raise InputError(f"epochs must be 0, not {self.epochs}; the strategy {self.strategy} {what}")
+        if self.strategy not in ("static", PRUNE) and "epochs" not in self.model_fields_set:
             raise InputError("epochs is missing")
         return self
+
+    def _leaves_out(self, kind, names):
+        for name in names:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise InputError(f"{name} is for {kind} trials; leave it out")
 
     def _transfers_what_can_be(self):
         if self.start is None and self.transfer is not None:
@@ -176,9 +191,11 @@ class Trial(BaseModel):
         bits = [] if self.bits is None else ["-".join("float" if b is None else str(b) for b in self.bits)]
         fold = ["fold", str(self.fold)] if self.fold else []
         taken = [] if self.transfer is None else ["frozen" if self.freeze else "transfer", str(self.transfer)]
-        return " ".join([self.network, self.data, *fold, self.strategy, *taken, *bits, "seed", str(self.seed)])
+        pruned = [] if self.ratio is None else [f"{self.ratio:.0%}", self.criterion]
+        return " ".join([self.network, self.data, *fold, self.strategy, *taken, *pruned, *bits, "seed", str(self.seed)])
 
 
+PRUNING = ("ratio", "per_step", "criterion", "train_images")
 QUANTIZATION = (
     "bits",
     "rounding",
@@ -204,9 +221,16 @@ def build_network(network: str, image_shape: tuple, classes: int, width: float):
     return zoo.build(network, image_shape, classes, **({} if width == 1 else {"width": width}))
 
 
-def begin(trial: Trial, network: keras.Model, source: keras.Model | Path) -> None:
-    """Give `network` what `trial` takes from its start, `source`: the levels it names, or all."""
-    take_levels(network, source, len(zoo.levels(network)) if trial.transfer is None else trial.transfer)
+def begin(trial: Trial, network: keras.Model, source: keras.Model | Path) -> keras.Model:
+    """Return `network` with what `trial` takes from its start, `source`: the levels it names, or all.
+
+    It has as many filters then as a pruning has left there.
+    """
+    levels = len(zoo.levels(network)) if trial.transfer is None else trial.transfer
+    if isinstance(trial.start, Trial) and trial.start.strategy == PRUNE and isinstance(source, Path):
+        network = shrunk_to(network, filters_in(source, network))
+    take_levels(network, source, levels)
+    return network
 
 
 class Checker:

@@ -2,7 +2,7 @@
 
 from fewbits.pruning.criteria import CRITERIA, importance, least_important
 from fewbits.pruning.steps import Plan, Pruned, prune, would_remove
-from fewbits.pruning.surgery import removable, remove_filters
+from fewbits.pruning.surgery import removable, remove_filters, shrunk_to
 
 __all__ = [
     "CRITERIA",
@@ -13,5 +13,6 @@ __all__ = [
     "prune",
     "removable",
     "remove_filters",
+    "shrunk_to",
     "would_remove",
 ]

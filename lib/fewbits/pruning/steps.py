@@ -95,25 +95,27 @@ def prune(
     *,
     validation,
     augment: Callable | None = None,
+    also: Callable[[keras.Model], dict] | None = None,
     checkpoint: Path | str | None = None,
     resume: bool = False,
     progress: Callable[[dict, int], None] | None = None,
 ) -> Pruned:
     """Return the Pruned of removing filters from a copy of `model` and training it, step by step, as `plan` says.
 
-    data, validation, augment: as in `training.train`. checkpoint: a file that is replaced after each step. resume: go
-    on from it, if it exists; a run that was killed at any moment, and resumed, ends with the same network. progress:
-    called with the dict of each step, and with how many steps there are at most. Raises InputError on what
-    `training.train` refuses, a goal that cannot be reached, and a checkpoint that exists (without `resume`), is damaged
-    or of another run.
+    data, validation, augment: as in `training.train`. also: what else to tell of the network of each step. checkpoint:
+    a file that is replaced after each step. resume: go on from it, if it exists; a run that was killed at any moment,
+    and resumed, ends with the same network. progress: called with the dict of each step, and with how many steps there
+    are at most. Raises InputError on what `training.train` refuses, a goal that cannot be reached, and a checkpoint
+    that exists (without `resume`), is damaged or of another run.
     """
     source = training.source_of(model, data, "the training data")
     _check_reachable(model, plan)
     path = None if checkpoint is None else Path(checkpoint)
     made_with = {"plan": repr(plan), "data": source.checksum, "network": _digest(model)}
     current, steps = _resumed(model, path, resume, made_with)
+    tell = also or (lambda model: {})
     if not steps:
-        current, steps = remove_filters(model, {}), [{"step": 0, **_measured(model, validation, plan)}]
+        current, steps = remove_filters(model, {}), [{"step": 0, **_measured(model, validation, plan), **tell(model)}]
     names = {layer.name: np.arange(n) for layer, n in _filters(model)}
     for step in steps:
         names = {name: np.setdiff1d(left, step.get("removed", {}).get(name, [])) for name, left in names.items()}
@@ -125,11 +127,11 @@ def prune(
         if stopped:
             return Pruned(current, steps, stopped, step)
         names = {name: np.delete(left, gone.get(name, [])) for name, left in names.items()}
-        current, steps = smaller, [*steps, step]
+        current, steps = smaller, [*steps, step | tell(smaller)]
         if path:
             _save(current, path, {"kind": KIND, "made_with": made_with, "steps": steps})
         if progress:
-            progress(step, most)
+            progress(steps[-1], most)
     return Pruned(current, steps, "goal")
 
 

@@ -95,6 +95,18 @@ def remove_filters(model: keras.Model, filters: Mapping[str, Iterable[int]]) -> 
     return kind(smaller.input, smaller.output, name=model.name)
 
 
+def shrunk_to(model: keras.Model, filters: Mapping[str, int]) -> keras.Model:
+    """Return `model` with so many filters in each layer, to take the weights of a network that was pruned before.
+
+    filters: layer name -> how many; the last go. Raises InputError as `remove_filters`, and where there are fewer.
+    """
+    channels = _trace(model)
+    for name, n in filters.items():
+        if name in channels.made and n > len(channels.made[name]):
+            raise InputError(f"{name} of {model.name} has {len(channels.made[name])} filters, and cannot have {n}")
+    return remove_filters(model, {name: range(n, len(channels.made.get(name, ()))) for name, n in filters.items()})
+
+
 # Channels
 
 
