@@ -697,7 +697,9 @@ def test_a_pruning_keeps_its_steps_and_what_starts_from_it_has_its_filters(tmp_p
     assert [outcome.error for outcome in outcomes] == [None, None]
     results = outcomes[0].record.results
     assert results.pruned == "goal" and not results.history and not results.stages
-    assert sum(results.pruning[0]["filters"].values()) - sum(results.pruning[-1]["filters"].values()) == round(0.4 * 570)
+    assert sum(results.pruning[0]["filters"].values()) - sum(results.pruning[-1]["filters"].values()) == round(
+        0.4 * 570
+    )
     assert results.pruning[0]["test"] == results.float_test.model_dump()
     assert results.pruning[-1]["test"]["n"] == results.test.n
     assert abs(results.pruning[-1]["test"]["hits"] - results.test.hits) <= 2  # weights are kept in half precision
