@@ -28,7 +28,7 @@ SMALL = {"basicnet": (32, 32, 3), "lenet": (28, 28, 1), "squeezenet_v1_0": (64, 
 SMALL |= {"alexnet": (67, 67, 3), "alexnet_small": (8, 8, 1), "squeezenet_digits": (8, 8, 1)}
 SMALL |= dict.fromkeys([*CHERNIS, *ALONE, "squeezenet_chernis_e5", "squeezenet_cifar"], (32, 32, 3))
 SMALL |= {"mobilenet_v1": (32, 32, 3), "resnet50": (32, 32, 3), "inception_v3": (75, 75, 3)}
-SMALL |= dict.fromkeys(["mobilenet_cifar", "resnet_cifar", "inception_cifar"], (16, 16, 3))
+SMALL |= dict.fromkeys(["mobilenet_cifar", "mobilenet_cifar_folded", "resnet_cifar", "inception_cifar"], (16, 16, 3))
 NORMALIZED = ["mobilenet_v1", "mobilenet_cifar", "resnet50", "resnet_cifar", "inception_v3", "inception_cifar"]
 PUBLISHED_SQUEEZENETS = [name for name in SMALL if name.startswith(("squeezenet_v", "squeezenet_chernis"))]
 PUBLISHED_SQUEEZENETS.remove("squeezenet_chernis_linear")
