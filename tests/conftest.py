@@ -1,3 +1,5 @@
+import signal
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -5,6 +7,10 @@ from hypothesis import settings
 # The same examples in every run, however busy the machine.
 settings.register_profile("steady", derandomize=True, deadline=None, max_examples=200)
 settings.load_profile("steady")
+
+
+# A process that was started in the background does not hear Ctrl-C, nor do its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

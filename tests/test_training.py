@@ -108,16 +108,8 @@ def test_killed_at_random_moments_it_resumes_to_the_same_bits(uninterrupted, tmp
     assert finish(checkpoint) == uninterrupted
 
 
-@pytest.fixture
-def heard():
-    """Ctrl-C, which a process that was started in the background would not hear."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize("step", [(1, 3), (3, 1), (3, 7), (5, 5)])
-def test_stopped_by_ctrl_c_it_resumes_to_the_same_bits(step, uninterrupted, heard, tmp_path):
+def test_stopped_by_ctrl_c_it_resumes_to_the_same_bits(step, uninterrupted, tmp_path):
     def interrupt(now):
         if (now.epoch, now.step) == step:
             signal.raise_signal(signal.SIGINT)
