@@ -312,7 +312,7 @@ plots.show(
         x="parameters",
         y="MACs for one image",
         xaxis={"type": "log", "tickvals": [3e5, 1e6, 3e6, 1e7, 3e7, 1e8]},
-        yaxis={"type": "log", "tickvals": [3e7, 1e8, 3e8, 1e9, 3e9, 1e10]},
+        yaxis={"type": "log", "tickvals": [3e7, 1e8, 3e8, 1e9, 3e9, 1e10], "automargin": True},
     ),
     label="2.3",
     caption="Ten networks for 1,000 classes, at the size of photograph they were made for: what they store, and what they do.",

@@ -121,7 +121,7 @@ def test_every_figure_is_drawn_with_caption_alternative_and_table(visit, chapter
     for figure in figures:
         drawing = figure.locator(".main-svg").first.bounding_box()
         assert drawing["width"] > 250 and drawing["height"] > 200
-        marks = figure.locator(".scatterlayer path, .barlayer path, .heatmaplayer image").all()
+        marks = figure.locator(".scatterlayer path, .barlayer path, .heatmaplayer image, .imagelayer image").all()
         boxes = [m.bounding_box() or {"width": 0, "height": 0} for m in marks]
         assert any(max(box["width"], box["height"]) > 10 for box in boxes), "no visible mark"
         assert figure.locator("figcaption").inner_text().startswith("Figure ")
