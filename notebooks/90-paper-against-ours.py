@@ -134,9 +134,9 @@ rows = [
 display(HTML(plots.Table(("bits", "epochs", "thesis (Table 14; 51 % in float)"), rows).html()))
 
 # %% [markdown]
-# ## SqueezeNet on small images ({cite:t}`chernis`, Table 1)
+# ## SqueezeNet on small images (chernis, Table 1)
 #
-# The report trains for 20 epochs and does not say how; ours for 4. [Chapter 9](09-squeezenet) takes the changes apart.
+# {cite:t}`chernis` train for 20 epochs and do not say how; ours are trained for 4. [Chapter 9](09-squeezenet) takes the changes apart.
 
 # %% tags=["hide-input"]
 variants = {cell.trial.network.rsplit("_", 1)[1]: cell for cell in reference.cells("SqueezeNet of chernis")}
@@ -153,9 +153,9 @@ beside(
 )
 
 # %% [markdown]
-# ## Transfer by level ({cite:t}`backstrom2018`, Tables 7 and 11)
+# ## Transfer by level (backstrom2018, Tables 7 and 11)
 #
-# AlexNet and SqueezeNet from ImageNet on onions and weeds there, a SqueezeNet from CIFAR-10 on carrots and weeds in the field here; mean
+# {cite:t}`backstrom2018`: AlexNet and SqueezeNet from ImageNet on onions and weeds there, a SqueezeNet from CIFAR-10 on carrots and weeds in the field here; mean
 # and standard deviation of five folds. [Chapter 11](11-transfer) says why they differ.
 
 # %% tags=["hide-input"]
