@@ -119,8 +119,9 @@ def prune(
     names = {layer.name: np.arange(n) for layer, n in _filters(model)}
     for step in steps:
         names = {name: np.setdiff1d(left, step.get("removed", {}).get(name, [])) for name, left in names.items()}
-    most = ceil(sum(map(len, removable(model))) * (plan.ratio or 1) / plan.per_step)
-    while (n := _left(plan, model, steps)) > 0:
+    whole = _filters_to_lose(model)
+    most = ceil(whole * (plan.ratio or 1) / plan.per_step)
+    while (n := _left(plan, whole, steps)) > 0:
         smaller, step, gone = _step(current, source, validation, plan, len(steps), most, n, augment)
         step["removed"] = {name: [int(names[name][i]) for i in sorted(numbers)] for name, numbers in gone.items()}
         stopped = _failure(step, plan, model)
@@ -145,7 +146,7 @@ def would_remove(model: keras.Model, data, plan: Plan) -> dict[str, list[int]]:
     scores = importance(
         model, _to_rank(source, plan, np.random.default_rng([plan.seed, 1])), plan.criterion, seed=plan.seed
     )
-    whole = sum(map(len, removable(model)))
+    whole = _filters_to_lose(model)
     if plan.ratio is not None:
         return least_important(model, scores, round(plan.ratio * whole))
 
@@ -159,7 +160,7 @@ def would_remove(model: keras.Model, data, plan: Plan) -> dict[str, list[int]]:
 def _check_reachable(model, plan) -> None:
     everything = least_important(model, {layer.name: np.zeros(n) for layer, n in _filters(model)}, inf)
     if plan.ratio is not None:
-        most, whole = sum(map(len, everything.values())), sum(map(len, removable(model)))
+        most, whole = sum(map(len, everything.values())), _filters_to_lose(model)
         if most < round(plan.ratio * whole):
             raise InputError(
                 f"{model.name} can lose {most} of its {whole} filters, so ratio must be at most {most / whole:.3f}"
@@ -174,13 +175,16 @@ def _check_reachable(model, plan) -> None:
             )
 
 
-def _left(plan, model, steps) -> int:
-    """Return how many filters the next step is to remove; 0 where the goal is reached."""
+def _filters_to_lose(model) -> int:
+    return sum(map(len, removable(model)))
+
+
+def _left(plan, whole, steps) -> int:
+    """Return how many filters, of the `whole` that can go, the next step is to remove; 0 where the goal is reached."""
     if plan.ratio is None:
         goal = "macs" if plan.weight_bytes is None else "weight_bytes"
         return 0 if steps[-1][goal] <= getattr(plan, goal) else plan.per_step
     before, now = (sum(step["filters"].values()) for step in (steps[0], steps[-1]))
-    whole = sum(map(len, removable(model)))
     return min(plan.per_step, round(plan.ratio * whole) - (before - now))
 
 
