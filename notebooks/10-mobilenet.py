@@ -230,8 +230,8 @@ quote(lever=f"{lever}, with one seed" if once and lever != "not decided" else le
 # %% [markdown]
 # At about equal MACs, fewer filters win {glue:text}`filters_win` of 3 times, fewer pixels {glue:text}`pixels_win` times;
 # {glue:text}`undecided` are open. That the width is the better lever is **{glue:text}`lever`** here.
-# Where a network has one seed, its interval is of the test images alone, without the luck of the seed, which in trainings so short is a
-# point or two.
+# Where a network has one seed, its interval is of the test images alone, without the luck of the seed, which may well be larger in
+# trainings so short.
 #
 # ## In two stages
 #
