@@ -182,8 +182,6 @@ def execute(trial: Trial, start: bytes | None = None, checkpoint: Path | None = 
             before = kernels(model)
             history = _trained(model, data["train"], trial, options)
             weights = _packed(model)
-            with _file(weights) as path:
-                load_weights(model, path)  # what is measured is what is kept
             if trial.start is not None:
                 after = kernels(model)
                 change = {"moved": moved(before, after), "spread": spread(after)}
@@ -192,10 +190,8 @@ def execute(trial: Trial, start: bytes | None = None, checkpoint: Path | None = 
             result = prune(
                 model, data["train"], _plan(trial), also=lambda m: {"test": _tally(m, data["test"], trial)}, **options
             )
-            weights, change = _packed(result.model), {"pruning": result.steps, "pruned": result.stopped}
-            model = result.model
-            with _file(weights) as path:
-                load_weights(model, path)
+            model, change = result.model, {"pruning": result.steps, "pruned": result.stopped}
+            weights = _packed(model)
         else:
             float_test = _tally(model, data["test"], trial)
             fields = {name: getattr(trial, name) for name in PASSED_ON}
@@ -262,9 +258,11 @@ def _tally(model, data, trial) -> dict:
 
 
 def _packed(model) -> bytes:
+    """Return the weights of `model`, and give them to it as they are packed: what is measured is what is kept."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "weights.npz")
         save_weights(model, path)
+        load_weights(model, path)
         return path.read_bytes()
 
 
