@@ -50,7 +50,7 @@ def test_a_ratio_is_reached_and_every_step_is_told(model, data):
     assert result.stopped == "goal" and result.failed is None
     assert [sum(step["filters"].values()) for step in result.steps] == [24, 20, 16, 13]  # 11 of 22; "out" keeps its 2
     assert told == [(step, 3) for step in result.steps[1:]]
-    assert [step["images"] for step in result.steps[1:]] == [16, 23, 32]
+    assert [step["images"] for step in result.steps[1:]] == [16, 18, 21]  # 32 behind the 6th step, if there was one
     for step, each in ((result.steps[0], model), (result.steps[-1], result.model)):
         score, cost = training.evaluate(each, data), totals(each)
         assert (step["parameters"], step["weight_bytes"], step["macs"]) == (
@@ -60,6 +60,11 @@ def test_a_ratio_is_reached_and_every_step_is_told(model, data):
         )
         assert step["val_accuracy"] == score.accuracy and step["val_loss"] == pytest.approx(score.loss, rel=1e-5)
         assert step["filters"] == {name: each.get_layer(name).kernel.shape[-1] for name in ("a", "b", "out")}
+
+
+def test_a_further_goal_passes_through_the_networks_of_a_nearer_one(model, data):
+    near, far = (run(model, data, ratio=ratio).steps for ratio in (8 / 22, 0.5))
+    assert len(near) == 3 and near == far[:3]
 
 
 def test_filters_are_told_by_their_number_in_the_original(model, data):

@@ -36,7 +36,8 @@ class Plan:
     The goal is one of three: ratio, the share of filters to remove, of those that can be; weight_bytes and macs, at
     most, as `complexity.totals` counts them. per_step: filters. criterion: of CRITERIA, on rank_images training images,
     drawn for each step. images: how many are trained on behind the first step, and how many behind one that would
-    leave nothing; between them, as many times more from step to step (backstrom2018: 50 to 750 batches of 64).
+    leave nothing; between them, as many times more from step to step (backstrom2018: 50 to 750 batches of 64). A
+    goal that is further away passes through the networks of a nearer one.
     optimizer, learning_rate, batch_size: of that training, with a tenth of the rate in its last third. least_accuracy:
     of the validation images, behind each step. seed: draws images and their order. Raises InputError on what cannot be.
     """
@@ -120,9 +121,9 @@ def prune(
     for step in steps:
         names = {name: np.setdiff1d(left, step.get("removed", {}).get(name, [])) for name, left in names.items()}
     whole = _filters_to_lose(model)
-    most = ceil(whole * (plan.ratio or 1) / plan.per_step)
+    most, all_steps = (ceil(whole * share / plan.per_step) for share in (plan.ratio or 1, 1))
     while (n := _left(plan, whole, steps)) > 0:
-        smaller, step, gone = _step(current, source, validation, plan, len(steps), most, n, augment)
+        smaller, step, gone = _step(current, source, validation, plan, len(steps), all_steps, n, augment)
         step["removed"] = {name: [int(names[name][i]) for i in sorted(numbers)] for name, numbers in gone.items()}
         stopped = _failure(step, plan, model)
         if stopped:
@@ -188,14 +189,14 @@ def _left(plan, whole, steps) -> int:
     return min(plan.per_step, round(plan.ratio * whole) - (before - now))
 
 
-def _step(model, source, validation, plan, number, most, n, augment):
+def _step(model, source, validation, plan, number, all_steps, n, augment):
     """Return the network with `n` filters less, trained; what is known of it; and the filters, as in `model`."""
     rng = np.random.default_rng([plan.seed, number])
     scores = importance(model, _to_rank(source, plan, rng), plan.criterion, seed=plan.seed + number)
     gone = least_important(model, scores, n)
     smaller = remove_filters(model, gone)
     before = training.evaluate(smaller, validation, plan.batch_size)
-    seen = plan.images_behind(number, most)
+    seen = plan.images_behind(number, all_steps)
     epochs = ceil(seen / len(source))
     few = _drawn(source, ceil(seen / epochs), rng)
     batches = epochs * ceil(len(few) / plan.batch_size)
