@@ -11,6 +11,7 @@ from fewbits.explore.layers import network, ranges
 from fewbits.explore.overlay import overlay
 from fewbits.explore.pareto import Point, front, pareto
 from fewbits.explore.propagation import propagated
+from fewbits.explore.pruning import pattern
 from fewbits.explore.rounding import DETERMINISTIC, transfer, weights
 from fewbits.explore.schedules import LiveCurve, Snapshots, stages, training_curve
 from fewbits.explore.schemes import schemes
@@ -30,6 +31,7 @@ __all__ = [
     "network",
     "overlay",
     "pareto",
+    "pattern",
     "propagated",
     "ranges",
     "schemes",
