@@ -481,30 +481,18 @@ by_count = 100 * np.sqrt(share * (1 - share) * len(cells[9].records) / n) if n e
 sixty = {c.trial.transfer: c for c in reference.cells("transfer, 60 images")}
 gap_60 = reference.difference(sixty[9], sixty[0])
 
-
-def verdict(found):
-    """Say whether a difference, mean and half of its interval, is above 0."""
-    if found is None:
-        return reference.NOT_RUN
-    return "confirmed" if found[0] > found[1] else "refuted" if -found[0] > found[1] else "not decided"
-
-
-def points(found):
-    return reference.NOT_RUN if found is None else "{:+.1f} ± {:.1f} points".format(*(100 * x for x in found))
-
-
 rows = [
-    ("all images: nine levels less none, paired over the folds", points(gap)),
+    ("all images: nine levels less none, paired over the folds", reference.points(gap)),
     ("60 images: none", told(sixty[0])),
     ("60 images: nine levels", told(sixty[9])),
-    ("60 images: nine levels less none", points(gap_60)),
+    ("60 images: nine levels less none", reference.points(gap_60)),
     ("SD that chance alone gives, from the number of plants in a fold", f"{by_count:.1f} points"),
 ]
 HTML(plots.Table(("question", "answer (reference)"), rows).html())
 
 # %% tags=["remove-cell"]
-quote(gap=points(gap), verdict=verdict(gap), by_count=float(by_count), right_0=pooled(cells[0]), right_9=pooled(cells[9]))
-quote(gap_60=points(gap_60), verdict_60=verdict(gap_60))
+quote(gap=reference.points(gap), verdict=reference.verdict(gap), by_count=float(by_count), right_0=pooled(cells[0]), right_9=pooled(cells[9]))
+quote(gap_60=reference.points(gap_60), verdict_60=reference.verdict(gap_60))
 first = cells[0].records[0].results
 quote(learned=n - first.test.n - first.validation.n)
 
@@ -639,8 +627,8 @@ for bits in GRIDS:
         bits,
         told(quantized[bits, 0]),
         told(quantized[bits, 9]),
-        *(points(interval(list(costs[n].values()))) for n in (0, 9)),
-        points(extra[bits]),
+        *(reference.points(interval(list(costs[n].values()))) for n in (0, 9)),
+        reference.points(extra[bits]),
     ))
 columns = ("bits", "tl = 0: accuracy, mean ± SD", "tl = 9", "tl = 0: lost by rounding", "tl = 9: lost", "tl = 9 loses more by")
 display(HTML(plots.Table(columns, rows).html()))
@@ -653,9 +641,9 @@ surely_not = [bits for bits, found in extra.items() if found is not None and -fo
 sensitive = reference.NOT_RUN if unknown else "confirmed" if sure and not surely_not else "refuted" if surely_not else "not decided"
 six = [100 * cost for cost in lost(quantized["6-6-6", 9]).values()] or [0.0]
 quote(most_6=float(max(six)), least_6=float(min(six)))
-quote(sensitive=sensitive, **{f"extra_{bits[0]}": points(found) for bits, found in extra.items()})
+quote(sensitive=sensitive, **{f"extra_{bits[0]}": reference.points(found) for bits, found in extra.items()})
 eight = reference.difference(quantized["8-8-8", 9], quantized["8-8-8", 0])
-quote(eight=points(eight))
+quote(eight=reference.points(eight))
 
 # %% [markdown]
 # Kernels, inputs and outputs of all layers, rounded to nearest, nothing trained again. On average the networks with nine levels taken do

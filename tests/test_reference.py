@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fewbits import InputError, reference
-from fewbits.experiment import Record, Scheme, Study, read_grid, study
+from fewbits.experiment import Record, Scheme, Study, Trial, read_grid, study
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,48 @@ def test_the_interval_is_of_the_seeds_or_of_the_images_of_one(records):
     gap, reach = reference.gap(*cells[2:4])
     assert gap == pytest.approx(100 / n) and reach == pytest.approx(2**0.5 * cells[3].measured[1], rel=0.01)
     assert reference.gap(cells[0], cells[4]) is None and reference.gap(cells[4], cells[0]) is None
+
+
+def test_what_chance_has_decided_is_the_seeds_of_what_was_trained():
+    pruned = {"network": "squeezenet_cifar", "data": "cifar10", "strategy": "prune", "start": "squeezenet_cifar"}
+    start = Trial(**pruned, ratio=0.5, seed=3)
+    static = Trial(network="squeezenet_cifar", data="cifar10", strategy="static", bits=(8, 8, 8), start=start)
+    float_ = Trial(network="squeezenet_cifar", data="cifar10", epochs=1, transfer=0, start=start, seed=2)
+    assert reference.drawn(start) == reference.drawn(static) == (3, 0)
+    assert reference.drawn(float_) == (2, 0, 3, 0)
+
+
+def test_accuracies_behind_a_step_are_those_of_prunings_that_came_so_far(records):
+    def pruning(seed, hits):
+        steps = [{"step": n, "test": {"hits": h, "n": 100}} for n, h in enumerate(hits)]
+        trial = records[0].trial.model_copy(update={"seed": seed, "start": None})
+        return records[0].model_copy(
+            update={"trial": trial, "results": records[0].results.model_copy(update={"pruning": steps})}
+        )
+
+    cell = reference.Cell(None, [pruning(1, [90, 80, 70]), pruning(2, [90, 60])])
+    assert cell.behind_step(1) == {(1, 0): 0.8, (2, 0): 0.6} and cell.behind_step(2) == {(1, 0): 0.7}
+    assert cell.behind_step(3) == {}
+
+
+def test_pairs_are_compared_and_told():
+    mean, reach = reference.paired({1: 0.9, 2: 0.8, 3: 0.1}, {1: 0.8, 2: 0.6})
+    assert (mean, reach) == pytest.approx((0.15, 0.05 * 12.706), rel=1e-3)  # Student's t of one degree of freedom
+    assert reference.paired({1: 0.9, 2: 0.8}, {1: 0.8}) is None
+    assert reference.points((0.0123, 0.004)) == "+1.2 ± 0.4 points" and reference.points(None) == "not run"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([(0.2, 0.1), (0.3, 0.2)], "confirmed"),
+        ([(0.2, 0.1), (0.1, 0.2)], "not decided"),
+        ([(0.2, 0.1), (-0.3, 0.2)], "refuted"),
+        ([(0.2, 0.1), None], "not run"),
+    ],
+)
+def test_a_claim_is_confirmed_where_every_interval_is_above_zero(found, said):
+    assert reference.verdict(*found) == said
 
 
 def test_a_cell_is_found_by_its_fields_or_refused():

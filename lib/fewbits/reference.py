@@ -40,6 +40,11 @@ class Cell(NamedTuple):
             low, high = wilson_interval(record.results.test.hits, record.results.test.n)
             return record.results.accuracy, (high - low) / 2
 
+    def behind_step(self, number: int) -> dict[tuple, float]:
+        """Return `drawn` -> top-1 on the test images behind this step of each pruning; without those that ended before."""
+        steps = {drawn(r.trial): r.results.pruning[number : number + 1] for r in self.records}
+        return {which: step["test"]["hits"] / step["test"]["n"] for which, found in steps.items() for step in found}
+
     def __str__(self) -> str:
         """The mean accuracy over the seeds, or folds, with its 95 % interval, or that the cell is not run."""
         if not self.records:
@@ -86,14 +91,27 @@ def cell(name: str, **fields) -> Cell:
     return found[0]
 
 
+def drawn(trial: Trial) -> tuple[int, ...]:
+    """Return the seed and the fold of `trial` and of what it starts from: what chance has decided.
+
+    One that is quantized without training draws nothing, and has those of its start alone.
+    """
+    before = drawn(trial.start) if isinstance(trial.start, Trial) else ()
+    return before if before and trial.strategy == "static" else (trial.seed, trial.fold, *before)
+
+
+def paired(highs: dict, lows: dict) -> tuple[float, float] | None:
+    """Return by how much the values of `highs` are above those of `lows` with the same key, as `difference` does."""
+    gaps = [value - lows[which] for which, value in highs.items() if which in lows]
+    return mean_interval(gaps) if len(gaps) > 1 else None
+
+
 def difference(high: Cell, low: Cell) -> tuple[float, float] | None:
     """Return by how much `high` is above `low`, mean and half of its 95 % interval; None if not run.
 
-    Compared is what has one seed and fold.
+    Compared is what has the same seeds and folds.
     """
-    highs, lows = ({(r.trial.seed, r.trial.fold): r.results.accuracy for r in cell.records} for cell in (high, low))
-    gaps = [accuracy - lows[which] for which, accuracy in highs.items() if which in lows]
-    return mean_interval(gaps) if len(gaps) > 1 else None
+    return paired(*({drawn(r.trial): r.results.accuracy for r in cell.records} for cell in (high, low)))
 
 
 def gap(high: Cell, low: Cell) -> tuple[float, float] | None:
@@ -106,6 +124,20 @@ def gap(high: Cell, low: Cell) -> tuple[float, float] | None:
         return paired
     (a, reach), (b, other) = high.measured, low.measured
     return a - b, hypot(reach, other)
+
+
+def points(found: tuple[float, float] | None) -> str:
+    """Return a difference, as `difference` returns it, as text: points of accuracy with their 95 % interval."""
+    return NOT_RUN if found is None else "{:+.1f} ± {:.1f} points".format(*(100 * x for x in found))
+
+
+def verdict(*found: tuple[float, float] | None) -> str:
+    """Say whether all differences are above 0: `confirmed`, `refuted` where one is surely below, or `not decided`."""
+    if None in found:
+        return NOT_RUN
+    if all(mean > reach for mean, reach in found):
+        return "confirmed"
+    return "refuted" if any(-mean > reach for mean, reach in found) else "not decided"
 
 
 def study(name: str) -> Study:
