@@ -6,7 +6,7 @@ import pytest
 from fewbits import InputError, training
 from fewbits.backend import keras, ops
 from fewbits.complexity import totals
-from fewbits.pruning import Plan, prune
+from fewbits.pruning import Plan, prune, renew_statistics
 
 L = keras.layers
 
@@ -188,3 +188,34 @@ def test_a_plan_that_cannot_be_is_refused(fields, message):
 def test_a_goal_that_cannot_be_reached_is_refused_before_anything_is_trained(model, data, fields, message):
     with pytest.raises(InputError, match=message):
         run(model, data, **fields)
+
+
+# Batch normalization
+
+
+@pytest.fixture
+def normalized():
+    keras.utils.set_random_seed(1)
+    image = L.Input((6, 6, 1))
+    x = L.BatchNormalization(name="first")(L.Conv2D(4, 3, name="a")(image))
+    x = L.BatchNormalization(name="second", momentum=0.7)(L.Conv2D(3, 3, name="b")(L.ReLU()(x)))
+    return keras.Model(image, L.GlobalAveragePooling2D()(x))
+
+
+def test_statistics_are_those_of_the_images(normalized, data):
+    batches = [(data[0][:32], data[1][:32]), (data[0][32:], data[1][32:])]
+    renew_statistics(normalized, batches)
+    kernel = ops.convert_to_numpy(normalized.get_layer("a").kernel)
+    maps = np.array(ops.conv(data[0], kernel))  # its bias is 0
+    np.testing.assert_allclose(normalized.get_layer("first").moving_mean, maps.mean((0, 1, 2)), atol=1e-6)
+    variances = [maps[part].var((0, 1, 2)) for part in (slice(32), slice(32, 64))]
+    np.testing.assert_allclose(normalized.get_layer("first").moving_variance, np.mean(variances, axis=0), rtol=1e-4)
+    assert [normalized.get_layer(name).momentum for name in ("first", "second")] == [0.99, 0.7]
+
+
+def test_a_pruned_network_is_normalized_by_what_is_left(normalized, data):
+    training.prepare(normalized, "adam", 0.01)
+    training.train(normalized, data, epochs=1, seed=1)
+    result = run(normalized, data, ratio=0.5, learning_rate=1e-9, images=(16, 16), rank_images=64, batch_size=64)
+    maps = keras.Model(result.model.input, result.model.get_layer("b").output)(data[0])
+    np.testing.assert_allclose(result.model.get_layer("second").moving_mean, np.array(maps).mean((0, 1, 2)), atol=0.02)

@@ -41,7 +41,7 @@ class Cell(NamedTuple):
             return record.results.accuracy, (high - low) / 2
 
     def behind_step(self, number: int) -> dict[tuple, float]:
-        """Return `drawn` -> top-1 on the test images behind this step of each pruning; without those that ended before."""
+        """Return `drawn` -> top-1 on the test images behind this step of each pruning that came so far."""
         steps = {drawn(r.trial): r.results.pruning[number : number + 1] for r in self.records}
         return {which: step["test"]["hits"] / step["test"]["n"] for which, found in steps.items() for step in found}
 

@@ -1,6 +1,7 @@
 """Pruning: which filters matter least, a smaller network without them, and one step after the other."""
 
 from fewbits.pruning.criteria import CRITERIA, importance, least_important
+from fewbits.pruning.normalization import renew_statistics
 from fewbits.pruning.steps import Plan, Pruned, prune, would_remove
 from fewbits.pruning.surgery import removable, remove_filters, shrunk_to
 
@@ -13,6 +14,7 @@ __all__ = [
     "prune",
     "removable",
     "remove_filters",
+    "renew_statistics",
     "shrunk_to",
     "would_remove",
 ]

@@ -23,6 +23,7 @@ from fewbits.errors import InputError
 from fewbits.files import read_arrays, write_aside
 from fewbits.fixedpoint import check_name
 from fewbits.pruning.criteria import CRITERIA, importance, least_important
+from fewbits.pruning.normalization import renew_statistics
 from fewbits.pruning.surgery import PRODUCERS, removable, remove_filters
 
 KIND = "fewbits pruning checkpoint 1"
@@ -77,10 +78,10 @@ class Pruned(NamedTuple):
 
     steps: `step`, 0 for the original; `filters`, those left in each layer; `parameters`, `weight_bytes`, `macs`;
     `val_accuracy` and `val_loss`. From step 1 on also `removed`, the filters of the original in each layer; the same
-    two figures `..._before`, behind the removal and before any training; `images` trained on; `loss` of the last epoch.
-    stopped: `goal`; `accuracy`, where the next step fell below the floor; `breakdown`, where its loss became NaN, or
-    worse than that of guessing with an accuracy less than twice as good. Of the last two the network is that of the
-    last good step, and `failed` the dict of the other.
+    two figures `..._before`, behind the removal, with the statistics of batch normalization renewed, and before any
+    training; `images` trained on; `loss` of the last epoch. stopped: `goal`; `accuracy`, where the next step fell below
+    the floor; `breakdown`, where its loss became NaN, or worse than that of guessing with an accuracy less than twice
+    as good. Of the last two the network is that of the last good step, and `failed` the dict of the other.
     """
 
     model: keras.Model
@@ -192,9 +193,10 @@ def _left(plan, whole, steps) -> int:
 def _step(model, source, validation, plan, number, all_steps, n, augment):
     """Return the network with `n` filters less, trained; what is known of it; and the filters, as in `model`."""
     rng = np.random.default_rng([plan.seed, number])
-    scores = importance(model, _to_rank(source, plan, rng), plan.criterion, seed=plan.seed + number)
-    gone = least_important(model, scores, n)
+    judges = _to_rank(source, plan, rng)
+    gone = least_important(model, importance(model, judges, plan.criterion, seed=plan.seed + number), n)
     smaller = remove_filters(model, gone)
+    renew_statistics(smaller, judges)
     before = training.evaluate(smaller, validation, plan.batch_size)
     seen = plan.images_behind(number, all_steps)
     epochs = ceil(seen / len(source))
