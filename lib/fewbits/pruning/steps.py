@@ -197,14 +197,14 @@ def _step(model, source, validation, plan, number, all_steps, n, augment):
     gone = least_important(model, importance(model, judges, plan.criterion, seed=plan.seed + number), n)
     smaller = remove_filters(model, gone)
     renew_statistics(smaller, judges)
-    before = training.evaluate(smaller, validation, plan.batch_size)
     seen = plan.images_behind(number, all_steps)
     epochs = ceil(seen / len(source))
     few = _drawn(source, ceil(seen / epochs), rng)
     batches = epochs * ceil(len(few) / plan.batch_size)
     rate, fall = float(plan.learning_rate), ceil(2 * batches / 3)
     rate = keras.optimizers.schedules.PiecewiseConstantDecay([fall], [rate, rate / 10])
-    training.prepare(smaller, plan.optimizer, rate)
+    training.prepare(smaller, plan.optimizer, rate)  # first: compiled anew, it would be traced anew for evaluation
+    before = training.evaluate(smaller, validation, plan.batch_size)
     step = {"step": number, "val_accuracy_before": before.accuracy, "val_loss_before": before.loss, "images": seen}
     try:
         history = training.train(
