@@ -1,0 +1,595 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 12 Which filters matter?
+#
+# A network has hundreds of filters. Which of them would nobody miss?
+#
+# Quantization makes every number smaller. *Pruning* takes whole filters away, and with them the channels that they make, the weights
+# that read these channels, and the time that all of it takes. {cite:t}`backstrom2018` and {cite:t}`gaikwad2018` prune SqueezeNet until a
+# third is left. The art is to know beforehand what can go.
+#
+# ```{admonition} Predict first
+# :class: tip
+# Take each filter of a trained network away **alone**, and measure.
+#
+# - For how many does the loss become *smaller*?
+# - Half of all filters go at once, and nothing is trained afterwards. What is left, if they are chosen well? And if at random?
+# - Which is the better guide to what can go: the size of a filter's *weights*, or that of its *maps*?
+# - The network may train for a moment after each loss. Does it then still matter who chose?
+#
+# The answers are in [One by one](one-by-one), [Many at once](many-at-once) and [Step by step](step-by-step).
+# ```
+
+# %% tags=["parameters", "hide-input"]
+profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
+
+# %% tags=["hide-input"]
+import numpy as np
+import plotly.graph_objects as go
+from IPython.display import HTML, Markdown, display
+from scipy.stats import spearmanr
+
+from fewbits import data, explore, papers, plots, reference, training, weights, zoo
+from fewbits.backend import gradients, keras, ops
+from fewbits.book import quote, record
+from fewbits.complexity import totals
+from fewbits.pruning import CRITERIA, Plan, importance, least_important, prune, removable, remove_filters
+from fewbits.statistics import mean_interval
+
+SMOKE = profile == "smoke"
+
+# %% [markdown]
+# ## What goes with a filter
+#
+# Take filter $i$ out of one convolution. Its output has a channel less, so the next kernel loses what reads that channel. For two
+# convolutions in a row that is all:
+
+# %%
+def remove(first, second, i):
+    (kernel, bias), (reader, reader_bias) = first, second
+    kernel = np.delete(kernel, i, axis=3)  # (height, width, in, out)
+    reader = np.delete(reader, i, axis=2)
+    return (kernel, np.delete(bias, i)), (reader, reader_bias)
+
+
+# %%
+digits = data.load("digits")
+network = zoo.build("squeezenet_digits", digits.image_shape, 10)
+weights.load_weights(network, weights.find("squeezenet_digits"))
+first, second = (network.get_layer(name).get_weights()
+                 for name in ("conv1", "fire2_squeeze1x1"))
+by_hand = remove(first, second, 3)
+print([array.shape for layer in by_hand for array in layer])
+
+# %% [markdown]
+# In a real graph more layers hand the channel on: batch normalization, pooling, concatenations that shift its place, additions that tie
+# it to the channel of another filter. The library follows it through all of them, and refuses by name what cannot be:
+
+# %%
+smaller = remove_filters(network, {"conv1": [3]})
+same = [np.array_equal(ours, theirs) for name, hand in zip(
+            ("conv1", "fire2_squeeze1x1"), by_hand)
+        for ours, theirs in zip(smaller.get_layer(name).get_weights(), hand)]
+groups = removable(network)
+print(all(same), "-", len(groups), "filters can go")
+
+# %% tags=["remove-cell"]
+record(same=all(same), filters=len(groups))
+
+# %% [markdown]
+# The new network computes what the old one computes with that filter silent, to the last bits of float; but it is smaller:
+
+# %%
+def silence(model, name, filters):
+    layer = model.get_layer(name)
+    arrays = [array.copy() for array in layer.get_weights()]
+    for array in arrays:  # kernel and bias
+        array[..., filters] = 0
+    layer.set_weights(arrays)
+
+
+# %%
+silent = keras.models.clone_model(network)
+silent.set_weights(network.get_weights())
+silence(silent, "conv1", [3])
+images = digits.scaled(digits.validation)
+outputs = [ops.convert_to_numpy(net(images)) for net in (smaller, silent)]
+apart = np.abs(outputs[0] - outputs[1]).max()
+print(f"outputs differ by {apart:.1e}; {totals(network).weight_bytes:,}"
+      f" bytes become {totals(smaller).weight_bytes:,}")
+
+# %% tags=["remove-cell"]
+record(alike=bool(apart < 1e-4), bytes_before=totals(network).weight_bytes, bytes_after=totals(smaller).weight_bytes)
+
+# %% [markdown]
+# (one-by-one)=
+# ## One by one
+#
+# The honest way to know what a filter matters: take it away and look. One filter, one test on all validation images, and back. (A silent
+# filter stands for a removed one; that saves building each network.)
+
+# %%
+labels = digits.validation.labels
+
+
+def loss_without(model, filters):
+    kept = {n: model.get_layer(n).get_weights() for n in filters}
+    for name, numbers in filters.items():
+        silence(model, name, numbers)
+    score = training.evaluate(model, (images, labels), len(labels))
+    for name, arrays in kept.items():
+        model.get_layer(name).set_weights(arrays)
+    return score
+
+
+# %%
+whole = loss_without(network, {})
+tried = groups[:: 12 if SMOKE else 1]
+change = np.array([
+    loss_without(network, {name: [i]}).loss - whole.loss
+    for ((name, i),) in tried
+])
+print(f"{len(change)} filters; without one the loss changes by",
+      f"{change.min():+.3f} to {change.max():+.3f}, median {np.median(change):+.4f};",
+      f"{np.mean(change <= 0):.0%} would not be missed")
+
+# %% tags=["remove-cell"]
+record(within=0.1, unmissed=float(np.mean(change <= 0)))
+quote(worst=float(change.max()), median=float(np.median(change)))
+
+# %% [markdown]
+# That took one run over the images for each filter. A large network has thousands of filters and a million images; and with two filters
+# gone, the answers for all others change. So one looks for a *criterion*: a number for each filter that costs little and tells the same.
+#
+# ## Criteria
+#
+# Let $a$ be the map of a filter, $C$ the loss. The theses have three criteria, and weights alone are the obvious fourth:
+#
+# | criterion | importance of a filter | source |
+# |---|---|---|
+# | mean activation | mean of $a$ over places and images, over the layer's largest | backstrom2018, Equations 11, 12 |
+# | L2 of activation | mean of $\lVert a \rVert_2$ over images | gaikwad2018, Equation 7.1 |
+# | Taylor | mean over images of $\lvert \sum a \, \partial C / \partial a \rvert$ | gaikwad2018, Equation 8.6 |
+# | combined | mean of the last two | gaikwad2018, 9.1 |
+# | L1, L2 of weights | $\lVert w \rVert_1$, $\lVert w \rVert_2$ | |
+#
+# All but the first are divided by the norm of their layer, so that layers can be compared. The Taylor criterion asks how the loss would
+# change if $a$ were a little smaller, and takes the straight line to $a = 0$. Here it is in full, for one layer:
+
+# %%
+def taylor(model, name, images, labels):
+    maps = model.get_layer(name).output
+    below = keras.Model(model.input, maps)
+    above = keras.Model(maps, model.output)
+
+    def loss(maps):
+        return ops.sum(keras.losses.sparse_categorical_crossentropy(
+            labels, above(maps["a"]), from_logits=True))
+
+    a = below(images)
+    products = a * gradients(loss, {"a": a})["a"]
+    return np.abs(np.sum(products, axis=(1, 2))).mean(axis=0)
+
+
+# %%
+few = digits.scaled(digits.train)[:256], digits.train.labels[:256]
+scores = {name: importance(network, few, name) for name in CRITERIA}
+mine = taylor(network, "conv1", *few)
+theirs = scores["taylor"]["conv1"]
+print(f"{np.abs(mine / np.linalg.norm(mine) - theirs).max():.1e} apart")
+
+# %% tags=["remove-cell"]
+record(taylor_alike=bool(np.abs(mine / np.linalg.norm(mine) - theirs).max() < 1e-3))
+
+# %% [markdown]
+# How well do they guess what we measured? Rank all filters by a criterion and by the truth, and compare the ranks
+# ([Spearman's correlation](https://docs.scipy.org/doc/scipy/reference/generated/scipy.stats.spearmanr.html): 1 for the same order, 0 for none):
+
+# %%
+truth = np.abs(change)
+guess = {
+    criterion: np.array([found[name][i] for ((name, i),) in tried])
+    for criterion, found in scores.items()
+}
+ranks = {c: float(spearmanr(g, truth).statistic) for c, g in guess.items()}
+for criterion, rank in sorted(ranks.items(), key=lambda item: -item[1]):
+    print(f"{criterion:<22} {rank:+.2f}")
+
+# %% tags=["remove-cell"]
+for criterion, rank in ranks.items():
+    record(within=0.5 if SMOKE else 0.15, **{f"rank_{criterion.replace('-', '_')}": rank})
+
+# %% tags=["hide-input"]
+TENTH = max(1, len(truth) // 10)
+
+
+def compared(criterion):
+    order = np.argsort(np.argsort(guess[criterion]))
+    least = set(np.argsort(guess[criterion])[:TENTH]) & set(np.argsort(truth)[:TENTH])
+    readings = {
+        "rank correlation": f"{ranks[criterion]:+.2f}",
+        "of its least important tenth": f"{len(least) / TENTH:.0%} are in the true one",
+        "most harm that this tenth does, one by one": f"{truth[np.argsort(guess[criterion])[:TENTH]].max():.4f}",
+    }
+    where = [f"{name}, filter {i}" for ((name, i),) in tried]
+    return explore.View([{"x": order.tolist(), "y": np.maximum(truth, 1e-6).round(7).tolist(), "text": where}], readings)
+
+
+explore.Explorer(
+    {"criterion": tuple(CRITERIA)},
+    {"criterion": "taylor"},
+    compared,
+    plots.figure(
+        go.Scatter(mode="markers", marker={"color": plots.BLUE, "size": 5, "opacity": 0.6}, hovertemplate="%{text}: %{y:.4f}<extra></extra>"),
+        x="rank by the criterion, least important first",
+        y="change of the loss without it, in nats",
+        yaxis={"type": "log"},
+        showlegend=False,
+    ),
+    "12.1",
+    "Each point is a filter: where the criterion ranks it, and what its loss costs (quick). A good criterion rises from left to right.",
+    "Points, one a filter: the change of the loss when it is removed, over its rank by the chosen criterion.",
+).show()
+
+# %% [markdown]
+# (many-at-once)=
+# ## Many at once
+#
+# Now remove the least important tenth of *all* filters, then two tenths, and so on, as each criterion says. Nothing is trained.
+
+# %%
+SHARES = (0.3, 0.6) if SMOKE else (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+left = {}
+for criterion, found in scores.items():
+    for share in SHARES:
+        gone = least_important(network, found, round(share * len(groups)))
+        left[criterion, share] = loss_without(network, gone)
+
+# %% tags=["hide-input"]
+STYLES = dict(zip(CRITERIA, [(c, d) for d in ("solid", "dot") for c in plots.COLOURS]))
+
+
+def lines(found, whole):
+    """Return a line a criterion: the accuracies `found`, criterion -> share -> accuracy, from the `whole` on."""
+    return [
+        go.Scatter(x=[0, *by_share], y=[whole, *by_share.values()], name=criterion, mode="lines+markers", line={"color": colour, "dash": dash})
+        for (criterion, by_share), (colour, dash) in zip(found.items(), (STYLES[c] for c in found))
+    ]
+
+
+curves = {c: {share: left[c, share].accuracy for share in SHARES} for c in CRITERIA}
+AXES = {"x": "share of filters removed", "y": "top-1 accuracy", "xaxis": {"tickformat": ".0%"}, "yaxis": {"tickformat": ".0%", "range": [0, 1.02]}}
+plots.show(
+    plots.figure(*lines(curves, whole.accuracy), **AXES),
+    label="12.2",
+    caption=f"What is left of the accuracy when filters go all at once, without training; {len(labels)} validation images (quick).",
+    alt="Accuracy over the share of filters removed, one line a criterion, all falling; random falls first.",
+    table=plots.Table(
+        ("criterion", *(f"{share:.0%}" for share in SHARES)),
+        [(c, *(f"{a:.1%}" for a in by_share.values())) for c, by_share in curves.items()],
+    ),
+)
+
+# %% tags=["remove-cell"]
+HALF = SHARES[len(SHARES) // 2]
+half = {c: left[c, HALF].accuracy for c in CRITERIA}
+best = max(half, key=half.get)
+for criterion, accuracy in half.items():
+    record(within=0.6 if SMOKE else 0.25, **{f"at_once_{criterion.replace('-', '_')}": accuracy})
+quote(best_at_once=best, best_half=half[best], random_half=half["random"], half=HALF)
+
+# %% [markdown]
+# With {glue:text}`half:.0%` gone, {glue:text}`best_at_once` has {glue:text}`best_half:.0%` left, and chance {glue:text}`random_half:.0%`.
+# Nobody prunes like that, for two reasons. With some filters gone the others matter in another way; so rank again. And what is left can
+# learn.
+#
+# (step-by-step)=
+# ## Step by step
+#
+# So both theses go in steps: rank, remove some, train a little, and again. Here is a step:
+
+# %%
+def step(model, n, criterion, seed):
+    found = importance(model, few, criterion, seed=seed)
+    model = remove_filters(model, least_important(model, found, n))
+    training.prepare(model, "adam", 0.001)
+    training.train(model, shown, epochs=1, seed=seed)
+    return model
+
+
+# %%
+shown = digits.scaled(digits.train), digits.train.labels
+one = step(network, 148, "combined", seed=1)
+print(f"{totals(network).weight_bytes:,} bytes become",
+      f"{totals(one).weight_bytes:,}; accuracy",
+      f"{training.evaluate(one, (images, labels)).accuracy:.1%}")
+
+# %% tags=["remove-cell"]
+record(within=0.6 if SMOKE else 0.1, one_step=training.evaluate(one, (images, labels)).accuracy)
+
+# %% [markdown]
+# The library's `prune` adds what long runs need: a goal, images drawn anew for each step, more training the further it goes and a lower
+# rate in its last third (`backstrom2018`, 4.5.2), a checkpoint after each step, and a look at the loss. If that explodes, as it did once
+# in that thesis, the step is undone.
+
+# %%
+runs = {}
+for criterion in ("combined", "random"):
+    plan = Plan(ratio=0.25 if SMOKE else 0.75, per_step=148, seed=1,
+                criterion=criterion, images=(1000, 2000), batch_size=64,
+                optimizer="adam", learning_rate=0.001)
+    runs[criterion] = prune(network, shown, plan,
+                            validation=(images, labels))
+    print(criterion, runs[criterion].stopped,
+          f"{runs[criterion].steps[-1]['val_accuracy']:.1%}")
+
+# %% tags=["hide-input"]
+def teeth(steps):
+    """Return the accuracies of `steps`, removed and trained, as x, y."""
+    points = [(0, steps[0]["val_accuracy"])]
+    for told in steps[1:]:
+        points += [(told["step"], told["val_accuracy_before"]), (told["step"], told["val_accuracy"])]
+    return zip(*points)
+
+
+traces = []
+for (criterion, result), (colour, dash) in zip(runs.items(), ((plots.BLUE, "solid"), (plots.ORANGE, "dot"))):
+    x, y = teeth(result.steps)
+    traces.append(go.Scatter(x=x, y=y, name=criterion, mode="lines+markers", line={"color": colour, "dash": dash}))
+plots.show(
+    plots.figure(*traces, x="step", y="validation accuracy", xaxis={"dtick": 1}, yaxis={"tickformat": ".0%", "range": [0, 1.02]}),
+    label="12.3",
+    caption="Each step takes a quarter of the filters (down), then trains (up); one seed (quick).",
+    alt="Two saw-toothed lines over the steps: accuracy falls when filters go and rises when what is left is trained.",
+    table=plots.Table(
+        ("criterion", "step", "filters", "removed", "trained", "loss removed", "loss trained"),
+        [
+            (c, s["step"], sum(s["filters"].values()), f"{s['val_accuracy_before']:.1%}", f"{s['val_accuracy']:.1%}", s["val_loss_before"], s["val_loss"])
+            for c, result in runs.items()
+            for s in result.steps[1:]
+        ],
+    ),
+)
+
+# %% tags=["remove-cell"]
+for criterion, result in runs.items():
+    record(within=0.7 if SMOKE else 0.3, **{f"pruned_{criterion}": result.steps[-1]["val_accuracy"]})
+    quote(**{f"lowest_{criterion}": min(s["val_accuracy_before"] for s in result.steps[1:]), f"end_{criterion}": result.steps[-1]["val_accuracy"]})
+record(steps=len(runs["combined"].steps) - 1, filters_left=sum(runs["combined"].steps[-1]["filters"].values()))
+quote(bytes_left=runs["combined"].steps[-1]["weight_bytes"] / runs["combined"].steps[0]["weight_bytes"])
+
+# %% [markdown]
+# With {glue:text}`filters_left` filters and {glue:text}`bytes_left:.0%` of the bytes left, the network that *combined* pruned has
+# {glue:text}`end_combined:.0%`; chance, {glue:text}`end_random:.0%`. See which layers pay:
+
+# %% tags=["hide-input"]
+explore.pattern(
+    {criterion: result.steps for criterion, result in runs.items()},
+    "12.4",
+    "Filters of each layer, step by step (quick). Chance takes of each layer what it has; a criterion finds where there is too much.",
+).show()
+
+# %% [markdown]
+# ## On CIFAR-10
+#
+# The same in earnest: the SqueezeNet for CIFAR-10, in steps of a twelfth of its filters, all criteria with three seeds each.
+#
+# **A trap.** This network has batch normalization. Its means and variances belong to maps whose inputs are gone now, and a short training
+# does not bring new ones: with Keras' momentum, 0.99, two thirds of the old are still there after 40 steps. So `prune` measures them
+# anew behind each removal, on the images that judged the filters. Without that, the spike of the loss would be mostly the normalization's.
+
+# %% tags=["hide-input"]
+FLOAT = reference.cell("float").measured[0]
+STEPS = {"50 %": 6, "67 %": 8, "80 %": 10}  # of a twelfth each, the last is less
+cells = {cell.trial.criterion: cell for cell in reference.cells("pruning")}
+whole_runs = {c: cell.records[0].results.pruning for c, cell in cells.items() if cell.records}  # of the first seed
+
+
+def behind(criterion, number):
+    """Return the top-1 behind step `number`, its mean over seeds and half of the 95 % interval; None if not run."""
+    values = list(cells[criterion].behind_step(number).values())
+    return mean_interval(values) if len(values) > 1 else (values[0], 0.0) if values else None
+
+
+def told(found):
+    return reference.NOT_RUN if found is None else "{:.1f} ± {:.1f}".format(*(100 * x for x in found))
+
+
+rows = [(c, *(told(behind(c, n)) for n in STEPS.values()), len(cells[c].records)) for c in CRITERIA]
+display(HTML(plots.Table(("criterion", *STEPS, "seeds"), rows).html()))
+made = reference.made_with([r for cell in cells.values() for r in cell.records])
+display(Markdown(f"*Top-1 in % on the test images when so many filters are gone, mean of seeds with 95 % interval (reference). {made}*"))
+
+# %% tags=["remove-cell"]
+ended = {c: sum(r.results.pruned != "goal" for r in cell.records) for c, cell in cells.items()}
+seen = [s["images"] for steps in whole_runs.values() for s in steps[1:]] or [0]
+quote(original=FLOAT, budget=round(float(np.mean(seen))), broke=", ".join(f"{c} ({n})" for c, n in ended.items() if n) or "none")
+
+# %% [markdown]
+# Unpruned it has {glue:text}`original:.1%`. Runs that broke down and were stopped: {glue:text}`broke`.
+
+# %% tags=["hide-input"]
+traces = []
+for criterion, steps in whole_runs.items():
+    points = [(1 - sum(s["filters"].values()) / sum(steps[0]["filters"].values()), behind(criterion, n)) for n, s in enumerate(steps)]
+    colour, dash = STYLES[criterion]
+    error = {"array": [reach for _, (_, reach) in points], "thickness": 1}
+    style = {"name": criterion, "mode": "lines+markers", "line": {"color": colour, "dash": dash}}
+    traces.append(go.Scatter(x=[x for x, _ in points], y=[mean for _, (mean, _) in points], error_y=error, **style))
+if traces:
+    plots.show(
+        plots.figure(*traces, **AXES | {"yaxis": {"tickformat": ".0%"}}),
+        label="12.5",
+        caption="Pruned step by step and trained in between, on CIFAR-10: means of the seeds with 95 % intervals (reference).",
+        alt="Test accuracy over the share of filters removed, one line a criterion, falling ever faster.",
+        table=plots.Table(("criterion", *STEPS), [row[:-1] for row in rows]),
+    )
+
+# %% [markdown]
+# **Is *combined* better than each of its parts?** {cite:t}`gaikwad2018` says so (Figure 9.9), from one run of each. Here are the
+# differences, seed by seed:
+
+# %% tags=["hide-input"]
+def ahead(criterion, other, number):
+    return reference.paired(cells[criterion].behind_step(number), cells[other].behind_step(number))
+
+
+PAIRS = [("combined", rival) for rival in ("taylor", "activation-l2", "weights-l1", "random")] + [("taylor", "taylor-averaged-first")]
+leads = {pair: [ahead(*pair, number) for number in STEPS.values()] for pair in PAIRS}
+rows = [(f"{a} above {b}", *map(reference.points, leads[a, b]), reference.verdict(*leads[a, b])) for a, b in PAIRS]
+HTML(plots.Table(("claim (reference)", *STEPS, "at all three"), rows).html())
+
+# %% tags=["remove-cell"]
+quote(better=reference.verdict(*leads["combined", "taylor"], *leads["combined", "activation-l2"]))
+quote(than_chance=reference.verdict(*leads["combined", "random"]), than_weights=reference.verdict(*leads["combined", "weights-l1"]))
+quote(averaged=reference.verdict(*leads["taylor", "taylor-averaged-first"]))
+
+# %% [markdown]
+# That *combined* is above both of its parts at all three ratios is **{glue:text}`better`**; above chance, **{glue:text}`than_chance`**;
+# above the mere size of the weights, which no image has to be looked at for, **{glue:text}`than_weights`**. And that the absolute value
+# must come before the mean over images: **{glue:text}`averaged`**.
+#
+# Where does each of them take its filters?
+
+# %% tags=["hide-input"]
+if whole_runs:
+    explore.pattern(whole_runs, "12.6", "Filters of each layer of the SqueezeNet for CIFAR-10, step by step; seed 1 (reference).").show()
+
+# %% [markdown]
+# ## What the thesis found
+#
+# {cite:t}`gaikwad2018` starts from weights of ImageNet, prunes 128 filters a step, and prints the accuracy at 22 ratios. (At 100 % it
+# prints 0. A network that can only guess has 10.)
+
+# %% tags=["hide-input"]
+printed = {n: {row["pruning_ratio"]: row["accuracy"] for row in papers.table("gaikwad2018", n)} for n in (701, 802)}
+rows = [
+    (share, *(printed[n][int(share.split()[0])] for n in printed), *(told(behind(c, STEPS[share])) for c in ("activation-l2", "taylor")))
+    for share in STEPS
+]
+rows.insert(0, ("0 %", *(table[0] for table in printed.values()), *2 * [f"{100 * FLOAT:.1f}"]))
+HTML(plots.Table(("filters gone", "thesis, L2 (7.1)", "thesis, Taylor (8.2)", "ours, L2 (reference)", "ours, Taylor (reference)"), rows).html())
+
+# %% [markdown]
+# And where they went, after 12 steps of 128 (Table 8.1) and after 8 of our 12:
+
+# %% tags=["hide-input"]
+def parts(gone, names):
+    """Return how `gone`, layer -> filters, is divided among groups of layers, name -> what the layers' names contain."""
+    sums = [sum(n for layer, n in gone.items() if any(part in layer for part in group)) for group in names.values()]
+    return [n / max(1, sum(sums)) for n in sums]
+
+
+def lost(criterion, number):
+    """Return layer -> the filters lost up to step `number`, seed 1; None if not run."""
+    steps = whole_runs.get(criterion, [])
+    return {n: k - steps[number]["filters"][n] for n, k in steps[0]["filters"].items()} if number < len(steps) else None
+
+
+THEIRS = {"the first": ("Convolution",), "middle": ("Fire 3", "Fire 4", "Fire 6", "Fire 7"), "last four": ("Fire 9", "Fire 10", "Fire 11", "Fire 12")}
+OURS = {"the first": ("conv1",), "middle": ("fire2", "fire3", "fire4", "fire5"), "last four": ("fire6", "fire7", "fire8", "fire9")}
+theirs = parts({row["layer"]: row["total"] for row in papers.table("gaikwad2018", 801)[:-1]}, THEIRS)
+all_filters = {name: len(kernel) for name, kernel in importance(zoo.build("squeezenet_cifar", (32, 32, 3), 10), (), "weights-l1").items()}
+have = parts(all_filters, OURS)
+gone = lost("taylor", 8)
+ours = [f"{x:.1%}" for x in parts(gone, OURS)] if gone else 3 * [reference.NOT_RUN]
+display(HTML(plots.Table(("fire modules", "of what went: thesis", "of what went: ours (reference)", "of all filters"), [
+    (group, f"{a:.1%}", b, f"{c:.1%}") for group, a, b, c in zip(THEIRS, theirs, ours, have)
+]).html()))
+
+# %% tags=["remove-cell"]
+record(within=0.001, last_thesis=theirs[2], last_have=have[2])
+
+# %% [markdown]
+# Three quarters of what the thesis removes are from the last four modules, and it concludes that these hold what is redundant. But they
+# also hold {glue:text}`last_have:.0%` of all filters: chance would take as many there. That is the table's first lesson, and no
+# criterion's.
+#
+# {cite:t}`backstrom2018` prunes by mean activation and reports two things: the loss rises higher when chance chooses (Figure 18), and
+# squeeze layers lose little, expand layers much (Figure 19).
+
+# %% tags=["hide-input"]
+KINDS = {"squeeze 1x1": "squeeze1x1", "expand 1x1": "expand1x1", "expand 3x3": "expand3x3"}
+gone = {c: lost(c, 6) for c in ("mean-activation", "combined", "random")}
+
+
+def of_kind(counts, kind):
+    return sum(n for layer, n in counts.items() if kind in layer)
+
+
+display(HTML(plots.Table(("share gone when half of all filters are (reference, seed 1)", *gone), [
+    (kind, *(f"{of_kind(g, part) / of_kind(all_filters, part):.0%}" if g else reference.NOT_RUN for g in gone.values()))
+    for kind, part in KINDS.items()
+]).html()))
+
+
+def spikes(criterion):
+    """Return seed -> the mean loss of the validation images right behind a removal, over the steps to two thirds."""
+    runs = {r.trial.seed: r.results.pruning[1:9] for r in cells[criterion].records}
+    return {seed: float(np.mean([s["val_loss_before"] for s in steps])) for seed, steps in runs.items() if len(steps) == 8}
+
+
+higher = reference.paired(spikes("random"), spikes("mean-activation"))
+display(Markdown("Loss behind a removal, random above mean activation (reference): " + (
+    reference.NOT_RUN if higher is None else "{:+.2f} ± {:.2f} nats".format(*higher)
+)))
+
+# %% tags=["remove-cell"]
+quote(spike=reference.verdict(higher))
+
+# %% [markdown]
+# That the loss rises higher by chance: **{glue:text}`spike`**.
+#
+# **Why they differ.** The thesis' network comes from ImageNet: made for a thousand classes at 224 pixels, it has filters to spare for
+# ten at 32, and its 74 % leave room for training to win back what pruning loses. Ours was made for these ten classes and trained to
+# the end; every filter costs something. And a criterion is only compared at *a budget*: the more is trained behind each step, the less
+# it matters who chose. Ours are {glue:text}`budget:,` images a step on average.
+#
+# ## Exercises
+#
+# **1.** Every layer keeps a third of its filters. Which share of its parameters does a network keep, roughly? Why is it more at both ends?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# A kernel has (in x out) columns, and both shrink: $1/3 \cdot 1/3 = 1/9$. The first layer reads the image, the last answers with all
+# classes: there only one side shrinks, and a third stays.
+# ```
+#
+# **2.** The Taylor criterion is a derivative. What does it say of a filter whose map the loss does not depend on to first order, because
+# training has come to its end?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# At a minimum the *mean* gradient of the weights is 0, and a mean of products of map and gradient comes close to 0 for every filter, too:
+# that is the mistake of averaging first. For single images the gradient is not 0, and the mean of absolute values tells how much the
+# images disagree about the filter, which is more use.
+# ```
+#
+# **3.** A filter is removed, and its bias with it. Why may the outputs still differ in the last bits from those with the filter silent?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# The sum over channels has fewer terms, and is added up in another order or other groups. Floating-point addition is not associative.
+# ```
+#
+# ## Run it on yours
+#
+# ```python
+# from fewbits.pruning import Plan, prune, remove_filters
+#
+# smaller = remove_filters(model, {"conv2": [0, 5, 7]})
+# result = prune(model, (images, labels), Plan(ratio=0.67), validation=held_out)
+# result.model.save("small.keras")
+# ```
+#
+# ```shell
+# fewbits prune photos.keras --data photos --ratio 0.67 --dry-run
+# fewbits prune photos.keras --data photos --ratio 0.67 --least-accuracy 0.9 --output small.keras
+# ```
