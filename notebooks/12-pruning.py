@@ -136,8 +136,9 @@ change = np.array([
     loss_without(network, {name: [i]}).loss - whole.loss
     for ((name, i),) in tried
 ])
-print(f"{len(change)} filters; without one the loss changes by",
-      f"{change.min():+.3f} to {change.max():+.3f}, median {np.median(change):+.4f};",
+print(f"{len(change)} filters, alone: the loss changes by",
+      f"{change.min():+.3f} to {change.max():+.3f},",
+      f"the median by {np.median(change):+.4f};",
       f"{np.mean(change <= 0):.0%} would not be missed")
 
 # %% tags=["remove-cell"]
