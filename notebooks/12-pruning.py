@@ -44,6 +44,7 @@ from fewbits.pruning import CRITERIA, Plan, importance, least_important, prune, 
 from fewbits.statistics import mean_interval
 
 SMOKE = profile == "smoke"
+keras.utils.set_random_seed(1)
 
 # %% [markdown]
 # ## What goes with a filter
