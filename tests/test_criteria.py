@@ -5,7 +5,7 @@ import pytest
 
 from fewbits import InputError, quantize_model, zoo
 from fewbits.backend import keras, ops
-from fewbits.pruning import CRITERIA, importance, removable
+from fewbits.pruning import CRITERIA, importance, least_important, removable
 
 L = keras.layers
 
@@ -198,3 +198,31 @@ def test_two_outputs_have_no_one_loss(data):
     assert importance(model, data, "activation-l2")["a"].shape == (2,)
     with pytest.raises(InputError, match="two has 2 outputs, and a criterion of a loss needs one of logits"):
         importance(model, data, "taylor")
+
+
+# Which go
+
+
+@pytest.mark.parametrize("n", range(17))
+def test_the_least_important_go_and_each_layer_keeps_one(model, n):
+    scores = {
+        "a": [4, 0, 3, 9],
+        "b": [1, 2, 8],
+        "c": [7, 6, 5, 10, 11],
+        "d": [20, 21, 22, 23, 24, 25],
+        "out": [0, 0, 0],
+    }
+    scores = {name: np.array(found, float) for name, found in scores.items()}
+    gone = least_important(model, scores, n)
+    order = ["a1", "b0", "b1", "a2", "a0", "c2", "c1", "c0", "c3", "d0", "d1", "d2", "d3", "d4"]  # never a3, b2, c4, d5
+    assert sorted(f"{name}{i}" for name, numbers in gone.items() for i in numbers) == sorted(order[:n])
+
+
+def test_filters_that_are_added_go_together_by_their_sum_and_count_each():
+    image = L.Input((4, 4, 1))
+    a, b = (L.Conv2D(3, 1, name=name)(image) for name in "ab")
+    model = keras.Model(image, L.Conv2D(2, 1, name="out")(L.Add()([a, b])))
+    scores = {"a": np.array([0.0, 2.0, 2.0]), "b": np.array([5.0, 2.5, 1.0])}  # sums 5, 4.5, 3
+    assert least_important(model, scores, 1) == least_important(model, scores, 2) == {"a": [2], "b": [2]}
+    assert least_important(model, scores, 3) == {"a": [2, 1], "b": [2, 1]}
+    assert least_important(model, scores, 9) == {"a": [2, 1], "b": [2, 1]}
