@@ -163,14 +163,15 @@ def read(net):
 
 
 # %%
-logits = {}
+logits, formats = {}, {}
 for name, net in nets.items():
     logits[name, "float"] = read(net)
     widths = [(bits,) * 3 for bits in BITS]
     tables = calibration.formats_for_each(net, few, widths, "mse")
     quantized = quantize_model(net, rounding="nearest")
     for bits in BITS:
-        quantized.set_formats(tables[bits, bits, bits])
+        formats[name, bits] = tables[bits, bits, bits]
+        quantized.set_formats(formats[name, bits])
         logits[name, bits] = read(quantized)
 
 # %% tags=["hide-input"]
@@ -276,8 +277,8 @@ kernels = {name: [ops.convert_to_numpy(x.kernel) for x in net.layers if hasattr(
 peaks = {name: [float(np.abs(k).max() / k.std()) for k in found] for name, found in kernels.items()}
 errors = {}
 for name, net in nets.items():
-    formats = calibration.formats_for(net, few, (4, 4, 4), "mse")
-    errors[name] = np.mean([[e.sqnr for e in found] for found in calibration.quantization_errors(net, few, formats, "nearest").values()], 0)
+    found = calibration.quantization_errors(net, few, formats[name, 4], "nearest").values()
+    errors[name] = np.mean([[error.sqnr for error in kinds] for kinds in found], 0)
 rows = [
     ("largest weight, in standard deviations, mean of the layers", *(f"{np.mean(peaks[name]):.2f}" for name in nets)),
     ("SQNR of the kernels at 4 bits, mean of the layers", *(f"{errors[name][0]:.1f} dB" for name in nets)),
@@ -335,9 +336,7 @@ class Rounded(keras.layers.Conv2D):
 
 
 # %%
-def in_4_bits(net):
-    formats = calibration.formats_for(net, few, (4, 4, 4), "mse")
-
+def in_4_bits(net, formats):
     def clone(layer):
         config = layer.get_config()
         if layer.name not in formats:
@@ -356,9 +355,9 @@ def in_4_bits(net):
 # %%
 total = IMAGES + MORE * len(train[1])
 quantized_first = prune(
-    in_4_bits(whole), train, replace(plan, images=(total, total)),
-    validation=validation)
-pruned_first = in_4_bits(pruning.model)
+    in_4_bits(whole, formats["whole", 4]), train,
+    replace(plan, images=(total, total)), validation=validation)
+pruned_first = in_4_bits(pruning.model, formats["pruned", 4])
 answers = {"prune, quantize": read(pruned_first)}
 training.prepare(pruned_first, "adam", 0.0005)
 training.train(pruned_first, train, epochs=MORE, batch_size=64, seed=1)
