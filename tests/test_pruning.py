@@ -150,7 +150,7 @@ def test_a_checkpoint_of_another_run_is_refused(model, data, tmp_path):
     with pytest.raises(InputError, match=r"run.checkpoint cannot be read"):
         run(model, data, ratio=0.2, checkpoint=path, resume=True)
     np.savez(tmp_path / "other.npz", header=np.array("{}"))
-    with pytest.raises(InputError, match="is no checkpoint of a pruning"):
+    with pytest.raises(InputError, match="is no checkpoint of this version of fewbits"):
         run(model, data, ratio=0.2, checkpoint=tmp_path / "other.npz", resume=True)
 
 

@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fewbits import checkpoints
 from fewbits.backend import keras, ops
 from fewbits.data.dataset import Split
 from fewbits.data.folders import ImageFolder
 from fewbits.errors import InputError
-from fewbits.files import read_arrays, write_aside
 from fewbits.fixedpoint import check_name
 
 OPTIMIZERS = ("sgd", "adam", "rmsprop")
@@ -160,7 +160,8 @@ def train(
             results |= {"val_loss": score.loss, "val_accuracy": score.accuracy}
         history = [*history, {"epoch": epoch, **results}]
         if checkpoint:
-            _save(model, checkpoint, {"kind": KIND, "made_with": made_with, "history": history})
+            header = {"kind": KIND, "made_with": made_with, "history": history}
+            checkpoints.save(checkpoint, header, _variables(model))
         clock.finished(epoch, results)
     return history
 
@@ -173,7 +174,8 @@ def evaluate(model, data, batch_size: int = 100) -> Score:
 
 def read_history(checkpoint: Path | str) -> list[dict]:
     """Return the history in a checkpoint of `train`; InputError where it is missing, damaged or something else."""
-    return _header(Path(checkpoint))["history"]
+    path = Path(checkpoint)
+    return _history(path, checkpoints.read_header(path, KIND))
 
 
 # Epochs
@@ -357,7 +359,7 @@ def _check_integers(**values):
             raise InputError(f"{name} must be an integer of at least {lowest}, not {value!r}")
 
 
-# Checkpoints: an .npz of a JSON header and all variables by number, for their names depend on what was built before
+# Checkpoints
 
 
 def _start(model, path, resume, made_with, epochs) -> list[dict]:
@@ -366,20 +368,19 @@ def _start(model, path, resume, made_with, epochs) -> list[dict]:
         if resume:
             raise InputError("there is nothing to resume from; name the checkpoint")
         return []
-    if not path.parent.is_dir():
-        raise InputError(f"{path} cannot be written; there is no folder {path.parent}")
-    if not path.exists():
+    header = checkpoints.resumed(path, resume, KIND, made_with, "training")
+    if header is None:
         return []
-    if not resume:
-        raise InputError(f"{path} is the checkpoint of an earlier training; resume it, or delete the file")
-    header = _header(path)
-    for what, value in made_with.items():
-        if header["made_with"].get(what) != value:
-            raise InputError(f"{path} belongs to a training with another {what}; resume with the same, or delete it")
-    if len(header["history"]) > epochs:
-        raise InputError(f"{path} is of epoch {len(header['history'])}, past the {epochs} asked for")
-    _restore(model, path)
-    return header["history"]
+    history = _history(path, header)
+    if len(history) > epochs:
+        raise InputError(f"{path} is of epoch {len(history)}, past the {epochs} asked for")
+    checkpoints.restore(path, _variables(model), model.name)
+    for layer in _layers(model):
+        if hasattr(layer, "locked"):  # what a lock keeps is no variable of the model
+            locked = layer.locked
+            layer.locked = not locked  # Keras drops the assignment of an equal value
+            layer.locked = locked
+    return history
 
 
 def _variables(model) -> dict:
@@ -388,44 +389,14 @@ def _variables(model) -> dict:
     return {f"{owner}.{i}": v for owner, variables in owners.items() for i, v in enumerate(variables)}
 
 
-def _save(model, path, header):
-    arrays = {name: ops.convert_to_numpy(v) for name, v in _variables(model).items()}
+def _history(path, header) -> list[dict]:
     try:
-        with write_aside(path) as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)
-    except OSError as error:
-        raise InputError(
-            f"{path} could not be written ({error.strerror or error}); the checkpoint before it, if any, is whole"
-        ) from error
-
-
-def _header(path) -> dict:
-    text = read_arrays(path, ("header",))["header"]
-    try:
-        header = json.loads(str(text))
-        if header["kind"] != KIND or not isinstance(header["made_with"], dict):
-            raise ValueError
-        if [entry["epoch"] for entry in header["history"]] != list(range(1, len(header["history"]) + 1)):
+        history = header["history"]
+        if [entry["epoch"] for entry in history] != list(range(1, len(history) + 1)):
             raise ValueError
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is no checkpoint of this version of fewbits") from None
-    return header
-
-
-def _restore(model, path):
-    variables = _variables(model)
-    arrays = read_arrays(path, tuple(variables))
-    for name, variable in variables.items():  # all, before the first is assigned
-        found, needed = (f"{a.dtype} {a.shape}" for a in (arrays[name], ops.convert_to_numpy(variable)))
-        if found != needed:
-            raise InputError(f"{path} holds {name} as {found}, and {model.name} needs {needed}")
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
-    for layer in _layers(model):
-        if hasattr(layer, "locked"):  # what a lock keeps is no variable of the model
-            locked = layer.locked
-            layer.locked = not locked  # Keras drops the assignment of an equal value
-            layer.locked = locked
+        raise checkpoints.not_this_kind(path) from None
+    return history
 
 
 def _identity(model, source, batch_size, seed, augment) -> dict:

@@ -4,7 +4,6 @@ Sources: gaikwad2018, 7.1 and Figure 7.2 (the steps, of 128 filters); backstrom2
 training behind each, a tenth of the rate in its last third).
 """
 
-import json
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fewbits import training
+from fewbits import checkpoints, training
 from fewbits.backend import keras, ops
 from fewbits.complexity import totals
 from fewbits.errors import InputError
-from fewbits.files import read_arrays, write_aside
 from fewbits.fixedpoint import check_name
 from fewbits.pruning.criteria import CRITERIA, importance, least_important
 from fewbits.pruning.normalization import renew_statistics
@@ -132,7 +130,7 @@ def prune(
         names = {name: np.delete(left, gone.get(name, [])) for name, left in names.items()}
         current, steps = smaller, [*steps, step | tell(smaller)]
         if path:
-            _save(current, path, {"kind": KIND, "made_with": made_with, "steps": steps})
+            checkpoints.save(path, {"kind": KIND, "made_with": made_with, "steps": steps}, _variables(current))
         if progress:
             progress(steps[-1], most)
     return Pruned(current, steps, "goal")
@@ -250,7 +248,7 @@ def _failure(step, plan, model) -> str | None:
     return "accuracy" if step["val_accuracy"] < plan.least_accuracy else None
 
 
-# Checkpoints: an .npz of a JSON header and the variables by number
+# Checkpoints
 
 
 def _digest(model) -> str:
@@ -260,36 +258,18 @@ def _digest(model) -> str:
     return digest.hexdigest()
 
 
-def _save(model, path, header):
-    arrays = {name: ops.convert_to_numpy(variable) for name, variable in _variables(model).items()}
-    with write_aside(path) as file:
-        np.savez(file, header=np.array(json.dumps(header)), **arrays)
-
-
 def _resumed(model, path, resume, made_with) -> tuple[keras.Model | None, list[dict]]:
     """Return the network and the steps of the checkpoint `path`; None and none where there is none yet."""
-    if path is None or not path.exists():
+    header = path and checkpoints.resumed(path, resume, KIND, made_with, "pruning")
+    if header is None:
         return None, []
-    if not resume:
-        raise InputError(f"{path} is the checkpoint of an earlier pruning; resume it, or delete the file")
-    text = str(read_arrays(path, ("header",))["header"])
     try:
-        header = json.loads(text)
-        if header["kind"] != KIND:
-            raise ValueError
-        steps, before = header["steps"], header["made_with"]
-        removed = [step["removed"] for step in steps[1:]]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is no checkpoint of a pruning by this version of fewbits") from None
-    for what, value in made_with.items():
-        if before.get(what) != value:
-            raise InputError(f"{path} belongs to a pruning with another {what}; resume with the same, or delete it")
-    gone = {name: [i for step in removed for i in step.get(name, [])] for name in steps[0]["filters"]}
+        steps = header["steps"]
+        gone = {name: [i for step in steps[1:] for i in step["removed"].get(name, [])] for name in steps[0]["filters"]}
+    except (AttributeError, KeyError, TypeError):
+        raise checkpoints.not_this_kind(path) from None
     smaller = remove_filters(model, gone)
-    variables = _variables(smaller)
-    arrays = read_arrays(path, tuple(variables))
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
+    checkpoints.restore(path, _variables(smaller), model.name)
     return smaller, steps
 
 
