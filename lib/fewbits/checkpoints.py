@@ -60,7 +60,7 @@ def resumed(path: Path, resume: bool, kind: str, made_with: dict[str, Any], run:
 
 
 def restore(path: Path, variables: dict, owner: str) -> None:
-    """Give `variables`, name -> variable, their values; InputError, and none of them, where one does not fit `owner`."""
+    """Give `variables`, name -> variable, their values; InputError, and none at all, where one does not fit `owner`."""
     arrays = read_arrays(path, tuple(variables))
     for name, variable in variables.items():
         found, needed = (f"{a.dtype} {a.shape}" for a in (arrays[name], ops.convert_to_numpy(variable)))
