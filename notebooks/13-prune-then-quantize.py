@@ -417,7 +417,7 @@ def mosaic(maps, columns=8):
 
 
 boards = {"the scene": mosaic(scene, 1), **{f"{name}, {found.shape[-1]} maps": mosaic(found) for name, found in maps.items()}}
-heights = [0.15, 0.61, 0.24]
+heights = [0.15, 0.65, 0.2]
 figure = make_subplots(3, 1, subplot_titles=list(boards), row_heights=heights, vertical_spacing=0.06)
 figure.update_layout(template=plots.TEMPLATE, height=640, margin={"l": 5, "r": 5, "t": 30, "b": 5})
 for row, board in enumerate(boards.values(), 1):
@@ -429,7 +429,7 @@ plots.show(
     figure,
     label="13.2",
     caption=f"Maps of {LAST} for one image of ten digits, before and after pruning; black is zero (quick).",
-    alt="Boards of small grey pictures. Of the whole network many are black; the pruned one has a quarter as many, most of them with light.",
+    alt="Boards of small grey pictures. Of the whole network many are black; the pruned one has far fewer maps, most of them with light.",
     table=plots.Table(("network", "maps", "empty", "zeros"), [(m, f.shape[-1], empty[m], f"{np.mean(f == 0):.0%}") for m, f in maps.items()]),
 )
 
@@ -439,7 +439,7 @@ traces = [
     for name, colour, shape in (("whole", plots.BLUE, ""), ("pruned", plots.ORANGE, "/"))
 ]
 plots.show(
-    plots.figure(*traces, x="", y="share of zeros", yaxis={"tickformat": ".0%"}, xaxis={"automargin": True}, barmode="group"),
+    plots.figure(*traces, x="", y="share of zeros", yaxis={"tickformat": ".0%"}, xaxis={"automargin": True}, barmode="group", height=460),
     label="13.3",
     caption=f"Share of zeros in what leaves each layer, behind its ReLU; {n} test digits (quick).",
     alt="Bars, two a layer: the share of zeros in the whole and in the pruned network.",
