@@ -384,7 +384,7 @@ record(within=0.9 if SMOKE else 0.15, prune_first=float(first.mean()), quantize_
 # %% [markdown]
 # The two agree about most filters: {glue:text}`same:.0%` of those that the one removes, the other removes too (by chance it would be
 # {glue:text}`chance:.0%`). In the end, pruned first is {glue:text}`order_gap` points from quantized first. That interval knows the images,
-# not the luck of two trainings, so it cannot crown an order; with other seeds we saw either win. What counts for sure is to train *with the bits in
+# not the luck of two trainings, so it cannot crown an order. What counts for sure is to train *with the bits in
 # place*: that gave the pruned and quantized network {glue:text}`won_back` points.
 #
 # ## The maps that are left

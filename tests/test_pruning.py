@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fewbits import InputError, training
+from fewbits import InputError, calibration, quantize_model, training
 from fewbits.backend import keras, ops
 from fewbits.complexity import totals
 from fewbits.pruning import Plan, prune, renew_statistics
@@ -219,3 +219,15 @@ def test_a_pruned_network_is_normalized_by_what_is_left(normalized, data):
     result = run(normalized, data, ratio=0.5, learning_rate=1e-9, images=(16, 16), rank_images=64, batch_size=64)
     maps = keras.Model(result.model.input, result.model.get_layer("b").output)(data[0])
     np.testing.assert_allclose(result.model.get_layer("second").moving_mean, np.array(maps).mean((0, 1, 2)), atol=0.02)
+
+
+def test_a_quantized_network_is_pruned_and_keeps_its_formats(model, data):
+    quantized = quantize_model(model)
+    formats = calibration.formats_for(quantized, data[0][:16], (6, 8, 8))
+    quantized.set_formats(formats)
+    result = run(quantized, data, ratio=4 / 22)
+    assert result.stopped == "goal" and sum(result.steps[-1]["filters"].values()) == 24 - 4
+    for layer in result.model.quantized_layers:
+        assert layer.formats == formats[layer.name], layer.name
+        assert layer.kernel.shape[-1] == result.steps[-1]["filters"][layer.name]
+    assert training.evaluate(result.model, data).accuracy == result.steps[-1]["val_accuracy"]
