@@ -325,7 +325,7 @@ traces = [
     for part, colour in zip(PARTS, (plots.GREY, plots.BLUE, plots.ORANGE))
 ]
 plots.show(
-    plots.figure(*traces, x="layer", y="accuracy lost", barmode="group", yaxis={"tickformat": ".0%"}, margin={"b": 130}, height=420),
+    plots.figure(*traces, x="layer", y="accuracy lost", barmode="group", xaxis={"tickangle": -45}, yaxis={"tickformat": ".0%"}, margin={"b": 130}, height=420),
     label="12.3",
     caption="What it costs when one layer alone loses its least important filters, without training (quick).",
     alt="Bars, a group for each layer: the accuracy that is lost. They are highest at the narrow layers near the input.",

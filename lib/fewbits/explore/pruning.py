@@ -48,6 +48,7 @@ def pattern(runs: dict[str, list[dict]], label: str, caption: str) -> Explorer:
             x="layer",
             y="filters",
             barmode="stack",
+            xaxis={"autotickangles": [0, -45, -90]},
             margin={"b": 130},
             height=440,
         ),
