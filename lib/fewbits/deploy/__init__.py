@@ -1,0 +1,1 @@
+"""From a quantized network to a device: integers alone, and files for other runtimes."""

@@ -1,0 +1,52 @@
+"""Whether a network of integers computes what the quantized Keras model does: code by code, layer by layer."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fewbits.conversion import QuantizedModel
+from fewbits.deploy.integer import IntegerNetwork
+from fewbits.deploy.steps import BATCH, Wire
+from fewbits.extraction import extractor
+
+
+class Agreement(NamedTuple):
+    """How the codes of a layer agree: how many there are, how many differ, and the largest difference in steps."""
+
+    codes: int
+    different: int
+    largest: float
+
+
+def compare(model: QuantizedModel, network: IntegerNetwork, images) -> dict[str, Agreement]:
+    """Return layer name -> Agreement between `model` and its `network`, on `images`, integers as `network.run` takes.
+
+    Every layer that stands in both is compared. An average is compared as the float32 that is nearest to its exact
+    quotient. Raises InputError as `network.run`.
+    """
+    names = [name for name in network.outputs if model.get_layer(name).weights]
+    names += [name for name in [model.layers[-1].name] if name in network.outputs and name not in names]
+    read, totals = extractor(model, names), {name: Agreement(0, 0, 0.0) for name in names}
+    for start in range(0, len(images), BATCH):
+        pixels = images[start : start + BATCH]
+        codes = network.trace(pixels)
+        floats = (pixels.astype(np.float64) - np.asarray(network.mean)) * 2.0**network.image.exponent
+        for name, values in read(floats.astype(np.float32)).items():
+            wire = network.wires[network.outputs[name]]
+            totals[name] = _joined(totals[name], _agreement(wire, codes[name].reshape(values.shape), values))
+    return totals
+
+
+def values(wire: Wire, codes) -> np.ndarray:
+    """Return what integer `codes` on `wire` stand for, in float64."""
+    return codes * np.exp2(np.asarray(wire.exponent, float)) / wire.divisor
+
+
+def _agreement(wire, codes, floats):
+    step = 2.0**wire.exponent / wire.divisor
+    gaps = np.abs(values(wire, codes).astype(floats.dtype).astype(np.float64) - floats) / step
+    return Agreement(codes.size, int((gaps > 0).sum()), float(gaps.max()))
+
+
+def _joined(a, b):
+    return Agreement(a.codes + b.codes, a.different + b.different, max(a.largest, b.largest))

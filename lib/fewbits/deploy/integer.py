@@ -1,0 +1,87 @@
+"""A network of integers: codes of an image in, codes of the logits out, and no float operation between.
+
+The contract, from DESIGN's section Identity: its codes are those of the quantized Keras model, bit for bit, wherever
+the float32 of that is exact (`lowering.lower` proves it, layer by layer).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fewbits.deploy.steps import BATCH, Convolve, Step, Wire
+from fewbits.errors import InputError
+
+
+@dataclass(frozen=True)
+class IntegerNetwork:
+    """Steps in the order in which they run; each makes one wire, and the wire 0 is the image.
+
+    image: the wire of pixels less `mean`, one integer a channel. outputs: layer name -> index of the wire that holds
+    what this layer hands on; the last step makes the logits. output_shape: of the logits in Keras.
+    """
+
+    name: str
+    image: Wire
+    mean: tuple[int, ...]
+    steps: Sequence[Step]
+    outputs: dict[str, int]
+    output_shape: tuple[int, ...]
+
+    @property
+    def wires(self) -> list[Wire]:
+        return [self.image, *(step.output for step in self.steps)]
+
+    @property
+    def convolutions(self) -> list[Convolve]:
+        return [step for step in self.steps if isinstance(step, Convolve)]
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of all kernel codes and biases, each layer at the width that its own need."""
+        return sum(_bits(step.kernel) + _bits(step.bias) for step in self.convolutions)
+
+    def run(self, images) -> np.ndarray:
+        """Return the codes (int64) of the logits, (n, ...), of `images`, integers (n, height, width, channels).
+
+        Raises InputError where images are no integers, of another shape, or not in the range of the image's codes.
+        """
+        last = len(self.steps)
+        return np.concatenate([codes[last] for codes in self._batches(images, {last})]).reshape(-1, *self.output_shape)
+
+    def trace(self, images) -> dict[str, np.ndarray]:
+        """Return layer name -> codes of what it hands on, (n, height, width, channels); errors as in `run`."""
+        wanted = set(self.outputs.values())
+        batches = list(self._batches(images, wanted))
+        return {name: np.concatenate([codes[i] for codes in batches]) for name, i in self.outputs.items()}
+
+    def _batches(self, images, wanted) -> Iterator[dict[int, np.ndarray]]:
+        """Yield wire index -> codes of the `wanted` wires, a batch of images at a time."""
+        images = self._checked(images)
+        last = {i: number for number, step in enumerate(self.steps, 1) for i in step.inputs}
+        for start in range(0, len(images), BATCH):
+            codes = {0: images[start : start + BATCH]}
+            for number, step in enumerate(self.steps, 1):
+                codes[number] = step.compute(*(codes[i] for i in step.inputs))
+                for i in set(step.inputs) - wanted:
+                    if last[i] == number:
+                        del codes[i]
+            yield {i: codes[i] for i in wanted}
+
+    def _checked(self, images):
+        images = np.asarray(images)
+        if images.dtype.kind not in "ui" or images.shape[1:] != self.image.shape or not len(images):
+            shape = ", ".join(map(str, self.image.shape))
+            raise InputError(f"images must be integers of shape (n, {shape}), not {images.dtype} {images.shape}")
+        codes = images.astype(np.int64) - np.asarray(self.mean)
+        if codes.min() < self.image.low or codes.max() > self.image.high:
+            raise InputError(
+                f"pixels less their mean must be from {self.image.low} to {self.image.high}, "
+                f"not {codes.min()} to {codes.max()}"
+            )
+        return codes
+
+
+def _bits(array) -> int:
+    wire = Wire((1, 1, array.size), 0, min(0, int(array.min(initial=0))), max(0, int(array.max(initial=0))))
+    return wire.size * wire.bits

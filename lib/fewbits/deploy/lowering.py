@@ -1,0 +1,371 @@
+"""From a quantized Keras model to a network of integers, proving on the way how wide every sum can become.
+
+The graph that can be lowered is the one that can be deployed: batch normalization folded (`quantize_model(...,
+fold_batch_normalization=True)`), every product of two formats, roundings that integers have. What else is met is
+refused, by the layer's name.
+"""
+
+import numpy as np
+
+from fewbits.backend import keras, ops
+from fewbits.conversion import QuantizedModel, nodes, quantized_type
+from fewbits.deploy import steps
+from fewbits.deploy.integer import IntegerNetwork
+from fewbits.deploy.steps import Wire
+from fewbits.errors import InputError
+from fewbits.fixedpoint import FixedPoint, to_codes
+
+layers, activations = keras.layers, keras.activations
+
+
+def lower(model: QuantizedModel, levels: int = 256, mean=0) -> IntegerNetwork:
+    """Return `model` as integers.
+
+    levels: a power of two; the model sees (pixel - mean) / levels for unsigned pixels below `levels`. mean: an integer,
+    or one a channel. A softmax at the end is left out. Raises InputError, naming the layer, on one that is not
+    enabled, has no kernel or input format, rounds as the thesis does, has a bias between the grids, or is of a kind
+    that integers do not have; and where a model has several inputs or outputs.
+    """
+    if not isinstance(model, QuantizedModel):
+        raise InputError(f"{model.name} is not quantized; quantize_model makes a network with formats of it")
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise InputError(f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs, not one each")
+    if isinstance(levels, bool) or not isinstance(levels, int) or levels < 2 or levels & (levels - 1):
+        raise InputError(f"levels must be a power of two, such as 256, not {levels!r}")
+    shape = model.inputs[0].shape[1:]
+    if len(shape) != 3 or None in shape:
+        raise InputError(f"{model.name} must take images (height, width, channels) of a fixed size, not {shape}")
+    mean = _whole_mean(mean, shape[2], levels)
+    image = Wire(tuple(shape), 1 - levels.bit_length(), -max(mean), levels - 1 - min(mean))
+    lowering = _Lowering(image)
+    made = {id(model.inputs[0]): 0}
+    for node in nodes(model):
+        layer = node.operation
+        if isinstance(layer, layers.InputLayer):
+            continue
+        index = lowering.layer(layer, [made[id(x)] for x in node.input_tensors], node)
+        made[id(node.output_tensors[0])] = lowering.outputs[layer.name] = index
+    output = made[id(model.outputs[0])]
+    lowering.finish(output)
+    return IntegerNetwork(
+        model.name, image, mean, tuple(lowering.steps), lowering.outputs, tuple(model.outputs[0].shape[1:])
+    )
+
+
+class _Lowering:
+    """The steps so far, and what each layer adds to them."""
+
+    def __init__(self, image):
+        self.wires, self.steps, self.outputs = [image], [], {}
+        self._softmax = None
+
+    def layer(self, layer, inputs, node) -> int:
+        """Add what `layer` computes of the wires `inputs`; return the index of its output."""
+        if self._softmax:
+            raise InputError(f"layer {layer.name} reads the softmax {self._softmax}, which integers do not have")
+        if quantized_type(layer):
+            return self._quantized(layer, *inputs)
+        handler = self._HANDLERS.get(type(layer))
+        if handler is None:
+            kind = type(layer).__name__
+            hint = "; quantize_model(..., fold_batch_normalization=True) folds it" if "Normalization" in kind else ""
+            raise InputError(f"layer {layer.name} is a {kind}, which integers do not have{hint}")
+        return handler(self, layer, *inputs)
+
+    def finish(self, output) -> None:
+        """Make the wire `output` the last one."""
+        if output != len(self.steps):
+            wire = self.wires[output]
+            self._add(steps.Reshape, self.steps[output - 1].layer, (output,), wire)
+
+    def _add(self, kind, layer, inputs, output, *fields) -> int:
+        self.steps.append(kind(layer, tuple(inputs), output, *fields))
+        self.wires.append(output)
+        return len(self.wires) - 1
+
+    # Layers with a kernel
+
+    def _quantized(self, layer, index):
+        formats, rounding = layer.formats, layer.rounding
+        if not layer.enabled or formats.kernel is None or formats.input is None:
+            raise InputError(
+                f"layer {layer.name} multiplies floats; give its kernel and its input formats, and enable it"
+            )
+        if rounding not in steps.ROUNDINGS:
+            raise InputError(f"layer {layer.name} rounds by {rounding!r}; integers have {', '.join(steps.ROUNDINGS)}")
+        index = self._requantize(layer.name, index, formats.input, rounding)
+        index = self._convolve(layer, index, formats, rounding)
+        if formats.output is not None:
+            index = self._requantize(layer.name, index, formats.output, rounding)
+        index = self._aligned(layer.name, index)
+        if layer.bias is not None and layer.bias_order == "output":
+            index = self._add_bias(layer, index, formats.bias, rounding)
+        return self._activate(layer, index, layer.activation)
+
+    def _convolve(self, layer, index, formats, rounding):
+        x = self.wires[index]
+        dense, depthwise = isinstance(layer, layers.Dense), isinstance(layer, layers.DepthwiseConv2D)
+        weights = ops.convert_to_numpy(layer.kernel)
+        weights = weights[None, None] if dense else weights
+        by_filter = weights.reshape(*weights.shape[:2], -1, layer._filters)
+        per_filter = formats.kernel if isinstance(formats.kernel, tuple) else (formats.kernel,) * layer._filters
+        codes = [to_codes(by_filter[..., i], fmt, rounding) for i, fmt in enumerate(per_filter)]
+        by_filter = np.stack(codes, -1)
+        exponents = tuple(_exponent(fmt) + x.exponent for fmt in per_filter)
+        bias = np.zeros(layer._filters, np.int64)
+        if layer.bias is not None and layer.bias_order == "accumulator":
+            bias = _bias_codes(layer, formats.bias, rounding, exponents)
+        strides = (1, 1) if dense else tuple(layer.strides)
+        dilation = (1, 1) if dense else tuple(layer.dilation_rate)
+        window = tuple((size - 1) * rate + 1 for size, rate in zip(by_filter.shape[:2], dilation))
+        padding = _padding("valid" if dense else layer.padding, x.shape, window, strides)
+        if getattr(layer, "groups", 1) != 1:
+            raise InputError(f"layer {layer.name} convolves in {layer.groups} groups, which integers do not have here")
+        low, high = (min(x.low, 0), max(x.high, 0)) if any(map(any, padding)) else (x.low, x.high)
+        positive, negative = (np.clip(by_filter, *limits).sum((0, 1, 2)) for limits in ((0, None), (None, 0)))
+        highest, lowest = positive * high + negative * low + bias, positive * low + negative * high + bias
+        partial = steps.signed_bits(
+            int((np.minimum(positive * low, 0) + np.minimum(negative * high, 0) + np.minimum(bias, 0)).min()),
+            int((np.maximum(positive * high, 0) + np.maximum(negative * low, 0) + np.maximum(bias, 0)).max()),
+        )
+        magnitude = int(((positive - negative) * max(-low, high, 0) + abs(bias)).max())
+        sides = tuple(
+            (side + sum(both) - size) // stride + 1
+            for side, both, size, stride in zip(x.shape, padding, window, strides)
+        )
+        output = Wire(
+            (*sides, layer._filters),
+            exponents[0] if len(set(exponents)) == 1 else exponents,
+            int(lowest.min()),
+            int(highest.max()),
+            x.divisor,
+        )
+        kernel = by_filter.reshape(weights.shape)
+        fields = (kernel, bias, strides, padding, dilation, depthwise, partial, magnitude)
+        return self._add(steps.Convolve, layer.name, (index,), output, *fields)
+
+    def _add_bias(self, layer, index, fmt, rounding):
+        if fmt is None:
+            raise InputError(f"the bias of layer {layer.name} is added behind its output in float; give it a format")
+        x = self.wires[index]
+        shift = max(x.exponent - _exponent(fmt), 0)
+        bias = to_codes(ops.convert_to_numpy(layer.bias), fmt, rounding) << max(_exponent(fmt) - x.exponent, 0)
+        low, high = (x.low << shift) + int(bias.min()), (x.high << shift) + int(bias.max())
+        output = Wire(x.shape, x.exponent - shift, low, high)
+        return self._add(steps.AddConstant, layer.name, (index,), output, shift, bias)
+
+    # Grids
+
+    def _requantize(self, name, index, fmt: FixedPoint, rounding):
+        """Return the wire `index` in the format `fmt`, itself where it is there already."""
+        x = self.wires[index]
+        shift = tuple(_exponent(fmt) - e for e in _exponents(x))
+        low, high = (
+            np.clip(
+                [int(steps.divide(code << max(-s, 0), x.divisor << max(s, 0), rounding)) for s in shift],
+                fmt.min_code,
+                fmt.max_code,
+            )
+            for code in (x.low, x.high)
+        )
+        output = Wire(x.shape, _exponent(fmt), int(low.min()), int(high.max()))
+        if output == x:
+            return index
+        shift = shift[0] if len(set(shift)) == 1 else shift
+        fields = (shift, x.divisor, rounding, fmt.min_code, fmt.max_code)
+        return self._add(steps.Requantize, name, (index,), output, *fields)
+
+    def _aligned(self, name, index):
+        """Return the wire `index` with one exponent for all channels, the finest: nothing is rounded."""
+        x = self.wires[index]
+        if isinstance(x.exponent, int):
+            return index
+        shift = tuple(min(x.exponent) - e for e in x.exponent)
+        low, high = x.low << -min(shift), x.high << -min(shift)
+        low, high = min(low, x.low), max(high, x.high)
+        output = Wire(x.shape, min(x.exponent), low, high, x.divisor)
+        return self._add(steps.Requantize, name, (index,), output, shift, 1, "floor", low, high)
+
+    def _finest(self, layer, indices):
+        """Return the finest exponent of the wires `indices`, how far each is shifted to meet it, and their limits."""
+        wires = [self.wires[i] for i in indices]
+        if len({x.divisor for x in wires}) > 1:
+            raise InputError(f"layer {layer.name} joins averages with other values; quantize the averages first")
+        exponent = min(x.exponent for x in wires)
+        shifts = tuple(x.exponent - exponent for x in wires)
+        lows, highs = ([getattr(x, end) << s for x, s in zip(wires, shifts)] for end in ("low", "high"))
+        return exponent, shifts, lows, highs
+
+    # Layers without a kernel
+
+    def _activate(self, layer, index, activation):
+        if activation in (None, activations.linear):
+            return index
+        if activation is activations.softmax:
+            return self._soften(layer, index)
+        if activation is activations.relu:
+            return self._clip(layer.name, index, None)
+        if activation is activations.relu6:
+            return self._clip(layer.name, index, 6)
+        raise InputError(f"the activation {activation.__name__} of layer {layer.name} is none of integers; a ReLU is")
+
+    def _soften(self, layer, index):
+        self._softmax = layer.name
+        return index
+
+    def _clip(self, name, index, highest):
+        """Add a ReLU that ends at `highest`, None if nowhere."""
+        x = self.wires[index]
+        high = x.high
+        if highest is not None:
+            end = highest * x.divisor * 2.0**-x.exponent
+            if end != int(end):
+                raise InputError(f"layer {name} ends at {highest}, which its steps of {2.0**x.exponent:g} do not hold")
+            high = min(high, int(end))
+        output = Wire(x.shape, x.exponent, max(x.low, 0), max(high, 0), x.divisor)
+        return index if output == x else self._add(steps.Clip, name, (index,), output, 0, max(high, 0))
+
+    def _relu(self, layer, index):
+        if layer.negative_slope or layer.threshold:
+            raise InputError(f"layer {layer.name} is a ReLU with a slope or a threshold, which integers do not have")
+        return self._clip(layer.name, index, layer.max_value)
+
+    def _activation(self, layer, index):
+        return self._activate(layer, index, layer.activation)
+
+    def _skip(self, layer, index):
+        return index
+
+    def _max_pool(self, layer, index):
+        x = self.wires[index]
+        padding = _padding(layer.padding, x.shape, layer.pool_size, layer.strides)
+        return self._pool(
+            steps.MaxPool, layer, index, (x.low, x.high), x.divisor, layer.pool_size, layer.strides, padding
+        )
+
+    def _average(self, layer, index):
+        x = self.wires[index]
+        if any(map(any, _padding(layer.padding, x.shape, layer.pool_size, layer.strides))):
+            raise InputError(f"layer {layer.name} averages over borders, where its windows hold fewer pixels")
+        return self._sum(layer, index, tuple(layer.pool_size), tuple(layer.strides))
+
+    def _global_average(self, layer, index):
+        return self._sum(layer, index, self.wires[index].shape[:2], (1, 1))
+
+    def _sum(self, layer, index, window, strides):
+        x = self.wires[index]
+        n = window[0] * window[1]
+        return self._pool(steps.SumPool, layer, index, (x.low * n, x.high * n), x.divisor * n, window, strides)
+
+    def _global_max(self, layer, index):
+        x = self.wires[index]
+        nothing = ((0, 0), (0, 0))
+        return self._pool(steps.MaxPool, layer, index, (x.low, x.high), x.divisor, x.shape[:2], (1, 1), nothing)
+
+    def _pool(self, kind, layer, index, limits, divisor, window, strides, *padding):
+        x = self.wires[index]
+        outside = padding[0] if padding else ((0, 0), (0, 0))
+        sides = [(n + sum(p) - w) // s + 1 for n, p, w, s in zip(x.shape, outside, window, strides)]
+        output = Wire((*sides, x.shape[2]), x.exponent, *limits, divisor)
+        return self._add(kind, layer.name, (index,), output, tuple(window), tuple(strides), *padding)
+
+    def _pad(self, layer, index):
+        return self._border(layer, index, layer.padding)
+
+    def _crop(self, layer, index):
+        return self._border(layer, index, [[-n for n in side] for side in layer.cropping])
+
+    def _border(self, layer, index, padding):
+        x, padding = self.wires[index], tuple(tuple(side) for side in padding)
+        sides = [n + sum(side) for n, side in zip(x.shape, padding)]
+        output = Wire((*sides, x.shape[2]), x.exponent, min(x.low, 0), max(x.high, 0), x.divisor)
+        return self._add(steps.Pad, layer.name, (index,), output, padding)
+
+    def _concatenate(self, layer, *indices):
+        if layer.axis not in (-1, 3):
+            raise InputError(f"layer {layer.name} joins along axis {layer.axis}; integers join channels")
+        exponent, shifts, lows, highs = self._finest(layer, indices)
+        first = self.wires[indices[0]]
+        channels = sum(self.wires[i].shape[2] for i in indices)
+        output = Wire((*first.shape[:2], channels), exponent, min(lows), max(highs), first.divisor)
+        return self._add(steps.Concatenate, layer.name, indices, output, shifts)
+
+    def _sum_of(self, layer, *indices):
+        exponent, shifts, lows, highs = self._finest(layer, indices)
+        first = self.wires[indices[0]]
+        output = Wire(first.shape, exponent, sum(lows), sum(highs), first.divisor)
+        return self._add(steps.Add, layer.name, indices, output, shifts)
+
+    def _reshape(self, layer, index):
+        shape = tuple(layer.output.shape[1:])
+        if len(shape) not in (1, 3):
+            raise InputError(f"layer {layer.name} makes the shape {shape}, which is neither an image nor a vector")
+        x = self.wires[index]
+        shape = shape if len(shape) == 3 else (1, 1, *shape)
+        output = Wire(shape, x.exponent, x.low, x.high, x.divisor)
+        return index if output == x else self._add(steps.Reshape, layer.name, (index,), output)
+
+    def _rescale(self, layer, index):
+        x = self.wires[index]
+        mantissa, exponent = np.frexp(layer.scale) if np.ndim(layer.scale) == 0 else (0, 0)
+        if mantissa != 0.5 or np.any(layer.offset):
+            raise InputError(
+                f"layer {layer.name} scales by {layer.scale}, less {layer.offset}; integers shift by powers of two"
+            )
+        output = Wire(x.shape, x.exponent + int(exponent) - 1, x.low, x.high, x.divisor)
+        return self._add(steps.Reshape, layer.name, (index,), output)
+
+    _HANDLERS = {
+        layers.Activation: _activation,
+        layers.ReLU: _relu,
+        layers.Softmax: _soften,
+        layers.MaxPooling2D: _max_pool,
+        layers.AveragePooling2D: _average,
+        layers.GlobalAveragePooling2D: _global_average,
+        layers.GlobalMaxPooling2D: _global_max,
+        layers.ZeroPadding2D: _pad,
+        layers.Cropping2D: _crop,
+        layers.Flatten: _reshape,
+        layers.Reshape: _reshape,
+        layers.Dropout: _skip,
+        layers.Identity: _skip,
+        layers.Rescaling: _rescale,
+        layers.Concatenate: _concatenate,
+        layers.Add: _sum_of,
+    }
+
+
+def _exponent(fmt: FixedPoint) -> int:
+    return fmt.msb + 1 - fmt.nbits
+
+
+def _exponents(wire) -> tuple[int, ...]:
+    return wire.exponent if isinstance(wire.exponent, tuple) else (wire.exponent,)
+
+
+def _bias_codes(layer, fmt, rounding, exponents):
+    """Return the bias (int64) on the grid of its products, one exponent a filter."""
+    bias = ops.convert_to_numpy(layer.bias).astype(np.float64)
+    if fmt is None:  # to nearest, as the layer does
+        return np.rint(bias / np.exp2(exponents)).astype(np.int64)
+    shifts = _exponent(fmt) - np.array(exponents)
+    if shifts.min() < 0:
+        raise InputError(
+            f"the bias of layer {layer.name} has a finer step than its products; give it {-shifts.min()} bits less"
+        )
+    return to_codes(bias, fmt, rounding) << shifts
+
+
+def _padding(kind, shape, window, strides):
+    """Return rows above and below, columns left and right, of Keras' padding `valid` or `same`."""
+    if kind == "valid":
+        return (0, 0), (0, 0)
+    missing = [max((-(-side // s) - 1) * s + w - side, 0) for side, w, s in zip(shape, window, strides)]
+    return tuple((n // 2, n - n // 2) for n in missing)
+
+
+def _whole_mean(mean, channels, levels):
+    means = tuple(np.ravel(mean).tolist())
+    if any(not isinstance(m, int) or not 0 <= m < levels for m in means) or len(means) not in (1, channels):
+        raise InputError(f"mean must be an integer from 0 to {levels - 1}, or one a channel, not {mean!r}")
+    return means if len(means) == channels else means * channels
