@@ -45,7 +45,7 @@ from fewbits.conversion import dequantize_model
 from fewbits.data.augmentation import shift_and_flip
 from fewbits.dynamic_fixed_point import fractional_length
 from fewbits.localisation import activation_maps, heat_maps, overlap, pointing_game, probabilities
-from fewbits.statistics import mean_interval, wilson_interval
+from fewbits.statistics import wilson_interval
 
 SMOKE = profile == "smoke"
 IMAGES, EPOCHS, SCENES = (24, 1, 8) if SMOKE else (96, 8, 60)
@@ -414,14 +414,13 @@ cells = dict(sorted(cells.items()))
 LEVELS = ["none", "conv1", *(f"fire{n}" for n in range(2, 10))]
 
 
-def percent(values):
-    """Return the mean of shares and their standard deviation, in percent; None where there are none."""
-    return (100 * np.mean(values), 100 * np.std(values, ddof=1)) if len(values) > 1 else None
+def spread(values):
+    """Return the mean of `values` and their standard deviation; None where there are less than two."""
+    return (np.mean(values), np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def told(cell):
-    found = percent(cell.accuracies)
-    return reference.NOT_RUN if found is None else "{:.1f} ± {:.1f}".format(*found)
+    return reference.percent(spread(cell.accuracies))
 
 
 def plants(cell):
@@ -454,12 +453,12 @@ traces = [
     )
     for fold, symbol in zip(numbers, ("circle", "square", "diamond", "cross", "x"))
 ]
-middle = {n: percent(list(found.values())) for n, found in folds.items() if len(found) > 1}
+middle = {n: spread(list(found.values())) for n, found in folds.items() if len(found) > 1}
 traces.append(
     go.Scatter(
         x=[str(n) for n in middle],
-        y=[m / 100 for m, _ in middle.values()],
-        error_y={"type": "data", "array": [s / 100 for _, s in middle.values()]},
+        y=[mean for mean, _ in middle.values()],
+        error_y={"type": "data", "array": [deviation for _, deviation in middle.values()]},
         name="mean and SD",
         mode="lines+markers",
         line={"color": plots.BLUE, "width": 3},
@@ -615,19 +614,15 @@ def lost(cell):
     return {r.trial.fold: r.results.loss_of_accuracy for r in cell.records}
 
 
-def interval(values):
-    return mean_interval(values) if len(values) > 1 else None
-
-
 rows, extra = [], {}
 for bits in GRIDS:
     costs = {n: lost(quantized[bits, n]) for n in (0, 9)}
-    extra[bits] = interval([costs[9][fold] - costs[0][fold] for fold in costs[9] if fold in costs[0]])
+    extra[bits] = reference.paired(costs[9], costs[0])
     rows.append((
         bits,
         told(quantized[bits, 0]),
         told(quantized[bits, 9]),
-        *(reference.points(interval(list(costs[n].values()))) for n in (0, 9)),
+        *(reference.points(reference.over_seeds(costs[n].values())) for n in (0, 9)),
         reference.points(extra[bits]),
     ))
 columns = ("bits", "tl = 0: accuracy, mean ± SD", "tl = 9", "tl = 0: lost by rounding", "tl = 9: lost", "tl = 9 loses more by")

@@ -1,6 +1,7 @@
 """Our results on real data: that what is committed is whole, and how it is told."""
 
 import json
+from math import inf
 
 import pytest
 
@@ -51,6 +52,12 @@ def test_what_is_not_run_says_so():
     cell = reference.Cell(None, [])
     assert str(cell) == "not run" and reference.difference(cell, cell) is None
     assert reference.made_with([]) == "Not run yet."
+
+
+def test_the_seeds_that_are_told_are_those_of_what_was_trained(records):
+    static = next(r for r in records if r.trial.strategy == "static" and isinstance(r.trial.start, Trial))
+    assert static.trial.seed == 0 and static.trial.start.seed == 1
+    assert ", seed 1; " in reference.made_with([static])
 
 
 def test_an_unknown_grid_is_refused_by_name():
@@ -107,24 +114,50 @@ def test_what_chance_has_decided_is_the_seeds_of_what_was_trained():
     assert reference.drawn(float_) == (2, 0, 3, 0)
 
 
-def test_accuracies_behind_a_step_are_those_of_prunings_that_came_so_far(records):
-    def pruning(seed, hits):
-        steps = [{"step": n, "test": {"hits": h, "n": 100}} for n, h in enumerate(hits)]
+def pruned(records, *hits):
+    """Return a cell of prunings, a seed each from 1 on, with so many hits of 100 behind each step."""
+    found = []
+    for seed, each in enumerate(hits, 1):
+        steps = [{"step": n, "test": {"hits": h, "n": 100, "loss": 1, "hits_top5": h}} for n, h in enumerate(each)]
+        results = records[0].results.model_copy(update={"pruning": steps})
         trial = records[0].trial.model_copy(update={"seed": seed, "start": None})
-        return records[0].model_copy(
-            update={"trial": trial, "results": records[0].results.model_copy(update={"pruning": steps})}
-        )
+        found.append(records[0].model_copy(update={"trial": trial, "results": results}))
+    return reference.Cell(None, found)
 
-    cell = reference.Cell(None, [pruning(1, [90, 80, 70]), pruning(2, [90, 60])])
-    assert cell.behind_step(1) == {(1, 0): 0.8, (2, 0): 0.6} and cell.behind_step(2) == {(1, 0): 0.7}
-    assert cell.behind_step(3) == {}
+
+def test_a_step_of_prunings_is_told_as_a_cell_of_those_that_came_so_far(records):
+    cell = pruned(records, [90, 80, 70], [90, 60])
+    assert cell.behind_step(1).drawn_accuracies == {(1, 0): 0.8, (2, 0): 0.6}
+    assert cell.behind_step(1).measured == reference.mean_interval([0.8, 0.6])
+    assert cell.behind_step(2).drawn_accuracies == {(1, 0): 0.7} and str(cell.behind_step(2)) == "70.0% (1 seed)"
+    mean, reach = cell.behind_step(2).measured
+    assert mean == 0.7 and reach == pytest.approx((0.7811 - 0.6042) / 2, abs=1e-4)  # Wilson's interval of 70 of 100
+    # the network that all start from, once, not twice the same
+    assert cell.behind_step(0).measured == pruned(records, [90]).behind_step(0).measured
+    assert cell.behind_step(3).measured is None and str(cell.behind_step(3)) == "not run"
+    assert cell.accuracies == 2 * [records[0].results.accuracy]  # the cell stays as it is
+
+
+def test_two_prunings_are_compared_step_by_step_and_seed_by_seed(records):
+    high, low = pruned(records, [90, 80], [90, 70]), pruned(records, [90, 70], [90, 60], [90, 10])
+    gap, reach = reference.difference(high.behind_step(1), low.behind_step(1))
+    assert gap == pytest.approx(0.1) and reach == pytest.approx(0, abs=1e-9)
+
+
+def test_one_seed_has_no_interval_and_decides_nothing():
+    high, low = {(1, 0): 0.99, (2, 0): 0.5}, {(1, 0): 0.01, (3, 0): 0.5}
+    found = reference.paired(high, low)
+    assert found == (pytest.approx(0.98), inf) == reference.over_seeds(iter([0.98]))
+    assert reference.verdict(found) == reference.verdict((-0.98, inf)) == "not decided"
+    assert reference.points(found) == "+98.0 points (1 run)" and reference.percent(found) == "98.0 (1 run)"
+    assert reference.paired(high, {}) is None and reference.over_seeds([]) is None
 
 
 def test_pairs_are_compared_and_told():
     mean, reach = reference.paired({1: 0.9, 2: 0.8, 3: 0.1}, {1: 0.8, 2: 0.6})
     assert (mean, reach) == pytest.approx((0.15, 0.05 * 12.706), rel=1e-3)  # Student's t of one degree of freedom
-    assert reference.paired({1: 0.9, 2: 0.8}, {1: 0.8}) is None
     assert reference.points((0.0123, 0.004)) == "+1.2 ± 0.4 points" and reference.points(None) == "not run"
+    assert reference.percent((0.7554, 0.0084)) == "75.5 ± 0.8" and reference.percent(None) == "not run"
 
 
 @pytest.mark.parametrize(

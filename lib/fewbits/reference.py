@@ -4,12 +4,12 @@
 """
 
 from collections.abc import Iterable
-from math import hypot
+from math import hypot, inf, isfinite
 from pathlib import Path
 from typing import NamedTuple
 
 from fewbits.errors import InputError
-from fewbits.experiment import Grid, Record, Store, Study, Trial, read_grid
+from fewbits.experiment import Grid, Record, Store, Study, Tally, Trial, read_grid
 from fewbits.schedules import Outcome, Stage
 from fewbits.statistics import mean_interval, wilson_interval
 
@@ -29,6 +29,11 @@ class Cell(NamedTuple):
         return [record.results.accuracy for record in self.records]
 
     @property
+    def drawn_accuracies(self) -> dict[tuple, float]:
+        """The same, each with what chance has decided, `drawn`."""
+        return {drawn(record.trial): record.results.accuracy for record in self.records}
+
+    @property
     def measured(self) -> tuple[float, float] | None:
         """Top-1 and half of its 95 % interval; None if not run.
 
@@ -40,10 +45,17 @@ class Cell(NamedTuple):
             low, high = wilson_interval(record.results.test.hits, record.results.test.n)
             return record.results.accuracy, (high - low) / 2
 
-    def behind_step(self, number: int) -> dict[tuple, float]:
-        """Return `drawn` -> top-1 on the test images behind this step of each pruning that came so far."""
-        steps = {drawn(r.trial): r.results.pruning[number : number + 1] for r in self.records}
-        return {which: step["test"]["hits"] / step["test"]["n"] for which, found in steps.items() for step in found}
+    def behind_step(self, number: int) -> "Cell":
+        """Return the same cell with the tests behind this step of its prunings, and without those that ended before.
+
+        Behind step 0 are the weights that all of them start from: one test.
+        """
+        found = []
+        for record in self.records:
+            for step in record.results.pruning[number : number + 1]:
+                results = record.results.model_copy(update={"test": Tally(**step["test"])})
+                found.append(record.model_copy(update={"results": results}))
+        return Cell(self.trial, found if number else found[:1])
 
     def __str__(self) -> str:
         """The mean accuracy over the seeds, or folds, with its 95 % interval, or that the cell is not run."""
@@ -100,18 +112,27 @@ def drawn(trial: Trial) -> tuple[int, ...]:
     return before if before and trial.strategy == "static" else (trial.seed, trial.fold, *before)
 
 
+def over_seeds(values) -> tuple[float, float] | None:
+    """Return the mean of `values`, one a seed, and half of its 95 % interval; None where there are none.
+
+    It is infinite where there is one: a seed does not tell how far another would be from it.
+    """
+    values = list(values)
+    return mean_interval(values) if len(values) > 1 else (values[0], inf) if values else None
+
+
 def paired(highs: dict, lows: dict) -> tuple[float, float] | None:
-    """Return by how much the values of `highs` are above those of `lows` with the same key, as `difference` does."""
-    gaps = [value - lows[which] for which, value in highs.items() if which in lows]
-    return mean_interval(gaps) if len(gaps) > 1 else None
+    """Return `over_seeds` of how much the values of `highs` are above those of `lows` with the same key."""
+    return over_seeds(value - lows[which] for which, value in highs.items() if which in lows)
 
 
 def difference(high: Cell, low: Cell) -> tuple[float, float] | None:
-    """Return by how much `high` is above `low`, mean and half of its 95 % interval; None if not run.
+    """Return by how much `high` is above `low`, mean and half of its 95 % interval.
 
-    Compared is what has the same seeds and folds.
+    Compared is what has the same seeds and folds; None where that is one at most.
     """
-    return paired(*({drawn(r.trial): r.results.accuracy for r in cell.records} for cell in (high, low)))
+    found = paired(high.drawn_accuracies, low.drawn_accuracies)
+    return found if found and isfinite(found[1]) else None
 
 
 def gap(high: Cell, low: Cell) -> tuple[float, float] | None:
@@ -119,16 +140,28 @@ def gap(high: Cell, low: Cell) -> tuple[float, float] | None:
 
     Half of the interval is then the root of the sum of the squares of both. None if not run.
     """
-    paired = difference(high, low)
-    if paired or not (high.records and low.records):
-        return paired
+    found = difference(high, low)
+    if found or not (high.records and low.records):
+        return found
     (a, reach), (b, other) = high.measured, low.measured
     return a - b, hypot(reach, other)
 
 
+def percent(found: tuple[float, float] | None) -> str:
+    """Return a share and half of its interval, as `Cell.measured` or `over_seeds` returns them, in percent."""
+    return _text(found, "{:.1f}")
+
+
 def points(found: tuple[float, float] | None) -> str:
-    """Return a difference, as `difference` returns it, as text: points of accuracy with their 95 % interval."""
-    return NOT_RUN if found is None else "{:+.1f} ± {:.1f} points".format(*(100 * x for x in found))
+    """Return a difference, as `difference` or `paired` returns it, as text: points of accuracy and their interval."""
+    return _text(found, "{:+.1f}", " points")
+
+
+def _text(found, form, unit="") -> str:
+    if found is None:
+        return NOT_RUN
+    mean, reach = (100 * x for x in found)
+    return form.format(mean) + (f" ± {reach:.1f}{unit}" if isfinite(reach) else f"{unit} (1 run)")
 
 
 def verdict(*found: tuple[float, float] | None) -> str:
@@ -162,7 +195,7 @@ def made_with(records: Iterable[Record]) -> str:
     trained = ", ".join(
         "all training images" if n is None else f"{n:,} training images" for n in sorted(images, key=str)
     )
-    seeds = sorted({record.trial.seed for record in records})
+    seeds = sorted({drawn(record.trial)[0] for record in records})
     hardware, versions = first.provenance["hardware"], first.provenance["versions"]
     commits = sorted({(r.provenance["commit"] or {}).get("id", "unknown")[:7] for r in records})
     backend = next(name for name in ("tensorflow", "jax", "torch") if name in versions)
