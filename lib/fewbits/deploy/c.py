@@ -1,0 +1,384 @@
+"""C99 of a network of integers: one header, one source file, no heap, no float, and an example that classifies.
+
+The source is made to be read: a function for each kind of step, a call for each layer, the numbers at the end. Only
+what the network uses is in it. The codes are those of `IntegerNetwork.run`, bit for bit, on every compiler that shifts
+negative integers as all do; the source asserts that.
+
+    network = lower(quantized, levels=256)
+    memory = write_c(network, Path("squeezenet"))
+    # then `make -C squeezenet` and `squeezenet/classify < image.raw`
+"""
+
+import re
+import shutil
+from importlib.metadata import version
+from math import prod
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+import numpy as np
+
+from fewbits.deploy import program, steps
+from fewbits.deploy.integer import IntegerNetwork
+from fewbits.deploy.steps import signed_bits
+from fewbits.errors import InputError
+
+TEMPLATES = Path(__file__).with_name("templates")
+PARALLEL = 4  # windows that share each read of a weight, as in dot_four
+WINDOWS_BYTES = 4 * 15  # of a `struct windows`
+HOW = {
+    "floor": "down",
+    "nearest": "to nearest, half to even",
+    "nearest-up": "to nearest, half up",
+    "nearest-away": "to nearest, half away from zero",
+}
+
+
+class Memory(NamedTuple):
+    """Bytes that the C takes, the code itself left out.
+
+    weight_bytes: constants, in flash: kernels, biases, tables. arena_bytes: codes between layers, at most at a time.
+    scratch_bytes: sums of a few pixels and the windows they come from.
+    """
+
+    weight_bytes: int
+    arena_bytes: int
+    scratch_bytes: int
+
+    @property
+    def ram_bytes(self) -> int:
+        return self.arena_bytes + self.scratch_bytes
+
+
+def write_c(network: IntegerNetwork, folder: Path) -> Memory:
+    """Write `network` as C into `folder`: NAME.h, NAME.c, main.c and Makefile; return what memory it takes.
+
+    NAME is the network's name, as far as C allows it. `folder` is made, whole or not at all; one that stands is used
+    if it is empty. Raises InputError where it is not, or cannot be made, where pixels have more than 8 bits, and,
+    naming the layer, where a sum needs more than 64 bits, or codes between layers more than 32.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists already; name a new folder, or an empty one")
+    if not folder.parent.is_dir():
+        raise InputError(f"{folder} cannot be made; there is no folder {folder.parent}")
+    source = _Source(network)
+    files = source.files()
+    aside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir()
+        for name, text in files.items():
+            (aside / name).write_text(text)
+        aside.replace(folder)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({error.strerror})") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return source.memory
+
+
+class _Source:
+    """The texts of a program: functions by name, and for each layer its tables, its `finish` and its call."""
+
+    def __init__(self, network):
+        self._pixels = network.image.high + min(network.mean)
+        if self._pixels > 255:
+            raise InputError(f"pixels of {self._pixels + 1} levels do not fit bytes; C takes levels=256 at most")
+        self.network, self.program, self.wires = network, program.plan(network), network.wires
+        self.name = _identifier(network.name)
+        self._functions, self._finishing = {}, {}  # of loops, and of what becomes of their sums: name -> text
+        self._tables, self._layers, self._calls = {}, [], []
+        self._names, self._finishers, self._weights = set(), {}, 0
+        self._sums, self._patches = {}, {}  # bits -> how many
+        last = len(network.steps)
+        self._logit_bits = program.stored_bits(network.wires[last], network.steps[-1].layer)
+        for loop in self.program.loops:
+            self._loop(loop)
+
+    @property
+    def memory(self) -> Memory:
+        rows = sum(bits // 8 * size for sizes in (self._sums, self._patches) for bits, size in sizes.items())
+        return Memory(self._weights, self.program.arena_bytes, rows)
+
+    def files(self) -> dict[str, str]:
+        """Return file name -> text."""
+        image, logits, memory = self.network.image, self.wires[-1], self.memory
+        height, width, channels = image.shape
+        fields = {
+            "name": self.name,
+            "NAME": self.name.upper(),
+            "what": f"{_sides(image.shape)} pixels in, {logits.size} codes out",
+            "version": version("fewbits"),
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "max_pixel": self._pixels,
+            "logits": logits.size,
+            "value": f"* 2^{logits.exponent}" + (f" / {logits.divisor}" if logits.divisor != 1 else ""),
+            **memory._asdict(),
+            "ram_bytes": memory.ram_bytes,
+            "memory": self._memory_text(),
+            "finishers": "".join(
+                f"typedef void {_finisher(b)}({_int(b)} *sums, int pixel, void *out);\n" for b in self._sums
+            ),
+            "functions": "\n".join([*self._functions.values(), *self._finishing.values()]),
+            "layers": "\n".join(self._layers),
+            "calls": "\n".join(self._calls),
+            "numbers": "\n".join(self._tables.values()).rstrip(),
+        }
+        names = {"header.h": f"{self.name}.h", "source.c": f"{self.name}.c", "main.c": "main.c", "Makefile": "Makefile"}
+        return {name: _text(template, **fields) for template, name in names.items()}
+
+    def _memory_text(self):
+        lines, size = [], self.program.arena_bytes
+        if size:
+            widths = sorted({b.bits for b in self.program.buffers.values()})
+            members = "".join(f"    {_int(b)} int{b}[{size * 8 // b}];\n" for b in widths)
+            lines.append(
+                "/* Codes between layers: an image lies here from the layer that makes it to the last that reads it. */"
+            )
+            lines.append(f"static union {{\n{members}}} arena;\n")
+        lines.append("/* The sums of a pixel, or of four, and the windows they come from. */")
+        lines += [f"static {_int(bits)} {_sums(bits)}[{size}];" for bits, size in sorted(self._sums.items())]
+        lines += [f"static {_int(bits)} {_patches(bits)}[{size}];" for bits, size in sorted(self._patches.items())]
+        return "\n".join(lines) + "\n"
+
+    # One layer
+
+    def _loop(self, loop):
+        """Add all that `loop` needs."""
+        name, bits, step = self._unique(loop.name), loop.sum_bits, loop.step
+        kind = "depthwise_each" if loop.kind == "depthwise" and loop.shape[2] != self._shape(loop)[2] else loop.kind
+        rows = min(PARALLEL, loop.shape[0] * loop.shape[1]) if kind == "convolve" else 1
+        rows = rows if rows == PARALLEL else 1
+        self._sums[bits] = max(self._sums.get(bits, 0), rows * loop.shape[2])
+        what = f"{loop.kind.replace('_', ' ')}, {_sides(self._shape(loop))} -> {_sides(loop.shape)}"
+        lines = [f"/* {name}: {what} */"]
+        types = {"sum": _int(bits), "sums": _sums(bits), "finisher": _finisher(bits)}
+        arguments = [f"&windows_{name}", *(self._source(i)[1] for i in loop.inputs)]
+        ends = [f"finish_{name}", self._target(loop)]
+        wide = "" if bits == 32 else "_wide"
+        if kind == "add":
+            arguments, ends = arguments[1:], ends[1:]
+            function = self._add(loop, name, types, wide)
+        else:
+            kinds = [self._source(loop.inputs[0])[0]]
+            types["in"] = f"{kinds[0]}_t"
+            if kind in ("convolve", "depthwise", "depthwise_each"):
+                arguments += [f"kernel_{name}", f"bias_{name}"]
+                kernel = np.moveaxis(step.kernel, 3, 0) if kind == "convolve" else step.kernel
+                kinds.append(self._table(lines, f"kernel_{name}", kernel))
+                types["kernel"] = f"{kinds[1]}_t"
+                self._table(lines, f"bias_{name}", step.bias, bits)
+            if kind == "convolve":
+                types |= self._dots(kinds, rows, prod(step.kernel.shape[:3]), bits, wide)
+            if kind == "load":
+                arguments.append(f"mean_{name}")
+                self._table(lines, f"mean_{name}", np.array(self.network.mean), 16)
+            if kind == "max_pool":
+                types["lowest"] = f"INT{bits}_MIN"
+            function = self._use(self._functions, kind, "_".join([kind, *kinds]) + wide, **types)
+            lines.append(self._windows(loop, name))
+        finish = self._finish(loop, name, lines, wide)
+        if kind == "add":
+            lines += ["", finish, "", self._functions.pop(function)]
+        else:
+            lines.append(finish)
+        self._layers.append("\n".join(lines).rstrip() + "\n")
+        self._calls.append(f"    {function}({', '.join(arguments + ends)});")
+
+    def _dots(self, kinds, rows, length, bits, wide):
+        """Add the functions that a convolution calls; return what they are called."""
+        width = 32 if kinds[0] == "int32" else 16  # of a patch
+        self._patches[width] = max(self._patches.get(width, 0), rows * length)
+        types = {"patch": _int(width), "kernel": f"{kinds[1]}_t", "sum": _int(bits)}
+        gather = f"gather_{kinds[0]}"
+        self._use(self._functions, "gather", gather, **types, **{"in": f"{kinds[0]}_t"})
+        pair = f"int{width}_{kinds[1]}{wide}"
+        for kind in ("dot", "dot_four"):
+            self._use(self._functions, kind, f"{kind}_{pair}", **types)
+        return {"patches": _patches(width), "gather": gather, "dot": f"dot_{pair}", "dot_four": f"dot_four_{pair}"}
+
+    def _add(self, loop, name, types, wide):
+        """Add a function for the sum of the images that `loop` reads; return its name."""
+        channels, lines, parameters = loop.shape[2], [], []
+        for letter, i, shift in zip(_letters(), loop.inputs, loop.step.shifts):
+            kind = self._source(i)[0]
+            function = self._use(
+                self._functions, "accumulate", f"accumulate_{kind}{wide}", **types, **{"in": f"{kind}_t"}
+            )
+            parameters.append(f"const {kind}_t *{letter}")
+            lines.append(
+                f"        {function}({types['sums']}, {channels}, {letter} + {channels} * pixel, {1 << shift});"
+            )
+        fields = {"name": name, "parameters": ", ".join(parameters), "lines": "\n".join(lines), "channels": channels}
+        pixels = loop.shape[0] * loop.shape[1]
+        return self._use(
+            self._functions, "add", f"add_{name}", **fields, pixels=pixels, finish=f"finish_{name}", sums=types["sums"]
+        )
+
+    def _finish(self, loop, name, lines, wide):
+        """Return the function that turns the sums of a pixel into codes; add those it calls, and tables to `lines`."""
+        bits, channels = loop.sum_bits, loop.shape[2]
+        calls = [
+            self._finishing_call(action, f"{name}_{n}", bits, channels, lines, wide)
+            for n, action in enumerate(loop.finish, 1)
+        ]
+        kind = "int32" if loop.wire == len(self.network.steps) else f"int{self.program.buffers[loop.wire].bits}"
+        types = {"sum": _int(bits), "out": f"{kind}_t"}
+        store = self._use(self._finishing, "store", f"store_{kind}{wide}", **types)
+        place = f"({kind}_t *)out + {loop.stride} * pixel" if prod(loop.shape[:2]) > 1 else "out"
+        unused = "" if prod(loop.shape[:2]) > 1 else "    (void)pixel;\n"
+        body = "".join(f"    {call}\n" for call in [*calls, f"{store}(sums, {channels}, {place});"])
+        return f"static void finish_{name}({_int(bits)} *sums, int pixel, void *out)\n{{\n{unused}{body}}}"
+
+    def _finishing_call(self, action, name, bits, channels, lines, wide):
+        """Return the call that does `action` to the sums of a pixel."""
+        types, limits = {"sum": _int(bits)}, ()
+        if isinstance(action, program.Divide | program.Clip):
+            limits = _literal(action.low), _literal(action.high)
+        if isinstance(action, program.Divide):
+            if isinstance(action.shift, tuple):
+                kind, code = "shift_each", "code"
+                self._table(lines, f"shifts_{name}", np.array(action.shift), 8)
+                amount = f"shifts_{name}"
+            else:
+                kind, code = ("shift" if action.shift else "divide"), "codes[i]"
+                amount = _literal(action.shift or action.divisor)
+            types |= {"how": HOW[action.rounding], "round": _round(kind, action.rounding, code, _int(bits))}
+            function, arguments = f"{kind}_{action.rounding.replace('-', '_')}", (amount, *limits)
+        elif isinstance(action, program.Multiply):
+            kind = function = "multiply"
+            arguments = (_literal(action.factor),)
+        elif isinstance(action, program.AddConstants):
+            kind = function = "add_constants"
+            self._table(lines, f"constants_{name}", action.constants, bits)
+            arguments = (f"constants_{name}",)
+        else:
+            kind = function = "clip"
+            arguments = limits
+        function = self._use(self._finishing, kind, function + wide, **types)
+        return f"{function}(sums, {channels}, {', '.join(arguments)});"
+
+    # Parts
+
+    def _use(self, functions, template, function, **fields):
+        """Add `function`, made of `template`, once; return its name."""
+        if function not in functions:
+            functions[function] = _text(f"{template}.c", function=function, **fields)
+        return function
+
+    def _table(self, lines, name, array, bits=None):
+        """Add constants, of `bits` or as narrow as they may be; return their type, such as "int8"."""
+        low, high = int(array.min()), int(array.max())
+        bits = bits or next(width for width in (8, 16, 32, 64) if signed_bits(low, high) <= width)
+        self._weights += array.size * bits // 8
+        lines.append(f"static const {_int(bits)} {name}[{array.size}];")
+        self._tables[name] = f"static const {_int(bits)} {name}[{array.size}] = {{\n{_numbers(array)}\n}};\n"
+        return f"int{bits}"
+
+    def _windows(self, loop, name):
+        """Return the table that says where the windows of `loop` lie."""
+        step, (height, width, channels) = loop.step, self._shape(loop)
+        rows, columns = step.kernel.shape[:2] if isinstance(step, steps.Convolve) else getattr(step, "window", (1, 1))
+        down, right = getattr(step, "strides", (1, 1))
+        dilation = getattr(step, "dilation", (1, 1))
+        (top, _), (left, _) = getattr(step, "padding", ((0, 0), (0, 0)))
+        self._weights += WINDOWS_BYTES
+        return (
+            f"static const struct windows windows_{name} = {{\n"
+            f"    .height = {height}, .width = {width}, .channels = {channels}, .rows = {rows}, .columns = {columns},\n"
+            f"    .down = {down}, .right = {right}, .row_step = {dilation[0]}, .column_step = {dilation[1]},\n"
+            f"    .top = {top}, .left = {left},\n"
+            f"    .out_height = {loop.shape[0]}, .out_width = {loop.shape[1]}, .out_channels = {loop.shape[2]},\n"
+            f"}};"
+        )
+
+    def _shape(self, loop):
+        return self.wires[loop.inputs[0]].shape
+
+    def _source(self, i):
+        """Return the type of the codes on wire `i`, such as "int8", and an expression for where they lie."""
+        if i not in self.program.buffers:
+            return "uint8", "image"
+        buffer = self.program.buffers[i]
+        return f"int{buffer.bits}", _place(buffer, 0)
+
+    def _target(self, loop):
+        """Return an expression for where `loop` puts its first code."""
+        if loop.wire == len(self.network.steps):
+            return f"logits + {loop.offset}" if loop.offset else "logits"
+        return _place(self.program.buffers[loop.wire], loop.offset)
+
+    def _unique(self, layer):
+        """Return a name for what belongs to a loop, not taken yet."""
+        name = base = re.sub(r"[^0-9A-Za-z_]", "_", layer)
+        number = 2
+        while name in self._names:
+            name, number = f"{base}_{number}", number + 1
+        self._names.add(name)
+        return name
+
+
+def _identifier(name):
+    """Return the name of a network as C can have it: for files, macros and a function."""
+    name = re.sub(r"[^0-9A-Za-z_]", "_", name)
+    return f"network_{name}" if name[:1].isdigit() or name.startswith("_") or name in ("", "main") else name
+
+
+def _round(kind, rounding, code, integer):
+    """Return the lines that round `whole`, the quotient rounded down, of the integer `code`."""
+    if rounding == "floor":
+        return ""
+    divisor = "divisor" if kind == "divide" else f"(({integer})1 << shift)"
+    half = {"nearest": "(whole & 1)", "nearest-up": "1", "nearest-away": f"({code} >= 0)"}[rounding]
+    rest = f"{code} - whole * divisor" if kind == "divide" else f"{code} & ({divisor} - 1)"
+    return f"\n        const {integer} rest = {rest};\n        whole += 2 * rest + {half} > {divisor};"
+
+
+def _text(template, **fields):
+    return Template((TEMPLATES / template).read_text()).substitute(fields)
+
+
+def _numbers(array, a_line=20):
+    texts = [_literal(code) for code in array.ravel().tolist()]
+    lines = (", ".join(texts[i : i + a_line]) for i in range(0, len(texts), a_line))
+    return ",\n".join(f"    {line}" for line in lines)
+
+
+def _literal(code):
+    """Return an integer as C writes it; the lowest of a type has a name, for its digits alone are out of range."""
+    if code in (-(2**31), -(2**63)):
+        return f"INT{(-code).bit_length()}_MIN"
+    return str(code) if abs(code) < 2**31 else f"INT64_C({code})"
+
+
+def _place(buffer, offset):
+    first = buffer.start * 8 // buffer.bits + offset
+    return f"arena.int{buffer.bits} + {first}" if first else f"arena.int{buffer.bits}"
+
+
+def _int(bits):
+    return f"int{bits}_t"
+
+
+def _sums(bits):
+    return "sums" if bits == 32 else "wide_sums"
+
+
+def _patches(bits):
+    return "patches" if bits == 16 else "wide_patches"
+
+
+def _finisher(bits):
+    return "finisher" if bits == 32 else "wide_finisher"
+
+
+def _sides(shape):
+    return " x ".join(map(str, shape))
+
+
+def _letters():
+    return (f"x{n}" for n in range(1, 1000))

@@ -1,0 +1,313 @@
+"""A network of integers as a program for a device: the loops it takes, and where in memory their codes lie.
+
+A step that changes each code by itself (a shift, a ReLU, a bias) needs no loop where nobody else reads its input: the
+loop that makes this input does it on the way, so sums never go to memory. Likewise the inputs of a concatenation are
+put where they belong in its output. What is left goes into one arena, images that are never needed at the same time in
+the same place.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fewbits.deploy import steps
+from fewbits.deploy.integer import IntegerNetwork
+from fewbits.deploy.steps import Step, Wire, signed_bits
+from fewbits.errors import InputError
+
+WIDTHS = (8, 16, 32)  # bits of codes in memory
+MOST_BITS = 64  # of a sum
+
+
+@dataclass(frozen=True)
+class Divide:
+    """Codes over divisor * 2**shift, rounded and clipped; shift: an integer not negative, or a tuple, one a channel.
+
+    Where a tuple, negative ones multiply and divisor is 1; where divisor is not 1, shift is 0.
+    """
+
+    shift: int | tuple[int, ...]
+    divisor: int
+    rounding: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Multiply:
+    """Codes times `factor`."""
+
+    factor: int
+
+
+@dataclass(frozen=True, eq=False)
+class AddConstants:
+    """Codes plus a constant, one a channel (int64)."""
+
+    constants: np.ndarray
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Codes no less than `low` and no more than `high`."""
+
+    low: int
+    high: int
+
+
+@dataclass(eq=False)
+class Loop:
+    """All pixels of an output, one after the other: each one's sums, then `finish`, then into memory.
+
+    kind: convolve, depthwise, max_pool, sum_pool, pad, add, copy, or load, which takes the image less its mean. step:
+    what is computed, None for a load. inputs: wires that are read. shape: (height, width, channels) of what the loop
+    makes. wire: where it goes, its channels from `offset` on, of `stride` a pixel. bits: the width of its sums.
+    """
+
+    kind: str
+    step: Step | None
+    name: str
+    inputs: tuple[int, ...]
+    shape: tuple[int, int, int]
+    wire: int
+    bits: int
+    finish: list = field(default_factory=list)
+    offset: int = 0
+    stride: int = 0
+
+    def __post_init__(self):
+        self.stride = self.shape[2]
+
+    @property
+    def sum_bits(self) -> int:
+        """Width of the integers in which the loop computes, 32 or 64."""
+        return 32 if self.bits <= 32 else 64
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory of the codes of a wire: `size` codes of `bits` each, from byte `start` of the arena on."""
+
+    bits: int
+    size: int
+    start: int
+
+    @property
+    def bytes(self) -> int:
+        return self.size * self.bits // 8
+
+
+@dataclass(frozen=True)
+class Program:
+    """Loops in the order in which they run. buffers: wire -> Buffer, of all wires but the image and the logits."""
+
+    network: IntegerNetwork
+    loops: Sequence[Loop]
+    buffers: dict[int, Buffer]
+
+    @property
+    def arena_bytes(self) -> int:
+        most = max((b.start + b.bytes for b in self.buffers.values()), default=0)
+        return _aligned(most)
+
+
+def plan(network: IntegerNetwork) -> Program:
+    """Return `network` as a program; InputError, naming the layer, on codes or sums that are too wide for it."""
+    planning = _Planning(network)
+    for number, step in enumerate(network.steps, 1):
+        planning.add(number, step)
+    return Program(network, tuple(planning.loops), _buffers(network, planning.finished(), planning.place))
+
+
+class _Planning:
+    """The loops so far, and which of them make a wire."""
+
+    def __init__(self, network):
+        self.network, self.wires, self.loops = network, network.wires, []
+        self.readers = Counter(i for step in network.steps for i in step.inputs)
+        self.makers = {}  # wire -> loops that make it
+        self.place = {}  # wire -> the wire in whose place it lies, where that is another
+        if any(network.mean):
+            image = network.image
+            loop = Loop("load", None, "image", (0,), image.shape, 0, image.bits)
+            self._append(loop)
+
+    def add(self, number, step):
+        if isinstance(step, steps.Concatenate):
+            self.makers[number] = self._joined(number, step)
+        elif not step.in_place:
+            self._append(self._loop(number, step))
+        elif self._fits(step):
+            self.makers[number] = self.makers.pop(step.inputs[0])
+            for loop in self.makers[number]:
+                self._finish(loop, step)
+                loop.wire = number
+        elif isinstance(step, steps.Reshape):
+            i = step.inputs[0]
+            self.place[number] = self.place.get(i, i)
+        else:
+            loop = self._copy(number, step.layer, step.inputs[0])
+            self._finish(loop, step)
+
+    def finished(self):
+        """Return all loops, after what is missing yet: logits that lie somewhere else."""
+        last = len(self.network.steps)
+        if last in self.place:
+            self._copy(last, self.network.steps[-1].layer, self.place.pop(last))
+        return self.loops
+
+    def _append(self, loop):
+        self.loops.append(loop)
+        self.makers[loop.wire] = [loop]
+        return loop
+
+    def _copy(self, number, name, i):
+        x = self.wires[i]
+        return self._append(Loop("copy", None, name, (i,), x.shape, number, x.bits))
+
+    def _loop(self, number, step):
+        kind, bits = _kind_and_bits(step, [self.wires[i] for i in step.inputs])
+        return Loop(kind, step, step.layer, step.inputs, step.output.shape, number, bits)
+
+    def _fits(self, step):
+        """Return whether the loops that make the input of `step` can do it on the way."""
+        i = step.inputs[0]
+        if self.readers[i] > 1 or i not in self.makers:
+            return False
+        return not _per_channel(step) or all(loop.stride == step.output.shape[2] for loop in self.makers[i])
+
+    def _joined(self, number, step):
+        """Return the loops that make a concatenation, each in its part."""
+        loops, offset = [], 0
+        for i, shift in zip(step.inputs, step.shifts):
+            x = self.wires[i]
+            makers = self.makers.get(i, [])
+            if self.readers[i] > 1 or not makers or any(loop.stride != x.shape[2] for loop in makers):
+                makers = [self._copy(number, step.layer, i)]
+            for loop in makers:
+                if shift:
+                    _widen(loop, x.low << shift, x.high << shift)
+                    loop.finish.append(Multiply(1 << shift))
+                loop.wire, loop.offset, loop.stride = number, loop.offset + offset, step.output.shape[2]
+            loops += makers
+            offset += x.shape[2]
+        return loops
+
+    def _finish(self, loop, step):
+        """Let `loop` do `step`, or its channels of it."""
+        x = self.wires[step.inputs[0]]
+        part = slice(loop.offset, loop.offset + loop.shape[2])
+        if isinstance(step, steps.Clip):
+            _clip(loop, step.low, step.high)
+        elif isinstance(step, steps.AddConstant):
+            low, high = x.low << step.shift, x.high << step.shift
+            _widen(loop, low, high)
+            _widen(loop, step.output.low, step.output.high)
+            if step.shift:
+                loop.finish.append(Multiply(1 << step.shift))
+            loop.finish.append(AddConstants(step.constant[part]))
+        elif isinstance(step, steps.Requantize):
+            shift = step.shift if isinstance(step.shift, int) else step.shift[part]
+            self._divide(loop, replace(step, shift=shift), x)
+
+    def _divide(self, loop, step, x):
+        """Let `loop` divide, round and clip; a divisor that is a power of two becomes part of the shift."""
+        shifts = np.ravel(step.shift).tolist()
+        divisor, twos = step.divisor, 0
+        if divisor & (divisor - 1) == 0:
+            divisor, twos = 1, divisor.bit_length() - 1
+        shifts = [shift + twos for shift in shifts]
+        if divisor > 1 and len(shifts) > 1:
+            raise InputError(f"layer {step.layer} divides averages by a step for each filter; quantize them first")
+        up, down = max(-min(shifts), 0), max(max(shifts), 0)
+        _widen(loop, x.low << up, x.high << up)
+        _widen(loop, 0, (2 * divisor << down) - 1 if down or divisor > 1 else 0)
+        _widen(loop, step.low, step.high)
+        if len(set(shifts)) > 1:
+            loop.finish.append(Divide(tuple(shifts), 1, step.rounding, step.low, step.high))
+            return
+        if up:
+            loop.finish.append(Multiply(1 << up))
+        if divisor > 1:
+            loop.finish.append(Divide(0, divisor << down, step.rounding, step.low, step.high))
+        elif down:
+            loop.finish.append(Divide(down, 1, step.rounding, step.low, step.high))
+        else:
+            _clip(loop, step.low, step.high)
+
+
+def _clip(loop, low, high):
+    """Let `loop` clip, together with the clipping that comes right before."""
+    if loop.finish and isinstance(loop.finish[-1], Divide | Clip):
+        last = loop.finish.pop()
+        limits = (min(max(end, low), high) for end in (last.low, last.high))
+        loop.finish.append(replace(last, **dict(zip(("low", "high"), limits))))
+    else:
+        _widen(loop, low, high)
+        loop.finish.append(Clip(low, high))
+
+
+def _widen(loop, low, high):
+    """Note that integers from `low` to `high` are met."""
+    loop.bits = max(loop.bits, signed_bits(low, high))
+    if loop.bits > MOST_BITS:
+        raise InputError(f"layer {loop.name} needs integers of {loop.bits} bits, more than {MOST_BITS}")
+
+
+def _kind_and_bits(step, inputs):
+    """Return the kind of a loop and the bits of its sums."""
+    if isinstance(step, steps.Convolve):
+        return "depthwise" if step.depthwise else "convolve", step.partial_bits
+    x = inputs[0]
+    if isinstance(step, steps.SumPool):
+        n = step.window[0] * step.window[1]
+        return "sum_pool", signed_bits(min(x.low, 0) * n, max(x.high, 0) * n)
+    if isinstance(step, steps.Add):
+        low = sum(min(x.low << shift, 0) for x, shift in zip(inputs, step.shifts))
+        high = sum(max(x.high << shift, 0) for x, shift in zip(inputs, step.shifts))
+        return "add", signed_bits(low, high)
+    return ("max_pool" if isinstance(step, steps.MaxPool) else "pad"), x.bits
+
+
+def _per_channel(step):
+    return isinstance(step, steps.AddConstant) or isinstance(getattr(step, "shift", 0), tuple)
+
+
+def stored_bits(wire: Wire, name: str) -> int:
+    """Return the least width in memory that holds the codes of `wire`; InputError, naming layer `name`, if none."""
+    if wire.bits > WIDTHS[-1]:
+        raise InputError(f"layer {name} hands on codes of {wire.bits} bits, more than 32; give it an output format")
+    return next(width for width in WIDTHS if wire.bits <= width)
+
+
+def _buffers(network, loops, place):
+    """Return wire -> Buffer: the largest first, each at the lowest place that is free while it is needed."""
+    wires, last = network.wires, len(network.steps)
+    needed = {}  # wire -> number of the first and of the last loop that needs it
+    for number, loop in enumerate(loops):
+        for i in (*loop.inputs, loop.wire):
+            i = place.get(i, i)
+            needed[i] = needed.get(i, (number,))[0], number
+    names = ["image", *(step.layer for step in network.steps)]
+    kept = [i for i in needed if i != last and (i or any(network.mean))]
+    widths = {i: stored_bits(wires[i], names[i]) for i in kept}
+    buffers = {}
+    for i in sorted(kept, key=lambda i: -wires[i].size * widths[i]):
+        others = [buffers[j] for j in buffers if needed[j][0] <= needed[i][1] and needed[i][0] <= needed[j][1]]
+        buffers[i] = _lowest(others, widths[i], wires[i].size)
+    return {i: buffers[place.get(i, i)] for i in [*kept, *place] if place.get(i, i) in buffers}
+
+
+def _lowest(others, bits, size):
+    """Return a Buffer of `size` codes at the lowest place where it meets none of the `others`."""
+    for start in sorted({0, *(_aligned(b.start + b.bytes) for b in others)}):
+        buffer = Buffer(bits, size, start)
+        if all(start + buffer.bytes <= b.start or b.start + b.bytes <= start for b in others):
+            return buffer
+
+
+def _aligned(byte):
+    """Return `byte`, or the next one where any code may begin."""
+    return -(-byte // 4) * 4

@@ -1,0 +1,9 @@
+/* The codes as they are, for what `finish` does with them. */
+static void $function(const struct windows *w, const $in *in, $finisher *finish, void *out)
+{
+    for (int pixel = 0; pixel < w->height * w->width; pixel++) {
+        for (int i = 0; i < w->channels; i++)
+            $sums[i] = in[pixel * w->channels + i];
+        finish($sums, pixel, out);
+    }
+}

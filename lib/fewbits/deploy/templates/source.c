@@ -1,0 +1,37 @@
+/* $name: $what
+
+   Made by fewbits $version. Read it from ${name}_run, at the end of the code: a call for each layer. A call makes the
+   sums of one pixel after the other, and `finish` turns these into codes and puts them where the next layer reads.
+   Behind ${name}_run there are only numbers. */
+
+#include "$name.h"
+
+/* What C99 leaves to the compiler: >> of a negative number must round down, an int must have 32 bits. */
+typedef char assert_shift[(-1 >> 1) == -1 ? 1 : -1];
+typedef char assert_int[sizeof(int) >= 4 ? 1 : -1];
+
+$memory
+/* Where windows lie on an image of `height` x `width` pixels, and how many pixels that makes. */
+struct windows {
+    int height, width, channels;
+    int rows, columns;           /* of one window */
+    int down, right;             /* from a window to the next */
+    int row_step, column_step;   /* from a pixel of a window to the next: dilation */
+    int top, left;               /* rows and columns of zeros before the image */
+    int out_height, out_width, out_channels;
+};
+
+/* Turns the sums of a pixel into codes, and stores them. */
+$finishers
+$functions
+/* The layers: their numbers, which stand at the end of the file, and what becomes of their sums. */
+
+$layers
+void ${name}_run(const uint8_t *image, int32_t *logits)
+{
+$calls
+}
+
+/* Numbers from here on. The kernels are (filter, row, column, channel), depthwise ones (row, column, channel). */
+
+$numbers

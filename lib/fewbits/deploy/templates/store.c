@@ -1,0 +1,5 @@
+static void $function(const $sum *codes, int n, $out *out)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = ($out)codes[i];
+}
