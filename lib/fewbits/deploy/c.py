@@ -26,7 +26,7 @@ from fewbits.errors import InputError
 
 TEMPLATES = Path(__file__).with_name("templates")
 PARALLEL = 4  # windows that share each read of a weight, as in dot_four
-WINDOWS_BYTES = 4 * 15  # of a `struct windows`
+WINDOWS_BYTES = 4 * 14  # of a `struct windows`
 HOW = {
     "floor": "down",
     "nearest": "to nearest, half to even",
