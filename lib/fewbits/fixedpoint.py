@@ -119,15 +119,15 @@ def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate",
 
     x: float tensor. fmt: a FixedPoint of at most 24 bits, or a pair `(msb, nbits)` of integers, integer tensors
     or variables that broadcast against `x`: changing a variable never retraces. rounding and overflow as in `quantize`,
-    with which it agrees bit for bit in float32 (subnormal numbers, below 1.2e-38, may be taken as zero by the backend);
-    rounding may also be a tensor, an index into ROUNDINGS. gradient: `clipped` passes the gradient where the value was
-    not clipped and stops it elsewhere, `identity` passes it everywhere. seed: for stochastic rounding, an integer or a
-    keras SeedGenerator.
+    with which it agrees bit for bit, in float64 where `x` is float64, else in float32 (subnormal numbers, below
+    1.2e-38, may be taken as zero by the backend); rounding may also be a tensor, an index into ROUNDINGS. gradient:
+    `clipped` passes the gradient where the value was not clipped and stops it elsewhere, `identity` passes it
+    everywhere. seed: for stochastic rounding, an integer or a keras SeedGenerator.
     NaN propagates; infinity saturates, and wraps to NaN. Raises InputError on an unknown name or more than 24 bits.
 
     Source: vieito2017, Codes 6 and 7 (the operator and its gradient).
     """
-    from fewbits.backend import ops, random, tensor
+    from fewbits.backend import keras, ops, random, tensor
 
     _check_names(rounding, overflow)
     check_name("gradient", gradient, GRADIENTS)
@@ -140,13 +140,17 @@ def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate",
         )
     half = exp2(nbits - 1)
     step, per_step = exp2(msb + 1 - nbits), exp2(nbits - 1 - msb)
+    x = tensor(x)
+    wide = "float64" if keras.backend.standardize_dtype(x.dtype) == "float64" else "float32"
+    if wide == "float64":  # sums of products that float32 does not hold
+        half, step, per_step = (ops.cast(number, wide) for number in (half, step, per_step))
 
     def draw(shape):
-        return random.uniform(shape, dtype="float32", seed=seed)
+        return random.uniform(shape, dtype=wide, seed=seed)
 
     @ops.custom_gradient
     def forward(x):
-        codes, kept = _codes(ops.cast(x, "float32") * per_step, half, rounding, overflow, ops, draw)
+        codes, kept = _codes(ops.cast(x, wide) * per_step, half, rounding, overflow, ops, draw)
 
         def backward(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
@@ -155,7 +159,7 @@ def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate",
         codes = ops.where(codes == 0, 0.0, codes)  # no negative zero; compilers drop `+ 0.0`
         return ops.cast(codes * step, x.dtype), backward
 
-    return forward(tensor(x))
+    return forward(x)
 
 
 def _codes(v, half, rounding, overflow, xp, draw):

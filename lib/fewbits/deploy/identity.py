@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fewbits.conversion import QuantizedModel
+from fewbits.backend import keras
+from fewbits.conversion import QuantizedModel, rebuild
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.steps import BATCH, Wire
 from fewbits.extraction import extractor
@@ -21,9 +22,12 @@ class Agreement(NamedTuple):
 def compare(model: QuantizedModel, network: IntegerNetwork, images) -> dict[str, Agreement]:
     """Return layer name -> Agreement between `model` and its `network`, on `images`, integers as `network.run` takes.
 
-    Every layer that stands in both is compared. An average is compared as the float32 that is nearest to its exact
-    quotient. Raises InputError as `network.run`.
+    Every layer with weights is compared, and the last. Where float32 does not hold all sums of `network`, `model` is
+    simulated in float64. An average is compared as the float that is nearest to its exact quotient. Raises InputError
+    as `network.run`.
     """
+    if network.beyond_float32 or any(_softened(layer) for layer in model.layers):
+        model = simulation(model, "float64" if network.beyond_float32 else "float32")
     names = [name for name in network.outputs if model.get_layer(name).weights]
     names += [name for name in [model.layers[-1].name] if name in network.outputs and name not in names]
     read, totals = extractor(model, names), {name: Agreement(0, 0, 0.0) for name in names}
@@ -31,10 +35,31 @@ def compare(model: QuantizedModel, network: IntegerNetwork, images) -> dict[str,
         pixels = images[start : start + BATCH]
         codes = network.trace(pixels)
         floats = (pixels.astype(np.float64) - np.asarray(network.mean)) * 2.0**network.image.exponent
-        for name, values in read(floats.astype(np.float32)).items():
+        for name, found in read(floats.astype(np.float32)).items():
             wire = network.wires[network.outputs[name]]
-            totals[name] = _joined(totals[name], _agreement(wire, codes[name].reshape(values.shape), values))
+            totals[name] = _joined(totals[name], _agreement(wire, codes[name].reshape(found.shape), found))
     return totals
+
+
+def simulation(model: QuantizedModel, dtype: str = "float64") -> QuantizedModel:
+    """Return `model`, the same formats and weights, computing in `dtype` and without a softmax in its last layer.
+
+    float32 holds integers up to 2**24, float64 up to 2**53.
+    """
+
+    def clone(layer):
+        config = layer.get_config() | {"dtype": dtype}
+        if _softened(layer):
+            config["activation"] = "linear"
+        return type(layer).from_config(config)
+
+    same = rebuild(model, clone)
+    same.set_weights(model.get_weights())
+    return QuantizedModel(same.input, same.output, name=model.name)
+
+
+def _softened(layer) -> bool:
+    return getattr(layer, "activation", None) is keras.activations.softmax
 
 
 def values(wire: Wire, codes) -> np.ndarray:

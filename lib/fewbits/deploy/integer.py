@@ -12,6 +12,8 @@ import numpy as np
 from fewbits.deploy.steps import BATCH, Convolve, Step, Wire
 from fewbits.errors import InputError
 
+FLOAT32_INTEGERS = 2**24  # up to here float32 holds every integer
+
 
 @dataclass(frozen=True)
 class IntegerNetwork:
@@ -35,6 +37,15 @@ class IntegerNetwork:
     @property
     def convolutions(self) -> list[Convolve]:
         return [step for step in self.steps if isinstance(step, Convolve)]
+
+    @property
+    def beyond_float32(self) -> list[str]:
+        """Names of the layers whose sums may pass 2**24 in codes: a simulation in float32 may differ from integers."""
+        largest = {}
+        for step in self.steps:
+            sums = max(step.output.magnitude, step.magnitude if isinstance(step, Convolve) else 0)
+            largest[step.layer] = max(sums, largest.get(step.layer, 0))
+        return [layer for layer, magnitude in largest.items() if magnitude > FLOAT32_INTEGERS]
 
     @property
     def weight_bits(self) -> int:

@@ -43,8 +43,9 @@ def lower(model: QuantizedModel, levels: int = 256, mean=0) -> IntegerNetwork:
         layer = node.operation
         if isinstance(layer, layers.InputLayer):
             continue
-        index = lowering.layer(layer, [made[id(x)] for x in node.input_tensors], node)
-        made[id(node.output_tensors[0])] = lowering.outputs[layer.name] = index
+        index = made[id(node.output_tensors[0])] = lowering.layer(layer, [made[id(x)] for x in node.input_tensors])
+        if not isinstance(layer, layers.Softmax):
+            lowering.outputs[layer.name] = index
     output = made[id(model.outputs[0])]
     lowering.finish(output)
     return IntegerNetwork(
@@ -59,7 +60,7 @@ class _Lowering:
         self.wires, self.steps, self.outputs = [image], [], {}
         self._softmax = None
 
-    def layer(self, layer, inputs, node) -> int:
+    def layer(self, layer, inputs) -> int:
         """Add what `layer` computes of the wires `inputs`; return the index of its output."""
         if self._softmax:
             raise InputError(f"layer {layer.name} reads the softmax {self._softmax}, which integers do not have")

@@ -1,8 +1,8 @@
 """The steps of a network of integers: each says what it computes from codes, and what its codes can be at most.
 
-All there is are integers: sums of products of codes, shifts with a rounding, comparisons. Shapes are those of one image,
-(height, width, channels); a vector is (1, 1, n), and a dense layer a convolution of one pixel. NumPy runs each step for
-a batch at once, in int32 where its sums are proven to fit, else in int64, and without any float operation.
+All there is are integers: sums of products of codes, shifts with a rounding, comparisons. Shapes are those of one
+image, (height, width, channels); a vector is (1, 1, n), and a dense layer a convolution of one pixel. NumPy runs each
+step for a batch at once, in int32 where its sums are proven to fit, else in int64, without any float operation.
 
 Source of the arithmetic: vieito2017, 2.3 and 5.1 (a format is a shift); its bounds: every sum at its worst case.
 """
@@ -16,7 +16,6 @@ import numpy as np
 from fewbits.errors import InputError
 
 ROUNDINGS = ("floor", "nearest", "nearest-up", "nearest-away")
-FLOAT32_INTEGERS = 2**24  # up to here float32 holds every integer
 BATCH = 32  # images at a time, for the windows of a batch are in memory at once
 
 
@@ -38,6 +37,11 @@ class Wire:
     def size(self) -> int:
         """Number of codes."""
         return prod(self.shape)
+
+    @property
+    def magnitude(self) -> int:
+        """The largest absolute value of a code."""
+        return max(-self.low, self.high)
 
     @property
     def bits(self) -> int:
@@ -79,10 +83,6 @@ class Convolve(Step):
     depthwise: bool
     partial_bits: int
     magnitude: int
-
-    @property
-    def exact_in_float32(self) -> bool:
-        return self.magnitude <= FLOAT32_INTEGERS
 
     def compute(self, codes):
         narrow = self.partial_bits <= 32
