@@ -8,8 +8,10 @@ refused, by the layer's name.
 import numpy as np
 
 from fewbits.backend import keras, ops
+from fewbits.calibration import by_filter
 from fewbits.conversion import QuantizedModel, nodes, quantized_type
 from fewbits.deploy import steps
+from fewbits.deploy.frozen import kernel_formats
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.steps import Wire
 from fewbits.errors import InputError
@@ -107,23 +109,23 @@ class _Lowering:
         x = self.wires[index]
         dense, depthwise = isinstance(layer, layers.Dense), isinstance(layer, layers.DepthwiseConv2D)
         weights = ops.convert_to_numpy(layer.kernel)
-        weights = weights[None, None] if dense else weights
-        by_filter = weights.reshape(*weights.shape[:2], -1, layer._filters)
-        per_filter = formats.kernel if isinstance(formats.kernel, tuple) else (formats.kernel,) * layer._filters
-        codes = [to_codes(by_filter[..., i], fmt, rounding) for i, fmt in enumerate(per_filter)]
-        by_filter = np.stack(codes, -1)
+        per_filter = kernel_formats(layer)
+        columns = np.stack(
+            [to_codes(column, fmt, rounding) for column, fmt in zip(by_filter(layer, weights).T, per_filter)], -1
+        )
+        kernel = columns.reshape(((1, 1) if dense else ()) + weights.shape)
         exponents = tuple(_exponent(fmt) + x.exponent for fmt in per_filter)
         bias = np.zeros(layer._filters, np.int64)
         if layer.bias is not None and layer.bias_order == "accumulator":
             bias = _bias_codes(layer, formats.bias, rounding, exponents)
         strides = (1, 1) if dense else tuple(layer.strides)
         dilation = (1, 1) if dense else tuple(layer.dilation_rate)
-        window = tuple((size - 1) * rate + 1 for size, rate in zip(by_filter.shape[:2], dilation))
+        window = tuple((size - 1) * rate + 1 for size, rate in zip(kernel.shape[:2], dilation))
         padding = _padding("valid" if dense else layer.padding, x.shape, window, strides)
         if getattr(layer, "groups", 1) != 1:
             raise InputError(f"layer {layer.name} convolves in {layer.groups} groups, which integers do not have here")
         low, high = (min(x.low, 0), max(x.high, 0)) if any(map(any, padding)) else (x.low, x.high)
-        positive, negative = (np.clip(by_filter, *limits).sum((0, 1, 2)) for limits in ((0, None), (None, 0)))
+        positive, negative = (np.clip(columns, *limits).sum(0) for limits in ((0, None), (None, 0)))
         highest, lowest = positive * high + negative * low + bias, positive * low + negative * high + bias
         partial = steps.signed_bits(
             int((np.minimum(positive * low, 0) + np.minimum(negative * high, 0) + np.minimum(bias, 0)).min()),
@@ -141,7 +143,6 @@ class _Lowering:
             int(highest.max()),
             x.divisor,
         )
-        kernel = by_filter.reshape(weights.shape)
         fields = (kernel, bias, strides, padding, dilation, depthwise, partial, magnitude)
         return self._add(steps.Convolve, layer.name, (index,), output, *fields)
 
