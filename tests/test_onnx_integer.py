@@ -67,7 +67,7 @@ def test_the_file_says_what_a_code_stands_for():
 @pytest.mark.parametrize(
     ("fmt", "match"),
     [
-        ({"kernel": FixedPoint(0, 9)}, "layer here multiplies more than 8 bits"),
+        ({"kernel": FixedPoint(0, 12)}, "layer here multiplies more than 8 bits"),
         ({"input": FixedPoint(0, 10)}, "layer here multiplies more than 8 bits"),
     ],
 )
