@@ -157,14 +157,15 @@ class _Source:
         what = f"{loop.kind.replace('_', ' ')}, {_sides(self._shape(loop))} -> {_sides(loop.shape)}"
         lines = [f"/* {name}: {what} */"]
         types = {"sum": _int(bits), "sums": _sums(bits), "finisher": _finisher(bits)}
-        arguments = [f"&windows_{name}", *(self._source(i)[1] for i in loop.inputs)]
+        sources = [self._source(i) for i in loop.inputs] or [("uint8", "image")]
+        arguments = [f"&windows_{name}", *(place for _, place in sources)]
         ends = [f"finish_{name}", self._target(loop)]
         wide = "" if bits == 32 else "_wide"
         if kind == "add":
             arguments, ends = arguments[1:], ends[1:]
             function = self._add(loop, name, types, wide)
         else:
-            kinds = [self._source(loop.inputs[0])[0]]
+            kinds = [source for source, _ in sources]
             types["in"] = f"{kinds[0]}_t"
             if kind in ("convolve", "depthwise", "depthwise_each"):
                 arguments += [f"kernel_{name}", f"bias_{name}"]
@@ -297,7 +298,7 @@ class _Source:
         )
 
     def _shape(self, loop):
-        return self.wires[loop.inputs[0]].shape
+        return self.wires[loop.inputs[0]].shape if loop.inputs else loop.shape
 
     def _source(self, i):
         """Return the type of the codes on wire `i`, such as "int8", and an expression for where they lie."""

@@ -61,9 +61,10 @@ class Clip:
 class Loop:
     """All pixels of an output, one after the other: each one's sums, then `finish`, then into memory.
 
-    kind: convolve, depthwise, max_pool, sum_pool, pad, add, copy, or load, which takes the image less its mean. step:
-    what is computed, None for a load. inputs: wires that are read. shape: (height, width, channels) of what the loop
-    makes. wire: where it goes, its channels from `offset` on, of `stride` a pixel. bits: the width of its sums.
+    kind: convolve, depthwise, max_pool, sum_pool, pad, add, copy, or load, which takes the pixels less their mean.
+    step: what is computed, None for a copy and a load. inputs: wires that are read. shape: (height, width, channels)
+    of what the loop makes. wire: where it goes, its channels from `offset` on, of `stride` a pixel. bits: the width
+    of its sums.
     """
 
     kind: str
@@ -131,8 +132,7 @@ class _Planning:
         self.place = {}  # wire -> the wire in whose place it lies, where that is another
         if any(network.mean):
             image = network.image
-            loop = Loop("load", None, "image", (0,), image.shape, 0, image.bits)
-            self._append(loop)
+            self._append(Loop("load", None, "image", (), image.shape, 0, image.bits))
 
     def add(self, number, step):
         if isinstance(step, steps.Concatenate):
