@@ -5,6 +5,7 @@ move (ipywidgets and Plotly's FigureWidget). In the book it has run for every co
 book's script looks the view up: the numbers are the library's in both.
 """
 
+from fewbits.explore.accumulators import accumulators
 from fewbits.explore.costs import QUANTITIES, SIDES, complexity
 from fewbits.explore.explorer import Explorer, View
 from fewbits.explore.layers import network, ranges
@@ -26,6 +27,7 @@ __all__ = [
     "Point",
     "Snapshots",
     "View",
+    "accumulators",
     "complexity",
     "front",
     "network",
