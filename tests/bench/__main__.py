@@ -1,6 +1,6 @@
 """What must be fast, timed (`make bench`). Tests never assert a time; here ratios are printed for people.
 
-python tests/bench slider|network|sweep
+python tests/bench slider|network|sweep|device
 """
 
 import sys
@@ -19,8 +19,12 @@ def main(what):
         import sweep
 
         sweep.report()
+    elif what == "device":
+        import device
+
+        device.report()
     else:
-        sys.exit(f"error: unknown benchmark {what!r}; it is one of slider, network, sweep")
+        sys.exit(f"error: unknown benchmark {what!r}; it is one of slider, network, sweep, device")
 
 
 if __name__ == "__main__":

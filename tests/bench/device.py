@@ -1,0 +1,120 @@
+"""One image through SqueezeNet on one thread: its C, a plain float loop in C, and LiteRT."""
+
+import ctypes
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+
+import float_c
+import numpy as np
+import timing
+
+from fewbits import calibration, litert, weights, zoo
+from fewbits.conversion import quantize_model
+from fewbits.deploy.c import write_c
+from fewbits.deploy.lowering import lower
+
+NAME = "squeezenet_cifar"
+OURS, LITERT = "fewbits C, -O3", "LiteRT int8"
+FLAGS = ("-O3", "-O2", "-O3 -march=native", "-O2 -march=native")
+ROUNDS, REPEATS = 30, 10
+rng = np.random.default_rng(0)
+IMAGES = np.kron(rng.integers(0, 256, (64, 8, 8, 3)), np.ones((1, 4, 4, 1))).astype(np.uint8)  # drawn, in squares
+
+
+def report():
+    model = zoo.build(NAME, IMAGES.shape[1:], 10)
+    weights.load_weights(model, weights.find(NAME))
+    quantized = quantize_model(model, fold_batch_normalization=True, rounding="nearest")
+    quantized.set_formats(calibration.formats_for(quantized, _scaled(), (8, 8, 8)))
+    network = lower(quantized)
+    with tempfile.TemporaryDirectory() as folder:
+        actions = _ours(network, Path(folder)) | _plain(network, Path(folder)) | _litert(model)
+        times = timing.interleaved(actions, ROUNDS, REPEATS)
+    of_ours, of_litert = timing.ratios(times, OURS), timing.ratios(times, LITERT)
+    compiler = subprocess.run(["gcc", "--version"], capture_output=True, text=True).stdout.split("\n")[0]
+    print(f"{NAME}, 8 bits, one image, one thread; {compiler}")
+    print(f"median (quartiles) of {ROUNDS} rounds of {REPEATS} images, all in turn in one process")
+    print(f"{'':42}{'ms':>24}{'of ours':>22}{'of LiteRT int8':>22}")
+    for name, taken in times.items():
+        cells = ["{1:.2f} ({0:.2f}-{2:.2f})".format(*q[name]) for q in (of_ours, of_litert)]
+        ms = "{1:.3f} ({0:.3f}-{2:.3f})".format(*np.quantile(taken, (0.25, 0.5, 0.75)))
+        print(f"{name:42}{ms:>24}" + "".join(f"{cell:>22}" for cell in cells))
+    print("\nGoals: ours at most the time of the float loops at -O3, and at most 10 of LiteRT int8")
+
+
+def _ours(network, folder):
+    write_c(network, folder / "c")
+    expected = network.run(IMAGES)
+    actions = {}
+    for flags in FLAGS:
+        run = _compiled(folder / "c" / f"{NAME}.c", f"{NAME}_run", flags)
+        codes = np.empty((len(IMAGES), 10), np.int32)
+        for image, row in zip(IMAGES, codes):
+            run(_pointer(image), _pointer(row))
+        assert (codes == expected).all()
+        actions[f"fewbits C, {flags}"] = _classify(run, codes)
+    return actions
+
+
+def _plain(network, folder):
+    expected, actions = network.run(IMAGES).argmax(1), {}
+    for order in float_c.ORDERS:
+        path = folder / "plain.c"
+        path.write_text(float_c.float_source(network, order))
+        for flags in FLAGS[::2]:
+            run = _compiled(path, "run", flags)
+            logits = np.empty((len(IMAGES), 10), np.float32)
+            for image, row in zip(IMAGES, logits):
+                run(_pointer(image), _pointer(row))
+            assert np.mean(logits.argmax(1) == expected) > 0.8  # the same network, but for rounding
+            actions[f"float C, {order}, {flags}"] = _classify(run, logits)
+    return actions
+
+
+def _compiled(source, function, flags):
+    """Return `function` of a C file as a callable."""
+    library = source.with_name(f"{source.stem}{abs(hash((source.read_text(), flags)))}.so")
+    subprocess.run(["gcc", "-std=c99", *flags.split(), "-shared", "-fPIC", source, "-o", library], check=True)
+    return getattr(ctypes.CDLL(str(library)), function)
+
+
+def _classify(run, logits):
+    image, row = _pointer(IMAGES[0]), _pointer(logits[0])
+
+    def classify():
+        run(image, row)
+
+    classify.keeps = logits
+    return classify
+
+
+def _pointer(array):
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _litert(model):
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[None]] for image in _scaled())
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        content = converter.convert()
+    return {LITERT: _interpreted(content), "LiteRT float": _interpreted(litert.convert(model))}
+
+
+def _interpreted(content):
+    interpreter = litert.interpreter(content)
+    interpreter.allocate_tensors()
+    details = interpreter.get_input_details()[0]
+    interpreter.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
+    return interpreter.invoke
+
+
+def _scaled():
+    return (IMAGES / np.float32(256)).astype(np.float32)
