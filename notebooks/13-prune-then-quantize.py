@@ -53,20 +53,21 @@ from fewbits.sqnr import measured_sqnr
 from fewbits.statistics import paired_difference, wilson_interval
 
 SMOKE = profile == "smoke"
-RATIO, IMAGES, EPOCHS, MORE = (0.2, 256, 1, 1) if SMOKE else (0.67, 8000, 20, 3)
+RATIO, TRAIN, IMAGES, EPOCHS, MORE = (0.2, 256, 256, 1, 1) if SMOKE else (0.67, 1280, 7680, 18, 3)
 
 # %% [markdown]
 # (what-a-third-costs)=
 # ## What a third costs
 #
 # The SqueezeNet for the digits loses two thirds of its filters, in a single step of [chapter 12](12-pruning) (more steps would be gentler,
-# and slower). What is left is trained with eight thousand images, then a copy of it with as many again three times over:
+# and slower). What is left is trained with {glue:text}`images:,` images, then a copy of it with as many again three times over:
 
 # %%
 digits = data.load("digits")
 train, validation, test = (
-    (digits.scaled(part), part.labels)
-    for part in (digits.train, digits.validation, digits.test)
+    (digits.scaled(part)[:n], part.labels[:n])  # to train: whole batches of 64
+    for part, n in ((digits.train, TRAIN), (digits.validation, 128),
+                    (digits.test, None))
 )
 keras.utils.set_random_seed(1)
 whole = zoo.build("squeezenet_digits", digits.image_shape, 10)
@@ -86,7 +87,7 @@ nets = {"whole": whole, "pruned": pruning.model,
 
 # %% tags=["remove-cell"]
 before, after = pruning.steps
-quote(guessing=after["val_accuracy_before"], trained_again=after["val_accuracy"], val_whole=before["val_accuracy"])
+quote(images=IMAGES, guessing=after["val_accuracy_before"], trained_again=after["val_accuracy"], val_whole=before["val_accuracy"])
 record(steps=len(pruning.steps) - 1)
 
 # %% [markdown]
@@ -150,7 +151,7 @@ quote(time_left=left["digits"]["ms"], **{f"large_{what}_left": left["CIFAR-10"][
 # trained ([chapter 4](04-quantized-conv2d)).
 
 # %%
-BITS = (8, 6, 4)
+BITS = (8, 4) if SMOKE else (8, 6, 4)
 few = train[0][:64]
 
 
