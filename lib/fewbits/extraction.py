@@ -54,7 +54,7 @@ def extractor(
     tensors = {
         layer.name: (uses[layer.name].input_tensors if raw else uses[layer.name].output_tensors)[0] for layer in chosen
     }
-    reader = keras.Model(model.inputs, tensors)
+    reader = keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.inputs, tensors)
     reader.jit_compile = False
 
     def compute(images):

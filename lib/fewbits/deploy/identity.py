@@ -7,7 +7,7 @@ import numpy as np
 from fewbits.backend import keras
 from fewbits.conversion import QuantizedModel, rebuild
 from fewbits.deploy.integer import IntegerNetwork
-from fewbits.deploy.steps import BATCH, Wire
+from fewbits.deploy.steps import Wire
 from fewbits.extraction import extractor
 
 
@@ -31,8 +31,8 @@ def compare(model: QuantizedModel, network: IntegerNetwork, images) -> dict[str,
     names = [name for name in network.outputs if model.get_layer(name).weights]
     names += [name for name in [model.layers[-1].name] if name in network.outputs and name not in names]
     read, totals = extractor(model, names), {name: Agreement(0, 0, 0.0) for name in names}
-    for start in range(0, len(images), BATCH):
-        pixels = images[start : start + BATCH]
+    for start in range(0, len(images), network.batch):
+        pixels = images[start : start + network.batch]
         codes = network.trace(pixels)
         floats = (pixels.astype(np.float64) - np.asarray(network.mean)) * 2.0**network.image.exponent
         for name, found in read(floats.astype(np.float32)).items():

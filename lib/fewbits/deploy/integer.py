@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fewbits.deploy.steps import BATCH, Convolve, Step, Wire
+from fewbits.deploy.steps import Convolve, Step, Wire
 from fewbits.errors import InputError
 
+AT_ONCE = 2**22  # codes of a wire in memory, for all images of a batch
 FLOAT32_INTEGERS = 2**24  # up to here float32 holds every integer
 
 
@@ -48,6 +49,11 @@ class IntegerNetwork:
         return [layer for layer, magnitude in largest.items() if magnitude > FLOAT32_INTEGERS]
 
     @property
+    def batch(self) -> int:
+        """How many images to run at a time."""
+        return max(1, AT_ONCE // max(wire.size for wire in self.wires))
+
+    @property
     def weight_bits(self) -> int:
         """Bits of all kernel codes and biases, each layer at the width that its own need."""
         return sum(_bits(step.kernel) + _bits(step.bias) for step in self.convolutions)
@@ -70,8 +76,8 @@ class IntegerNetwork:
         """Yield wire index -> codes of the `wanted` wires, a batch of images at a time."""
         images = self._checked(images)
         last = {i: number for number, step in enumerate(self.steps, 1) for i in step.inputs}
-        for start in range(0, len(images), BATCH):
-            codes = {0: images[start : start + BATCH]}
+        for start in range(0, len(images), self.batch):
+            codes = {0: images[start : start + self.batch]}
             for number, step in enumerate(self.steps, 1):
                 codes[number] = step.compute(*(codes[i] for i in step.inputs))
                 for i in set(step.inputs) - wanted:

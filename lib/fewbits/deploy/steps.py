@@ -16,7 +16,6 @@ import numpy as np
 from fewbits.errors import InputError
 
 ROUNDINGS = ("floor", "nearest", "nearest-up", "nearest-away")
-BATCH = 32  # images at a time, for the windows of a batch are in memory at once
 
 
 @dataclass(frozen=True)
