@@ -393,6 +393,17 @@ def test_sums_do_not_go_to_memory_and_a_concatenation_takes_no_copy():
     assert program.arena_bytes == 8 * 8 * (8 + 16)  # int8 alone: the input of both, and where they meet
 
 
+def test_codes_are_made_narrow_before_they_are_pooled(tmp_path):
+    net = Network((8, 8, 4))
+    parts = [net.clip(net.requantize(net.convolve(0, 8, (1, 1)), 9), 0, 127) for _ in range(2)]
+    joined = net.concatenate(parts, (0, 1))  # to 254, which takes 16 bits
+    pooled = net.clip(net.requantize(net.max_pool(joined, (2, 2), (2, 2), ((0, 0), (0, 0))), (0, 1) * 8), -128, 90)
+    net.convolve(pooled, 5, (1, 1))
+    network = net.made()
+    assert plan(network).arena_bytes == (8 * 8 + 4 * 4) * 16
+    assert_identical(network, net.pixels(), tmp_path)
+
+
 def test_no_codes_lie_where_others_are_still_needed():
     for seed in range(30):
         program = plan(random_network(seed).made())

@@ -3,6 +3,7 @@
 import ctypes
 import subprocess
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -31,11 +32,13 @@ def report():
     network = lower(quantized)
     with tempfile.TemporaryDirectory() as folder:
         actions = _ours(network, Path(folder)) | _plain(network, Path(folder)) | _litert(model)
-        times = timing.interleaved(actions, ROUNDS, REPEATS)
+        times = timing.interleaved(actions, ROUNDS, REPEATS, time.process_time)
     of_ours, of_litert = timing.ratios(times, OURS), timing.ratios(times, LITERT)
     compiler = subprocess.run(["gcc", "--version"], capture_output=True, text=True).stdout.split("\n")[0]
     print(f"{NAME}, 8 bits, one image, one thread; {compiler}")
-    print(f"median (quartiles) of {ROUNDS} rounds of {REPEATS} images, all in turn in one process")
+    print(
+        f"median (quartiles) of {ROUNDS} rounds of {REPEATS} images, all in turn in one process; time on the processor"
+    )
     print(f"{'':42}{'ms':>24}{'of ours':>22}{'of LiteRT int8':>22}")
     for name, taken in times.items():
         cells = ["{1:.2f} ({0:.2f}-{2:.2f})".format(*q[name]) for q in (of_ours, of_litert)]

@@ -5,21 +5,21 @@ import time
 import numpy as np
 
 
-def milliseconds(action, repeats=1):
-    """Return the mean time of `repeats` calls of `action`."""
-    began = time.perf_counter()
+def milliseconds(action, repeats=1, clock=time.perf_counter):
+    """Return the mean time of `repeats` calls of `action`, by a `clock` in seconds."""
+    began = clock()
     for _ in range(repeats):
         action()
-    return 1000 * (time.perf_counter() - began) / repeats
+    return 1000 * (clock() - began) / repeats
 
 
-def interleaved(actions, rounds, repeats):
+def interleaved(actions, rounds, repeats, clock=time.perf_counter):
     """Return name -> times in milliseconds, one a round; every round runs all `actions` (name -> callable)."""
     times = {name: [] for name in actions}
     names = list(actions)
     for i in range(rounds):
         for name in names[i % len(names) :] + names[: i % len(names)]:  # each comes first in its turn
-            times[name].append(milliseconds(actions[name], repeats))
+            times[name].append(milliseconds(actions[name], repeats, clock))
     return {name: np.array(t) for name, t in times.items()}
 
 

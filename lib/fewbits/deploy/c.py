@@ -86,14 +86,16 @@ class _Source:
         self._pixels = network.image.high + min(network.mean)
         if self._pixels > 255:
             raise InputError(f"pixels of {self._pixels + 1} levels do not fit bytes; C takes levels=256 at most")
-        self.network, self.program, self.wires = network, program.plan(network), network.wires
+        self.program = program.plan(network)
+        self.network = network = self.program.network
+        self.wires = network.wires
         self.name = _identifier(network.name)
         self._functions, self._finishing = {}, {}  # of loops, and of what becomes of their sums: name -> text
         self._tables, self._layers, self._calls = {}, [], []
         self._names, self._finishers, self._weights = set(), {}, 0
         self._sums, self._patches = {}, {}  # bits -> how many
         last = len(network.steps)
-        self._logit_bits = program.stored_bits(network.wires[last], network.steps[-1].layer)
+        program.stored_bits(network.wires[last], network.steps[-1].layer)  # the logits' own are 32
         for loop in self.program.loops:
             self._loop(loop)
 

@@ -102,7 +102,11 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Program:
-    """Loops in the order in which they run. buffers: wire -> Buffer, of all wires but the image and the logits."""
+    """Loops in the order in which they run, and memory for them.
+
+    network: the one that was planned, its steps in an order that needs less memory. buffers: wire -> Buffer, of all
+    wires that lie in the arena: not the image, unless it has a mean, and not the logits.
+    """
 
     network: IntegerNetwork
     loops: Sequence[Loop]
@@ -116,10 +120,35 @@ class Program:
 
 def plan(network: IntegerNetwork) -> Program:
     """Return `network` as a program; InputError, naming the layer, on codes or sums that are too wide for it."""
+    network = replace(network, steps=_pooled_late(network))
     planning = _Planning(network)
     for number, step in enumerate(network.steps, 1):
         planning.add(number, step)
     return Program(network, tuple(planning.loops), _buffers(network, planning.finished(), planning.place))
+
+
+def _pooled_late(network):
+    """Return the steps with each rounding that makes codes narrower before the max-pool whose output it reads.
+
+    Rounding and clipping keep the order of codes, so the largest stays the largest, and a smaller image is stored.
+    """
+    made, readers = list(network.steps), _readers(network)
+    for number, step in enumerate(made):
+        i = step.inputs[0]
+        pool = made[i - 1] if i else None
+        if not isinstance(step, steps.Requantize | steps.Clip) or not isinstance(pool, steps.MaxPool):
+            continue
+        x = made[pool.inputs[0] - 1].output if pool.inputs[0] else network.image
+        narrower = stored_bits(step.output, step.layer) < stored_bits(x, pool.layer)
+        if narrower and readers[i] == readers[pool.inputs[0]] == 1:
+            made[i - 1] = replace(step, inputs=pool.inputs, output=replace(step.output, shape=x.shape))
+            made[number] = replace(pool, inputs=(i,), output=step.output)
+    return tuple(made)
+
+
+def _readers(network):
+    """Return wire -> how often it is read."""
+    return Counter(i for step in network.steps for i in step.inputs)
 
 
 class _Planning:
@@ -127,7 +156,7 @@ class _Planning:
 
     def __init__(self, network):
         self.network, self.wires, self.loops = network, network.wires, []
-        self.readers = Counter(i for step in network.steps for i in step.inputs)
+        self.readers = _readers(network)
         self.makers = {}  # wire -> loops that make it
         self.place = {}  # wire -> the wire in whose place it lies, where that is another
         if any(network.mean):
