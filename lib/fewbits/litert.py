@@ -8,15 +8,16 @@ There, batch normalization is folded, so every convolution has a bias. Their net
 """
 
 import logging
-import warnings
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from fewbits.backend import no_stderr
 from fewbits.errors import InputError
+from fewbits.fixedpoint import check_name
 from fewbits.weights import assign_layers
 
+PRECISIONS = ("float32", "float16", "int8")
 THEIRS = {  # name of our layer -> of theirs
     "conv0": "Conv2d_0",
     **{f"block{i}_{kind}": f"Conv2d_{i}_{kind}" for i in range(1, 14) for kind in ("depthwise", "pointwise")},
@@ -24,8 +25,30 @@ THEIRS = {  # name of our layer -> of theirs
 }
 
 
-def convert(model) -> bytes:
-    """Return `model`, a functional Keras model, as a .tflite file for one image at a time, in float32."""
+def convert(model, precision: str = "float32", images=None) -> bytes:
+    """Return `model`, a functional Keras model, as a .tflite file for one image at a time, that takes and gives floats.
+
+    precision: one of PRECISIONS. float32: what Keras computes, quantizers of a quantized model as operations. float16:
+    weights in two bytes, computed with in float32. int8: integers inside; of a quantized model its own formats and
+    codes (see `deploy.litert`), of a float model LiteRT's choice, from `images` (n, height, width, channels) that
+    represent what will come. Raises InputError, naming the layer, on what `deploy.frozen.check` refuses, and where
+    TensorFlow, which makes the file, is not installed or does not know a layer.
+    """
+    from fewbits.conversion import QuantizedModel
+    from fewbits.deploy import litert
+    from fewbits.deploy.frozen import check, freeze
+
+    check_name("precision", precision, PRECISIONS)
+    check(model)
+    if precision == "int8" and isinstance(model, QuantizedModel):
+        return litert.convert(model)
+    if precision == "int8" and images is None:
+        raise InputError("int8 needs images that represent what will come, to choose the range of each layer's codes")
+    return to_bytes(freeze(model), _precise(precision, images))
+
+
+def to_bytes(model, set_up=lambda converter: None) -> bytes:
+    """Return `model`, a Keras model, as a .tflite file. set_up: sets the attributes of TensorFlow's converter."""
     try:
         import tensorflow as tf
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -38,18 +61,64 @@ def convert(model) -> bytes:
     level = logger.level
     logger.setLevel(logging.ERROR)  # it would rather have the model too, and then leave the weights out
     try:
-        return tf.lite.TFLiteConverter.from_concrete_functions([constants]).convert()
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([constants])
+        set_up(converter)
+        with no_stderr():
+            return converter.convert()
+    except Exception as error:
+        why = str(error).strip().split("\n")[0][:300]
+        raise InputError(f"TensorFlow cannot convert {model.name} to LiteRT: {why}") from None
     finally:
         logger.setLevel(level)
 
 
-def interpreter(content: bytes):
-    """Return an interpreter of a .tflite file, on one thread; ValueError or RuntimeError where that is damaged."""
-    from tensorflow import lite
+def _precise(precision, images):
+    """Return what sets up a converter for `precision`."""
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the interpreter moves to a package of its own, one day
-        return lite.Interpreter(model_content=content, num_threads=1)
+    def set_up(converter):
+        import tensorflow as tf
+
+        if precision != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if precision == "int8":
+            converter.representative_dataset = lambda: ([image[np.newaxis]] for image in np.float32(images))
+
+    return set_up
+
+
+def interpreter(content: bytes, delegate: bool = True):
+    """Return an interpreter of a .tflite file, on one thread; ValueError or RuntimeError where that is damaged.
+
+    delegate: whether layers run on XNNPACK, as they do by default, or on LiteRT's own kernels.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    except ImportError:
+        raise InputError("a .tflite file is read with ai-edge-litert; `pip install fewbits[export]`") from None
+    kind = OpResolverType.AUTO if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    return Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=kind)
+
+
+class Runner:
+    """A .tflite file at work: `run` maps one image, (height, width, channels), to its first output or all of them."""
+
+    def __init__(self, content: bytes, delegate: bool = True):
+        self._network = interpreter(content, delegate)
+        with no_stderr():  # it tells which delegate it made
+            self._network.allocate_tensors()
+        [image] = self._network.get_input_details()
+        self._image, self.image_shape = image["index"], tuple(map(int, image["shape"][1:]))
+        self._outputs = [output["index"] for output in self._network.get_output_details()]
+
+    def run(self, image) -> np.ndarray:
+        return self.run_all(image)[0]
+
+    def run_all(self, image) -> list[np.ndarray]:
+        self._network.set_tensor(self._image, np.asarray(image, np.float32)[np.newaxis])
+        self._network.invoke()
+        return [self._network.get_tensor(index)[0] for index in self._outputs]
 
 
 def load_weights(model, path: Path) -> None:
@@ -81,11 +150,11 @@ def _their_names(model, layer) -> tuple[str, str]:
 
 def _reader(path):
     """Return a function that returns the array whose name in the file ends as told."""
-    if find_spec("tensorflow") is None:
-        raise InputError("a .tflite file is read with TensorFlow; install it with `pip install tensorflow`")
     try:
         reader = interpreter(path.read_bytes())
         index = {tensor["name"]: tensor["index"] for tensor in reader.get_tensor_details()}
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except OSError as error:

@@ -1,0 +1,120 @@
+"""What a network computes with, as constants: for files of runtimes that know no variable bits."""
+
+import numpy as np
+
+from fewbits.backend import keras, ops
+from fewbits.calibration import by_filter
+from fewbits.conversion import calls, quantized_type, rebuild
+from fewbits.errors import InputError
+from fewbits.fixedpoint import quantclip, quantize
+from fewbits.layers import FLOAT, Formats
+
+
+def check(model: keras.Model) -> None:
+    """Raise InputError, naming the layer, where `model` could be written to no file.
+
+    It must be a graph from one input to one output, in float32 and channels last, whose weights are finite, without
+    the thesis' operator.
+    """
+    if not getattr(model, "inputs", None):
+        raise InputError(f"{model.name} has no graph; build a functional model, or a sequential one with an Input")
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise InputError(
+            f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; one of each can be exported"
+        )
+    if None in model.inputs[0].shape[1:]:
+        raise InputError(f"{model.name} takes images of any size; build it for one, to export it")
+    for name, nodes in calls(model).items():
+        if not nodes:
+            continue  # called for other graphs only
+        layer = nodes[0].operation
+        if getattr(layer, "compute_dtype", "float32") != "float32":
+            raise InputError(f"layer {name} computes in {layer.compute_dtype}; only float32 can be exported")
+        if getattr(layer, "data_format", "channels_last") != "channels_last":
+            raise InputError(f"layer {name} computes with channels first; only channels last can be exported")
+        for weight in layer.weights:
+            if not np.isfinite(ops.convert_to_numpy(weight)).all():
+                raise InputError(f"{weight.name} of layer {name} holds NaN or infinity; train or load it anew")
+        if hasattr(layer, "rounding") and layer.enabled and layer.rounding == "thesis":
+            raise InputError(
+                f"layer {name} rounds as the thesis does, to one code more than its bits have; "
+                "set_rounding('floor') gives it codes that fit"
+            )
+
+
+def formats(layer) -> Formats:
+    """Return the formats in which `layer` computes at present: none where it is not quantized, or not enabled."""
+    return layer.formats if hasattr(layer, "formats") and layer.enabled else FLOAT
+
+
+def kernel_formats(layer) -> tuple:
+    """Return the format of each filter of a quantized `layer`; () where its kernel is float."""
+    found = formats(layer).kernel
+    return found if isinstance(found, tuple) else () if found is None else (found,) * layer._filters
+
+
+def constants(layer) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return kernel and bias (float32) as `layer` multiplies and adds them, that is rounded where it rounds them."""
+    kernel = ops.convert_to_numpy(layer.kernel)
+    bias = None if layer.bias is None else ops.convert_to_numpy(layer.bias)
+    filters, (_, x, _, own) = kernel_formats(layer), formats(layer)
+    if filters:
+        columns = zip(by_filter(layer, kernel).T, filters)
+        kernel = np.stack([quantize(w, fmt, layer.rounding) for w, fmt in columns], -1).reshape(kernel.shape)
+    if bias is not None and own is not None:
+        bias = quantize(bias, own, layer.rounding)
+    elif bias is not None and filters and x is not None and layer.bias_order == "accumulator":
+        step = np.float32([fmt.step * x.step for fmt in filters])
+        bias = np.rint(bias / step) * step
+    return kernel, bias
+
+
+def multiplies(layer) -> bool:
+    """Whether `layer` is a convolution, a depthwise convolution or a dense layer."""
+    return quantized_type(layer) is not None
+
+
+class Frozen(keras.layers.Layer):
+    """A layer that multiplies, with constants for weights and formats; it computes what `layer` does at present."""
+
+    def __init__(self, layer):
+        super().__init__(name=layer.name)
+        self._layer = [layer]  # in a list Keras does not track it: its variables are no longer needed
+        self.weights_used, self.formats = constants(layer), formats(layer)
+        self.rounding = getattr(layer, "rounding", None)
+        self.built = True
+
+    def call(self, x):
+        [layer], (kernel, bias) = self._layer, self.weights_used
+        x = quantized_type(layer).product(layer, self.quantizer(x, self.formats.input), self.kernel(kernel))
+        behind = bias is not None and getattr(layer, "bias_order", "accumulator") == "output"
+        x = x if bias is None or behind else x + bias
+        relu = layer.activation is keras.activations.relu
+        x = keras.activations.relu(x) if relu and not behind else x  # the same before and behind a rounding
+        x = self.quantizer(x, self.formats.output)
+        x = x + bias if behind else x
+        return x if relu and not behind or layer.activation is None else layer.activation(x)
+
+    def kernel(self, kernel):
+        return ops.convert_to_tensor(kernel)
+
+    def quantizer(self, x, fmt):
+        return x if fmt is None else quantclip(x, fmt, self.rounding)
+
+    def compute_output_shape(self, shape):
+        return self._layer[0].compute_output_shape(shape)
+
+
+def freeze(model: keras.Model, kind: type = Frozen) -> keras.Model:
+    """Return `model` with a layer of `kind`, Frozen or a subclass, in place of each that multiplies."""
+
+    def clone(layer):
+        if multiplies(layer):
+            return kind(layer)
+        return layer.__class__.from_config(layer.get_config())
+
+    frozen = rebuild(model, clone)
+    for layer in frozen.layers:
+        if layer.weights:  # batch normalization
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    return frozen

@@ -1,0 +1,259 @@
+"""LiteRT files of integers that carry a quantized network's own formats: its codes, its scales, powers of two.
+
+TensorFlow's converter makes the graph; it chooses 8-bit codes wherever a fake quantizer stands. What it then does its
+own way is put right in the file: kernels and biases become the codes of the network, each with its step as the scale,
+and where a layer reads or makes codes of another step than its format's, a QUANTIZE is set between. (The converter
+drops a quantizer that directly follows another.)
+
+LiteRT rounds to nearest. XNNPACK, on which it runs by default, takes halves to even as `rounding="nearest"` does, and
+agrees with the simulation code by code in convolutions; LiteRT's own kernels round twice, and do not.
+"""
+
+import re
+
+import numpy as np
+
+from fewbits.backend import keras, ops
+from fewbits.conversion import QuantizedModel, calls
+from fewbits.deploy.frozen import Frozen, check, constants, freeze, kernel_formats
+from fewbits.deploy.identity import Agreement
+from fewbits.errors import InputError
+from fewbits.litert import Runner, to_bytes
+
+MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+def convert(model: QuantizedModel) -> bytes:
+    """Return `model` as a .tflite file of int8 codes that takes and gives floats.
+
+    Raises InputError, naming the layer, on one that is float, has more than 8 bits, or adds its bias behind its output.
+    """
+    _check_formats(model)
+    return _with_codes(to_bytes(freeze(model, _FakeQuantized), _integers), model)
+
+
+def compare(model: QuantizedModel, images, delegate: bool = True) -> dict[str, Agreement]:
+    """Return layer name -> Agreement of its codes in Keras and in the int8 file; the network's output comes last.
+
+    images: (n, height, width, channels). delegate: as in `litert.interpreter`. Every layer that multiplies is compared
+    in a file that hands out all their outputs; `largest` is in steps of its output format.
+    """
+    _check_formats(model)
+    steps = {layer.name: layer.formats.output.step for layer in model.quantized_layers}
+    uses = calls(model)
+    last = uses[model.layers[-1].name][0].operation.name
+    steps.setdefault(last, list(steps.values())[-1])
+
+    def taps(network):
+        found = calls(network)
+        return keras.Model(network.inputs, [found[name][0].output_tensors[0] for name in steps])
+
+    content = _with_codes(to_bytes(taps(freeze(model, _FakeQuantized)), _integers), model)
+    runner = Runner(content, delegate)
+    theirs = zip(*(runner.run_all(image) for image in images))
+    ours = [ops.convert_to_numpy(x) for x in taps(model).predict(images, verbose=0)]
+    found = {}
+    for (name, step), mine, other in zip(steps.items(), ours, theirs):
+        gaps = np.abs(np.stack(other).astype(np.float64) - mine) / step
+        found[name] = Agreement(gaps.size, int((gaps > 0).sum()), float(gaps.max()))
+    return found
+
+
+def _check_formats(model):
+    check(model)
+    for layer in model.quantized_layers:
+        kernel, x, output, own = layer.formats
+        if not layer.enabled or kernel is None or x is None or output is None:
+            raise InputError(f"layer {layer.name} computes in float; int8 needs its kernel, input and output formats")
+        widest = max(fmt.nbits for fmt in (*kernel_formats(layer), x, output))
+        if widest > 8:
+            raise InputError(f"layer {layer.name} has codes of {widest} bits, and int8 holds 8")
+        if layer.bias is not None and (layer.bias_order == "output" or own is not None):
+            raise InputError(f"the bias of layer {layer.name} is not on the grid of its products, as int8 needs it")
+
+
+def _integers(converter):
+    import tensorflow as tf
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+
+class _FakeQuantized(Frozen):
+    """A layer whose formats are told to the converter, as ranges of 8-bit codes of the same step."""
+
+    def kernel(self, kernel):
+        return _fake_quantize(ops.convert_to_tensor(kernel), 2.0**-6 * max(2.0**-20, float(np.abs(kernel).max())))
+
+    def quantizer(self, x, fmt):
+        return _fake_quantize(x, fmt.step)
+
+
+def _fake_quantize(x, step):
+    import tensorflow as tf
+
+    return tf.quantization.fake_quant_with_min_max_args(x, -128 * step, 127 * step, num_bits=8)
+
+
+def _with_codes(content, model) -> bytes:
+    """Return the file with the codes and steps of `model` in every layer that multiplies."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    file = schema.ModelT.InitFromPackedBuf(content, 0)
+    edit = _Edit(file, schema)
+    layers = {layer.name: layer for layer in model.quantized_layers}
+    for operator in list(file.subgraphs[0].operators):
+        if edit.kind(operator) in MULTIPLYING:
+            edit.layer(operator, _layer_of(edit.name(operator.inputs[1]), layers))
+    edit.finish()
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(file.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def _layer_of(name, layers):
+    """Return the layer whose kernel the file calls `name`: NETWORK/LAYER_2/FakeQuant..., and others joined by `;`."""
+    found = [layer for key, layer in layers.items() if re.search(rf"(^|[/;]){re.escape(key)}(_\d+)?/FakeQuant", name)]
+    if len(found) != 1:
+        raise InputError(f"the converter calls a kernel {name}, which names no layer; give the layers other names")
+    return found[0]
+
+
+class _Edit:
+    """Changes to a file, `ModelT` of its schema."""
+
+    def __init__(self, file, schema):
+        self.file, self.schema, self.graph = file, schema, file.subgraphs[0]
+        self.graph.tensors, self.file.operatorCodes = list(self.graph.tensors), list(file.operatorCodes)
+        self.file.buffers = list(file.buffers)
+        self._names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+        self._before, self._behind, self._made, self._new = {}, {}, {}, []
+
+    def kind(self, operator) -> str:
+        return self._names[self.file.operatorCodes[operator.opcodeIndex].builtinCode]
+
+    def name(self, index) -> str:
+        return self.graph.tensors[index].name.decode()
+
+    def step(self, index):
+        """Return the scale of a tensor, None where it is float."""
+        quantization = self.graph.tensors[index].quantization
+        return None if quantization is None or quantization.scale is None else float(quantization.scale[0])
+
+    def layer(self, operator, layer) -> None:
+        """Give a convolution or dense layer its codes, and its neighbours' steps a QUANTIZE where they differ."""
+        x, output = layer.formats.input, layer.formats.output
+        source, target = operator.inputs[0], operator.outputs[0]
+        if self.step(source) is None or self.step(target) is None:
+            raise InputError(f"LiteRT computes layer {layer.name} in float, not in int8")
+        kernel, bias = constants(layer)
+        steps = np.array([fmt.step for fmt in kernel_formats(layer)])
+        depthwise = self.kind(operator) == "DEPTHWISE_CONV_2D"
+        columns = kernel.reshape(-1, len(steps)) / steps
+        codes = columns.reshape(*kernel.shape[:-2], -1) if depthwise else columns.reshape(kernel.shape)
+        codes = codes[np.newaxis] if depthwise else np.moveaxis(codes, -1, 0)
+        self._fill(operator.inputs[1], codes, np.int8, steps, axis=codes.ndim - 1 if depthwise else 0)
+        if bias is not None:
+            self._fill(operator.inputs[2], np.rint(bias / (steps * x.step)), np.int32, steps * x.step, axis=0)
+        read = self._in_format(source, x)
+        operator.inputs = [read, *operator.inputs[1:]]
+        self._before[id(operator)], self._new = self._new, []
+        made = target if self.step(target) == output.step and output.nbits == 8 else self._like(target, output.step)
+        operator.outputs = [made]
+        clipped = self._clipped(made, output)
+        if clipped != target:
+            self._quantize(clipped, target)
+        self._behind[id(operator)], self._new = self._new, []
+
+    def finish(self) -> None:
+        """Put the new operators where they belong."""
+        self.graph.operators = [
+            new
+            for operator in self.graph.operators
+            for new in (*self._before.get(id(operator), ()), operator, *self._behind.get(id(operator), ()))
+        ]
+        self.graph.operators = [new for operator in self.graph.operators for new in self._to_even(operator)]
+
+    def _to_even(self, operator):
+        """Return what replaces an operator: XNNPACK takes halves up from codes to codes, but to even from floats."""
+        [source, *_], [target, *_] = operator.inputs, operator.outputs
+        if self.kind(operator) != "QUANTIZE" or (self.step(source) or np.inf) >= self.step(target):
+            return [operator]  # there are no halves
+        floats = self._like(source, None)
+        self._operate("DEQUANTIZE", [source], floats)
+        operator.inputs = [floats]
+        before, self._new = self._new, []
+        return [*before, operator]
+
+    def _fill(self, index, codes, dtype, steps, axis):
+        tensor = self.graph.tensors[index]
+        if list(tensor.shape) != list(codes.shape):
+            raise InputError(f"LiteRT keeps {self.name(index)} in the shape {list(tensor.shape)}, not {codes.shape}")
+        steps = steps[:1] if len(set(steps)) == 1 else steps
+        self.file.buffers[tensor.buffer].data = codes.astype(dtype).reshape(-1).view(np.uint8)
+        tensor.quantization = self._quantization(steps)
+        tensor.quantization.quantizedDimension = axis if len(steps) > 1 else 0
+
+    def _in_format(self, source, fmt):
+        """Return the tensor that holds `source` in the format `fmt`."""
+        key = source, fmt
+        if key not in self._made:
+            target = source
+            if self.step(source) != fmt.step:
+                target = self._like(source, fmt.step)
+                self._quantize(source, target)
+            self._made[key] = self._clipped(target, fmt)
+        return self._made[key]
+
+    def _clipped(self, source, fmt):
+        """Return the tensor that holds `source` in fewer than 8 bits."""
+        if fmt.nbits == 8:
+            return source
+        for kind, code in (("MINIMUM", fmt.max_code), ("MAXIMUM", fmt.min_code)):
+            bound, target = self._like(source, fmt.step), self._like(source, fmt.step)
+            tensor, buffer = self.graph.tensors[bound], self.schema.BufferT()
+            buffer.data = np.array([code], np.int8).view(np.uint8)
+            tensor.shape, tensor.shapeSignature, tensor.buffer = [1], None, len(self.file.buffers)
+            self.file.buffers.append(buffer)
+            self._operate(kind, [source, bound], target)
+            source = target
+        return source
+
+    def _quantization(self, steps):
+        quantization = self.schema.QuantizationParametersT()
+        quantization.scale, quantization.zeroPoint = np.float32(steps), np.zeros(len(steps), np.int64)
+        return quantization
+
+    def _like(self, index, step):
+        """Add a tensor of the shape of another, of codes with `step`, or of floats."""
+        tensor, old = self.schema.TensorT(), self.graph.tensors[index]
+        tensor.shape, tensor.type, tensor.hasRank = old.shape, old.type, old.hasRank
+        tensor.shapeSignature, tensor.buffer = old.shapeSignature, 0
+        tensor.name = f"{self.name(index)}/step{len(self.graph.tensors)}".encode()
+        if step is None:
+            tensor.type = self.schema.TensorType.FLOAT32
+        else:
+            tensor.quantization = self._quantization([step])
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def _quantize(self, source, target):
+        self._operate("QUANTIZE", [source], target)
+
+    def _operate(self, kind, sources, target):
+        operator = self.schema.OperatorT()
+        operator.opcodeIndex = self._code(kind, version=2)  # the first that takes int8
+        operator.inputs, operator.outputs = sources, [target]
+        self._new.append(operator)
+
+    def _code(self, name, version):
+        number = getattr(self.schema.BuiltinOperator, name)
+        for index, code in enumerate(self.file.operatorCodes):
+            if code.builtinCode == number:
+                code.version = max(code.version, version)
+                return index
+        code = self.schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = number
+        code.version = version
+        self.file.operatorCodes.append(code)
+        return len(self.file.operatorCodes) - 1

@@ -1,0 +1,279 @@
+"""ONNX files: the simulation with its quantizers, node by node, so that ONNX Runtime computes what Keras does.
+
+A quantizer is Mul, a rounding, Clip and Mul by powers of two, which float32 does exactly: where sums stay below 2**24
+steps, the outputs are equal bit for bit. Images come in as Keras has them, (n, height, width, channels). Inside, ONNX
+has channels first: every tensor of four axes is kept so, and turned back where the order of its values counts.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from fewbits.backend import keras
+from fewbits.conversion import nodes
+from fewbits.deploy.frozen import check, constants, formats, multiplies
+from fewbits.errors import InputError
+from fewbits.files import write_aside
+
+layers, activations = keras.layers, keras.activations
+
+OPSET, IR_VERSION = 17, 8  # of 2022: what is in use everywhere
+TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
+ACTIVATIONS = {activations.relu: "Relu", activations.sigmoid: "Sigmoid", activations.tanh: "Tanh"}
+ACTIVATIONS |= {activations.elu: "Elu", activations.softplus: "Softplus"}
+
+
+def convert(model: keras.Model):
+    """Return `model`, of layers that `quantize_model` knows, quantized or not, as an onnx.ModelProto.
+
+    Raises InputError, naming the layer, on what ONNX has no node for here, and as `frozen.check`; also where the
+    package onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise InputError("ONNX files are made with the package onnx; `pip install fewbits[export]`") from None
+    check(model)
+    graph = _Graph()
+    shapes = [("N", *x.shape[1:]) for x in (model.inputs[0], model.outputs[0])]
+    names = {id(model.inputs[0]): graph.first("image", len(shapes[0]))}
+    for node in nodes(model):
+        if not isinstance(node.operation, layers.InputLayer):
+            inputs = [names[id(x)] for x in node.input_tensors]
+            names[id(node.output_tensors[0])] = graph.layer(node.operation, inputs, node)
+    output = graph.last(names[id(model.outputs[0])], len(shapes[1]))
+    graph.nodes.append(onnx.helper.make_node("Identity", [output], ["output"]))
+    image, output = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in zip(("image", "output"), shapes)
+    )
+    proto = onnx.helper.make_model(
+        onnx.helper.make_graph(graph.nodes, model.name, [image], [output], graph.arrays),
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="fewbits",
+    )
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def write(model: keras.Model, path: Path) -> None:
+    """Write `model` to the .onnx file `path`, whole or not at all; errors as `convert`."""
+    content = convert(model).SerializeToString()
+    with write_aside(path) as file:
+        file.write(content)
+
+
+class _Graph:
+    """The nodes so far, named by their outputs, and what each layer adds to them."""
+
+    def __init__(self):
+        self.nodes, self.arrays, self._turned = [], [], {}
+
+    def layer(self, layer, inputs, node) -> str:
+        """Add what `layer` computes; return the name of its output."""
+        rank = len(node.input_tensors[0].shape)
+        if multiplies(layer):
+            return self._multiply(layer, inputs[0], rank)
+        kind = type(layer).__name__
+        handler = self._HANDLERS.get(type(layer))
+        if handler is None:
+            raise InputError(f"layer {layer.name} is a {kind}, which cannot be exported to ONNX")
+        return handler(self, layer, inputs, node, rank)
+
+    # What a node needs
+
+    def add(self, kind, *inputs, **attributes) -> str:
+        from onnx import helper
+
+        output = f"{kind}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def array(self, values, dtype=np.float32) -> str:
+        from onnx import numpy_helper
+
+        name = f"constant_{len(self.arrays)}"
+        self.arrays.append(numpy_helper.from_array(np.asarray(values, dtype), name))
+        return name
+
+    def first(self, x, rank) -> str:
+        """Return `x` with channels first, if it has four axes."""
+        return self._transposed(x, TO_FIRST) if rank == 4 else x
+
+    def last(self, x, rank) -> str:
+        return self._transposed(x, TO_LAST) if rank == 4 else x
+
+    def _transposed(self, x, order):
+        if x not in self._turned:
+            turned = self.add("Transpose", x, perm=order)
+            self._turned |= {x: turned, turned: x}
+        return self._turned[x]
+
+    def channels(self, values, rank) -> str:
+        """Return `values`, one a channel, as an array that broadcasts against a tensor of `rank` axes."""
+        return self.array(np.reshape(values, (-1, 1, 1) if rank == 4 else (-1,)))
+
+    # Layers with a kernel
+
+    def _multiply(self, layer, x, rank) -> str:
+        kernel, bias = constants(layer)
+        _, before, behind, _ = formats(layer)
+        x = self._quantizer(x, before, layer)
+        if isinstance(layer, layers.Dense):
+            x = self.first(self.add("MatMul", self.last(x, rank), self.array(kernel)), rank)
+        else:
+            groups = getattr(layer, "groups", 1)
+            if isinstance(layer, layers.DepthwiseConv2D):
+                groups, kernel = kernel.shape[2], kernel.reshape(*kernel.shape[:2], 1, -1)
+            x = self.add(
+                "Conv",
+                x,
+                self.array(kernel.transpose(3, 2, 0, 1)),
+                group=groups,
+                strides=layer.strides,
+                dilations=layer.dilation_rate,
+                auto_pad=_padding(layer),
+            )
+        steps = [lambda x: x if bias is None else self.add("Add", x, self.channels(bias, rank))]
+        steps.append(lambda x: self._quantizer(x, behind, layer))
+        if getattr(layer, "bias_order", "accumulator") == "output":
+            steps.reverse()
+        for step in steps:
+            x = step(x)
+        return self._activate(layer, x, rank)
+
+    def _quantizer(self, x, fmt, layer) -> str:
+        if fmt is None:
+            return x
+        x = self._rounded(self.add("Mul", x, self.array(1 / fmt.step)), layer.rounding)
+        return self.add(
+            "Mul", self.add("Clip", x, self.array(fmt.min_code), self.array(fmt.max_code)), self.array(fmt.step)
+        )
+
+    def _rounded(self, x, rounding) -> str:
+        if rounding == "nearest":
+            return self.add("Round", x)  # half to even
+        if rounding == "nearest-away":
+            return self.add("Mul", self.add("Sign", x), self._rounded(self.add("Abs", x), "nearest-up"))
+        low = self.add("Floor", x)
+        if rounding == "floor":
+            return low
+        up = self.add("GreaterOrEqual", self.add("Sub", x, low), self.array(0.5))
+        return self.add("Add", low, self.add("Cast", up, to=1))  # 1: float32
+
+    # Layers without
+
+    def _activate(self, layer, x, rank) -> str:
+        function = layer.activation
+        if function in (None, activations.linear):
+            return x
+        if function is activations.relu6:
+            return self._clip(x, 6)
+        if function is activations.softmax:
+            return self.add("Softmax", x, axis=1 if rank == 4 else -1)
+        if function in ACTIVATIONS:
+            return self.add(ACTIVATIONS[function], x)
+        name = getattr(function, "__name__", function)
+        raise InputError(f"layer {layer.name} has the activation {name}, which cannot be exported to ONNX")
+
+    def _clip(self, x, highest):
+        return self.add("Clip", x, self.array(0), self.array(highest))
+
+    def _activation(self, layer, inputs, node, rank):
+        return self._activate(layer, *inputs, rank)
+
+    def _relu(self, layer, inputs, node, rank):
+        if layer.threshold or (layer.negative_slope and layer.max_value is not None):
+            raise InputError(
+                f"layer {layer.name} is a ReLU with a threshold, or a slope and an end, which ONNX has not"
+            )
+        if layer.max_value is not None:
+            return self._clip(*inputs, layer.max_value)
+        return (
+            self.add("LeakyRelu", *inputs, alpha=layer.negative_slope)
+            if layer.negative_slope
+            else self.add("Relu", *inputs)
+        )
+
+    def _soften(self, layer, inputs, node, rank):
+        if layer.axis not in (-1, rank - 1):
+            raise InputError(f"layer {layer.name} is a softmax over axis {layer.axis}, not over the channels")
+        return self.add("Softmax", *inputs, axis=1 if rank == 4 else -1)
+
+    def _pool(self, layer, inputs, node, rank):
+        kind = "MaxPool" if isinstance(layer, layers.MaxPooling2D) else "AveragePool"
+        options = {"kernel_shape": layer.pool_size, "strides": layer.strides, "auto_pad": _padding(layer)}
+        return self.add(kind, *inputs, **options)
+
+    def _global_average(self, layer, inputs, node, rank):
+        total = self.add("ReduceSum", *inputs, self.array((2, 3), np.int64), keepdims=int(layer.keepdims))
+        height, width = node.input_tensors[0].shape[1:3]
+        return self.add("Div", total, self.array(height * width))  # as Keras: not times its inverse
+
+    def _global_max(self, layer, inputs, node, rank):
+        return self.add("ReduceMax", *inputs, axes=(2, 3), keepdims=int(layer.keepdims))
+
+    def _pad(self, layer, inputs, node, rank):
+        (top, bottom), (left, right) = layer.padding
+        return self.add("Pad", *inputs, self.array((0, 0, top, left, 0, 0, bottom, right), np.int64))
+
+    def _crop(self, layer, inputs, node, rank):
+        ends = [side - end for side, (_, end) in zip(node.input_tensors[0].shape[1:3], layer.cropping)]
+        starts = [start for start, _ in layer.cropping]
+        return self.add("Slice", *inputs, *(self.array(a, np.int64) for a in (starts, ends, (2, 3))))
+
+    def _reshape(self, layer, inputs, node, rank):
+        shape = node.output_tensors[0].shape[1:]
+        x = self.add("Reshape", self.last(*inputs, rank), self.array((-1, *shape), np.int64))
+        return self.first(x, 1 + len(shape))
+
+    def _skip(self, layer, inputs, node, rank):
+        return inputs[0]
+
+    def _rescale(self, layer, inputs, node, rank):
+        scale, offset = (self.channels(values, rank) for values in (layer.scale, layer.offset))
+        return self.add("Add", self.add("Mul", *inputs, scale), offset)
+
+    def _concatenate(self, layer, inputs, node, rank):
+        axis = layer.axis % rank
+        return self.add("Concat", *inputs, axis=TO_FIRST.index(axis) if rank == 4 else axis)
+
+    def _sum(self, layer, inputs, node, rank):
+        total = inputs[0]
+        for x in inputs[1:]:
+            total = self.add("Add", total, x)
+        return total
+
+    def _normalize(self, layer, inputs, node, rank):
+        if layer.axis not in (-1, rank - 1):
+            raise InputError(f"layer {layer.name} normalizes axis {layer.axis}, not the channels")
+        mean, variance = (np.asarray(v, np.float64) for v in (layer.moving_mean, layer.moving_variance))
+        scale = (1.0 if layer.gamma is None else np.asarray(layer.gamma)) / np.sqrt(variance + layer.epsilon)
+        shift = (0.0 if layer.beta is None else np.asarray(layer.beta)) - mean * scale
+        x = self.add("Mul", *inputs, self.channels(scale, rank))
+        return self.add("Add", x, self.channels(shift, rank))
+
+    _HANDLERS = {
+        layers.Activation: _activation,
+        layers.ReLU: _relu,
+        layers.Softmax: _soften,
+        layers.MaxPooling2D: _pool,
+        layers.AveragePooling2D: _pool,
+        layers.GlobalAveragePooling2D: _global_average,
+        layers.GlobalMaxPooling2D: _global_max,
+        layers.ZeroPadding2D: _pad,
+        layers.Cropping2D: _crop,
+        layers.Flatten: _reshape,
+        layers.Reshape: _reshape,
+        layers.Dropout: _skip,
+        layers.Identity: _skip,
+        layers.Rescaling: _rescale,
+        layers.Concatenate: _concatenate,
+        layers.Add: _sum,
+        layers.BatchNormalization: _normalize,
+    }
+
+
+def _padding(layer) -> str:
+    return {"same": "SAME_UPPER", "valid": "VALID"}[layer.padding]
