@@ -48,21 +48,21 @@ def gcc(*arguments):
     assert done.returncode == 0, done.stderr[:4000]
 
 
-def compute(network, pixels, folder):
-    """Return the codes (n, logits) that the C of `network` computes under the sanitizers."""
+def compute(network, pixels, folder, flags=SANITIZERS):
+    """Return the codes (n, logits) that the C of `network` computes, compiled with `flags`."""
     write_c(network, folder / "written")
     source = next(path for path in (folder / "written").glob("*.c") if path.name != "main.c")
     (folder / "batch.c").write_text(BATCH.format(name=source.stem, NAME=source.stem.upper()))
-    gcc(*STRICT, *SANITIZERS, "-I", source.parent, source, folder / "batch.c", "-o", folder / "batch")
+    gcc(*STRICT, *flags, "-I", source.parent, source, folder / "batch.c", "-o", folder / "batch")
     done = subprocess.run([folder / "batch"], input=pixels.astype(np.uint8).tobytes(), capture_output=True)
     assert done.returncode == 0, done.stderr[:4000]
     return np.frombuffer(done.stdout, np.int32).reshape(len(pixels), -1)
 
 
-def assert_identical(network, pixels, folder):
+def assert_identical(network, pixels, folder, **options):
     codes = network.run(pixels).reshape(len(pixels), -1)
     assert np.ptp(codes, axis=0).any()  # a network of zeros alone proves nothing
-    np.testing.assert_array_equal(compute(network, pixels, folder), codes)
+    np.testing.assert_array_equal(compute(network, pixels, folder, **options), codes)
 
 
 def source(network, folder):
@@ -96,6 +96,12 @@ def test_the_three_networks_say_the_same_on_500_images(quantized, bits, tmp_path
     pixels = np.concatenate([DIGITS.test.images, drawn])
     assert len(pixels) == 500
     assert_identical(lower(quantized, levels=DIGITS.levels), pixels, tmp_path)
+
+
+def test_optimized_for_this_machine_they_say_the_same(quantized, tmp_path):
+    quantized.set_formats(calibration.formats_for(quantized, DIGITS.scaled(DIGITS.test.take(64)), (8,) * 3))
+    network = lower(quantized, levels=DIGITS.levels)
+    assert_identical(network, DIGITS.test.images, tmp_path, flags=["-O3", "-march=native"])
 
 
 # Networks of a few steps, made by hand

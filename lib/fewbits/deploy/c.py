@@ -11,7 +11,6 @@ negative integers as all do; the source asserts that.
 
 import re
 import shutil
-from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from string import Template
@@ -19,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+import fewbits
 from fewbits.deploy import program, steps
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.steps import signed_bits
@@ -92,7 +92,7 @@ class _Source:
         self.name = _identifier(network.name)
         self._functions, self._finishing = {}, {}  # of loops, and of what becomes of their sums: name -> text
         self._tables, self._layers, self._calls = {}, [], []
-        self._names, self._finishers, self._weights = set(), {}, 0
+        self._names, self._weights = set(), 0
         self._sums, self._patches = {}, {}  # bits -> how many
         last = len(network.steps)
         program.stored_bits(network.wires[last], network.steps[-1].layer)  # the logits' own are 32
@@ -112,7 +112,7 @@ class _Source:
             "name": self.name,
             "NAME": self.name.upper(),
             "what": f"{_sides(image.shape)} pixels in, {logits.size} codes out",
-            "version": version("fewbits"),
+            "version": fewbits.__version__,
             "height": height,
             "width": width,
             "channels": channels,
@@ -151,46 +151,42 @@ class _Source:
 
     def _loop(self, loop):
         """Add all that `loop` needs."""
-        name, bits, step = self._unique(loop.name), loop.sum_bits, loop.step
-        kind = "depthwise_each" if loop.kind == "depthwise" and loop.shape[2] != self._shape(loop)[2] else loop.kind
-        rows = min(PARALLEL, loop.shape[0] * loop.shape[1]) if kind == "convolve" else 1
-        rows = rows if rows == PARALLEL else 1
-        self._sums[bits] = max(self._sums.get(bits, 0), rows * loop.shape[2])
-        what = f"{loop.kind.replace('_', ' ')}, {_sides(self._shape(loop))} -> {_sides(loop.shape)}"
-        lines = [f"/* {name}: {what} */"]
-        types = {"sum": _int(bits), "sums": _sums(bits), "finisher": _finisher(bits)}
-        sources = [self._source(i) for i in loop.inputs] or [("uint8", "image")]
-        arguments = [f"&windows_{name}", *(place for _, place in sources)]
-        ends = [f"finish_{name}", self._target(loop)]
+        name, bits, shape = self._unique(loop.name), loop.sum_bits, self._shape(loop)
         wide = "" if bits == 32 else "_wide"
-        if kind == "add":
-            arguments, ends = arguments[1:], ends[1:]
-            function = self._add(loop, name, types, wide)
-        else:
-            kinds = [source for source, _ in sources]
-            types["in"] = f"{kinds[0]}_t"
-            if kind in ("convolve", "depthwise", "depthwise_each"):
-                arguments += [f"kernel_{name}", f"bias_{name}"]
-                kernel = np.moveaxis(step.kernel, 3, 0) if kind == "convolve" else step.kernel
-                kinds.append(self._table(lines, f"kernel_{name}", kernel))
-                types["kernel"] = f"{kinds[1]}_t"
-                self._table(lines, f"bias_{name}", step.bias, bits)
-            if kind == "convolve":
-                types |= self._dots(kinds, rows, prod(step.kernel.shape[:3]), bits, wide)
-            if kind == "load":
-                arguments.append(f"mean_{name}")
-                self._table(lines, f"mean_{name}", np.array(self.network.mean), 16)
-            if kind == "max_pool":
-                types["lowest"] = f"INT{bits}_MIN"
-            function = self._use(self._functions, kind, "_".join([kind, *kinds]) + wide, **types)
-            lines.append(self._windows(loop, name))
+        types = {"sum": _int(bits), "sums": _sums(bits), "finisher": _finisher(bits)}
+        rows = PARALLEL if loop.kind == "convolve" and prod(loop.shape[:2]) >= PARALLEL else 1
+        self._sums[bits] = max(self._sums.get(bits, 0), rows * loop.shape[2])
+        lines = [f"/* {name}: {loop.kind.replace('_', ' ')}, {_sides(shape)} -> {_sides(loop.shape)} */"]
+        sources = [self._source(i) for i in loop.inputs] or [("uint8", "image")]
+        arguments = [place for _, place in sources]
+        if loop.kind == "add":  # a function of its own, for each sum reads other images
+            finish, add = self._finish(loop, name, lines, wide), self._add(loop, name, types, wide)
+            self._layers.append("\n".join([*lines, finish, "", add]))
+            self._calls.append(f"    add_{name}({', '.join([*arguments, self._target(loop)])});")
+            return
+        kind, kinds = loop.kind, [sources[0][0]]
+        types["in"] = f"{kinds[0]}_t"
+        if kind in ("convolve", "depthwise"):
+            kernel = np.moveaxis(loop.step.kernel, 3, 0) if kind == "convolve" else loop.step.kernel
+            kinds.append(self._table(lines, f"kernel_{name}", kernel))
+            self._table(lines, f"bias_{name}", loop.step.bias, bits)
+            types["kernel"] = f"{kinds[1]}_t"
+            arguments += [f"kernel_{name}", f"bias_{name}"]
+        if kind == "convolve":
+            types |= self._dots(kinds, rows, loop.step.kernel[..., 0].size, bits, wide)
+        elif kind == "depthwise" and loop.shape[2] != shape[2]:
+            kind = "depthwise_each"
+        elif kind == "load":
+            self._table(lines, f"mean_{name}", np.array(self.network.mean), 16)
+            arguments.append(f"mean_{name}")
+        elif kind == "max_pool":
+            types["lowest"] = f"INT{bits}_MIN"
+        function = self._use(self._functions, kind, "_".join([kind, *kinds]) + wide, **types)
+        lines.append(self._windows(loop, name))
         finish = self._finish(loop, name, lines, wide)
-        if kind == "add":
-            lines += ["", finish, "", self._functions.pop(function)]
-        else:
-            lines.append(finish)
-        self._layers.append("\n".join(lines).rstrip() + "\n")
-        self._calls.append(f"    {function}({', '.join(arguments + ends)});")
+        self._layers.append("\n".join([*lines, finish]) + "\n")
+        arguments = [f"&windows_{name}", *arguments, f"finish_{name}", self._target(loop)]
+        self._calls.append(f"    {function}({', '.join(arguments)});")
 
     def _dots(self, kinds, rows, length, bits, wide):
         """Add the functions that a convolution calls; return what they are called."""
@@ -205,22 +201,19 @@ class _Source:
         return {"patches": _patches(width), "gather": gather, "dot": f"dot_{pair}", "dot_four": f"dot_four_{pair}"}
 
     def _add(self, loop, name, types, wide):
-        """Add a function for the sum of the images that `loop` reads; return its name."""
-        channels, lines, parameters = loop.shape[2], [], []
-        for letter, i, shift in zip(_letters(), loop.inputs, loop.step.shifts):
+        """Return a function for the sum of the images that `loop` reads."""
+        height, width, channels = loop.shape
+        lines, parameters = [], []
+        for number, (i, shift) in enumerate(zip(loop.inputs, loop.step.shifts), 1):
             kind = self._source(i)[0]
-            function = self._use(
-                self._functions, "accumulate", f"accumulate_{kind}{wide}", **types, **{"in": f"{kind}_t"}
-            )
-            parameters.append(f"const {kind}_t *{letter}")
-            lines.append(
-                f"        {function}({types['sums']}, {channels}, {letter} + {channels} * pixel, {1 << shift});"
-            )
-        fields = {"name": name, "parameters": ", ".join(parameters), "lines": "\n".join(lines), "channels": channels}
-        pixels = loop.shape[0] * loop.shape[1]
-        return self._use(
-            self._functions, "add", f"add_{name}", **fields, pixels=pixels, finish=f"finish_{name}", sums=types["sums"]
-        )
+            fields = types | {"in": f"{kind}_t"}
+            function = self._use(self._functions, "accumulate", f"accumulate_{kind}{wide}", **fields)
+            parameters.append(f"const {kind}_t *x{number}")
+            pixel = f"x{number} + {channels} * pixel"
+            lines.append(f"        {function}({types['sums']}, {channels}, {pixel}, {1 << shift});")
+        fields = {"name": name, "pixels": height * width, "channels": channels, "finish": f"finish_{name}"}
+        texts = {"parameters": ", ".join(parameters), "lines": "\n".join(lines)}
+        return _text("add.c", function=f"add_{name}", sums=types["sums"], **fields, **texts)
 
     def _finish(self, loop, name, lines, wide):
         """Return the function that turns the sums of a pixel into codes; add those it calls, and tables to `lines`."""
@@ -381,7 +374,3 @@ def _finisher(bits):
 
 def _sides(shape):
     return " x ".join(map(str, shape))
-
-
-def _letters():
-    return (f"x{n}" for n in range(1, 1000))
