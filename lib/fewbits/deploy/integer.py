@@ -41,7 +41,7 @@ class IntegerNetwork:
 
     @property
     def beyond_float32(self) -> list[str]:
-        """Names of the layers whose sums may pass 2**24 in codes: a simulation in float32 may differ from integers."""
+        """Names of the layers whose sums may pass 2**24, so that a simulation in float32 may differ from integers."""
         largest = {}
         for step in self.steps:
             sums = max(step.output.magnitude, step.magnitude if isinstance(step, Convolve) else 0)

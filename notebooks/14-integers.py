@@ -1,0 +1,445 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 14 Integers only
+#
+# Thirteen chapters have simulated small numbers with large ones. Would a device that has no floats say the same?
+#
+# {cite:t}`vieito2017` writes his layers for a hardware convolution engine, and never gets to build on it. {cite:t}`chiang2017` ends on a
+# telephone, {cite:t}`gaikwad2018` on a computer for cars. All of them trust that fewer bits in a simulation are fewer bits on the device. This
+# chapter checks: it takes the float away, proves how wide every sum can become, and lets four programs compute the same network.
+#
+# ```{admonition} Predict first
+# :class: tip
+# SqueezeNet for the digits, 8 bits everywhere, all test digits.
+#
+# - Keras simulates it in float32. In how many of its codes does it differ from integers: none, one in a million, one in a hundred?
+# - How wide must a sum of products be, so that it never overflows: 16, 20, 24 or 32 bits?
+# - With 16 bits everywhere, which of the two is wrong, the simulation or the integers?
+# - The engine multiplies windows of 3x3. How many of its multipliers have work when it runs SqueezeNet?
+#
+# The answers are in [The whole network](the-whole-network), [How wide is a sum?](how-wide-is-a-sum), [Where float32 ends](where-float32-ends)
+# and [The engine](the-engine).
+# ```
+
+# %% tags=["parameters", "hide-input"]
+profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
+
+# %% tags=["hide-input"]
+from math import log2
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnxruntime
+import plotly.graph_objects as go
+import tensorflow as tf
+from IPython.display import HTML, Markdown, display
+
+from fewbits import FixedPoint, calibration, data, explore, papers, plots
+from fewbits import quantize, quantize_model, to_codes, weights, zoo
+from fewbits.backend import keras, ops
+from fewbits.book import quote, record
+from fewbits.deploy import compiled, engine, litert, onnx_integer, steps
+from fewbits.deploy.c import write_c
+from fewbits.deploy.identity import compare, simulation, values
+from fewbits.deploy.lowering import lower
+
+SMOKE = profile == "smoke"
+keras.utils.set_random_seed(1)
+tf.config.run_functions_eagerly(True)  # to compile takes longer
+
+# %% [markdown]
+# ## One sum
+#
+# A value is a code times a step, and steps are powers of two. So a sum of products of values is a sum of products of *codes*, times the
+# product of the steps. Three inputs and three weights of 4 bits:
+
+# %%
+x, w, y = FixedPoint(0, 4), FixedPoint(-1, 4), FixedPoint(-1, 4)
+inputs, kernel = np.array([0.8, -0.33, 0.51]), np.array([0.21, 0.4, -0.31])
+a, b = to_codes(inputs, x, "nearest"), to_codes(kernel, w, "nearest")
+total = int(a @ b)
+print(f"codes: {a} times {b} is {total}, in steps of {x.step * w.step:g}")
+simulated = quantize(inputs, x, "nearest") @ quantize(kernel, w, "nearest")
+print(f"values: {total * x.step * w.step:g}, simulated {simulated:g}")
+
+# %% [markdown]
+# What is left to do is to bring the sum into the format of the output. Its step is a power of two larger: that is a **shift**, with a
+# rounding. No multiplication, no table, no float. Each rounding of this book has its integer form ($a$ the sum, $s$ the shift):
+#
+# | rounding | with integers |
+# |---|---|
+# | `floor` | $a \gg s$ |
+# | `nearest-up` | $(a + 2^{s-1}) \gg s$ |
+# | `nearest` (half to even) | as `nearest-up`, one less where the rest is just half and the result odd |
+# | `nearest-away` | the sign of $a$ times `nearest-up` of its size |
+#
+# A ReLU compares codes, and so does a maximum. An average is a sum; it is divided where the next layer rounds it. That is all there is.
+
+# %%
+shift = int(log2(y.step / (x.step * w.step)))
+for rounding in steps.ROUNDINGS:
+    code = int(steps.divide(np.array(total), 2**shift, rounding))
+    same = to_codes(simulated, y, rounding)
+    print(f"{rounding:<13}{total} over 2^{shift}: {code:>3}, simulated {same:>3}")
+
+# %% [markdown]
+# (the-whole-network)=
+# ## The whole network
+#
+# `lower` walks through a quantized network and writes down such steps. What it cannot say with integers it refuses, by the layer's name.
+
+# %%
+digits = data.load("digits")
+net = zoo.build("squeezenet_digits", digits.image_shape, 10)
+weights.load_weights(net, weights.find("squeezenet_digits"))
+few = digits.scaled(digits.train)[:64]
+formats = calibration.formats_for(net, few, (8, 8, 8), "mse")
+quantized = quantize_model(net, formats, rounding="nearest")
+network = lower(quantized, levels=digits.levels)
+print(*(f"{type(s).__name__:<12}{s.layer}" for s in network.steps[:8]), sep="\n")
+
+# %%
+images = digits.test.images[:40] if SMOKE else digits.test.images
+found = compare(quantized, network, images)
+print(f"{len(images)} images, {len(found)} layers, "
+      f"{sum(layer.codes for layer in found.values()):,} codes:",
+      f"{sum(layer.different for layer in found.values())} differ")
+
+# %% tags=["hide-input"]
+BITS = (8, 4) if SMOKE else (8, 6, 4)
+rows = []
+for bits in BITS:
+    quantized.set_formats(calibration.formats_for(net, few, (bits,) * 3, "mse"))
+    for rounding in ("nearest",) if SMOKE else ("nearest", "floor"):
+        quantized.set_rounding(rounding)
+        lowered = lower(quantized, levels=digits.levels)
+        layers = compare(quantized, lowered, images).values()
+        right = int((lowered.run(images).argmax(1) == digits.test.labels[: len(images)]).sum())
+        rows.append((bits, rounding, sum(x.codes for x in layers), sum(x.different for x in layers), right))
+quantized.set_rounding("nearest")
+HTML(plots.Table(("bits", "rounding", "codes compared", "differ", f"right of {len(images)}, with integers"), rows).html())
+
+# %% tags=["remove-cell"]
+record(steps=len(network.steps), codes=sum(layer.codes for layer in found.values()))
+record(differ=sum(layer.different for layer in found.values()) + sum(row[3] for row in rows))
+record(**{f"right_{bits}_{rounding}": right for bits, rounding, _, _, right in rows})
+quote(images=len(images), all_codes=sum(row[2] for row in rows))
+
+# %% [markdown]
+# **None differs**: of {glue:text}`all_codes:,` codes in all layers of {glue:text}`images` digits, at every width and rounding,
+# {glue:text}`differ`. This is no luck. float32 holds every integer up to $2^{24}$; as long as no sum passes that, it adds integers without
+# an error, in any order. The tests of this book compare LeNet and MobileNet in the same way.
+#
+# (how-wide-is-a-sum)=
+# ## How wide is a sum?
+#
+# The largest sum that a filter can make needs no data: every input at its limit, each with the sign of its weight. `lower` computes it for each
+# layer. Below it is drawn for every pair of widths: where the bar ends below the line at 24, the simulation is proven to be exact.
+
+# %%
+observed = dict(calibration.observe(net, few))
+msbs = calibration.msb_table(net, few, percentile=100)
+WIDTHS = (4, 8, 16) if SMOKE else (2, 3, 4, 6, 8, 10, 12, 16)
+networks = {}
+for weight in WIDTHS:
+    for activation in WIDTHS[1:]:
+        widths = (weight, activation, activation)
+        quantized.set_formats(calibration.formats_from_msbs(msbs, widths))
+        networks[weight, activation] = lower(quantized, digits.levels)
+
+# %% tags=["hide-input"]
+explore.accumulators(
+    networks,
+    "14.1",
+    "The largest sum of absolute products, plus bias, in each layer of SqueezeNet for the digits: proven, whatever the image.",
+).show()
+
+# %% tags=["remove-cell"]
+eight = networks[8, 8]
+widest = max(eight.convolutions, key=lambda step: step.partial_bits)
+largest = {s.layer: 0 for s in eight.convolutions}
+codes = {0: digits.test.images.astype(int)}
+for number, step in enumerate(eight.steps, 1):
+    codes[number] = step.compute(*(codes[i] for i in step.inputs))
+    if step.layer in largest and isinstance(step, steps.Convolve):
+        largest[step.layer] = int(abs(codes[number]).max())
+met = {s.layer: log2(s.magnitude / largest[s.layer]) for s in eight.convolutions}
+record(widest=widest.partial_bits, widest_layer=widest.layer, sixteen=max(s.partial_bits for s in networks[16, 16].convolutions))
+record(proven_8=log2(max(s.magnitude for s in eight.convolutions)), within=0.001)
+record(met_8=float(np.median(list(met.values()))), within=0.001)
+quote(sixteen_layers=len(networks[16, 16].beyond_float32), layers=len(eight.convolutions))
+
+# %% [markdown]
+# With 8 bits the widest accumulator needs **{glue:text}`widest` bits** ({glue:text}`widest_layer`). That is proven for every image, so nothing
+# needs a check at run time; on the test digits sums stay {glue:text}`met_8:.1f` bits below it by the median of the layers. Each bit less of a
+# weight takes one bit off the sum, and so does each bit less of an activation. Drag both to 16, and the sums need
+# {glue:text}`sixteen` bits.
+#
+# (where-float32-ends)=
+# ## Where float32 ends
+#
+# At 16 bits, {glue:text}`sixteen_layers` of {glue:text}`layers` layers stand above the line. There the *simulation* is what errs: float32 rounds
+# a sum that integers hold. So the same network is simulated in float64, whose integers reach to $2^{53}$:
+
+# %%
+quantized.set_formats(calibration.formats_from_msbs(msbs, (16, 16, 16)))
+wide = lower(quantized, levels=digits.levels)
+exact = values(wide.wires[-1], wide.run(images))
+scaled = images.astype("float32") / digits.levels
+off = {}
+for dtype in ("float32", "float64"):
+    logits = ops.convert_to_numpy(simulation(quantized, dtype)(scaled))
+    off[dtype] = np.mean(logits != exact.astype(dtype))
+print({dtype: f"{share:.1%} of the logits differ" for dtype, share in off.items()})
+
+# %% tags=["remove-cell"]
+record(off_64=int(off["float64"] * exact.size))
+quote(off_32=float(off["float32"]))
+
+# %% [markdown]
+# In float32 {glue:text}`off_32:.0%` of the logits are not what the integers say, in float64 {glue:text}`off_64`. They are off by little, and no
+# digit is read differently for it. But who tests a device against the simulation does not know whether to look for a bug. `compare` takes
+# float64 by itself, wherever a sum is not proven to fit.
+#
+# (four-programs)=
+# ## Four programs, one answer
+#
+# If all is integers, any program that adds integers must find the same ones. The 8-bit network goes to three more: an **ONNX** file whose
+# products are integers; **C** without a float or a heap, which the compiler of this machine turns into a library; a **LiteRT** file of
+# `int8` that carries our codes and our steps.
+
+# %%
+quantized.set_formats(formats)
+network = lower(quantized, levels=digits.levels)
+codes = network.run(images)
+onnx_file = onnx_integer.convert(network).SerializeToString()
+session = onnxruntime.InferenceSession(onnx_file)
+theirs = {"ONNX Runtime": session.run(None, {"image": images})[0]}
+if compiled.compiler():
+    in_c = compiled.Compiled(network)
+    theirs["C"] = np.array([in_c.run(image) for image in images])
+for name, found in theirs.items():
+    print(f"{name}: {np.sum(found != codes)} of {codes.size:,} differ")
+
+# %%
+by_layer = {
+    kernels: litert.compare(quantized, scaled[:100], delegate=delegate)
+    for kernels, delegate in (("XNNPACK", True), ("LiteRT's own", False))
+}
+
+# %% tags=["hide-input"]
+shares = {kernels: {name: x.different / x.codes for name, x in found.items()} for kernels, found in by_layer.items()}
+plots.show(
+    plots.figure(
+        *(
+            go.Bar(name=kernels, x=list(found), y=list(found.values()), marker={"color": colour})
+            for (kernels, found), colour in zip(shares.items(), (plots.BLUE, plots.ORANGE))
+        ),
+        x="layer",
+        y="codes that differ",
+        yaxis={"tickformat": ".0%"},
+        xaxis={"autotickangles": [0, -45, -90]},
+        margin={"b": 130},
+        height=440,
+    ),
+    label="14.2",
+    caption=f"Codes that LiteRT computes otherwise, with the same weights, formats and images: {min(100, len(images))} digits (quick).",
+    alt="Bars, one a layer: none with XNNPACK; with LiteRT's own kernels they grow from layer to layer.",
+    table=plots.Table(
+        ("kernels", "layer", "codes", "differ", "by at most, in steps"),
+        [(kernels, name, *found) for kernels, layers in by_layer.items() for name, found in layers.items()],
+    ),
+)
+
+# %% tags=["remove-cell"]
+totals = {kernels: [sum(numbers) for numbers in zip(*((x.codes, x.different) for x in found.values()))] for kernels, found in by_layer.items()}
+record(onnx_differ=int(np.sum(theirs["ONNX Runtime"] != codes)), xnnpack_differ=totals["XNNPACK"][1])
+record(within=0.05, own_differ=totals["LiteRT's own"][1] / totals["LiteRT's own"][0], own_logits=shares["LiteRT's own"]["pool10"])
+quote(c_differ=int(np.sum(theirs["C"] != codes)) if "C" in theirs else "(no C compiler here) no", own_most=max(x.largest for x in by_layer["LiteRT's own"].values()))
+quote(onnx_kilobytes=len(onnx_file) / 1000, litert_codes=totals["XNNPACK"][0])
+
+# %% [markdown]
+# ONNX Runtime: {glue:text}`onnx_differ` codes differ. C: {glue:text}`c_differ`. And LiteRT, whose float scales would let it compute anything:
+# {glue:text}`xnnpack_differ` of {glue:text}`litert_codes:,`, on XNNPACK, the library it uses by default. **A scale that is a power of two leaves nothing
+# to interpretation.**
+#
+# LiteRT's *own* kernels, for machines without XNNPACK, get {glue:text}`own_differ:.0%` wrong, by up to {glue:text}`own_most:.0f` steps. They round
+# twice: first a product with a 32-bit factor, then a shift. The second rounding sees what the first has left, so halves go the wrong way.
+# From layer to layer this adds up, until {glue:text}`own_logits:.0%` of the logits have another code. Nothing is broken there; it is another arithmetic, and no simulation
+# that does not know it will agree with it.
+#
+# Part of the C, as `fewbits export --to c` writes it. Every layer is one call; what it takes of memory stands at the top of its header:
+
+# %%
+with TemporaryDirectory() as folder:
+    memory = write_c(network, Path(folder, "c"))
+    source = Path(folder, "c", "squeezenet_digits.c").read_text()
+start = source.index("void squeezenet_digits_run")
+print(source[start : source.index("\n}", start) + 2])
+print(f"{memory.weight_bytes:,} bytes of weights, {memory.ram_bytes:,} of memory")
+
+# %% tags=["remove-cell"]
+record(weight_bytes=memory.weight_bytes, ram_bytes=memory.ram_bytes)
+
+# %% [markdown]
+# (how-fast)=
+# ## How fast?
+#
+# %% [markdown]
+# (the-engine)=
+# ## The engine that was never built on
+#
+# The convolution engine for which {cite:t}`vieito2017` writes ({cite:t}`conti2015`) is a small machine. It holds a window of 3x3 or 5x5 and slides
+# it over one plane of 16-bit pixels. With weights of 16 bits it makes one plane of sums in a pass, with 8 bits two, with 4 bits four.
+# Everything else must be laid onto it: a 1x1 window is a 3x3 one with eight zeros, one of 7x7 is cut into four pieces of 5x5, and with a stride
+# it computes every place and throws away most.
+
+# %%
+quantized.set_formats(formats)
+large = zoo.build("squeezenet_v1_1", (224, 224, 3), 1000)
+mobile = zoo.build("mobilenet_v1", (224, 224, 3), 1000, normalize=False)
+plans = {}
+for name, model in (("SqueezeNet v1.1", large), ("MobileNet", mobile)):
+    for bits in (16, 8, 4):
+        three = FixedPoint(0, bits), FixedPoint(0, 8), FixedPoint(0, 8)
+        plans[name, bits] = engine.plan(lower(quantize_model(model, three)))
+
+# %% tags=["hide-input"]
+rows = []
+for (name, bits), plan in plans.items():
+    on_it = [row for row in plan if not row.reason]
+    macs = sum(row.macs for row in plan)
+    rows.append(
+        (
+            name,
+            bits,
+            f"{sum(row.passes for row in on_it):,}",
+            f"{sum(row.macs for row in on_it) / macs:.1%}",
+            f"{sum(row.macs for row in on_it) / sum(row.macs / row.utilisation for row in on_it):.0%}",
+        )
+    )
+display(HTML(plots.Table(("network at 224 x 224", "bits of a weight", "passes", "MACs on the engine", "multipliers with work"), rows).html()))
+plan = plans["SqueezeNet v1.1", 8]
+plots.show(
+    plots.figure(
+        go.Bar(x=[row.layer for row in plan], y=[row.utilisation for row in plan], marker={"color": plots.BLUE}, showlegend=False),
+        x="layer",
+        y="multipliers with work",
+        yaxis={"tickformat": ".0%", "range": [0, 1]},
+        xaxis={"autotickangles": [0, -45, -90]},
+        margin={"b": 140},
+        height=440,
+    ),
+    label="14.3",
+    caption="Share of the engine's multipliers that have work in each layer of SqueezeNet v1.1 with weights of 8 bits: counted, not measured.",
+    alt="Bars, one a layer: 3x3 layers near the top, 1x1 layers at one ninth, the first layer with its stride at a quarter.",
+    table=plots.Table(
+        ("layer", "passes", "multipliers with work", "shift"),
+        [(row.layer, row.passes, f"{row.utilisation:.0%}", row.shift) for row in plan],
+    ),
+)
+
+# %% [markdown]
+# And its sums have 16 bits. A window's sum is shifted until all planes together are sure to fit, then added, and each addition saturates: one
+# rounding a plane, all of them *down*. [Chapter 6](06-two-theses) has shown what that can do. Here are the digits on such an engine:
+
+# %%
+def on_engine(network, images):
+    shift = {row.layer: row.shift for row in engine.plan(network)}
+    codes = {0: images.astype(int)}
+    for number, step in enumerate(network.steps, 1):
+        inputs = [codes[i] for i in step.inputs]
+        codes[number] = step.compute(*inputs)
+        if isinstance(step, steps.Convolve):
+            s = shift[step.layer]
+            codes[number] = engine.convolve(step, *inputs, s) << s
+    return codes[len(network.steps)].reshape(len(images), -1)
+
+
+# %%
+labels, engine_rows = digits.test.labels[: len(images)], []
+for bits in (8, 6, 4):
+    widths = (bits, bits, bits)
+    quantized.set_formats(calibration.formats_for(net, few, widths, "mse"))
+    lowered = lower(quantized, levels=digits.levels)
+    right = [int((logits.argmax(1) == labels).sum())
+             for logits in (lowered.run(images), on_engine(lowered, images))]
+    shifts = [row.shift for row in engine.plan(lowered)]
+    engine_rows.append((bits, f"{min(shifts)} to {max(shifts)}", *right))
+
+# %% tags=["hide-input"]
+heads = ("bits", "shifts of the sums", f"right of {len(images)}, one sum of 32 bits", "sums of 16 bits, plane by plane")
+HTML(plots.Table(heads, engine_rows).html())
+
+# %% tags=["remove-cell"]
+used = {key: sum(r.macs for r in p if not r.reason) / sum(r.macs / r.utilisation for r in p if not r.reason) for key, p in plans.items()}
+record(within=0.001, squeezenet_used=used["SqueezeNet v1.1", 8], mobilenet_used=used["MobileNet", 8])
+quantized.set_formats(formats)
+lowered = lower(quantized, levels=digits.levels)
+behind = [after.shift for step, after in zip(lowered.steps, lowered.steps[1:]) if isinstance(step, steps.Convolve)]
+record(engine_shift=max(row.shift for row in engine.plan(lowered)), output_shift=int(np.median(behind)))
+record(squeezenet_passes=sum(r.passes for r in plans["SqueezeNet v1.1", 8]))
+record(**{f"engine_{bits}": right for bits, _, _, right in engine_rows}, **{f"sum32_{bits}": right for bits, _, right, _ in engine_rows})
+
+# %% [markdown]
+# Every convolution runs on it, and it is still no match. In SqueezeNet {glue:text}`squeezenet_used:.0%` of its multipliers have work, in MobileNet
+# {glue:text}`mobilenet_used:.0%`: both networks save by 1x1 windows, of which the engine uses one multiplier in nine. Fewer bits pay twice there,
+# in memory and in passes.
+#
+# The 16-bit sums, on the other hand, cost nothing here: with shifts of up to {glue:text}`engine_shift` bits, {glue:text}`engine_8` digits are right
+# after {glue:text}`sum32_8`. Rounding down hurts where it cuts away half a step of what counts. These sums go on to the output's step, which is
+# {glue:text}`output_shift` bits coarser than theirs by the median of the layers: what the engine cuts off is far below.
+#
+# ## What the thesis found
+#
+# {cite:t}`vieito2017` writes that SqueezeNet, with its small windows, "aligns perfectly" with the engine, and plans the software that would send it
+# there (3.4, "not yet implemented"). His results are those of the simulation: floats that were rounded, in Keras. Whether the engine would
+# say the same was not asked. The others measured devices, with networks in float32: {cite:t}`chiang2017` a telephone, {cite:t}`gaikwad2018` a
+# computer for cars.
+#
+# **Why they differ.** On paper a window of 1x1 is smaller than one of 3x3, so it fits. In hardware it fits as a small box fits a large lorry: the
+# trip costs the same. The claim was about windows; the engine's price is passes. And the simulation was better than its author could know: as long
+# as sums stay below $2^{24}$ it *is* the device, code by code. With his 16-bit formats it is not ({glue:text}`sixteen` bits).
+#
+# ## Exercises
+#
+# 1. A layer has 512 inputs a window, 8-bit weights and 8-bit activations with a sign. How many bits does its accumulator need at the worst? Why did
+#    `lower` prove fewer for the layers above?
+# 2. Round to nearest twice: first to a step of 1/2, then to 1. Find a value where this is not rounding to nearest once. How often does it happen to
+#    numbers spread evenly?
+# 3. Lay MobileNet's 3x3 depthwise layers onto the engine. Why do four planes at once not help them?
+# 4. The logits of SqueezeNet are averages over $n$ places. `lower` never divides by $n$. Why is that right for the class, and what would you do for
+#    the probabilities?
+#
+# ```{admonition} Solutions
+# :class: dropdown
+# 1. A product is at most $2^7 \cdot 2^7 = 2^{14}$, 512 of them $2^{23}$. 24 bits hold one less than that, so 25. `lower` knows the weights (few are
+#    at their limit) and that inputs behind a ReLU are not negative.
+# 2. 0.6 becomes 0.5 and then, half to even, 0; but 1 is nearer. Of numbers spread evenly, half lie between a quarter and three quarters; all of
+#    these become a half first, and half of these then go the wrong way: one in four.
+# 3. A pass reads one plane of pixels and makes sums for up to four filters of it. A depthwise layer has one filter a plane.
+# 4. To divide all logits by the same number changes no order. For probabilities, divide the sums by $n$ before the exponential, in float, outside.
+# ```
+#
+# ## Run it on yours
+#
+# ```python
+# from fewbits.deploy.identity import compare
+# from fewbits.deploy.lowering import lower
+#
+# network = lower(quantized, levels=256)  # pixels / 256 is what your network sees
+# print(compare(quantized, network, pixels))
+# ```
+#
+# ```console
+# $ fewbits export net.keras --to c --output net_c
+# $ make -C net_c && net_c/classify < image.raw
+# ```
