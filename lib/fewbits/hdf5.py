@@ -36,7 +36,9 @@ def _append(target, name, values):
         values = np.array([value.encode(errors="surrogateescape") for value in values], object)
     if name not in target:
         kind = h5py.string_dtype() if text else values.dtype
-        target.create_dataset(name, (0, *values.shape[1:]), kind, maxshape=(None, *values.shape[1:]), chunks=True)
+        # h5py's own chunks are made for long data sets: a small one would take a megabyte.
+        chunks = values.shape if 0 < values.nbytes < 2**20 else True
+        target.create_dataset(name, (0, *values.shape[1:]), kind, maxshape=(None, *values.shape[1:]), chunks=chunks)
     dataset = target[name]
     dataset.resize(len(dataset) + len(values), axis=0)
     dataset[len(dataset) - len(values) :] = values

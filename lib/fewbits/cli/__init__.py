@@ -5,8 +5,10 @@ import sys
 
 import fewbits
 from fewbits.cli import (
+    benchmark,
     data,
     evaluate,
+    export,
     formats,
     import_caffe,
     import_litert,
@@ -29,6 +31,8 @@ COMMANDS = (
     output_extraction,
     progressive_quantization,
     prune,
+    export,
+    benchmark,
     sweep,
     schemes,
     import_caffe,

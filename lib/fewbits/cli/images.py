@@ -46,10 +46,10 @@ class Sample(NamedTuple):
             raise InputError(f"none of the {len(folder)} images drawn from {folder.path} can be read")
 
 
-def add_options(command) -> None:
+def add_options(command, required: bool = True) -> None:
     command.add_argument(
         "--data",
-        required=True,
+        required=required,
         help="digits, crops, mnist, cifar10, cifar100, cwfid (FEWBITS_DATA names a folder to read these four from), "
         "or a folder of images with one sub-folder a class or a labels.csv, or with such folders called train, "
         "validation and test",

@@ -82,6 +82,7 @@ class Frozen(keras.layers.Layer):
         self._layer = [layer]  # in a list Keras does not track it: its variables are no longer needed
         self.weights_used, self.formats = constants(layer), formats(layer)
         self.rounding = getattr(layer, "rounding", None)
+        self.depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         self.built = True
 
     def call(self, x):

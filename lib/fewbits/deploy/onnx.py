@@ -64,6 +64,27 @@ def write(model: keras.Model, path: Path) -> None:
         file.write(content)
 
 
+class Runner:
+    """An ONNX file at work, on one thread: `run` maps one image, (height, width, channels), to the output."""
+
+    def __init__(self, content: bytes):
+        try:
+            import onnxruntime
+        except ImportError:
+            raise InputError("ONNX files are run with onnxruntime; `pip install fewbits[export]`") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # a class for each kind of damage
+            raise InputError(f"ONNX Runtime cannot read the file ({str(error).splitlines()[0][:200]})") from None
+        [image] = self._session.get_inputs()
+        self._image, self.image_shape = image.name, tuple(image.shape[1:])
+
+    def run(self, image) -> np.ndarray:
+        return self._session.run(None, {self._image: np.asarray(image, np.float32)[np.newaxis]})[0][0]
+
+
 class _Graph:
     """The nodes so far, named by their outputs, and what each layer adds to them."""
 

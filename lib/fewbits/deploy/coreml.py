@@ -1,0 +1,147 @@
+"""Core ML packages: the simulation, in float32, for Apple's devices.
+
+A `.mlpackage` is a folder. It can be made and read on Linux too; only macOS can compute with it, so here the shapes and
+the weights of what was written are checked, and its outputs are not.
+"""
+
+import json
+import logging
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+
+import numpy as np
+
+from fewbits.backend import keras, no_stderr
+from fewbits.conversion import quantize_model
+from fewbits.deploy.frozen import Frozen, check, freeze
+from fewbits.errors import InputError
+
+
+def write(model: keras.Model, path: Path) -> None:
+    """Write `model`, quantized or not, as the .mlpackage `path`, whole or not at all.
+
+    It takes one image, (1, height, width, channels), in float32. Batch normalization is folded. What was written is
+    read again: InputError where shapes or weights are not those of `model`. Raises InputError, naming the layer, also
+    as `frozen.check` and `quantize_model`, and where coremltools is not installed or does not know a layer.
+    """
+    tools = _coremltools()
+    check(model)
+    check_path(path)
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
+        model = quantize_model(model, fold_batch_normalization=True)
+    frozen = freeze(model)
+    with _folder_aside(path) as folder:
+        _converted(tools, frozen).save(str(folder))
+        _verify(tools, folder, frozen)
+
+
+def check_path(path: Path) -> None:
+    """Raise InputError where `path` is not the place for a package: another file or folder stands there."""
+    if path.suffix != ".mlpackage":
+        raise InputError(f"the output must be a .mlpackage, not {path}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written; there is no folder {path.parent}")
+    if path.exists() and not (path / "Manifest.json").is_file():
+        raise InputError(f"{path} is there, and is no Core ML package; remove it, or name another")
+
+
+def weights_in(path: Path) -> list[np.ndarray]:
+    """Return the constants that the package `path` holds; InputError where it cannot be read."""
+    return _weights(_read(_coremltools(), path), _coremltools())
+
+
+def shapes_in(path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shapes of the input and the output of the package `path`; InputError where it cannot be read."""
+    description = _read(_coremltools(), path).get_spec().description
+    return tuple(tuple(x.type.multiArrayType.shape) for x in (description.input[0], description.output[0]))
+
+
+def _coremltools():
+    try:
+        with warnings.catch_warnings(), no_stderr():  # it tells what it lacks on Linux, and which versions it knows
+            warnings.simplefilter("ignore")
+            logging.getLogger("coremltools").setLevel(logging.ERROR)
+            import coremltools
+    except ImportError:
+        raise InputError("Core ML packages are made with coremltools; `pip install fewbits[export]`") from None
+    return coremltools
+
+
+def _converted(tools, frozen):
+    import tensorflow as tf
+
+    image = tf.TensorSpec((1, *frozen.input_shape[1:]), tf.float32, name="image")
+    function = tf.function(lambda image: frozen(image, training=False)).get_concrete_function(image)
+    try:
+        with no_stderr():
+            return tools.convert(
+                [function],
+                source="tensorflow",
+                convert_to="mlprogram",
+                compute_precision=tools.precision.FLOAT32,
+                minimum_deployment_target=tools.target.iOS16,
+                skip_model_load=True,
+            )
+    except Exception as error:  # its passes raise whatever they like
+        why = str(error).strip().split("\n")[0][:300]
+        raise InputError(f"coremltools cannot convert {frozen.name}: {why}") from None
+
+
+def _read(tools, path):
+    try:
+        json.loads((path / "Manifest.json").read_text())
+        with no_stderr():
+            return tools.models.MLModel(str(path), skip_model_load=True)
+    except Exception as error:
+        why = str(error).strip().split("\n")[0][:300]
+        raise InputError(f"{path} cannot be read ({why}); it may be truncated, or no Core ML package") from None
+
+
+def _weights(package, tools):
+    with no_stderr():
+        found = tools.optimize.coreml.get_weights_metadata(package, weight_threshold=0)
+    return [np.asarray(data.val) for data in found.values()]
+
+
+def _verify(tools, path, frozen):
+    """Raise InputError where the package has not the shapes and the kernels of `frozen`."""
+    shapes = shapes_in(path)
+    wanted = tuple((1, *x.shape[1:]) for x in (frozen.inputs[0], frozen.outputs[0]))
+    if shapes != wanted:
+        raise InputError(f"Core ML has made a network from {shapes[0]} to {shapes[1]}, not {wanted[0]} to {wanted[1]}")
+    held = {(w.shape, w.tobytes()) for w in _weights(_read(tools, path), tools)}
+    for layer in frozen.layers:
+        if isinstance(layer, Frozen):
+            kernel = _as_core_ml_has_it(layer)
+            if not {(kernel.shape, kernel.tobytes()), (kernel.T.shape, kernel.T.tobytes())} & held:
+                raise InputError(f"Core ML has changed the kernel of layer {layer.name}; nothing was written")
+
+
+def _as_core_ml_has_it(layer):
+    """Return the kernel as (filters, in, height, width), or (units, in); Core ML has this also turned round."""
+    kernel = layer.weights_used[0]
+    if kernel.ndim == 2:
+        return np.ascontiguousarray(kernel.T)
+    if layer.depthwise:
+        kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
+    return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+
+
+@contextmanager
+def _folder_aside(path):
+    """Give a folder beside `path` that takes its place when the block ends well, and is removed when it does not."""
+    aside, old = (path.with_name(f".{path.stem}.{what}.mlpackage") for what in ("part", "old"))
+    rmtree(aside, ignore_errors=True)
+    try:
+        yield aside
+        if path.exists():
+            rmtree(old, ignore_errors=True)
+            path.rename(old)
+        aside.rename(path)
+    finally:
+        rmtree(aside, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
+        rmtree(old, ignore_errors=True)
