@@ -95,7 +95,7 @@ class _Graph:
         """Add what `layer` computes; return the name of its output."""
         rank = len(node.input_tensors[0].shape)
         if multiplies(layer):
-            return self._multiply(layer, inputs[0], rank)
+            return self._multiply(layer, inputs[0], node.input_tensors[0].shape)
         kind = type(layer).__name__
         handler = self._HANDLERS.get(type(layer))
         if handler is None:
@@ -137,7 +137,8 @@ class _Graph:
 
     # Layers with a kernel
 
-    def _multiply(self, layer, x, rank) -> str:
+    def _multiply(self, layer, x, shape) -> str:
+        rank = len(shape)
         kernel, bias = constants(layer)
         _, before, behind, _ = formats(layer)
         x = self._quantizer(x, before, layer)
@@ -154,7 +155,7 @@ class _Graph:
                 group=groups,
                 strides=layer.strides,
                 dilations=layer.dilation_rate,
-                auto_pad=_padding(layer),
+                pads=_padding(layer, shape, layer.kernel_size, layer.dilation_rate),
             )
         steps = [lambda x: x if bias is None else self.add("Add", x, self.channels(bias, rank))]
         steps.append(lambda x: self._quantizer(x, behind, layer))
@@ -224,8 +225,8 @@ class _Graph:
 
     def _pool(self, layer, inputs, node, rank):
         kind = "MaxPool" if isinstance(layer, layers.MaxPooling2D) else "AveragePool"
-        options = {"kernel_shape": layer.pool_size, "strides": layer.strides, "auto_pad": _padding(layer)}
-        return self.add(kind, *inputs, **options)
+        pads = _padding(layer, node.input_tensors[0].shape, layer.pool_size)
+        return self.add(kind, *inputs, kernel_shape=layer.pool_size, strides=layer.strides, pads=pads)
 
     def _global_average(self, layer, inputs, node, rank):
         total = self.add("ReduceSum", *inputs, self.array((2, 3), np.int64), keepdims=int(layer.keepdims))
@@ -296,5 +297,10 @@ class _Graph:
     }
 
 
-def _padding(layer) -> str:
-    return {"same": "SAME_UPPER", "valid": "VALID"}[layer.padding]
+def _padding(layer, shape, window, dilation=(1, 1)) -> tuple[int, ...]:
+    """Return the rows above, columns left, rows below and columns right of Keras' padding of images of `shape`."""
+    if layer.padding == "valid":
+        return (0, 0, 0, 0)
+    sides = zip(shape[1:3], layer.strides, window, dilation)
+    missing = [max((-(-side // stride) - 1) * stride + (w - 1) * rate + 1 - side, 0) for side, stride, w, rate in sides]
+    return (*(n // 2 for n in missing), *(n - n // 2 for n in missing))
