@@ -28,7 +28,7 @@ class Runs(Protocol):
     image_shape: tuple[int, int, int]
 
     def run(self, image: np.ndarray) -> np.ndarray:
-        """Return the outputs for one image, (height, width, channels), in float32."""
+        """Return the outputs for one image, (height, width, channels), in float32; in bytes where it has `levels`."""
 
 
 class KerasRunner:
@@ -52,7 +52,7 @@ def measure(networks: Mapping[str, bytes | Runs], rounds: int = 100) -> dict[str
     """
     running = {name: Runner(net) if isinstance(net, bytes) else net for name, net in networks.items()}
     rng = np.random.default_rng(0)
-    images = {name: rng.random(network.image_shape, np.float32) for name, network in running.items()}
+    images = {name: _noise(network, rng) for name, network in running.items()}
     seconds = {name: [] for name in running}
     for _ in range(WARM_UP + rounds):
         for name, network in running.items():
@@ -61,3 +61,8 @@ def measure(networks: Mapping[str, bytes | Runs], rounds: int = 100) -> dict[str
             seconds[name].append(time.perf_counter() - start)
     quartiles = {name: np.percentile(taken[WARM_UP:], (50, 25, 75)) * 1000 for name, taken in seconds.items()}
     return {name: Latency(*map(float, found)) for name, found in quartiles.items()}
+
+
+def _noise(network, rng):
+    image = rng.random(network.image_shape, np.float32)
+    return (image * network.levels).astype(np.uint8) if hasattr(network, "levels") else image

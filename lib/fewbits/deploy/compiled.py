@@ -21,7 +21,7 @@ def compiler() -> str | None:
 
 
 class Compiled:
-    """The C of `network`, compiled with `flags`: `run` maps one image to its codes.
+    """The C of `network`, compiled with `flags`: `run` maps one image, of pixels below `levels`, to its codes.
 
     memory: as `write_c` returns it. file_bytes: of the shared library, code and constants. Raises InputError where
     there is no C compiler, and as `write_c`.
@@ -30,7 +30,7 @@ class Compiled:
     def __init__(self, network: IntegerNetwork, *flags: str):
         if compiler() is None:
             raise InputError(f"there is no C compiler; install one of {', '.join(COMPILERS)}")
-        self.image_shape = network.image.shape
+        self.image_shape, self.levels = network.image.shape, network.image.high + min(network.mean) + 1
         with TemporaryDirectory() as folder:
             source = Path(folder, "network")
             self.memory = write_c(network, source)
