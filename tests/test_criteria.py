@@ -180,7 +180,7 @@ def test_every_filter_of_a_network_has_its_importance_quantized_or_not(criterion
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (((), "tayler"), "unknown criterion 'tayler', perhaps 'taylor'; there are mean-activation"),
+        (((), "tayler"), "unknown criterion 'tayler'; it is one of mean-activation"),
         (((np.zeros((2, 6, 6, 2)), np.zeros(3)), "taylor"), "2 images need as many labels, and one at least, not 3"),
         (((np.zeros((0, 6, 6, 2)), np.zeros(0)), "taylor"), "0 images need as many labels"),
         (((np.full((1, 6, 6, 2), np.nan), np.zeros(1)), "activation-l2"), "the importance of b's filters is NaN"),

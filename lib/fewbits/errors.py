@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 
 
 class InputError(ValueError):
@@ -11,3 +12,10 @@ class InputError(ValueError):
 def nearest(name, names: Iterable[str]) -> str:
     """Return ", perhaps 'NEAR'" where one of `names` is spelled like `name`, else nothing."""
     return "".join(f", perhaps {near!r}" for near in get_close_matches(str(name), names, n=1))
+
+
+def check_integers(**values: tuple) -> None:
+    """Raise InputError, naming it, where one of `values`, name -> (value, least), is no integer of at least that."""
+    for name, (value, least) in values.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise InputError(f"{name} must be an integer of at least {least}, not {value!r}")

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from math import ceil
-from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from fewbits import checkpoints
 from fewbits.backend import keras, ops
 from fewbits.data.dataset import Split
 from fewbits.data.folders import ImageFolder
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_integers
 from fewbits.fixedpoint import check_name
 
 OPTIMIZERS = ("sgd", "adam", "rmsprop")
@@ -141,7 +140,7 @@ def train(
     Raises InputError on NaN, infinity or no images, labels the network has no class for, numbers out of range, a
     checkpoint that exists (without `resume`), is damaged or of another training, and when the loss becomes NaN.
     """
-    _check_integers(epochs=(epochs, 0), batch_size=(batch_size, 1), seed=(seed, 0))
+    check_integers(epochs=(epochs, 0), batch_size=(batch_size, 1), seed=(seed, 0))
     source = source_of(model, data, "the training data")
     held_out = None if validation is None else source_of(model, validation, "the validation data")
     if not model.compiled:
@@ -168,7 +167,7 @@ def train(
 
 def evaluate(model, data, batch_size: int = 100) -> Score:
     """Return the Score of `model` on `data`, both as in `train`; a model that ends in softmax will do too."""
-    _check_integers(batch_size=(batch_size, 1))
+    check_integers(batch_size=(batch_size, 1))
     return _score(model, source_of(model, data, "the data"), batch_size)
 
 
@@ -351,12 +350,6 @@ def _arrays(data, what) -> _Arrays:
 
 def _sides(shape):
     return " x ".join("any" if side is None else str(side) for side in shape)
-
-
-def _check_integers(**values):
-    for name, (value, lowest) in values.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < lowest:
-            raise InputError(f"{name} must be an integer of at least {lowest}, not {value!r}")
 
 
 # Checkpoints

@@ -10,14 +10,13 @@ drawn by painting many points (u, v), at twice the resolution of the image. What
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import pi
-from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from fewbits.data.voc import Box, write_boxes
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_integers
 from fewbits.files import write_aside
 
 CLASSES = ("onion", "weed")
@@ -48,9 +47,7 @@ def draw_scenes(n: int, size: int = 224, seed: int = 0) -> Iterator[Scene]:
     The same seed gives the same bits, on any machine whose sine errs in its last bits at most. Raises InputError where
     n is below 1, size below 32 or seed below 0, or one of them is no integer.
     """
-    for name, value, least in (("scenes", n, 1), ("size", size, SMALLEST), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            raise InputError(f"{name} must be an integer of at least {least}, not {value!r}")
+    check_integers(scenes=(n, 1), size=(size, SMALLEST), seed=(seed, 0))
     return (_scene(f"scene-{i:05}", int(size), np.random.default_rng([seed, i])) for i in range(n))
 
 

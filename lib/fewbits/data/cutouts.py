@@ -5,7 +5,6 @@ Source: backstrom2018, 3.1.3 and 3.1.4.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from fewbits.data.dataset import Split
 from fewbits.data.folders import load_folder, photograph_of
 from fewbits.data.voc import Box, Photograph
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_integers
 from fewbits.files import write_aside
 
 BACKGROUND = "background"
@@ -64,9 +63,7 @@ def cut_out(
 
     Raises InputError without boxes, on a class called background, and where an image cannot be read.
     """
-    for name, value, least in (("size", size, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            raise InputError(f"{name} must be an integer of at least {least}, not {value!r}")
+    check_integers(size=(size, 1), seed=(seed, 0))
     boxes = [box for photograph in photographs for box in photograph.boxes]
     if not boxes:
         raise InputError(f"{len(photographs)} photographs have no boxes; draw one around each plant")

@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import islice
-from numbers import Integral
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from fewbits.data.sources import stratified
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_integers
 
 ORDERS = ("rgb", "bgr")
 AHEAD = 2  # batches that are decoded before they are asked for
@@ -168,8 +167,7 @@ def load_folder(
     """
     if order not in ORDERS:
         raise InputError(f"unknown order {order!r}; it is one of {', '.join(ORDERS)}")
-    if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
-        raise InputError(f"size must be an integer of at least 1, not {size!r}")
+    check_integers(size=(size, 1))
     prepare = _Preparation(int(size), order, _checked_mean(mean_pixel), bool(crop), _checked_scale(scale))
     root, on_skip = Path(path), on_skip or _warn
     try:

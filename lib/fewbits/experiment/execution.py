@@ -19,7 +19,7 @@ from fewbits import schedules, training, zoo
 from fewbits.backend import keras
 from fewbits.data import Split
 from fewbits.data.augmentation import shift_and_flip, shift_flip_and_light
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_integers
 from fewbits.experiment import provenance
 from fewbits.experiment.fields import FLOAT, naming
 from fewbits.experiment.store import Record, Results, Store
@@ -98,8 +98,7 @@ def run(
     run, a damaged record, and a scheduler that does not answer.
     """
     trials = list(trials)
-    if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
-        raise InputError(f"processes must be an integer of at least 1, not {processes!r}")
+    check_integers(processes=(processes, 1))
     if scheduler is not None and processes != 1:
         raise InputError("give processes or a scheduler, not both; a cluster has its own processes")
     store = store if isinstance(store, Store) else Store(store)

@@ -15,7 +15,8 @@ import numpy as np
 
 from fewbits.backend import gradients, keras, ops
 from fewbits.conversion import nodes
-from fewbits.errors import InputError, nearest
+from fewbits.errors import InputError
+from fewbits.fixedpoint import check_name
 from fewbits.pruning.surgery import PRODUCERS, removable
 
 layers = keras.layers
@@ -30,10 +31,7 @@ def importance(model: keras.Model, data, criterion: str = "combined", *, batch_s
     that are used twice are left out. Raises InputError on an unknown criterion, on images without as many labels, on a
     model of several outputs where a loss is asked for, and on an importance that is NaN or infinite.
     """
-    if criterion not in CRITERIA:
-        raise InputError(
-            f"unknown criterion {criterion!r}{nearest(criterion, CRITERIA)}; there are {', '.join(CRITERIA)}"
-        )
+    check_name("criterion", criterion, CRITERIA)
     found = CRITERIA[criterion](model, lambda: _batches(data, batch_size), seed)
     for name, scores in found.items():
         if not np.isfinite(scores).all():

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from math import ceil, inf, isfinite, log
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ import numpy as np
 from fewbits import checkpoints, training
 from fewbits.backend import keras, ops
 from fewbits.complexity import totals
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_integers
 from fewbits.fixedpoint import check_name
 from fewbits.pruning.criteria import CRITERIA, importance, least_important
 from fewbits.pruning.normalization import renew_statistics
@@ -60,10 +60,9 @@ class Plan:
         if self.ratio is not None and not (isinstance(self.ratio, Real) and 0 < self.ratio < 1):
             raise InputError(f"ratio must be between 0 and 1, not {self.ratio!r}")
         check_name("criterion", self.criterion, CRITERIA)
-        whole = {name: getattr(self, name) for name in ("per_step", "rank_images", "batch_size", *GOALS[1:])}
-        for name, value in (whole | {f"images[{i}]": n for i, n in enumerate(self.images)}).items():
-            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
-                raise InputError(f"{name} must be an integer of at least 1, not {value!r}")
+        counts = {name: getattr(self, name) for name in ("per_step", "rank_images", "batch_size", *GOALS[1:])}
+        counts |= {f"images[{i}]": n for i, n in enumerate(self.images)}
+        check_integers(**{name: (value, 1) for name, value in counts.items() if value is not None})
 
     def images_behind(self, step: int, steps: int) -> int:
         """Return how many images to train on behind `step`, counted from 1, of `steps` that would leave nothing."""

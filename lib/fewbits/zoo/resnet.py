@@ -8,10 +8,8 @@ Sources: He et al., 2016, 3.3 and Table 1 (ResNet-50), 4.2 (for CIFAR-10). chian
 ResNet-50 has 7.1 times as many parameters, which fits, as larger ones do, and ResNet-18, with 3.4, does not.
 """
 
-from numbers import Integral
-
 from fewbits.backend import keras
-from fewbits.errors import InputError
+from fewbits.errors import check_integers
 
 layers = keras.layers
 
@@ -45,8 +43,7 @@ def build_cifar(input_shape, classes, blocks=3):
     channels, it takes every second pixel and adds channels of zeros. blocks: in a stage; 5, 7, 9 and 18 are ResNet-32,
     44, 56 and 110.
     """
-    if not isinstance(blocks, Integral) or isinstance(blocks, bool) or blocks < 1:
-        raise InputError(f"blocks must be an integer of at least 1, not {blocks!r}")
+    check_integers(blocks=(blocks, 1))
     x = image = layers.Input(input_shape, name="image")
     x = _convolve(x, "conv0", 16, 3, padding="same", use_bias=False)
     block = 0
