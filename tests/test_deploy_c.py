@@ -410,6 +410,14 @@ def test_codes_are_made_narrow_before_they_are_pooled(tmp_path):
     assert_identical(network, net.pixels(), tmp_path)
 
 
+def test_what_others_read_too_is_pooled_before_it_is_made_narrow(tmp_path):
+    net = Network((6, 6, 3))
+    pooled = net.max_pool(net.requantize(net.convolve(0, 4), 5, low=-1000, high=1000), (2, 2))
+    narrow = net.requantize(pooled, 4)
+    net.sum_of([narrow, pooled], (4, 0))
+    assert_identical(net.made(), net.pixels(), tmp_path)
+
+
 def test_no_codes_lie_where_others_are_still_needed():
     for seed in range(30):
         program = plan(random_network(seed).made())
