@@ -10,9 +10,10 @@ ORDERS = ("channels innermost", "filters innermost")  # gcc keeps the order of f
 
 def float_source(network, order):
     """Return C with `void run(const uint8_t *image, float *logits)`: the convolutions, ReLUs and pools of `network`."""
-    tables, code, sizes = [], [], {}
+    program = plan(network)
+    network, tables, code, sizes = program.network, [], [], {}
     last = len(network.steps)
-    for number, loop in enumerate(plan(network).loops):
+    for number, loop in enumerate(program.loops):
         source = f"w{loop.inputs[0]}"
         height, width, channels = network.wires[loop.inputs[0]].shape
         sizes[loop.wire] = network.wires[loop.wire].size
