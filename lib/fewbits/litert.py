@@ -8,6 +8,7 @@ There, batch normalization is folded, so every convolution has a bias. Their net
 """
 
 import logging
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,8 @@ def to_bytes(model, set_up=lambda converter: None) -> bytes:
     try:
         converter = tf.lite.TFLiteConverter.from_concrete_functions([constants])
         set_up(converter)
-        with no_stderr():
+        with no_stderr(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it would like the range of the image, which stays float
             return converter.convert()
     except Exception as error:
         why = str(error).strip().split("\n")[0][:300]

@@ -21,6 +21,8 @@ from fewbits.errors import InputError
 from fewbits.litert import Runner, to_bytes
 
 MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+# Their inputs and outputs have one scale, or, of QUANTIZE, can have one.
+MOVING = ("CONCATENATION", "MAX_POOL_2D", "PAD", "QUANTIZE", "RELU", "RELU6", "RESHAPE", "SLICE", "STRIDED_SLICE")
 
 
 def convert(model: QuantizedModel) -> bytes:
@@ -102,9 +104,11 @@ def _with_codes(content, model) -> bytes:
     file = schema.ModelT.InitFromPackedBuf(content, 0)
     edit = _Edit(file, schema)
     layers = {layer.name: layer for layer in model.quantized_layers}
-    for operator in list(file.subgraphs[0].operators):
-        if edit.kind(operator) in MULTIPLYING:
-            edit.layer(operator, _layer_of(edit.name(operator.inputs[1]), layers))
+    multiplying = [operator for operator in file.subgraphs[0].operators if edit.kind(operator) in MULTIPLYING]
+    pairs = [(operator, _layer_of(edit.name(operator.inputs[1]), layers)) for operator in multiplying]
+    edit.share_steps(pairs)
+    for operator, layer in pairs:
+        edit.layer(operator, layer)
     edit.finish()
     builder = flatbuffers.Builder(len(content))
     builder.Finish(file.Pack(builder), file_identifier=b"TFL3")
@@ -124,6 +128,7 @@ class _Edit:
 
     def __init__(self, file, schema):
         self.file, self.schema, self.graph = file, schema, file.subgraphs[0]
+        self.graph.operators = list(self.graph.operators)
         self.graph.tensors, self.file.operatorCodes = list(self.graph.tensors), list(file.operatorCodes)
         self.file.buffers = list(file.buffers)
         self._names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
@@ -139,6 +144,28 @@ class _Edit:
         """Return the scale of a tensor, None where it is float."""
         quantization = self.graph.tensors[index].quantization
         return None if quantization is None or quantization.scale is None else float(quantization.scale[0])
+
+    def share_steps(self, pairs) -> None:
+        """Give what only moves codes to layers of one input step that step: the converter takes any of its inputs'.
+
+        Codes are then rounded for their readers before they are moved, which makes no difference. pairs: of operators
+        and their layers.
+        """
+        groups = []
+        for operator in self.graph.operators:
+            if self.kind(operator) in MOVING:
+                moved = {i for i in (*operator.inputs, *operator.outputs) if self.step(i) is not None}
+                groups = [*(g for g in groups if not g & moved), moved.union(*(g for g in groups if g & moved))]
+        for group in groups:
+            steps = {layer.formats.input.step for operator, layer in pairs if operator.inputs[0] in group}
+            if len(steps) == 1:
+                for index in group:
+                    self.graph.tensors[index].quantization = self._quantization([*steps])
+        for operator in list(self.graph.operators):
+            [source, *_], [target, *_] = operator.inputs, operator.outputs
+            if self.kind(operator) == "QUANTIZE" and self.step(source) == self.step(target):
+                self.graph.operators.remove(operator)
+                self._read_instead(target, source)
 
     def layer(self, operator, layer) -> None:
         """Give a convolution or dense layer its codes, and its neighbours' steps a QUANTIZE where they differ."""
@@ -163,7 +190,13 @@ class _Edit:
         clipped = self._clipped(made, output)
         if clipped != target:
             self._quantize(clipped, target)
+            self._read_instead(target, clipped, but=(*MOVING, *MULTIPLYING))  # others read on the layer's own grid
         self._behind[id(operator)], self._new = self._new, []
+
+    def _read_instead(self, old, new, but=()):
+        for reader in self.graph.operators:
+            if old in reader.inputs and self.kind(reader) not in but:
+                reader.inputs = [new if i == old else i for i in reader.inputs]
 
     def finish(self) -> None:
         """Put the new operators where they belong."""
