@@ -53,7 +53,7 @@ def compare(model: QuantizedModel, images, delegate: bool = True) -> dict[str, A
     content = _with_codes(to_bytes(taps(freeze(model, _FakeQuantized)), _integers), model)
     runner = Runner(content, delegate)
     theirs = zip(*(runner.run_all(image) for image in images))
-    ours = [ops.convert_to_numpy(x) for x in taps(model).predict(images, verbose=0)]
+    ours = [ops.convert_to_numpy(x) for x in taps(model).predict_on_batch(np.float32(images))]
     found = {}
     for (name, step), mine, other in zip(steps.items(), ours, theirs):
         gaps = np.abs(np.stack(other).astype(np.float64) - mine) / step

@@ -65,7 +65,10 @@ def write(model: keras.Model, path: Path) -> None:
 
 
 class Runner:
-    """An ONNX file at work, on one thread: `run` maps one image, (height, width, channels), to the output."""
+    """An ONNX file at work, on one thread: `run` maps one image, (height, width, channels), to the output.
+
+    Files of integers take bytes; they have `levels`, how many values a pixel may have.
+    """
 
     def __init__(self, content: bytes):
         try:
@@ -80,9 +83,12 @@ class Runner:
             raise InputError(f"ONNX Runtime cannot read the file ({str(error).splitlines()[0][:200]})") from None
         [image] = self._session.get_inputs()
         self._image, self.image_shape = image.name, tuple(image.shape[1:])
+        self._dtype = np.float32
+        if image.type == "tensor(uint8)":
+            self._dtype, self.levels = np.uint8, 256
 
     def run(self, image) -> np.ndarray:
-        return self._session.run(None, {self._image: np.asarray(image, np.float32)[np.newaxis]})[0][0]
+        return self._session.run(None, {self._image: np.asarray(image, self._dtype)[np.newaxis]})[0][0]
 
 
 class _Graph:
