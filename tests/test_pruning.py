@@ -6,7 +6,7 @@ import pytest
 from fewbits import InputError, calibration, quantize_model, training
 from fewbits.backend import keras, ops
 from fewbits.complexity import totals
-from fewbits.pruning import Plan, prune, renew_statistics
+from fewbits.pruning import Plan, importance, prune, renew_statistics, steps
 
 L = keras.layers
 
@@ -111,6 +111,51 @@ def test_a_loss_worse_than_a_guess_or_none_at_all_is_a_breakdown_and_undone(mode
     score = training.evaluate(result.model, (data[0], data[1][::-1]))
     assert score.loss == pytest.approx(result.steps[-1]["val_loss"])
     assert all(np.isfinite(weight).all() for weight in result.model.get_weights())
+
+
+def test_a_network_that_is_not_finite_after_its_last_batch_is_a_breakdown_too(model, data):
+    result = run(model, data, ratio=0.5, learning_rate=1e30, optimizer="sgd", images=(16, 16), batch_size=16)
+    assert result.stopped == "breakdown" and len(result.steps) == 1
+    assert np.isfinite(result.failed["loss"]) and not np.isfinite(result.failed["val_loss"])
+
+
+def test_the_floor_is_for_the_trained_network_which_may_touch_it(model, data):
+    once = {"ratio": 18 / 22, "per_step": 18, "criterion": "random", "images": (192, 192), "seed": 5}
+    [_, step] = run(model, data, learning_rate=0.01, **once).steps
+    assert step["val_accuracy_before"] < step["val_accuracy"]
+    result = run(model, data, learning_rate=0.01, least_accuracy=step["val_accuracy"], **once)
+    assert result.stopped == "goal" and result.failed is None
+
+
+def test_each_step_and_each_seed_draws_images_of_its_own_and_augments_them(model, data):
+    seen = []
+
+    def see(images, rng):
+        seen.append(frozenset(image.tobytes() for image in images))
+        return images
+
+    for seed in (3, 4):
+        prune(model, data, plan(ratio=8 / 22, images=(16, 16), seed=seed), validation=data, augment=see)
+    assert len(seen) == len(set(seen)) == 4 and {len(images) for images in seen} == {16}
+
+
+def test_each_step_has_random_numbers_of_its_own(model, data, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(steps, "importance", lambda *args, seed: seeds.append(seed) or importance(*args, seed=seed))
+    train = training.train
+    monkeypatch.setattr(
+        training, "train", lambda *args, seed, **more: seeds.append(seed) or train(*args, seed=seed, **more)
+    )
+    run(model, data, ratio=8 / 22)
+    assert seeds == [4, 4, 5, 5]
+
+
+def test_the_last_third_of_a_step_is_trained_at_a_tenth_of_the_rate(model, data, monkeypatch):
+    rates, prepare = [], training.prepare
+    monkeypatch.setattr(training, "prepare", lambda *args: rates.append(args[-1]) or prepare(*args))
+    result = run(model, data, ratio=4 / 22, images=(96, 96), learning_rate=0.01)  # of 64: 48, twice, in batches of 16
+    assert int(result.model.optimizer.iterations) == 6 and type(result.model.optimizer) is keras.optimizers.Adam
+    assert [float(rates[0](step)) for step in (0, 3, 5)] == pytest.approx([0.01, 0.01, 0.001])
 
 
 class Killed(Exception):
