@@ -180,7 +180,7 @@ class _Edit:
         codes = columns.reshape(*kernel.shape[:-2], -1) if depthwise else columns.reshape(kernel.shape)
         codes = codes[np.newaxis] if depthwise else np.moveaxis(codes, -1, 0)
         self._fill(operator.inputs[1], codes, np.int8, steps, axis=codes.ndim - 1 if depthwise else 0)
-        if bias is not None:
+        if bias is not None and bias.any():  # the converter drops a bias of zeros
             self._fill(operator.inputs[2], np.rint(bias / (steps * x.step)), np.int32, steps * x.step, axis=0)
         read = self._in_format(source, x)
         operator.inputs = [read, *operator.inputs[1:]]
