@@ -6,7 +6,7 @@ import pytest
 from fewbits import InputError, calibration, quantize_model, training
 from fewbits.backend import keras, ops
 from fewbits.complexity import totals
-from fewbits.pruning import Plan, importance, prune, renew_statistics, steps
+from fewbits.pruning import Plan, importance, prune, remove_filters, renew_statistics, steps, would_remove
 
 L = keras.layers
 
@@ -197,6 +197,20 @@ def test_a_checkpoint_of_another_run_is_refused(model, data, tmp_path):
     np.savez(tmp_path / "other.npz", header=np.array("{}"))
     with pytest.raises(InputError, match="is no checkpoint of this version of fewbits"):
         run(model, data, ratio=0.2, checkpoint=tmp_path / "other.npz", resume=True)
+
+
+def test_what_would_go_at_once_is_what_a_single_step_takes(model, data):
+    once = plan(ratio=0.39, per_step=99, rank_images=8)  # 8.58 of 22 filters
+    [_, step] = prune(model, data, once, validation=data).steps
+    gone = {name: sorted(filters) for name, filters in would_remove(model, data, once).items()}
+    assert gone == step["removed"] and sum(map(len, gone.values())) == 9
+
+
+def test_the_least_cost_that_can_be_is_a_goal(model, data):
+    smallest = totals(remove_filters(model, {"a": range(11), "b": range(9)}))
+    for goal in ("macs", "weight_bytes"):
+        gone = would_remove(model, data, plan(**{goal: getattr(smallest, goal)}))
+        assert {name: len(filters) for name, filters in gone.items()} == {"a": 11, "b": 9}
 
 
 def test_training_grows_evenly_in_the_logarithm():
