@@ -48,7 +48,7 @@ def compare(model: QuantizedModel, images, delegate: bool = True) -> dict[str, A
 
     def taps(network):
         found = calls(network)
-        return keras.Model(network.inputs, [found[name][0].output_tensors[0] for name in steps])
+        return keras.Model(network.inputs[0], [found[name][0].output_tensors[0] for name in steps])
 
     content = _with_codes(to_bytes(taps(freeze(model, _FakeQuantized)), _integers), model)
     runner = Runner(content, delegate)
