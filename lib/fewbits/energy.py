@@ -1,9 +1,9 @@
 """What an inference costs in energy: an estimate of its arithmetic, and of reading each weight once. In picojoules.
 
-Source of all figures: horowitz2014, Figure 1.1.9, 45 nm at 0.9 V. An integer addition of 8 bits takes 0.03 pJ, of 32 bits
-0.1; a multiplication of 8 bits 0.2, of 32 bits 3.1; in float32, 0.9 and 3.7. Reading 64 bits takes 100 pJ from a cache of
-1 MB, and 1300 pJ and more from DRAM. Between and below these figures is interpolation, which is ours: see `multiplication`
-and `addition`. Activations are not read, nothing is controlled, and nothing leaks: a real chip takes more.
+Source of all figures: horowitz2014, Figure 1.1.9, 45 nm at 0.9 V. An integer addition of 8 bits takes 0.03 pJ, of 32
+bits 0.1; a multiplication of 8 bits 0.2, of 32 bits 3.1; in float32, 0.9 and 3.7. Reading 64 bits takes 100 pJ from a
+cache of 1 MB, and 1300 pJ and more from DRAM. Between and below these figures is interpolation, which is ours: see
+`multiplication` and `addition`. Activations are not read, nothing is controlled, nothing leaks: a real chip takes more.
 """
 
 from numbers import Real
