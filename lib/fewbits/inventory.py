@@ -240,7 +240,7 @@ def toml(trial: Trial) -> str:
 
     Raises InputError where its start has images of their own size and `trial` has not: TOML has no word for that.
     """
-    return f"grid = [{_written({'name': trial.name, 'fixed': _fields(trial)})}]"
+    return f"grid = [{_written({'name': trial.key, 'fixed': _fields(trial)})}]"
 
 
 def _fields(trial) -> dict:

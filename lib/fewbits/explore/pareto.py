@@ -167,13 +167,14 @@ def choose(
         yaxis={"tickformat": ".0%"},
         height=640,
     )
+    first = next(iter(units))
     return Explorer(
         {
             "cost": tuple(units),
             "technique": (ALL, *groups),
             "place": tuple(range(1, max(map(len, fronts.values())) + 1)),
         },
-        {"cost": next(iter(units)), "technique": ALL, "place": 1},
+        {"cost": first, "technique": ALL, "place": (len(fronts[first, ALL]) + 1) // 2},
         view,
         figure,
         label,
