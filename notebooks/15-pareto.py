@@ -61,7 +61,8 @@ WIDTHS = (None, 8, 6, 4, 2)
 for bits in WIDTHS:
     print(f"{bits or 'float'} bits: {energy.mac(bits, bits):.3f} pJ a MAC")
 weight = {m: energy.reading(4, m) for m in energy.READING}
-print(f"a float32 weight read: {weight['SRAM']:.0f} pJ from a cache,", f"{weight['DRAM']:.0f} pJ from DRAM")
+print(f"a float32 weight read: {weight['SRAM']:.0f} pJ from a cache,",
+      f"{weight['DRAM']:.0f} pJ from DRAM")
 
 # %% tags=["remove-cell"]
 record(
@@ -76,7 +77,8 @@ quote(mac_saving=energy.mac() / energy.mac(4, 4), byte_in_macs=weight["DRAM"] / 
 # {glue:text}`byte_in_macs:.0f` MACs of floats. A weight that is used at few pixels is expensive to *have*, not to use.
 #
 # The estimate counts nothing else: no activation is read or written, nothing controls the work, nothing leaks. And it is of 45 nm. Use it to
-# compare, not to size a battery. It has two columns, for weights in a cache of 1 MB and in DRAM (the least that is published): which networks fit the cache is counted below.
+# compare, not to size a battery. It stands here twice: with weights in a cache of 1 MB, and in DRAM (the least that is published). Which
+# networks fit the cache is counted below.
 #
 # ## Every network
 #
@@ -142,25 +144,15 @@ quote(fewest_epochs=budgets[0], most_epochs=budgets[-1])
 # Time is measured here and now for a few that are easy to convert, float32 in LiteRT, all in turn. The rest is *not measured*:
 
 # %%
-TIMED = ("squeezenet_cifar", "mobilenet_cifar width 0.25 32 px")
-if not SMOKE:
-    TIMED += (
-        "basicnet",
-        "alexnet_small",
-        "squeezenet_chernis_baseline",
-        "mobilenet_cifar width 0.25 16 px",
-        "mobilenet_cifar width 0.5 32 px",
+models = {
+    name: zoo.build(name, (32, 32, 3), 10)
+    for name in ("squeezenet_cifar", "basicnet", "alexnet_small")
+    if name == "squeezenet_cifar" or not SMOKE
+}
+for size in (32,) if SMOKE else (32, 16):
+    models[f"mobilenet_cifar width 0.25 {size} px"] = zoo.build(
+        "mobilenet_cifar", (size, size, 3), 10, width=0.25
     )
-
-
-def built(name):
-    network, *options = name.split(" width ")
-    width, size = options[0].split()[:2] if options else (1, 32)
-    options = {"width": float(width)} if options else {}
-    return zoo.build(network, (int(size), int(size), 3), 10, **options)
-
-
-models = {name: built(name) for name in TIMED}
 
 # %% [markdown]
 # A pruned one is timed too, its shape with new weights: time does not depend on what they are.
@@ -449,8 +441,8 @@ quote(
 # **Pixels count in two.** Half the sides leave a quarter of the MACs, and every byte.
 #
 # **MACs are not time.** Of the networks timed, {glue:text}`fastest` does {glue:text}`speed_ratio:.1f` times as many in a millisecond as
-# {glue:text}`slowest`. In {glue:text}`crossed` of {glue:text}`timed_pairs` pairs, the one with more MACs is the faster. Layers that are large keep the processor busy; many small ones, and weights that are read to be used once, keep it
-# waiting.
+# {glue:text}`slowest`. In {glue:text}`crossed` of {glue:text}`timed_pairs` pairs, the one with more MACs is the faster. Layers that are
+# large keep the processor busy; many small ones, and weights that are read to be used once, keep it waiting.
 #
 # ```{admonition} What the figure does not know
 # :class: note
@@ -462,8 +454,8 @@ quote(
 # ## What the thesis found
 #
 # No thesis draws this figure, but all argue in it. {cite:t}`backstrom2018` lists bytes and MACs of each pruned network, in float and at 8
-# bits; {cite:t}`chernis` have parameters; {cite:t}`vieito2017` gives bits, from which bytes follow; {cite:t}`gaikwad2018` times one network before
-# and after ([chapter 13](13-prune-then-quantize)), but no table of his has bytes beside accuracies. Draw the Pareto line of Backström's table, as he could have:
+# bits; {cite:t}`chernis` have parameters; {cite:t}`vieito2017` gives bits, from which bytes follow; {cite:t}`gaikwad2018` times one
+# network before and after ([chapter 13](13-prune-then-quantize)), but no table of his has bytes beside accuracies. Draw the Pareto line of Backström's table, as he could have:
 
 # %% tags=["hide-input"]
 his = [p for p in others if p.group.startswith("backstrom")]
@@ -528,8 +520,8 @@ record(
 #
 # ```{admonition} Solution
 # :class: dropdown
-# The energy of reading one weight over that of one MAC: above {glue:text}`uses_8:.0f` uses. With floats above {glue:text}`uses_float:.0f`, for their
-# arithmetic is dear; at 2 bits above {glue:text}`uses_2:.0f`: the weight gets cheaper, the sum of 32 bits does not.
+# The energy of reading one weight over that of one MAC: above {glue:text}`uses_8:.0f` uses. With floats above
+# {glue:text}`uses_float:.0f`, for their arithmetic is dear; at 2 bits above {glue:text}`uses_2:.0f`: the weight gets cheaper, the sum of 32 bits does not.
 # ```
 #
 # **2.** Add noise: a line of winners flatters. Draw each accuracy anew from its interval. How many networks on the line of bytes stay there?
