@@ -193,9 +193,9 @@ record(
 # %% [markdown]
 # ## Choose one
 #
-# Turn the cost and the technique, then the place on the line, the cheapest first. The ring is your network; below stand its training, its
-# costs, and the command that makes it. Hollow marks are the theses' own figures (read [what they are](theirs) first); no line goes through
-# them.
+# Turn the cost, the place on the line (the cheapest first), and the technique whose line it is. The ring is your network; below stand its
+# training, its costs, and the command that makes it. Hollow marks are the theses' own figures (read [what they are](theirs) first); no line
+# goes through them.
 
 # %% tags=["hide-input"]
 points = []

@@ -65,6 +65,7 @@ START = {"network": "lenet", "data": "digits", "seed": 3, "epochs": 2, "learning
         {"strategy": "lock", "bits": (8, 8, 8), "epochs": 1, "start": START, "percentile": (99.0, "mse", 100)},
         {"transfer": 2, "freeze": True, "epochs": 1, "start": START | {"width": 0.5}, "width": 2.0},
         {"transfer": 0, "epochs": 1, "start": START, "width": 0.5},
+        {"transfer": 0, "epochs": 1, "start": START | {"width": 1.0}, "width": 0.5},
         {"transfer": 0, "epochs": 1, "start": START | {"size": 24}, "size": 16, "augment": "light"},
         {"transfer": 0, "epochs": 1, "start": {"strategy": "prune", "ratio": 0.123456789, "start": START}},
     ],

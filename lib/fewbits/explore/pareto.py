@@ -10,6 +10,7 @@ from fewbits.errors import InputError
 from fewbits.explore.explorer import Explorer, View
 
 ALL = "all"
+COLOURS = tuple(colour for colour in plots.COLOURS if colour != plots.GREY)  # grey is for what is not ours
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "pentagon")
 
 
@@ -117,7 +118,7 @@ def choose(
         for group in (ALL, *groups)
     }
 
-    def view(cost, technique, place):
+    def view(cost, place, technique):
         best = fronts[cost, technique]
         chosen = best[min(place, len(best)) - 1 :][:1]
         traces = [_at(best, cost), _at(chosen, cost)]
@@ -140,14 +141,14 @@ def choose(
         }
         return View(traces, readings, {"xaxis": {"type": "log", "title": {"text": f"{cost} ({units[cost]})"}}})
 
-    def cloud(name, members, symbol, **marker):
+    def cloud(name, members, symbol, colour, **error):
         return go.Scatter(
             name=name,
             mode="markers",
             y=[p.accuracy for p in members],
             text=[", ".join(filter(None, (p.name, p.training))) for p in members],
-            error_y={"type": "data", "array": [p.reach for p in members], "thickness": 1},
-            marker={"size": 8, "symbol": symbol, **marker},
+            error_y={"type": "data", "array": [p.reach for p in members], "thickness": 1, **error},
+            marker={"size": 8, "symbol": symbol, "color": colour},
             hovertemplate="%{text}: %{y:.1%}<extra></extra>",
         )
 
@@ -160,8 +161,8 @@ def choose(
             marker={"size": 20, "symbol": "circle-open", "color": plots.GREY, "line": {"width": 3}},
             hoverinfo="skip",
         ),
-        *(cloud(*of, marker) for of, marker in zip(groups.items(), SYMBOLS * len(groups))),
-        *(cloud(*of, marker, color=plots.GREY) for of, marker in zip(theirs.items(), hollow * len(theirs))),
+        *(cloud(*of, *look) for of, *look in zip(groups.items(), SYMBOLS * len(groups), COLOURS * len(groups))),
+        *(cloud(*of, look, plots.GREY, visible=False) for of, look in zip(theirs.items(), hollow * len(theirs))),
         x="",
         y="top-1 accuracy",
         yaxis={"tickformat": ".0%"},
@@ -171,10 +172,10 @@ def choose(
     return Explorer(
         {
             "cost": tuple(units),
-            "technique": (ALL, *groups),
             "place": tuple(range(1, max(map(len, fronts.values())) + 1)),
+            "technique": (ALL, *groups),
         },
-        {"cost": first, "technique": ALL, "place": (len(fronts[first, ALL]) + 1) // 2},
+        {"cost": first, "place": (len(fronts[first, ALL]) + 1) // 2, "technique": ALL},
         view,
         figure,
         label,
