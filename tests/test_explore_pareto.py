@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewbits import InputError
-from fewbits.explore import Point, front, pareto, surface
+from fewbits.explore import Point, choose, front, pareto, surface
 
 numbers = st.integers(1, 5)
 points = st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=12).map(
@@ -70,3 +70,58 @@ def test_a_surface_has_a_row_and_a_column_each_and_says_what_is_not_run():
     assert explorer.view("accuracy").readings["width 1, size 16"] == "not run"
     assert set(explorer.view("MACs").readings.values()) == {"3.0 M"}
     assert "Figure 10.8" in explorer.html()
+
+
+def choice(points, **costs):
+    return choose(points, [OTHER._replace(group="a thesis", accuracy=0.99)], costs, "15.9", "networks")
+
+
+A = SMALL._replace(training="1 epoch", command="make small")
+B = LARGE._replace(group="pruned", training="9 epochs", command="make large")
+
+
+def test_the_chosen_network_is_on_the_line_and_tells_its_training_and_command():
+    explorer = choice([A, B], MACs="millions", bytes="kB")
+    assert explorer.controls == {"cost": ("MACs", "bytes"), "place": (1, 2), "technique": ("all", "ours", "pruned")}
+    readings = [explorer.view("MACs", place, "all").readings for place in (1, 2)]
+    assert [r["network"] for r in readings] == ["small", "large"]
+    assert [r["command"] for r in readings] == ["make small", "make large"]
+    assert [r["trained with"] for r in readings] == ["1 epoch", "9 epochs"]
+    assert [r["accuracy"] for r in readings] == ["50.0% ± 1.0", "60.0% ± 1.0"]
+    assert [r["bytes"] for r in readings] == ["9 kB", "not measured"]
+    assert explorer.view("MACs", 2, "all").traces[1] == {"x": [8.0], "y": [0.6]}
+    keys = {tuple(view.readings) for view in explorer.states()}
+    assert len(keys) == 1
+
+
+def test_others_points_are_shown_and_never_on_the_line():
+    explorer = choice([A, B], MACs="millions")
+    line, _, ours, pruned, theirs = explorer.view("MACs", 1, "all").traces
+    assert line["y"] == [0.5, 0.6] and theirs["x"] == [2.0]
+    assert [trace["visible"] for trace in (ours, pruned, theirs)] == [True] * 3
+
+
+def test_a_technique_alone_has_a_line_of_its_own_and_the_rest_hidden():
+    best = A._replace(name="best", accuracy=0.9)
+    line, chosen, ours, pruned, theirs = choice([best, B], MACs="millions").view("MACs", 2, "pruned").traces
+    assert line == {"x": [8.0], "y": [0.6]} and chosen == line  # behind the last stands the last
+    assert [trace["visible"] for trace in (ours, pruned, theirs)] == [False, True, False]
+
+
+def test_a_point_without_the_cost_keeps_its_place_and_is_not_drawn():
+    view = choice([A, B], bytes="kB").view("bytes", 1, "all")
+    assert [trace["x"] for trace in view.traces[2:4]] == [[9.0], [None]]
+    alone = choice([A, B], bytes="kB").view("bytes", 1, "pruned")
+    assert alone.readings["network"] == "none" and alone.readings["place on the line"] == "0 of 0"
+
+
+def test_the_figure_tells_training_where_it_points():
+    figure = choice([A, B], MACs="millions").figure
+    assert figure.data[2].text == ("small, 1 epoch",) and figure.data[4].marker.symbol.endswith("open")
+    colours = [trace.marker.color for trace in figure.data[2:]]
+    assert colours[2] not in colours[:2] and len(set(colours)) == 3
+
+
+def test_nothing_to_choose_from_is_refused():
+    with pytest.raises(InputError, match="give at least one"):
+        choice([], MACs="millions")

@@ -10,7 +10,7 @@ from fewbits.explore.costs import QUANTITIES, SIDES, complexity
 from fewbits.explore.explorer import Explorer, View
 from fewbits.explore.layers import network, ranges
 from fewbits.explore.overlay import overlay
-from fewbits.explore.pareto import Point, front, pareto
+from fewbits.explore.pareto import Point, choose, front, pareto
 from fewbits.explore.propagation import propagated
 from fewbits.explore.pruning import pattern
 from fewbits.explore.rounding import DETERMINISTIC, transfer, weights
@@ -28,6 +28,7 @@ __all__ = [
     "Snapshots",
     "View",
     "accumulators",
+    "choose",
     "complexity",
     "front",
     "network",
