@@ -128,6 +128,16 @@ def test_a_depthwise_network_folded_is_equal():
         assert off == 0 and largest > 0
 
 
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_averages_that_no_power_of_two_divides_are_equal(padding):
+    image = L.Input((9, 9, 2))
+    a = L.Conv2D(6, 3, name="conv")(image)
+    b = L.AveragePooling2D(3, strides=1, padding=padding, name="average")(a)
+    outputs = L.Concatenate()([L.GlobalAveragePooling2D()(a), L.Flatten()(b)])
+    model = quantize_model(keras.Model(image, outputs), (FixedPoint(0, 8), FixedPoint(0, 8), FixedPoint(1, 8)))
+    assert gap(model)[0] == 0
+
+
 def every_layer():
     image = L.Input((11, 9, 3))
     x = L.Rescaling(0.5, offset=-0.25)(image)
