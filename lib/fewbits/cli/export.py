@@ -163,7 +163,8 @@ def _tell_codes(model, images, what):
     found = {name: agreement for name, agreement in compare(model, images).items() if agreement.different}
     for name, agreement in found.items():
         share, largest = agreement.different / agreement.codes, agreement.largest
-        print(f"{name:<28}{share:>8.2%} of {agreement.codes:>9,} codes differ, by at most {largest:g} step{'s' * (largest != 1)}")
+        step = "step" if largest == 1 else "steps"
+        print(f"{name:<28}{share:>8.2%} of {agreement.codes:>9,} codes differ, by at most {largest:g} {step}")
     if not found:
         print(f"all codes of all layers are equal, on {what}")
 
