@@ -90,7 +90,7 @@ shift = int(log2(y.step / (x.step * w.step)))
 for rounding in steps.ROUNDINGS:
     code = int(steps.divide(np.array(total), 2**shift, rounding))
     same = to_codes(simulated, y, rounding)
-    print(f"{rounding:<13}{total} over 2^{shift}: {code:>3}, simulated {same:>3}")
+    print(f"{rounding:<13}{total} / 2^{shift}: {code}, simulated {same}")
 
 # %% [markdown]
 # (the-whole-network)=
@@ -106,7 +106,8 @@ few = digits.scaled(digits.train)[:64]
 formats = calibration.formats_for(net, few, (8, 8, 8), "mse")
 quantized = quantize_model(net, formats, rounding="nearest")
 network = lower(quantized, levels=digits.levels)
-print(*(f"{type(s).__name__:<12}{s.layer}" for s in network.steps[:8]), sep="\n")
+for step in network.steps[:8]:
+    print(f"{type(step).__name__:<12}{step.layer}")
 
 # %%
 images = digits.test.images[:40] if SMOKE else digits.test.images
@@ -116,11 +117,10 @@ print(f"{len(images)} images, {len(found)} layers, "
       f"{sum(layer.different for layer in found.values())} differ")
 
 # %% tags=["hide-input"]
-BITS = (8, 4) if SMOKE else (8, 6, 4)
 rows = []
-for bits in BITS:
+for bits in (8, 6, 4):
     quantized.set_formats(calibration.formats_for(net, few, (bits,) * 3, "mse"))
-    for rounding in ("nearest",) if SMOKE else ("nearest", "floor"):
+    for rounding in ("nearest", "floor"):
         quantized.set_rounding(rounding)
         lowered = lower(quantized, levels=digits.levels)
         layers = compare(quantized, lowered, images).values()
@@ -200,7 +200,8 @@ off = {}
 for dtype in ("float32", "float64"):
     logits = ops.convert_to_numpy(simulation(quantized, dtype)(scaled))
     off[dtype] = np.mean(logits != exact.astype(dtype))
-print({dtype: f"{share:.1%} of the logits differ" for dtype, share in off.items()})
+for dtype, share in off.items():
+    print(f"{dtype}: {share:.1%} of the logits differ")
 
 # %% tags=["remove-cell"]
 record(off_64=int(off["float64"] * exact.size))
@@ -286,7 +287,8 @@ with TemporaryDirectory() as folder:
     source = Path(folder, "c", "squeezenet_digits.c").read_text()
 start = source.index("void squeezenet_digits_run")
 print(source[start : source.index("\n}", start) + 2])
-print(f"{memory.weight_bytes:,} bytes of weights, {memory.ram_bytes:,} of memory")
+print(f"{memory.weight_bytes:,} bytes of constants,",
+      f"{memory.ram_bytes:,} of memory")
 
 # %% tags=["remove-cell"]
 record(weight_bytes=memory.weight_bytes, ram_bytes=memory.ram_bytes)
