@@ -84,6 +84,8 @@ def test_bytes_and_macs_are_goals_too(model, data, goal, share):
     limit = int(share * getattr(totals(model), goal))
     result = run(model, data, **{goal: limit})
     assert result.stopped == "goal" and result.steps[-1][goal] <= limit < result.steps[-2][goal]
+    first = result.steps[1][goal]
+    assert run(model, data, **{goal: first}).steps == result.steps[:2]  # what is reached to the dot is reached
 
 
 def test_the_original_stays_as_it_is(model, data):
@@ -139,6 +141,27 @@ def test_each_step_and_each_seed_draws_images_of_its_own_and_augments_them(model
     assert len(seen) == len(set(seen)) == 4 and {len(images) for images in seen} == {16}
 
 
+def test_filters_that_go_together_are_counted_each(data):
+    image = L.Input((6, 6, 1))
+    a, b = (L.Conv2D(8, 3, name=name)(image) for name in "ab")
+    x = L.GlobalAveragePooling2D()(L.Conv2D(6, 1, name="c")(L.Add()([a, b])))
+    added = keras.Model(image, L.Dense(2, name="out")(x), name="added")
+    result = run(added, data, ratio=0.5, per_step=99, criterion="random")
+    before, after = (sum(step["filters"].values()) for step in result.steps)
+    assert before == 24 and after in (12, 13)  # of 22; the last may bring its twin
+
+
+def test_a_criterion_judges_as_many_images_as_the_plan_says(model, data, monkeypatch):
+    judged = []
+    monkeypatch.setattr(
+        steps,
+        "importance",
+        lambda model, judges, *args, **more: judged.append(judges) or importance(model, judges, *args, **more),
+    )
+    run(model, data, ratio=4 / 22, rank_images=24)
+    assert [len(labels) for _, labels in judged[0]] == [16, 8]
+
+
 def test_each_step_has_random_numbers_of_its_own(model, data, monkeypatch):
     seeds = []
     monkeypatch.setattr(steps, "importance", lambda *args, seed: seeds.append(seed) or importance(*args, seed=seed))
@@ -151,11 +174,13 @@ def test_each_step_has_random_numbers_of_its_own(model, data, monkeypatch):
 
 
 def test_the_last_third_of_a_step_is_trained_at_a_tenth_of_the_rate(model, data, monkeypatch):
-    rates, prepare = [], training.prepare
+    rates, prepare, told, train = [], training.prepare, [], training.train
     monkeypatch.setattr(training, "prepare", lambda *args: rates.append(args[-1]) or prepare(*args))
+    monkeypatch.setattr(training, "train", lambda *args, **more: told.append(train(*args, **more)) or told[-1])
     result = run(model, data, ratio=4 / 22, images=(96, 96), learning_rate=0.01)  # of 64: 48, twice, in batches of 16
     assert int(result.model.optimizer.iterations) == 6 and type(result.model.optimizer) is keras.optimizers.Adam
     assert [float(rates[0](step)) for step in (0, 3, 5)] == pytest.approx([0.01, 0.01, 0.001])
+    assert len(told[0]) == 2 and result.steps[1]["loss"] == told[0][-1]["loss"]
 
 
 class Killed(Exception):
