@@ -63,6 +63,7 @@ photographs: .venv/ready
 bench: .venv/ready ## time what must be fast, as ratios, beside the libraries in tests/bench/peers.in
 	@$(BIN)/python tests/bench slider
 	@$(BIN)/python tests/bench sweep
+	@$(BIN)/python tests/bench device
 	@$(MAKE) --no-print-directory .venv-peers/ready || echo "warning: .venv-peers could not be made; going on without the other libraries"
 	@if test -e .venv-peers/ready; then PYTHONPATH=lib .venv-peers/bin/python tests/bench network; else $(BIN)/python tests/bench network; fi
 

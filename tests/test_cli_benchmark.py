@@ -8,6 +8,7 @@ from fewbits import FixedPoint, latency, zoo
 from fewbits.backend import keras
 from fewbits.cli import main
 from fewbits.conversion import quantize_model
+from fewbits.deploy.compiled import compiler
 from fewbits.files import write_model
 
 pytest.importorskip("ai_edge_litert")
@@ -45,6 +46,16 @@ def test_a_row_for_each_runtime_and_network(models, capsys):
     assert cells["litert", "quantized.keras"][2] < 0.3 * cells["litert", "lenet.keras"][2]  # integers
     assert cells["litert", "lenet.keras"][3] < cells["keras", "lenet.keras"][3]  # no TensorFlow in its process
     assert "one image, one thread" in last
+
+
+@pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
+def test_c_is_timed_for_quantized_networks_and_refused_for_others(models, capsys):
+    assert main(["benchmark", str(models / "quantized.keras"), "--runtimes", "litert,c", "--rounds", "3"]) == 0
+    rows = [row.split() for row in capsys.readouterr().out.splitlines()[1:3]]
+    assert [row[0] for row in rows] == ["litert", "c"]
+    constants = 35_000  # LeNet's weights, a byte each, and more
+    assert int(rows[1][7].replace(",", "")) > constants and 0 < float(rows[1][8]) < float(rows[0][8])
+    assert "lenet is not quantized" in refused(["benchmark", str(models / "lenet.keras"), "--runtimes", "c"], capsys)
 
 
 def test_networks_of_any_runtime_are_timed_in_turn():

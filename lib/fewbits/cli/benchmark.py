@@ -11,13 +11,15 @@ ABOUT = """
 One image at a time, on one thread: the median and the quartiles of --rounds runs, all networks in turn in each round,
 so that what slows the machine slows all. The ratio is that to the first network in the same runtime. LiteRT runs a
 quantized network as integers, ONNX Runtime and Keras as a simulation. Memory is what a process of its own needs at
-most to run the file, the runtime included.
+most to run the file, the runtime included. The runtime c is that of quantized networks alone: their C, compiled by this
+machine's compiler; its memory is the network's own, constants and all.
 """
 EXAMPLES = """
   fewbits benchmark digits.keras small.keras quantized.keras
   fewbits benchmark digits.keras quantized.keras --runtimes litert --rounds 500
+  fewbits benchmark quantized.keras --runtimes litert,c
 """
-RUNTIMES = ("keras", "litert", "onnx")
+RUNTIMES = ("keras", "litert", "onnx", "c")
 
 
 def add(commands) -> None:
@@ -28,9 +30,9 @@ def add(commands) -> None:
     command.add_argument(
         "--runtimes",
         type=lambda text: [name.strip() for name in text.split(",")],
-        default=RUNTIMES,
+        default=RUNTIMES[:-1],
         metavar="A,B,...",
-        help=f"of {', '.join(RUNTIMES)} (default: all)",
+        help=f"of {', '.join(RUNTIMES)} (default: all but c)",
     )
     command.add_argument("--rounds", type=int, default=100, help="runs of each network (default 100)")
 
@@ -59,7 +61,7 @@ def run(options) -> None:
         _tell(f"{options.rounds} rounds of {len(running)}")
         taken = measure(running, options.rounds)
         _tell("memory")
-        _print_table(options, taken, files, threads)
+        _print_table(options, taken, running, files, threads)
 
 
 def _one_thread() -> int:
@@ -88,6 +90,13 @@ def _made(runtime, model, path, stem):
 
     if runtime == "keras":
         return KerasRunner(model), path
+    if runtime == "c":
+        from fewbits.deploy.compiled import Compiled
+        from fewbits.deploy.lowering import lower
+
+        runner, file = Compiled(lower(model)), stem.with_suffix(".so")
+        file.write_bytes(runner.library)
+        return runner, file
     if runtime == "litert":
         content = litert.convert(model, "int8" if isinstance(model, QuantizedModel) else "float32")
         runner, file = litert.Runner(content), stem.with_suffix(".tflite")
@@ -98,7 +107,7 @@ def _made(runtime, model, path, stem):
     return runner, file
 
 
-def _print_table(options, taken, files, threads):
+def _print_table(options, taken, running, files, threads):
     from fewbits.deploy.memory import peak
 
     width = max(len("network"), *(len(path.name) for path in options.models))
@@ -110,7 +119,8 @@ def _print_table(options, taken, files, threads):
         for path in options.models:
             time, file = taken[runtime, path], files[runtime, path]
             spread = f"{time.low:.3f} to {time.high:.3f}"
-            memory = peak(runtime, file) / 2**20
+            network = running[runtime, path]
+            memory = (sum(network.memory) if runtime == "c" else peak(runtime, file)) / 2**20
             print(
                 f"{runtime:<10}{path.name:<{width}}{time.median:>12.3f}{spread:>24}{time.median / first:>8.2f}"
                 f"{file.stat().st_size:>14,}{memory:>11.1f}",

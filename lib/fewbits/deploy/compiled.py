@@ -23,8 +23,8 @@ def compiler() -> str | None:
 class Compiled:
     """The C of `network`, compiled with `flags`: `run` maps one image, of pixels below `levels`, to its codes.
 
-    memory: as `write_c` returns it. file_bytes: of the shared library, code and constants. Raises InputError where
-    there is no C compiler, and as `write_c`.
+    memory: as `write_c` returns it. library: the content of the shared library. Raises InputError where there is no C
+    compiler, and as `write_c`.
     """
 
     def __init__(self, network: IntegerNetwork, *flags: str):
@@ -38,7 +38,7 @@ class Compiled:
             library = path.with_suffix(".so")
             options = ["-std=c99", "-shared", "-fPIC", *(flags or ("-O3",))]
             subprocess.run([compiler(), *options, path, "-o", library], check=True, capture_output=True)
-            self.file_bytes = library.stat().st_size
+            self.library = library.read_bytes()
             self._call = getattr(ctypes.CDLL(str(library)), f"{path.stem}_run")  # loaded: the file may go
         self._codes = np.empty(network.wires[-1].size, np.int32)
 
