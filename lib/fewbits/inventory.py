@@ -87,7 +87,7 @@ class Network(NamedTuple):
 
     @property
     def size(self) -> float:
-        """Its bytes: weights at the bits of their kernels, 32 for float and for biases."""
+        """Its bytes, weights at the bits of their kernels, or 32 for float, and biases at 32."""
         return sum(layer.weights * (layer.bits[0] or 32) / 8 + 4 * layer.biases for layer in self.layers)
 
     def energy(self, memory: str) -> float:
