@@ -42,6 +42,7 @@ def accumulators(networks: dict[tuple[int, int], IntegerNetwork], label: str, ca
         barmode="stack",
         xaxis={"autotickangles": [0, -45, -90]},
         yaxis={"range": [0, HIGHEST], "dtick": 8},
+        legend={"traceorder": "normal"},
         margin={"b": 130},
         height=440,
     )
