@@ -276,6 +276,11 @@ REFUSED = {
         {"a": [0]},
         "filter 0 of a cannot be removed: its channel reaches turn, a Permute, which needs all channels",
     ),
+    "what is joined over rows": (
+        lambda: over(lambda x: L.Concatenate(axis=1, name="rows")([x, x])),
+        {"a": [0]},
+        "reaches rows, a Concatenate, which needs all channels",
+    ),
     "normalization over channels": (
         lambda: over(L.LayerNormalization(name="norm")),
         {"a": [0]},
