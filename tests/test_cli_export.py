@@ -12,9 +12,11 @@ from fewbits import FixedPoint, zoo
 from fewbits.backend import keras
 from fewbits.cli import main
 from fewbits.conversion import quantize_model
-from fewbits.files import write_model
+from fewbits.files import read_model, write_model
 
 pytest.importorskip("ai_edge_litert")
+from fewbits.deploy import compiled  # noqa: E402
+from fewbits.deploy.lowering import lower  # noqa: E402
 from fewbits.deploy.onnx import Runner  # noqa: E402
 
 L = keras.layers
@@ -110,11 +112,34 @@ def test_core_ml_says_what_was_checked_and_what_was_not(models, tmp_path, capsys
     assert "its shapes and kernels are those of lenet; what it computes can be seen on macOS only" in said
 
 
-def test_integers_as_c_and_as_onnx(models, tmp_path, capsys):
-    assert main(export(models["quantized"], "c", tmp_path, "--levels", "16")) == 0
-    assert "bytes of constants" in capsys.readouterr().out and (tmp_path / "folder" / "Makefile").exists()
-    assert main(export(models["quantized"], "onnx", tmp_path, "--integers", "--levels", "16")) == 0
-    assert "from bytes to integer codes" in capsys.readouterr().out
+@pytest.mark.parametrize("to", ["c", "onnx"])
+def test_integers_are_said_to_be_those_of_the_simulation(models, tmp_path, capsys, monkeypatch, to):
+    integers = () if to == "c" else ("--integers",)
+    network = lower(read_model(models["quantized"]), 32)
+    codes = sum(network.wires[i].size for name, i in network.outputs.items() if not name.startswith("pool"))
+    codes -= network.wires[network.outputs["flatten"]].size
+    arguments = (*integers, "--levels", "32", "--data", "digits", "--images", "9")
+    assert main(export(models["quantized"], to, tmp_path, *arguments)) == 0
+    written, said = capsys.readouterr().out.splitlines()
+    assert ("bytes of constants" if to == "c" else "from bytes to integer codes") in written
+    program = "the C" if to == "c" else "ONNX Runtime"
+    expected = f"integers and simulation: 0 of {9 * codes:,} codes of all layers differ; integers and {program}: 0 of"
+    if to == "c" and not compiled.compiler():
+        expected = "it was not run"
+    assert said.startswith(expected)
+    if to == "onnx":
+        monkeypatch.setattr(Runner, "run", lambda self, image: np.full(10, 10**6))
+        assert main(export(models["quantized"], to, tmp_path, *arguments)) == 0
+        assert "90 of 90 of the outputs; on 9 of 359 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("to", ["c", "onnx"])
+def test_images_that_are_no_such_pixels_are_refused_and_leave_nothing(models, tmp_path, capsys, to):
+    integers = () if to == "c" else ("--integers",)
+    arguments = (*integers, "--levels", "16", "--data", "digits")
+    said = refused(export(models["quantized"], to, tmp_path, *arguments), capsys)
+    assert "the images are no pixels of 16 values over 16, less a mean of 0" in said
+    assert not names(tmp_path)
 
 
 @pytest.mark.parametrize("to", list(FORMATS))

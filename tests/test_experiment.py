@@ -22,6 +22,7 @@ import fewbits
 from fewbits import InputError, Trial, files, run, training, weights, zoo
 from fewbits.backend import keras
 from fewbits.data.augmentation import shift_flip_and_light
+from fewbits.deploy import compiled, onnx
 from fewbits.experiment import Record, Store, execution, provenance, read_grid
 from fewbits.training import read_history
 
@@ -121,6 +122,7 @@ def test_every_field_counts():
         "order": "output",
         "relax": True,
         "edge_bits": 8,
+        "integers": True,
     }
     assert fields.keys() == Trial.model_fields.keys()
     of_float = {name: fields.pop(name) for name in ("weight_decay", "transfer", "freeze")}
@@ -162,6 +164,8 @@ def test_keys_stay_as_they_are():
         ({"bits": None}, "bits is missing; the strategy train needs it"),
         ({"per_channel": True, "per_layer": False}, "per_channel gives each filter an MSB, and per_layer = false one"),
         ({"edge_bits": 25}, "edge_bits must be at most 24, not 25"),
+        ({"bits": (8, 9, 8), "integers": True}, "integers are for at most 8 bits, of kernel, input and output"),
+        ({"edge_bits": 9, "integers": True}, "integers are for at most 8 bits, of kernel, input and output"),
         ({"epochs": -1}, "epochs must be at least 0, not -1"),
         ({"epochs": 1.5}, "epochs must be a valid integer, not 1.5"),
         ({"strategy": "static"}, "epochs must be 0, not 1; the strategy static trains nothing"),
@@ -708,6 +712,20 @@ def test_a_pruning_keeps_its_steps_and_what_starts_from_it_has_its_filters(tmp_p
     assert other.float_test == results.test and other.pruning is None
     again = run([pruning], tmp_path)
     assert again[0].record == outcomes[0].record
+
+
+def test_a_quantized_network_is_compared_with_its_integers(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    trial = quantized(strategy="static", epochs=0, integers=True)
+    [outcome] = run([trial], tmp_path)
+    found = outcome.record.results.identity
+    assert all(differ == 0 for _, differ in found.values()) and found["ONNX Runtime"][0] == 359 * 10
+    assert found["NumPy"][0] > 10 * 359 * 10 and ("C" in found) == bool(compiled.compiler())
+    assert Store(tmp_path).load(trial) == outcome.record
+    monkeypatch.setattr(onnx.Runner, "run", lambda self, image: np.full(10, 10**6))
+    other = trial.model_copy(update={"rounding": "floor"})
+    [outcome] = run([other], tmp_path)
+    assert outcome.record.results.identity["ONNX Runtime"] == (3590, 3590)
 
 
 def test_a_network_that_takes_no_level_is_drawn_as_without_a_start(tmp_path):

@@ -8,8 +8,9 @@ from fewbits.errors import InputError
 
 ABOUT = """
 A quantized network keeps its formats. What is written runs on images of --data, or of noise without it, beside Keras,
-and the command says how far the outputs are apart; Core ML computes on macOS only, so there the weights and shapes of
-what was written are checked instead. Nothing is left behind where a network cannot be exported.
+and the command says how far the outputs are apart; of integers, in how many codes. Core ML computes on macOS only, so
+there the weights and shapes of what was written are checked instead. Nothing is left behind where a network cannot be
+exported.
 
   hdf5     .h5 or .npz: weights, codes and formats; in .h5 with --data also what each layer computes
   onnx     .onnx: the simulation with its quantizers; --integers: the network of integers
@@ -130,8 +131,10 @@ def _onnx(model, options, sample):
     if options.integers:
         from fewbits.deploy import onnx_integer
 
-        onnx_integer.write(_integers(model, options), options.output)
+        network, pixels, what = _integers(model, options, sample)
+        onnx_integer.write(network, options.output)
         print(f"{options.output} written; {_size(options.output):,} bytes; from bytes to integer codes")
+        _tell_identity(model, network, "ONNX Runtime", onnx.Runner(options.output.read_bytes()), pixels, what)
         return
     content = onnx.convert(model).SerializeToString()
     runner = onnx.Runner(content)
@@ -181,18 +184,46 @@ def _coreml(model, options, sample):
 
 def _c(model, options, sample):
     from fewbits.deploy.c import write_c
+    from fewbits.deploy.compiled import Compiled, compiler
 
-    memory = write_c(_integers(model, options), options.output)
+    network, pixels, what = _integers(model, options, sample)
+    memory = write_c(network, options.output)
     print(
         f"{options.output} written; {memory.weight_bytes:,} bytes of constants, {memory.ram_bytes:,} bytes of memory; "
         f"`make -C {options.output}` compiles it"
     )
+    if compiler():
+        _tell_identity(model, network, "the C", Compiled(network), pixels, what)
+    else:
+        print("it was not run: there is no C compiler on this machine")
 
 
-def _integers(model, options):
+def _integers(model, options, sample):
+    """Return `model` as integers, integer images that it takes, and what they are."""
+    import numpy as np
+
+    from fewbits.deploy.identity import to_pixels
     from fewbits.deploy.lowering import lower
 
-    return lower(model, 256 if options.levels is None else options.levels, options.mean or 0)
+    levels, mean = 256 if options.levels is None else options.levels, options.mean or 0
+    network = lower(model, levels, mean)
+    images, what = _images(model, sample)
+    if sample is None:
+        images = (np.floor(images * levels) - mean) / levels
+    return network, to_pixels(network, images), what
+
+
+def _tell_identity(model, network, name, program, pixels, what):
+    """Print in how many codes the integers differ from the simulation, and `program` from the integers."""
+    from fewbits.deploy.identity import compare, compare_program
+
+    layers = compare(model, network, pixels)
+    codes, off = (sum(getattr(layer, field) for layer in layers.values()) for field in ("codes", "different"))
+    said = compare_program(network, program, pixels)
+    print(
+        f"integers and simulation: {off:,} of {codes:,} codes of all layers differ; integers and {name}: "
+        f"{said.different:,} of {said.codes:,} of the outputs; on {what}"
+    )
 
 
 _WRITERS = {"hdf5": _hdf5, "onnx": _onnx, "litert": _litert, "coreml": _coreml, "c": _c}

@@ -1,4 +1,4 @@
-"""Whether a network of integers computes what the quantized Keras model does: code by code, layer by layer."""
+"""Whether a network of integers computes what the quantized Keras model does, and programs what it computes."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,12 @@ import numpy as np
 
 from fewbits.backend import keras
 from fewbits.conversion import QuantizedModel, rebuild
+from fewbits.deploy.compiled import Compiled, compiler
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.steps import Wire
+from fewbits.errors import InputError
 from fewbits.extraction import extractor
+from fewbits.latency import Runs
 
 
 class Agreement(NamedTuple):
@@ -39,6 +42,37 @@ def compare(model: QuantizedModel, network: IntegerNetwork, images) -> dict[str,
             wire = network.wires[network.outputs[name]]
             totals[name] = _joined(totals[name], _agreement(wire, codes[name].reshape(found.shape), found))
     return totals
+
+
+def programs(network: IntegerNetwork) -> dict[str, Runs]:
+    """Return name -> program, at work, that must make the codes of `network.run`: in ONNX Runtime and, where this
+    machine has a compiler, in C. Raises InputError as `onnx_integer.convert`.
+    """
+    from fewbits.deploy import onnx, onnx_integer
+
+    found = {"ONNX Runtime": onnx.Runner(onnx_integer.convert(network).SerializeToString())}
+    return found | ({"C": Compiled(network)} if compiler() else {})
+
+
+def compare_program(network: IntegerNetwork, program: Runs, images) -> Agreement:
+    """Return how the codes of the logits that `program` makes, image by image, agree with those of `network`."""
+    codes = network.run(images)
+    theirs = np.array([program.run(image) for image in images]).reshape(codes.shape)
+    gaps = np.abs(theirs - codes)
+    return Agreement(codes.size, int((gaps > 0).sum()), float(gaps.max()))
+
+
+def to_pixels(network: IntegerNetwork, images) -> np.ndarray:
+    """Return the integers that `network` takes for `images` as Keras takes them; InputError where those are none."""
+    exact = np.asarray(images, np.float64) * 2.0**-network.image.exponent + np.asarray(network.mean)
+    pixels = np.rint(exact).astype(np.int64)
+    levels = 2**-network.image.exponent
+    if (pixels != exact).any() or pixels.min() < 0 or pixels.max() >= levels:
+        raise InputError(
+            f"the images are no pixels of {levels} values over {levels}, less a mean of "
+            f"{', '.join(map(str, network.mean))}; give the levels and the mean with which they were scaled"
+        )
+    return pixels.astype(np.uint8) if levels <= 256 else pixels
 
 
 def simulation(model: QuantizedModel, dtype: str = "float64") -> QuantizedModel:

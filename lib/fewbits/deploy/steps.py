@@ -97,7 +97,7 @@ class Convolve(Step):
             if self.depthwise:
                 sums += (pixels[..., None] * kernel[row, column]).reshape(sums.shape)
             else:
-                sums += pixels @ kernel[row, column]
+                sums += np.einsum("nhwc,cf->nhwf", pixels, kernel[row, column])  # of integers, faster than @
         return sums
 
     def _under(self, padded, row, column):

@@ -19,6 +19,8 @@ from fewbits import schedules, training, zoo
 from fewbits.backend import keras
 from fewbits.data import Split
 from fewbits.data.augmentation import shift_and_flip, shift_flip_and_light
+from fewbits.deploy.identity import compare, compare_program, programs
+from fewbits.deploy.lowering import lower
 from fewbits.errors import InputError, check_integers
 from fewbits.experiment import provenance
 from fewbits.experiment.fields import FLOAT, naming
@@ -202,6 +204,7 @@ def execute(trial: Trial, start: bytes | None = None, checkpoint: Path | None = 
                 model, data["train"], levels=zoo.levels(model), reuse=reuse, **fields, **options
             )
             _COMPILED[alike] = model
+            change = {"identity": _identity(model, dataset) if trial.integers else None}
         results = Results(
             test=_tally(model, data["test"], trial),
             validation=_tally(model, data["validation"], trial),
@@ -245,6 +248,15 @@ def _trained(model, data, trial, options) -> list[dict]:
         freeze_levels(model, trial.transfer)
     training.prepare(model, trial.optimizer, rate, weight_decay=trial.weight_decay)
     return training.train(model, data, epochs=trial.epochs, batch_size=trial.batch_size, seed=trial.seed, **options)
+
+
+def _identity(model, dataset) -> dict[str, tuple[int, int]]:
+    network, images = lower(model, dataset.levels), dataset.test.images
+    layers = compare(model, network, images).values()
+    found = {"NumPy": (sum(layer.codes for layer in layers), sum(layer.different for layer in layers))}
+    for name, program in programs(network).items():
+        found[name] = compare_program(network, program, images)[:2]
+    return found
 
 
 def _plan(trial) -> Plan:

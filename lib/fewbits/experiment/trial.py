@@ -30,6 +30,7 @@ STRATEGIES = (FLOAT, PRUNE, *schedules.STRATEGIES)
 SHARED = ("network", "data", "width", "size")  # with a start that does not say its own
 LIGHT = "light"  # stands for an augmentation that changes the light, too
 PROFILES = ("quick", "reference")
+DEVICE_BITS = 8  # that all programs of integers can multiply
 MOST_TRIALS = 10_000  # in a file; more is a slip of the hand
 MOST = 100_000  # epochs, or images in a batch
 
@@ -88,8 +89,9 @@ class Trial(BaseModel):
     ratio, per_step, criterion, train_images: of a pruning, whose network has all its weights from its start; as in
     `fewbits.pruning.Plan`, where the last is called images.
 
-    bits: of kernel, input and output; None, or "float", for float. The rest, of quantized trials only: as in
-    `schedules.progressive_quantization`.
+    bits: of kernel, input and output; None, or "float", for float. integers: compute the test images with integers
+    too, in three programs, and count the codes that differ; of 8 bits and fewer. The rest, of quantized trials only: as
+    in `schedules.progressive_quantization`.
 
     Raises InputError, naming the field, on whatever cannot be.
     """
@@ -129,6 +131,7 @@ class Trial(BaseModel):
     order: Annotated[str | tuple, BeforeValidator(_order)] = "input"
     relax: bool = False
     edge_bits: Bits | None = None
+    integers: bool = False
 
     def __init__(self, /, **fields):
         if isinstance(fields.get("start"), Mapping):
@@ -156,6 +159,8 @@ class Trial(BaseModel):
             self._leaves_out("quantized", QUANTIZATION)
         if self.per_channel and not self.per_layer:
             raise InputError("per_channel gives each filter an MSB, and per_layer = false one to all; choose one")
+        if self.integers and any(bits is None or bits > DEVICE_BITS for bits in (*self.bits, self.edge_bits or 1)):
+            raise InputError(f"integers are for at most {DEVICE_BITS} bits, of kernel, input and output; leave it out")
         if self.strategy in ("static", PRUNE) and self.epochs:
             what = "trains nothing" if self.strategy == "static" else "counts images, in train_images"
             raise InputError(f"epochs must be 0, not {self.epochs}; the strategy {self.strategy} {what}")
@@ -207,6 +212,7 @@ QUANTIZATION = (
     "order",
     "relax",
     "edge_bits",
+    "integers",
 )
 
 
