@@ -36,7 +36,8 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
 
-from fewbits import energy, explore, inventory, latency, litert, papers, plots, reference, zoo
+from fewbits import calibration, energy, explore, inventory, latency
+from fewbits import litert, papers, plots, quantize_model, reference, zoo
 from fewbits.book import quote, record
 from fewbits.complexity import totals
 from fewbits.pruning import shrunk_to
@@ -141,7 +142,7 @@ quote(fewest_epochs=budgets[0], most_epochs=budgets[-1])
 # have one seed: their intervals know the test images, not the luck of a training. And the line is made of winners, so it flatters: of
 # many networks about alike, the luckiest stands on it.
 #
-# Time is measured here and now for a few that are easy to convert, float32 in LiteRT, all in turn. The rest is *not measured*:
+# Time is measured here and now for a few that are easy to convert, in LiteRT, all in turn. The rest is *not measured*:
 
 # %%
 models = {
@@ -155,24 +156,29 @@ for size in (32,) if SMOKE else (32, 16):
     )
 
 # %% [markdown]
-# A pruned one is timed too, its shape with new weights: time does not depend on what they are.
+# Two more: a pruned one, its shape with new weights, and the larger ones as integers of 8 bits. Time does not depend on what the weights are.
 
 # %%
-cell = reference.cell("pruning", criterion="combined")
-for run in [r.results.pruning for r in cell.records[:1]]:
-    filters = run[len(run) // 2]["filters"]
+for one in reference.cell("pruned to a third").records[:1]:
+    filters = one.results.pruning[-1]["filters"]
     name = f"pruned to {sum(filters.values()):,} filters (combined)"
     shape = shrunk_to(models["squeezenet_cifar"], filters)
     models[f"squeezenet_cifar {name}"] = shape
+noise = np.random.default_rng(0).random((8, 32, 32, 3), np.float32)
 files = {name: litert.convert(model) for name, model in models.items()}
+for name in [] if SMOKE else [n for n in models if "squeezenet" in n]:
+    eight = quantize_model(models[name], rounding="nearest",
+                           fold_batch_normalization=True)
+    eight.set_formats(calibration.formats_for(eight, noise, (8, 8, 8)))
+    files[f"{name} 8-8-8"] = litert.convert(eight, "int8")
 taken = latency.measure(files, rounds=10 if SMOKE else 200)
 
 # %% tags=["hide-input"]
 rows = []
-for name, model in models.items():
-    cost, ms = totals(model), taken[name]
-    rows.append((name, f"{cost.macs / 1e6:.2f}", str(ms), f"{cost.macs / 1e6 / ms.median:.1f}"))
-HTML(plots.Table(("network, float32", "million MACs", "an image (quick)", "million MACs in a ms"), rows).html())
+for name, ms in taken.items():
+    millions = totals(models[name.removesuffix(" 8-8-8")]).macs / 1e6
+    rows.append((name, f"{millions:.2f}", str(ms), f"{millions / ms.median:.1f}"))
+HTML(plots.Table(("network, float32 or 8-8-8", "million MACs", "an image (quick)", "million MACs in a ms"), rows).html())
 
 # %% tags=["remove-cell"]
 speeds = {name: totals(model).macs / 1e6 / taken[name].median for name, model in models.items()}
@@ -190,7 +196,12 @@ record(
     **{f"parameters_{i}": c.parameters for i, c in enumerate(fixed.values())},
 )
 
+eight_of = {name: taken[f"{name} 8-8-8"].median / taken[name].median for name in models if f"{name} 8-8-8" in taken}
+quote(eight_time=eight_of.get("squeezenet_cifar", float("nan")))
+
 # %% [markdown]
+# As integers of 8 bits, SqueezeNet takes {glue:text}`eight_time:.0%` of its time in float.
+#
 # ## Choose one
 #
 # Turn the cost, the place on the line (the cheapest first), and the technique whose line it is. The ring is your network; below stand its
@@ -201,8 +212,9 @@ record(
 points = []
 for n in networks:
     costs = counted(n)
-    if n.name in taken and n.trial.bits is None:
-        costs["time of an image"] = taken[n.name].median
+    shape = n.name.partition(" 8-8-8")  # whether trained with these bits or not
+    if (timed := "".join(shape[:2])) in taken and n.trial.edge_bits is None:
+        costs["time of an image"] = taken[timed].median
     points.append(explore.Point(n.name, n.technique, *n.cell.measured, costs, n.training, n.command))
 
 
@@ -446,7 +458,7 @@ quote(
 #
 # ```{admonition} What the figure does not know
 # :class: note
-# Memory for activations ([chapter 2](02-counting)), the time of quantized networks, and what your device is good at: a processor that
+# Memory for activations ([chapter 2](02-counting)), the time of networks below 8 bits (no runtime here computes with them), and what your device is good at: a processor that
 # multiplies 8 bits no faster than floats gives the energy to nobody.
 # ```
 #

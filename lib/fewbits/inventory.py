@@ -111,6 +111,7 @@ def networks(data: str = "cifar10") -> tuple[list[Network], int]:
     for grid in reference.grids():
         for cell in reference.cells(grid.name):
             if cell.trial.data == data:
+                cell = cell._replace(trial=cell.trial.model_copy(update={"integers": False}))  # the same network
                 cells[cell.trial.key] = max(cells.get(cell.trial.key, cell), cell, key=lambda c: len(c.records))
     run = [cell for cell in cells.values() if cell.records and None not in _prunings(cell)]
     found = {}

@@ -12,13 +12,12 @@ import numpy as np
 from fewbits.backend import keras
 from fewbits.conversion import nodes
 from fewbits.deploy.frozen import check, constants, formats, multiplies
+from fewbits.deploy.onnx_graph import TO_FIRST, TO_LAST, Graph
 from fewbits.errors import InputError
 from fewbits.files import write_aside
 
 layers, activations = keras.layers, keras.activations
 
-OPSET, IR_VERSION = 17, 8  # of 2022: what is in use everywhere
-TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 ACTIVATIONS = {activations.relu: "Relu", activations.sigmoid: "Sigmoid", activations.tanh: "Tanh"}
 ACTIVATIONS |= {activations.elu: "Elu", activations.softplus: "Softplus"}
 
@@ -29,32 +28,17 @@ def convert(model: keras.Model):
     Raises InputError, naming the layer, on what ONNX has no node for here, and as `frozen.check`; also where the
     package onnx is not installed.
     """
-    try:
-        import onnx
-    except ImportError:
-        raise InputError("ONNX files are made with the package onnx; `pip install fewbits[export]`") from None
-    check(model)
     graph = _Graph()
+    check(model)
     shapes = [("N", *x.shape[1:]) for x in (model.inputs[0], model.outputs[0])]
     names = {id(model.inputs[0]): graph.first("image", len(shapes[0]))}
     for node in nodes(model):
         if not isinstance(node.operation, layers.InputLayer):
             inputs = [names[id(x)] for x in node.input_tensors]
             names[id(node.output_tensors[0])] = graph.layer(node.operation, inputs, node)
-    output = graph.last(names[id(model.outputs[0])], len(shapes[1]))
-    graph.nodes.append(onnx.helper.make_node("Identity", [output], ["output"]))
-    image, output = (
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-        for name, shape in zip(("image", "output"), shapes)
-    )
-    proto = onnx.helper.make_model(
-        onnx.helper.make_graph(graph.nodes, model.name, [image], [output], graph.arrays),
-        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="fewbits",
-    )
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
+    graph.add("Identity", graph.last(names[id(model.outputs[0])], len(shapes[1])), output="output")
+    ends = ((name, np.float32, shape) for name, shape in zip(("image", "output"), shapes))
+    return graph.model(model.name, *ends)
 
 
 def write(model: keras.Model, path: Path) -> None:
@@ -91,11 +75,12 @@ class Runner:
         return self._session.run(None, {self._image: np.asarray(image, self._dtype)[np.newaxis]})[0][0]
 
 
-class _Graph:
-    """The nodes so far, named by their outputs, and what each layer adds to them."""
+class _Graph(Graph):
+    """What each layer adds to the nodes."""
 
     def __init__(self):
-        self.nodes, self.arrays, self._turned = [], [], {}
+        super().__init__(np.float32)
+        self._turned = {}
 
     def layer(self, layer, inputs, node) -> str:
         """Add what `layer` computes; return the name of its output."""
@@ -110,19 +95,8 @@ class _Graph:
 
     # What a node needs
 
-    def add(self, kind, *inputs, **attributes) -> str:
-        from onnx import helper
-
-        output = f"{kind}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
     def array(self, values, dtype=np.float32) -> str:
-        from onnx import numpy_helper
-
-        name = f"constant_{len(self.arrays)}"
-        self.arrays.append(numpy_helper.from_array(np.asarray(values, dtype), name))
-        return name
+        return super().array(values, dtype)
 
     def first(self, x, rank) -> str:
         """Return `x` with channels first, if it has four axes."""
@@ -174,21 +148,10 @@ class _Graph:
     def _quantizer(self, x, fmt, layer) -> str:
         if fmt is None:
             return x
-        x = self._rounded(self.add("Mul", x, self.array(1 / fmt.step)), layer.rounding)
+        x = self.rounded(self.add("Mul", x, self.array(1 / fmt.step)), layer.rounding)
         return self.add(
             "Mul", self.add("Clip", x, self.array(fmt.min_code), self.array(fmt.max_code)), self.array(fmt.step)
         )
-
-    def _rounded(self, x, rounding) -> str:
-        if rounding == "nearest":
-            return self.add("Round", x)  # half to even
-        if rounding == "nearest-away":
-            return self.add("Mul", self.add("Sign", x), self._rounded(self.add("Abs", x), "nearest-up"))
-        low = self.add("Floor", x)
-        if rounding == "floor":
-            return low
-        up = self.add("GreaterOrEqual", self.add("Sub", x, low), self.array(0.5))
-        return self.add("Add", low, self.add("Cast", up, to=1))  # 1: float32
 
     # Layers without
 

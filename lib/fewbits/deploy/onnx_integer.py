@@ -10,11 +10,10 @@ import numpy as np
 
 from fewbits.deploy import steps
 from fewbits.deploy.integer import IntegerNetwork
-from fewbits.deploy.onnx import IR_VERSION, OPSET, TO_FIRST, TO_LAST
+from fewbits.deploy.onnx_graph import TO_FIRST, TO_LAST, Graph
 from fewbits.errors import InputError
 from fewbits.files import write_aside
 
-INT32, DOUBLE, UINT8 = 6, 11, 2  # ONNX' numbers of these types
 ZERO = 128  # ConvInteger reads unsigned codes: 128 stands for 0
 
 
@@ -24,32 +23,14 @@ def convert(network: IntegerNetwork):
     Its metadata say what a code stands for: `exponent` and `divisor`. Raises InputError, naming the layer, where kernel
     or inputs have more than 8 bits or a sum more than 32, and where the package onnx is not installed.
     """
-    try:
-        import onnx
-    except ImportError:
-        raise InputError("ONNX files are made with the package onnx; `pip install fewbits[export]`") from None
-    if network.image.high + min(network.mean) > 255:
-        raise InputError(
-            f"the pixels of {network.name} have more than 8 bits, which an ONNX file of bytes does not take"
-        )
     graph = _Graph(network)
     last = graph.add("Transpose", graph.wires[-1], perm=TO_LAST)
     graph.add("Reshape", last, graph.array((-1, *network.output_shape), np.int64), output="codes")
-    proto = onnx.helper.make_model(
-        onnx.helper.make_graph(
-            graph.nodes,
-            network.name,
-            [onnx.helper.make_tensor_value_info("image", UINT8, ("n", *network.image.shape))],
-            [onnx.helper.make_tensor_value_info("codes", INT32, ("n", *network.output_shape))],
-            graph.arrays,
-        ),
-        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="fewbits",
-    )
+    image, codes = ("n", *network.image.shape), ("n", *network.output_shape)
+    proto = graph.model(network.name, ("image", np.uint8, image), ("codes", np.int32, codes))
     output = network.wires[-1]
-    onnx.helper.set_model_props(proto, {"exponent": str(output.exponent), "divisor": str(output.divisor)})
-    onnx.checker.check_model(proto, full_check=True)
+    for key, value in (("exponent", output.exponent), ("divisor", output.divisor)):
+        proto.metadata_props.add(key=key, value=str(value))
     return proto
 
 
@@ -60,36 +41,29 @@ def write(network: IntegerNetwork, path: Path) -> None:
         file.write(content)
 
 
-class _Graph:
+class _Graph(Graph):
     """The nodes of a network; wires: the name of the tensor of each of its wires."""
 
     def __init__(self, network):
-        self.nodes, self.arrays = [], []
+        super().__init__(np.float64)
+        if network.image.high + min(network.mean) > 255:
+            raise InputError(
+                f"the pixels of {network.name} have more than 8 bits, which an ONNX file of bytes does not take"
+            )
         self._network = network.wires
         mean = self.array(np.reshape(network.mean, (-1, 1, 1)))
-        image = self.add("Transpose", self.add("Cast", "image", to=INT32), perm=TO_FIRST)
+        image = self.add("Transpose", self.cast("image", np.int32), perm=TO_FIRST)
         self.wires = [self.add("Sub", image, mean)]
         for step in network.steps:
             self.wires.append(self._KINDS[type(step)](self, step, *(self.wires[i] for i in step.inputs)))
 
-    def add(self, kind, *inputs, output=None, **attributes) -> str:
-        from onnx import helper
-
-        output = output or f"{kind}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
     def array(self, values, dtype=np.int32) -> str:
-        from onnx import numpy_helper
-
-        name = f"constant_{len(self.arrays)}"
-        self.arrays.append(numpy_helper.from_array(np.asarray(values, dtype), name))
-        return name
+        return super().array(values, dtype)
 
     def _product(self, x, kernel, **options) -> str:
         """Add ConvInteger of codes `x` and `kernel`, (out, in, height, width)."""
         zero = self.array(ZERO, np.uint8)
-        unsigned = self.add("Cast", self.add("Add", x, self.array(ZERO)), to=UINT8)
+        unsigned = self.cast(self.add("Add", x, self.array(ZERO)), np.uint8)
         return self.add("ConvInteger", unsigned, self.array(kernel, np.int8), zero, **options)
 
     def _convolve(self, step, x):
@@ -114,19 +88,10 @@ class _Graph:
 
     def _requantize(self, step, x):
         divisor = step.divisor * np.exp2(np.asarray(step.shift, float))
-        exact = self.add("Cast", x, to=DOUBLE)
+        exact = self.cast(x, np.float64)
         exact = self.add("Div", exact, self.array(divisor.reshape(-1, 1, 1), np.float64))
         limits = (self.array(limit, np.float64) for limit in (step.low, step.high))
-        return self.add("Cast", self.add("Clip", self._rounded(exact, step.rounding), *limits), to=INT32)
-
-    def _rounded(self, x, rounding):
-        if rounding == "nearest":
-            return self.add("Round", x)  # half to even
-        if rounding == "nearest-away":
-            return self.add("Mul", self.add("Sign", x), self._rounded(self.add("Abs", x), "nearest-up"))
-        if rounding == "nearest-up":
-            x = self.add("Add", x, self.array(0.5, np.float64))
-        return self.add("Floor", x)
+        return self.cast(self.add("Clip", self.rounded(exact, step.rounding), *limits), np.int32)
 
     def _clip(self, step, x):
         return self.add("Clip", x, self.array(step.low), self.array(step.high))
@@ -140,7 +105,7 @@ class _Graph:
     def _max_pool(self, step, x):
         (top, bottom), (left, right) = step.padding  # ONNX Runtime finds maxima of floats; float64 holds all codes
         options = {"kernel_shape": step.window, "strides": step.strides, "pads": (top, left, bottom, right)}
-        return self.add("Cast", self.add("MaxPool", self.add("Cast", x, to=DOUBLE), **options), to=INT32)
+        return self.cast(self.add("MaxPool", self.cast(x, np.float64), **options), np.int32)
 
     def _sum_pool(self, step, x):
         if step.window == self._network[step.inputs[0]].shape[:2]:
