@@ -19,10 +19,10 @@ book: .venv/ready ## run the notebooks that changed, write _build/html
 	@$(BIN)/python -m fewbits.book render
 
 test: .venv/ready ## run all tests (pages are tested where a book and a browser are at hand)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 pages: book ## build the book, then test its pages in Chromium
-	@$(BIN)/python -m pytest tests/test_pages.py --require-pages
+	@$(BIN)/python -m pytest --numprocesses 2 tests/test_pages.py --require-pages
 
 lab: .venv/ready sync ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks

@@ -120,7 +120,7 @@ def test_integers_are_said_to_be_those_of_the_simulation(models, tmp_path, capsy
     codes -= network.wires[network.outputs["flatten"]].size
     arguments = (*integers, "--levels", "32", "--data", "digits", "--images", "9")
     assert main(export(models["quantized"], to, tmp_path, *arguments)) == 0
-    written, said = capsys.readouterr().out.splitlines()
+    written, *_, said = capsys.readouterr().out.splitlines()
     assert ("bytes of constants" if to == "c" else "from bytes to integer codes") in written
     program = "the C" if to == "c" else "ONNX Runtime"
     expected = f"integers and simulation: 0 of {9 * codes:,} codes of all layers differ; integers and {program}: 0 of"

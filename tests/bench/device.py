@@ -4,7 +4,6 @@ import ctypes
 import subprocess
 import tempfile
 import time
-import warnings
 from pathlib import Path
 
 import float_c
@@ -31,7 +30,7 @@ def report():
     quantized.set_formats(calibration.formats_for(quantized, _scaled(), (8, 8, 8)))
     network = lower(quantized)
     with tempfile.TemporaryDirectory() as folder:
-        actions = _ours(network, Path(folder)) | _plain(network, Path(folder)) | _litert(model)
+        actions = _ours(network, Path(folder)) | _plain(network, Path(folder)) | _litert(model, quantized)
         times = timing.interleaved(actions, ROUNDS, REPEATS, time.process_time)
     of_ours, of_litert = timing.ratios(times, OURS), timing.ratios(times, LITERT)
     compiler = subprocess.run(["gcc", "--version"], capture_output=True, text=True).stdout.split("\n")[0]
@@ -97,18 +96,9 @@ def _pointer(array):
     return ctypes.c_void_p(array.ctypes.data)
 
 
-def _litert(model):
-    import tensorflow as tf
-
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([image[None]] for image in _scaled())
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        content = converter.convert()
-    return {LITERT: _interpreted(content), "LiteRT float": _interpreted(litert.convert(model))}
+def _litert(model, quantized):
+    of = {LITERT: litert.convert(quantized, "int8"), "LiteRT float": litert.convert(model)}
+    return {name: _interpreted(content) for name, content in of.items()}
 
 
 def _interpreted(content):

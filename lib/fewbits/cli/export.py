@@ -193,7 +193,9 @@ def _c(model, options, sample):
         f"`make -C {options.output}` compiles it"
     )
     if compiler():
-        _tell_identity(model, network, "the C", Compiled(network), pixels, what)
+        program = Compiled(network)
+        print(f"compiled here, code and constants take {len(program.library):,} bytes")
+        _tell_identity(model, network, "the C", program, pixels, what)
     else:
         print("it was not run: there is no C compiler on this machine")
 
