@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fewbits.backend import keras
+from fewbits.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -23,6 +24,8 @@ def test_your_model_in_ten_lines(tmp_path, monkeypatch, capsys):
     assert "8 bits agree with float" in capsys.readouterr().out
     quantized = keras.models.load_model("yours-in-8-bits.keras")
     assert all(None not in formats[:3] for formats in quantized.formats.values())
+    assert main("export yours-in-8-bits.keras --to c --output device".split()) == 0
+    assert "integers and simulation: 0 of 600 codes" in capsys.readouterr().out
 
 
 def test_every_make_target_named_exists():
