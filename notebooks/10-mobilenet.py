@@ -30,10 +30,11 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
 
-from fewbits import explore, latency, litert, plots, reference, zoo
+from fewbits import explore, latency, plots, reference, zoo
 from fewbits.backend import keras
 from fewbits.book import quote, record
 from fewbits.complexity import table, totals
+from fewbits.deploy import litert
 
 SMOKE = profile == "smoke"
 WIDTHS, SIZES = (1.0, 0.75, 0.5, 0.25), (32, 24, 16)
@@ -309,7 +310,8 @@ HTML(plots.Table(("thesis", "ours, for 32 x 32", "parameters", "MACs", "an image
 # ## Run it on yours
 #
 # ```python
-# from fewbits import latency, litert, zoo
+# from fewbits import latency, zoo
+# from fewbits.deploy import litert
 #
 # files = {w: litert.convert(zoo.build("mobilenet_v1", (128, 128, 3), 10, width=w)) for w in (1, 0.5, 0.25)}
 # for width, taken in latency.measure(files).items():

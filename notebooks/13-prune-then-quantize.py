@@ -40,12 +40,13 @@ import tensorflow as tf
 from IPython.display import HTML, Markdown, display
 from plotly.subplots import make_subplots
 
-from fewbits import calibration, data, explore, latency, litert, papers, plots
+from fewbits import calibration, data, explore, latency, papers, plots
 from fewbits import quantclip, quantize_model, reference, training, weights, zoo
 from fewbits.backend import keras, ops
 from fewbits.book import quote, record
 from fewbits.complexity import totals
 from fewbits.conversion import rebuild
+from fewbits.deploy import litert
 from fewbits.localisation import activation_maps
 from fewbits.pruning import Plan, importance, least_important, prune
 from fewbits.pruning import removable, remove_filters, shrunk_to

@@ -50,7 +50,6 @@ from fewbits.deploy.c import write_c
 from fewbits.deploy.identity import compare, compare_program, programs
 from fewbits.deploy.identity import simulation, values
 from fewbits.deploy.lowering import lower
-from fewbits.litert import Runner, convert
 from fewbits.pruning import importance, least_important, removable, remove_filters
 
 SMOKE = profile == "smoke"
@@ -343,8 +342,8 @@ def at_work(name, net):
     """Yield runtime, `net` at work in it, and bytes of its file."""
     if "8 bits" not in name:
         yield "Keras", latency.KerasRunner(net), 4 * net.count_params()
-    content = convert(net, "int8" if "8 bits" in name else "float32")
-    yield "LiteRT", Runner(content), len(content)
+    content = litert.convert(net, "int8" if "8 bits" in name else "float32")
+    yield "LiteRT", litert.Runner(content), len(content)
     if "8 bits" in name:
         integers = lower(net)
         content = onnx_integer.convert(integers).SerializeToString()

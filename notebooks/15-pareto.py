@@ -37,9 +37,10 @@ import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
 
 from fewbits import calibration, energy, explore, inventory, latency
-from fewbits import litert, papers, plots, quantize_model, reference, zoo
+from fewbits import papers, plots, quantize_model, reference, zoo
 from fewbits.book import quote, record
 from fewbits.complexity import totals
+from fewbits.deploy import litert
 from fewbits.pruning import shrunk_to
 
 SMOKE = profile == "smoke"

@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_what_was_there(models, tmp_path, capsys, monkeypatch
 
 
 def test_stopped_it_leaves_nothing(models, tmp_path, capsys, monkeypatch):
-    from fewbits import litert
+    from fewbits.deploy import litert
 
     monkeypatch.setattr(litert, "to_bytes", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(export(models["float"], "litert", tmp_path)) == 130

@@ -7,12 +7,12 @@ from fewbits import FixedPoint, InputError, calibration, weights, zoo
 from fewbits.backend import keras
 from fewbits.conversion import quantize_model
 from fewbits.fixedpoint import to_codes
-from fewbits.litert import Runner, convert
+from fewbits.litert import Runner
 
 pytest.importorskip("ai_edge_litert")
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
 
-from fewbits.deploy.litert import compare  # noqa: E402
+from fewbits.deploy.litert import compare, convert  # noqa: E402
 
 L = keras.layers
 OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}

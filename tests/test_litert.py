@@ -12,8 +12,9 @@ from test_cli import refused
 from fewbits import InputError, zoo
 from fewbits.backend import keras, ops
 from fewbits.cli import main
+from fewbits.deploy.litert import convert
 from fewbits.latency import measure
-from fewbits.litert import convert, interpreter, load_weights
+from fewbits.litert import interpreter, load_weights
 from fewbits.transfer import take_levels
 
 schema = pytest.importorskip("tensorflow.lite.python.schema_py_generated")

@@ -1,4 +1,4 @@
-"""LiteRT files (.tflite): a network as one, and weights from those of MobileNet v1, as its authors publish them.
+"""LiteRT files (.tflite) at work, and weights from those of MobileNet v1, as its authors publish them.
 
 There, batch normalization is folded, so every convolution has a bias. Their networks have 1001 classes, the first for
 "none of these", and expect images of -1 to 1, x / 127.5 - 1 for bytes x in the order red, green, blue:
@@ -15,37 +15,13 @@ import numpy as np
 
 from fewbits.backend import no_stderr
 from fewbits.errors import InputError
-from fewbits.fixedpoint import check_name
 from fewbits.weights import assign_layers
 
-PRECISIONS = ("float32", "float16", "int8")
 THEIRS = {  # name of our layer -> of theirs
     "conv0": "Conv2d_0",
     **{f"block{i}_{kind}": f"Conv2d_{i}_{kind}" for i in range(1, 14) for kind in ("depthwise", "pointwise")},
     "fc": "Logits/Conv2d_1c_1x1",
 }
-
-
-def convert(model, precision: str = "float32", images=None) -> bytes:
-    """Return `model`, a functional Keras model, as a .tflite file for one image at a time, that takes and gives floats.
-
-    precision: one of PRECISIONS. float32: what Keras computes, quantizers of a quantized model as operations. float16:
-    weights in two bytes, computed with in float32. int8: integers inside; of a quantized model its own formats and
-    codes (see `deploy.litert`), of a float model LiteRT's choice, from `images` (n, height, width, channels) that
-    represent what will come. Raises InputError, naming the layer, on what `deploy.frozen.check` refuses, and where
-    TensorFlow, which makes the file, is not installed or does not know a layer.
-    """
-    from fewbits.conversion import QuantizedModel
-    from fewbits.deploy import litert
-    from fewbits.deploy.frozen import check, freeze
-
-    check_name("precision", precision, PRECISIONS)
-    check(model)
-    if precision == "int8" and isinstance(model, QuantizedModel):
-        return litert.convert(model)
-    if precision == "int8" and images is None:
-        raise InputError("int8 needs images that represent what will come, to choose the range of each layer's codes")
-    return to_bytes(freeze(model), _precise(precision, images))
 
 
 def to_bytes(model, set_up=lambda converter: None) -> bytes:
@@ -72,22 +48,6 @@ def to_bytes(model, set_up=lambda converter: None) -> bytes:
         raise InputError(f"TensorFlow cannot convert {model.name} to LiteRT: {why}") from None
     finally:
         logger.setLevel(level)
-
-
-def _precise(precision, images):
-    """Return what sets up a converter for `precision`."""
-
-    def set_up(converter):
-        import tensorflow as tf
-
-        if precision != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if precision == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if precision == "int8":
-            converter.representative_dataset = lambda: ([image[np.newaxis]] for image in np.float32(images))
-
-    return set_up
 
 
 def interpreter(content: bytes, delegate: bool = True):

@@ -10,10 +10,12 @@ import float_c
 import numpy as np
 import timing
 
-from fewbits import calibration, litert, weights, zoo
+from fewbits import calibration, weights, zoo
 from fewbits.conversion import quantize_model
+from fewbits.deploy import litert
 from fewbits.deploy.c import write_c
 from fewbits.deploy.lowering import lower
+from fewbits.litert import interpreter
 
 NAME = "squeezenet_cifar"
 OURS, LITERT = "fewbits C, -O3", "LiteRT int8"
@@ -102,11 +104,11 @@ def _litert(model, quantized):
 
 
 def _interpreted(content):
-    interpreter = litert.interpreter(content)
-    interpreter.allocate_tensors()
-    details = interpreter.get_input_details()[0]
-    interpreter.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
-    return interpreter.invoke
+    network = interpreter(content)
+    network.allocate_tensors()
+    details = network.get_input_details()[0]
+    network.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
+    return network.invoke
 
 
 def _scaled():

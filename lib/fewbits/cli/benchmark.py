@@ -83,9 +83,8 @@ def _one_thread() -> int:
 
 def _made(runtime, model, path, stem):
     """Return `model` at work in `runtime`, and the file that it is."""
-    from fewbits import litert
     from fewbits.conversion import QuantizedModel
-    from fewbits.deploy import onnx
+    from fewbits.deploy import litert, onnx
     from fewbits.latency import KerasRunner
 
     if runtime == "keras":

@@ -71,7 +71,7 @@ def _check(options):
         if getattr(options, name) not in (None, False) and not fits:
             raise InputError(f"--{name} is for {where}")
     if options.to == "litert":
-        from fewbits.litert import PRECISIONS
+        from fewbits.deploy.litert import PRECISIONS
 
         check_name("precision", options.precision or "float32", PRECISIONS)
     if options.to == "coreml":
@@ -144,8 +144,8 @@ def _onnx(model, options, sample):
 
 
 def _litert(model, options, sample):
-    from fewbits import litert
     from fewbits.conversion import QuantizedModel
+    from fewbits.deploy import litert
     from fewbits.files import write_aside
 
     precision = options.precision or "float32"

@@ -121,9 +121,10 @@ def _tell_layers(model, gone) -> None:
 
 def _tell_costs(*models) -> None:
     """Print a table of what the network costs before and after."""
-    from fewbits import latency, litert
+    from fewbits import latency
     from fewbits.complexity import totals
     from fewbits.conversion import dequantize_model
+    from fewbits.deploy import litert
 
     before, after = map(totals, models)
     rows = [("bytes", before.weight_bytes, after.weight_bytes), ("MACs", before.macs, after.macs)]

@@ -83,6 +83,16 @@ def _coverage(size: int, side: int) -> np.ndarray:
     return np.maximum(inside, 0).astype(np.float32) * np.float32(side / size)
 
 
+def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of a random `share` of each class, and of the rest, both in ascending order."""
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        chosen[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
+    return np.flatnonzero(chosen), np.flatnonzero(~chosen)
+
+
 def checked_split(images, labels, classes: int, levels: int, name: str) -> Split:
     """Return a Split of `images` (n, height, width[, channels]) and `labels` (n,) or (n, 1).
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fewbits.data.sources import stratified
+from fewbits.data.dataset import stratified
 from fewbits.errors import InputError, check_integers
 
 ORDERS = ("rgb", "bgr")

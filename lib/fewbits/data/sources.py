@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fewbits.data.dataset import Dataset, Split, checked_split
+from fewbits.data.crops import draw_scenes
+from fewbits.data.cutouts import cut_out
+from fewbits.data.dataset import Dataset, Split, checked_split, stratified
+from fewbits.data.folds import split_folds
+from fewbits.data.voc import read_photographs
 from fewbits.errors import InputError
 from fewbits.files import read_arrays
 
@@ -90,9 +94,6 @@ def _digits() -> tuple[Split, Split]:
 
 
 def _crops(validation: float, seed: int) -> Dataset:
-    from fewbits.data.crops import draw_scenes  # here, for they import `stratified` in their turn
-    from fewbits.data.cutouts import cut_out
-
     plants = cut_out(list(draw_scenes(SCENES, 112)), 32)
     scene = np.unique(plants.photographs, return_inverse=True)[1]
     seen = np.random.default_rng(seed).permutation(SCENES * 4 // 5)
@@ -103,10 +104,6 @@ def _crops(validation: float, seed: int) -> Dataset:
 
 
 def _cwfid(validation: float, seed: int, fold: int) -> Dataset:
-    from fewbits.data.cutouts import cut_out
-    from fewbits.data.folds import split_folds
-    from fewbits.data.voc import read_photographs
-
     folder = Path(os.environ.get("FEWBITS_DATA", ""), "cwfid")
     if "FEWBITS_DATA" not in os.environ or not folder.is_dir():
         raise InputError(
@@ -117,16 +114,6 @@ def _cwfid(validation: float, seed: int, fold: int) -> Dataset:
     rest, test = split_folds(plants, FOLDS["cwfid"])[fold]
     train, held_out = split_folds(rest, max(2, round(1 / validation)), seed)[0]
     return Dataset("cwfid", train, held_out, test, plants.classes, 256)
-
-
-def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of a random `share` of each class, and of the rest, both in ascending order."""
-    rng = np.random.default_rng(seed)
-    chosen = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        chosen[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
-    return np.flatnonzero(chosen), np.flatnonzero(~chosen)
 
 
 def _pick(split: Split, indices: np.ndarray) -> Split:

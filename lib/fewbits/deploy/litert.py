@@ -1,4 +1,4 @@
-"""LiteRT files of integers that carry a quantized network's own formats: its codes, its scales, powers of two.
+"""LiteRT files (.tflite) of networks, of integers too: with a quantized network's own codes and scales, powers of two.
 
 TensorFlow's converter makes the graph; it chooses 8-bit codes wherever a fake quantizer stands. What it then does its
 own way is put right in the file: kernels and biases become the codes of the network, each with its step as the scale,
@@ -18,20 +18,33 @@ from fewbits.conversion import QuantizedModel, calls
 from fewbits.deploy.frozen import Frozen, check, constants, freeze, kernel_formats
 from fewbits.deploy.identity import Agreement
 from fewbits.errors import InputError
+from fewbits.fixedpoint import check_name
 from fewbits.litert import Runner, to_bytes
 
+PRECISIONS = ("float32", "float16", "int8")
 MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Their inputs and outputs have one scale, or, of QUANTIZE, can have one.
 MOVING = ("CONCATENATION", "MAX_POOL_2D", "PAD", "QUANTIZE", "RELU", "RELU6", "RESHAPE", "SLICE", "STRIDED_SLICE")
 
 
-def convert(model: QuantizedModel) -> bytes:
-    """Return `model` as a .tflite file of int8 codes that takes and gives floats.
+def convert(model, precision: str = "float32", images=None) -> bytes:
+    """Return `model`, a functional Keras model, as a .tflite file for one image at a time, that takes and gives floats.
 
-    Raises InputError, naming the layer, on one that is float, has more than 8 bits, or adds its bias behind its output.
+    precision: one of PRECISIONS. float32: what Keras computes, quantizers of a quantized model as operations. float16:
+    weights in two bytes, computed with in float32. int8: integers inside; of a quantized model its own formats and
+    codes, of a float model LiteRT's choice, from `images` (n, height, width, channels) that
+    represent what will come. Raises InputError, naming the layer, on what `frozen.check` refuses, where TensorFlow,
+    which makes the file, is not installed or does not know a layer, and, for int8, on a layer of a quantized model that
+    is float, has more than 8 bits, or adds its bias behind its output.
     """
-    _check_formats(model)
-    return _with_codes(to_bytes(freeze(model, _FakeQuantized), _integers), model)
+    check_name("precision", precision, PRECISIONS)
+    check(model)
+    if precision == "int8" and isinstance(model, QuantizedModel):
+        _check_formats(model)
+        return _with_codes(to_bytes(freeze(model, _FakeQuantized), _integers), model)
+    if precision == "int8" and images is None:
+        raise InputError("int8 needs images that represent what will come, to choose the range of each layer's codes")
+    return to_bytes(freeze(model), _precise(precision, images))
 
 
 def compare(model: QuantizedModel, images, delegate: bool = True) -> dict[str, Agreement]:
@@ -72,6 +85,22 @@ def _check_formats(model):
             raise InputError(f"layer {layer.name} has codes of {widest} bits, and int8 holds 8")
         if layer.bias is not None and (layer.bias_order == "output" or own is not None):
             raise InputError(f"the bias of layer {layer.name} is not on the grid of its products, as int8 needs it")
+
+
+def _precise(precision, images):
+    """Return what sets up a converter for `precision`."""
+
+    def set_up(converter):
+        import tensorflow as tf
+
+        if precision != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if precision == "int8":
+            converter.representative_dataset = lambda: ([image[np.newaxis]] for image in np.float32(images))
+
+    return set_up
 
 
 def _integers(converter):
