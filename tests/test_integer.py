@@ -145,6 +145,16 @@ def test_a_bias_with_a_format_of_its_own(order, fmt):
     assert_identical(model)
 
 
+def test_a_border_of_zeros_counts_in_the_bounds():
+    model = graph(layers.Conv2D(2, 1), layers.Conv2D(2, 3, padding="same"))
+    first, second = model.quantized_layers
+    for variable, value in ((first.kernel, 0.0), (first.bias, 1.0), (second.kernel, 0.25), (second.bias, 0.0)):
+        variable.assign(np.full(variable.shape, value))
+    second.set_formats(FORMAT["kernel"], FORMAT["input"])
+    network = assert_identical(model)  # in the corners fewer pixels count, and none is negative
+    assert network.wires[network.outputs[first.name]].low > 0
+
+
 def test_a_mean_is_taken_from_the_pixels():
     assert_identical(graph(layers.Conv2D(4, 3, padding="same")), levels=128, mean=(3, 50, 120))
 
