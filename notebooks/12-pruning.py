@@ -537,19 +537,19 @@ def ahead(criterion, other, number):
     return reference.paired(*(cells[c].behind_step(number).drawn_accuracies for c in (criterion, other)))
 
 
-PAIRS = [("combined", rival) for rival in ("taylor", "activation-l2", "weights-l1", "random")] + [("taylor", "taylor-averaged-first")]
+PAIRS = [("combined", rival) for rival in ("taylor", "activation-l2", "weights-l2", "weights-l1", "random")] + [("taylor", "taylor-averaged-first")]
 leads = {pair: [ahead(*pair, number) for number in STEPS.values()] for pair in PAIRS}
 rows = [(f"{a} above {b}", *map(reference.points, leads[a, b]), reference.verdict(*leads[a, b])) for a, b in PAIRS]
 HTML(plots.Table(("claim (reference)", *STEPS, "at all three"), rows).html())
 
 # %% tags=["remove-cell"]
 quote(better=reference.verdict(*leads["combined", "taylor"], *leads["combined", "activation-l2"]))
-quote(than_chance=reference.verdict(*leads["combined", "random"]), than_weights=reference.verdict(*leads["combined", "weights-l1"]))
+quote(than_chance=reference.verdict(*leads["combined", "random"]), than_weights=reference.verdict(*leads["combined", "weights-l2"]))
 quote(averaged=reference.verdict(*leads["taylor", "taylor-averaged-first"]))
 
 # %% [markdown]
 # That *combined* is above both of its parts at all three ratios is **{glue:text}`better`**; above chance, **{glue:text}`than_chance`**;
-# above the mere size of the weights, which no image has to be looked at for, **{glue:text}`than_weights`**. And that the absolute value
+# above the mere size of the weights (their L2), which no image has to be looked at for, **{glue:text}`than_weights`**. And that the absolute value
 # must come before the mean over images: **{glue:text}`averaged`**.
 #
 # Where does each of them take its filters?
