@@ -546,11 +546,18 @@ HTML(plots.Table(("claim (reference)", *STEPS, "at all three"), rows).html())
 quote(better=reference.verdict(*leads["combined", "taylor"], *leads["combined", "activation-l2"]))
 quote(than_chance=reference.verdict(*leads["combined", "random"]), than_weights=reference.verdict(*leads["combined", "weights-l2"]))
 quote(averaged=reference.verdict(*leads["taylor", "taylor-averaged-first"]))
+left = {c: whole_runs[c][STEPS["67 %"]]["filters"] for c in ("weights-l2", "combined") if c in whole_runs}
+hurt = min(left["weights-l2"], key=left["weights-l2"].get) if len(left) == 2 else reference.NOT_RUN
+quote(hurt=hurt, blind_gap=reference.points(leads["combined", "weights-l2"][1]))
+quote(**{f"left_{c.replace('-', '_')}": left.get(c, {}).get(hurt, reference.NOT_RUN) for c in ("weights-l2", "combined")})
 
 # %% [markdown]
 # That *combined* is above both of its parts at all three ratios is **{glue:text}`better`**; above chance, **{glue:text}`than_chance`**;
 # above the mere size of the weights (their L2), which no image has to be looked at for, **{glue:text}`than_weights`**. And that the absolute value
 # must come before the mean over images: **{glue:text}`averaged`**.
+#
+# Who looks at no image can hit a bottleneck: with two thirds gone, the weights' L2 has left {glue:text}`hurt` {glue:text}`left_weights_l2`
+# filters, *combined* {glue:text}`left_combined`. There *combined* is {glue:text}`blind_gap` ahead; training makes up for it later.
 #
 # Where does each of them take its filters?
 
