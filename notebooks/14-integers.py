@@ -223,7 +223,8 @@ quote(off_32=float(off["float32"]), read_32=int(read["float32"]))
 # %%
 quantized.set_formats(formats)
 network = lower(quantized, levels=digits.levels)
-said = {name: compare_program(network, program, images)
+codes = network.run(images)
+said = {name: compare_program(codes, program, images)
         for name, program in programs(network).items()}
 for name, found in said.items():
     print(f"{name}: {found.different} of {found.codes:,} codes differ")

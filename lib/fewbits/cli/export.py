@@ -221,7 +221,7 @@ def _tell_identity(model, network, name, program, pixels, what):
 
     layers = compare(model, network, pixels)
     codes, off = (sum(getattr(layer, field) for layer in layers.values()) for field in ("codes", "different"))
-    said = compare_program(network, program, pixels)
+    said = compare_program(network.run(pixels), program, pixels)
     print(
         f"integers and simulation: {off:,} of {codes:,} codes of all layers differ; integers and {name}: "
         f"{said.different:,} of {said.codes:,} of the outputs; on {what}"

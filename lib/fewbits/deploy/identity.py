@@ -54,9 +54,8 @@ def programs(network: IntegerNetwork) -> dict[str, Runs]:
     return found | ({"C": Compiled(network)} if compiler() else {})
 
 
-def compare_program(network: IntegerNetwork, program: Runs, images) -> Agreement:
-    """Return how the codes of the logits that `program` makes, image by image, agree with those of `network`."""
-    codes = network.run(images)
+def compare_program(codes, program: Runs, images) -> Agreement:
+    """Return how the codes that `program` makes of `images`, one by one, agree with `codes`, as `network.run` returns."""
     theirs = np.array([program.run(image) for image in images]).reshape(codes.shape)
     gaps = np.abs(theirs - codes)
     return Agreement(codes.size, int((gaps > 0).sum()), float(gaps.max()))

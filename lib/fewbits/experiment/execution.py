@@ -254,8 +254,9 @@ def _identity(model, dataset) -> dict[str, tuple[int, int]]:
     network, images = lower(model, dataset.levels), dataset.test.images
     layers = compare(model, network, images).values()
     found = {"NumPy": (sum(layer.codes for layer in layers), sum(layer.different for layer in layers))}
+    codes = network.run(images)
     for name, program in programs(network).items():
-        found[name] = compare_program(network, program, images)[:2]
+        found[name] = compare_program(codes, program, images)[:2]
     return found
 
 
