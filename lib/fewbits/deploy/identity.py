@@ -55,7 +55,7 @@ def programs(network: IntegerNetwork) -> dict[str, Runs]:
 
 
 def compare_program(codes, program: Runs, images) -> Agreement:
-    """Return how the codes that `program` makes of `images`, one by one, agree with `codes`, as `network.run` returns."""
+    """Return how the codes that `program` makes of `images`, one by one, agree with those of `network.run`."""
     theirs = np.array([program.run(image) for image in images]).reshape(codes.shape)
     gaps = np.abs(theirs - codes)
     return Agreement(codes.size, int((gaps > 0).sum()), float(gaps.max()))
