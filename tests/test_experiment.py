@@ -710,6 +710,10 @@ def test_a_pruning_keeps_its_steps_and_what_starts_from_it_has_its_filters(tmp_p
     assert results.parameters == results.pruning[-1]["parameters"] < results.pruning[0]["parameters"]
     other = outcomes[1].record.results
     assert other.float_test == results.test and other.pruning is None
+    more = Trial(**FLOAT | {"seed": 2, "epochs": 1, "start": pruning, "transfer": 4})
+    again = quantized(start=more, strategy="static", epochs=0)  # two steps behind the pruning
+    trained, few_bits = (outcome.record.results for outcome in run([more, again], tmp_path))
+    assert few_bits.float_test == trained.test and trained.parameters == results.parameters
     again = run([pruning], tmp_path)
     assert again[0].record == outcomes[0].record
 

@@ -25,7 +25,7 @@ from fewbits.errors import InputError, check_integers
 from fewbits.experiment import provenance
 from fewbits.experiment.fields import FLOAT, naming
 from fewbits.experiment.store import Record, Results, Store
-from fewbits.experiment.trial import LIGHT, PRUNE, Checker, Trial, begin, build_network, load_images
+from fewbits.experiment.trial import LIGHT, PRUNE, Checker, Trial, begin, build_network, load_images, pruning_before
 from fewbits.pruning import Plan, prune
 from fewbits.transfer import freeze_levels, kernels, moved, spread
 from fewbits.weights import find, load_weights, save_weights
@@ -196,8 +196,7 @@ def execute(trial: Trial, start: bytes | None = None, checkpoint: Path | None = 
         else:
             float_test = _tally(model, data["test"], trial)
             fields = {name: getattr(trial, name) for name in PASSED_ON}
-            pruned = getattr(trial.start, "strategy", None) == PRUNE and trial.start.key
-            alike = trial.network, trial.data, trial.width, trial.size, trial.gradient, pruned
+            alike = trial.network, trial.data, trial.width, trial.size, trial.gradient, pruning_before(trial)
             reuse = _COMPILED.pop(alike, None)
             _COMPILED.clear()
             model, stages, history, _ = schedules.progressive_quantization(

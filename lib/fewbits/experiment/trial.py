@@ -227,13 +227,21 @@ def build_network(network: str, image_shape: tuple, classes: int, width: float):
     return zoo.build(network, image_shape, classes, **({} if width == 1 else {"width": width}))
 
 
+def pruning_before(trial: Trial) -> Trial | None:
+    """Return the pruning that `trial` starts from, or that its start starts from, and so on; None if there is none."""
+    start = trial.start
+    if not isinstance(start, Trial):
+        return None
+    return start if start.strategy == PRUNE else pruning_before(start)
+
+
 def begin(trial: Trial, network: keras.Model, source: keras.Model | Path) -> keras.Model:
     """Return `network` with what `trial` takes from its start, `source`: the levels it names, or all.
 
     It has as many filters then as a pruning has left there.
     """
     levels = len(zoo.levels(network)) if trial.transfer is None else trial.transfer
-    if isinstance(trial.start, Trial) and trial.start.strategy == PRUNE and isinstance(source, Path):
+    if pruning_before(trial) and isinstance(source, Path):
         network = shrunk_to(network, filters_in(source, network))
     take_levels(network, source, levels)
     return network
