@@ -520,7 +520,7 @@ for criterion, steps in whole_runs.items():
     traces.append(go.Scatter(x=x, y=y, error_y={"array": reach, "thickness": 1}, **style))
 if traces:
     plots.show(
-        plots.figure(*traces, **AXES | {"yaxis": {"tickformat": ".0%"}}),
+        plots.figure(*traces, **AXES | {"yaxis": {"tickformat": ".0%", "range": [0, 0.9]}}),
         label="12.6",
         caption="Pruned step by step and trained in between, on CIFAR-10 (reference): means of the seeds with 95 % intervals, of a single "
         "seed with that of the test images.",
@@ -678,8 +678,8 @@ quote(than="less than" if below else "not less than", conv1_first=first["conv1"]
 # Its steps take 23 filters, then it looks again; ours take 243.
 #
 # **Why they differ.** The thesis' network comes from ImageNet: made for a thousand classes at 224 pixels, it has filters to spare for
-# ten at 32, and its 74 % leave room for training to win back what pruning loses. Ours was made for these ten classes and trained to
-# the end; every filter costs something. And criteria are only compared at *a budget* of training behind each step, which may make
+# ten at 32, and its 74 % leave room for training to win back what pruning loses. Ours was made for these ten classes. The short training
+# behind each step does not win back what it loses; a long one at the end does ([chapter 13](13-prune-then-quantize)). And criteria are only compared at *a budget* of training behind each step, which may make
 # up for a bad choice. Ours are {glue:text}`budget:,` images a step on average.
 #
 # ## Exercises

@@ -86,7 +86,7 @@ def pareto(points: Sequence[Point], units: dict[str, str], label: str, caption: 
         ),
         x="",
         y="top-1 accuracy",
-        yaxis={"tickformat": ".0%"},
+        yaxis={"tickformat": ".0%", "rangemode": "nonnegative"},
         height=440,
     )
     return Explorer(
@@ -165,7 +165,7 @@ def choose(
         *(cloud(*of, look, plots.GREY, visible=False) for of, look in zip(theirs.items(), hollow * len(theirs))),
         x="",
         y="top-1 accuracy",
-        yaxis={"tickformat": ".0%"},
+        yaxis={"tickformat": ".0%", "rangemode": "nonnegative"},
         height=640,
     )
     first = next(iter(units))
