@@ -112,6 +112,13 @@ def test_core_ml_says_what_was_checked_and_what_was_not(models, tmp_path, capsys
     assert "its shapes and kernels are those of lenet; what it computes can be seen on macOS only" in said
 
 
+def test_integers_as_c_and_as_onnx(models, tmp_path, capsys):
+    assert main(export(models["quantized"], "c", tmp_path, "--levels", "16")) == 0
+    assert "bytes of constants" in capsys.readouterr().out and (tmp_path / "folder" / "Makefile").exists()
+    assert main(export(models["quantized"], "onnx", tmp_path, "--integers", "--levels", "16")) == 0
+    assert "from bytes to integer codes" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("to", ["c", "onnx"])
 def test_integers_are_said_to_be_those_of_the_simulation(models, tmp_path, capsys, monkeypatch, to):
     integers = () if to == "c" else ("--integers",)

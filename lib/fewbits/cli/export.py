@@ -132,9 +132,12 @@ def _onnx(model, options, sample):
         from fewbits.deploy import onnx_integer
 
         network, pixels, what = _integers(model, options, sample)
-        onnx_integer.write(network, options.output)
+        content = onnx_integer.convert(network).SerializeToString()
+        runner = onnx.Runner(content)
+        with write_aside(options.output) as file:
+            file.write(content)
         print(f"{options.output} written; {_size(options.output):,} bytes; from bytes to integer codes")
-        _tell_identity(model, network, "ONNX Runtime", onnx.Runner(options.output.read_bytes()), pixels, what)
+        _tell_identity(model, network, "ONNX Runtime", runner, pixels, what)
         return
     content = onnx.convert(model).SerializeToString()
     runner = onnx.Runner(content)
