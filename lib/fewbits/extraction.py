@@ -10,6 +10,7 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.conversion import calls, quantized_type
 from fewbits.errors import InputError, nearest
+from fewbits.interruption import postponed
 
 
 def select(model: keras.Model, names: Sequence[str] | None = None, raw: bool = False) -> list[keras.Layer]:
@@ -58,7 +59,8 @@ def extractor(
     reader.jit_compile = False
 
     def compute(images):
-        values = reader.predict_on_batch(images)
+        with postponed():
+            values = reader.predict_on_batch(images)
         return {layer.name: _product(layer, values[layer.name]) if raw else values[layer.name] for layer in chosen}
 
     return compute

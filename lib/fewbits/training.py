@@ -21,6 +21,7 @@ from fewbits.data.dataset import Split
 from fewbits.data.folders import ImageFolder
 from fewbits.errors import InputError, check_integers
 from fewbits.fixedpoint import check_name
+from fewbits.interruption import postponed
 
 OPTIMIZERS = ("sgd", "adam", "rmsprop")
 DECAYS = ("constant", "cosine", "staircase")
@@ -185,7 +186,8 @@ def _epoch(model, source, epoch, batch_size, seed, augment, clock) -> dict[str, 
     for step, (images, labels) in enumerate(source.batches(batch_size, [seed, epoch]), 1):
         if augment is not None:
             images = _augmented(augment, images, np.random.default_rng([seed, epoch, step]))
-        logs = model.train_on_batch(images, labels.astype(np.int32), return_dict=True)
+        with postponed():
+            logs = model.train_on_batch(images, labels.astype(np.int32), return_dict=True)
         _check_loss(logs["loss"], f"in epoch {epoch}, batch {step}")
         n += len(labels)
         for name in sorted(logs, key=lambda name: name != "loss"):
@@ -218,7 +220,8 @@ def _score(model, source, batch_size) -> Score:
     loss = 0.0
     softmax, classes = _ends_in_softmax(model), model.output_shape[-1]
     for images, labels in source.batches(batch_size):
-        outputs = ops.convert_to_numpy(model.predict_on_batch(images)).astype(np.float64)
+        with postponed():
+            outputs = ops.convert_to_numpy(model.predict_on_batch(images)).astype(np.float64)
         of_label = np.take_along_axis(outputs, labels[:, np.newaxis], 1)
         rank = rank_of_label(outputs, labels)
         hits, hits_top5, n = hits + int((rank < 1).sum()), hits_top5 + int((rank < 5).sum()), n + len(labels)
