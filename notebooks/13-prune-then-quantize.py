@@ -48,8 +48,7 @@ from fewbits.complexity import totals
 from fewbits.conversion import rebuild
 from fewbits.deploy import litert
 from fewbits.localisation import activation_maps
-from fewbits.pruning import Plan, importance, least_important, prune
-from fewbits.pruning import removable, remove_filters, shrunk_to
+from fewbits.pruning import Plan, prune, removable, remove_filters, shrunk_to
 from fewbits.sqnr import measured_sqnr
 from fewbits.statistics import paired_difference, wilson_interval
 
@@ -95,19 +94,16 @@ record(steps=len(pruning.steps) - 1)
 # Right behind the removal it reads {glue:text}`guessing:.0%` of the validation digits, no more than a guess; trained, it reads
 # {glue:text}`trained_again:.0%`. The whole network has {glue:text}`val_whole:.0%`.
 #
-# What that costs is easy to count. So is what it would cost the larger SqueezeNet for CIFAR-10, if two thirds of its filters went, those
-# with the smallest weights; what it would still know does not matter here. Times are of one image on one thread of this machine, by
-# LiteRT, all four networks in turn:
+# What that costs is easy to count. So it is for the larger SqueezeNet, for CIFAR-10, in the shape that *combined* left of it in
+# [chapter 12](12-pruning) (how much goes with a third of the filters depends on which they are). Times are of one image on one thread of this
+# machine, by LiteRT, all four networks in turn:
 
 # %%
 large = zoo.build("squeezenet_cifar", (32, 32, 3), 10)
 weights.load_weights(large, weights.find("squeezenet_cifar"))
-two_thirds = round(2 / 3 * len(removable(large)))
-least = least_important(
-    large, importance(large, (), "weights-l1"), two_thirds
-)
+combined = reference.cell("pruned to a third").records[0].results.pruning
 pairs = {"digits": (whole, pruning.model),
-         "CIFAR-10": (large, remove_filters(large, least))}
+         "CIFAR-10": (large, shrunk_to(large, combined[-1]["filters"]))}
 
 # %%
 files = {(name, i): litert.convert(net)
@@ -140,10 +136,9 @@ quote(time_left=left["digits"]["ms"], **{f"large_{what}_left": left["CIFAR-10"][
 
 # %% [markdown]
 # **Bytes, MACs and time fall together**, but not alike. Bytes fall furthest: a kernel stands between two layers, and shrinks on both sides.
-# Where each layer keeps a third of its filters, it keeps a ninth of its weights. Here {glue:text}`bytes_left:.0%` stay, for the criterion
-# spares the narrow squeeze layers; in the larger network, {glue:text}`large_bytes_left:.0%`. Time falls least:
-# {glue:text}`large_ms_left:.0%` are left of it there, {glue:text}`time_left:.0%` for the digits. That network is so small that much of its
-# time goes into getting from one layer to the next.
+# Where each layer keeps a third of its filters, it keeps a ninth of its weights. Here {glue:text}`bytes_left:.0%` stay, for not every layer
+# gives the same share; in the larger network, {glue:text}`large_bytes_left:.0%`. Of the time {glue:text}`large_ms_left:.0%` are left there,
+# {glue:text}`time_left:.0%` for the digits ([chapter 15](why-axes-disagree) says why MACs are not time).
 #
 # (then-few-bits)=
 # ## Then few bits
@@ -225,14 +220,14 @@ for name, key in KEYS.items():
         quote(**{f"{key}_more": reference.points(more(name, "whole", 4)), f"{key}_verdict": reference.verdict(more(name, "whole", 4))})
 
 # %% [markdown]
-# | points lost at | 8 bits | 6 bits | 4 bits |
+# | points lost at (quick) | 8 bits | 6 bits | 4 bits |
 # |---|---|---|---|
 # | whole | {glue:text}`whole_lost_8` | {glue:text}`whole_lost_6` | {glue:text}`whole_lost_4` |
 # | pruned | {glue:text}`pruned_lost_8` | {glue:text}`pruned_lost_6` | {glue:text}`pruned_lost_4` |
 # | pruned, trained on | {glue:text}`longer_lost_8` | {glue:text}`longer_lost_6` | {glue:text}`longer_lost_4` |
 #
-# (The same images before and after, so these are paired differences.) At 8 bits there is nothing to see: the savings multiply, the harm does
-# not add up. At 4 bits it shows. Does the pruned network lose more there than the whole one? By {glue:text}`pruned_more`:
+# (The same images before and after, so these are paired differences.) At 8 bits so few digits can show no harm, if there is one. At 4 bits there
+# is. Does the pruned network lose more there than the whole one? By {glue:text}`pruned_more`:
 # **{glue:text}`pruned_verdict`**. The *same* network, trained on: {glue:text}`longer_more`, **{glue:text}`longer_verdict`**. A few hundred digits
 # are a blunt instrument. Decibels are a sharper one.
 #
@@ -308,10 +303,12 @@ quote(bits_lost=float(errors["whole"][0] - min(errors[name][0] for name in nets)
 #
 # But with *equal* noise the whole network still reads {glue:text}`equal_whole:.0%`, the pruned one {glue:text}`equal_pruned:.0%`. Its answers
 # stand closer together: by the median the highest logit leads by {glue:text}`lead_pruned:.2f`, before by {glue:text}`lead_whole:.2f`.
-# **What is missing is the reserve**, and what the bits cost is errors and reserve together.
+# **It has less in reserve.** What bits cost is errors and reserve together, and the two may pull apart: a network with less reserve loses no
+# more where its errors are smaller, too.
 #
 # The reserve did not go with the filters alone. The network that was trained on has no filter more, leads by {glue:text}`lead_longer:.2f`, and
-# reads {glue:text}`equal_longer:.0%`. Who tests a pruned network with few bits tests, too, how long it was trained.
+# reads {glue:text}`equal_longer:.0%` with equal noise; its own 4 bits leave {glue:text}`logits_longer:.1f` dB. Who tests a pruned network with
+# few bits tests, too, how long it was trained.
 #
 # (the-other-order)=
 # ## The other order
@@ -366,6 +363,16 @@ training.train(pruned_first, train, epochs=MORE, batch_size=64, seed=1)
 answers["prune, quantize, train"] = read(pruned_first)
 answers["quantize, prune"] = read(quantized_first.model)
 
+# %% [markdown]
+# And, to tell what the training is worth without the bits: the same three epochs in float, quantized behind them.
+
+# %%
+in_float = remove_filters(pruning.model, {})
+training.prepare(in_float, "adam", 0.0005)
+training.train(in_float, train, epochs=MORE, batch_size=64, seed=1)
+anew = calibration.formats_for(in_float, few, (4, 4, 4), "mse")
+answers["prune, train, quantize"] = read(in_4_bits(in_float, anew))
+
 # %% tags=["hide-input"]
 correct = {order: found.argmax(1) == test[1] for order, found in answers.items()}
 display(HTML(plots.Table(("order", f"read, of {n} (quick, one pruning each)"), [(o, share(int(c.sum()))) for o, c in correct.items()]).html()))
@@ -380,14 +387,15 @@ sets = removed(pruning.steps), removed(quantized_first.steps)
 # %% tags=["remove-cell"]
 first, second = correct["prune, quantize, train"], correct["quantize, prune"]
 quote(order_gap=points(first, second), won_back=points(first, correct["prune, quantize"]))
+quote(bits_gap=points(first, correct["prune, train, quantize"]))
 quote(same=len(sets[0] & sets[1]) / len(sets[0]), chance=len(sets[1]) / len(removable(whole)))
 record(within=0.9 if SMOKE else 0.15, prune_first=float(first.mean()), quantize_first=float(second.mean()))
 
 # %% [markdown]
 # The two agree about most filters: {glue:text}`same:.0%` of those that the one removes, the other removes too (by chance it would be
 # {glue:text}`chance:.0%`). In the end, pruned first is {glue:text}`order_gap` points from quantized first. That interval knows the images,
-# not the luck of two trainings, so it cannot crown an order. What counts for sure is to train *with the bits in
-# place*: that gave the pruned and quantized network {glue:text}`won_back` points.
+# not the luck of two trainings, so it cannot crown an order. What counts is to train: {glue:text}`won_back` points for the pruned and quantized
+# network. With the bits in place it is {glue:text}`bits_gap` points from the same training in float, quantized behind it.
 #
 # ## The maps that are left
 #
@@ -431,7 +439,7 @@ plots.show(
     figure,
     label="13.2",
     caption=f"Maps of {LAST} for one image of ten digits, before and after pruning; black is zero (quick).",
-    alt="Boards of small grey pictures. Of the whole network many are black; the pruned one has far fewer maps, most of them with light.",
+    alt="Boards of small grey pictures, some of them black; the pruned network has far fewer.",
     table=plots.Table(("network", "maps", "empty", "zeros"), [(m, f.shape[-1], empty[m], f"{np.mean(f == 0):.0%}") for m, f in maps.items()]),
 )
 
@@ -459,7 +467,7 @@ for name in pair:
 # Of {glue:text}`maps_whole` maps {glue:text}`empty_whole` are empty, of the {glue:text}`maps_pruned` that are left
 # {glue:text}`empty_pruned`. In this layer zeros fall from {glue:text}`zeros_last_whole:.0%` to {glue:text}`zeros_last_pruned:.0%`; over all
 # layers, from {glue:text}`zeros_whole:.0%` to {glue:text}`zeros_pruned:.0%` on average, and in {glue:text}`fewer` of
-# {glue:text}`layers` layers. Less sparse it is: a filter that is mostly silent matters little to any criterion of maps, and goes first.
+# {glue:text}`layers` layers. Less sparse it is. (It was also trained in between; which of the two did it, this does not tell.)
 #
 # ## On CIFAR-10
 #
@@ -543,6 +551,8 @@ quote(thesis_least=float(min(half)), thesis_most=float(max(half)), thesis_first=
 # | 6 | {glue:text}`more_lost_6` | **{glue:text}`sensitive_6`** |
 # | 4 | {glue:text}`more_lost_4` | **{glue:text}`sensitive_4`** |
 #
+# The first line is the thesis' own question. With fewer bits the seeds are farther apart, and three of them decide little.
+#
 # ### Goals
 #
 # The headline of {cite:t}`gaikwad2018` is 72 % fewer bytes (whether its files say that is a question of the kilobyte,
@@ -608,7 +618,7 @@ quote(goals_reached=won.count("reached"), goals_open=won.count(reference.NOT_RUN
 #
 # ### Is a pruned network better than a small one?
 #
-# The same MACs can be had without pruning: by a network that was designed narrow, such as MobileNet ([chapter 10](10-mobilenet)), or by the
+# As few MACs can be had without pruning: by a network that was designed narrow, such as MobileNet ([chapter 10](10-mobilenet)), or by the
 # pruned *shape* alone, trained from random weights for as long as the original was.
 
 # %% tags=["hide-input"]
@@ -644,27 +654,30 @@ nearest = min(narrow, key=lambda w: abs(totals(narrow[w]).macs - totals(shape if
 against_mobile = reference.gap(trained_on, mobile[nearest])
 quote(scratch_gap=reference.points(against_scratch), scratch_verdict=reference.verdict(against_scratch), nearest_width=nearest)
 quote(mobile_gap=reference.points(against_mobile), mobile_verdict=reference.verdict(against_mobile))
+quote(mobile_macs=totals(narrow[nearest]).macs / 1e6, shape_macs=totals(shape if shape is not None else pairs["CIFAR-10"][1]).macs / 1e6)
 
 # %% [markdown]
 # | the pruned network, trained on, is above (reference) | by | verdict |
 # |---|---|---|
 # | its own shape from scratch | {glue:text}`scratch_gap` | **{glue:text}`scratch_verdict`** |
-# | the MobileNet with the next number of MACs, width {glue:text}`nearest_width:g` | {glue:text}`mobile_gap` | **{glue:text}`mobile_verdict`** |
+# | the MobileNet nearest to it, width {glue:text}`nearest_width:g` | {glue:text}`mobile_gap` | **{glue:text}`mobile_verdict`** |
 #
-# (One seed each: these intervals know the test images, not the luck of a training.) The last comparison is not fair. MobileNet was
-# trained for 4 epochs; the pruned network had 30 before its first filter went, and more after.
+# (One seed each: these intervals know the test images, not the luck of a training.) Neither comparison is fair. The pruned network had 30 epochs
+# before its first filter went, and 20 after the last; its shape alone had 30, MobileNet 4, and MobileNet has {glue:text}`mobile_macs:.1f` million
+# MACs, the shape {glue:text}`shape_macs:.1f`.
 #
 # ## What the thesis found
 #
 # {cite:t}`backstrom2018` prunes 91 steps by mean activation, 23 kernels each. In float, nothing is lost down to a third of the kernels. With 8
-# bits the networks of up to 1705 kernels lose nothing either; at 1498 it is {glue:text}`thesis_first:.1f` points, and from there on
+# bits the networks down to 1705 kernels lose nothing either; at 1498 it is {glue:text}`thesis_first:.1f` points, and from there on
 # {glue:text}`thesis_least:.1f` to {glue:text}`thesis_most:.1f`. {cite:t}`gaikwad2018` puts a pruned network, 846 KB instead of 2.9 MB, on a PC
 # and on an embedded computer: an image takes half the time on both.
 #
 # **Why they differ.** His networks know ImageNet and have three classes of plants to tell apart; ours has ten. Short training behind each
-# step does not win back what pruning takes; twenty epochs at the end do ({glue:text}`regained` % with 60 % of the filters gone). He tests five folds of photographs whose cut-outs are in training and test alike, and one standard deviation, of
-# {glue:text}`folds_sd` points, is the work of a single network that broke down: its loss exploded. Our loop would undo such a step. His
-# criterion is mean activation, ours combines two. And he quantizes with formats that never clip; ours do.
+# step does not win back what pruning takes; twenty epochs at the end did ({glue:text}`regained` % with 60 % of the filters gone, one run). He
+# tests five folds of photographs whose cut-outs are in training and test alike, and one standard deviation, of {glue:text}`folds_sd` points, is
+# the work of a single network that broke down; he suspects its gradients. His criterion is mean activation, ours combines two. And he
+# quantizes with formats that never clip; ours do.
 #
 # His 91 steps had 50 to 750 batches each; whether his networks were trained to the end, or lacked the same reserve as our pruned one, his
 # tables cannot tell.

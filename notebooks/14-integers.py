@@ -11,9 +11,9 @@
 #
 # Thirteen chapters have simulated small numbers with large ones. Would a device that has no floats say the same?
 #
-# {cite:t}`vieito2017` writes his layers for a hardware convolution engine, and never gets to build on it. {cite:t}`chiang2017` ends on a
-# telephone, {cite:t}`gaikwad2018` on a computer for cars. All of them trust that fewer bits in a simulation are fewer bits on the device. This
-# chapter checks: it takes the float away, proves how wide every sum can become, and lets four programs compute the same network.
+# {cite:t}`vieito2017` writes his layers for a hardware convolution engine, and never gets to build on it: he trusts that fewer bits in a
+# simulation are fewer bits on the device. {cite:t}`chiang2017` ends on a telephone, {cite:t}`gaikwad2018` on a computer for cars, both with
+# floats. This chapter takes the float away, proves how wide every sum can become, and lets four programs compute the same network.
 #
 # ```{admonition} Predict first
 # :class: tip
@@ -50,7 +50,8 @@ from fewbits.deploy.c import write_c
 from fewbits.deploy.identity import compare, compare_program, programs
 from fewbits.deploy.identity import simulation, values
 from fewbits.deploy.lowering import lower
-from fewbits.pruning import importance, least_important, removable, remove_filters
+from fewbits.experiment import Trial
+from fewbits.pruning import shrunk_to
 
 SMOKE = profile == "smoke"
 keras.utils.set_random_seed(1)
@@ -73,7 +74,8 @@ print(f"values: {total * x.step * w.step:g}, simulated {simulated:g}")
 
 # %% [markdown]
 # What is left to do is to bring the sum into the format of the output. Its step is a power of two larger: that is a **shift**, with a
-# rounding. No multiplication, no table, no float. Each rounding of this book has its integer form ($a$ the sum, $s$ the shift):
+# rounding. No multiplication, no table, no float. Four of the six roundings of this book have
+# an integer form ($a$ the sum, $s$ the shift; the other two are drawn by lot, or are the operator of one thesis):
 #
 # | rounding | with integers |
 # |---|---|
@@ -128,7 +130,7 @@ for bits in (8, 6, 4):
         right = int((lowered.run(images).argmax(1) == digits.test.labels[: len(images)]).sum())
         rows.append((bits, rounding, sum(x.codes for x in layers), sum(x.different for x in layers), right))
 quantized.set_rounding("nearest")
-HTML(plots.Table(("bits", "rounding", "codes compared", "differ", f"right of {len(images)}, with integers"), rows).html())
+HTML(plots.Table(("bits", "rounding", "codes compared", "differ", f"right of {len(images)}, with integers (quick)"), rows).html())
 
 # %% tags=["remove-cell"]
 record(steps=len(network.steps), codes=sum(layer.codes for layer in found.values()))
@@ -137,15 +139,17 @@ record(**{f"right_{bits}_{rounding}": right for bits, rounding, _, _, right in r
 quote(images=len(images), all_codes=sum(row[2] for row in rows))
 
 # %% [markdown]
-# **None differs**: of {glue:text}`all_codes:,` codes in all layers of {glue:text}`images` digits, at every width and rounding,
-# {glue:text}`differ`. This is no luck. float32 holds every integer up to $2^{24}$; as long as no sum passes that, it adds integers without
+# **None differs**: of {glue:text}`all_codes:,` codes in all layers of {glue:text}`images` digits, at three widths and with two
+# roundings, {glue:text}`differ`. This is no luck. float32 holds every integer up to $2^{24}$; as long as no sum passes that, it adds integers without
 # an error, in any order.
 #
 # (how-wide-is-a-sum)=
 # ## How wide is a sum?
 #
-# The largest sum that a filter can make needs no data: every input at its limit, each with the sign of its weight. `lower` computes it for each
-# layer. Below it is drawn for every pair of widths: where the bar ends below the line at 24, the simulation is proven to be exact.
+# The largest sum that a filter can make needs no data: take every input at its limit. `lower` computes two such bounds for each layer. The
+# *accumulator* must hold every partial sum: behind a ReLU no input is negative, so only weights of one sign add up. The *simulation* may add
+# in any way it likes, so it is given the sum of all absolute products. This one is drawn for every pair of widths: where the bar ends below
+# the line at 24, float32 is proven to be exact.
 
 # %%
 msbs = calibration.msb_table(net, few, percentile=100)
@@ -181,9 +185,9 @@ quote(sixteen_layers=len(networks[16, 16].beyond_float32), layers=len(proven.con
 
 # %% [markdown]
 # With 8 bits the widest accumulator needs **{glue:text}`widest` bits** ({glue:text}`widest_layer`). That is proven for every image, so nothing
-# needs a check at run time; on the test digits sums stay {glue:text}`met_8:.1f` bits below it by the median of the layers. Each bit less of a
-# weight takes one bit off the sum, and so does each bit less of an activation. Drag both to 16, and the sums need
-# {glue:text}`sixteen` bits.
+# needs a check at run time. On the test digits the sums of a layer stay {glue:text}`met_8:.1f` bits below what is drawn for it, by the median of
+# the layers. Each bit less of a weight takes one bit off the sum, and so does each bit less of an activation. Drag both to 16, and the widest
+# accumulator needs {glue:text}`sixteen` bits.
 #
 # (where-float32-ends)=
 # ## Where float32 ends
@@ -206,11 +210,13 @@ for dtype in ("float32", "float64"):
 
 # %% tags=["remove-cell"]
 record(off_64=int(off["float64"] * exact.size))
+apart = ops.convert_to_numpy(simulation(quantized, "float32")(scaled)) - exact
+quote(gap_32=float(np.abs(apart).max() / np.abs(exact).max()))
 quote(off_32=float(off["float32"]), read_32=int(read["float32"]))
 
 # %% [markdown]
-# In float32 {glue:text}`off_32:.0%` of the logits are not what the integers say, in float64 {glue:text}`off_64`. They are off by little:
-# {glue:text}`read_32` digits are read otherwise for it. But who tests a device against the simulation does not know whether to look for a bug. `compare` takes
+# In float32 {glue:text}`off_32:.0%` of the logits are not what the integers say, in float64 {glue:text}`off_64`. They are off by little,
+# {glue:text}`gap_32:.0e` of the largest logit at most, and {glue:text}`read_32` digits are read otherwise for it. But who tests a device against the simulation does not know whether to look for a bug. `compare` takes
 # float64 by itself, wherever a sum is not proven to fit.
 #
 # (four-programs)=
@@ -252,7 +258,7 @@ plots.show(
     ),
     label="14.2",
     caption=f"Codes that LiteRT computes otherwise, with the same weights, formats and images: {min(100, len(images))} digits (quick).",
-    alt="Bars, one a layer: none with XNNPACK; with LiteRT's own kernels they grow from layer to layer.",
+    alt="Bars, one a layer: none with XNNPACK; with LiteRT's own kernels in nearly every layer, and most in the last.",
     table=plots.Table(
         ("kernels", "layer", "codes", "differ", "by at most, in steps"),
         [(kernels, name, *found) for kernels, layers in by_layer.items() for name, found in layers.items()],
@@ -268,13 +274,15 @@ quote(litert_codes=totals["XNNPACK"][0])
 
 # %% [markdown]
 # ONNX Runtime: {glue:text}`onnx_differ` codes differ. C: {glue:text}`c_differ`. And LiteRT, whose float scales would let it compute anything:
-# {glue:text}`xnnpack_differ` of {glue:text}`litert_codes:,`, on XNNPACK, the library it uses by default. **A scale that is a power of two leaves nothing
-# to interpretation.**
+# {glue:text}`xnnpack_differ` of {glue:text}`litert_codes:,`, on XNNPACK, the library it uses by default. Two of the three files still ask for floats between
+# integers (ONNX has no shift that rounds, and LiteRT takes halves up where a step gets coarser); but a code times a power of two is exact in
+# them, too. **Scales that are powers of two leave nothing to interpretation but the rounding.**
 #
-# LiteRT's *own* kernels, for machines without XNNPACK, get {glue:text}`own_differ:.0%` wrong, by up to {glue:text}`own_most:.0f` steps. They round
-# twice: first a product with a 32-bit factor, then a shift. The second rounding sees what the first has left, so halves go the wrong way.
-# From layer to layer this adds up, until {glue:text}`own_logits:.0%` of the logits have another code. Nothing is broken there; it is another arithmetic, and no simulation
-# that does not know it will agree with it.
+# The rounding is enough. LiteRT's *own* kernels, for machines without XNNPACK, compute {glue:text}`own_differ:.0%` of the codes otherwise, by up
+# to {glue:text}`own_most:.0f` steps. They round twice: first a product with a 32-bit factor, then a shift. What was a little less than a half
+# becomes a half in the first rounding, and goes up in the second. One code moves others in the next layer, and of the logits
+# {glue:text}`own_logits:.0%` have another code. Nothing is broken there; it is another arithmetic, and no simulation that does not know it
+# will agree with it.
 #
 # A few hundred digits are easy. So, in three networks and at three widths, all 10,000 test images of CIFAR-10: every layer's codes in NumPy
 # beside those of the simulation, and the logits of the other two programs beside NumPy's.
@@ -286,7 +294,9 @@ for name, of_bits in cells.items():
     for one in of_bits:
         found = one.records[0].results.identity if one.records else {}
         told = (f"{found[p][1]} of {found[p][0]:,}" if p in found else reference.NOT_RUN for p in ("NumPy", "ONNX Runtime", "C"))
-        rows.append((name, one.trial.bits[0], *told, reference.percent(one.measured)))
+        first = one.trial.start if isinstance(one.trial.start, Trial) else None  # else our own weights
+        which = f"{name}{f', width {first.width:g}' if first and first.width != 1 else ''}{f', {first.epochs} epochs' if first else ''}"
+        rows.append((which, one.trial.bits[0], *told, reference.percent(one.measured)))
 of_cifar = [r for of_bits in cells.values() for c in of_bits for r in c.records]
 display(HTML(plots.Table(("network", "bits", "codes that differ: NumPy, all layers", "ONNX Runtime, logits", "C, logits", "top-1, %"), rows).html()))
 Markdown(f"*Reference: {reference.made_with(of_cifar)}*")
@@ -316,19 +326,17 @@ record(weight_bytes=memory.weight_bytes, ram_bytes=memory.ram_bytes)
 # (how-fast)=
 # ## How fast?
 #
-# The larger SqueezeNet, for CIFAR-10, takes more time than getting from layer to layer does. Four of it: as it is; with a third of its filters
-# (those with the largest weights: for its time it does not matter what it still knows); and both with 8 bits. One image, one thread of this
-# machine, all in turn:
+# To measure times we take the larger SqueezeNet, for CIFAR-10: as it is; in the shape that pruning two thirds of its filters left
+# ([chapter 12](12-pruning); its time does not depend on what its weights are); and both with 8 bits. One image, one thread of this machine, all in
+# turn:
 
 # %%
 large = zoo.build("squeezenet_cifar", (32, 32, 3), 10)
 weights.load_weights(large, weights.find("squeezenet_cifar"))
-least = least_important(
-    large, importance(large, (), "weights-l1"),
-    round(2 / 3 * len(removable(large))),
-)
+steps_of_one = reference.cell("pruned to a third").records[0].results.pruning
 noise = np.random.default_rng(0).random((16, 32, 32, 3), np.float32)
-nets = {"whole": large, "pruned": remove_filters(large, least)}
+nets = {"whole": large,
+        "pruned": shrunk_to(large, steps_of_one[-1]["filters"])}
 for name, plain in list(nets.items()):
     eight = quantize_model(plain, rounding="nearest",
                            fold_batch_normalization=True)
@@ -406,11 +414,11 @@ record(within=0.001, int8_left=sizes["LiteRT", "whole, 8 bits"] / sizes["LiteRT"
 # %% [markdown]
 # The file of 8 bits has {glue:text}`int8_left:.1%` of the bytes of the float file in LiteRT, {glue:text}`onnx_left:.1%` in ONNX. Time is another matter.
 # LiteRT takes {glue:text}`litert_gain:.0%` of its float time with 8 bits, {glue:text}`litert_both:.0%` with two thirds of the filters gone as well.
-# ONNX Runtime takes {glue:text}`onnx_gain:.0%`: its integer convolution is a plain one, and each requantization is several passes over memory. Our C
+# ONNX Runtime takes {glue:text}`onnx_gain:.0%` with our file. That one spells out each requantization in several operations, each a pass over memory;
+# whether this is the reason we have not profiled, and its own quantized convolution, which rounds as it likes, we have not tried. Our C
 # takes {glue:text}`c_of_litert:.1f` times what LiteRT takes: loops that any compiler understands, beside kernels written for this
-# processor. **Bits save memory by themselves; time they save where somebody wrote the kernel.**
+# processor. **Bits save memory by themselves; whether they save time depends on who computes.**
 #
-# %% [markdown]
 # (the-engine)=
 # ## The engine that was never built on
 #
@@ -425,9 +433,10 @@ photos = zoo.build("squeezenet_v1_1", (224, 224, 3), 1000)
 mobile = zoo.build("mobilenet_v1", (224, 224, 3), 1000, normalize=False)
 plans = {}
 for name, model in (("SqueezeNet v1.1", photos), ("MobileNet", mobile)):
+    msbs_224 = calibration.msb_table(model, np.ones((1, 224, 224, 3)), percentile=100)
     for bits in (16, 8, 4):
-        three = FixedPoint(0, bits), FixedPoint(0, 8), FixedPoint(0, 8)
-        plans[name, bits] = engine.plan(lower(quantize_model(model, three)))
+        full = calibration.formats_from_msbs(msbs_224, (bits, 8, 8))
+        plans[name, bits] = engine.plan(lower(quantize_model(model, full)))
 
 # %% tags=["hide-input"]
 rows = []
@@ -443,7 +452,7 @@ for (name, bits), plan in plans.items():
             f"{sum(row.macs for row in on_it) / sum(row.macs / row.utilisation for row in on_it):.0%}",
         )
     )
-display(HTML(plots.Table(("network at 224 x 224", "bits of a weight", "passes", "MACs on the engine", "multipliers with work"), rows).html()))
+display(HTML(plots.Table(("network at 224 x 224 (counted)", "bits of a weight", "passes", "MACs on the engine", "multipliers with work"), rows).html()))
 plan = plans["SqueezeNet v1.1", 8]
 plots.show(
     plots.figure(
@@ -459,8 +468,8 @@ plots.show(
     caption="Share of the engine's multipliers that have work in each layer of SqueezeNet v1.1 with weights of 8 bits: counted, not measured.",
     alt="Bars, one a layer: 3x3 layers near the top, 1x1 layers at one ninth, the first layer with its stride at a quarter.",
     table=plots.Table(
-        ("layer", "passes", "multipliers with work", "shift"),
-        [(row.layer, row.passes, f"{row.utilisation:.0%}", row.shift) for row in plan],
+        ("layer", "passes", "multipliers with work"),
+        [(row.layer, row.passes, f"{row.utilisation:.0%}") for row in plan],
     ),
 )
 
@@ -471,28 +480,31 @@ plots.show(
 # %%
 def on_engine(network, images):
     shift = {row.layer: row.shift for row in engine.plan(network)}
-    codes = {0: images.astype(int)}
+    codes, cut = {0: images.astype(int)}, {}
     for number, step in enumerate(network.steps, 1):
         inputs = [codes[i] for i in step.inputs]
         codes[number] = step.compute(*inputs)
         if isinstance(step, steps.Convolve):
             s = shift[step.layer]
-            codes[number] = engine.convolve(step, *inputs, s) << s
-    return codes[len(network.steps)].reshape(len(images), -1)
+            found = engine.convolve(step, *inputs, s) << s
+            cut[step.layer] = np.mean(codes[number] - found)
+            codes[number] = found
+    return codes[len(network.steps)].reshape(len(images), -1), cut
 
 
 # %%
-labels, engine_rows = digits.test.labels[: len(images)], []
+labels, engine_rows, cuts = digits.test.labels[: len(images)], [], {}
 for bits in (8, 6, 4):
     quantized.set_formats(tables[bits, bits, bits])
     lowered = lower(quantized, levels=digits.levels)
-    right = [int((logits.argmax(1) == labels).sum())
-             for logits in (lowered.run(images), on_engine(lowered, images))]
+    logits, cuts[bits] = on_engine(lowered, images)
+    right = [int((each.argmax(1) == labels).sum())
+             for each in (lowered.run(images), logits)]
     shifts = [row.shift for row in engine.plan(lowered)]
     engine_rows.append((bits, f"{min(shifts)} to {max(shifts)}", *right))
 
 # %% tags=["hide-input"]
-heads = ("bits", "shifts of the sums", f"right of {len(images)}, one sum of 32 bits", "sums of 16 bits, plane by plane")
+heads = ("bits", "shifts of the sums", f"right of {len(images)} (quick), one sum of 32 bits", "sums of 16 bits, plane by plane")
 HTML(plots.Table(heads, engine_rows).html())
 
 # %% tags=["remove-cell"]
@@ -500,8 +512,12 @@ used = {key: sum(r.macs for r in p if not r.reason) / sum(r.macs / r.utilisation
 record(within=0.001, squeezenet_used=used["SqueezeNet v1.1", 8], mobilenet_used=used["MobileNet", 8])
 quantized.set_formats(formats)
 lowered = lower(quantized, levels=digits.levels)
-behind = [after.shift for step, after in zip(lowered.steps, lowered.steps[1:]) if isinstance(step, steps.Convolve)]
-record(engine_shift=max(row.shift for row in engine.plan(lowered)), output_shift=int(np.median(behind)))
+behind = {step.layer: after.shift for step, after in zip(lowered.steps, lowered.steps[1:]) if isinstance(step, steps.Convolve)}
+in_steps = {layer: float(cut) / 2 ** behind[layer] for layer, cut in cuts[8].items()}  # of the layer's output
+most_cut = max(in_steps, key=in_steps.get)
+record(engine_shift=max(row.shift for row in engine.plan(lowered)), most_cut_layer=most_cut)
+record(within=0.5 if SMOKE else 0.01, most_cut=in_steps[most_cut])
+quote(planes_cut=next(s.kernel.shape[2] for s in lowered.convolutions if s.layer == most_cut), median_cut=float(np.median(list(in_steps.values()))))
 record(squeezenet_passes=sum(r.passes for r in plans["SqueezeNet v1.1", 8]))
 record(**{f"engine_{bits}": right for bits, _, _, right in engine_rows}, **{f"sum32_{bits}": right for bits, _, right, _ in engine_rows})
 
@@ -510,9 +526,10 @@ record(**{f"engine_{bits}": right for bits, _, _, right in engine_rows}, **{f"su
 # {glue:text}`mobilenet_used:.0%`: both networks save by 1x1 windows, of which the engine uses one multiplier in nine. Fewer bits pay twice there,
 # in memory and in passes.
 #
-# The 16-bit sums, on the other hand, cost nothing here: with shifts of up to {glue:text}`engine_shift` bits, {glue:text}`engine_8` digits are right
-# after {glue:text}`sum32_8`. Rounding down hurts where it cuts away half a step of what counts. These sums go on to the output's step, which is
-# {glue:text}`output_shift` bits coarser than theirs by the median of the layers: what the engine cuts off is far below.
+# And the 16-bit sums? With 6 and 4 bits hardly one needs a shift. With 8 bits shifts go up to {glue:text}`engine_shift`, each plane is rounded down,
+# and that adds up: {glue:text}`most_cut_layer`, with {glue:text}`planes_cut` planes, loses {glue:text}`most_cut:.1f` steps of its output on
+# average, the median layer {glue:text}`median_cut:.1f`. The codes are not those of one sum, by far. The digits bear it: {glue:text}`engine_8` are
+# right after {glue:text}`sum32_8`. A task with less to spare than these digits need not; that is not measured here.
 #
 # ## What the thesis found
 #
@@ -522,8 +539,9 @@ record(**{f"engine_{bits}": right for bits, _, _, right in engine_rows}, **{f"su
 # computer for cars.
 #
 # **Why they differ.** On paper a window of 1x1 is smaller than one of 3x3, so it fits. In hardware it fits as a small box fits a large lorry: the
-# trip costs the same. The claim was about windows; the engine's price is passes. And the simulation was better than its author could know: as long
-# as sums stay below $2^{24}$ it *is* the device, code by code. With his 16-bit formats it is not ({glue:text}`sixteen` bits).
+# trip costs the same. The claim was about windows; the engine's price is passes. And the simulation is better than its author could know: as long
+# as sums stay below $2^{24}$ it *is*, code by code, a device with sums of 32 bits. With 16 bits everywhere it is not: SqueezeNet for the
+# digits needs {glue:text}`sixteen` (quick). And this engine it never is, whose sums have 16 bits and lose a little with each plane.
 #
 # ## Exercises
 #
@@ -556,6 +574,6 @@ record(**{f"engine_{bits}": right for bits, _, _, right in engine_rows}, **{f"su
 # ```
 #
 # ```console
-# $ fewbits export net.keras --to c --output net_c
+# $ fewbits export quantized.keras --to c --output net_c
 # $ make -C net_c && net_c/classify < image.raw
 # ```

@@ -35,6 +35,7 @@ from collections import Counter
 import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
+from scipy.stats import t as student
 
 from fewbits import calibration, energy, explore, inventory, latency
 from fewbits import papers, plots, quantize_model, reference, zoo
@@ -131,14 +132,17 @@ quote(floats=len(floats), floats_fit=sum(n.size <= 1e6 for n in floats), few=len
 quote(few_fit=sum(n.size <= 1e6 for n in networks if n.trial.bits is not None))
 quote(networks=len(networks), not_run=not_run, alone=sum(len(n.cell.records) == 1 for n in networks))
 budgets = sorted({n.trial.epochs for n in networks if n.trial.strategy == "float" and n.trial.start is None})
+known = {n.name + n.training for n in networks if "imagenet" in n.training}  # networks that start from what ImageNet taught
+quote(from_imagenet=len(known))
 quote(fewest_epochs=budgets[0], most_epochs=budgets[-1])
 
 # %% [markdown]
-# {glue:text}`floats_fit` of the {glue:text}`floats` float networks would fit the cache of a megabyte, {glue:text}`few_fit` of the
-# {glue:text}`few` with few bits.
+# {glue:text}`floats_fit` of the {glue:text}`floats` networks in float, pruned ones among them, would fit the cache of a megabyte,
+# {glue:text}`few_fit` of the {glue:text}`few` with few bits.
 #
-# Before you compare: **their training differs.** Float networks had {glue:text}`fewest_epochs` to {glue:text}`most_epochs` epochs. What is
-# quantized or pruned starts from one that was trained to the end, and is trained more. A network trained short is not a bad architecture. The
+# Before you compare: **their training differs.** What was trained from nothing had {glue:text}`fewest_epochs` to {glue:text}`most_epochs` epochs.
+# What is quantized or pruned starts from one of these, and most are trained on; {glue:text}`from_imagenet` start from weights that know
+# ImageNet. A network trained short is not a bad architecture. The
 # figure tells each network's training when you point at it, and when you choose it. {glue:text}`alone` of the {glue:text}`networks` networks
 # have one seed: their intervals know the test images, not the luck of a training. And the line is made of winners, so it flatters: of
 # many networks about alike, the luckiest stands on it.
@@ -157,7 +161,7 @@ for size in (32,) if SMOKE else (32, 16):
     )
 
 # %% [markdown]
-# Two more: a pruned one, its shape with new weights, and the larger ones as integers of 8 bits. Time does not depend on what the weights are.
+# And a pruned one, its shape with new weights; and both SqueezeNets as integers of 8 bits. Time does not depend on what the weights are.
 
 # %%
 for one in reference.cell("pruned to a third").records[:1]:
@@ -326,6 +330,7 @@ quote(
     on_any=len(set.union(*both.values())),
 )
 quote(never=listed(t for t in inventory.TECHNIQUES if not any(count[cost][t] for cost in COUNTED)))
+quote(known_macs=len(known & both["MACs"]))
 quantized_on_macs = sum(count["MACs"][t] for t in (inventory.STATIC, inventory.TRAINED, inventory.BOTH))
 quote(quantized_on_macs=quantized_on_macs)
 
@@ -365,7 +370,8 @@ for cost, key in zip(COUNTED, ("bytes", "macs", "cache", "dram")):
 # | energy, DRAM | {glue:text}`near_dram` | {glue:text}`near_costs_dram:.0%` |
 #
 # {glue:text}`on_any` networks of {glue:text}`networks` are on any of the four lines, {glue:text}`everywhere` on all of them. On no line, so
-# far: {glue:text}`never`.
+# far: {glue:text}`never`. And technique is not all: on the line of MACs {glue:text}`known_macs` of {glue:text}`line_macs` start from
+# weights of ImageNet, so there it shows what these are worth as much as what is narrow.
 #
 # Quantization does not move a network along the axis of MACs. A quantized network can be on that line only by reading better than the
 # float one it came from; {glue:text}`quantized_on_macs` do. Over bytes and energy it is a lever, and where it stands beside pruning you see
@@ -447,11 +453,11 @@ quote(
 # is {glue:text}`rarest`: {glue:text}`rarest_uses:.1f` uses a weight, {glue:text}`rarest_dram:.0%` of the energy. With DRAM, energy is bytes
 # by another name.
 #
-# **Bits count in three axes, and differently.** Bytes fall with the bits, the energy of a multiplication with their square, MACs not at all.
-# And the sum keeps its 32 bits. SqueezeNet with 4 bits everywhere has MACs that take {glue:text}`mac_saving:.0f` times less energy; the whole
+# **Bits count in bytes and in energy, and differently.** Bytes fall with the bits, the energy of a multiplication with their square; MACs are
+# what they were. And the sum keeps its 32 bits. SqueezeNet with 4 bits everywhere has MACs that take {glue:text}`mac_saving:.0f` times less energy; the whole
 # inference takes {glue:text}`four_cache:.1f` times less with the cache, {glue:text}`four_dram:.1f` times with DRAM.
 #
-# **Pixels count in two.** Half the sides leave a quarter of the MACs, and every byte.
+# **Pixels count in MACs, so in time and energy.** Half the sides leave a quarter of the MACs, and every byte of the weights.
 #
 # **MACs are not time.** Of the networks timed, {glue:text}`fastest` does {glue:text}`speed_ratio:.1f` times as many in a millisecond as
 # {glue:text}`slowest`. In {glue:text}`crossed` of {glue:text}`timed_pairs` pairs, the one with more MACs is the faster. Layers that are
@@ -511,7 +517,8 @@ his_line = {c: explore.front(his, c) for c in ("bytes", "MACs")}
 quote(his_eight=sum(p.name.endswith("8 bits") for p in his_line["bytes"]), his_bytes=len(his_line["bytes"]))
 record(his_line_bytes=len(his_line["bytes"]), his_line_macs=len(his_line["MACs"]))
 ours_on_bytes = sum(count["bytes"][t] for t in (inventory.STATIC, inventory.TRAINED, inventory.BOTH))
-quote(ours_few_bits=ours_on_bytes)
+quote(ours_few_bits=ours_on_bytes, both_on_bytes=count["bytes"][inventory.BOTH])
+quote(both_ways=sum(n.technique == inventory.BOTH for n in networks))
 record(
     within=1e-6,
     **{f"uses_{b or 'float'}": energy.reading((b or 32) / 8, "DRAM") / energy.mac(b, b) for b in (None, 8, 2)},
@@ -519,13 +526,12 @@ record(
 
 # %% [markdown]
 # Over bytes, {glue:text}`his_eight` of the {glue:text}`his_bytes` networks on his line have 8 bits. In ours, {glue:text}`ours_few_bits` of
-# {glue:text}`line_bytes` have fewer bits than 32. In his table few bits come first, and pruning on top of them; the row
-# *pruned and quantized* above says how far that is run here, and whether it is on a line.
+# {glue:text}`line_bytes` have fewer bits than 32.
 #
-# **Why they differ.** Three ways. *The task*: his plants are easy, with a few per cent between the best and the worst; ImageNet has a
-# thousand classes; our ten leave room between. So heights in figure 15.1 compare within a group of marks only. *The memory*: he counts
-# bytes as his framework writes them, we count weights and biases. *The rounding*: Vieito's networks lie low because they are rounded down
-# ([chapter 6](06-two-theses)), not because 8 bits are few.
+# **Why they differ.** *What was combined*: each of his pruned networks was quantized, too, and costs a quarter then; of ours that is done with
+# {glue:text}`both_ways`, of which {glue:text}`both_on_bytes` are on the line of bytes. *The task*: his plants are easy, with a few per cent
+# between the best and the worst; ImageNet has a thousand classes; our ten leave room between. So heights in figure 15.1 compare within a
+# group of marks only. *The rounding*: Vieito's networks are rounded down, whose price without training [chapter 6](06-two-theses) measures.
 #
 # ## Exercises
 #
@@ -541,11 +547,12 @@ record(
 
 # %% tags=["hide-cell"]
 rng = np.random.default_rng(15)
-kept = Counter()
-for _ in range(20 if SMOKE else 200):
-    drawn = [p._replace(accuracy=p.accuracy + rng.normal() * p.reach / 1.96) for p in points]
+kept, draws = Counter(), 20 if SMOKE else 200
+runs = [len(n.cell.records) for n in networks]  # an interval of few seeds is wide: Student's t
+errors = [p.reach / (student.ppf(0.975, k - 1) if k > 1 else 1.96) for p, k in zip(points, runs)]
+for _ in range(draws):
+    drawn = [p._replace(accuracy=rng.normal(p.accuracy, e)) for p, e in zip(points, errors)]
     kept.update(p.name + p.training for p in explore.front(drawn, "bytes"))
-draws = 20 if SMOKE else 200
 stays = [p for p in lines["bytes"] if kept[p.name + p.training] >= 0.9 * draws]
 print(f"{len(stays)} of {len(lines['bytes'])} in nine of ten draws; {len(kept)} networks were on it at least once")
 
@@ -556,18 +563,21 @@ quote(stays=len(stays), ever=len(kept))
 # ```{admonition} Solution
 # :class: dropdown
 # {glue:text}`stays` of {glue:text}`line_bytes` are there in nine of ten draws; {glue:text}`ever` networks are there at least once. Where
-# points lie close together, the line is a band.
+# points lie close together, the line is a band. (Each was drawn by itself. All were tested on the same images, so in truth they rise and fall
+# together, and the band is narrower.)
 # ```
 #
 # **3.** Your device has 300 kB. Choose from figure 15.1. Then say what you would train before you ship it.
 #
 # ```{admonition} Solution
 # :class: dropdown
-# The last place on the line of bytes that fits. It was trained as the figure says, for an hour or two: train that one with three seeds, and
-# longer, and test it on images that chose nothing.
+# The last place on the line of bytes that fits. How it was trained the figure says: train it longer, with three seeds, and test it on images
+# that chose nothing.
 # ```
 #
 # ## Run it on yours
+#
+# Where does your network stand? (`model` in Keras, its `accuracy`, and the `points` of others to compare with:)
 #
 # ```python
 # from fewbits import energy, explore
@@ -576,8 +586,10 @@ quote(stays=len(stays), ever=len(kept))
 # macs, kilobytes = totals(model).macs, totals(model).parameters / 1e3  # at 8 bits
 # microjoules = (macs * energy.mac(8, 8) + energy.reading(1e3 * kilobytes, "DRAM")) / 1e6
 # mine = explore.Point("mine", "mine", accuracy, 0.0, {"bytes": kilobytes, "energy": microjoules})
-# explore.pareto([mine, *others], {"bytes": "kB", "energy": "µJ"}, "1", "my networks").show()
+# explore.pareto([mine, *points], {"bytes": "kB", "energy": "µJ"}, "1", "my networks").show()
 # ```
+#
+# And with the `network.toml` of the network that you chose in figure 15.1:
 #
 # ```shell
 # fewbits sweep network.toml --store results --list

@@ -1,7 +1,9 @@
 """A quantized network as integers: the codes of the simulation, sums that stay within proven bounds, no float."""
 
+from dataclasses import replace
 from fractions import Fraction
 from math import floor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from fewbits import FixedPoint, calibration, data, weights, zoo
 from fewbits.backend import keras
 from fewbits.conversion import quantize_model
 from fewbits.deploy import identity, steps
-from fewbits.deploy.identity import compare
+from fewbits.deploy.identity import Agreement, compare, compare_program
 from fewbits.deploy.lowering import lower
 from fewbits.errors import InputError
 from fewbits.pruning import renew_statistics
@@ -65,6 +67,30 @@ def test_sums_that_float32_does_not_hold_are_named_and_simulated_in_float64(sque
     assert any(found.different for found in compare(squeezenet, network, PIXELS).values())
 
 
+def one_sum():
+    """Return a quantized model of one convolution, without an output format, and its network, whose last step is the sum."""
+    model = graph(layers.Conv2D(2, 3), fmt=FORMAT | {"output": None})
+    return model, lower(model)
+
+
+def test_float32_is_trusted_up_to_two_to_the_24_and_no_further():
+    _, network = one_sum()
+    *before, step = network.steps
+    for magnitude, named in ((2**24, []), (2**24 + 1, [step.layer])):
+        assert replace(network, steps=[*before, replace(step, magnitude=magnitude)]).beyond_float32 == named
+
+
+def test_codes_that_are_one_step_off_are_counted():
+    model, network = one_sum()
+    *before, step = network.steps
+    off = replace(network, steps=[*before, replace(step, bias=step.bias + 1)])
+    pixels = RNG.integers(0, 256, (4, *network.image.shape))
+    expected = Agreement(4 * step.output.size, 4 * step.output.size, 1)
+    assert compare(model, off, pixels) == {step.layer: expected}
+    program = SimpleNamespace(run=lambda image: off.run(image[np.newaxis]))
+    assert compare_program(network.run(pixels), program, pixels) == expected
+
+
 # Small graphs with what the three networks do not have
 
 FORMAT = {"kernel": FixedPoint(0, 6), "input": FixedPoint(1, 7), "output": FixedPoint(2, 6)}
@@ -108,7 +134,7 @@ def assert_identical(model, pixels=None, **options):
 GRAPHS = [  # functions, for a layer is used once
     lambda: [layers.Conv2D(4, 3, strides=2, padding="same", activation="relu"), layers.Conv2D(3, 1)],
     lambda: [layers.Conv2D(4, (3, 2), dilation_rate=(2, 1)), layers.Conv2D(3, 2, strides=(1, 2), padding="same")],
-    lambda: [layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), layers.ReLU(6), layers.Conv2D(3, 1)],
+    lambda: [layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), layers.ReLU(1), layers.Conv2D(3, 1)],
     lambda: [layers.ZeroPadding2D(((1, 0), (0, 2))), layers.Conv2D(4, 3), layers.Cropping2D(1), layers.Conv2D(2, 1)],
     lambda: [layers.Conv2D(4, 3, activation="relu6"), layers.AveragePooling2D((2, 3)), layers.Conv2D(3, 1)],
     lambda: [layers.Conv2D(4, 2), layers.MaxPooling2D(3, strides=2, padding="same"), layers.Flatten(), layers.Dense(5)],
