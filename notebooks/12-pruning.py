@@ -604,7 +604,7 @@ for share, number in {"0 %": 0, **STEPS}.items():
 HTML(plots.Table(("filters gone", "thesis, L2 (7.1)", "thesis, Taylor (8.2)", "ours, L2 (reference)", "ours, Taylor (reference)"), rows).html())
 
 # %% tags=["remove-cell"]
-quote(theirs_all=theirs_all, true_67=0.67 * RATIO_OF / theirs_all)
+quote(true_67=0.67 * RATIO_OF / theirs_all)
 record(theirs_all=theirs_all)
 
 # %% [markdown]

@@ -68,7 +68,7 @@ def test_sums_that_float32_does_not_hold_are_named_and_simulated_in_float64(sque
 
 
 def one_sum():
-    """Return a quantized model of one convolution without an output format, and its network; its last step is the sum."""
+    """Return a quantized model of one convolution without an output format, and its network, which ends in the sum."""
     model = graph(layers.Conv2D(2, 3), fmt=FORMAT | {"output": None})
     return model, lower(model)
 
