@@ -394,8 +394,8 @@ record(within=0.9 if SMOKE else 0.15, prune_first=float(first.mean()), quantize_
 # %% [markdown]
 # The two agree about most filters: {glue:text}`same:.0%` of those that the one removes, the other removes too (by chance it would be
 # {glue:text}`chance:.0%`). In the end, pruned first is {glue:text}`order_gap` points from quantized first. That interval knows the images,
-# not the luck of two trainings, so it cannot crown an order. What counts is to train: {glue:text}`won_back` points for the pruned and quantized
-# network. With the bits in place it is {glue:text}`bits_gap` points from the same training in float, quantized behind it.
+# not the luck of two trainings, so it cannot crown an order. Training *with the bits in place* gave the pruned and quantized network
+# {glue:text}`won_back` points; against the same training in float, quantized behind it, that is {glue:text}`bits_gap`.
 #
 # ## The maps that are left
 #
