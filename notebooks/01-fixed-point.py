@@ -161,7 +161,8 @@ explore.weights(model, digits.scaled(digits.validation), digits.validation.label
 # 1. With 8 bits, lower the MSB until the accuracy breaks. Is it clipping or underflow that breaks it?
 # 2. With 4 bits and MSB 0, change the rounding from `floor` to `nearest`. The RMS error falls by half. Does the
 #    accuracy say the same?
-# 3. Which reading predicts the accuracy better under `floor`: the SQNR, or the mean shift?
+# 3. Compare 4 bits `floor` with 3 bits `nearest`, both with MSB 0. The RMS errors are nearly the same. Is the accuracy? Which reading tells
+#    the two apart?
 #
 # (down-or-nearest)=
 # ## Down or nearest
@@ -226,9 +227,10 @@ plots.show(
 #
 # ## Why down is so much worse
 #
+# Not because the error is larger: 3 bits to nearest have the RMS error of 4 bits down (question 3), and read far more digits.
 # Rounding to nearest errs to both sides, and the errors of many weights cancel. Rounding down errs to one side: on
-# average every weight moves by *half a step towards minus infinity*. Nothing cancels. Measured on all kernels, in
-# steps:
+# average every weight moves by *half a step towards minus infinity*, and that part does not cancel. Measured on all
+# kernels, in steps:
 
 # %%
 pooled = np.concatenate([w.ravel() for w in model.get_weights() if w.ndim > 1])
@@ -282,7 +284,7 @@ plots.show(
     ),
     label="1.4",
     caption="The operator (4 bits, MSB 0) and the two slopes that training can be told.",
-    alt="A staircase from -1 to 0.875; the clipped gradient is one inside that range and zero outside, identity is one everywhere.",
+    alt="A staircase from -1 to 0.875; the clipped gradient is one from -1 to just below 1 and zero elsewhere, identity is one everywhere.",
     table=plots.Table(
         ("x", "quantclip(x)", "gradient, clipped", "gradient, identity"),
         [tuple(float(v[i]) for v in (probe, y, slope["clipped"], slope["identity"])) for i in range(0, 161, 10)],
@@ -334,8 +336,8 @@ HTML(plots.Table(("bits", "thesis: SqueezeNet, ImageNet", "ours: this network, d
 # %% [markdown]
 # **Why they differ.** At 8 bits its network had nearly nothing left, ours has nearly everything. The operator is the
 # same; the networks are not. Ours has three layers with at most 144 inputs to a sum; SqueezeNet has 26 with
-# up to 576, and each hands its shift to the next. That explanation is a guess until it is measured: chapter 6 takes the same
-# SqueezeNet, both roundings, and 1,000 photographs.
+# up to 576, and each hands its shift to the next. That explanation is a guess until it is measured: chapter 6 takes SqueezeNet v1.1
+# with its published weights, both roundings, and 1,000 photographs.
 #
 # ## Exercises
 #
@@ -384,8 +386,8 @@ for rounding in ("floor", "nearest"):
 # from fewbits.sqnr import measure
 #
 # fmt = FixedPoint(msb=0, nbits=8)
-# kernel = quantize(kernel, fmt, rounding="nearest")
-# print(measure(kernel, fmt, "floor"))  # clipped, underflowed, bias, RMS error, SQNR
+# quantized = quantize(kernel, fmt, rounding="nearest")
+# print(measure(kernel, fmt, "nearest"))  # clipped, underflowed, bias, RMS error, SQNR
 # ```
 #
 # ```shell

@@ -20,7 +20,7 @@
 # to `fire9`, and `conv10`. Name the level that holds the **most parameters**, the one that does the **most
 # multiplications**, and the one that writes the **most values**.
 #
-# Then double the side of the photographs. By which factor does each of the three bills grow? The answers are in
+# Then give it photographs of 112 by 112, and double their side. By which factor does each of the three bills grow? The answers are in
 # [Where SqueezeNet pays](where-squeezenet-pays).
 # ```
 
@@ -103,8 +103,8 @@ record(parameters=sums.parameters, macs=sums.macs, activations=sums.activations,
 # ## Dense or convolution
 #
 # A dense layer joins every input to every output. For $n_i$ inputs of size $s_i$ and $n_o$ outputs of size $s_o$ that makes
-# $n_i s_i n_o s_o$ weights (Equation 1 of {cite:p}`vieito2017`; 5 and 6 of backstrom2018), and uses each once. Its example, Equation 3, is *four 2x2 images and five
-# outputs*, and comes to 320 parameters. Ask Keras, for images of 2x2 and of 4x4:
+# $n_i s_i n_o s_o$ weights (Equation 1 of {cite:p}`vieito2017`; 5 and 6 of backstrom2018), and uses each once.
+# Vieito's example, Equation 3, is *four 2x2 images and five outputs*, and comes to 320 parameters. Ask Keras, for images of 2x2 and of 4x4:
 
 # %%
 dense = {}
@@ -245,7 +245,9 @@ record(peak_in_first_pooling=sums.peak_activations == rows["conv1"].activations 
 record(doubled_parameters=sums.parameters - small.parameters)
 
 # %% [markdown]
-# The levels are those at which vieito2017 quantizes; a pooling counts to the level before it.
+# The levels are those at which vieito2017 quantizes; a pooling counts to the level before it. So do copies: a concatenation writes
+# the expanded values a second time (that is why `fire3` has more here than in the table above), and the dropout before `conv10`, which does
+# nothing once trained, another time. Left out, `conv1` and the first three levels would have larger shares still.
 #
 # - **Parameters:** {glue:text}`most_parameters`, with {glue:text}`most_parameters_share:.1%`. It has a filter for each of
 #   the 1,000 classes. Take the network with 10 classes, and it nearly vanishes.
@@ -256,7 +258,7 @@ record(doubled_parameters=sums.parameters - small.parameters)
 #
 # And twice the side, from 112 to 224 pixels: {glue:text}`doubled_parameters:d` parameters more,
 # {glue:text}`doubled_macs:.2f` times the MACs, {glue:text}`doubled_activations:.2f` times the activations. More than four,
-# because filters without a border lose a rim, and a small image loses more of itself.
+# because `conv1` and the three poolings, which have no border, lose a rim each, and a small image loses more of itself.
 #
 # What has to fit into memory is less than the sum: a value can go once nothing needs it. The **peak** of
 # {glue:text}`peak:,d` values is reached in the first pooling, which holds its input and its output. At 32 bits that is
@@ -346,8 +348,8 @@ record(
 # {glue:text}`alexnet_over_squeezenet:.0f` times the parameters of SqueezeNet v1.0, which does
 # {glue:text}`squeezenet_over_alexnet_macs:.2f` times *its* MACs. Against ResNet-50 it has
 # {glue:text}`alexnet_over_resnet:.1f` times the parameters, and ResNet-50 {glue:text}`resnet_over_alexnet_macs:.1f` times its
-# MACs. The reason is Equation 5: {glue:text}`dense_share:.1%` of AlexNet's parameters stand in three dense layers, where each
-# is used once. Only the MobileNets are small in both, and [chapter 10](10-mobilenet) asks how.
+# MACs. The reason: {glue:text}`dense_share:.1%` of AlexNet's parameters stand in three dense layers, where each is used once.
+# Small in both are SqueezeNet v1.1 and the narrow MobileNets; how a MobileNet does it, [chapter 10](10-mobilenet) asks.
 #
 # ## The same parameters, another bill
 #

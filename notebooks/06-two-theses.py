@@ -501,8 +501,8 @@ quote(rgb=float(rgb.float.top1.mean()), both=float(both.float.top1.mean()))
 # **Why they differ.** {glue:text}`verdict`: the effect is there in a network for digits and in the published one, in one layer and in
 # the whole, and goes away with the rounding alone, all else equal. What we cannot show is what the first thesis' *own* weights would
 # have done, trained to 51 %; and the second names neither its rounding nor its version of SqueezeNet. That it rounded to nearest is
-# our reading of its figures. Chapter 7 has the other half: quantize-while-train wins back what rounding down takes, because it trains
-# the network against a shift that need not have been there.
+# our reading of its figures. Chapter 7 has the other half: quantize-while-train wins back much of what rounding down takes, and nearest
+# would not have taken.
 #
 # ## Exercises
 #
@@ -514,12 +514,14 @@ quote(rgb=float(rgb.float.top1.mean()), both=float(both.float.top1.mean()))
 # $q = 2^{0+1-8} = 1/128$, so $q/2 \cdot 576 \cdot 20 = 45$: nearly half of what the output should be.
 # ```
 #
-# **2.** With per-layer MSBs the step of most layers is four or eight times smaller. Why does that help floor less than one would think?
+# **2.** In figure 6.3, kernels only, rounded down, choose *one a layer* with 95 % and with 99.99 %. With 95 % most steps are much finer than
+# with MSB 0. Why does neither come near float at 8 bits?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# The shift is proportional to the step, so one bit of MSB is worth one bit. It helps as much as more bits would: turn figure 6.3 to
-# *one a layer*. But it is still a shift, and nearest has none at any step.
+# With 95 % it is clipping: look at 24 bits, where no step is left to blame, and little more is read. With 99.99 % it is still the shift: hardly
+# anything is clipped, but the largest weights keep the MSB of most layers near 0, and half a step is what it was. Nearest has no shift at any
+# step.
 # ```
 #
 # **3.** Mid-step reconstruction makes no weight zero any more. Which other remedy of this book would it spoil?

@@ -11,7 +11,7 @@
 #
 # A network was made for photographs of 224 by 224 pixels. Now it gets images of 32 by 32. What has to change?
 #
-# {cite:t}`chernis` put CIFAR-10 into SqueezeNet v1.0 and change four things, one on top of the other. The
+# {cite:t}`chernis` put CIFAR-10 into SqueezeNet v1.0 and change four things, nearly all on top of each other. The
 # accuracy they print climbs with every step. But changes that pile up hide each other. Which one was it?
 #
 # ```{admonition} Predict first
@@ -130,7 +130,7 @@ for name, net in nets.items():
 
 # %% [markdown]
 # The baseline looks at {glue:text}`seen_baseline:d` pixels, side by side, of an image that has 32; the rest of the view is padding.
-# E4's view of {glue:text}`seen_e4:d` just fits.
+# E4's view of {glue:text}`seen_e4:d` is hardly wider than the image.
 #
 # That has a consequence which no table shows. A 3x3 filter on a map of one pixel meets one pixel and eight zeros. Replace the eight
 # weights by noise:
@@ -195,7 +195,8 @@ quote(e1_macs=cost["e1"].macs / base.macs, delay_macs=cost["delay"].macs / base.
 # The logit of a class is a mean over the last map, after that ReLU. Where the sum is below zero for all images, the logit is 0 for
 # all images, and so is its gradient: training cannot bring the class back by its own weights.
 #
-# How often does that happen at birth, by the draw of the weights alone? Build each network for a thousand classes, and count:
+# How often does that happen at birth, by the draw of the weights alone? Build each network for a thousand classes, and count
+# those whose logit is 0 for each of 32 images:
 
 # %%
 def dead(name, seed):
@@ -217,9 +218,9 @@ record(within=0.1, **{f"born_dead_{name}": float(share) for name, share in born.
 
 # %% [markdown]
 # On a map of one pixel, nearly a coin is tossed for each class, once. On {glue:text}`last_side_e4:d` by {glue:text}`last_side_e4:d` pixels,
-# some place in some image is above zero more easily. *So E4 does not only see more, it is also born healthier.* Training may wake a
-# class, by moving the layers before, and a step that is too large kills others: when we chose the learning rate for this chapter,
-# high ones left classes dead, and one optimizer all ten. In such networks a lucky seed can look like a good idea.
+# some place in some image is above zero more easily. *So E4 does not only keep more pixels, it is also born healthier.* Training may wake a
+# class, by moving the layers before, or kill one: in the short trainings that chose the rate for this chapter, Adam left one class dead at
+# the higher rate, and RMSprop all ten. In such networks a lucky seed can look like a good idea.
 #
 # ## Two of them, while you read
 #
@@ -257,8 +258,8 @@ quote(largest=float(np.bincount(test.labels).max() / len(test)), tested=len(test
 
 # %% [markdown]
 # Who always answers with the most frequent class is right in {glue:text}`largest:.1%` of these {glue:text}`tested:d` images. The
-# interval is of the images alone. Another seed would give other weights, other dead classes and another accuracy, often further off
-# than the interval says: *one seed tells hardly anything about a design.* For that we need more.
+# interval is of the images alone. Another seed would give other weights, perhaps dead classes, and another accuracy. How
+# far off it would be, *one seed cannot tell.* For that we need more.
 #
 # (one-change)=
 # ## One change at a time
@@ -373,7 +374,7 @@ plots.show(
     ),
     label="9.2",
     caption=f"Accuracy on CIFAR-10 over MACs: ours after {EPOCHS} epochs with 95 % intervals, the report's after 20. Points that are not run are left out.",
-    alt="Points over a logarithmic axis: four networks close together near ten million MACs, the delayed ones far to the right beyond a hundred and fifty.",
+    alt="Points over a logarithmic axis: baseline, E1, E2 and E3 close together near ten million MACs, E4 far to the right.",
     table=plots.Table(
         ("network", "MACs in millions", "ours in % (reference)", "as printed in %"),
         [(words.get(n, "no last ReLU"), f"{cost[n].macs / 1e6:.1f}", str(cells[n]), thesis[n]["accuracy"] if n in thesis else "")
@@ -388,7 +389,7 @@ Markdown(f"*Ours: {reference.made_with([r for c in cells.values() for r in c.rec
 # %% tags=["hide-input"]
 plain = {cell.trial.network.removeprefix("squeezenet_chernis_"): cell for cell in reference.cells("SqueezeNet, no augmentation")}
 HTML(plots.Table(
-    ("network", "images as they are", "shifted and mirrored"),
+    ("network", "images as they are (reference)", "shifted and mirrored (reference)"),
     [(STEPS[name], str(cell), str(cells[name])) for name, cell in plain.items()],
 ).html())
 
@@ -509,8 +510,12 @@ print(f"from {side} pixels: fire9's map has {sides(wide)['fire9']} by as many")
 # seed = [1, 2, 3]
 # network = [
 #   "squeezenet_chernis_baseline",
+#   "squeezenet_chernis_e1",
 #   "squeezenet_chernis_kernel",
+#   "squeezenet_chernis_fires",
+#   "squeezenet_chernis_dropout",
 #   "squeezenet_chernis_delay",
+#   "squeezenet_chernis_linear",
 # ]
 # ```
 #

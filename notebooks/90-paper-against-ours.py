@@ -9,8 +9,9 @@
 # %% [markdown]
 # # Paper against ours
 #
-# The theses' figures beside our *reference results*: real data, run once by `make reference`, kept with their provenance in
-# `data/reference`. (The live figures of the chapters, from digits, are not on this page.) A cell that nobody has run yet says so.
+# The theses' figures beside our *reference results*: real data, run by `make reference`, kept with their provenance in `data/reference`. (The
+# live figures of the chapters, from digits and drawn plants, are not on this page.) A cell that nobody has run yet says so. The SqueezeNet for
+# CIFAR-10 was trained on a GPU; its record names the machine that tested it.
 #
 # One warning goes for the first sections. {cite:p}`vieito2017` trained SqueezeNet v1.1 on ImageNet, a thousand classes; ours is a
 # SqueezeNet for CIFAR-10, ten classes. Compare what *happens*, not the percentages.
@@ -136,7 +137,8 @@ display(HTML(plots.Table(("bits", "epochs", "thesis (Table 14; 51 % in float)"),
 # %% [markdown]
 # ## SqueezeNet on small images (chernis, Table 1)
 #
-# {cite:t}`chernis` train for 20 epochs and do not say how; ours are trained for 4. [Chapter 9](09-squeezenet) takes the changes apart.
+# {cite:t}`chernis` train for 20 epochs and do not say how; ours are trained for {glue:text}`epochs_chernis:d`.
+# [Chapter 9](09-squeezenet) takes the changes apart.
 
 # %% tags=["hide-input"]
 variants = {cell.trial.network.rsplit("_", 1)[1]: cell for cell in reference.cells("SqueezeNet of chernis")}
@@ -182,6 +184,7 @@ beside(("levels taken, then 8 bits", "thesis: SqueezeNet v1.1", "ours, 8-8-8"), 
 # %% tags=["remove-cell"]
 every = [cell for grid in reference.grids() for cell in reference.cells(grid.name)]
 record(cells=len(every))
+quote(epochs_chernis=variants["baseline"].trial.epochs)
 quote(cells_run=sum(bool(cell.records) for cell in every))
 quote(trials_run=len({r.trial.key for cell in every for r in cell.records}))
 

@@ -10,8 +10,8 @@
 # # Errata
 #
 # To rebuild what five theses describe we read them closely, and found errata: figures, formulas and sentences that a count, a
-# simulation or another line of the same thesis contradicts. Here are {glue:text}`errata` of them, each with the cell that shows
-# it; most touch no conclusion, [one does](rounding-down).
+# simulation, another line of the same thesis or another thesis contradicts. Here are {glue:text}`errata` of them, each with the cell that
+# shows it. Most are slips; [the last](rounding-down) decides what a thesis concludes.
 #
 # We read text extracted from the theses' PDF files, in which a digit may have been lost; one item of
 # our own list [did not survive its check](not-an-erratum) either.

@@ -38,8 +38,8 @@ def build_cifar(input_shape, classes, width=1):
 
     conv0 has no stride, and the means and variances of batch normalization follow ten times as fast (a momentum of
     0.9), for trainings of few steps; all else, and so every parameter, is MobileNet v1's. With a stride in conv0, an
-    image of 32 x 32 would be a single pixel from block12 on, where eight of the nine weights of a 3x3 filter read a
-    border of zeros; here that is so at 16 x 16 only. At 100 classes and widths 1, 0.75, 0.5 and 0.25 there are
+    image of 32 x 32 would be a single pixel behind block12; in block13 eight of the nine weights of a 3x3 filter would
+    read a border of zeros. Here that is so at 16 x 16 only. At 100 classes and widths 1, 0.75, 0.5 and 0.25 there are
     3,331,364, 1,909,876, 880,836 and 244,244 parameters, and 46.4, 26.6, 12.2 and 3.4 million MACs at 32 x 32. width:
     as in `build_v1`.
     """
