@@ -433,7 +433,8 @@ photos = zoo.build("squeezenet_v1_1", (224, 224, 3), 1000)
 mobile = zoo.build("mobilenet_v1", (224, 224, 3), 1000, normalize=False)
 plans = {}
 for name, model in (("SqueezeNet v1.1", photos), ("MobileNet", mobile)):
-    msbs_224 = calibration.msb_table(model, np.ones((1, 224, 224, 3)), percentile=100)
+    white = np.ones((1, 224, 224, 3))
+    msbs_224 = calibration.msb_table(model, white, percentile=100)
     for bits in (16, 8, 4):
         full = calibration.formats_from_msbs(msbs_224, (bits, 8, 8))
         plans[name, bits] = engine.plan(lower(quantize_model(model, full)))
