@@ -74,8 +74,8 @@ print(f"values: {total * x.step * w.step:g}, simulated {simulated:g}")
 
 # %% [markdown]
 # What is left to do is to bring the sum into the format of the output. Its step is a power of two larger: that is a **shift**, with a
-# rounding. No multiplication, no table, no float. Four of the six roundings of this book have
-# an integer form ($a$ the sum, $s$ the shift; the other two are drawn by lot, or are the operator of one thesis):
+# rounding. No multiplication, no table, no float. Four of the book's roundings have
+# an integer form ($a$ the sum, $s$ the shift; stochastic rounding and the operator of one thesis do not):
 #
 # | rounding | with integers |
 # |---|---|

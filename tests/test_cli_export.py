@@ -225,3 +225,23 @@ def test_stopped_it_leaves_nothing(models, tmp_path, capsys, monkeypatch):
 def test_the_network_itself_is_not_overwritten(models, tmp_path, capsys):
     path = shutil.copy(models["float"], tmp_path / "f.keras")
     assert "must be a .onnx file" in refused(export(path, "onnx", tmp_path, "--output", str(path)), capsys)
+
+
+@pytest.mark.parametrize("to", ["onnx", "litert"])
+def test_a_network_with_a_named_output_is_told_as_any_other(models, tmp_path, capsys, to):
+    network = read_model(models["float"])
+    write_model(keras.Model(network.inputs, {"logits": network.outputs[0]}), tmp_path / "named.keras")
+    assert main(export(tmp_path / "named.keras", to, tmp_path)) == 0
+    assert "the same class" not in capsys.readouterr().out
+
+
+def test_the_folder_one_stands_in_takes_no_c(models, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "cannot be made" in refused(export(models["quantized"], "c", tmp_path, "--output", "."), capsys)
+    assert names(tmp_path) == []
+
+
+def test_an_output_that_links_to_itself_is_replaced(models, tmp_path):
+    (tmp_path / "n.h5").symlink_to("n.h5")
+    assert main(export(models["float"], "hdf5", tmp_path)) == 0
+    assert (tmp_path / "n.h5").is_file()

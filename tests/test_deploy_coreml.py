@@ -112,4 +112,8 @@ def test_what_cannot_be_exported_is_refused_by_layer(tmp_path):
     model = quantize_model(zoo.build("lenet", (8, 8, 1), 3), (FixedPoint(0, 8),) * 3, rounding="thesis")
     with pytest.raises(InputError, match="layer conv1 rounds as the thesis does"):
         coreml.write(model, tmp_path / "t.mlpackage")
+    image = keras.layers.Input((4, 4, 1))
+    normalized = keras.Model(image, keras.layers.BatchNormalization(name="bn")(keras.layers.Conv2D(2, 1)(image)))
+    with pytest.raises(InputError, match="layer bn normalizes what is quantized"):
+        coreml.write(quantize_model(normalized, (FixedPoint(0, 4),) * 3), tmp_path / "t.mlpackage")
     assert list(tmp_path.iterdir()) == []

@@ -80,6 +80,13 @@ def test_npz_holds_the_same_and_needs_no_unpickling(quantized, tmp_path):
             np.testing.assert_array_equal(file[name], expected[name])
 
 
+def test_a_layer_may_be_called_state():
+    image = keras.layers.Input((4, 4, 1))
+    model = keras.Model(image, keras.layers.Conv2D(2, 1, name="steady_state")(image))
+    assert {"steady_state/kernel", "steady_state/bias"} == set(arrays(model))
+    assert {"steady_state/kernel", "steady_state/bias"} < set(arrays(quantize_model(model, (FixedPoint(0, 4),) * 3)))
+
+
 def test_layers_that_are_off_have_no_codes(quantized):
     quantized.set_level(1)
     assert [name for name in arrays(quantized) if name.endswith("codes")] == ["conv0/kernel_codes"]

@@ -139,6 +139,23 @@ def test_the_lowest_code_stays(squeezenet):
     np.testing.assert_array_equal(outputs(convert(model, "int8"), images), model.predict(images, verbose=0))
 
 
+def test_names_that_keras_gives_tell_layers_apart():
+    keras.utils.set_random_seed(4)
+    stack = [keras.layers.Input((8, 8, 1)), *(keras.layers.Conv2D(3, 3, name=f"conv{end}") for end in ("", "_1", "_2"))]
+    model = quantized(keras.Sequential([*stack, keras.layers.Flatten(), keras.layers.Dense(4)]))
+    assert all(found.different == 0 for found in compare(model, images_for(model)).values())
+
+
+def test_an_average_between_layers_of_other_steps_is_off_by_a_step_at_most():
+    keras.utils.set_random_seed(4)
+    stack = [keras.layers.Conv2D(3, 3, activation="relu", name="a"), keras.layers.AveragePooling2D(2)]
+    model = keras.Sequential([keras.layers.Input((8, 8, 1)), *stack, keras.layers.Conv2D(3, 1, name="b")])
+    model = quantize_model(model, rounding="nearest")
+    model.set_formats((FixedPoint(0, 8), FixedPoint(1, 8), FixedPoint(2, 8)))
+    found = compare(model, images_for(model))
+    assert found["a"].different == 0 and found["b"].largest <= 1
+
+
 def fine(kernel=8, x=8, output=8):
     return tuple(FixedPoint(0, n) for n in (kernel, x, output))
 

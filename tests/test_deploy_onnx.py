@@ -138,6 +138,20 @@ def test_averages_that_no_power_of_two_divides_are_equal(padding):
     assert gap(model)[0] == 0
 
 
+@pytest.mark.parametrize("pool", [lambda: L.MaxPooling2D(2), lambda: L.GlobalMaxPooling2D()], ids=["windows", "global"])
+def test_a_border_of_zeros_counts_in_a_maximum(pool):
+    image = L.Input((4, 4, 1))
+    model = keras.Model(image, pool()(L.ZeroPadding2D(2)(L.Conv2D(3, 1, name="c")(image))))
+    model.get_layer("c").kernel.assign(-np.ones((1, 1, 1, 3)))  # all below the border
+    assert gap(model)[0] == 0
+
+
+def test_sums_of_images_and_vectors_are_refused_by_layer():
+    image = L.Input((3, 3, 3))
+    with pytest.raises(InputError, match="layer odd adds images and vectors"):
+        convert(keras.Model(image, L.Add(name="odd")([image, L.GlobalMaxPooling2D()(image)])))
+
+
 def every_layer():
     image = L.Input((11, 9, 3))
     x = L.Rescaling(0.5, offset=-0.25)(image)

@@ -131,6 +131,11 @@ def assert_identical(model, pixels=None, **options):
     return network
 
 
+def flattened_twice(x):
+    flat = layers.Flatten()
+    return layers.Concatenate()([flat(x), flat(layers.MaxPooling2D(2)(x))])
+
+
 GRAPHS = [  # functions, for a layer is used once
     lambda: [layers.Conv2D(4, 3, strides=2, padding="same", activation="relu"), layers.Conv2D(3, 1)],
     lambda: [layers.Conv2D(4, (3, 2), dilation_rate=(2, 1)), layers.Conv2D(3, 2, strides=(1, 2), padding="same")],
@@ -144,6 +149,10 @@ GRAPHS = [  # functions, for a layer is used once
     lambda: [layers.Rescaling(0.5), layers.Conv2D(4, 2), layers.Activation("relu"), layers.GlobalAveragePooling2D()],
     lambda: [branches(layers.Concatenate(), layers.Conv2D(2, 1), layers.MaxPooling2D(1)), layers.Conv2D(3, 1)],
     lambda: [branches(layers.Add(), layers.Conv2D(3, 1), layers.Identity()), layers.Conv2D(3, 1)],
+    lambda: [layers.Conv2D(4, 1), layers.ZeroPadding2D(1), layers.MaxPooling2D(2), layers.Conv2D(3, 1)],
+    lambda: [layers.Conv2D(4, 1), layers.ZeroPadding2D(2), layers.GlobalMaxPooling2D(), layers.Dense(3)],
+    lambda: [layers.Conv2D(4, 1), layers.ReLU(np.inf), flattened_twice, layers.Dense(3)],
+    lambda: [branches(layers.Add(name="constants"), layers.Conv2D(3, 1), layers.Identity()), layers.Conv2D(3, 1)],
 ]
 
 
@@ -282,7 +291,7 @@ def test_layers_that_multiply_floats_are_refused_by_name():
 
 
 def test_roundings_and_layers_that_integers_lack_are_refused_by_name():
-    refused("layer here rounds by 'thesis'", graph(layers.Conv2D(2, 1, name="here"), rounding="thesis"))
+    refused("layer here rounds as the thesis does", graph(layers.Conv2D(2, 1, name="here"), rounding="thesis"))
     refused("here is a BatchNormalization.*fold", graph(layers.Conv2D(2, 1), layers.BatchNormalization(name="here")))
     refused("tanh of layer here", graph(layers.Conv2D(2, 1, activation="tanh", name="here")))
     refused("here is a ReLU with a slope", graph(layers.Conv2D(2, 1), layers.ReLU(negative_slope=0.1, name="here")))
@@ -296,6 +305,46 @@ def test_roundings_and_layers_that_integers_lack_are_refused_by_name():
     refused("here convolves in 3 groups", graph(layers.Conv2D(3, 1, groups=3, name="here")))
     mixed = branches(layers.Concatenate(name="here"), layers.AveragePooling2D(1), layers.AveragePooling2D(3, 1, "same"))
     refused("averages", graph(mixed, layers.Conv2D(2, 1)))
+    refused("activation ReLU of layer here", graph(layers.Conv2D(2, 1, activation=layers.ReLU(6.0), name="here")))
+
+
+def test_sums_that_float32_rounds_otherwise_are_refused_by_name():
+    averages = branches(layers.Add(name="here"), layers.AveragePooling2D(3), layers.AveragePooling2D(3))
+    refused("here adds up averages", graph(averages, layers.Conv2D(2, 1)))
+    again = layers.GlobalAveragePooling2D(name="here")
+    refused("here adds up averages", graph(layers.Conv2D(2, 1), layers.AveragePooling2D(3), again, layers.Dense(2)))
+
+
+def test_what_keras_computes_otherwise_is_refused_by_name():
+    wide = branches(layers.Add(name="here"), layers.Conv2D(3, 1), layers.GlobalMaxPooling2D(keepdims=True))
+    refused("here adds maps of different sizes", graph(wide, layers.Conv2D(2, 1)))
+    turned = layers.Flatten(data_format="channels_first", name="here")
+    refused("here computes with channels first", graph(layers.Conv2D(4, 1), turned, layers.Dense(2)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused_by_name_and_differ(value):
+    model = graph(layers.Conv2D(2, 1, name="here"))
+    network = lower(model)
+    model.get_layer("here").bias.assign([value, 0])
+    refused("here holds NaN or infinity", model)
+    pixels = RNG.integers(0, 256, (4, *network.image.shape))
+    assert compare(model, network, pixels)["here"].different
+
+
+@pytest.mark.parametrize(
+    ("fmt", "options"),
+    [
+        ({"kernel": FixedPoint(-64, 8)}, {}),
+        ({"kernel": FixedPoint(-4, 24), "input": FixedPoint(0, 24), "output": None}, {}),
+        ({"output": FixedPoint(-40, 8), "bias": FixedPoint(40, 8)}, {"bias_order": "output"}),
+    ],
+    ids=["kernel", "bias", "bias behind"],
+)
+def test_integers_that_64_bits_do_not_hold_are_refused_by_name(fmt, options):
+    model = graph(layers.Conv2D(2, 1, name="here"), fmt=FORMAT | fmt, **options)
+    model.get_layer("here").bias.assign([3e4, 1])
+    refused("here needs integers of more than 63 bits", model)
 
 
 def test_a_bias_between_the_grids_is_refused_by_name():

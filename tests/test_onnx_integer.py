@@ -78,6 +78,20 @@ def test_what_convinteger_does_not_multiply_is_refused_and_leaves_no_file(fmt, m
     assert not list(tmp_path.iterdir())
 
 
+def test_codes_beyond_32_bits_are_refused():
+    wide = {
+        "kernel": FixedPoint(0, 8),
+        "input": FixedPoint(0, 8),
+        "output": FixedPoint(0, 8),
+        "bias": FixedPoint(30, 8),
+    }
+    model = graph(layers.Conv2D(2, 1, name="here"), fmt=wide, bias_order="output")
+    model.get_layer("here").bias.assign([1e9, -1e9])
+    network = lower(model)
+    with pytest.raises(InputError, match="layer here makes codes of .* bits, and ONNX' integers have 32"):
+        onnx_integer.convert(network)
+
+
 def test_averages_and_pixels_beyond_8_bits_are_refused():
     model = graph(layers.Conv2D(2, 1), layers.AveragePooling2D(2, name="here"), fmt=FORMAT | {"output": None})
     with pytest.raises(InputError, match="layer here averages more than 8 bits"):

@@ -1,5 +1,6 @@
 """`fewbits export`: a network as a file for another runtime, and how far that is off."""
 
+from os.path import realpath
 from pathlib import Path
 
 from fewbits.cli.images import add_options, add_sample, read_sample, tell_skipped
@@ -82,7 +83,7 @@ def _check(options):
         check_output(options.output, *SUFFIXES[options.to])
     if options.output.suffix == ".npz" and options.data:
         raise InputError("activations are written to .h5 files; leave --data out, or name one")
-    if options.output.resolve() == options.model.resolve():
+    if realpath(options.output) == realpath(options.model):
         raise InputError("the output would overwrite the network")
 
 
@@ -100,8 +101,10 @@ def _tell(options, model, runner, sample) -> None:
     """Print what was written, and how far its outputs are from Keras'."""
     import numpy as np
 
+    from fewbits.backend import keras
+
     images, what = _images(model, sample)
-    ours = model.predict(images, verbose=0)
+    ours = keras.tree.flatten(model.predict(images, verbose=0))[0]
     theirs = np.stack([runner.run(image) for image in images])
     gap, agree = np.abs(ours - theirs).max(), np.mean(ours.argmax(-1) == theirs.argmax(-1))
     off = "equal to Keras" if gap == 0 else f"at most {gap:.3g} from Keras, of {np.abs(ours).max():.3g}"

@@ -65,7 +65,8 @@ def write_c(network: IntegerNetwork, folder: Path) -> Memory:
         raise InputError(f"{folder} cannot be made; there is no folder {folder.parent}")
     source = _Source(network)
     files = source.files()
-    aside = folder.with_name(f".{folder.name}.part")
+    place = folder.absolute()
+    aside = place.with_name(f".{place.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir()
@@ -162,7 +163,7 @@ class _Source:
         if loop.kind == "add":  # a function of its own, for each sum reads other images
             finish, add = self._finish(loop, name, lines, wide), self._add(loop, name, types, wide)
             self._layers.append("\n".join([*lines, finish, "", add]))
-            self._calls.append(f"    add_{name}({', '.join([*arguments, self._target(loop)])});")
+            self._calls.append(f"    join_{name}({', '.join([*arguments, self._target(loop)])});")
             return
         kind, kinds = loop.kind, [sources[0][0]]
         types["in"] = f"{kinds[0]}_t"
@@ -213,7 +214,7 @@ class _Source:
             lines.append(f"        {function}({types['sums']}, {channels}, {pixel}, {1 << shift});")
         fields = {"name": name, "pixels": height * width, "channels": channels, "finish": f"finish_{name}"}
         texts = {"parameters": ", ".join(parameters), "lines": "\n".join(lines)}
-        return _text("add.c", function=f"add_{name}", sums=types["sums"], **fields, **texts)
+        return _text("add.c", function=f"join_{name}", sums=types["sums"], **fields, **texts)
 
     def _finish(self, loop, name, lines, wide):
         """Return the function that turns the sums of a pixel into codes; add those it calls, and tables to `lines`."""

@@ -14,7 +14,7 @@ from shutil import rmtree
 import numpy as np
 
 from fewbits.backend import keras, no_stderr
-from fewbits.conversion import quantize_model
+from fewbits.conversion import QuantizedModel, quantize_model
 from fewbits.deploy.frozen import Frozen, check, freeze
 from fewbits.errors import InputError
 
@@ -29,6 +29,12 @@ def write(model: keras.Model, path: Path) -> None:
     tools = _coremltools()
     check(model)
     check_path(path)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization) and isinstance(model, QuantizedModel):
+            raise InputError(
+                f"layer {layer.name} normalizes what is quantized; "
+                "quantize_model(..., fold_batch_normalization=True) folds it"
+            )
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
         model = quantize_model(model, fold_batch_normalization=True)
     frozen = freeze(model)

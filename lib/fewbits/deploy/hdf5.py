@@ -28,7 +28,8 @@ def arrays(model: keras.Model) -> dict[str, np.ndarray]:
     check(model)
     found = {}
     for layer in model.layers:
-        own = [v for v in layer.weights if not v.path.rsplit("/", 2)[-2].endswith("state")]
+        hidden = {id(v) for v in layer.state.weights} if hasattr(layer, "formats") else ()
+        own = [v for v in layer.weights if id(v) not in hidden]
         found |= {f"{layer.name}/{v.name}": ops.convert_to_numpy(v) for v in own}
         filters = kernel_formats(layer) if multiplies(layer) else ()
         if filters:

@@ -103,7 +103,7 @@ def values(wire: Wire, codes) -> np.ndarray:
 def _agreement(wire, codes, floats):
     step = 2.0**wire.exponent / wire.divisor
     gaps = np.abs(values(wire, codes).astype(floats.dtype).astype(np.float64) - floats) / step
-    return Agreement(codes.size, int((gaps > 0).sum()), float(gaps.max()))
+    return Agreement(codes.size, int((~(gaps == 0)).sum()), float(gaps.max()))  # NaN differs, too
 
 
 def _joined(a, b):

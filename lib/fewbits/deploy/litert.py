@@ -24,7 +24,18 @@ from fewbits.litert import Runner, to_bytes
 PRECISIONS = ("float32", "float16", "int8")
 MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Their inputs and outputs have one scale, or, of QUANTIZE, can have one.
-MOVING = ("CONCATENATION", "MAX_POOL_2D", "PAD", "QUANTIZE", "RELU", "RELU6", "RESHAPE", "SLICE", "STRIDED_SLICE")
+MOVING = (
+    "AVERAGE_POOL_2D",
+    "CONCATENATION",
+    "MAX_POOL_2D",
+    "PAD",
+    "QUANTIZE",
+    "RELU",
+    "RELU6",
+    "RESHAPE",
+    "SLICE",
+    "STRIDED_SLICE",
+)
 
 
 def convert(model, precision: str = "float32", images=None) -> bytes:
@@ -70,7 +81,7 @@ def compare(model: QuantizedModel, images, delegate: bool = True) -> dict[str, A
     found = {}
     for (name, step), mine, other in zip(steps.items(), ours, theirs):
         gaps = np.abs(np.stack(other).astype(np.float64) - mine) / step
-        found[name] = Agreement(gaps.size, int((gaps > 0).sum()), float(gaps.max()))
+        found[name] = Agreement(gaps.size, int((~(gaps == 0)).sum()), float(gaps.max()))
     return found
 
 
@@ -113,16 +124,17 @@ class _FakeQuantized(Frozen):
     """A layer whose formats are told to the converter, as ranges of 8-bit codes of the same step."""
 
     def kernel(self, kernel):
-        return _fake_quantize(ops.convert_to_tensor(kernel), 2.0**-6 * max(2.0**-20, float(np.abs(kernel).max())))
+        step = 2.0**-6 * max(2.0**-20, float(np.abs(kernel).max()))
+        return _fake_quantize(ops.convert_to_tensor(kernel), step, f"kernel_{self.name.encode().hex()}_of_layer")
 
     def quantizer(self, x, fmt):
         return _fake_quantize(x, fmt.step)
 
 
-def _fake_quantize(x, step):
+def _fake_quantize(x, step, name=None):
     import tensorflow as tf
 
-    return tf.quantization.fake_quant_with_min_max_args(x, -128 * step, 127 * step, num_bits=8)
+    return tf.quantization.fake_quant_with_min_max_args(x, -128 * step, 127 * step, num_bits=8, name=name)
 
 
 def _with_codes(content, model) -> bytes:
@@ -145,11 +157,11 @@ def _with_codes(content, model) -> bytes:
 
 
 def _layer_of(name, layers):
-    """Return the layer whose kernel the file calls `name`: NETWORK/LAYER_2/FakeQuant..., and others joined by `;`."""
-    found = [layer for key, layer in layers.items() if re.search(rf"(^|[/;]){re.escape(key)}(_\d+)?/FakeQuant", name)]
+    """Return the layer whose kernel the file calls `name`, which holds what `_FakeQuantized` has called it."""
+    found = {bytes.fromhex(code).decode() for code in re.findall(r"kernel_([0-9a-f]+)_of_layer", name)}
     if len(found) != 1:
-        raise InputError(f"the converter calls a kernel {name}, which names no layer; give the layers other names")
-    return found[0]
+        raise InputError(f"the converter has lost a kernel among {', '.join(sorted(found)) or name}")
+    return layers[found.pop()]
 
 
 class _Edit:

@@ -5,13 +5,15 @@ fold_batch_normalization=True)`), every product of two formats, roundings that i
 refused, by the layer's name.
 """
 
+from math import inf
+
 import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.calibration import by_filter
 from fewbits.conversion import QuantizedModel, nodes, quantized_type
 from fewbits.deploy import steps
-from fewbits.deploy.frozen import kernel_formats
+from fewbits.deploy.frozen import check, kernel_formats
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.steps import Wire
 from fewbits.errors import InputError
@@ -19,14 +21,16 @@ from fewbits.fixedpoint import FixedPoint, to_codes
 
 layers, activations = keras.layers, keras.activations
 
+WIDEST = 62  # bits of what int64 can hold in any case
+
 
 def lower(model: QuantizedModel, levels: int = 256, mean=0) -> IntegerNetwork:
     """Return `model` as integers.
 
     levels: a power of two; the model sees (pixel - mean) / levels for unsigned pixels below `levels`. mean: an integer,
     or one a channel. A softmax at the end is left out. Raises InputError, naming the layer, on one that is not
-    enabled, has no kernel or input format, rounds as the thesis does, has a bias between the grids, or is of a kind
-    that integers do not have; and where a model has several inputs or outputs.
+    enabled, has no kernel or input format, rounds as the thesis does, has a bias between the grids, needs integers of
+    more than 63 bits, or is of a kind that integers do not have; and as `frozen.check`.
     """
     if not isinstance(model, QuantizedModel):
         raise InputError(f"{model.name} is not quantized; quantize_model makes a network with formats of it")
@@ -37,6 +41,7 @@ def lower(model: QuantizedModel, levels: int = 256, mean=0) -> IntegerNetwork:
     shape = model.inputs[0].shape[1:]
     if len(shape) != 3 or None in shape:
         raise InputError(f"{model.name} must take images (height, width, channels) of a fixed size, not {shape}")
+    check(model)
     mean = _whole_mean(mean, shape[2], levels)
     image = Wire(tuple(shape), 1 - levels.bit_length(), -max(mean), levels - 1 - min(mean))
     lowering = _Lowering(image)
@@ -45,7 +50,13 @@ def lower(model: QuantizedModel, levels: int = 256, mean=0) -> IntegerNetwork:
         layer = node.operation
         if isinstance(layer, layers.InputLayer):
             continue
-        index = made[id(node.output_tensors[0])] = lowering.layer(layer, [made[id(x)] for x in node.input_tensors])
+        try:
+            index = lowering.layer(layer, [made[id(x)] for x in node.input_tensors])
+        except OverflowError:
+            raise InputError(
+                f"layer {layer.name} needs integers of more than 63 bits; give it formats that are closer together"
+            ) from None
+        made[id(node.output_tensors[0])] = index
         if not isinstance(layer, layers.Softmax):
             lowering.outputs[layer.name] = index
     output = made[id(model.outputs[0])]
@@ -82,6 +93,8 @@ class _Lowering:
             self._add(steps.Reshape, self.steps[output - 1].layer, (output,), wire)
 
     def _add(self, kind, layer, inputs, output, *fields) -> int:
+        if output.bits > WIDEST:
+            raise OverflowError
         self.steps.append(kind(layer, tuple(inputs), output, *fields))
         self.wires.append(output)
         return len(self.wires) - 1
@@ -94,8 +107,6 @@ class _Lowering:
             raise InputError(
                 f"layer {layer.name} multiplies floats; give its kernel and its input formats, and enable it"
             )
-        if rounding not in steps.ROUNDINGS:
-            raise InputError(f"layer {layer.name} rounds by {rounding!r}; integers have {', '.join(steps.ROUNDINGS)}")
         index = self._requantize(layer.name, index, formats.input, rounding)
         index = self._convolve(layer, index, formats, rounding)
         if formats.output is not None:
@@ -151,7 +162,8 @@ class _Lowering:
             raise InputError(f"the bias of layer {layer.name} is added behind its output in float; give it a format")
         x = self.wires[index]
         shift = max(x.exponent - _exponent(fmt), 0)
-        bias = to_codes(ops.convert_to_numpy(layer.bias), fmt, rounding) << max(_exponent(fmt) - x.exponent, 0)
+        codes = to_codes(ops.convert_to_numpy(layer.bias), fmt, rounding)
+        bias = _shifted(codes, max(_exponent(fmt) - x.exponent, 0))
         low, high = (x.low << shift) + int(bias.min()), (x.high << shift) + int(bias.max())
         output = Wire(x.shape, x.exponent - shift, low, high)
         return self._add(steps.AddConstant, layer.name, (index,), output, shift, bias)
@@ -162,6 +174,8 @@ class _Lowering:
         """Return the wire `index` in the format `fmt`, itself where it is there already."""
         x = self.wires[index]
         shift = tuple(_exponent(fmt) - e for e in _exponents(x))
+        if max(x.bits - min(*shift, 0), x.divisor.bit_length() + max(*shift, 0)) > WIDEST:
+            raise OverflowError
         low, high = (
             np.clip(
                 [int(steps.divide(code << max(-s, 0), x.divisor << max(s, 0), rounding)) for s in shift],
@@ -209,7 +223,8 @@ class _Lowering:
             return self._clip(layer.name, index, None)
         if activation is activations.relu6:
             return self._clip(layer.name, index, 6)
-        raise InputError(f"the activation {activation.__name__} of layer {layer.name} is none of integers; a ReLU is")
+        name = getattr(activation, "__name__", type(activation).__name__)
+        raise InputError(f"the activation {name} of layer {layer.name} is none of integers; a ReLU is")
 
     def _soften(self, layer, index):
         self._softmax = layer.name
@@ -230,7 +245,7 @@ class _Lowering:
     def _relu(self, layer, index):
         if layer.negative_slope or layer.threshold:
             raise InputError(f"layer {layer.name} is a ReLU with a slope or a threshold, which integers do not have")
-        return self._clip(layer.name, index, layer.max_value)
+        return self._clip(layer.name, index, None if layer.max_value == inf else layer.max_value)
 
     def _activation(self, layer, index):
         return self._activate(layer, index, layer.activation)
@@ -255,9 +270,18 @@ class _Lowering:
         return self._sum(layer, index, self.wires[index].shape[:2], (1, 1))
 
     def _sum(self, layer, index, window, strides):
-        x = self.wires[index]
+        x = self._undivided(layer, index)
         n = window[0] * window[1]
         return self._pool(steps.SumPool, layer, index, (x.low * n, x.high * n), x.divisor * n, window, strides)
+
+    def _undivided(self, layer, index):
+        """Return the wire `index`. Where it holds averages, float32 rounds each of them before it adds them."""
+        x = self.wires[index]
+        if x.divisor & (x.divisor - 1):
+            raise InputError(
+                f"layer {layer.name} adds up averages, which float32 has rounded; quantize the averages first"
+            )
+        return x
 
     def _global_max(self, layer, index):
         x = self.wires[index]
@@ -294,15 +318,17 @@ class _Lowering:
 
     def _sum_of(self, layer, *indices):
         exponent, shifts, lows, highs = self._finest(layer, indices)
-        first = self.wires[indices[0]]
+        first, *rest = (self._undivided(layer, i) for i in indices)
+        if any(x.shape != first.shape for x in rest):
+            raise InputError(f"layer {layer.name} adds maps of different sizes, which integers do not have here")
         output = Wire(first.shape, exponent, sum(lows), sum(highs), first.divisor)
         return self._add(steps.Add, layer.name, indices, output, shifts)
 
     def _reshape(self, layer, index):
-        shape = tuple(layer.output.shape[1:])
+        x = self.wires[index]
+        shape = tuple(layer.compute_output_shape((1, *x.shape))[1:])  # of this use of the layer
         if len(shape) not in (1, 3):
             raise InputError(f"layer {layer.name} makes the shape {shape}, which is neither an image nor a vector")
-        x = self.wires[index]
         shape = shape if len(shape) == 3 else (1, 1, *shape)
         output = Wire(shape, x.exponent, x.low, x.high, x.divisor)
         return index if output == x else self._add(steps.Reshape, layer.name, (index,), output)
@@ -349,13 +375,23 @@ def _bias_codes(layer, fmt, rounding, exponents):
     """Return the bias (int64) on the grid of its products, one exponent a filter."""
     bias = ops.convert_to_numpy(layer.bias).astype(np.float64)
     if fmt is None:  # to nearest, as the layer does
-        return np.rint(bias / np.exp2(exponents)).astype(np.int64)
+        codes = np.rint(bias / np.exp2(exponents))
+        if np.abs(codes).max() >= 2.0 ** (WIDEST - 1):
+            raise OverflowError
+        return codes.astype(np.int64)
     shifts = _exponent(fmt) - np.array(exponents)
     if shifts.min() < 0:
         raise InputError(
             f"the bias of layer {layer.name} has a finer step than its products; give it {-shifts.min()} bits less"
         )
-    return to_codes(bias, fmt, rounding) << shifts
+    return _shifted(to_codes(bias, fmt, rounding), shifts)
+
+
+def _shifted(codes, shifts):
+    """Return `codes` (int64) times 2**shifts."""
+    if int(np.abs(codes).max()).bit_length() + int(np.max(shifts)) >= WIDEST:
+        raise OverflowError
+    return codes << shifts
 
 
 def _padding(kind, shape, window, strides):

@@ -207,7 +207,8 @@ class _Graph(Graph):
 
     def _pad(self, layer, inputs, node, rank):
         (top, bottom), (left, right) = layer.padding
-        return self.add("Pad", *inputs, self.array((0, 0, top, left, 0, 0, bottom, right), np.int64))
+        padded = self.add("Pad", *inputs, self.array((0, 0, top, left, 0, 0, bottom, right), np.int64))
+        return self.add("Max", padded)  # else ONNX Runtime joins it with a maximum that skips borders
 
     def _crop(self, layer, inputs, node, rank):
         ends = [side - end for side, (_, end) in zip(node.input_tensors[0].shape[1:3], layer.cropping)]
@@ -231,6 +232,8 @@ class _Graph(Graph):
         return self.add("Concat", *inputs, axis=TO_FIRST.index(axis) if rank == 4 else axis)
 
     def _sum(self, layer, inputs, node, rank):
+        if len({len(x.shape) for x in node.input_tensors}) > 1:
+            raise InputError(f"layer {layer.name} adds images and vectors, which line up otherwise in ONNX")
         total = inputs[0]
         for x in inputs[1:]:
             total = self.add("Add", total, x)

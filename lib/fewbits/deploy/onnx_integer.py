@@ -55,6 +55,10 @@ class _Graph(Graph):
         image = self.add("Transpose", self.cast("image", np.int32), perm=TO_FIRST)
         self.wires = [self.add("Sub", image, mean)]
         for step in network.steps:
+            if step.output.bits > 32:
+                raise InputError(
+                    f"layer {step.layer} makes codes of {step.output.bits} bits, and ONNX' integers have 32"
+                )
             self.wires.append(self._KINDS[type(step)](self, step, *(self.wires[i] for i in step.inputs)))
 
     def array(self, values, dtype=np.int32) -> str:
@@ -118,7 +122,7 @@ class _Graph(Graph):
     def _pad(self, step, x):
         (top, bottom), (left, right) = step.padding
         pads = self.array((0, 0, top, left, 0, 0, bottom, right), np.int64)
-        return self.add("Pad", x, pads)
+        return self.add("Max", self.add("Pad", x, pads))  # else ONNX Runtime joins it with a maximum that skips borders
 
     def _concatenate(self, step, *inputs):
         return self.add("Concat", *(self._shifted(x, shift) for x, shift in zip(inputs, step.shifts)), axis=1)
