@@ -435,7 +435,8 @@ plans = {}
 for name, model in (("SqueezeNet v1.1", photos), ("MobileNet", mobile)):
     wide_net, byte = quantize_model(model), FixedPoint(0, 8)
     for bits in (16, 8, 4):
-        for layer in wide_net.quantized_layers:  # the largest weight needs all bits
+        for layer in wide_net.quantized_layers:
+            # the largest weight needs all bits
             msb = calibration.msb_from_limits(0, np.abs(layer.kernel).max())
             layer.set_formats(FixedPoint(msb, bits), byte, byte)
         plans[name, bits] = engine.plan(lower(wide_net))
