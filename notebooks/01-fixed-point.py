@@ -30,10 +30,12 @@ profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 import numpy as np
 import plotly.graph_objects as go
 
-from fewbits import FixedPoint, data, explore, papers, plots, quantclip, quantize, to_codes
+from fewbits import FixedPoint, data, explore, quantclip, quantize, to_codes
+from fewbits.book import papers
+from fewbits.explore import plots
 from fewbits.backend import keras
 from fewbits.book import record
-from fewbits.sqnr import measure
+from fewbits.quantization.sqnr import measure
 from fewbits.statistics import wilson_interval
 
 keras.utils.set_random_seed(1)
@@ -383,7 +385,7 @@ for rounding in ("floor", "nearest"):
 #
 # ```python
 # from fewbits import FixedPoint, quantize
-# from fewbits.sqnr import measure
+# from fewbits.quantization.sqnr import measure
 #
 # fmt = FixedPoint(msb=0, nbits=8)
 # quantized = quantize(kernel, fmt, rounding="nearest")

@@ -34,7 +34,10 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML
 
-from fewbits import complexity, explore, papers, plots, zoo
+from fewbits.costs import complexity
+from fewbits import explore, zoo
+from fewbits.book import papers
+from fewbits.explore import plots
 from fewbits.backend import keras
 from fewbits.book import record
 
@@ -539,7 +542,8 @@ print(f"parameters {1 - ten.parameters / sums.parameters:.1%}, MACs {1 - ten.mac
 # ```python
 # import keras
 #
-# from fewbits import complexity, explore
+# from fewbits.costs import complexity
+# from fewbits import explore
 #
 # model = keras.applications.MobileNetV2((224, 224, 3), weights=None)
 # for row in complexity.table(model):

@@ -31,10 +31,13 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML
 
-from fewbits import FixedPoint, calibration, data, explore, papers, plots, training, zoo
+from fewbits import FixedPoint, data, explore, training, zoo
+from fewbits.quantization import calibration
+from fewbits.book import papers
+from fewbits.explore import plots
 from fewbits.backend import keras
 from fewbits.book import quote, record
-from fewbits.sqnr import measure
+from fewbits.quantization.sqnr import measure
 
 keras.utils.set_random_seed(1)
 EPOCHS = {"smoke": 2, "quick": 15, "full": 15}[profile]
@@ -320,7 +323,8 @@ print("used of the amplitude, layer by layer:", [f"{u:.0%}" for u in used])
 # ## Run it on yours
 #
 # ```python
-# from fewbits import calibration, quantize_model, training
+# from fewbits.quantization import calibration
+# from fewbits import quantize_model, training
 #
 # formats = calibration.formats_for(model, images[:32], nbits=(8, 8, 8), percentile=99.9)
 # quantized = quantize_model(model, formats, rounding="nearest")

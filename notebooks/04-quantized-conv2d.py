@@ -31,11 +31,14 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML
 
-from fewbits import FixedPoint, calibration, data, explore, papers, plots, quantclip, quantize, quantize_model
+from fewbits import FixedPoint, data, explore, quantclip, quantize, quantize_model
+from fewbits.quantization import calibration
+from fewbits.book import papers
+from fewbits.explore import plots
 from fewbits import training, zoo
 from fewbits.backend import keras, ops
 from fewbits.book import quote, record
-from fewbits.layers import QuantizedConv2D
+from fewbits.quantization.layers import QuantizedConv2D
 from fewbits.statistics import wilson_interval
 
 keras.utils.set_random_seed(1)
@@ -398,7 +401,8 @@ HTML(
 # ## Run it on yours
 #
 # ```python
-# from fewbits import calibration, quantize_model
+# from fewbits.quantization import calibration
+# from fewbits import quantize_model
 #
 # quantized = quantize_model(model, rounding="nearest", fold_batch_normalization=True)
 # quantized.set_formats(calibration.formats_for(quantized, images[:32], nbits=(8, 8, 8)))

@@ -37,14 +37,19 @@ from IPython.display import HTML, Markdown, display
 from scipy.stats import spearmanr
 from scipy.stats import t as student
 
-from fewbits import FixedPoint, calibration, data, explore, papers, plots, quantize, quantize_model, reference, weights, zoo
+from fewbits.zoo.trained import find_weights
+from fewbits import FixedPoint, data, explore, quantize, quantize_model, zoo
+from fewbits.quantization import calibration
+from fewbits.book import papers, reference
+from fewbits.explore import plots
+from fewbits.io import weights
 from fewbits.backend import ops
 from fewbits.book import quote, record
-from fewbits.dynamic_fixed_point import dynamic_formats, fractional_length
+from fewbits.quantization.dynamic_fixed_point import dynamic_formats, fractional_length
 from fewbits.experiment import Scheme
-from fewbits.layers import FLOAT, Formats
-from fewbits.propagation import Propagation
-from fewbits.sqnr import measure, measured_sqnr, predicted_sqnr
+from fewbits.quantization.layers import FLOAT, Formats
+from fewbits.quantization.propagation import Propagation
+from fewbits.quantization.sqnr import measure, measured_sqnr, predicted_sqnr
 from fewbits.statistics import wilson_interval
 
 SMOKE = profile == "smoke"
@@ -76,7 +81,7 @@ ZOO = {
 models, networks = {}, {}
 for name, (network, trained) in ZOO.items():
     model = models[name] = zoo.build(network, digits.image_shape, 10)
-    weights.load_weights(model, weights.find(trained))
+    weights.load_weights(model, find_weights(trained))
     networks[name] = quantize_model(
         model, levels=zoo.levels(model), rounding="nearest"
     )
@@ -655,7 +660,7 @@ tender_v1_1 = one_layer(photographs, V1_1, "5.7", "SqueezeNet v1.1 on 1,000 phot
 display(Markdown(f"*CIFAR-10: {cifar.made_with}*\n\n*Photographs: {photographs.made_with}*"))
 
 # %% tags=["hide-input"]
-with np.load(weights.find("alexnet_cifar")) as arrays:
+with np.load(find_weights("alexnet_cifar")) as arrays:
     kernels = {name: arrays[f"{name}/kernel"].astype(float) for name in SINGLE}
 own = {name: measure(k, FixedPoint(3 - fractional_length(k, 4), 4), "nearest").sqnr for name, k in kernels.items()}
 four = {kind: dynamic(4, None, names) for kind, names in ALEXNET.items()}
@@ -817,8 +822,8 @@ record(within=0.1, rescued=rescued)
 #
 # ```python
 # from fewbits import quantize_model
-# from fewbits.dynamic_fixed_point import dynamic_formats
-# from fewbits.propagation import Propagation
+# from fewbits.quantization.dynamic_fixed_point import dynamic_formats
+# from fewbits.quantization.propagation import Propagation
 #
 # network = quantize_model(model, dynamic_formats(model, images[:32]), rounding="nearest")
 # for name, error in Propagation(network, more_images[:64]).errors().items():

@@ -32,7 +32,12 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
 
-from fewbits import FixedPoint, calibration, data, explore, papers, plots, quantize, reference, weights, zoo
+from fewbits.zoo.trained import find_weights
+from fewbits import FixedPoint, data, explore, quantize, zoo
+from fewbits.quantization import calibration
+from fewbits.book import papers, reference
+from fewbits.explore import plots
+from fewbits.io import weights
 from fewbits.backend import ops
 from fewbits.book import quote, record
 from fewbits.experiment import Scheme, run_schemes
@@ -61,7 +66,7 @@ digits = data.load("digits", validation=0.25)
 train = digits.scaled(digits.train)
 test = digits.scaled(digits.test), digits.test.labels
 model = zoo.build("squeezenet_digits", digits.image_shape, 10)
-weights.load_weights(model, weights.find("squeezenet_digits"))
+weights.load_weights(model, find_weights("squeezenet_digits"))
 
 # %%
 fmt = FixedPoint(msb=0, nbits=5)

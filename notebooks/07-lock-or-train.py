@@ -33,7 +33,11 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
 
-from fewbits import calibration, data, explore, papers, plots, quantize_model, reference, schedules, training, zoo
+from fewbits.quantization import calibration
+from fewbits import data, explore, quantize_model, training, zoo
+from fewbits.book import papers, reference
+from fewbits.explore import plots
+from fewbits.training import schedules
 from fewbits.backend import keras
 from fewbits.book import quote, record
 from fewbits.statistics import wilson_interval

@@ -34,7 +34,10 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
 
-from fewbits import data, explore, papers, plots, reference, schedules, training, zoo
+from fewbits import data, explore, training, zoo
+from fewbits.book import papers, reference
+from fewbits.explore import plots
+from fewbits.training import schedules
 from fewbits.backend import keras
 from fewbits.book import quote, record
 from fewbits.statistics import wilson_interval

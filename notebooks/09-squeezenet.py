@@ -30,10 +30,12 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML, Markdown
 
-from fewbits import data, papers, plots, reference, training, zoo
+from fewbits import data, training, zoo
+from fewbits.book import papers, reference
+from fewbits.explore import plots
 from fewbits.backend import keras
 from fewbits.book import quote, record
-from fewbits.complexity import table, totals
+from fewbits.costs.complexity import table, totals
 from fewbits.statistics import wilson_interval
 
 SMOKE = profile == "smoke"
@@ -482,7 +484,8 @@ print(f"from {side} pixels: fire9's map has {sides(wide)['fire9']} by as many")
 # ## Run it on yours
 #
 # ```python
-# from fewbits import complexity, zoo
+# from fewbits.costs import complexity
+# from fewbits import zoo
 #
 # for name in ("baseline", "e1", "kernel", "delay"):
 #     net = zoo.build(f"squeezenet_chernis_{name}", (48, 48, 3), 5)

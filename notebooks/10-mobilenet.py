@@ -30,10 +30,13 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
 
-from fewbits import explore, latency, plots, reference, zoo
+from fewbits import explore, zoo
+from fewbits.costs import latency
+from fewbits.explore import plots
+from fewbits.book import reference
 from fewbits.backend import keras
 from fewbits.book import quote, record
-from fewbits.complexity import table, totals
+from fewbits.costs.complexity import table, totals
 from fewbits.deploy import litert
 
 SMOKE = profile == "smoke"
@@ -314,7 +317,8 @@ HTML(plots.Table(("thesis", "ours, for 32 x 32", "parameters", "MACs", "an image
 # ## Run it on yours
 #
 # ```python
-# from fewbits import latency, zoo
+# from fewbits.costs import latency
+# from fewbits import zoo
 # from fewbits.deploy import litert
 #
 # files = {w: litert.convert(zoo.build("mobilenet_v1", (128, 128, 3), 10, width=w)) for w in (1, 0.5, 0.25)}

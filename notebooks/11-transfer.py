@@ -37,14 +37,20 @@ import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
 from plotly.subplots import make_subplots
 
-from fewbits import FixedPoint, data, explore, papers, plots, quantize, quantize_model
-from fewbits import reference, training, transfer, weights, zoo
+from fewbits.zoo.trained import find_weights
+from fewbits import FixedPoint, data, explore, quantize, quantize_model
+from fewbits.book import papers
+from fewbits.explore import plots
+from fewbits.book import reference
+from fewbits import training, zoo
+from fewbits.training import transfer
+from fewbits.io import weights
 from fewbits.backend import keras, ops
 from fewbits.book import quote, record
-from fewbits.conversion import dequantize_model
+from fewbits.quantization.conversion import dequantize_model
 from fewbits.data.augmentation import shift_and_flip
-from fewbits.dynamic_fixed_point import fractional_length
-from fewbits.localisation import activation_maps, heat_maps, overlap, pointing_game, probabilities
+from fewbits.quantization.dynamic_fixed_point import fractional_length
+from fewbits.inspection.localisation import activation_maps, heat_maps, overlap, pointing_game, probabilities
 from fewbits.statistics import wilson_interval
 
 SMOKE = profile == "smoke"
@@ -58,7 +64,7 @@ NAMES = {0: "from nothing", 9: "nine levels taken"}
 # is no more to it than copying arrays by name:
 
 # %%
-SOURCE = weights.find("squeezenet_cifar")  # trained on CIFAR-10
+SOURCE = find_weights("squeezenet_cifar")  # trained on CIFAR-10
 
 
 def take(model, count):
@@ -736,8 +742,9 @@ record(within=0.9 if SMOKE else 0.3, swapped=game.hits / game.n)
 # ## Run it on yours
 #
 # ```python
-# from fewbits import training, transfer, zoo
-# from fewbits.localisation import activation_maps, heat_maps, probabilities
+# from fewbits import training, zoo
+# from fewbits.training import transfer
+# from fewbits.inspection.localisation import activation_maps, heat_maps, probabilities
 #
 # network = zoo.build("squeezenet_cifar", (32, 32, 3), 2)
 # transfer.take_levels(network, "squeezenet_cifar", 9)

@@ -36,10 +36,14 @@ import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
 from scipy.stats import spearmanr
 
-from fewbits import data, explore, papers, plots, reference, training, weights, zoo
+from fewbits.zoo.trained import find_weights
+from fewbits import data, explore, training, zoo
+from fewbits.book import papers, reference
+from fewbits.explore import plots
+from fewbits.io import weights
 from fewbits.backend import gradients, keras, ops
 from fewbits.book import quote, record
-from fewbits.complexity import totals
+from fewbits.costs.complexity import totals
 from fewbits.pruning import CRITERIA, Plan, importance, least_important, prune, removable, remove_filters
 
 SMOKE = profile == "smoke"
@@ -62,7 +66,7 @@ def remove(first, second, i):
 # %%
 digits = data.load("digits")
 network = zoo.build("squeezenet_digits", digits.image_shape, 10)
-weights.load_weights(network, weights.find("squeezenet_digits"))
+weights.load_weights(network, find_weights("squeezenet_digits"))
 first, second = (network.get_layer(name).get_weights()
                  for name in ("conv1", "fire2_squeeze1x1"))
 by_hand = remove(first, second, 3)

@@ -40,16 +40,23 @@ import tensorflow as tf
 from IPython.display import HTML, Markdown, display
 from plotly.subplots import make_subplots
 
-from fewbits import calibration, data, explore, latency, papers, plots
-from fewbits import quantclip, quantize_model, reference, training, weights, zoo
+from fewbits.zoo.trained import find_weights
+from fewbits.quantization import calibration
+from fewbits import data, explore
+from fewbits.costs import latency
+from fewbits.book import papers
+from fewbits.explore import plots
+from fewbits import quantclip, quantize_model, training, zoo
+from fewbits.book import reference
+from fewbits.io import weights
 from fewbits.backend import keras, ops
 from fewbits.book import quote, record
-from fewbits.complexity import totals
-from fewbits.conversion import rebuild
+from fewbits.costs.complexity import totals
+from fewbits.quantization.conversion import rebuild
 from fewbits.deploy import litert
-from fewbits.localisation import activation_maps
+from fewbits.inspection.localisation import activation_maps
 from fewbits.pruning import Plan, prune, removable, remove_filters, shrunk_to
-from fewbits.sqnr import measured_sqnr
+from fewbits.quantization.sqnr import measured_sqnr
 from fewbits.statistics import paired_difference, wilson_interval
 
 SMOKE = profile == "smoke"
@@ -71,7 +78,7 @@ train, validation, test = (
 )
 keras.utils.set_random_seed(1)
 whole = zoo.build("squeezenet_digits", digits.image_shape, 10)
-weights.load_weights(whole, weights.find("squeezenet_digits"))
+weights.load_weights(whole, find_weights("squeezenet_digits"))
 
 # %%
 plan = Plan(ratio=RATIO, per_step=400, images=(IMAGES, IMAGES), seed=1,
@@ -100,7 +107,7 @@ record(steps=len(pruning.steps) - 1)
 
 # %%
 large = zoo.build("squeezenet_cifar", (32, 32, 3), 10)
-weights.load_weights(large, weights.find("squeezenet_cifar"))
+weights.load_weights(large, find_weights("squeezenet_cifar"))
 combined = reference.cell("pruned to a third").records[0].results.pruning
 pairs = {"digits": (whole, pruning.model),
          "CIFAR-10": (large, shrunk_to(large, combined[-1]["filters"]))}
@@ -722,7 +729,8 @@ quote(worth=worth, worth_bits=worth / 6.02)
 # ## Run it on yours
 #
 # ```python
-# from fewbits import calibration, quantize_model
+# from fewbits.quantization import calibration
+# from fewbits import quantize_model
 # from fewbits.pruning import Plan, prune
 #
 # smaller = prune(model, (images, labels), Plan(ratio=0.67), validation=held_out).model

@@ -41,11 +41,17 @@ import plotly.graph_objects as go
 import tensorflow as tf
 from IPython.display import HTML, Markdown, display
 
-from fewbits import FixedPoint, calibration, data, explore, latency, plots
-from fewbits import quantize, quantize_model, reference, to_codes, weights, zoo
+from fewbits.zoo.trained import find_weights
+from fewbits import FixedPoint, data, explore
+from fewbits.quantization import calibration
+from fewbits.costs import latency
+from fewbits.explore import plots
+from fewbits import quantize, quantize_model, to_codes, zoo
+from fewbits.book import reference
+from fewbits.io import weights
 from fewbits.backend import keras, ops
 from fewbits.book import quote, record
-from fewbits.deploy import compiled, engine, litert, onnx, onnx_integer, steps
+from fewbits.deploy import compiled, engine, litert, onnx, onnx_integer, operations
 from fewbits.deploy.c import write_c
 from fewbits.deploy.identity import compare, compare_program, programs
 from fewbits.deploy.identity import simulation, values
@@ -88,8 +94,8 @@ print(f"values: {total * x.step * w.step:g}, simulated {simulated:g}")
 
 # %%
 shift = int(log2(y.step / (x.step * w.step)))
-for rounding in steps.ROUNDINGS:
-    code = int(steps.divide(np.array(total), 2**shift, rounding))
+for rounding in operations.ROUNDINGS:
+    code = int(operations.divide(np.array(total), 2**shift, rounding))
     same = to_codes(simulated, y, rounding)
     print(f"{rounding:<13}{total} / 2^{shift}: {code}, simulated {same}")
 
@@ -102,7 +108,7 @@ for rounding in steps.ROUNDINGS:
 # %%
 digits = data.load("digits")
 net = zoo.build("squeezenet_digits", digits.image_shape, 10)
-weights.load_weights(net, weights.find("squeezenet_digits"))
+weights.load_weights(net, find_weights("squeezenet_digits"))
 few = digits.scaled(digits.train)[:64]
 tables = calibration.formats_for_each(
     net, few, [(bits,) * 3 for bits in (8, 6, 4)], "mse")
@@ -175,7 +181,7 @@ largest = {s.layer: 0 for s in proven.convolutions}
 codes = {0: digits.test.images.astype(int)}
 for number, step in enumerate(proven.steps, 1):
     codes[number] = step.compute(*(codes[i] for i in step.inputs))
-    if step.layer in largest and isinstance(step, steps.Convolve):
+    if step.layer in largest and isinstance(step, operations.Convolve):
         largest[step.layer] = int(abs(codes[number]).max())
 met = {s.layer: log2(s.magnitude / largest[s.layer]) for s in proven.convolutions}
 record(widest=widest.partial_bits, widest_layer=widest.layer, sixteen=max(s.partial_bits for s in networks[16, 16].convolutions))
@@ -332,7 +338,7 @@ record(weight_bytes=memory.weight_bytes, ram_bytes=memory.ram_bytes)
 
 # %%
 large = zoo.build("squeezenet_cifar", (32, 32, 3), 10)
-weights.load_weights(large, weights.find("squeezenet_cifar"))
+weights.load_weights(large, find_weights("squeezenet_cifar"))
 steps_of_one = reference.cell("pruned to a third").records[0].results.pruning
 noise = np.random.default_rng(0).random((16, 32, 32, 3), np.float32)
 nets = {"whole": large,
@@ -487,7 +493,7 @@ def on_engine(network, images):
     for number, step in enumerate(network.steps, 1):
         inputs = [codes[i] for i in step.inputs]
         codes[number] = step.compute(*inputs)
-        if isinstance(step, steps.Convolve):
+        if isinstance(step, operations.Convolve):
             s = shift[step.layer]
             found = engine.convolve(step, *inputs, s) << s
             cut[step.layer] = np.mean(codes[number] - found)
@@ -515,7 +521,7 @@ used = {key: sum(r.macs for r in p if not r.reason) / sum(r.macs / r.utilisation
 record(within=0.001, squeezenet_used=used["SqueezeNet v1.1", 8], mobilenet_used=used["MobileNet", 8])
 quantized.set_formats(formats)
 lowered = lower(quantized, levels=digits.levels)
-behind = {step.layer: after.shift for step, after in zip(lowered.steps, lowered.steps[1:]) if isinstance(step, steps.Convolve)}
+behind = {step.layer: after.shift for step, after in zip(lowered.steps, lowered.steps[1:]) if isinstance(step, operations.Convolve)}
 in_steps = {layer: float(cut) / 2 ** behind[layer] for layer, cut in cuts[8].items()}  # of the layer's output
 most_cut = max(in_steps, key=in_steps.get)
 record(engine_shift=max(row.shift for row in engine.plan(lowered)), most_cut_layer=most_cut)

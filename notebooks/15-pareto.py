@@ -37,10 +37,15 @@ import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
 from scipy.stats import t as student
 
-from fewbits import calibration, energy, explore, inventory, latency
-from fewbits import papers, plots, quantize_model, reference, zoo
+from fewbits.quantization import calibration
+from fewbits.costs import energy, latency
+from fewbits import explore
+from fewbits.book import inventory
+from fewbits.book import papers, reference
+from fewbits.explore import plots
+from fewbits import quantize_model, zoo
 from fewbits.book import quote, record
-from fewbits.complexity import totals
+from fewbits.costs.complexity import totals
 from fewbits.deploy import litert
 from fewbits.pruning import shrunk_to
 
@@ -580,8 +585,9 @@ quote(stays=len(stays), ever=len(kept))
 # Where does your network stand? (`model` in Keras, its `accuracy`, and the `points` of others to compare with:)
 #
 # ```python
-# from fewbits import energy, explore
-# from fewbits.complexity import totals
+# from fewbits.costs import energy
+# from fewbits import explore
+# from fewbits.costs.complexity import totals
 #
 # macs, kilobytes = totals(model).macs, totals(model).parameters / 1e3  # at 8 bits
 # microjoules = (macs * energy.mac(8, 8) + energy.reading(1e3 * kilobytes, "DRAM")) / 1e6

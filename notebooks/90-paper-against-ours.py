@@ -24,7 +24,8 @@ from statistics import mean, stdev
 
 from IPython.display import HTML, Markdown, display
 
-from fewbits import papers, plots, reference
+from fewbits.book import papers, reference
+from fewbits.explore import plots
 from fewbits.book import quote, record
 from fewbits.statistics import wilson_interval
 

@@ -25,7 +25,13 @@ import re
 import numpy as np
 from IPython.display import HTML, Markdown, display
 
-from fewbits import FixedPoint, calibration, complexity, papers, plots, quantize, reference, to_codes, weights, zoo
+from fewbits.zoo.trained import find_weights
+from fewbits import FixedPoint, quantize, to_codes, zoo
+from fewbits.quantization import calibration
+from fewbits.costs import complexity
+from fewbits.book import papers, reference
+from fewbits.explore import plots
+from fewbits.io import weights
 from fewbits.backend import keras
 from fewbits.book import quote, record
 
@@ -441,7 +447,7 @@ assert max(kept[8]) < 10 and min(kept[16]) > 40
 # gone; here on the kernels of our CIFAR-10 network, in the format of Table 5:
 
 # %%
-file = np.load(weights.find("squeezenet_cifar"))
+file = np.load(find_weights("squeezenet_cifar"))
 kernels = {n: file[n].astype(float) for n in file if n.endswith("/kernel")}
 w = np.concatenate([kernel.ravel() for kernel in kernels.values()])
 shift = {}

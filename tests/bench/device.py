@@ -10,12 +10,15 @@ import float_c
 import numpy as np
 import timing
 
-from fewbits import calibration, weights, zoo
-from fewbits.conversion import quantize_model
+from fewbits import zoo
 from fewbits.deploy import litert
 from fewbits.deploy.c import write_c
 from fewbits.deploy.lowering import lower
-from fewbits.litert import interpreter
+from fewbits.io import weights
+from fewbits.io.tflite import interpreter
+from fewbits.quantization import calibration
+from fewbits.quantization.conversion import quantize_model
+from fewbits.zoo.trained import find_weights
 
 NAME = "squeezenet_cifar"
 OURS, LITERT = "fewbits C, -O3", "LiteRT int8"
@@ -27,7 +30,7 @@ IMAGES = np.kron(rng.integers(0, 256, (64, 8, 8, 3)), np.ones((1, 4, 4, 1))).ast
 
 def report():
     model = zoo.build(NAME, IMAGES.shape[1:], 10)
-    weights.load_weights(model, weights.find(NAME))
+    weights.load_weights(model, find_weights(NAME))
     quantized = quantize_model(model, fold_batch_normalization=True, rounding="nearest")
     quantized.set_formats(calibration.formats_for(quantized, _scaled(), (8, 8, 8)))
     network = lower(quantized)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fewbits.deploy import steps
+from fewbits.deploy import operations
 from fewbits.deploy.program import plan
 
 ORDERS = ("channels innermost", "filters innermost")  # gcc keeps the order of float sums, so it vectorizes the second
@@ -50,7 +50,7 @@ def float_source(network, order):
             code.append(f"        int v = y - {top}, u = x - {left};")
             code.append(f"        for (int c = 0; c < {channels}; c++) out[c] = 0; {inside} {pixel}")
             code.append(f"        for (int c = 0; c < {channels}; c++) out[c] = in[c];")
-        elif isinstance(step, steps.MaxPool | steps.SumPool) and not top and not left:
+        elif isinstance(step, operations.MaxPool | operations.SumPool) and not top and not left:
             (rows, columns), (down, right) = step.window, step.strides
             largest = loop.kind == "max_pool"
             update = "if (in[c] > best) best = in[c];" if largest else f"best += in[c] / {rows * columns};"

@@ -9,7 +9,7 @@ import timing
 
 from fewbits import FixedPoint, zoo
 from fewbits.backend import keras
-from fewbits.conversion import quantize_model
+from fewbits.quantization.conversion import quantize_model
 
 FORMATS = FixedPoint(0, 8), FixedPoint(3, 8), FixedPoint(3, 8)  # kernel, input, output
 BATCH = 128

@@ -3,7 +3,7 @@
 import tempfile
 import time
 
-from fewbits import Trial, run
+from fewbits import Trial, run_trials
 
 SEEDS = range(8)
 TRIALS = [Trial(network="squeezenet_digits", data="digits", epochs=10, seed=seed) for seed in SEEDS]
@@ -13,7 +13,7 @@ def seconds(processes):
     """Return how long the sweep takes, the start of its processes included."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        outcomes = run(TRIALS, folder, processes=processes)
+        outcomes = run_trials(TRIALS, folder, processes=processes)
         assert all(outcome.record for outcome in outcomes)
         return time.perf_counter() - began
 

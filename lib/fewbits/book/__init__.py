@@ -1,5 +1,5 @@
 """Builds the book: pairs and executes its notebooks, compares their results with baselines, renders its pages."""
 
-from fewbits.book.results import quote, record
+import lazy_loader
 
-__all__ = ["quote", "record"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -69,7 +69,7 @@ def chapters(root: Path, names: list[str] = ()) -> list[Chapter]:
 
 def library_files(root: Path) -> list[Path]:
     """Return the library's sources and the lock file."""
-    return [root / "requirements.lock", *files_below(root / "lib", "*.py")]
+    return [root / "requirements.lock", *files_below(root / "lib")]
 
 
 def files_below(folder: Path, pattern: str = "*") -> list[Path]:

@@ -11,7 +11,7 @@ import nbformat
 
 from fewbits.book.chapter import Chapter, files_below, hash_files, library_files
 from fewbits.book.execution import ExecutionError
-from fewbits.files import write_aside
+from fewbits.io.files import write_aside
 
 
 def render(root: Path, executed: list[Chapter], profile: str) -> bool:

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 from fewbits.errors import InputError
-from fewbits.files import write_aside
+from fewbits.io.files import write_aside
 
 _PREFIX = "application/papermill.record/"
 

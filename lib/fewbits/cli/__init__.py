@@ -6,7 +6,7 @@ import sys
 import fewbits
 from fewbits.cli import (
     benchmark,
-    data,
+    datasets,
     evaluate,
     export,
     formats,
@@ -24,7 +24,7 @@ from fewbits.errors import InputError
 
 COMMANDS = (
     quantize,
-    data,
+    datasets,
     train,
     evaluate,
     formats,

@@ -38,7 +38,7 @@ def add(commands) -> None:
 
 
 def run(options) -> None:
-    from fewbits.fixedpoint import check_name
+    from fewbits.quantization.fixedpoint import check_name
 
     for name in options.runtimes:
         check_name("runtime", name, RUNTIMES)
@@ -48,8 +48,8 @@ def run(options) -> None:
     if options.rounds < 1:
         raise InputError(f"--rounds must be at least 1, not {options.rounds}")
     threads = _one_thread() if "keras" in options.runtimes else 1
-    from fewbits.files import read_model
-    from fewbits.latency import measure
+    from fewbits.costs.latency import measure
+    from fewbits.io.files import read_model
 
     models = {path: read_model(path) for path in options.models}
     with TemporaryDirectory() as folder:
@@ -83,9 +83,9 @@ def _one_thread() -> int:
 
 def _made(runtime, model, path, stem):
     """Return `model` at work in `runtime`, and the file that it is."""
-    from fewbits.conversion import QuantizedModel
+    from fewbits.costs.latency import KerasRunner
     from fewbits.deploy import litert, onnx
-    from fewbits.latency import KerasRunner
+    from fewbits.quantization.conversion import QuantizedModel
 
     if runtime == "keras":
         return KerasRunner(model), path
@@ -107,7 +107,7 @@ def _made(runtime, model, path, stem):
 
 
 def _print_table(options, taken, running, files, threads):
-    from fewbits.deploy.memory import peak
+    from fewbits.costs.memory import peak
 
     width = max(len("network"), *(len(path.name) for path in options.models))
     print(

@@ -25,10 +25,10 @@ def add(commands) -> None:
 
 
 def run(options) -> None:
-    from fewbits.files import read_model
-    from fewbits.fixedpoint import check_name
+    from fewbits.io.files import read_model
+    from fewbits.quantization.fixedpoint import check_name
     from fewbits.statistics import wilson_interval
-    from fewbits.training import evaluate
+    from fewbits.training.loop import evaluate
 
     check_name("part", options.part, ("train", "validation", "test"))
     model = read_model(options.model)

@@ -44,8 +44,8 @@ def add(commands) -> None:
 
 def run(options) -> None:
     _check(options)
-    from fewbits.files import read_model
-    from fewbits.training import check_images
+    from fewbits.io.files import read_model
+    from fewbits.training.loop import check_images
 
     model = read_model(options.model)
     sample = None
@@ -58,7 +58,7 @@ def run(options) -> None:
 
 
 def _check(options):
-    from fewbits.fixedpoint import check_name
+    from fewbits.quantization.fixedpoint import check_name
 
     check_name("format", options.to, tuple(SUFFIXES))
     check_name("part", options.part, ("train", "validation", "test"))
@@ -118,18 +118,18 @@ def _size(path):
 
 
 def _hdf5(model, options, sample):
-    from fewbits.deploy import hdf5
+    from fewbits.deploy import arrays
 
     if options.output.suffix == ".npz":
-        hdf5.write_npz(model, options.output)
+        arrays.write_npz(model, options.output)
     else:
-        hdf5.write(model, options.output, (images for images, *_ in sample.batches(32)) if sample else ())
+        arrays.write(model, options.output, (images for images, *_ in sample.batches(32)) if sample else ())
     print(f"{options.output} written; {_size(options.output):,} bytes")
 
 
 def _onnx(model, options, sample):
     from fewbits.deploy import onnx
-    from fewbits.files import write_aside
+    from fewbits.io.files import write_aside
 
     if options.integers:
         from fewbits.deploy import onnx_integer
@@ -150,9 +150,9 @@ def _onnx(model, options, sample):
 
 
 def _litert(model, options, sample):
-    from fewbits.conversion import QuantizedModel
     from fewbits.deploy import litert
-    from fewbits.files import write_aside
+    from fewbits.io.files import write_aside
+    from fewbits.quantization.conversion import QuantizedModel
 
     precision = options.precision or "float32"
     images = _images(model, sample)[0] if sample else None

@@ -51,17 +51,17 @@ def run(options) -> None:
         check_output(options.save_model, ".keras")
     import numpy as np
 
-    from fewbits.calibration import (
+    from fewbits.io.files import read_model, write_aside, write_model
+    from fewbits.quantization.calibration import (
         RULES,
         formats_from_msbs,
         msb_table,
         percentile_limits,
         quantization_errors,
     )
-    from fewbits.files import read_model, write_aside, write_model
-    from fewbits.fixedpoint import check_name
-    from fewbits.layers import LAYER_ROUNDINGS
-    from fewbits.training import check_images
+    from fewbits.quantization.fixedpoint import check_name
+    from fewbits.quantization.layers import LAYER_ROUNDINGS
+    from fewbits.training.loop import check_images
 
     check_name("rounding", options.rounding, LAYER_ROUNDINGS)
     formats_from_msbs({"": (0, 0, 0)}, options.nbits)  # refuse what is wrong before the images are read
@@ -90,7 +90,7 @@ def run(options) -> None:
 
 def _quantizable(model, options):
     """Return the QuantizedModel of `model`, all levels on; one that is one already keeps what is not asked for."""
-    from fewbits.conversion import QuantizedModel, quantize_model
+    from fewbits.quantization.conversion import QuantizedModel, quantize_model
 
     if options.fold or not isinstance(model, QuantizedModel):
         return quantize_model(model, fold_batch_normalization=options.fold, rounding=options.rounding)

@@ -26,8 +26,8 @@ def add(commands) -> None:
 def run(options) -> None:
     check_output(options.output, ".keras")
     from fewbits import zoo
-    from fewbits.caffe import load_weights
-    from fewbits.files import write_model
+    from fewbits.io.caffe import load_weights
+    from fewbits.io.files import write_model
 
     choice = {} if options.pooling is None else {"pooling": options.pooling}
     model = zoo.build(options.network, (options.size, options.size, 3), options.classes, **choice)

@@ -22,10 +22,11 @@ def add(commands) -> None:
 
 def run(options) -> None:
     check_output(options.output, ".npz")
-    from fewbits import litert, zoo
-    from fewbits.weights import save_weights
+    from fewbits import zoo
+    from fewbits.io import tflite
+    from fewbits.io.weights import save_weights
 
     model = zoo.build("mobilenet_v1", (128, 128, 3), 1001, width=options.width, normalize=False)
-    litert.load_weights(model, options.weights)
+    tflite.load_weights(model, options.weights)
     save_weights(model, options.output)
     print(f"{options.output} written; {model.count_params():,} parameters")

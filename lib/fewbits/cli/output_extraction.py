@@ -36,12 +36,12 @@ def add(commands) -> None:
 
 def run(options) -> None:
     check_output(options.output, ".h5", ".hdf5")
-    from fewbits.extraction import select
-    from fewbits.files import read_model
-    from fewbits.fixedpoint import check_name
-    from fewbits.hdf5 import write_hdf5
-    from fewbits.progress import Count
-    from fewbits.training import check_images
+    from fewbits.cli.progress import Count
+    from fewbits.inspection.extraction import select
+    from fewbits.io.files import read_model
+    from fewbits.io.hdf5 import write_hdf5
+    from fewbits.quantization.fixedpoint import check_name
+    from fewbits.training.loop import check_images
 
     check_name("part", options.part, ("train", "validation", "test"))
     model = read_model(options.model)
@@ -58,7 +58,7 @@ def run(options) -> None:
 
 def _pieces(model, sample, options, bar):
     """Yield, for each batch, the name of each dataset -> what it grows by."""
-    from fewbits.extraction import extractor
+    from fewbits.inspection.extraction import extractor
 
     compute, done = extractor(model, options.layers, options.raw), 0
     for images, labels, which in sample.batches(BATCH_SIZE):

@@ -68,10 +68,10 @@ def run(options) -> None:
     check_output(options.output, ".keras")
     from fewbits import training, zoo
     from fewbits.backend import keras
-    from fewbits.conversion import dequantize_model
-    from fewbits.files import read_model, write_model
-    from fewbits.progress import Bar
-    from fewbits.schedules import progressive_quantization
+    from fewbits.cli.progress import Bar
+    from fewbits.io.files import read_model, write_model
+    from fewbits.quantization.conversion import dequantize_model
+    from fewbits.training.schedules import progressive_quantization
 
     checkpoint = options.checkpoint or options.output.with_name(f"{options.output.name}.checkpoint")
     model = dequantize_model(read_model(options.model))

@@ -59,7 +59,7 @@ def run(options) -> None:
         check_output(options.output, ".keras")
     from fewbits import training
     from fewbits.backend import keras
-    from fewbits.files import read_model, write_model
+    from fewbits.io.files import read_model, write_model
     from fewbits.pruning import Plan, prune, remove_filters, would_remove
 
     fields = ("ratio", "weight_bytes", "macs", "per_step", "criterion", "optimizer", "learning_rate")
@@ -121,10 +121,10 @@ def _tell_layers(model, gone) -> None:
 
 def _tell_costs(*models) -> None:
     """Print a table of what the network costs before and after."""
-    from fewbits import latency
-    from fewbits.complexity import totals
-    from fewbits.conversion import dequantize_model
+    from fewbits.costs import latency
+    from fewbits.costs.complexity import totals
     from fewbits.deploy import litert
+    from fewbits.quantization.conversion import dequantize_model
 
     before, after = map(totals, models)
     rows = [("bytes", before.weight_bytes, after.weight_bytes), ("MACs", before.macs, after.macs)]

@@ -26,9 +26,9 @@ def run(options) -> None:
     import numpy as np
 
     from fewbits import FixedPoint, quantize
-    from fewbits.files import read_array, write_aside
-    from fewbits.fixedpoint import finite
-    from fewbits.sqnr import measure
+    from fewbits.io.files import read_array, write_aside
+    from fewbits.quantization.fixedpoint import finite
+    from fewbits.quantization.sqnr import measure
 
     fmt = FixedPoint(options.msb, options.nbits)
     x = finite(read_array(options.array), str(options.array))

@@ -44,10 +44,10 @@ def run(options) -> None:
     check_output(options.output, ".json")
     import numpy as np
 
-    from fewbits.conversion import dequantize_model
     from fewbits.experiment import Scheme, read_grid, run_schemes
-    from fewbits.files import read_model
-    from fewbits.training import check_images
+    from fewbits.io.files import read_model
+    from fewbits.quantization.conversion import dequantize_model
+    from fewbits.training.loop import check_images
 
     grids = [grid for grid in read_grid(options.file, Scheme) if options.grid in (None, grid.name)]
     if not grids:
@@ -98,7 +98,7 @@ class _Progress:
         self.stream, self.start, self.first = stream, time.monotonic(), None
 
     def __call__(self, scheme, done, total):
-        from fewbits.progress import duration
+        from fewbits.cli.progress import duration
 
         self.first = done - 1 if self.first is None else self.first
         left = (time.monotonic() - self.start) / (done - self.first) * (total - done)

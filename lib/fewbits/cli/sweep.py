@@ -51,7 +51,7 @@ def add(commands) -> None:
 
 def run(options) -> int:
     from fewbits import experiment
-    from fewbits.progress import Trials
+    from fewbits.cli.progress import Trials
 
     grids = _chosen(experiment.read_grid(options.file), options)
     store = experiment.Store(options.store)
@@ -63,7 +63,7 @@ def run(options) -> int:
         trials = _possible(trials, kept)
     if not options.list:
         try:
-            outcomes = experiment.run(
+            outcomes = experiment.run_trials(
                 trials,
                 store,
                 processes=options.processes,

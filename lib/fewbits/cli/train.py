@@ -53,8 +53,8 @@ def add(commands) -> None:
 def run(options) -> None:
     check_output(options.output, ".keras")
     from fewbits import training
-    from fewbits.files import write_model
-    from fewbits.progress import Bar
+    from fewbits.cli.progress import Bar
+    from fewbits.io.files import write_model
 
     checkpoint = options.checkpoint or options.output.with_name(f"{options.output.name}.checkpoint")
     fresh = not checkpoint.exists()
@@ -97,7 +97,7 @@ def _network(options, part):
     """Return the network to train: of the zoo, with weights drawn from the seed, or from a file."""
     from fewbits import zoo
     from fewbits.backend import keras
-    from fewbits.files import read_model
+    from fewbits.io.files import read_model
 
     if not 0 <= options.seed < 2**32:
         raise InputError(f"seed must be from 0 to 2**32 - 1, not {options.seed}")
@@ -113,7 +113,7 @@ def _network(options, part):
 def _take_levels(options, model) -> str:
     """Give `model` the levels that --transfer asks for; return what the user is told of them."""
     from fewbits import zoo
-    from fewbits.transfer import freeze_levels, take_levels
+    from fewbits.training.transfer import freeze_levels, take_levels
 
     if options.transfer is None:
         if options.levels is not None or options.freeze:

@@ -17,7 +17,7 @@ import numpy as np
 
 from fewbits.data.voc import Box, write_boxes
 from fewbits.errors import InputError, check_integers
-from fewbits.files import write_aside
+from fewbits.io.files import write_aside
 
 CLASSES = ("onion", "weed")
 SMALLEST = 32  # pixels; on less, leaves fall between the pixels

@@ -13,7 +13,7 @@ from fewbits.data.dataset import Split
 from fewbits.data.folders import load_folder, photograph_of
 from fewbits.data.voc import Box, Photograph
 from fewbits.errors import InputError, check_integers
-from fewbits.files import write_aside
+from fewbits.io.files import write_aside
 
 BACKGROUND = "background"
 TRIES = 200  # places for one image of the background

@@ -13,7 +13,7 @@ from fewbits.data.dataset import Dataset, Split, checked_split, stratified
 from fewbits.data.folds import split_folds
 from fewbits.data.voc import read_photographs
 from fewbits.errors import InputError
-from fewbits.files import read_arrays
+from fewbits.io.files import read_arrays
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DIGITS = tuple("0123456789")

@@ -13,7 +13,7 @@ from xml.etree import ElementTree  # writes only; what others wrote is parsed by
 import numpy as np
 
 from fewbits.errors import InputError, nearest
-from fewbits.files import write_aside
+from fewbits.io.files import write_aside
 
 
 class Box(NamedTuple):

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 import fewbits
-from fewbits.deploy import program, steps
+from fewbits.deploy import program
 from fewbits.deploy.integer import IntegerNetwork
-from fewbits.deploy.steps import signed_bits
+from fewbits.deploy.operations import Convolve, signed_bits
 from fewbits.errors import InputError
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -279,7 +279,7 @@ class _Source:
     def _windows(self, loop, name):
         """Return the table that says where the windows of `loop` lie."""
         step, (height, width, channels) = loop.step, self._shape(loop)
-        rows, columns = step.kernel.shape[:2] if isinstance(step, steps.Convolve) else getattr(step, "window", (1, 1))
+        rows, columns = step.kernel.shape[:2] if isinstance(step, Convolve) else getattr(step, "window", (1, 1))
         down, right = getattr(step, "strides", (1, 1))
         dilation = getattr(step, "dilation", (1, 1))
         (top, _), (left, _) = getattr(step, "padding", ((0, 0), (0, 0)))

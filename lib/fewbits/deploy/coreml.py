@@ -14,9 +14,9 @@ from shutil import rmtree
 import numpy as np
 
 from fewbits.backend import keras, no_stderr
-from fewbits.conversion import QuantizedModel, quantize_model
 from fewbits.deploy.frozen import Frozen, check, freeze
 from fewbits.errors import InputError
+from fewbits.quantization.conversion import QuantizedModel, quantize_model
 
 
 def write(model: keras.Model, path: Path) -> None:

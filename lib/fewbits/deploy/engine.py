@@ -15,7 +15,7 @@ from math import ceil, prod
 import numpy as np
 
 from fewbits.deploy.integer import IntegerNetwork
-from fewbits.deploy.steps import Convolve, signed_bits
+from fewbits.deploy.operations import Convolve, signed_bits
 
 PIXEL_BITS = SUM_BITS = 16
 PLANES = {4: 4, 8: 2, 16: 1}  # bits of a weight -> planes of sums at once

@@ -3,11 +3,11 @@
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.calibration import by_filter
-from fewbits.conversion import calls, quantized_type, rebuild
 from fewbits.errors import InputError
-from fewbits.fixedpoint import quantclip, quantize
-from fewbits.layers import FLOAT, Formats
+from fewbits.quantization.calibration import by_filter
+from fewbits.quantization.conversion import calls, quantized_type, rebuild
+from fewbits.quantization.fixedpoint import quantclip, quantize
+from fewbits.quantization.layers import FLOAT, Formats
 
 
 def check(model: keras.Model) -> None:

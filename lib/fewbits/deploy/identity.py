@@ -5,13 +5,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.conversion import QuantizedModel, rebuild
+from fewbits.costs.latency import Runs
 from fewbits.deploy.compiled import Compiled, compiler
 from fewbits.deploy.integer import IntegerNetwork
-from fewbits.deploy.steps import Wire
+from fewbits.deploy.operations import Wire
 from fewbits.errors import InputError
-from fewbits.extraction import extractor
-from fewbits.latency import Runs
+from fewbits.inspection.extraction import extractor
+from fewbits.quantization.conversion import QuantizedModel, rebuild
 
 
 class Agreement(NamedTuple):

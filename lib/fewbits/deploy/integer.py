@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fewbits.deploy.steps import Convolve, Step, Wire
+from fewbits.deploy.operations import Convolve, Step, Wire
 from fewbits.errors import InputError
 
 AT_ONCE = 2**22  # codes of a wire in memory, for all images of a batch

@@ -14,12 +14,12 @@ import re
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.conversion import QuantizedModel, calls
 from fewbits.deploy.frozen import Frozen, check, constants, freeze, kernel_formats
 from fewbits.deploy.identity import Agreement
 from fewbits.errors import InputError
-from fewbits.fixedpoint import check_name
-from fewbits.litert import Runner, to_bytes
+from fewbits.io.tflite import Runner, to_bytes
+from fewbits.quantization.conversion import QuantizedModel, calls
+from fewbits.quantization.fixedpoint import check_name
 
 PRECISIONS = ("float32", "float16", "int8")
 MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")

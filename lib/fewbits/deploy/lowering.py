@@ -10,14 +10,14 @@ from math import inf
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.calibration import by_filter
-from fewbits.conversion import QuantizedModel, nodes, quantized_type
-from fewbits.deploy import steps
+from fewbits.deploy import operations
 from fewbits.deploy.frozen import check, kernel_formats
 from fewbits.deploy.integer import IntegerNetwork
-from fewbits.deploy.steps import Wire
+from fewbits.deploy.operations import Wire
 from fewbits.errors import InputError
-from fewbits.fixedpoint import FixedPoint, to_codes
+from fewbits.quantization.calibration import by_filter
+from fewbits.quantization.conversion import QuantizedModel, nodes, quantized_type
+from fewbits.quantization.fixedpoint import FixedPoint, to_codes
 
 layers, activations = keras.layers, keras.activations
 
@@ -90,7 +90,7 @@ class _Lowering:
         """Make the wire `output` the last one."""
         if output != len(self.steps):
             wire = self.wires[output]
-            self._add(steps.Reshape, self.steps[output - 1].layer, (output,), wire)
+            self._add(operations.Reshape, self.steps[output - 1].layer, (output,), wire)
 
     def _add(self, kind, layer, inputs, output, *fields) -> int:
         if output.bits > WIDEST:
@@ -138,7 +138,7 @@ class _Lowering:
         low, high = (min(x.low, 0), max(x.high, 0)) if any(map(any, padding)) else (x.low, x.high)
         positive, negative = (np.clip(columns, *limits).sum(0) for limits in ((0, None), (None, 0)))
         highest, lowest = positive * high + negative * low + bias, positive * low + negative * high + bias
-        partial = steps.signed_bits(
+        partial = operations.signed_bits(
             int((np.minimum(positive * low, 0) + np.minimum(negative * high, 0) + np.minimum(bias, 0)).min()),
             int((np.maximum(positive * high, 0) + np.maximum(negative * low, 0) + np.maximum(bias, 0)).max()),
         )
@@ -155,7 +155,7 @@ class _Lowering:
             x.divisor,
         )
         fields = (kernel, bias, strides, padding, dilation, depthwise, partial, magnitude)
-        return self._add(steps.Convolve, layer.name, (index,), output, *fields)
+        return self._add(operations.Convolve, layer.name, (index,), output, *fields)
 
     def _add_bias(self, layer, index, fmt, rounding):
         if fmt is None:
@@ -166,7 +166,7 @@ class _Lowering:
         bias = _shifted(codes, max(_exponent(fmt) - x.exponent, 0))
         low, high = (x.low << shift) + int(bias.min()), (x.high << shift) + int(bias.max())
         output = Wire(x.shape, x.exponent - shift, low, high)
-        return self._add(steps.AddConstant, layer.name, (index,), output, shift, bias)
+        return self._add(operations.AddConstant, layer.name, (index,), output, shift, bias)
 
     # Grids
 
@@ -178,7 +178,7 @@ class _Lowering:
             raise OverflowError
         low, high = (
             np.clip(
-                [int(steps.divide(code << max(-s, 0), x.divisor << max(s, 0), rounding)) for s in shift],
+                [int(operations.divide(code << max(-s, 0), x.divisor << max(s, 0), rounding)) for s in shift],
                 fmt.min_code,
                 fmt.max_code,
             )
@@ -189,7 +189,7 @@ class _Lowering:
             return index
         shift = shift[0] if len(set(shift)) == 1 else shift
         fields = (shift, x.divisor, rounding, fmt.min_code, fmt.max_code)
-        return self._add(steps.Requantize, name, (index,), output, *fields)
+        return self._add(operations.Requantize, name, (index,), output, *fields)
 
     def _aligned(self, name, index):
         """Return the wire `index` with one exponent for all channels, the finest: nothing is rounded."""
@@ -200,7 +200,7 @@ class _Lowering:
         low, high = x.low << -min(shift), x.high << -min(shift)
         low, high = min(low, x.low), max(high, x.high)
         output = Wire(x.shape, min(x.exponent), low, high, x.divisor)
-        return self._add(steps.Requantize, name, (index,), output, shift, 1, "floor", low, high)
+        return self._add(operations.Requantize, name, (index,), output, shift, 1, "floor", low, high)
 
     def _finest(self, layer, indices):
         """Return the finest exponent of the wires `indices`, how far each is shifted to meet it, and their limits."""
@@ -240,7 +240,7 @@ class _Lowering:
                 raise InputError(f"layer {name} ends at {highest}, which its steps of {2.0**x.exponent:g} do not hold")
             high = min(high, int(end))
         output = Wire(x.shape, x.exponent, max(x.low, 0), max(high, 0), x.divisor)
-        return index if output == x else self._add(steps.Clip, name, (index,), output, 0, max(high, 0))
+        return index if output == x else self._add(operations.Clip, name, (index,), output, 0, max(high, 0))
 
     def _relu(self, layer, index):
         if layer.negative_slope or layer.threshold:
@@ -257,7 +257,7 @@ class _Lowering:
         x = self.wires[index]
         padding = _padding(layer.padding, x.shape, layer.pool_size, layer.strides)
         return self._pool(
-            steps.MaxPool, layer, index, (x.low, x.high), x.divisor, layer.pool_size, layer.strides, padding
+            operations.MaxPool, layer, index, (x.low, x.high), x.divisor, layer.pool_size, layer.strides, padding
         )
 
     def _average(self, layer, index):
@@ -272,7 +272,7 @@ class _Lowering:
     def _sum(self, layer, index, window, strides):
         x = self._undivided(layer, index)
         n = window[0] * window[1]
-        return self._pool(steps.SumPool, layer, index, (x.low * n, x.high * n), x.divisor * n, window, strides)
+        return self._pool(operations.SumPool, layer, index, (x.low * n, x.high * n), x.divisor * n, window, strides)
 
     def _undivided(self, layer, index):
         """Return the wire `index`. Where it holds averages, float32 rounds each of them before it adds them."""
@@ -286,7 +286,7 @@ class _Lowering:
     def _global_max(self, layer, index):
         x = self.wires[index]
         nothing = ((0, 0), (0, 0))
-        return self._pool(steps.MaxPool, layer, index, (x.low, x.high), x.divisor, x.shape[:2], (1, 1), nothing)
+        return self._pool(operations.MaxPool, layer, index, (x.low, x.high), x.divisor, x.shape[:2], (1, 1), nothing)
 
     def _pool(self, kind, layer, index, limits, divisor, window, strides, *padding):
         x = self.wires[index]
@@ -305,7 +305,7 @@ class _Lowering:
         x, padding = self.wires[index], tuple(tuple(side) for side in padding)
         sides = [n + sum(side) for n, side in zip(x.shape, padding)]
         output = Wire((*sides, x.shape[2]), x.exponent, min(x.low, 0), max(x.high, 0), x.divisor)
-        return self._add(steps.Pad, layer.name, (index,), output, padding)
+        return self._add(operations.Pad, layer.name, (index,), output, padding)
 
     def _concatenate(self, layer, *indices):
         if layer.axis not in (-1, 3):
@@ -314,7 +314,7 @@ class _Lowering:
         first = self.wires[indices[0]]
         channels = sum(self.wires[i].shape[2] for i in indices)
         output = Wire((*first.shape[:2], channels), exponent, min(lows), max(highs), first.divisor)
-        return self._add(steps.Concatenate, layer.name, indices, output, shifts)
+        return self._add(operations.Concatenate, layer.name, indices, output, shifts)
 
     def _sum_of(self, layer, *indices):
         exponent, shifts, lows, highs = self._finest(layer, indices)
@@ -322,7 +322,7 @@ class _Lowering:
         if any(x.shape != first.shape for x in rest):
             raise InputError(f"layer {layer.name} adds maps of different sizes, which integers do not have here")
         output = Wire(first.shape, exponent, sum(lows), sum(highs), first.divisor)
-        return self._add(steps.Add, layer.name, indices, output, shifts)
+        return self._add(operations.Add, layer.name, indices, output, shifts)
 
     def _reshape(self, layer, index):
         x = self.wires[index]
@@ -331,7 +331,7 @@ class _Lowering:
             raise InputError(f"layer {layer.name} makes the shape {shape}, which is neither an image nor a vector")
         shape = shape if len(shape) == 3 else (1, 1, *shape)
         output = Wire(shape, x.exponent, x.low, x.high, x.divisor)
-        return index if output == x else self._add(steps.Reshape, layer.name, (index,), output)
+        return index if output == x else self._add(operations.Reshape, layer.name, (index,), output)
 
     def _rescale(self, layer, index):
         x = self.wires[index]
@@ -341,7 +341,7 @@ class _Lowering:
                 f"layer {layer.name} scales by {layer.scale}, less {layer.offset}; integers shift by powers of two"
             )
         output = Wire(x.shape, x.exponent + int(exponent) - 1, x.low, x.high, x.divisor)
-        return self._add(steps.Reshape, layer.name, (index,), output)
+        return self._add(operations.Reshape, layer.name, (index,), output)
 
     _HANDLERS = {
         layers.Activation: _activation,

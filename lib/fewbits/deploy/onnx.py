@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.conversion import nodes
 from fewbits.deploy.frozen import check, constants, formats, multiplies
 from fewbits.deploy.onnx_graph import TO_FIRST, TO_LAST, Graph
 from fewbits.errors import InputError
-from fewbits.files import write_aside
+from fewbits.io.files import write_aside
+from fewbits.quantization.conversion import nodes
 
 layers, activations = keras.layers, keras.activations
 

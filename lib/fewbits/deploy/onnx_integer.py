@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fewbits.deploy import steps
+from fewbits.deploy import operations
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.onnx_graph import TO_FIRST, TO_LAST, Graph
 from fewbits.errors import InputError
-from fewbits.files import write_aside
+from fewbits.io.files import write_aside
 
 ZERO = 128  # ConvInteger reads unsigned codes: 128 stands for 0
 
@@ -72,7 +72,7 @@ class _Graph(Graph):
 
     def _convolve(self, step, x):
         wire = self._network[step.inputs[0]]
-        if wire.bits > 8 or steps.signed_bits(int(step.kernel.min()), int(step.kernel.max())) > 8:
+        if wire.bits > 8 or operations.signed_bits(int(step.kernel.min()), int(step.kernel.max())) > 8:
             raise InputError(f"layer {step.layer} multiplies more than 8 bits, which ConvInteger does not")
         if step.partial_bits > 32:
             raise InputError(f"layer {step.layer} sums up to {step.partial_bits} bits, and ONNX' integers have 32")
@@ -140,14 +140,14 @@ class _Graph(Graph):
         return self.add("Transpose", shaped, perm=TO_FIRST)
 
     _KINDS = {
-        steps.Convolve: _convolve,
-        steps.Requantize: _requantize,
-        steps.Clip: _clip,
-        steps.AddConstant: _add_constant,
-        steps.MaxPool: _max_pool,
-        steps.SumPool: _sum_pool,
-        steps.Pad: _pad,
-        steps.Concatenate: _concatenate,
-        steps.Add: _add,
-        steps.Reshape: _reshape,
+        operations.Convolve: _convolve,
+        operations.Requantize: _requantize,
+        operations.Clip: _clip,
+        operations.AddConstant: _add_constant,
+        operations.MaxPool: _max_pool,
+        operations.SumPool: _sum_pool,
+        operations.Pad: _pad,
+        operations.Concatenate: _concatenate,
+        operations.Add: _add,
+        operations.Reshape: _reshape,
     }

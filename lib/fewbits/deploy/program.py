@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fewbits.deploy import steps
+from fewbits.deploy import operations
 from fewbits.deploy.integer import IntegerNetwork
-from fewbits.deploy.steps import Step, Wire, signed_bits
+from fewbits.deploy.operations import Step, Wire, signed_bits
 from fewbits.errors import InputError
 
 WIDTHS = (8, 16, 32)  # bits of codes in memory
@@ -136,7 +136,7 @@ def _pooled_late(network):
     for number, step in enumerate(made):
         i = step.inputs[0]
         pool = made[i - 1] if i else None
-        if not isinstance(step, steps.Requantize | steps.Clip) or not isinstance(pool, steps.MaxPool):
+        if not isinstance(step, operations.Requantize | operations.Clip) or not isinstance(pool, operations.MaxPool):
             continue
         x = made[pool.inputs[0] - 1].output if pool.inputs[0] else network.image
         narrower = stored_bits(step.output, step.layer) < stored_bits(x, pool.layer)
@@ -164,7 +164,7 @@ class _Planning:
             self._append(Loop("load", None, "image", (), image.shape, 0, image.bits))
 
     def add(self, number, step):
-        if isinstance(step, steps.Concatenate):
+        if isinstance(step, operations.Concatenate):
             self.makers[number] = self._joined(number, step)
         elif not step.in_place:
             self._append(self._loop(number, step))
@@ -173,7 +173,7 @@ class _Planning:
             for loop in self.makers[number]:
                 self._finish(loop, step)
                 loop.wire = number
-        elif isinstance(step, steps.Reshape):
+        elif isinstance(step, operations.Reshape):
             i = step.inputs[0]
             self.place[number] = self.place.get(i, i)
         else:
@@ -228,16 +228,16 @@ class _Planning:
         """Let `loop` do `step`, or its channels of it."""
         x = self.wires[step.inputs[0]]
         part = slice(loop.offset, loop.offset + loop.shape[2])
-        if isinstance(step, steps.Clip):
+        if isinstance(step, operations.Clip):
             _clip(loop, step.low, step.high)
-        elif isinstance(step, steps.AddConstant):
+        elif isinstance(step, operations.AddConstant):
             low, high = x.low << step.shift, x.high << step.shift
             _widen(loop, low, high)
             _widen(loop, step.output.low, step.output.high)
             if step.shift:
                 loop.finish.append(Multiply(1 << step.shift))
             loop.finish.append(AddConstants(step.constant[part]))
-        elif isinstance(step, steps.Requantize):
+        elif isinstance(step, operations.Requantize):
             shift = step.shift if isinstance(step.shift, int) else step.shift[part]
             self._divide(loop, replace(step, shift=shift), x)
 
@@ -287,21 +287,21 @@ def _widen(loop, low, high):
 
 def _kind_and_bits(step, inputs):
     """Return the kind of a loop and the bits of its sums."""
-    if isinstance(step, steps.Convolve):
+    if isinstance(step, operations.Convolve):
         return "depthwise" if step.depthwise else "convolve", step.partial_bits
     x = inputs[0]
-    if isinstance(step, steps.SumPool):
+    if isinstance(step, operations.SumPool):
         n = step.window[0] * step.window[1]
         return "sum_pool", signed_bits(min(x.low, 0) * n, max(x.high, 0) * n)
-    if isinstance(step, steps.Add):
+    if isinstance(step, operations.Add):
         low = sum(min(x.low << shift, 0) for x, shift in zip(inputs, step.shifts))
         high = sum(max(x.high << shift, 0) for x, shift in zip(inputs, step.shifts))
         return "add", signed_bits(low, high)
-    return ("max_pool" if isinstance(step, steps.MaxPool) else "pad"), x.bits
+    return ("max_pool" if isinstance(step, operations.MaxPool) else "pad"), x.bits
 
 
 def _per_channel(step):
-    return isinstance(step, steps.AddConstant) or isinstance(getattr(step, "shift", 0), tuple)
+    return isinstance(step, operations.AddConstant) or isinstance(getattr(step, "shift", 0), tuple)
 
 
 def stored_bits(wire: Wire, name: str) -> int:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fewbits import schedules, training, zoo
+from fewbits import training, zoo
 from fewbits.backend import keras
 from fewbits.data import Split
 from fewbits.data.augmentation import shift_and_flip, shift_flip_and_light
@@ -26,9 +26,11 @@ from fewbits.experiment import provenance
 from fewbits.experiment.fields import FLOAT, naming
 from fewbits.experiment.store import Record, Results, Store
 from fewbits.experiment.trial import LIGHT, PRUNE, Checker, Trial, begin, build_network, load_images, pruning_before
+from fewbits.io.weights import load_weights, save_weights
 from fewbits.pruning import Plan, prune
-from fewbits.transfer import freeze_levels, kernels, moved, spread
-from fewbits.weights import find, load_weights, save_weights
+from fewbits.training import schedules
+from fewbits.training.transfer import freeze_levels, kernels, moved, spread
+from fewbits.zoo.trained import find_weights
 
 DRAWN_WITH = 2017  # the seed of the choice of training images
 PASSED_ON = (
@@ -79,7 +81,7 @@ class Advance(NamedTuple):
     seconds_left: float
 
 
-def run(
+def run_trials(
     trials: Iterable[Trial],
     store: Store | Path | str,
     *,
@@ -307,7 +309,7 @@ def _task(trial, store):
     """Return the arguments of `_attempt`: all that a worker elsewhere needs."""
     start = None
     if trial.start:
-        path = store.weights(trial.start) if isinstance(trial.start, Trial) else find(trial.start)
+        path = store.weights(trial.start) if isinstance(trial.start, Trial) else find_weights(trial.start)
         start = path.read_bytes()
     return trial, start, store.checkpoint(trial).absolute()
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
-from fewbits.calibration import RULES
 from fewbits.errors import InputError, nearest
-from fewbits.fixedpoint import MAX_NBITS_KERAS
+from fewbits.quantization.calibration import RULES
+from fewbits.quantization.fixedpoint import MAX_NBITS_KERAS
 
 FLOAT = "float"
 

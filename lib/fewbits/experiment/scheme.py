@@ -6,28 +6,28 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
-from fewbits import remedies
+from fewbits import post_training
 from fewbits.backend import keras
-from fewbits.calibration import formats_for_each
-from fewbits.conversion import QuantizedModel, quantize_model, quantized_type
-from fewbits.dynamic_fixed_point import dynamic_formats
 from fewbits.errors import InputError
 from fewbits.experiment.fields import BitsOrFloat, checked_percentile, known, one_sentence
-from fewbits.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint
-from fewbits.layers import LAYER_ROUNDINGS, Formats
+from fewbits.quantization.calibration import formats_for_each
+from fewbits.quantization.conversion import QuantizedModel, quantize_model, quantized_type
+from fewbits.quantization.dynamic_fixed_point import dynamic_formats
+from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint
+from fewbits.quantization.layers import LAYER_ROUNDINGS, Formats
 
 DYNAMIC = "dynamic"  # stands for a percentile, where dynamic fixed point is meant
 
 # In the order in which they are applied; `equalize` comes before there are formats.
 REMEDIES: dict[str, Callable] = {
-    "equalize": remedies.equalize,
-    "share formats": remedies.share_formats,
-    "search MSBs": remedies.search_msbs,
-    "round kernels": remedies.round_kernels,
-    "refit kernels": remedies.refit_kernels,
-    "mid-step": remedies.reconstruct_mid_step,
-    "fold mean shift": remedies.fold_mean_shift,
-    "half a step": remedies.add_half_a_step,
+    "equalize": post_training.equalize,
+    "share formats": post_training.share_formats,
+    "search MSBs": post_training.search_msbs,
+    "round kernels": post_training.round_kernels,
+    "refit kernels": post_training.refit_kernels,
+    "mid-step": post_training.reconstruct_mid_step,
+    "fold mean shift": post_training.fold_mean_shift,
+    "half a step": post_training.add_half_a_step,
 }
 RANGED = 32  # images that formats are set on, as in vieito2017, 5.2.2; remedies see all there are
 WITH_IMAGES = ("search MSBs", "refit kernels", "fold mean shift")
@@ -111,7 +111,7 @@ def quantize_each(model: keras.Model, schemes: Iterable[Scheme], images) -> Iter
         way = scheme.msb, str(scheme.percentile), scheme.per_layer, scheme.per_channel, scheme.rounding
         groups.setdefault((equalized, *way), []).append(scheme)
     for (equalized, *_), group in groups.items():
-        start = remedies.equalize(model) if equalized else model
+        start = post_training.equalize(model) if equalized else model
         formats = _formats_for_each(start, group, images[:RANGED])
         known = {}
         for scheme in group:

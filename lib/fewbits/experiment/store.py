@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fewbits.errors import InputError
 from fewbits.experiment.trial import Trial
-from fewbits.files import write_aside
+from fewbits.io.files import write_aside
 
 
 class _Frozen(BaseModel):
@@ -31,7 +31,7 @@ class Results(_Frozen):
     parameters: how many. history: an entry an epoch, as in `training.train`. stages: names and epochs, as in
     `schedules.plan`; none for a float trial. pruning: an entry a step, as in `fewbits.pruning.prune`, with `test`, and
     pruned: why that ended; of a pruning only. moved, spread: of a float trial with a start, layer -> how far its kernel
-    went from where training began, and the deviation of its weights (`fewbits.transfer`); else None. identity: of a
+    went from where training began, and the deviation of its weights (`training.transfer`); else None. identity: of a
     trial with integers, program -> how many codes it was compared in, and how many of them differ: NumPy with the
     simulation, in all layers; the others with NumPy, in the logits.
     """

@@ -9,14 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.conversion import QuantizedModel, quantize_model
 from fewbits.errors import InputError
 from fewbits.experiment import provenance
 from fewbits.experiment.scheme import Scheme, quantize_each
-from fewbits.files import write_aside
-from fewbits.remedies.copies import copied
+from fewbits.io.files import write_aside
+from fewbits.post_training.copies import copied
+from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.statistics import paired_difference, wilson_interval
-from fewbits.training import rank_of_label
+from fewbits.training.loop import rank_of_label
 
 FLOAT_SCHEME = Scheme(bits=(None, None, None))
 

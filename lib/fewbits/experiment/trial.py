@@ -11,19 +11,21 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
-from fewbits import schedules, weights, zoo
+from fewbits import zoo
 from fewbits.backend import keras
-from fewbits.conversion import quantize_model
 from fewbits.data import NAMES, Dataset, load
 from fewbits.data.sources import FOLDS
 from fewbits.errors import InputError
 from fewbits.experiment.fields import FLOAT, Bits, BitsOrFloat, checked_percentile, known, naming, one_sentence, unknown
-from fewbits.fixedpoint import GRADIENTS
-from fewbits.layers import LAYER_ROUNDINGS
+from fewbits.io.weights import filters_in
 from fewbits.pruning import CRITERIA, shrunk_to
-from fewbits.training import OPTIMIZERS
-from fewbits.transfer import take_levels
-from fewbits.weights import filters_in
+from fewbits.quantization.conversion import quantize_model
+from fewbits.quantization.fixedpoint import GRADIENTS
+from fewbits.quantization.layers import LAYER_ROUNDINGS
+from fewbits.training import schedules
+from fewbits.training.loop import OPTIMIZERS
+from fewbits.training.transfer import take_levels
+from fewbits.zoo.trained import find_weights
 
 PRUNE = "prune"
 STRATEGIES = (FLOAT, PRUNE, *schedules.STRATEGIES)
@@ -84,7 +86,7 @@ class Trial(BaseModel):
     start: where a network comes from, a float Trial or a pruning, which is run first, or the name of weights, as in
     `weights.find`; a mapping is a Trial that takes network, data, fold, width and size from this one where it does not
     say its own, and the fold only with the data. A quantized network has all its weights from there. A float one has
-    those of its first `transfer` levels, and may `freeze` them (backstrom2018, 2.4): see `fewbits.transfer`.
+    those of its first `transfer` levels, and may `freeze` them (backstrom2018, 2.4): see `fewbits.training.transfer`.
 
     ratio, per_step, criterion, train_images: of a pruning, whose network has all its weights from its start; as in
     `fewbits.pruning.Plan`, where the last is called images.
@@ -279,7 +281,7 @@ class Checker:
             with naming("start."):
                 return self(start)
         with naming("start: "):
-            return weights.find(start)
+            return find_weights(start)
 
     def _once(self, known, make, *arguments):
         if arguments not in known:

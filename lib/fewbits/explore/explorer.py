@@ -9,8 +9,8 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from fewbits import plots
 from fewbits.errors import InputError
+from fewbits.explore import plots
 
 
 @dataclass(frozen=True)

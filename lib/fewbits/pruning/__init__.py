@@ -1,20 +1,5 @@
 """Pruning: which filters matter least, a smaller network without them, and one step after the other."""
 
-from fewbits.pruning.criteria import CRITERIA, importance, least_important
-from fewbits.pruning.normalization import renew_statistics
-from fewbits.pruning.steps import Plan, Pruned, prune, would_remove
-from fewbits.pruning.surgery import removable, remove_filters, shrunk_to
+import lazy_loader
 
-__all__ = [
-    "CRITERIA",
-    "Plan",
-    "Pruned",
-    "importance",
-    "least_important",
-    "prune",
-    "removable",
-    "remove_filters",
-    "renew_statistics",
-    "shrunk_to",
-    "would_remove",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

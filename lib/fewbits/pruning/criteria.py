@@ -14,10 +14,10 @@ from functools import partial
 import numpy as np
 
 from fewbits.backend import gradients, keras, ops
-from fewbits.conversion import nodes
 from fewbits.errors import InputError
-from fewbits.fixedpoint import check_name
 from fewbits.pruning.surgery import PRODUCERS, removable
+from fewbits.quantization.conversion import nodes
+from fewbits.quantization.fixedpoint import check_name
 
 layers = keras.layers
 BEHIND = (layers.BatchNormalization, layers.Activation, layers.ReLU, layers.LeakyReLU)  # belong to the filter before

@@ -15,14 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fewbits import checkpoints, training
+from fewbits import training
 from fewbits.backend import keras, ops
-from fewbits.complexity import totals
+from fewbits.costs.complexity import totals
 from fewbits.errors import InputError, check_integers
-from fewbits.fixedpoint import check_name
 from fewbits.pruning.criteria import CRITERIA, importance, least_important
 from fewbits.pruning.normalization import renew_statistics
 from fewbits.pruning.surgery import PRODUCERS, removable, remove_filters
+from fewbits.quantization.fixedpoint import check_name
+from fewbits.training import checkpoints
 
 KIND = "fewbits pruning checkpoint 1"
 GOALS = ("ratio", "weight_bytes", "macs")

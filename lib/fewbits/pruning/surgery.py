@@ -15,8 +15,8 @@ from numbers import Integral
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.conversion import QUANTIZED, nodes, rebuild
 from fewbits.errors import InputError, nearest
+from fewbits.quantization.conversion import QUANTIZED, nodes, rebuild
 
 layers = keras.layers
 

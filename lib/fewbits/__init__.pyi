@@ -1,0 +1,37 @@
+from . import backend as backend
+from . import book as book
+from . import costs as costs
+from . import data as data
+from . import deploy as deploy
+from . import errors as errors
+from . import experiment as experiment
+from . import explore as explore
+from . import inspection as inspection
+from . import io as io
+from . import post_training as post_training
+from . import pruning as pruning
+from . import quantization as quantization
+from . import statistics as statistics
+from . import training as training
+from . import zoo as zoo
+from .errors import InputError as InputError
+from .experiment.execution import run_trials as run_trials
+from .experiment.trial import Trial as Trial
+from .pruning.steps import Plan as Plan
+from .pruning.steps import prune as prune
+from .quantization.calibration import formats_for as formats_for
+from .quantization.conversion import QuantizedModel as QuantizedModel
+from .quantization.conversion import dequantize_model as dequantize_model
+from .quantization.conversion import quantize_model as quantize_model
+from .quantization.fixedpoint import FixedPoint as FixedPoint
+from .quantization.fixedpoint import from_codes as from_codes
+from .quantization.fixedpoint import quantclip as quantclip
+from .quantization.fixedpoint import quantize as quantize
+from .quantization.fixedpoint import to_codes as to_codes
+from .quantization.layers import Formats as Formats
+from .quantization.layers import QuantizedConv2D as QuantizedConv2D
+from .quantization.layers import QuantizedDense as QuantizedDense
+from .quantization.layers import QuantizedDepthwiseConv2D as QuantizedDepthwiseConv2D
+from .training.schedules import progressive_quantization as progressive_quantization
+
+__version__: str

@@ -1,0 +1,9 @@
+from . import chapter as chapter
+from . import execution as execution
+from . import inventory as inventory
+from . import pages as pages
+from . import papers as papers
+from . import reference as reference
+from . import results as results
+from .results import quote as quote
+from .results import record as record

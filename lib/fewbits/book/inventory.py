@@ -1,0 +1,264 @@
+"""Every network of the reference results on one data set: what it reaches, what it costs, and the command for it.
+
+A pruning made a network at each of its steps; each stands here for itself. Costs are of the network as it would be
+stored: batch normalization folded, weights at the bits of their kernels, biases at 32.
+"""
+
+import json
+import shlex
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from fewbits import zoo
+from fewbits.book import reference
+from fewbits.book.reference import Cell
+from fewbits.costs import energy
+from fewbits.costs.complexity import table
+from fewbits.errors import InputError
+from fewbits.experiment import Store, Trial
+from fewbits.experiment.trial import PRUNE, SHARED, build_network
+from fewbits.pruning import removable
+
+IMAGES = {"cifar10": ((32, 32, 3), 10), "digits": ((8, 8, 1), 10)}  # data -> shape and classes
+FLOAT, SLIM, STATIC, TRAINED, PRUNED, BOTH = TECHNIQUES = (
+    "float architectures",
+    "width and resolution",
+    "quantized, not trained",
+    "trained with few bits",
+    "pruned",
+    "pruned and quantized",
+)
+
+
+class Layer(NamedTuple):
+    """What a layer holds and does for an image, or several of equal bits together. bits: of kernel and input, or None.
+
+    weights: in kernels. biases: with batch normalization folded, one a filter. The three are means where several
+    seeds have pruned differently.
+    """
+
+    weights: float
+    biases: float
+    macs: float
+    bits: tuple[int | None, int | None] = (None, None)
+
+
+class Network(NamedTuple):
+    """One network: the trial that makes it, its test results, one a seed, what it has been trained with, its layers."""
+
+    trial: Trial
+    cell: Cell
+    training: str
+    layers: tuple[Layer, ...]
+    filters: int | None = None  # of a pruned one
+
+    @property
+    def technique(self) -> str:
+        """Which of TECHNIQUES made it."""
+        trial = self.trial
+        pruned = any(t.strategy == PRUNE for t in _line(trial))
+        if trial.bits is not None:
+            return BOTH if pruned else STATIC if trial.strategy == "static" else TRAINED
+        if pruned:
+            return PRUNED
+        return FLOAT if trial.size is None and trial.width == 1 else SLIM
+
+    @property
+    def name(self) -> str:
+        trial = self.trial
+        words = [trial.network]
+        if trial.size is not None or trial.width != 1:
+            words.append(f"width {trial.width:g}")
+        words += [] if trial.size is None else [f"{trial.size} px"]
+        if self.filters is not None:
+            criterion = next(t.criterion for t in _line(trial) if t.strategy == PRUNE)
+            words.append(f"pruned to {self.filters:,} filters ({criterion})")
+        if trial.bits is not None:
+            words += ["-".join("float" if b is None else str(b) for b in trial.bits), trial.strategy]
+            words += [] if trial.edge_bits is None else [f"edges at {trial.edge_bits}"]
+            words += [] if trial.rounding == "nearest" else [f"rounded by {trial.rounding}"]
+        elif trial.transfer is not None:
+            words.append("from random weights" if trial.transfer == 0 else "frozen" if trial.freeze else "trained on")
+        return " ".join(words)
+
+    @property
+    def macs(self) -> float:
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def size(self) -> float:
+        """Its bytes, weights at the bits of their kernels, or 32 for float, and biases at 32."""
+        return sum(layer.weights * (layer.bits[0] or 32) / 8 + 4 * layer.biases for layer in self.layers)
+
+    def energy(self, memory: str) -> float:
+        """Return the picojoules of its MACs, and of reading it once from `memory`, as in `energy.reading`."""
+        return sum(layer.macs * energy.mac(*layer.bits) for layer in self.layers) + energy.reading(self.size, memory)
+
+    @property
+    def command(self) -> str:
+        return command(self.trial)
+
+
+def networks(data: str = "cifar10") -> tuple[list[Network], int]:
+    """Return every network of the reference results on `data`, and how many cells of their grids are not run.
+
+    Cells that share their first trial are one, that with most seeds; so are prunings' steps that are the same network.
+    Raises InputError on data of which no grid has networks here.
+    """
+    if data not in IMAGES:
+        raise InputError(f"data must be one of {', '.join(IMAGES)}, not {data!r}")
+    cells = {}
+    for grid in reference.grids():
+        for cell in reference.cells(grid.name):
+            if cell.trial.data == data:
+                cell = cell._replace(trial=cell.trial.model_copy(update={"integers": False}))  # the same network
+                cells[cell.trial.key] = max(cells.get(cell.trial.key, cell), cell, key=lambda c: len(c.records))
+    run = [cell for cell in cells.values() if cell.records and None not in _prunings(cell)]
+    found = {}
+    for cell in run:
+        for key, network in _networks(cell, run):
+            found[key] = max(found.get(key, network), network, key=lambda n: len(n.cell.records))
+    return list(found.values()), len(cells) - len(run)
+
+
+def _networks(cell, run):
+    """Yield the networks of `cell`, each with what it shares with no other one."""
+    if cell.trial.strategy != PRUNE:
+        before = _prunings(cell)
+        if not before:
+            yield cell.trial.key, Network(cell.trial, cell, _told(cell, run), _layers(cell.trial))
+            return
+        last = [record.results.pruning[-1] for record in before]
+        layers = _pruned(before[0].trial, last, cell.trial.bits)
+        yield cell.trial.key, Network(cell.trial, cell, _told(cell, run), layers, sum(last[0]["filters"].values()))
+        return
+    trial, runs = cell.trial, [record.results.pruning for record in cell.records]
+    whole = len(removable(_built(trial.network, trial.data, trial.width, trial.size)))
+    last = max(map(len, runs)) - 1
+    for number in range(1, last + 1):
+        steps = [steps[number] for steps in runs if len(steps) > number]
+        gone = sum(runs[0][0]["filters"].values()) - sum(steps[0]["filters"].values())
+        there = trial if number == last else trial.model_copy(update={"ratio": round(gone / whole, 4)})
+        seen = _mean(sum(step.get("images", 0) for step in run[: number + 1]) for run in runs)
+        told = f"{_start(trial, run)}, {seen:,.0f} images in {number} step{'s' if number > 1 else ''} of pruning"
+        filters = sum(steps[0]["filters"].values())
+        network = Network(there, cell.behind_step(number), told, _pruned(trial, steps, None), filters)
+        yield (trial.model_copy(update={"ratio": None}).key, filters), network
+
+
+def _prunings(cell):
+    """Return the record of the pruning that each network of `cell` starts from; None of one that is missing."""
+    store = Store(reference.FOLDER / "trials")
+    return [store.load(t) for r in cell.records for t in _line(r.trial)[1:] if t.strategy == PRUNE]
+
+
+def _line(trial):
+    """Return `trial`, what it starts from, what that starts from, and so on."""
+    return [trial, *_line(trial.start)] if isinstance(trial.start, Trial) else [trial]
+
+
+def _mean(values) -> float:
+    return float(np.mean(list(values)))
+
+
+# Training
+
+
+def _told(cell, run) -> str:
+    """Return in a few words what the networks of `cell`, which has been run, have been trained with."""
+    trial = cell.trial
+    if trial.strategy == "static":
+        own = "then not trained"
+    else:
+        epochs = sum(n for _, n in cell.records[0].results.stages) if trial.bits else trial.epochs
+        images = "all images" if trial.images is None else f"{trial.images:,} images"
+        own = f"{epochs} epoch{'s' if epochs != 1 else ''} of {images} at {trial.learning_rate:g}"
+    return ", ".join(filter(None, (_start(trial, run), own)))
+
+
+def _start(trial, run) -> str:
+    """Return what was trained before `trial` starts; of named weights, what the float trial of that network had."""
+    if trial.start is None or trial.transfer == 0:
+        return ""
+    for cell in run:
+        known = cell.trial
+        if known == trial.start or (known.network == trial.start and known.strategy == "float" and not known.start):
+            if known.strategy != PRUNE:
+                return _told(cell, run)
+            seen = _mean(sum(s.get("images", 0) for s in r.results.pruning) for r in cell.records)
+            return f"{_start(known, run)}, {seen:,.0f} images in pruning"
+    return f"from {trial.start.name if isinstance(trial.start, Trial) else trial.start}"
+
+
+# Costs
+
+
+@cache
+def _built(network, data, width, size):
+    (height, breadth, channels), classes = IMAGES[data]
+    return build_network(network, (size or height, size or breadth, channels), classes, width)
+
+
+def _layers(trial) -> tuple[Layer, ...]:
+    model = _built(trial.network, trial.data, trial.width, trial.size)
+    levels = zoo.levels(model)
+    edges, macs = {*levels[0], *levels[-1]}, {row.name: row.macs for row in table(model)}
+    found = []
+    for layer in model.layers:
+        if hasattr(layer, "kernel"):
+            least = trial.edge_bits or 0 if layer.name in edges else 0
+            bits = tuple(b and max(b, least) for b in (trial.bits or (None, None))[:2])
+            found.append(Layer(int(np.prod(layer.kernel.shape)), _filters(layer), macs[layer.name], bits))
+    return tuple(found)
+
+
+def _filters(layer) -> int:
+    return int(np.prod(layer.kernel.shape[-2:])) if "Depthwise" in type(layer).__name__ else layer.kernel.shape[-1]
+
+
+def _pruned(trial, steps, bits) -> tuple[Layer, ...]:
+    """Return the layers, as one, of what the pruning `trial` left at these steps of its runs.
+
+    A step knows all parameters: for each filter its bias, or else the four numbers of a batch normalization.
+    """
+    model = _built(trial.network, trial.data, trial.width, trial.size)
+    other = {layer.name: 1 if layer.use_bias else 4 for layer in model.layers if hasattr(layer, "kernel")}
+    weights = [s["parameters"] - sum(n * other[name] for name, n in s["filters"].items()) for s in steps]
+    biases = [sum(s["filters"].values()) for s in steps]
+    return (Layer(_mean(weights), _mean(biases), _mean(s["macs"] for s in steps), tuple(bits or (None, None))[:2]),)
+
+
+# Commands
+
+
+def command(trial: Trial) -> str:
+    """Return the command that runs `trial`, and what it starts from, in a shell; errors as in `toml`."""
+    return f"echo {shlex.quote(toml(trial))} > network.toml && fewbits sweep network.toml --store results"
+
+
+def toml(trial: Trial) -> str:
+    """Return one line of TOML of which `experiment.read_grid` makes `trial`, the only one of its grid.
+
+    Raises InputError where its start has images of their own size and `trial` has not: TOML has no word for that.
+    """
+    return f"grid = [{_written({'name': trial.key, 'fixed': _fields(trial)})}]"
+
+
+def _fields(trial) -> dict:
+    fields = trial.model_dump(mode="json", exclude_defaults=True)
+    if isinstance(trial.start, Trial):
+        if trial.start.size is None and trial.size is not None:
+            raise InputError(f"{trial.name} changes the size of images, and its start does not; it cannot be written")
+        shared = {name: getattr(trial.start, name) for name in SHARED if getattr(trial.start, name) is not None}
+        fields["start"] = shared | _fields(trial.start)
+    return fields
+
+
+def _written(value) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_written(v)}" for key, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_written, value)) + "]"
+    return json.dumps("float" if value is None else value)  # numbers, words and truth are written as in JSON

@@ -1,0 +1,16 @@
+from . import complexity as complexity
+from . import energy as energy
+from . import latency as latency
+from . import memory as memory
+from .complexity import Row as Row
+from .complexity import Totals as Totals
+from .complexity import table as table
+from .complexity import totals as totals
+from .energy import addition as addition
+from .energy import mac as mac
+from .energy import multiplication as multiplication
+from .energy import reading as reading
+from .latency import KerasRunner as KerasRunner
+from .latency import Latency as Latency
+from .latency import measure as measure
+from .memory import peak as peak

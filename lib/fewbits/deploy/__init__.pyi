@@ -1,0 +1,15 @@
+from . import arrays as arrays
+from . import c as c
+from . import compiled as compiled
+from . import coreml as coreml
+from . import engine as engine
+from . import frozen as frozen
+from . import identity as identity
+from . import integer as integer
+from . import litert as litert
+from . import lowering as lowering
+from . import onnx as onnx
+from . import onnx_graph as onnx_graph
+from . import onnx_integer as onnx_integer
+from . import operations as operations
+from . import program as program

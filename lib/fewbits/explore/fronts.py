@@ -1,0 +1,194 @@
+"""An explorer of what accuracy costs: networks as points, and the line of those that no other beats."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+
+from fewbits.errors import InputError
+from fewbits.explore import plots
+from fewbits.explore.explorer import Explorer, View
+
+ALL = "all"
+COLOURS = tuple(colour for colour in plots.COLOURS if colour != plots.GREY)  # grey is for what is not ours
+SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "pentagon")
+
+
+class Point(NamedTuple):
+    """A network: what it is called and belongs to, its top-1 accuracy, half of its interval, and cost -> number.
+
+    training: in a few words, what it has been trained with. command: that makes it.
+    """
+
+    name: str
+    group: str
+    accuracy: float
+    reach: float
+    costs: dict[str, float]
+    training: str = ""
+    command: str = ""
+
+
+def front(points: Sequence[Point], cost: str) -> list[Point]:
+    """Return the `points` that no other beats, cheapest first: none costs no more and is at least as accurate.
+
+    Of equal points the first stays. A point without the `cost` is no candidate.
+    """
+    best, found = -1.0, []
+    for point in sorted((p for p in points if cost in p.costs), key=lambda p: (p.costs[cost], -p.accuracy)):
+        if point.accuracy > best:
+            best = point.accuracy
+            found.append(point)
+    return found
+
+
+def pareto(points: Sequence[Point], units: dict[str, str], label: str, caption: str) -> Explorer:
+    """Return an explorer of `points`: accuracy over a cost that the reader chooses, with the line of `front`.
+
+    units: cost -> what stands at its axis; costs are positive, for the axis is logarithmic. Raises InputError without
+    points.
+    """
+    if not points:
+        raise InputError("there is no network to show; give at least one point")
+    groups = _groups(points)
+
+    def view(cost):
+        best = front(points, cost)
+        traces = [{"x": [p.costs[cost] for p in best], "y": [p.accuracy for p in best]}]
+        for members in groups.values():
+            shown = [p for p in members if cost in p.costs]
+            traces.append(
+                {
+                    "x": [p.costs[cost] for p in shown],
+                    "y": [p.accuracy for p in shown],
+                    "text": [p.name for p in shown],
+                    "error_y": {"array": [p.reach for p in shown]},
+                }
+            )
+        named = [f"{p.name} ({p.accuracy:.1%}, {p.costs[cost]:,.4g} {units[cost]})" for p in best]
+        return View(
+            traces,
+            {"no other is better": "; ".join(named) or "not known"},
+            {"xaxis": {"type": "log", "title": {"text": f"{cost} ({units[cost]})"}}},
+        )
+
+    figure = plots.figure(
+        go.Scatter(name="the best", mode="lines", line={"color": plots.GREY, "dash": "dot", "shape": "hv"}),
+        *(
+            go.Scatter(
+                name=group,
+                mode="markers",
+                marker={"size": 10, "symbol": symbol},
+                error_y={"type": "data", "thickness": 1},
+                hovertemplate="%{text}: %{y:.1%}<extra></extra>",
+            )
+            for group, symbol in zip(groups, SYMBOLS * len(groups))
+        ),
+        x="",
+        y="top-1 accuracy",
+        yaxis={"tickformat": ".0%", "rangemode": "nonnegative"},
+        height=440,
+    )
+    return Explorer(
+        {"cost": tuple(units)},
+        {"cost": next(iter(units))},
+        view,
+        figure,
+        label,
+        caption,
+        "Points, one a network: accuracy over what it costs, and the line of those that no other beats.",
+    )
+
+
+def choose(
+    points: Sequence[Point], others: Sequence[Point], units: dict[str, str], label: str, caption: str
+) -> Explorer:
+    """Return an explorer to choose a network of `points` from: one on the line, and the command that makes it.
+
+    The reader chooses the cost, the group whose line it is, or all of them, and the place on that line, the cheapest
+    first; behind the last stands the last. others: points of somebody else, shown beside all groups, never on the line.
+    units, errors: as in `pareto`. A point without a cost is not shown over it.
+    """
+    if not points:
+        raise InputError("there is no network to choose from; give at least one point")
+    groups, theirs = _groups(points), _groups(others)
+    fronts = {
+        (cost, group): front([p for p in points if group in (ALL, p.group)], cost)
+        for cost in units
+        for group in (ALL, *groups)
+    }
+
+    def view(cost, place, technique):
+        best = fronts[cost, technique]
+        chosen = best[min(place, len(best)) - 1 :][:1]
+        traces = [_at(best, cost), _at(chosen, cost)]
+        for group, members in (*groups.items(), *theirs.items()):
+            seen = technique in (ALL, group)
+            traces.append({"visible": True, "x": _at(members, cost)["x"]} if seen else {"visible": False})
+        network = chosen[0] if chosen else Point("none", "", 0, 0, {})
+        place = f"{min(place, len(best))} of {len(best)}"
+        readings = {
+            "place on the line": place,
+            "network": network.name,
+            "technique": network.group,
+            "accuracy": f"{network.accuracy:.1%} ± {100 * network.reach:.1f}" if chosen else "",
+            "trained with": network.training,
+            **{
+                c: f"{network.costs[c]:,.4g} {unit}" if c in network.costs else "not measured"
+                for c, unit in units.items()
+            },
+            "command": network.command,
+        }
+        return View(traces, readings, {"xaxis": {"type": "log", "title": {"text": f"{cost} ({units[cost]})"}}})
+
+    def cloud(name, members, symbol, colour, **error):
+        return go.Scatter(
+            name=name,
+            mode="markers",
+            y=[p.accuracy for p in members],
+            text=[", ".join(filter(None, (p.name, p.training))) for p in members],
+            error_y={"type": "data", "array": [p.reach for p in members], "thickness": 1, **error},
+            marker={"size": 8, "symbol": symbol, "color": colour},
+            hovertemplate="%{text}: %{y:.1%}<extra></extra>",
+        )
+
+    hollow = [f"{symbol}-open" for symbol in SYMBOLS]
+    figure = plots.figure(
+        go.Scatter(name="the best", mode="lines", line={"color": plots.GREY, "dash": "dot", "shape": "hv"}),
+        go.Scatter(
+            name="chosen",
+            mode="markers",
+            marker={"size": 20, "symbol": "circle-open", "color": plots.GREY, "line": {"width": 3}},
+            hoverinfo="skip",
+        ),
+        *(cloud(*of, *look) for of, *look in zip(groups.items(), SYMBOLS * len(groups), COLOURS * len(groups))),
+        *(cloud(*of, look, plots.GREY, visible=False) for of, look in zip(theirs.items(), hollow * len(theirs))),
+        x="",
+        y="top-1 accuracy",
+        yaxis={"tickformat": ".0%", "rangemode": "nonnegative"},
+        height=640,
+    )
+    first = next(iter(units))
+    return Explorer(
+        {
+            "cost": tuple(units),
+            "place": tuple(range(1, max(map(len, fronts.values())) + 1)),
+            "technique": (ALL, *groups),
+        },
+        {"cost": first, "place": (len(fronts[first, ALL]) + 1) // 2, "technique": ALL},
+        view,
+        figure,
+        label,
+        caption,
+        "Points, one a network: accuracy over what it costs, the line of those that no other beats, and one chosen.",
+    )
+
+
+def _groups(points) -> dict[str, list[Point]]:
+    return {p.group: [q for q in points if q.group == p.group] for p in points}
+
+
+def _at(points, cost) -> dict[str, list]:
+    """Return where `points` are over `cost`, to four digits, None where it is not known."""
+    found = [p.costs.get(cost) for p in points]
+    return {"x": [c and float(f"{c:.4g}") for c in found], "y": [p.accuracy for p in points]}

@@ -1,0 +1,131 @@
+"""Explorers of rounding: the quantizer itself, and a network's kernels."""
+
+import math
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fewbits.explore import plots
+from fewbits.explore.explorer import Explorer, View
+from fewbits.quantization.fixedpoint import ROUNDINGS, FixedPoint, quantize
+from fewbits.quantization.sqnr import measure
+from fewbits.statistics import wilson_interval
+
+BITS = tuple(range(1, 13))
+MSBS = tuple(range(-4, 4))
+DETERMINISTIC = tuple(r for r in ROUNDINGS if r != "stochastic")
+
+
+def transfer(label: str, bits=tuple(range(1, 7)), msbs=(-1, 0, 1), roundings=DETERMINISTIC) -> Explorer:
+    """Return an explorer of the quantizer itself: its staircase over [-2.5, 2.5], and the error below it."""
+    x = np.linspace(-2.5, 2.5, 321)  # a step of 1/64: short numbers
+
+    def view(bits, msb, rounding):
+        fmt = FixedPoint(msb, bits)
+        y = quantize(x, fmt, rounding)
+        levels = fmt.max_code - fmt.min_code + 1 + (rounding == "thesis")
+        readings = {
+            "amplitude A": f"{fmt.amplitude:g}",
+            "step q": f"{fmt.step:g}",
+            "values": f"{y.min():g} to {y.max():g}",
+            "levels": str(levels),
+        }
+        return View([{"y": short(y)}, {"y": short(y - x)}], readings)
+
+    figure = plots.figure(
+        go.Scatter(x=x, y=x, name="quantized", line={"shape": "hv", "color": plots.BLUE}),
+        go.Scatter(x=x, y=x * 0, name="error", line={"color": plots.ORANGE, "width": 1}),
+        go.Scatter(x=x, y=x, name="x itself", line={"color": plots.GREY, "dash": "dot", "width": 1}),
+        x="x",
+        y="quantize(x)",
+        yaxis={"range": [-2.6, 2.6]},
+    )
+
+    return Explorer(
+        {"bits": bits, "msb": msbs, "rounding": roundings},
+        {"bits": 3, "msb": 0, "rounding": "floor"},
+        view,
+        figure,
+        label,
+        "The quantizer as a staircase. Bits set how many steps there are, the MSB sets how far they reach.",
+        "Staircase of the quantized value over x, and its error as a saw-tooth; beyond the amplitude it is flat.",
+    )
+
+
+def weights(model, images, labels, label: str, bits=BITS, msbs=MSBS, roundings=DETERMINISTIC) -> Explorer:
+    """Return an explorer of a trained network whose kernels are quantized, all to one format; biases stay float.
+
+    model: a Keras classifier; it is not changed. images, labels: what the accuracy is measured on.
+    """
+    from fewbits.backend import keras
+
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    kernels = [v for v in twin.trainable_variables if v.name == "kernel"]
+    originals = [keras.ops.convert_to_numpy(k) for k in kernels]
+    pooled = np.concatenate([k.ravel() for k in originals])
+    bin_width = 2.0 ** (math.ceil(math.log2(np.abs(pooled).max())) - 6)  # a power of two: marks fall on bins' centres
+    edges = (np.arange(-70, 72) - 0.5) * bin_width
+    centres = short((edges[1:] + edges[:-1]) / 2)
+
+    def correct() -> int:
+        return int((twin.predict_on_batch(images).argmax(-1) == labels).sum())
+
+    def view(bits, msb, rounding):
+        fmt = FixedPoint(msb, bits)
+        for kernel, original in zip(kernels, originals):
+            kernel.assign(quantize(original, fmt, rounding))
+        error, hits = measure(pooled, fmt, rounding), correct()
+        low, high = wilson_interval(hits, len(labels))
+        counts, _ = np.histogram(quantize(pooled, fmt, rounding), edges)
+        readings = {
+            "accuracy": f"{hits / len(labels):.1%} ({low:.1%} to {high:.1%})",
+            "clipped": f"{error.clipped:.2%}",
+            "underflowed": f"{error.underflowed:.2%}",
+            "mean shift": f"{error.bias / fmt.step:+.2f} q",
+            "RMS error": f"{error.rms:.4f}",
+            "SQNR": decibel(error.sqnr),
+        }
+        return View([{"y": counts.tolist()}], readings, {"shapes": _clip_range(fmt)})
+
+    figure = plots.figure(
+        go.Bar(x=centres, y=[0] * len(centres), name="quantized", marker={"color": plots.BLUE, "line": {"width": 0}}),
+        go.Scatter(
+            x=centres,
+            y=np.histogram(pooled, edges)[0].tolist(),
+            name="float",
+            line={"shape": "hvh", "color": plots.ORANGE, "width": 2},
+        ),
+        x="weight",
+        y="number of weights",
+        bargap=0.1,
+        xaxis={"range": [edges[0], edges[-1]]},
+        yaxis={"type": "log", "range": [-0.2, math.log10(pooled.size)], "dtick": 1},
+    )
+    return Explorer(
+        {"bits": bits, "msb": msbs, "rounding": roundings},
+        {"bits": 6, "msb": 0, "rounding": "floor"},
+        view,
+        figure,
+        label,
+        f"Every kernel of the network in one format, on {len(labels)} validation images (95 % interval in brackets). "
+        "The dashed lines are the clip range, -A and +A; underflowed weights are smaller than one step.",
+        "Histogram of the weights before and after quantization, with the clip range as two vertical lines.",
+    )
+
+
+def _clip_range(fmt: FixedPoint) -> list[dict]:
+    line = {"color": plots.GREY, "dash": "dash", "width": 2}
+    return [
+        {"type": "line", "x0": a, "x1": a, "y0": 0, "y1": 1, "yref": "paper", "line": line}
+        for a in (-fmt.amplitude, fmt.amplitude)
+    ]
+
+
+def short(values) -> list[float]:
+    """Return `values` to six digits: enough to draw, a third of the bytes."""
+    return [float(f"{v:.6g}") for v in np.asarray(values, float)]
+
+
+def decibel(value: float) -> str:
+    return f"{value:.1f} dB" if math.isfinite(value) else "no error"

@@ -1,0 +1,118 @@
+"""Explorers of a network layer by layer: where its values lie, and what formats leave of them."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fewbits.explore import plots
+from fewbits.explore.explorer import Explorer, View
+from fewbits.explore.histograms import decibel
+from fewbits.quantization.calibration import PERCENTILES, Values, formats_from_msbs, msb_from_limits, percentile_limits
+from fewbits.quantization.fixedpoint import FixedPoint
+from fewbits.quantization.sqnr import measure
+from fewbits.statistics import wilson_interval
+
+BITS = (2, 3, 4, 5, 6, 8, 10)
+WAYS = (*PERCENTILES, 100)
+ROUNDINGS = ("floor", "nearest")
+
+
+def ranges(observed: dict[str, Values], label: str, bits=BITS, percentiles=WAYS) -> Explorer:
+    """Return an explorer of the SQNR that percentile MSBs leave each layer.
+
+    observed: layer name -> Values, from `dict(calibration.observe(model, images))`.
+    """
+    msbs = {
+        (kind, p): [msb_from_limits(*percentile_limits(getattr(v, kind), p)) for v in observed.values()]
+        for kind in ("kernel", "input", "output")
+        for p in percentiles
+    }
+    names, seen = list(observed), {}
+
+    def errors(kind, percentile, nbits, rounding):
+        values = [getattr(v, kind) for v in observed.values()]
+        for name, x, msb in zip(names, values, msbs[kind, percentile]):
+            key = kind, name, msb, nbits, rounding
+            if key not in seen:
+                seen[key] = measure(x, FixedPoint(msb, nbits), rounding)
+            yield seen[key]
+
+    def view(values, percentile, bits, rounding):
+        error = list(errors(values, percentile, bits, rounding))
+        sqnr = [e.sqnr for e in error]
+        worst = int(np.argmin(sqnr))
+        used = msbs[values, percentile]
+        readings = {
+            "MSBs": f"{min(used)} to {max(used)}",
+            "most clipped": f"{max(e.clipped for e in error):.2%}",
+            "most underflowed": f"{max(e.underflowed for e in error):.1%}",
+            "mean SQNR": decibel(float(np.mean(sqnr))),
+            "worst layer": f"{names[worst]}, {decibel(sqnr[worst])}",
+        }
+        texts = [f"MSB {msb}" for msb in used]
+        return View([{"x": names, "y": [round(s, 2) for s in sqnr], "hovertext": texts}], readings)
+
+    figure = plots.figure(
+        go.Bar(marker={"color": plots.BLUE}),
+        x="layer",
+        y="SQNR in dB",
+        showlegend=False,
+        yaxis={"range": [0, 60]},
+        margin={"b": 130},
+        height=420,
+    )
+    return Explorer(
+        {"values": ("kernel", "input", "output"), "percentile": percentiles, "bits": bits, "rounding": ROUNDINGS},
+        {"values": "kernel", "percentile": 99.9, "bits": 4, "rounding": "nearest"},
+        view,
+        figure,
+        label,
+        "What rounding leaves of each layer's values; its MSB is the smallest that reaches the percentile's limits.",
+        "Bars of the signal-to-quantization-noise ratio, one for each layer.",
+    )
+
+
+def network(quantized, images, labels, tables: dict, label: str, bits=BITS) -> Explorer:
+    """Return an explorer of the accuracy of a quantized network, level by level.
+
+    quantized: a QuantizedModel; its formats and switches are changed. images, labels: what the accuracy is measured on.
+    tables: name of a rule -> what `calibration.msb_table` gave by it.
+    """
+    seen = {}
+    steps = range(quantized.levels + 1)
+
+    def count(level):
+        quantized.set_level(level)
+        return int((quantized.predict_on_batch(images).argmax(-1) == labels).sum())
+
+    def view(rule, bits, rounding, levels):
+        if (rule, bits, rounding) not in seen:
+            quantized.set_formats(formats_from_msbs(tables[rule], bits))
+            quantized.set_rounding(rounding)
+            seen[rule, bits, rounding] = [count(level) for level in steps]
+        correct = seen[rule, bits, rounding]
+        low, high = wilson_interval(correct[levels], len(labels))
+        share = [c / len(labels) for c in correct]
+        colours = [plots.BLUE if level <= levels else plots.GREY for level in steps]
+        readings = {
+            "accuracy": f"{share[levels]:.1%} ({low:.1%} to {high:.1%})",
+            "under float": f"{100 * (share[0] - share[levels]):+.1f} points",
+        }
+        return View([{"y": [round(s, 4) for s in share], "marker": {"color": colours}}], readings)
+
+    figure = plots.figure(
+        go.Bar(x=["float", *(f"{n} on" for n in steps[1:])]),
+        x="levels quantized, from the input",
+        y="top-1 accuracy",
+        showlegend=False,
+        yaxis={"range": [0, 1.02], "tickformat": ".0%"},
+    )
+    return Explorer(
+        {"rule": tuple(tables), "bits": bits, "rounding": ROUNDINGS, "levels": tuple(steps)},
+        {"rule": next(iter(tables)), "bits": 6, "rounding": "floor", "levels": quantized.levels},
+        view,
+        figure,
+        label,
+        f"Kernel, input and output quantized, level after level, on {len(labels)} validation images (95 % interval in "
+        "brackets). Blue levels are on.",
+        "Bars of the accuracy after each further level is quantized.",
+    )

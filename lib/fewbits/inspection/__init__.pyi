@@ -1,0 +1,10 @@
+from . import extraction as extraction
+from . import localisation as localisation
+from .extraction import extractor as extractor
+from .extraction import select as select
+from .localisation import Pointing as Pointing
+from .localisation import activation_maps as activation_maps
+from .localisation import heat_maps as heat_maps
+from .localisation import overlap as overlap
+from .localisation import pointing_game as pointing_game
+from .localisation import probabilities as probabilities

@@ -1,0 +1,72 @@
+"""What the layers of a network compute for each image, batch by batch.
+
+Source: vieito2017, 3.2.1 and 3.2.2 (output_extraction), 5.2.2 (what for: the limits of convolution outputs).
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fewbits.backend import keras, ops
+from fewbits.errors import InputError, nearest
+from fewbits.quantization.conversion import calls, quantized_type
+from fewbits.training.interruption import postponed
+
+
+def select(model: keras.Model, names: Sequence[str] | None = None, raw: bool = False) -> list[keras.Layer]:
+    """Return the named layers of `model`, each once; default: every layer that can be quantized.
+
+    raw: the layers must have products. Raises InputError, naming the layer, where `extractor` cannot read one.
+    """
+    if not getattr(model, "inputs", None):
+        raise InputError(f"{model.name} has no graph; build a functional model, or a sequential one with an Input")
+    uses = calls(model)
+    known = {layer.name: layer for layer in model.layers}
+    multiplying = [name for name, layer in known.items() if quantized_type(layer)]
+    names = multiplying if names is None else list(dict.fromkeys(names))
+    if not names:
+        raise InputError(f"{model.name} has no convolution, depthwise convolution or dense layer; name other layers")
+    for name in names:
+        if name not in known:
+            near = nearest(name, known)
+            raise InputError(f"there is no layer {name!r} in {model.name}{near}; there are {', '.join(known)}")
+        layer = known[name]
+        kind = type(layer).__name__
+        if raw and name not in multiplying:
+            raise InputError(f"layer {name} is a {kind}, which has no products; {', '.join(multiplying) or 'none'} do")
+        if len(uses[name]) > 1:
+            raise InputError(f"layer {name} is used {len(uses[name])} times; give each use a layer")
+        if isinstance(layer, keras.Model) or len(uses[name][0].output_tensors) != 1:
+            raise InputError(f"layer {name} is a {kind}, not a layer with one output")
+    return [known[name] for name in names]
+
+
+def extractor(
+    model: keras.Model, names: Sequence[str] | None = None, raw: bool = False
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Return what maps a batch of images, (n, height, width, channels), to layer name -> what it computes, (n, ...).
+
+    names: default every layer that can be quantized. raw: the products of inputs and kernel, before bias, output
+    quantizer and activation, instead of the layer's output. Quantized layers compute as they are set. Raises
+    InputError as `select`.
+    """
+    chosen = select(model, names, raw)
+    uses = {name: nodes[0] for name, nodes in calls(model).items()}
+    tensors = {
+        layer.name: (uses[layer.name].input_tensors if raw else uses[layer.name].output_tensors)[0] for layer in chosen
+    }
+    reader = keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.inputs, tensors)
+    reader.jit_compile = False
+
+    def compute(images):
+        with postponed():
+            values = reader.predict_on_batch(images)
+        return {layer.name: _product(layer, values[layer.name]) if raw else values[layer.name] for layer in chosen}
+
+    return compute
+
+
+def _product(layer, inputs):
+    if hasattr(layer, "extract"):
+        return ops.convert_to_numpy(layer.extract(inputs))
+    return ops.convert_to_numpy(quantized_type(layer).product(layer, inputs, layer.kernel))

@@ -1,0 +1,159 @@
+"""Where a network sees what it names: class heat maps over whole scenes, and how well they fit boxes.
+
+A network that ends in global average pooling has an answer for each place, before it takes their mean. Without that
+mean it runs over an image of any size. Sources: backstrom2018, 4.4.3; Zhang et al., Top-down neural attention by
+excitation backprop, 2016 (the pointing game).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fewbits.backend import keras, ops
+from fewbits.data.cutouts import BACKGROUND
+from fewbits.errors import InputError, nearest
+from fewbits.quantization.conversion import calls
+
+BATCH = 16  # scenes at a time
+
+
+class Pointing(NamedTuple):
+    """How often the highest place of a map is in a box of its class: `hits` of `n` pairs of a scene and a class in it.
+
+    chance: the share that places drawn blindly would hit.
+    """
+
+    hits: int
+    n: int
+    chance: float
+
+
+def heat_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Return what `model` computes for each class at each place, (n, h, w, classes) float32.
+
+    Its logits are their means. model: ends in global average pooling; quantized layers compute as they are set.
+    images: (n, height, width, channels), scaled as it takes them, of any size that its windows fit in. Raises
+    InputError on another last layer, and images that do not fit.
+    """
+    last = model.layers[-1]
+    if not isinstance(last, keras.layers.GlobalAveragePooling2D) or last.data_format != "channels_last":
+        raise InputError(f"{model.name} ends in {last.name}, not in global average pooling, so it has no heat maps")
+    return _run(model, calls(model)[last.name][0].input_tensors[0], images)
+
+
+def activation_maps(model: keras.Model, images: np.ndarray, layer: str) -> np.ndarray:
+    """Return the maps that leave `layer` of `model`, (n, h, w, channels) float32.
+
+    images: as in `heat_maps`. Source: backstrom2018, Figures 14, 16 and 20. Raises InputError on an unknown layer, one
+    without maps, and images that do not fit.
+    """
+    names = [layer.name for layer in model.layers]
+    if layer not in names:
+        raise InputError(f"{model.name} has no layer {layer}{nearest(layer, names)}")
+    maps = model.get_layer(layer).output
+    if len(maps.shape) != 4:
+        raise InputError(f"{layer} of {model.name} has no maps; its output is {maps.shape[1:]}")
+    return _run(model, maps, images)
+
+
+def _run(model, maps, images) -> np.ndarray:
+    """Return what `model` computes of `maps`, one of its tensors, for images of any size."""
+    if np.ndim(images) != 4 or not len(images):
+        raise InputError(f"images must be (n, height, width, channels), not {np.shape(images)}")
+    network = _up_to(model, maps)
+    channels, given = network.input_shape[3], np.shape(images)[3]
+    if given != channels:
+        raise InputError(f"{model.name} takes {channels} channels, and the images have {given}")
+    batches = (np.asarray(images[i : i + BATCH], np.float32) for i in range(0, len(images), BATCH))
+    try:
+        return np.concatenate([ops.convert_to_numpy(network(batch, training=False)) for batch in batches])
+    except Exception as error:  # of a window larger than what it slides over: each backend has its own
+        size = " x ".join(map(str, np.shape(images)[1:3]))
+        raise InputError(f"{model.name} cannot run over images of {size}; give it larger ones") from error
+
+
+def probabilities(maps: np.ndarray) -> np.ndarray:
+    """Return the softmax over the classes at each place: (..., classes) float64."""
+    powers = np.exp(np.asarray(maps, np.float64) - np.max(maps, -1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def pointing_game(maps: np.ndarray, scenes: Sequence, classes: Sequence[str]) -> Pointing:
+    """Return how often the highest place of a class's map is in one of its boxes, over the classes each scene holds.
+
+    maps: (n, h, w, classes), such as probabilities. scenes: n, with `image` (height, width, 3) and `boxes`, as a
+    Scene and a Photograph have. A place is the middle of its cell; of equal ones the first counts. Raises InputError
+    where numbers differ, on a box of another class, and without boxes.
+    """
+    hits, chances = 0, []
+    for heat, scene, height, width in _pairs(maps, scenes, classes):
+        inside = _inside(scene, classes, _middles(len(heat), height), _middles(heat.shape[1], width))
+        for label, cells in inside.items():
+            hits += bool(cells.flat[np.argmax(heat[..., label])])
+            chances.append(cells.mean())
+    if not chances:
+        raise InputError("no scene has a box, so no place can be right")
+    return Pointing(hits, len(chances), float(np.mean(chances)))
+
+
+def overlap(maps: np.ndarray, scenes: Sequence, classes: Sequence[str]) -> dict[str, float]:
+    """Return class -> intersection over union of the pixels where it is highest and those in its boxes, of all scenes.
+
+    Arguments and errors as in `pointing_game`. A class called background has the pixels in no box. Left out are
+    classes that have no pixel in either.
+    """
+    both, either = np.zeros(len(classes), int), np.zeros(len(classes), int)
+    for heat, scene, height, width in _pairs(maps, scenes, classes):
+        sides = (height, heat.shape[0]), (width, heat.shape[1])
+        rows, columns = (np.arange(side) * cells // side for side, cells in sides)
+        highest = heat.argmax(-1)[rows][:, columns]
+        inside = _inside(scene, classes, np.arange(height) + 0.5, np.arange(width) + 0.5)
+        if BACKGROUND in classes:
+            inside[classes.index(BACKGROUND)] = np.all(
+                [np.ones((height, width), bool), *(~i for i in inside.values())], 0
+            )
+        for label in range(len(classes)):
+            seen, true = highest == label, inside.get(label, False)
+            both[label] += np.count_nonzero(seen & true)
+            either[label] += np.count_nonzero(seen | true)
+    return {name: float(a / b) for name, a, b in zip(classes, both, either) if b}
+
+
+def _up_to(model, maps) -> keras.Model:
+    """Return a copy of `model` that takes images of any size and ends in `maps`, one of its tensors."""
+    image = keras.Input((None, None, model.input_shape[-1]))
+    # New layers: `model` stays as it is, where shared ones would have two inputs.
+    network = keras.models.clone_model(keras.Model(model.inputs[0], maps, name=model.name), input_tensors=image)
+    for layer in network.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    return network
+
+
+def _pairs(maps, scenes, classes) -> Iterator[tuple]:
+    """Yield each map, its scene, and the scene's height and width."""
+    if np.ndim(maps) != 4 or np.shape(maps)[3] != len(classes):
+        raise InputError(f"maps must be (n, h, w, {len(classes)}), the last one a class each, not {np.shape(maps)}")
+    if len(maps) != len(scenes):
+        raise InputError(f"each map needs its scene, and there are {len(maps)} maps and {len(scenes)} scenes")
+    for heat, scene in zip(maps, scenes):
+        for box in scene.boxes:
+            if box.name not in classes:
+                raise InputError(f"a box is of {box.name!r}, and the maps are of {', '.join(classes)}")
+        yield heat, scene, *scene.image.shape[:2]
+
+
+def _middles(cells: int, side: int) -> np.ndarray:
+    """Return where the middles of `cells` cells are, along a side of so many pixels."""
+    return (np.arange(cells) + 0.5) * side / cells
+
+
+def _inside(scene, classes, y, x) -> dict[int, np.ndarray]:
+    """Return label -> whether each place, rows `y` by columns `x`, is in a box of that class; of classes with a box."""
+    found = {}
+    for box in scene.boxes:
+        cells = ((y >= box.top) & (y < box.bottom))[:, np.newaxis] & (x >= box.left) & (x < box.right)
+        label = classes.index(box.name)
+        found[label] = found.get(label, False) | cells
+    return found

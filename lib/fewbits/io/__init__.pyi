@@ -1,0 +1,17 @@
+from . import caffe as caffe
+from . import files as files
+from . import hdf5 as hdf5
+from . import tflite as tflite
+from . import weights as weights
+from .files import read_array as read_array
+from .files import read_arrays as read_arrays
+from .files import read_model as read_model
+from .files import write_aside as write_aside
+from .files import write_model as write_model
+from .hdf5 import write_hdf5 as write_hdf5
+from .weights import assign_layers as assign_layers
+from .weights import assign_weights as assign_weights
+from .weights import filters_in as filters_in
+from .weights import load_weights as load_weights
+from .weights import save_weights as save_weights
+from .weights import variables as variables

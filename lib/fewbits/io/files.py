@@ -1,0 +1,99 @@
+"""Reading arrays that others wrote, and writing files whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
+
+import numpy as np
+
+from fewbits.errors import InputError
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Return the array of a .npy file, without unpickling; InputError, naming the file, where that cannot be done."""
+    array = _load(path)
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} is an archive of arrays; a .npy file with one array is needed")
+    if not array.size:
+        raise InputError(f"{path} holds no values")
+    return array
+
+
+def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return the named arrays of an .npz file, without unpickling; InputError as in `read_array`."""
+    archive = _load(path)
+    if isinstance(archive, np.ndarray):
+        raise InputError(f"{path} is a single array; an .npz archive is needed")
+    with archive:
+        missing = [n for n in names if n not in archive]
+        if missing:
+            held, more = archive.files[:8], len(archive.files) - 8
+            held = f"{', '.join(held)}{f' and {more} more' if more > 0 else ''}" or "none"
+            raise InputError(f"{path} has no array {missing[0]!r}; it holds {held}")
+        with _naming(path):
+            return {n: archive[n] for n in names}
+
+
+def read_model(path: Path):
+    """Return the keras.Model of a .keras file, not compiled, in Keras' safe mode: no code in the file is run.
+
+    Raises InputError, naming the file, where that cannot be done.
+    """
+    from fewbits.backend import keras
+    from fewbits.quantization import conversion  # noqa: F401  so that Keras knows quantized models and their layers
+
+    if path.suffix != ".keras":
+        raise InputError(f"{path} is no .keras file; save a model with `model.save('name.keras')`")
+    try:
+        with _naming(path), path.open("rb"):
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except InputError as error:  # Keras' messages go on for paragraphs, and quote the whole configuration
+        first = str(error).split("\n")[0]
+        raise InputError(first if len(first) <= 400 else f"{first[:400]} ...") from None
+    return model
+
+
+def write_model(model, path: Path) -> None:
+    """Write `model` to the .keras file `path`, whole or not at all; without optimizer, whose state doubles the size."""
+    plain = type(model).from_config(model.get_config())
+    plain.set_weights(model.get_weights())
+    with TemporaryDirectory() as folder:
+        temporary = Path(folder) / "model.keras"
+        plain.save(temporary)
+        with write_aside(path) as file, temporary.open("rb") as content:
+            copyfileobj(content, file)
+
+
+@contextmanager
+def write_aside(path: Path) -> Iterator[BinaryIO]:
+    """Open a file beside `path` that takes its place when the block ends well, and is removed when it does not."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written; there is no folder {path.parent}")
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with aside.open("w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _load(path: Path):
+    with _naming(path):
+        return np.load(path, allow_pickle=False)
+
+
+@contextmanager
+def _naming(path: Path):
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except Exception as error:  # whatever damage raises: zipfile's, zlib's, tokenize's and NumPy's errors differ
+        raise InputError(f"{path} cannot be read ({error}); it may be truncated or of another kind") from None

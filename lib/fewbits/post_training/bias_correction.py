@@ -1,0 +1,123 @@
+"""Remedies for what rounding down does to kernels and outputs.
+
+Rounding down lowers every value by half a step on average. A kernel that is w - q / 2 shifts its output by -q / 2 times
+the sum of the inputs in the window: a shift that depends on the image, so that no constant undoes it, and that is no
+noise, so that the SQNR does not foresee it. Layers that are not enabled stay as they are.
+
+Source: vieito2017, 5.4 (kernels, inputs and outputs rounded down, and what it costs).
+"""
+
+import numpy as np
+
+from fewbits.backend import ops
+from fewbits.errors import InputError
+from fewbits.post_training.copies import copied, enabled_layers, kernel_formats, rounded_kernel
+from fewbits.quantization.calibration import by_filter, observe
+from fewbits.quantization.conversion import QuantizedModel
+from fewbits.quantization.fixedpoint import MAX_NBITS_KERAS, FixedPoint, quantize
+
+
+def round_kernels(network: QuantizedModel, rounding: str = "nearest") -> QuantizedModel:
+    """Return `network` with its kernels on the grid of their formats; a layer that rounds down leaves them as they are.
+
+    Price: none; the kernels are rounded once, before they go to the device. rounding: as in `fewbits.quantize`.
+    """
+    network = copied(network)
+    for layer in enabled_layers(network):
+        layer.kernel.assign(rounded_kernel(layer, rounding))
+    return network
+
+
+def add_half_a_step(network: QuantizedModel) -> QuantizedModel:
+    """Return `network` with half a step of its output format in the bias of each layer that has one.
+
+    floor((v + q / 2) / q) is v / q rounded half up: the accumulator starts half a step higher, and the shift behind it
+    rounds to nearest. Price: none; a constant is another one.
+
+    Outputs of a layer that rounds down are then, bit for bit, those of `nearest-up` of the same products, if input and
+    kernel are in fixed point and the sums fit the 24 bits of float32: bias and half a step are put on the grid of the
+    products here, where the layer leaves them. Where that grid has no half step, no output lies between two codes and
+    nothing is added. With float products the two agree but for the rounding of their sum. Inputs and kernels are still
+    rounded down: round those offline (`round_kernels`), and give an input the format of the output it comes from.
+
+    Raises InputError, naming the layer, on a bias that is added after the output quantizer or has a format that does
+    not hold the sum, and on a layer that does not round down.
+    """
+    network = copied(network, with_bias=True)
+    for layer in enabled_layers(network):
+        if layer.formats.output is not None:
+            _check_half_a_step(layer)
+            layer.bias.assign(_half_a_step_higher(layer))
+    return network
+
+
+def reconstruct_mid_step(network: QuantizedModel) -> QuantizedModel:
+    """Return `network` with kernels rounded down and read half a step higher, which takes a format of one more bit.
+
+    A code k of n bits, from -2**(n - 1) to 2**(n - 1) - 1, stood for k q, and now for k q + q / 2 = (2k + 1) (q / 2).
+    That is the code 2k + 1, from -2**n + 1 to 2**n - 1, in the format of n + 1 bits with the same MSB, whose step is
+    q / 2: all of them exist there, and rounding leaves them as they are. Within the amplitude the error is at most
+    q / 2.
+
+    Price: the device stores n bits. sum((k q + q / 2) x) = q sum(k x) + (q / 2) sum(x): one more sum a window of the
+    inputs, which all filters share. No weight is zero any more. Raises InputError, naming the layer, on a kernel of 24
+    bits, for which float32 has no bit left.
+    """
+    network = copied(network)
+    for layer in enabled_layers(network):
+        if layer.formats.kernel is None:
+            continue
+        formats = kernel_formats(layer)
+        if formats[0].nbits == MAX_NBITS_KERAS:
+            raise InputError(f"the kernel of {layer.name} has {MAX_NBITS_KERAS} bits; take 23, so that one is left")
+        floored = rounded_kernel(layer, "floor")
+        higher = by_filter(layer, floored) + [f.step / 2 for f in formats]
+        layer.kernel.assign(higher.reshape(floored.shape))
+        finer = tuple(FixedPoint(f.msb, f.nbits + 1) for f in formats)
+        layer.set_formats(*layer.formats._replace(kernel=finer))
+    return network
+
+
+def fold_mean_shift(network: QuantizedModel, images) -> QuantizedModel:
+    """Return `network` with the mean shift that its rounded kernels give each filter on `images` taken off its bias.
+
+    The shift is the error of the kernel times the mean input, by the layer's own product, averaged over the image: what
+    a constant can undo. It is a control: an image brighter than the mean is shifted further, one that is darker less,
+    and what the constant leaves grows with the contrast between images and between places. Price: none.
+
+    images: (n, height, width, channels), as in `calibration.observe`; inputs are those of the float network.
+    """
+    network = copied(network, with_bias=True)
+    for name, values in observe(network, images):
+        layer = network.get_layer(name)
+        if not layer.enabled:
+            continue
+        error = rounded_kernel(layer, layer.rounding) - ops.convert_to_numpy(layer.kernel)
+        shift = layer.product(values.input.mean(0, keepdims=True), error.astype("float32"))
+        layer.bias.assign_sub(ops.mean(shift, axis=tuple(range(len(shift.shape) - 1))))
+    return network
+
+
+def _check_half_a_step(layer):
+    if layer.bias_order != "accumulator":
+        raise InputError(f"{layer.name} adds its bias after the output quantizer; use bias_order='accumulator'")
+    if layer.rounding != "floor":
+        raise InputError(f"{layer.name} rounds by {layer.rounding!r}; half a step is for layers that round by 'floor'")
+
+
+def _half_a_step_higher(layer) -> np.ndarray:
+    """Return the bias of `layer`, as it would round it, plus half a step of the output where products have one."""
+    formats, bias = layer.formats, ops.convert_to_numpy(layer.bias).astype(np.float64)
+    grid = 0.0
+    if formats.kernel is not None and formats.input is not None:
+        grid = np.array([f.step * formats.input.step for f in kernel_formats(layer)])
+    if formats.bias is not None:
+        bias = quantize(bias, formats.bias, layer.rounding)
+        grid = np.minimum(grid, formats.bias.step)
+    elif np.all(grid):
+        bias = np.round(bias / grid) * grid
+    half = formats.output.step / 2
+    higher = bias + np.where(half >= grid, half, 0.0)
+    if formats.bias is not None and not np.array_equal(quantize(higher, formats.bias, layer.rounding), higher):
+        raise InputError(f"the bias format of {layer.name} does not hold half a step more; widen it, or leave it None")
+    return higher

@@ -1,0 +1,51 @@
+"""What all remedies share: a copy of the network they are given, and its kernels in their formats."""
+
+import numpy as np
+
+from fewbits.backend import keras, ops
+from fewbits.errors import InputError
+from fewbits.quantization.calibration import by_filter
+from fewbits.quantization.conversion import QuantizedModel, quantized_type
+from fewbits.quantization.fixedpoint import FixedPoint, quantize
+
+
+def copied(network, with_bias=False) -> QuantizedModel:
+    """Return a copy of `network`, with its formats and switches; with_bias: each layer has one, of zeros at first."""
+    if not isinstance(network, QuantizedModel):
+        raise InputError(f"{getattr(network, 'name', network)} has no formats to keep to; use quantize_model before")
+
+    def clone(layer):
+        extra = {"use_bias": True} if with_bias and quantized_type(layer) else {}
+        return layer.__class__.from_config(layer.get_config() | extra)
+
+    graph = keras.models.clone_model(network, clone_function=clone)
+    copy = QuantizedModel(graph.input, graph.output, name=network.name)
+    for layer in copy.layers:
+        old = network.get_layer(layer.name)
+        if not quantized_type(layer):
+            layer.set_weights(old.get_weights())
+            continue
+        layer.kernel.assign(ops.convert_to_numpy(old.kernel))
+        if layer.bias is not None:
+            layer.bias.assign(np.zeros(layer.bias.shape) if old.bias is None else ops.convert_to_numpy(old.bias))
+        layer.locked = old.locked
+    return copy
+
+
+def enabled_layers(network) -> list:
+    return [layer for layer in network.quantized_layers if layer.enabled]
+
+
+def kernel_formats(layer) -> tuple[FixedPoint, ...]:
+    """Return the formats of the kernel, one for each filter."""
+    formats = layer.formats.kernel
+    return formats if isinstance(formats, tuple) else (formats,) * by_filter(layer, layer.kernel).shape[1]
+
+
+def rounded_kernel(layer, rounding) -> np.ndarray:
+    """Return the kernel of `layer` in its formats; as it is without one."""
+    kernel = ops.convert_to_numpy(layer.kernel)
+    if layer.formats.kernel is None:
+        return kernel
+    columns = zip(by_filter(layer, kernel).T, kernel_formats(layer))
+    return np.stack([quantize(column, fmt, rounding) for column, fmt in columns], axis=1).reshape(kernel.shape)

@@ -1,0 +1,149 @@
+"""Remedies for activations: formats that belong to a wire, the way from the layers that write to those that read.
+
+A quantized layer rounds its inputs, and the layer before has rounded them already. With two formats that is two errors.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from operator import add
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import log_softmax
+
+from fewbits.backend import keras
+from fewbits.errors import InputError
+from fewbits.post_training.copies import copied
+from fewbits.quantization.conversion import QuantizedModel, calls, dequantize_model, quantized_type
+from fewbits.quantization.fixedpoint import MAX_ABS_MSB, FixedPoint
+
+layers = keras.layers
+
+# Layers behind which all values are still codes of the format they had.
+KEEPING = (
+    layers.MaxPooling2D,
+    layers.GlobalMaxPooling2D,
+    layers.ReLU,
+    layers.ZeroPadding2D,
+    layers.Cropping2D,
+    layers.Dropout,
+    layers.Identity,
+    layers.Flatten,
+    layers.Reshape,
+    layers.Concatenate,
+)
+
+
+class Wire(NamedTuple):
+    """Names of the layers whose outputs, side by side or alone, are the inputs of others; either may be missing."""
+
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+
+
+def wires(network: QuantizedModel) -> list[Wire]:
+    """Return the wires between the quantized layers of `network`, and those to and from the user, in its order.
+
+    What max-pooling, ReLU, padding, flattening or concatenation pass on stays on the wire; behind an average or an
+    addition values are others, and a new wire begins.
+    """
+    nodes = [node for uses in calls(network).values() for node in uses]
+    read_by = {layer.name: _readers(nodes, layer.output) for layer in network.quantized_layers}
+    groups = []
+    for writer, readers in read_by.items():
+        joined = [group for group in groups if group[1] & set(readers)]
+        group = {writer}.union(*(g[0] for g in joined)), set(readers).union(*(g[1] for g in joined))
+        groups = [g for g in groups if g not in joined] + [group]
+    fed = {reader for _, readers in groups for reader in readers}
+    groups += [(set(), {layer.name}) for layer in network.quantized_layers if layer.name not in fed]
+    order = [layer.name for layer in network.quantized_layers]
+    found = [Wire(*(tuple(sorted(names, key=order.index)) for names in group)) for group in groups]
+    return sorted(found, key=lambda wire: order.index(wire.writers[0]) if wire.writers else -1)
+
+
+def share_formats(network: QuantizedModel) -> QuantizedModel:
+    """Return `network` with one MSB for all outputs and inputs of a wire: the largest that its readers have.
+
+    The reader's rounding then changes nothing, and values that a ReLU removes do not count in the choice. Price: less
+    than none; one quantizer a wire instead of two. Bits stay as they are; a wire whose readers are in float does, too.
+    """
+    network = copied(network)
+    for wire in wires(network):
+        msbs = [fmt.msb for name in wire.readers if (fmt := network.get_layer(name).formats.input)]
+        if msbs and wire.writers:
+            largest = max(msbs)
+            network.set_formats(_with_msb(network, wire, lambda _, msb=largest: msb))
+    return network
+
+
+def search_msbs(network: QuantizedModel, images, progress: Callable[[int, int], None] | None = None) -> QuantizedModel:
+    """Return `network` with the MSBs of its wires at which its outputs on `images` come nearest to those of float.
+
+    Wire after wire, from the input on, all MSBs of a wire go up, or else down, by one for as long as the divergence of
+    the network's outputs from those of float falls (Kullback-Leibler's, of their softmax). A rule that looks at the
+    values of one layer only clips too much: clipped values are the large ones, which decide. No labels are needed.
+    Price: none; about three evaluations a wire, offline.
+
+    images: (n, height, width, channels); some tens. progress: is told how many wires are done, of how many.
+    """
+    if not len(images):
+        raise InputError("at least one image is needed to search MSBs")
+    network = copied(network)
+    wanted = log_softmax(dequantize_model(network).predict_on_batch(images), axis=-1)
+
+    def error():
+        return float(np.sum(np.exp(wanted) * (wanted - log_softmax(network.predict_on_batch(images), axis=-1))))
+
+    found = wires(network)
+    least = error()
+    for done, wire in enumerate(found, 1):
+        for step in (1, -1):
+            start = least
+            while (formats := _with_msb(network, wire, partial(add, step))) is not None:
+                before = {name: network.formats[name] for name in formats}
+                network.set_formats(formats)
+                now = error()
+                if now >= least:
+                    network.set_formats(before)
+                    break
+                least = now
+            if least < start:
+                break
+        if progress:
+            progress(done, len(found))
+    return network
+
+
+def _with_msb(network, wire, choose) -> dict | None:
+    """Return name -> formats of the layers at `wire` with the MSBs that `choose` makes of theirs; None if it cannot."""
+    formats = {}
+    for names, kind in ((wire.writers, "output"), (wire.readers, "input")):
+        for name in names:
+            layer_formats = formats.get(name, network.get_layer(name).formats)
+            fmt = getattr(layer_formats, kind)
+            if fmt is not None:
+                msb = choose(fmt.msb)
+                if abs(msb) > MAX_ABS_MSB:
+                    return None
+                formats[name] = layer_formats._replace(**{kind: FixedPoint(msb, fmt.nbits)})
+    return formats or None
+
+
+def _readers(nodes, tensor) -> list[str]:
+    """Return the names of the quantized layers that read `tensor`, or what is passed on of it."""
+    found, waiting = [], [tensor]
+    while waiting:
+        tensor = waiting.pop()
+        for node in nodes:
+            if any(t is tensor for t in node.input_tensors):
+                if quantized_type(node.operation):
+                    found.append(node.operation.name)
+                elif _keeps(node.operation):
+                    waiting += node.output_tensors
+    return found
+
+
+def _keeps(layer) -> bool:
+    if type(layer) is layers.Activation:
+        return layer.activation in (keras.activations.relu, keras.activations.linear)
+    return isinstance(layer, KEEPING)

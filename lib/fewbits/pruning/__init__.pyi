@@ -1,0 +1,15 @@
+from . import criteria as criteria
+from . import normalization as normalization
+from . import steps as steps
+from . import surgery as surgery
+from .criteria import CRITERIA as CRITERIA
+from .criteria import importance as importance
+from .criteria import least_important as least_important
+from .normalization import renew_statistics as renew_statistics
+from .steps import Plan as Plan
+from .steps import Pruned as Pruned
+from .steps import prune as prune
+from .steps import would_remove as would_remove
+from .surgery import removable as removable
+from .surgery import remove_filters as remove_filters
+from .surgery import shrunk_to as shrunk_to

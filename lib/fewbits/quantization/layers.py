@@ -1,0 +1,375 @@
+"""Convolution and dense layers whose kernel, input and output are rounded to fixed point while they compute.
+
+    y = activation(quantize(convolve(quantize(x), quantize(kernel)) + bias))
+
+Formats, rounding, and whether a layer is enabled or locked are held in variables: they can change at any time, also
+on a compiled model, and nothing is traced again. Source: vieito2017, Code 11 (QuantizedConv2D), whose order of bias
+and output quantizer is `bias_order="output"`.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from fewbits.backend import fuse, keras, ops
+from fewbits.errors import InputError
+from fewbits.quantization.fixedpoint import (
+    GRADIENTS,
+    MAX_NBITS_KERAS,
+    ROUNDINGS,
+    FixedPoint,
+    check_name,
+    exp2,
+    quantclip,
+)
+
+KINDS = ("kernel", "input", "output", "bias")
+BIAS_ORDERS = ("accumulator", "output")
+LAYER_ROUNDINGS = tuple(r for r in ROUNDINGS if r != "stochastic")
+
+
+class Formats(NamedTuple):
+    """The formats of one layer; None leaves a value in float.
+
+    kernel: a FixedPoint, or a tuple of them, one a filter, of equal bits (per-channel scale). input, output: one
+    FixedPoint. bias: a FixedPoint, or None for what `bias_order` says.
+    """
+
+    kernel: FixedPoint | tuple[FixedPoint, ...] | None = None
+    input: FixedPoint | None = None
+    output: FixedPoint | None = None
+    bias: FixedPoint | None = None
+
+
+FLOAT = Formats()
+
+
+SCALARS = ("rounding", "enabled", "locked", "kernel_nbits", *(f"{k}_{n}" for k in KINDS[1:] for n in ("msb", "nbits")))
+
+
+class _State(keras.layers.Layer):
+    """The variables of a quantized layer: MSB and bits of each kind, 0 bits for float, and its switches.
+
+    The kernel has one MSB a filter. All that is one number stands in one variable, SCALARS, which is read at once.
+    """
+
+    def __init__(self, filters: int, **kwargs):
+        super().__init__(trainable=False, **kwargs)
+        self.kernel_msb = self._integers("kernel_msb", filters)
+        self.scalars = self._integers("scalars", len(SCALARS))
+        self.built = True
+
+    def _integers(self, name, length):
+        return self.add_weight(name=name, shape=(length,), dtype="int32", initializer="zeros", trainable=False)
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        self.loaded()  # after the kernel: a layer's own variables are read before those of its sub-layers
+
+    def __getitem__(self, name):
+        return int(ops.convert_to_numpy(self.scalars)[SCALARS.index(name)])
+
+    def set(self, **values):
+        scalars = ops.convert_to_numpy(self.scalars).copy()
+        for name, value in values.items():
+            scalars[SCALARS.index(name)] = value
+        self.scalars.assign(scalars)
+
+    def set_formats(self, formats):
+        values = {}
+        for kind, fmt in zip(KINDS, formats):
+            channels = fmt if isinstance(fmt, tuple) else (fmt,)
+            values[f"{kind}_nbits"] = 0 if fmt is None else channels[0].nbits
+            if fmt is not None and kind == "kernel":
+                self.kernel_msb.assign(np.resize([f.msb for f in channels], self.kernel_msb.shape))
+            elif fmt is not None:
+                values[f"{kind}_msb"] = fmt.msb
+        self.set(**values)
+
+    def format(self, kind):
+        nbits = self[f"{kind}_nbits"]
+        if not nbits:
+            return None
+        msbs = ops.convert_to_numpy(self.kernel_msb) if kind == "kernel" else [self[f"{kind}_msb"]]
+        channels = tuple(FixedPoint(int(msb), nbits) for msb in msbs)
+        return channels[0] if len(set(channels)) == 1 else channels
+
+
+class _Lock(keras.constraints.Constraint):
+    """Gives a variable its kept value back after each update while its layer is locked.
+
+    Optimizers move a variable by momentum and weight decay too; what they leave is overruled here, in the graph.
+    On JAX, which traces an optimizer's constraints once, a lock set after the first step needs a QuantizedModel.
+    """
+
+    def __init__(self, variable):
+        self.variable, self.constraint = variable, variable.constraint
+        self.kept = keras.Variable("zeros", shape=variable.shape, dtype=variable.dtype, trainable=False)
+        self.locked = keras.Variable(0, dtype="int32", trainable=False)
+
+    def set(self, locked):
+        self.kept.assign(ops.convert_to_numpy(self.variable))
+        self.locked.assign(int(locked))
+
+    def __call__(self, w):
+        w = w if self.constraint is None else self.constraint(w)
+        locked, kept, w = map(ops.convert_to_tensor, (self.locked, self.kept, w))
+        return ops.where(locked != 0, kept, w)
+
+
+class _Quantized:
+    """What the three layers share; each says how its inputs and its kernel are multiplied (`product`)."""
+
+    def __init__(
+        self,
+        *args,
+        formats=FLOAT,
+        enabled=True,
+        rounding="floor",
+        gradient="clipped",
+        bias_order="accumulator",
+        level=1,
+        **kwargs,
+    ):
+        super().__init__(*args, **kwargs)
+        check_name("rounding", rounding, LAYER_ROUNDINGS)
+        check_name("gradient", gradient, GRADIENTS)
+        check_name("bias order", bias_order, BIAS_ORDERS)
+        if getattr(self, "data_format", "channels_last") != "channels_last":
+            raise InputError(f"{self.name} computes with channels last only; build it with data_format='channels_last'")
+        self.gradient, self.bias_order, self.level = gradient, bias_order, level
+        # Keras would compile a whole TensorFlow model with XLA, whose convolutions are slow on a CPU; see backend.fuse.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
+        self._start = _checked(formats), bool(enabled), rounding
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self._filters = self.compute_output_shape(input_shape)[-1]
+        self.state = _State(self._filters, name="state")
+        self._locks = []
+        for variable in (v for v in (self.kernel, self.bias) if v is not None):
+            variable.constraint = _Lock(variable)
+            self._locks.append(variable.constraint)
+        formats, self.enabled, self.rounding = self._start
+        self.set_formats(*formats)
+        self.state.loaded = self._lock_in_graph
+
+    # What can be changed at any time
+
+    def set_formats(self, kernel=None, input=None, output=None, bias=None):
+        """Set all formats; None leaves a value in float. kernel: one FixedPoint, or a sequence of one a filter."""
+        formats = _checked((kernel, input, output, bias))
+        if isinstance(formats.kernel, tuple) and len(formats.kernel) != self._filters:
+            raise InputError(f"{self.name} has {self._filters} filters, not {len(formats.kernel)} kernel formats")
+        self.state.set_formats(formats)
+
+    @property
+    def formats(self) -> Formats:
+        return Formats(*map(self.state.format, KINDS))
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the layer quantizes; where not, it is exactly the Keras layer."""
+        return bool(self.state["enabled"])
+
+    @enabled.setter
+    def enabled(self, value: bool):
+        self.state.set(enabled=int(value))
+
+    @property
+    def locked(self) -> bool:
+        """Whether kernel and bias stay as they are through training, whatever the optimizer."""
+        return bool(self.state["locked"])
+
+    @locked.setter
+    def locked(self, value: bool):
+        self.state.set(locked=int(value))
+        self._lock_in_graph()
+
+    @property
+    def rounding(self) -> str:
+        return ROUNDINGS[self.state["rounding"]]
+
+    @rounding.setter
+    def rounding(self, value: str):
+        check_name("rounding", value, LAYER_ROUNDINGS)
+        self.state.set(rounding=ROUNDINGS.index(value))
+
+    # What it computes
+
+    def call(self, inputs):
+        products, bias = self._products(inputs)
+        activation = self.activation or keras.activations.linear
+        if self.bias_order == "output":
+            return activation(_plus(self._finish(products), bias))
+        if activation is keras.activations.relu:
+            return self._finish(_plus(products, bias), activation)
+        return activation(self._finish(_plus(products, bias)))
+
+    def extract(self, inputs):
+        """Return the raw products of quantized inputs and kernel: before bias, output quantizer and activation."""
+        return self._products(inputs)[0]
+
+    def _products(self, inputs):
+        """Return the products, and the bias as it is to be added to them or to the output."""
+        weights = (self.kernel,) if self.bias is None else (self.kernel, self.bias)
+        scalars = self.state.scalars
+        prepare = _before_product(self.gradient, self.bias_order, self._kernel_channels())
+        inputs, (kernel, *bias) = prepare((inputs, scalars), (scalars, self.state.kernel_msb, *weights))
+        return self.product(inputs, kernel), *(bias or [None])
+
+    def _finish(self, x, activation=None):
+        return _after_product(self.gradient, activation)((x, self.state.scalars))[0]
+
+    def _kernel_channels(self):
+        """Return the shape in which one number a filter stands beside the kernel."""
+        return (self._filters,)
+
+    # What is saved
+
+    def _lock_in_graph(self):
+        for lock in self._locks:
+            lock.set(self.locked)
+
+    def get_config(self):
+        formats, enabled, rounding = self._start
+        if self.built:
+            formats, enabled, rounding = self.formats, self.enabled, self.rounding
+        return {
+            **super().get_config(),
+            "formats": [_as_config(fmt) for fmt in formats],
+            "enabled": enabled,
+            "rounding": rounding,
+            "gradient": self.gradient,
+            "bias_order": self.bias_order,
+            "level": self.level,
+        }
+
+
+@keras.saving.register_keras_serializable("fewbits")
+class QuantizedConv2D(_Quantized, keras.layers.Conv2D):
+    """A Conv2D that computes in fixed point: kernel (height, width, in, filters), images (batch, height, width, in).
+
+    formats: `(kernel, input, output)`, each a FixedPoint or None for float; see Formats. enabled: whether to quantize.
+    rounding: one of LAYER_ROUNDINGS. gradient: as in `fewbits.quantclip`. bias_order: `accumulator` adds the bias to
+    the products, rounded to their grid, before the output quantizer; `output` adds it after, in float, as vieito2017
+    does.
+    level: the step of a schedule at which `set_level` switches the layer on. All else as in keras.layers.Conv2D.
+    Raises InputError on formats that are none, and on channels first.
+    """
+
+    def product(self, inputs, kernel):
+        return self.convolution_op(inputs, kernel)
+
+
+@keras.saving.register_keras_serializable("fewbits")
+class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
+    """A DepthwiseConv2D in fixed point: kernel (height, width, in, multiplier), in * multiplier filters."""
+
+    def product(self, inputs, kernel):
+        return ops.depthwise_conv(
+            inputs, kernel, strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate
+        )
+
+    def _kernel_channels(self):
+        return tuple(self.kernel.shape[2:])
+
+
+@keras.saving.register_keras_serializable("fewbits")
+class QuantizedDense(_Quantized, keras.layers.Dense):
+    """A Dense layer in fixed point: kernel (in, units), one filter a unit."""
+
+    def product(self, inputs, kernel):
+        return ops.matmul(inputs, kernel)
+
+
+def _checked(formats) -> Formats:
+    """Return `formats` as Formats of FixedPoint; InputError where one is none."""
+    try:
+        formats = Formats(*formats)
+    except TypeError:
+        raise InputError(
+            f"formats must be (kernel, input, output), each a FixedPoint or None, not {formats!r}"
+        ) from None
+    return Formats(*(_checked_format(kind, fmt) for kind, fmt in zip(KINDS, formats)))
+
+
+def _checked_format(kind, fmt):
+    if fmt is None or isinstance(fmt, FixedPoint):
+        channels = () if fmt is None else (fmt,)
+    else:
+        try:  # a sequence of one a filter, or a pair of integers from a saved configuration
+            fmt = tuple(f if isinstance(f, FixedPoint) else FixedPoint(*f) for f in fmt)
+        except TypeError:
+            raise InputError(f"the {kind} format must be a FixedPoint or None, not {fmt!r}") from None
+        fmt = fmt[0] if len(fmt) == 1 else fmt
+        channels = fmt if isinstance(fmt, tuple) else (fmt,)
+    if len(channels) > 1 and (kind != "kernel" or len({f.nbits for f in channels}) > 1):
+        raise InputError(f"the {kind} takes one format" if kind != "kernel" else "all filters must have equal bits")
+    if any(f.nbits > MAX_NBITS_KERAS for f in channels):
+        raise InputError(f"the {kind} format has more than {MAX_NBITS_KERAS} bits, which float32 does not hold")
+    return fmt
+
+
+def _as_config(fmt):
+    if fmt is None:
+        return None
+    return [list(f) for f in (fmt if isinstance(fmt, tuple) else (fmt,))]
+
+
+def _plus(x, bias):
+    return x if bias is None else ops.add(x, ops.reshape(bias, (1,) * (len(x.shape) - 1) + (-1,)))  # Keras' own way
+
+
+# The passes over memory. Layers of equal settings share them, and what was compiled for them.
+
+
+@cache
+def _before_product(gradient, bias_order, channels):
+    """Return the pass before the product: over inputs, and over kernel and bias."""
+
+    def round_inputs(x, scalars):
+        return _rounded(x, "input", _named(scalars), gradient)
+
+    def round_weights(scalars, kernel_msb, kernel, *biases):
+        state = _named(scalars) | {"kernel_msb": ops.reshape(kernel_msb, channels)}
+        biases = [_rounded_bias(bias, bias_order, kernel_msb, state, gradient) for bias in biases]
+        return [_rounded(kernel, "kernel", state, gradient), *biases]
+
+    return fuse(round_inputs, round_weights)
+
+
+@cache
+def _after_product(gradient, activation):
+    """Return the pass after the product and its bias."""
+
+    def round_outputs(x, scalars):
+        y = _rounded(x, "output", _named(scalars), gradient)
+        return y if activation is None else activation(y)
+
+    return fuse(round_outputs)
+
+
+def _named(scalars):
+    return {name: scalars[i] for i, name in enumerate(SCALARS)}
+
+
+def _rounded(x, kind, state, gradient):
+    """Return `x` in the format of `kind`, or as it is where there is none or the layer is not enabled."""
+    msb, nbits = state[f"{kind}_msb"], state[f"{kind}_nbits"]
+    rounded = quantclip(x, (msb, ops.maximum(nbits, 1)), state["rounding"], gradient)
+    return ops.where((state["enabled"] != 0) & (nbits != 0), rounded, x)
+
+
+def _rounded_bias(bias, bias_order, kernel_msb, state, gradient):
+    """Return the bias in its own format or, without one, to nearest on the grid of the products."""
+    own = _rounded(bias, "bias", state, gradient)
+    if bias_order == "output":
+        return own
+    nbits, kernel_nbits = state["input_nbits"], state["kernel_nbits"]
+    step = exp2(kernel_msb - kernel_nbits + state["input_msb"] - nbits + 2)
+    on_grid = ops.cast(ops.round(ops.cast(bias, "float32") / step) * step, bias.dtype)
+    on_grid = ops.stop_gradient(on_grid) + (bias - ops.stop_gradient(bias))
+    integers = (kernel_nbits != 0) & (nbits != 0) & (state["enabled"] != 0)
+    return ops.where(state["bias_nbits"] != 0, own, ops.where(integers, on_grid, bias))

@@ -1,0 +1,247 @@
+"""`fewbits export`: what it writes and says, what it refuses by layer, and that nothing is left half-written."""
+
+import re
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from fewbits import FixedPoint, zoo
+from fewbits.backend import keras
+from fewbits.cli import main
+from fewbits.io.files import read_model, write_model
+from fewbits.quantization.conversion import quantize_model
+from helpers.cli import refused
+
+pytest.importorskip("ai_edge_litert")
+from fewbits.deploy import compiled  # noqa: E402
+from fewbits.deploy.lowering import lower  # noqa: E402
+from fewbits.deploy.onnx import Runner  # noqa: E402
+
+L = keras.layers
+FORMATS = {"onnx": "n.onnx", "litert": "n.tflite", "coreml": "n.mlpackage", "hdf5": "n.h5", "c": "folder"}
+
+
+def formats(nbits=8):
+    return FixedPoint(0, nbits), FixedPoint(1, nbits), FixedPoint(2, nbits)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Return name -> path of a float network, a quantized one, and networks that cannot be exported."""
+    keras.utils.set_random_seed(0)
+    folder = tmp_path_factory.mktemp("models")
+    network = zoo.build("lenet", (8, 8, 1), 10)
+    found = {"float": network, "quantized": quantize_model(network, formats(), rounding="nearest")}
+    found["thesis"] = quantize_model(network, formats(), rounding="thesis")
+    found["nan"] = keras.models.clone_model(network)
+    found["nan"].get_layer("conv2").bias.assign(np.full(found["nan"].get_layer("conv2").bias.shape, np.nan))
+    image = L.Input((8, 8, 1))
+    found["gelu"] = keras.Model(image, L.Flatten()(L.Conv2D(2, 3, activation="gelu", name="odd")(image)), name="gelu")
+    for name, model in found.items():
+        write_model(model, folder / f"{name}.keras")
+    (folder / "cut.keras").write_bytes((folder / "float.keras").read_bytes()[:5000])
+    return {path.stem: path for path in folder.iterdir()}
+
+
+def names(folder):
+    return [path.name for path in folder.iterdir()]
+
+
+def export(path, to, folder, *more):
+    output = [] if "--output" in more else ["--output", str(folder / FORMATS[to])]
+    return ["export", str(path), "--to", to, *output, *more]
+
+
+def test_onnx_of_a_quantized_network_is_said_to_be_equal_and_is(models, tmp_path, capsys):
+    assert main(export(models["quantized"], "onnx", tmp_path, "--data", "digits", "--images", "9")) == 0
+    said = capsys.readouterr().out
+    size = (tmp_path / "n.onnx").stat().st_size
+    assert said == (
+        f"{tmp_path / 'n.onnx'} written; {size:,} bytes; outputs equal to Keras, "
+        "on 9 of 359 images (test part of digits)\n"
+    )
+    assert Runner((tmp_path / "n.onnx").read_bytes()).image_shape == (8, 8, 1)
+    assert names(tmp_path) == ["n.onnx"]
+
+
+def test_a_float_network_is_told_how_far_it_is_off(models, tmp_path, capsys):
+    for to in ("onnx", "litert"):
+        assert main(export(models["float"], to, tmp_path)) == 0
+        said = capsys.readouterr().out
+        off = re.search(r"outputs (equal to|at most ([\d.e-]+) from) Keras.* on 8 images of noise", said)
+        assert off and float(off[2] or 0) < 1e-5
+
+
+def test_an_int8_file_of_floor_is_told_apart_layer_by_layer(models, tmp_path, capsys):
+    arguments = ("--precision", "int8", "--data", "digits", "--images", "4")
+    assert main(export(models["quantized"], "litert", tmp_path, *arguments)) == 0
+    assert "all codes of all layers are equal, on 4 of 359 images" in capsys.readouterr().out
+    model = quantize_model(zoo.build("lenet", (8, 8, 1), 10), formats(), rounding="floor")
+    write_model(model, tmp_path / "floor.keras")
+    assert main(export(tmp_path / "floor.keras", "litert", tmp_path, *arguments)) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"outputs at most [\d.]+ from Keras", said)
+    codes = 4 * np.prod(model.get_layer("conv1").output.shape[1:])
+    assert re.search(rf"\nconv1 +\d+\.\d\d% of +{codes:,} codes differ, by at most 1 step\n", said)
+
+
+def test_precisions_have_their_sizes(models, tmp_path, capsys):
+    sizes = {}
+    for precision in ("float32", "float16", "int8"):
+        arguments = ("--precision", precision, "--data", "digits", "--images", "4")
+        assert main(export(models["float"], "litert", tmp_path, *arguments)) == 0
+        sizes[precision] = (tmp_path / "n.tflite").stat().st_size
+    assert sizes["float32"] > 1.8 * sizes["float16"] > 1.8 * 1.8 * sizes["int8"]
+
+
+def test_hdf5_holds_activations_of_the_given_images(models, tmp_path, capsys):
+    assert main(export(models["quantized"], "hdf5", tmp_path, "--data", "digits", "--images", "5")) == 0
+    with h5py.File(tmp_path / "n.h5") as file:
+        assert len(file["activations/conv1"]) == 5 and "kernel_codes" in file["weights/conv1"]
+    assert main(export(models["quantized"], "hdf5", tmp_path, "--output", str(tmp_path / "n.npz"))) == 0
+    with np.load(tmp_path / "n.npz") as file:
+        assert "conv1/kernel_codes" in file.files
+
+
+def test_core_ml_says_what_was_checked_and_what_was_not(models, tmp_path, capsys):
+    pytest.importorskip("coremltools")
+    assert main(export(models["quantized"], "coreml", tmp_path)) == 0
+    said = capsys.readouterr().out
+    assert "its shapes and kernels are those of lenet; what it computes can be seen on macOS only" in said
+
+
+def test_integers_as_c_and_as_onnx(models, tmp_path, capsys):
+    assert main(export(models["quantized"], "c", tmp_path, "--levels", "16")) == 0
+    assert "bytes of constants" in capsys.readouterr().out and (tmp_path / "folder" / "Makefile").exists()
+    assert main(export(models["quantized"], "onnx", tmp_path, "--integers", "--levels", "16")) == 0
+    assert "from bytes to integer codes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("to", ["c", "onnx"])
+def test_integers_are_said_to_be_those_of_the_simulation(models, tmp_path, capsys, monkeypatch, to):
+    integers = () if to == "c" else ("--integers",)
+    network = lower(read_model(models["quantized"]), 32)
+    codes = sum(network.wires[i].size for name, i in network.outputs.items() if not name.startswith("pool"))
+    codes -= network.wires[network.outputs["flatten"]].size
+    arguments = (*integers, "--levels", "32", "--data", "digits", "--images", "9")
+    assert main(export(models["quantized"], to, tmp_path, *arguments)) == 0
+    written, *_, said = capsys.readouterr().out.splitlines()
+    assert ("bytes of constants" if to == "c" else "from bytes to integer codes") in written
+    program = "the C" if to == "c" else "ONNX Runtime"
+    expected = f"integers and simulation: 0 of {9 * codes:,} codes of all layers differ; integers and {program}: 0 of"
+    if to == "c" and not compiled.compiler():
+        expected = "it was not run"
+    assert said.startswith(expected)
+    if to == "onnx":
+        monkeypatch.setattr(Runner, "run", lambda self, image: np.full(10, 10**6))
+        assert main(export(models["quantized"], to, tmp_path, *arguments)) == 0
+        assert "90 of 90 of the outputs; on 9 of 359 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("to", ["c", "onnx"])
+def test_images_that_are_no_such_pixels_are_refused_and_leave_nothing(models, tmp_path, capsys, to):
+    integers = () if to == "c" else ("--integers",)
+    arguments = (*integers, "--levels", "16", "--data", "digits")
+    said = refused(export(models["quantized"], to, tmp_path, *arguments), capsys)
+    assert "the images are no pixels of 16 values over 16, less a mean of 0" in said
+    assert not names(tmp_path)
+
+
+@pytest.mark.parametrize("to", list(FORMATS))
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("thesis", "conv1 rounds"),
+        ("nan", "bias of layer conv2 holds NaN or infinity"),
+        ("cut", "cut.keras cannot be read"),
+        ("none", "none.keras does not exist"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_by_name_and_leaves_nothing(models, tmp_path, capsys, to, name, said):
+    if to == "coreml":
+        pytest.importorskip("coremltools")
+    if (to, name) == ("c", "nan"):
+        said = "is not quantized"
+    path = models.get(name, models["float"].with_name("none.keras"))
+    assert said in refused(export(path, to, tmp_path), capsys)
+    assert names(tmp_path) == []
+
+
+def test_an_activation_that_is_not_known_is_refused_by_layer(models, tmp_path, capsys):
+    said = refused(export(models["gelu"], "onnx", tmp_path), capsys)
+    assert "layer odd has the activation gelu, which cannot be exported to ONNX" in said
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("to", "more", "said"),
+    [
+        ("tar", (), "unknown format 'tar'; it is one of hdf5, onnx, litert, coreml, c"),
+        ("onnx", ("--output", "n.tflite"), "the output must be a .onnx file, not n.tflite"),
+        ("coreml", ("--output", "n.onnx"), "the output must be a .mlpackage, not n.onnx"),
+        ("onnx", ("--output", "no/n.onnx"), "there is no folder no"),
+        ("litert", ("--precision", "int4"), "unknown precision 'int4'"),
+        ("onnx", ("--precision", "int8"), "--precision is for --to litert"),
+        ("litert", ("--integers",), "--integers is for --to onnx"),
+        ("onnx", ("--levels", "16"), "--levels is for --to c and --integers"),
+        ("hdf5", ("--output", "n.npz", "--data", "digits"), "activations are written to .h5 files"),
+        ("onnx", ("--part", "all"), "unknown part 'all'"),
+        ("onnx", ("--data", "mnsit"), "'mnsit' is neither a folder nor one of"),
+        ("onnx", ("--data", "crops"), "images of crops"),
+        ("litert", ("--precision", "int8"), "int8 needs images that represent what will come"),
+    ],
+)
+def test_a_wrong_command_is_refused_in_one_sentence(models, tmp_path, capsys, monkeypatch, to, more, said):
+    monkeypatch.chdir(tmp_path)
+    FORMATS.setdefault(to, "n.tar")
+    assert said in refused(export(models["float"], to, tmp_path, *more), capsys)
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_leaves_what_was_there(models, tmp_path, capsys, monkeypatch):
+    from fewbits.io import files
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    for to in ("onnx", "litert", "hdf5"):
+        (tmp_path / FORMATS[to]).write_text("what was there before")
+        assert "No space left on device" in refused(export(models["float"], to, tmp_path), capsys)
+        assert (tmp_path / FORMATS[to]).read_text() == "what was there before"
+    assert len(names(tmp_path)) == 3
+
+
+def test_stopped_it_leaves_nothing(models, tmp_path, capsys, monkeypatch):
+    from fewbits.deploy import litert
+
+    monkeypatch.setattr(litert, "to_bytes", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main(export(models["float"], "litert", tmp_path)) == 130
+    assert "nothing was written" in capsys.readouterr().err and names(tmp_path) == []
+
+
+def test_the_network_itself_is_not_overwritten(models, tmp_path, capsys):
+    path = shutil.copy(models["float"], tmp_path / "f.keras")
+    assert "must be a .onnx file" in refused(export(path, "onnx", tmp_path, "--output", str(path)), capsys)
+
+
+@pytest.mark.parametrize("to", ["onnx", "litert"])
+def test_a_network_with_a_named_output_is_told_as_any_other(models, tmp_path, capsys, to):
+    network = read_model(models["float"])
+    write_model(keras.Model(network.inputs, {"logits": network.outputs[0]}), tmp_path / "named.keras")
+    assert main(export(tmp_path / "named.keras", to, tmp_path)) == 0
+    assert "the same class" not in capsys.readouterr().out
+
+
+def test_the_folder_one_stands_in_takes_no_c(models, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "cannot be made" in refused(export(models["quantized"], "c", tmp_path, "--output", "."), capsys)
+    assert names(tmp_path) == []
+
+
+def test_an_output_that_links_to_itself_is_replaced(models, tmp_path):
+    (tmp_path / "n.h5").symlink_to("n.h5")
+    assert main(export(models["float"], "hdf5", tmp_path)) == 0
+    assert (tmp_path / "n.h5").is_file()

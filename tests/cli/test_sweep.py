@@ -1,0 +1,168 @@
+"""`fewbits sweep`: what it runs, prints and leaves, and how it ends."""
+
+import json
+import signal
+
+import pytest
+
+from fewbits import experiment
+from fewbits.cli import main
+from fewbits.cli.progress import Trials
+from fewbits.experiment import execution, read_grid
+
+FILE = """
+[common]
+network = "lenet"
+data = "digits"
+images = 32
+epochs = 1
+
+[[grid]]
+name = "floats"
+vary = { seed = [1, 2, 3] }
+
+[[grid]]
+name = "first"
+priority = true
+fixed = { seed = 1 }
+"""
+FAILING = """
+[[grid]]
+name = "failing"
+fixed = { epochs = 3, batch_size = 8, learning_rate = 1e8, optimizer = "adam" }
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "trials.toml"
+    path.write_text(FILE)
+    return path
+
+
+def sweep(file, *arguments):
+    return main(["sweep", str(file), "--store", str(file.parent / "store"), *arguments])
+
+
+def refused(capsys, *command):
+    """Run; return the one sentence that refuses."""
+    try:
+        status = main([*map(str, command)])
+    except SystemExit as stop:
+        status = stop.code
+    said = capsys.readouterr()
+    assert status == 2 and "Traceback" not in said.err
+    return said.err.strip().splitlines()[-1]
+
+
+def stored(file):
+    return {path.name: path.read_bytes() for path in (file.parent / "store").iterdir()}
+
+
+def test_a_sweep_is_run_once_and_told_as_a_table(file, capsys):
+    assert sweep(file, "--list") == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"0 of 3 trials are kept in {file.parent / 'store'}\n") and said.count("not run") == 4
+    assert sweep(file, "--priority") == 0
+    assert "trial 1 of 1  lenet digits float seed 1  accuracy " in capsys.readouterr().out
+    kept = stored(file)
+    assert sweep(file) == 0
+    said = capsys.readouterr().out
+    assert "1 of 3 trials are kept" in said and "trial 3 of 3  lenet digits float seed 3  accuracy " in said
+    table = [line for line in said.splitlines() if line.startswith("lenet ")]
+    for line, trial in zip(table, [trial for grid in read_grid(file) for trial in grid.trials]):
+        hits = json.loads(stored(file)[f"{trial.key}.json"])["results"]["test"]["hits"]
+        assert line.split() == [*trial.name.split(), trial.key, f"{hits / 359:.2%}"]
+    assert len(table) == 4 and stored(file).items() > kept.items()
+    everything = stored(file)
+    assert sweep(file) == 0 and sweep(file, "--list") == 0 and stored(file) == everything
+    assert "not run" not in capsys.readouterr().out
+
+
+def test_how_far_under_float_is_told(file, capsys, monkeypatch):
+    file.write_text(
+        FILE + '[[grid]]\nname = "low"\nfixed = { strategy = "lock", start = { epochs = 1 }, bits = [2, 4, "float"] }'
+    )
+    tally = {"n": 1000, "loss": 0.5, "hits_top5": None}
+
+    def fake(trial, start, checkpoint):
+        results = {
+            "test": tally | {"hits": 750},
+            "validation": tally | {"hits": 0},
+            "float_test": tally | {"hits": 900} if start else None,
+            "parameters": 1,
+            "history": [],
+            "stages": [],
+        }
+        return experiment.Record(trial=trial, results=results, provenance={}), None if start else b"weights"
+
+    monkeypatch.setattr(execution, "execute", fake)
+    assert sweep(file, "--grid", "low") == 0
+    line = capsys.readouterr().out.splitlines()[-1].split()
+    assert line[:4] == ["lenet", "digits", "lock", "2-4-float"] and line[-2:] == ["75.00%", "15.00%"]
+
+
+def test_a_trial_that_fails_is_told_at_the_end(file, capsys):
+    file.write_text(FILE + FAILING)
+    assert sweep(file, "--grid", "failing") == 1
+    said = capsys.readouterr()
+    key = read_grid(file)[-1].trials[0].key
+    assert (
+        said.err.startswith(f"fewbits: lenet digits float seed 0 ({key}) failed: the loss became ")
+        and said.err.count("\n") == 1
+    )
+    assert "trial 1 of 1  lenet digits float seed 0  failed\n" in said.out and "not run" in said.out
+
+
+def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(file, capsys, monkeypatch):
+    monkeypatch.setattr(Trials, "__call__", lambda _, now: now.done == 2 and signal.raise_signal(signal.SIGINT))
+    assert sweep(file) == 130
+    monkeypatch.undo()
+    told = f"2 of 3 trials are kept in {file.parent / 'store'}; the same command goes on"
+    assert capsys.readouterr().err.strip() == f"fewbits: stopped; {told}"
+    kept = stored(file)
+    assert sweep(file) == 0
+    assert "trial 3 of 3" in capsys.readouterr().out and stored(file).items() > kept.items()
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "said"),
+    [
+        (FILE.replace("lenet", "lenett"), [], "grid 'floats', trial 1: network 'lenett' is unknown, perhaps 'lenet'"),
+        (FILE.replace("digits", "mnist"), [], "trial 1: data: mnist: neither "),
+        (FILE, ["--grid", "flots"], "trials.toml has no grid 'flots'; it has floats, first"),
+        (FILE, ["--grid", "floats", "--priority"], "trials.toml has no such grid with `priority = true`"),
+        (FILE, ["--processes", "0"], "processes must be an integer of at least 1, not 0"),
+        (FILE, ["--processes", "2", "--scheduler", "tcp://127.0.0.1:9"], "give processes or a scheduler, not both"),
+        (FILE, ["--store", "trials.toml"], "trials.toml cannot be a store"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_before_it_starts(text, arguments, said, file, capsys, monkeypatch):
+    monkeypatch.chdir(file.parent)
+    monkeypatch.setenv("FEWBITS_DATA", str(file.parent))
+    file.write_text(text)
+    assert said in refused(capsys, "sweep", file.name, "--store", "store", *arguments)
+    assert not list(file.parent.glob("store/*"))
+
+
+def test_a_damaged_record_is_refused_by_name(file, capsys):
+    assert sweep(file, "--priority") == 0
+    [path] = (file.parent / "store").glob("*.json")
+    path.write_text(path.read_text()[:-9])
+    capsys.readouterr()
+    assert f"{path} is damaged" in refused(capsys, "sweep", file, "--store", path.parent)
+
+
+def test_what_is_not_here_can_be_left_out_and_is_told_with_the_reason(file, capsys, monkeypatch):
+    monkeypatch.setenv("FEWBITS_DATA", str(file.parent))
+    missing = '[[grid]]\nname = "missing"\nvary = { data = ["cifar10"], seed = [1, 2] }\n'
+    nothing = '[[grid]]\nname = "no weights"\nfixed = { start = "nothing", transfer = 1 }\n'
+    file.write_text(f"{FILE}\n{missing}\n{nothing}")
+    assert "cifar10.npz" in refused(capsys, "sweep", file, "--store", file.parent / "store")
+    assert sweep(file, "--skip-missing") == 0
+    lines = capsys.readouterr().out.splitlines()
+    left_out = [line for line in lines if "left out" in line]
+    assert len(left_out) == 2 and left_out[0].startswith("2 left out: data: cifar10: neither")
+    assert left_out[1].startswith("1 left out: start: there are no weights 'nothing'")
+    assert sum(line.endswith("not run") for line in lines) == 3
+    assert len([name for name in stored(file) if name.endswith(".json")]) == 3

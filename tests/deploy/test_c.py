@@ -1,0 +1,555 @@
+"""C of a network of integers: compiled with all warnings and sanitizers, it says the same codes, bit for bit."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fewbits import data, zoo
+from fewbits.backend import keras
+from fewbits.deploy import operations
+from fewbits.deploy.c import TEMPLATES, write_c
+from fewbits.deploy.integer import IntegerNetwork
+from fewbits.deploy.lowering import lower
+from fewbits.deploy.operations import Wire, signed_bits
+from fewbits.deploy.program import plan
+from fewbits.errors import InputError
+from fewbits.io import weights
+from fewbits.pruning import renew_statistics
+from fewbits.quantization import calibration
+from fewbits.quantization.conversion import quantize_model
+from fewbits.zoo.trained import find_weights
+
+pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
+needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+
+STRICT = "-std=c99 -Wall -Wextra -Werror -pedantic".split()
+SANITIZERS = "-O1 -fsanitize=undefined,address -fno-sanitize-recover=all".split()
+BATCH = """
+#include <stdio.h>
+#include "{name}.h"
+static uint8_t image[{NAME}_HEIGHT * {NAME}_WIDTH * {NAME}_CHANNELS];
+static int32_t logits[{NAME}_LOGITS];
+int main(void)
+{{
+    while (fread(image, 1, sizeof image, stdin) == sizeof image) {{
+        {name}_run(image, logits);
+        fwrite(logits, sizeof logits[0], {NAME}_LOGITS, stdout);
+    }}
+    return 0;
+}}
+"""
+DIGITS = data.load("digits")
+
+
+def gcc(*arguments):
+    done = subprocess.run(["gcc", *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:4000]
+
+
+def compute(network, pixels, folder, flags=SANITIZERS):
+    """Return the codes (n, logits) that the C of `network` computes, compiled with `flags`."""
+    write_c(network, folder / "written")
+    source = next(path for path in (folder / "written").glob("*.c") if path.name != "main.c")
+    (folder / "batch.c").write_text(BATCH.format(name=source.stem, NAME=source.stem.upper()))
+    gcc(*STRICT, *flags, "-I", source.parent, source, folder / "batch.c", "-o", folder / "batch")
+    done = subprocess.run([folder / "batch"], input=pixels.astype(np.uint8).tobytes(), capture_output=True)
+    assert done.returncode == 0, done.stderr[:4000]
+    return np.frombuffer(done.stdout, np.int32).reshape(len(pixels), -1)
+
+
+def assert_identical(network, pixels, folder, **options):
+    codes = network.run(pixels).reshape(len(pixels), -1)
+    assert np.ptp(codes, axis=0).any()  # a network of zeros alone proves nothing
+    np.testing.assert_array_equal(compute(network, pixels, folder, **options), codes)
+
+
+def source(network, folder):
+    write_c(network, folder / "source")
+    return (folder / "source" / f"{network.name}.c").read_text()
+
+
+# The three networks, on all test images and 141 that are drawn
+
+
+NETWORKS = {"squeezenet_digits": {}, "lenet": {}, "mobilenet_cifar": {"width": 0.25}}
+
+
+@pytest.fixture(scope="module", params=NETWORKS.items(), ids=NETWORKS)
+def quantized(request):
+    keras.utils.set_random_seed(3)
+    name, options = request.param
+    model = zoo.build(name, (8, 8, 1), 10, **options)
+    if name == "squeezenet_digits":
+        weights.load_weights(model, find_weights(name))
+    if name == "mobilenet_cifar":  # else its signal fades from block to block
+        renew_statistics(model, [(DIGITS.scaled(DIGITS.train.take(256)), None)])
+    return quantize_model(model, fold_batch_normalization=True)
+
+
+@pytest.mark.parametrize("bits", [8, 6, 4])
+def test_the_three_networks_say_the_same_on_500_images(quantized, bits, tmp_path):
+    quantized.set_formats(calibration.formats_for(quantized, DIGITS.scaled(DIGITS.test.take(64)), (bits,) * 3))
+    quantized.set_rounding("nearest")
+    drawn = np.random.default_rng(bits).integers(0, DIGITS.levels, (141, 8, 8, 1), np.uint8)
+    pixels = np.concatenate([DIGITS.test.images, drawn])
+    assert len(pixels) == 500
+    assert_identical(lower(quantized, levels=DIGITS.levels), pixels, tmp_path)
+
+
+def test_optimized_for_this_machine_they_say_the_same(quantized, tmp_path):
+    quantized.set_formats(calibration.formats_for(quantized, DIGITS.scaled(DIGITS.test.take(64)), (8,) * 3))
+    network = lower(quantized, levels=DIGITS.levels)
+    assert_identical(network, DIGITS.test.images, tmp_path, flags=["-O3", "-march=native"])
+
+
+# Networks of a few steps, made by hand
+
+
+class Network:
+    """Steps that are added one by one, with limits by interval arithmetic; every method returns a wire's index."""
+
+    def __init__(self, shape=(6, 5, 3), mean=0, seed=0):
+        self.random = np.random.default_rng(seed)
+        self.mean = (mean,) * shape[2]
+        self.wires, self.steps = [Wire(shape, -8, -mean, 255 - mean)], []
+
+    def add(self, kind, inputs, shape, low, high, *fields, divisor=None):
+        divisor = self.wires[inputs[0]].divisor if divisor is None else divisor
+        self.wires.append(Wire(shape, 0, int(low), int(high), divisor))
+        self.steps.append(kind(f"layer{len(self.steps)}", tuple(inputs), self.wires[-1], *fields))
+        return len(self.steps)
+
+    def convolve(self, i, filters, size=(3, 3), strides=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), bits=8):
+        x = self.wires[i]
+        kernel = self.random.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (*size, x.shape[2], filters))
+        return self._convolve(i, kernel, strides, padding, dilation, False)
+
+    def depthwise(self, i, multiplier=1, size=(3, 3), strides=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1)):
+        kernel = self.random.integers(-128, 128, (*size, self.wires[i].shape[2], multiplier))
+        return self._convolve(i, kernel, strides, padding, dilation, True)
+
+    def _convolve(self, i, kernel, strides, padding, dilation, depthwise):
+        x = self.wires[i]
+        filters = kernel.shape[2] * kernel.shape[3] if depthwise else kernel.shape[3]
+        terms = kernel.reshape(*kernel.shape[:2], -1, filters)
+        bias = self.random.integers(-500, 500, filters)
+        low, high = min(x.low, 0), max(x.high, 0)
+        least = (np.minimum(terms * low, terms * high)).sum((0, 1, 2)) + np.minimum(bias, 0)
+        most = (np.maximum(terms * low, terms * high)).sum((0, 1, 2)) + np.maximum(bias, 0)
+        partial = signed_bits(int(least.min()), int(most.max()))
+        reach = [(n - 1) * d + 1 for n, d in zip(kernel.shape, dilation)]
+        sides = [(n + sum(p) - r) // s + 1 for n, p, r, s in zip(x.shape, padding, reach, strides)]
+        fields = (kernel, bias, strides, padding, dilation, depthwise, partial, 0)
+        return self.add(operations.Convolve, (i,), (*sides, filters), least.min(), most.max(), *fields)
+
+    def requantize(self, i, shift, rounding="nearest", low=-128, high=127):
+        x = self.wires[i]
+        fields = (shift, x.divisor, rounding, low, high)
+        return self.add(operations.Requantize, (i,), x.shape, low, high, *fields, divisor=1)
+
+    def clip(self, i, low, high):
+        x = self.wires[i]
+        limits = (min(max(end, low), high) for end in (x.low, x.high))
+        return self.add(operations.Clip, (i,), x.shape, *limits, low, high)
+
+    def add_constant(self, i, shift=1):
+        x = self.wires[i]
+        constant = self.random.integers(-50, 50, x.shape[2])
+        low, high = (x.low << shift) + constant.min(), (x.high << shift) + constant.max()
+        return self.add(operations.AddConstant, (i,), x.shape, low, high, shift, constant)
+
+    def max_pool(self, i, window=(3, 3), strides=(2, 2), padding=((0, 1), (1, 1))):
+        x = self.wires[i]
+        sides = [(n + sum(p) - w) // s + 1 for n, p, w, s in zip(x.shape, padding, window, strides)]
+        return self.add(operations.MaxPool, (i,), (*sides, x.shape[2]), x.low, x.high, window, strides, padding)
+
+    def sum_pool(self, i, window=(2, 3), strides=(1, 1)):
+        x = self.wires[i]
+        n = window[0] * window[1]
+        sides = [(side - w) // s + 1 for side, w, s in zip(x.shape, window, strides)]
+        fields, divisor = (window, strides), x.divisor * n
+        return self.add(operations.SumPool, (i,), (*sides, x.shape[2]), x.low * n, x.high * n, *fields, divisor=divisor)
+
+    def pad(self, i, padding):
+        x = self.wires[i]
+        sides = [n + sum(side) for n, side in zip(x.shape, padding)]
+        return self.add(operations.Pad, (i,), (*sides, x.shape[2]), min(x.low, 0), max(x.high, 0), padding)
+
+    def reshape(self, i, shape):
+        return self.add(operations.Reshape, (i,), shape, self.wires[i].low, self.wires[i].high)
+
+    def concatenate(self, indices, shifts):
+        lows, highs = self._limits(indices, shifts)
+        shape = (*self.wires[indices[0]].shape[:2], sum(self.wires[i].shape[2] for i in indices))
+        return self.add(operations.Concatenate, indices, shape, min(lows), max(highs), shifts)
+
+    def sum_of(self, indices, shifts):
+        lows, highs = self._limits(indices, shifts)
+        return self.add(operations.Add, indices, self.wires[indices[0]].shape, sum(lows), sum(highs), shifts)
+
+    def _limits(self, indices, shifts):
+        return ([getattr(self.wires[i], end) << s for i, s in zip(indices, shifts)] for end in ("low", "high"))
+
+    def made(self):
+        return IntegerNetwork("net", self.wires[0], self.mean, tuple(self.steps), {}, (self.wires[-1].size,))
+
+    def reach(self):
+        """Return the least and the greatest code of the last wire, for some images."""
+        codes = self.made().run(self.pixels(10))
+        return int(codes.min()), int(codes.max())
+
+    def pixels(self, n=60):
+        edges = np.array([0, 255], np.uint8)[:, None, None, None] + np.zeros(self.wires[0].shape, np.uint8)
+        return np.concatenate([edges, self.random.integers(0, 256, (n, *self.wires[0].shape), np.uint8)])
+
+
+@pytest.mark.parametrize("rounding", operations.ROUNDINGS)
+def test_every_rounding_and_way_to_divide(rounding, tmp_path):
+    net = Network((4, 4, 6), mean=100)
+    narrow = net.clip(net.requantize(0, 2, rounding), -20, 25)  # half-way cases of both signs
+    each = net.requantize(net.add_constant(0, 0), (3, 0, -2, 1, 2, -1), rounding, -70, 90)
+    average = net.requantize(net.sum_pool(0, (2, 3)), 0, rounding)  # divisor 6
+    coarse = net.requantize(net.sum_pool(0, (2, 3)), 1, rounding)  # divisor 12
+    power = net.requantize(net.sum_pool(0, (2, 2)), 1, rounding)  # divisor 4, a shift
+    up = net.requantize(net.sum_pool(0, (2, 2)), -3, rounding, -1000, 1000)
+    fine = net.requantize(net.sum_pool(0, (2, 3)), -3, rounding, -1000, 1000)
+    parts = [net.reshape(i, (1, 1, net.wires[i].size)) for i in (narrow, each, average, coarse, power, up, fine)]
+    net.concatenate(parts, (0, 1, 0, 0, 0, 0, 3))
+    network = net.made()
+    assert_identical(network, net.pixels(), tmp_path)
+    text = source(network, tmp_path)
+    used = set(re.findall(r"\b(?:shift|shift_each|divide)_[a-z_]+(?=\()", text))
+    assert used == {f"{kind}_{rounding.replace('-', '_')}" for kind in ("shift", "shift_each", "divide")}
+
+
+WINDOWS = [
+    {"strides": (2, 1), "padding": ((1, 2), (0, 1))},
+    {"size": (2, 3), "dilation": (2, 2), "padding": ((2, 1), (1, 0))},
+    {"size": (1, 1), "strides": (3, 2)},
+]
+
+
+@pytest.mark.parametrize("mean", [0, 117])
+@pytest.mark.parametrize("options", WINDOWS)
+def test_windows_with_strides_dilation_and_borders(mean, options, tmp_path):
+    net = Network((9, 8, 3), mean)
+    first = net.requantize(net.convolve(0, 5, **options), 7)
+    padding = ((1, 1), (1, 1))
+    second = net.depthwise(first, size=(2, 3), padding=padding, strides=(1, 2))
+    third = net.requantize(net.depthwise(net.requantize(second, 8), 3, (2, 2), padding=padding, dilation=(2, 1)), 9)
+    net.max_pool(third, padding=((1, 1), (2, 2)))
+    assert_identical(net.made(), net.pixels(), tmp_path)
+
+
+def test_averages_borders_and_codes_that_must_be_copied(tmp_path):
+    net = Network((8, 8, 2), mean=30)
+    padded = net.pad(0, ((1, -2), (-1, 2)))
+    average = net.requantize(net.sum_pool(net.pad(padded, ((-1, 0), (0, 0))), (3, 2), (2, 2)), 1)
+    flat = net.reshape(average, (1, 1, net.wires[average].size))
+    constant = net.add_constant(average, 2)  # the average has three readers
+    image = net.convolve(average, 3, (2, 2))
+    for i in (flat, constant, image):
+        net.requantize(net.reshape(i, (1, 1, net.wires[i].size)), 1)
+    dense = net.convolve(
+        net.concatenate([len(net.steps) - 4, len(net.steps) - 2, len(net.steps)], (0, 1, 2)), 7, (1, 1)
+    )
+    net.reshape(dense, (7, 1, 1))
+    assert_identical(net.made(), net.pixels(), tmp_path)
+
+
+def test_concatenations_of_concatenations_and_sums_on_different_grids(tmp_path):
+    net = Network((6, 6, 3))
+    a, b, c = (net.requantize(net.convolve(0, n, (2, 2)), 8) for n in (2, 3, 4))
+    inner = net.clip(net.requantize(net.concatenate([a, b], (0, 1)), (0, 1, 2, 1, 0)), -60, 90)
+    outer = net.add_constant(net.concatenate([c, inner, b], (1, 0, 0)), 0)  # b is read twice: copied
+    total = net.sum_of([outer, net.requantize(outer, 1), outer], (0, 2, 1))
+    net.requantize(total, 2)
+    network = net.made()
+    assert_identical(network, net.pixels(), tmp_path)
+    assert [loop.kind for loop in plan(network).loops].count("copy") == 3  # b, the requantized outer, ...
+
+
+def test_sums_of_64_bits_and_codes_of_16_and_32(tmp_path):
+    net = Network((5, 5, 3), mean=128)
+    wide = net.requantize(net.convolve(0, 4, bits=16), 4, low=-(2**15), high=2**15 - 1)
+    wider = net.requantize(net.convolve(wide, 4, (2, 2), bits=16), 2, low=-(2**22), high=2**22)
+    widest = net.convolve(wider, 3, (1, 1), bits=20)
+    assert max(step.partial_bits for step in net.made().convolutions) > 40
+    net.requantize(
+        net.clip(net.requantize(widest, 3, "floor", -(2**40), 2**40), -(2**35), 2**35), 12, low=-(2**31), high=2**31 - 1
+    )
+    network = net.made()
+    assert_identical(network, net.pixels(), tmp_path)
+    text = source(network, tmp_path)
+    assert "int16_t kernel_" in text and "int32_t kernel_" in text and "int64_t wide_sums" in text
+    narrow = Network((5, 5, 3))
+    narrow.requantize(narrow.convolve(0, 4), 9)
+    write_c(narrow.made(), tmp_path / "narrow")
+    assert "int64" not in (tmp_path / "narrow" / "net.c").read_text()
+
+
+def random_network(seed):
+    """Return a Network of a dozen steps that are drawn, each on wires that are drawn."""
+    net = Network((7, 6, 3), mean=seed % 3 * 60, seed=seed)
+    random = net.random
+
+    def draw(indices):
+        return int(random.choice(indices[-4:]))
+
+    def sizes(x):
+        return tuple(int(min(random.integers(1, 4), side)) for side in x.shape[:2])
+
+    alive = [0]
+    while len(alive) < 13:
+        i = draw(alive)
+        x = net.wires[i]
+        strides = tuple(random.integers(1, 3, 2).tolist())
+        padding = tuple((int(a), int(b)) for a, b in random.integers(0, 2, (2, 2)))
+        rounding = operations.ROUNDINGS[random.integers(4)]
+        kind = random.integers(11)
+        alike = [j for j in alive if net.wires[j].shape == x.shape and net.wires[j].divisor == x.divisor]
+        pair, shifts = [i, draw(alike)], tuple(random.integers(0, 3, 2).tolist())
+        if kind in (0, 1):
+            made = net.convolve(i, int(random.integers(1, 6)), sizes(x), strides, padding)
+        elif kind == 2:
+            made = net.depthwise(i, int(random.integers(1, 4)), sizes(x), strides, padding)
+        elif kind == 3:
+            window = tuple(int(random.integers(2, 4)) for _ in range(2))  # none lies in the border alone
+            made = net.max_pool(i, window, strides, ((1, 1), (1, 1)))
+        elif kind == 4:
+            made = net.sum_pool(i, sizes(x), strides)
+        elif kind == 5:
+            made = net.pad(i, ((1, 0), (-1, 1)))
+        elif kind == 6:
+            made = net.concatenate(pair, shifts)
+        elif kind == 7:
+            made = net.sum_of(pair, shifts)
+        elif kind == 8:
+            made = net.add_constant(i, int(random.integers(3)))
+        elif kind == 9:
+            made = net.clip(i, 0, max(x.high, 1))
+        else:
+            height, width, channels = x.shape
+            made = net.reshape(i, (width, 1, height * channels))
+        if net.wires[made].bits > 12 or random.integers(3) == 0:
+            low, high = net.reach()
+            down = signed_bits(low, high) - int(random.integers(7, 13)) - (net.wires[made].divisor > 1)
+            each = tuple((down - random.integers(3, size=net.wires[made].shape[2])).tolist())
+            whole = net.wires[made].divisor & (net.wires[made].divisor - 1) == 0
+            made = net.requantize(made, each if whole and random.integers(3) == 0 else down, rounding, -300, 280)
+        alive.append(made)
+    ends = [i for i in alive if not any(i in step.inputs for step in net.steps)]  # all of them become the logits
+    flat = [net.reshape(net.requantize(i, 0, low=-(2**15), high=2**15), (1, 1, net.wires[i].size)) for i in ends]
+    net.concatenate(flat, (0,) * len(flat))
+    return net
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_networks_of_drawn_steps(seed, tmp_path):
+    net = random_network(seed)
+    pixels = net.pixels()
+    network = net.made()
+    assert_identical(network, pixels, tmp_path)
+
+
+def test_the_drawn_networks_have_every_function_that_can_be_written(tmp_path):
+    texts = []
+    for seed in range(30):
+        write_c(random_network(seed).made(), tmp_path / str(seed))
+        texts.append((tmp_path / str(seed) / "net.c").read_text())
+    functions = {name for text in texts for name in re.findall(r"^static \w+ (\w+)\(.*", text, re.MULTILINE)}
+    templates = {path.stem for path in TEMPLATES.glob("*.c")} - {"source", "main"}
+    unmet = {kind for kind in templates if not any(name.startswith(kind) for name in functions)}
+    assert len(templates) > 15 and not unmet
+    assert {f"shift_{rounding.replace('-', '_')}" for rounding in operations.ROUNDINGS} <= functions
+
+
+# Memory
+
+
+def test_no_float_no_heap_and_the_memory_that_is_told(quantized, tmp_path):
+    quantized.set_formats(calibration.formats_for(quantized, DIGITS.scaled(DIGITS.test.take(64)), (8,) * 3))
+    network = lower(quantized, levels=DIGITS.levels)
+    memory = write_c(network, tmp_path / "c")
+    path = tmp_path / "c" / f"{network.name}.c"
+    code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+    assert not re.search(r"\b(float|double|malloc|calloc|alloca|\d+\.\d*)\b", code)
+    gcc(*STRICT, "-O0", "-c", path, "-o", tmp_path / "o.o")
+    symbols = subprocess.run(["nm", "-S", tmp_path / "o.o"], capture_output=True, text=True, check=True).stdout
+    sizes = {
+        kind: sum(int(line.split()[1], 16) for line in symbols.splitlines() if f" {kind} " in line) for kind in "rb"
+    }
+    assert sizes == {"r": memory.weight_bytes, "b": memory.ram_bytes}
+    assert {line.split()[-1] for line in symbols.splitlines() if " U " in line} <= {"memcpy", "memset"}
+    header = (tmp_path / "c" / f"{network.name}.h").read_text()
+    for what, size in memory._asdict().items():
+        assert f"_{what.upper()} {size}" in header
+    assert f" {memory.ram_bytes} bytes" in header
+
+
+def test_sums_do_not_go_to_memory_and_a_concatenation_takes_no_copy():
+    net = Network((8, 8, 4))
+    first = net.clip(net.requantize(net.convolve(0, 8, (1, 1)), 9), 0, 127)
+    parts = [net.clip(net.requantize(net.convolve(first, 8, (1, 1)), 9), 0, 127) for _ in range(2)]
+    net.requantize(net.sum_pool(net.concatenate(parts, (0, 0)), (8, 8)), 0)
+    program = plan(net.made())
+    assert [loop.kind for loop in program.loops] == ["convolve", "convolve", "convolve", "sum_pool"]
+    assert program.arena_bytes == 8 * 8 * (8 + 16)  # int8 alone: the input of both, and where they meet
+
+
+def test_codes_are_made_narrow_before_they_are_pooled(tmp_path):
+    net = Network((8, 8, 4))
+    parts = [net.clip(net.requantize(net.convolve(0, 8, (1, 1)), 9), 0, 127) for _ in range(2)]
+    joined = net.concatenate(parts, (0, 1))  # to 254, which takes 16 bits
+    pooled = net.clip(net.requantize(net.max_pool(joined, (2, 2), (2, 2), ((0, 0), (0, 0))), (0, 1) * 8), -128, 90)
+    net.convolve(pooled, 5, (1, 1))
+    network = net.made()
+    assert plan(network).arena_bytes == (8 * 8 + 4 * 4) * 16
+    assert_identical(network, net.pixels(), tmp_path)
+
+
+def test_what_others_read_too_is_pooled_before_it_is_made_narrow(tmp_path):
+    net = Network((6, 6, 3))
+    pooled = net.max_pool(net.requantize(net.convolve(0, 4), 5, low=-1000, high=1000), (2, 2))
+    narrow = net.requantize(pooled, 4)
+    net.sum_of([narrow, pooled], (4, 0))
+    assert_identical(net.made(), net.pixels(), tmp_path)
+
+
+def test_no_codes_lie_where_others_are_still_needed():
+    for seed in range(30):
+        program = plan(random_network(seed).made())
+        needed = {}
+        for number, loop in enumerate(program.loops):
+            for i in {*loop.inputs, loop.wire} & set(program.buffers):
+                b = program.buffers[i]
+                needed.setdefault((b.start, b.bytes, i), []).append(number)
+        for (start, size, i), times in needed.items():
+            assert start % 4 == 0 and start + size <= program.arena_bytes
+            for (other, length, j), at in needed.items():
+                alias = program.buffers[i] is program.buffers[j]
+                apart = start + size <= other or other + length <= start
+                assert i == j or alias or apart or max(times) < min(at) or max(at) < min(times)
+
+
+# The example
+
+
+@pytest.fixture
+def example(tmp_path):
+    net = Network((4, 5, 3), mean=120)
+    net.convolve(net.requantize(net.convolve(0, 4), 8), 6, (2, 3))
+    network = net.made()
+    write_c(network, tmp_path / "net")
+    subprocess.run(["make", "-C", tmp_path / "net"], check=True, capture_output=True)
+
+    def classify(content):
+        return subprocess.run([tmp_path / "net" / "classify"], input=content, capture_output=True)
+
+    return network, net.pixels(8), classify
+
+
+@needs_make
+def test_the_example_classifies_an_image_from_standard_input(example):
+    network, pixels, classify = example
+    for image, codes in zip(pixels, network.run(pixels)):
+        done = classify(image.tobytes())
+        expected = f"class {codes.argmax()}\ncodes {' '.join(map(str, codes.tolist()))}\n"
+        assert (done.returncode, done.stdout.decode(), done.stderr) == (0, expected, b"")
+
+
+@needs_make
+@pytest.mark.parametrize("length", [0, 59, 61, 1000])
+def test_an_image_of_another_length_is_told_and_refused(example, length):
+    done = example[2](bytes(length))
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.decode() == f"{length} bytes on standard input; an image has 4 x 5 x 3 = 60\n"
+
+
+@needs_make
+def test_pixels_beyond_the_levels_are_refused(tmp_path):
+    net = Network((2, 2, 1))
+    net.wires[0] = replace(net.wires[0], high=31)
+    net.convolve(0, 2, (2, 2))
+    write_c(net.made(), tmp_path / "net")
+    subprocess.run(["make", "-C", tmp_path / "net"], check=True, capture_output=True)
+    done = subprocess.run([tmp_path / "net" / "classify"], input=bytes([31, 32, 0, 0]), capture_output=True)
+    assert (done.returncode, done.stderr) == (1, b"byte 1 is 32; a pixel is at most 31\n")
+
+
+# Files and names
+
+
+def small(name="net", layer="conv", **options):
+    net = Network((4, 4, 2), **options)
+    net.convolve(net.requantize(net.convolve(0, 2), 8), 3, (2, 2))
+    network = net.made()
+    return replace(network, name=name, steps=tuple(replace(step, layer=layer) for step in network.steps))
+
+
+@pytest.mark.parametrize("name", ["main", "9 lives", "a-b.c", "", "größe", "_x", "for"])
+@pytest.mark.parametrize("layer", ["a*/b", "int", "sums", "naïve conv"])
+def test_any_name_of_network_and_layers_compiles(name, layer, tmp_path):
+    network = small(name, layer)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 2))
+    np.testing.assert_array_equal(compute(network, pixels, tmp_path), network.run(pixels).reshape(3, -1))
+
+
+def refused():
+    wide = Network((4, 4, 2))
+    wide.convolve(wide.requantize(wide.convolve(0, 2, bits=24), 0, low=-(2**31), high=2**31 - 1), 3, (2, 2), bits=24)
+    shifted = Network((4, 4, 2))
+    shifted.requantize(0, 70)
+    levels = Network((4, 4, 2))
+    levels.wires[0] = replace(levels.wires[0], high=511)
+    levels.convolve(0, 2)
+    return [
+        (wide, "layer layer2 hands on codes of 58 bits, more than 32; give it an output format"),
+        (shifted, "layer layer0 needs integers of 72 bits, more than 64"),
+        (levels, "pixels of 512 levels do not fit bytes; C takes levels=256 at most"),
+    ]
+
+
+@pytest.mark.parametrize(("net", "message"), refused())
+def test_what_c_cannot_say_is_refused_and_nothing_is_written(net, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        write_c(net.made(), tmp_path / "c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "note").write_text("mine")
+    for folder in (tmp_path, tmp_path / "note"):
+        with pytest.raises(InputError, match="exists already; name a new folder, or an empty one"):
+            write_c(small(), folder)
+    with pytest.raises(InputError, match="there is no folder"):
+        write_c(small(), tmp_path / "missing" / "c")
+    assert [path.name for path in tmp_path.iterdir()] == ["note"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("stands", [False, True])
+def test_a_folder_is_written_whole_or_not_at_all(error, stands, tmp_path, monkeypatch):
+    folder, calls = tmp_path / "c", []
+    if stands:
+        folder.mkdir()
+
+    def write(path, text):
+        calls.append(path)
+        if len(calls) == 2:
+            raise error
+        return len(text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", write)
+        with pytest.raises(InputError if isinstance(error, OSError) else KeyboardInterrupt):
+            write_c(small(), folder)
+    assert len(calls) == 2 and list(tmp_path.rglob("*")) == [folder] * stands
+    write_c(small(), folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["Makefile", "main.c", "net.c", "net.h"]
+    assert list(tmp_path.iterdir()) == [folder]

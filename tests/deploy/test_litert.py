@@ -1,0 +1,186 @@
+"""LiteRT files: sizes, precisions, and a quantized network's own codes, equal on XNNPACK."""
+
+import numpy as np
+import pytest
+
+from fewbits import FixedPoint, InputError, zoo
+from fewbits.backend import keras
+from fewbits.io import weights
+from fewbits.io.tflite import Runner
+from fewbits.quantization import calibration
+from fewbits.quantization.conversion import quantize_model
+from fewbits.quantization.fixedpoint import to_codes
+from fewbits.zoo.trained import find_weights
+
+pytest.importorskip("ai_edge_litert")
+from ai_edge_litert import schema_py_generated as schema  # noqa: E402
+
+from fewbits.deploy.litert import compare, convert  # noqa: E402
+
+L = keras.layers
+OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+
+
+def images_for(model, n=5):
+    return np.random.default_rng(0).integers(0, 256, (n, *model.input_shape[1:])).astype(np.float32) / 256
+
+
+def trained(name, shape):
+    model = zoo.build(name, shape, 10)
+    weights.load_weights(model, find_weights(name))
+    return model
+
+
+def quantized(model, bits=8, rounding="nearest", **options):
+    model = quantize_model(model, fold_batch_normalization=True, rounding=rounding)
+    model.set_formats(calibration.formats_for(model, images_for(model), bits, 99.9, **options))
+    return model
+
+
+def outputs(content, images, **options):
+    runner = Runner(content, **options)
+    return np.stack([runner.run(image) for image in images])
+
+
+def tensors(content):
+    """Yield input, kernel and bias of each operator that multiplies, and the buffers of the file."""
+    file = schema.ModelT.InitFromPackedBuf(content, 0)
+    [graph] = file.subgraphs
+    for operator in graph.operators:
+        kind = OPERATORS[file.operatorCodes[operator.opcodeIndex].builtinCode]
+        if kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            yield [graph.tensors[i] for i in operator.inputs], file.buffers
+
+
+@pytest.fixture(scope="module")
+def squeezenet():
+    return trained("squeezenet_digits", (8, 8, 1))
+
+
+def test_the_precisions_of_a_float_network(squeezenet):
+    images = images_for(squeezenet)
+    ours, whole = squeezenet.predict(images, verbose=0), None
+    sizes = {}
+    for precision, off in (("float32", 1e-5), ("float16", 1e-2), ("int8", 0.1)):
+        content = convert(squeezenet, precision, images)
+        sizes[precision] = len(content)
+        gap = np.abs(outputs(content, images) - ours).max() / np.abs(ours).max()
+        assert gap <= off
+        whole = whole or len(content)
+    assert sizes["float32"] > 1.8 * sizes["float16"] > 1.8 * 1.5 * sizes["int8"]
+
+
+def test_a_quantized_network_in_float_is_the_simulation(squeezenet):
+    for rounding in ("floor", "nearest-away"):
+        model = quantized(squeezenet, (6, 5, 8), rounding)
+        images = images_for(model)
+        np.testing.assert_array_equal(outputs(convert(model), images), model.predict(images, verbose=0))
+
+
+@pytest.mark.parametrize(
+    ("bits", "options"), [(8, {}), ((6, 5, 4), {}), (8, {"per_channel": True}), ((4, 8, 7), {"per_channel": True})]
+)
+def test_the_int8_file_has_our_codes_in_every_layer(squeezenet, bits, options):
+    model = quantized(squeezenet, bits, **options)
+    found = compare(model, images_for(model))
+    assert list(found) == [*(layer.name for layer in model.quantized_layers), "pool10"]
+    assert all(agreement.different == 0 and agreement.codes > 0 for agreement in found.values()), found
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_depthwise_layers_too(per_channel):
+    network = zoo.build("mobilenet_cifar", (16, 16, 3), 7, width=0.1)
+    rng = np.random.default_rng(0)
+    network.set_weights([np.abs(rng.normal(1, 0.3, w.shape)) if w.ndim == 1 else w for w in network.get_weights()])
+    model = quantized(network, per_channel=per_channel)
+    found = compare(model, images_for(model))
+    assert all(agreement.different == 0 for agreement in found.values()), found
+
+
+def test_the_trained_network_for_cifar_is_equal_and_takes_27_percent_of_the_bytes():
+    network = trained("squeezenet_cifar", (32, 32, 3))  # formats of neighbours differ, in a concatenation too
+    model = quantized(network)
+    images = images_for(model, 2)
+    whole, content = convert(network), convert(model, "int8")
+    assert len(content) <= 0.27 * len(whole)
+    np.testing.assert_array_equal(outputs(content, images), model.predict(images, verbose=0))
+
+
+def test_kernels_and_biases_in_the_file_are_our_codes_and_scales(squeezenet):
+    model = quantized(squeezenet)
+    seen = 0
+    for (image, kernel, bias), buffers in tensors(convert(model, "int8")):
+        codes = np.frombuffer(buffers[kernel.buffer].data.tobytes(), np.int8).reshape(kernel.shape)
+        for layer in model.quantized_layers:
+            fmt, x = layer.formats.kernel, layer.formats.input
+            ours = np.moveaxis(to_codes(np.asarray(layer.kernel), fmt, "nearest"), -1, 0)
+            if ours.shape == codes.shape and np.array_equal(ours, codes):
+                assert kernel.quantization.scale == [fmt.step] and image.quantization.scale == [x.step]
+                biases = np.frombuffer(buffers[bias.buffer].data.tobytes(), np.int32)
+                np.testing.assert_array_equal(biases, np.rint(np.asarray(layer.bias) / (fmt.step * x.step)))
+                assert bias.quantization.scale == [fmt.step * x.step]
+                seen += 1
+    assert seen == len(model.quantized_layers)
+
+
+def test_other_roundings_are_told_apart(squeezenet):
+    model = quantized(squeezenet, rounding="floor")
+    found = compare(model, images_for(model))
+    assert found["conv1"].different > 0 and 1 <= found["conv1"].largest <= 2
+    model = quantized(squeezenet)
+    own_kernels = compare(model, images_for(model), delegate=False)
+    assert sum(agreement.different for agreement in own_kernels.values()) > 0  # they round twice
+
+
+def test_the_lowest_code_stays(squeezenet):
+    image = L.Input((3, 3, 1))
+    model = quantize_model(keras.Model(image, L.Conv2D(2, 2, name="c")(image), name="low"), rounding="nearest")
+    model.set_formats((FixedPoint(0, 8), FixedPoint(0, 8), FixedPoint(1, 8)))
+    kernel = np.linspace(-1, 0.5, 8, dtype=np.float32).reshape(2, 2, 1, 2)
+    model.get_layer("c").kernel.assign(kernel)
+    images = np.linspace(-1.5, 1.5, 27, dtype=np.float32).reshape(3, 3, 3, 1)
+    np.testing.assert_array_equal(outputs(convert(model, "int8"), images), model.predict(images, verbose=0))
+
+
+def test_names_that_keras_gives_tell_layers_apart():
+    keras.utils.set_random_seed(4)
+    stack = [keras.layers.Input((8, 8, 1)), *(keras.layers.Conv2D(3, 3, name=f"conv{end}") for end in ("", "_1", "_2"))]
+    model = quantized(keras.Sequential([*stack, keras.layers.Flatten(), keras.layers.Dense(4)]))
+    assert all(found.different == 0 for found in compare(model, images_for(model)).values())
+
+
+def test_an_average_between_layers_of_other_steps_is_off_by_a_step_at_most():
+    keras.utils.set_random_seed(4)
+    stack = [keras.layers.Conv2D(3, 3, activation="relu", name="a"), keras.layers.AveragePooling2D(2)]
+    model = keras.Sequential([keras.layers.Input((8, 8, 1)), *stack, keras.layers.Conv2D(3, 1, name="b")])
+    model = quantize_model(model, rounding="nearest")
+    model.set_formats((FixedPoint(0, 8), FixedPoint(1, 8), FixedPoint(2, 8)))
+    found = compare(model, images_for(model))
+    assert found["a"].different == 0 and found["b"].largest <= 1
+
+
+def fine(kernel=8, x=8, output=8):
+    return tuple(FixedPoint(0, n) for n in (kernel, x, output))
+
+
+@pytest.mark.parametrize(
+    ("formats", "options", "said"),
+    [
+        (fine(x=9), {}, "layer conv2 has codes of 9 bits, and int8 holds 8"),
+        ((*fine()[:2], None), {}, "layer conv2 computes in float"),
+        (fine(), {"bias_order": "output"}, "the bias of layer conv1 is not on the grid"),
+        (fine(), {"rounding": "thesis"}, "layer conv1 rounds as the thesis does"),
+    ],
+)
+def test_what_int8_cannot_hold_is_refused_by_layer(formats, options, said):
+    model = quantize_model(zoo.build("lenet", (8, 8, 1), 3), fine(), **options)
+    model.get_layer("conv2").set_formats(*formats)
+    with pytest.raises(InputError, match=said):
+        convert(model, "int8")
+
+
+def test_a_float_network_needs_images_and_a_precision_is_one_of_three(squeezenet):
+    with pytest.raises(InputError, match="int8 needs images that represent what will come"):
+        convert(squeezenet, "int8")
+    with pytest.raises(InputError, match="unknown precision 'int4'; it is one of float32, float16, int8"):
+        convert(squeezenet, "int4")

@@ -1,0 +1,109 @@
+"""Integer ONNX files: ONNX Runtime's codes are the network's, and what 8 bits do not hold is refused by name."""
+
+import numpy as np
+import pytest
+
+from fewbits import FixedPoint
+from fewbits.backend import keras
+from fewbits.deploy import operations
+from fewbits.deploy.lowering import lower
+from fewbits.errors import InputError
+from fewbits.quantization import calibration
+from fewbits.quantization.conversion import quantize_model
+from helpers.graphs import DIGITS, FORMAT, GRAPHS, PIXELS, graph, per_filter, trained
+
+onnx_integer = pytest.importorskip("fewbits.deploy.onnx_integer")
+runtime = pytest.importorskip("onnxruntime")
+layers = keras.layers
+RNG = np.random.default_rng(2)
+
+
+def codes(network, images):
+    session = runtime.InferenceSession(onnx_integer.convert(network).SerializeToString())
+    return session.run(None, {"image": images})[0]
+
+
+def assert_same(network):
+    pixels = RNG.integers(0, 256, (20, *network.image.shape), np.uint8)
+    expected = network.run(pixels)
+    assert len(np.unique(expected)) > 1 and np.array_equal(codes(network, pixels), expected)
+
+
+@pytest.mark.parametrize("name", ["squeezenet_digits", "lenet", "mobilenet_cifar"])
+def test_onnx_runtime_has_the_codes_of_the_integers_on_all_test_images(name):
+    keras.utils.set_random_seed(3)
+    model = quantize_model(trained(name), fold_batch_normalization=True)
+    for bits, rounding in ((8, "nearest"), (6, "floor"), (4, "nearest")):
+        model.set_formats(calibration.formats_for(model, DIGITS.scaled(DIGITS.test.take(64)), (bits,) * 3))
+        model.set_rounding(rounding)
+        network = lower(model, levels=DIGITS.levels)
+        assert np.array_equal(codes(network, PIXELS), network.run(PIXELS))
+
+
+@pytest.mark.parametrize(("number", "build"), list(enumerate(GRAPHS)), ids=map(str, range(len(GRAPHS))))
+def test_every_layer_that_can_be_lowered_has_the_same_codes(number, build):
+    for rounding in {"nearest", operations.ROUNDINGS[number % 4]}:
+        assert_same(lower(graph(*build(), rounding=rounding)))
+
+
+def test_filters_with_formats_of_their_own_and_biases_behind_the_output():
+    model = graph(layers.Conv2D(4, 3), layers.Conv2D(3, 1), bias_order="output")
+    for layer in model.quantized_layers:
+        layer.set_formats(per_filter(layer, layer.filters), FORMAT["input"], FORMAT["output"], FixedPoint(0, 7))
+    assert_same(lower(model))
+
+
+def test_a_mean_is_taken_from_the_pixels():
+    network = lower(graph(layers.Conv2D(4, 3, padding="same")), mean=(3, 50, 120))
+    assert_same(network)
+    assert network.image.low == -120
+
+
+def test_the_file_says_what_a_code_stands_for():
+    network = lower(graph(layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()))
+    properties = {entry.key: int(entry.value) for entry in onnx_integer.convert(network).metadata_props}
+    assert properties == {"exponent": network.wires[-1].exponent, "divisor": 20}
+
+
+@pytest.mark.parametrize(
+    ("fmt", "match"),
+    [
+        ({"kernel": FixedPoint(0, 12)}, "layer here multiplies more than 8 bits"),
+        ({"input": FixedPoint(0, 10)}, "layer here multiplies more than 8 bits"),
+    ],
+)
+def test_what_convinteger_does_not_multiply_is_refused_and_leaves_no_file(fmt, match, tmp_path):
+    network = lower(graph(layers.Conv2D(2, 1, name="here"), fmt=FORMAT | fmt))
+    with pytest.raises(InputError, match=match):
+        onnx_integer.write(network, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_codes_beyond_32_bits_are_refused():
+    wide = {
+        "kernel": FixedPoint(0, 8),
+        "input": FixedPoint(0, 8),
+        "output": FixedPoint(0, 8),
+        "bias": FixedPoint(30, 8),
+    }
+    model = graph(layers.Conv2D(2, 1, name="here"), fmt=wide, bias_order="output")
+    model.get_layer("here").bias.assign([1e9, -1e9])
+    network = lower(model)
+    with pytest.raises(InputError, match="layer here makes codes of .* bits, and ONNX' integers have 32"):
+        onnx_integer.convert(network)
+
+
+def test_averages_and_pixels_beyond_8_bits_are_refused():
+    model = graph(layers.Conv2D(2, 1), layers.AveragePooling2D(2, name="here"), fmt=FORMAT | {"output": None})
+    with pytest.raises(InputError, match="layer here averages more than 8 bits"):
+        onnx_integer.convert(lower(model))
+    with pytest.raises(InputError, match="more than 8 bits"):
+        onnx_integer.convert(lower(graph(layers.Conv2D(2, 1)), levels=512))
+
+
+def test_weights_take_a_byte_each(tmp_path):
+    model = quantize_model(trained("squeezenet_digits"))
+    model.set_formats((FixedPoint(0, 8), FixedPoint(2, 8), FixedPoint(2, 8)))
+    onnx_integer.write(lower(model, levels=32), tmp_path / "model.onnx")
+    floats = 4 * sum(np.prod(v.shape) for v in model.trainable_variables)
+    assert (tmp_path / "model.onnx").stat().st_size < 0.4 * floats  # a small network: its nodes count too

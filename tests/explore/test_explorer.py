@@ -1,0 +1,108 @@
+"""The explorers: what a slider shows is what the library computes."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from fewbits import FixedPoint, explore, quantize
+from fewbits.backend import keras
+from fewbits.errors import InputError
+from fewbits.explore import plots
+
+
+@pytest.fixture(scope="module")
+def network():
+    """An untrained classifier of 8 x 8 images with images and labels to measure it on."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential([layers.Input((8, 8, 1)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(10)])
+    rng = np.random.default_rng(0)
+    return model, rng.random((320, 8, 8, 1), np.float32), rng.integers(0, 10, 320)
+
+
+@pytest.fixture(scope="module")
+def weights(network):
+    return explore.weights(*network, "9.9", bits=(2, 6), msbs=(-1, 0))
+
+
+def data_in(html):
+    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', html, re.S)[1])
+
+
+def test_the_accuracy_shown_is_that_of_the_network_with_quantized_kernels(network, weights):
+    model, images, labels = network
+    kept = model.get_weights()
+    model.set_weights([quantize(w, FixedPoint(-1, 2), "nearest") if w.ndim > 1 else w for w in kept])
+    expected = (model.predict(images, verbose=0).argmax(-1) == labels).mean()
+    model.set_weights(kept)
+    shown = weights.view(bits=2, msb=-1, rounding="nearest").readings["accuracy"]
+    assert shown.startswith(f"{expected:.1%} (")
+
+
+def test_exploring_leaves_the_network_as_it_was(network):
+    model = network[0]
+    before = [w.copy() for w in model.get_weights()]
+    explore.weights(*network, "9.9").view(bits=1, msb=3, rounding="floor")
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
+
+
+def test_the_histogram_holds_every_weight_when_none_lies_outside(weights, network):
+    counts = weights.view(bits=8, msb=0, rounding="nearest").traces[0]["y"]
+    assert sum(counts) == sum(w.size for w in network[0].get_weights() if w.ndim > 1)
+
+
+def test_the_page_holds_the_view_of_every_setting_in_order(weights):
+    data = data_in(weights.html())
+    settings = [(b, m, r) for b in (2, 6) for m in (-1, 0) for r in explore.DETERMINISTIC]
+    assert len(data["states"]) == len(settings)
+    for state, (bits, msb, rounding) in zip(data["states"], settings):
+        assert state["readings"] == weights.view(bits=bits, msb=msb, rounding=rounding).readings
+
+
+def test_the_page_starts_with_the_readings_of_the_start(network):
+    explorer = explore.weights(*network, "9.9", bits=(4, 6))
+    shown = explorer.view(**explorer.start).readings["accuracy"]
+    assert f'aria-live="polite"><dl><div><dt>accuracy</dt><dd>{shown}</dd>' in explorer.html()
+
+
+def test_moving_a_live_control_shows_the_view_of_its_new_value():
+    explorer = explore.transfer("9.9")
+    bits, msb, rounding = (widget := explorer.widget()).children[0].children
+    bits.value, msb.value, rounding.value = 2, 1, "nearest"
+    view = explorer.view(bits=2, msb=1, rounding="nearest")
+    figure, readings = widget.children[1:3]
+    assert list(figure.data[0].y) == view.traces[0]["y"]
+    assert all(value in readings.value for value in view.readings.values())
+
+
+def test_an_error_in_a_view_is_not_swallowed():
+    broken = explore.Explorer({"x": (1, 2)}, {"x": 1}, lambda x: 1 / (x - 2), plots.figure(x="", y=""), "1", "c", "a")
+    with pytest.raises(ZeroDivisionError):
+        broken.html()
+
+
+def test_the_staircase_counts_levels():
+    explorer = explore.transfer("9.9")
+    assert explorer.view(bits=3, msb=0, rounding="floor").readings["levels"] == "8"
+    assert explorer.view(bits=3, msb=0, rounding="thesis").readings["levels"] == "9"
+
+
+def test_a_start_outside_the_controls_is_refused():
+    with pytest.raises(InputError, match="bits starts at 9"):
+        explore.Explorer({"bits": (1, 2)}, {"bits": 9}, lambda bits: None, plots.figure(x="", y=""), "1", "c", "a")
+
+
+def test_data_in_a_page_cannot_end_their_script_element():
+    assert "</script>" not in plots.as_script('{"x": "</script><script>alert(1)</script>"}')[:-9]
+
+
+def test_a_figure_has_caption_alternative_and_table(monkeypatch):
+    shown = []
+    monkeypatch.setenv("FEWBITS_BOOK", "1")
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    plots.show(plots.figure(x="x", y="y"), "1.1", "What & why.", 'A "line".', plots.Table(("a",), [(1234,), (0.5,)]))
+    html = shown[0].data
+    assert "<b>Figure 1.1.</b> What &amp; why." in html and 'aria-label="A &quot;line&quot;."' in html
+    assert "<td>1,234</td>" in html and "<td>0.5</td>" in html

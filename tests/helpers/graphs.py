@@ -1,0 +1,74 @@
+"""Small quantized graphs, and the book's networks for digits, that several tests lower and export."""
+
+import numpy as np
+
+from fewbits import FixedPoint, data, zoo
+from fewbits.backend import keras
+from fewbits.io import weights
+from fewbits.pruning import renew_statistics
+from fewbits.quantization.conversion import quantize_model
+from fewbits.zoo.trained import find_weights
+
+layers = keras.layers
+DIGITS = data.load("digits")
+PIXELS = DIGITS.test.images
+RNG = np.random.default_rng(7)
+
+
+def trained(name):
+    model = zoo.build(name, (8, 8, 1), 10)
+    if name == "squeezenet_digits":
+        weights.load_weights(model, find_weights(name))
+    if name == "mobilenet_cifar":  # else its signal fades from block to block
+        renew_statistics(model, [(DIGITS.scaled(DIGITS.train.take(256)), None)])
+    return model
+
+
+FORMAT = {"kernel": FixedPoint(0, 6), "input": FixedPoint(1, 7), "output": FixedPoint(2, 6)}
+
+
+def graph(*build, shape=(7, 6, 3), rounding="nearest", fmt=FORMAT, **options):
+    """Return a quantized model of the layers `build`, whose kernels and biases are drawn."""
+    x = image = layers.Input(shape)
+    for part in build:
+        x = part(x)
+    model = keras.Model(image, x)
+    for variable in model.trainable_variables:
+        variable.assign(RNG.normal(0, 0.4, variable.shape))
+    quantized = quantize_model(model, rounding=rounding, **options)
+    for layer in quantized.quantized_layers:
+        layer.set_formats(**fmt)
+    return quantized
+
+
+def per_filter(layer, n):
+    return tuple(FixedPoint(msb % 3 - 2, 6) for msb in range(n))
+
+
+def branches(join, *parts):
+    return lambda x: join([part(x) for part in parts])
+
+
+def flattened_twice(x):
+    flat = layers.Flatten()
+    return layers.Concatenate()([flat(x), flat(layers.MaxPooling2D(2)(x))])
+
+
+GRAPHS = [  # functions, for a layer is used once
+    lambda: [layers.Conv2D(4, 3, strides=2, padding="same", activation="relu"), layers.Conv2D(3, 1)],
+    lambda: [layers.Conv2D(4, (3, 2), dilation_rate=(2, 1)), layers.Conv2D(3, 2, strides=(1, 2), padding="same")],
+    lambda: [layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), layers.ReLU(1), layers.Conv2D(3, 1)],
+    lambda: [layers.ZeroPadding2D(((1, 0), (0, 2))), layers.Conv2D(4, 3), layers.Cropping2D(1), layers.Conv2D(2, 1)],
+    lambda: [layers.Conv2D(4, 3, activation="relu6"), layers.AveragePooling2D((2, 3)), layers.Conv2D(3, 1)],
+    lambda: [layers.Conv2D(4, 2), layers.MaxPooling2D(3, strides=2, padding="same"), layers.Flatten(), layers.Dense(5)],
+    lambda: [layers.Conv2D(4, 2), layers.GlobalMaxPooling2D(), layers.Dense(5, activation="softmax")],
+    lambda: [layers.Conv2D(4, 2), layers.GlobalAveragePooling2D(), layers.Dense(5), layers.Softmax()],
+    lambda: [layers.Conv2D(4, 2), layers.Reshape((5, 6, 4)), layers.Dense(3), layers.Dropout(0.5), layers.Conv2D(2, 2)],
+    lambda: [layers.Rescaling(0.5), layers.Conv2D(4, 2), layers.Activation("relu"), layers.GlobalAveragePooling2D()],
+    lambda: [branches(layers.Concatenate(), layers.Conv2D(2, 1), layers.MaxPooling2D(1)), layers.Conv2D(3, 1)],
+    lambda: [branches(layers.Add(), layers.Conv2D(3, 1), layers.Identity()), layers.Conv2D(3, 1)],
+    lambda: [layers.Conv2D(4, 1), layers.ZeroPadding2D(1), layers.MaxPooling2D(2), layers.Conv2D(3, 1)],
+    lambda: [layers.Conv2D(4, 1), layers.ZeroPadding2D(2), layers.GlobalMaxPooling2D(), layers.Dense(3)],
+    lambda: [layers.Conv2D(4, 1), layers.ReLU(np.inf), flattened_twice, layers.Dense(3)],
+    lambda: [branches(layers.Add(name="constants"), layers.Conv2D(3, 1), layers.Identity()), layers.Conv2D(3, 1)],
+]

@@ -1,0 +1,231 @@
+"""Wires: which layers they join, formats that writers and readers share, and the search for their MSBs."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fewbits import FixedPoint, InputError, quantize, quantize_model, zoo
+from fewbits.backend import keras, ops
+from fewbits.post_training import search_msbs, share_formats
+from fewbits.post_training.range_search import wires
+from fewbits.quantization.calibration import formats_for
+from fewbits.quantization.layers import Formats
+
+L = keras.layers
+IMAGES = np.random.default_rng(1).uniform(0, 1, (12, 8, 8, 3)).astype("float32")
+
+
+def graph(build):
+    keras.utils.set_random_seed(0)
+    x = L.Input(IMAGES.shape[1:])
+    return quantize_model(keras.Model(x, build(x)), rounding="nearest")
+
+
+def conv(name, filters=4, size=3, activation="relu"):
+    options = {"padding": "same", "bias_initializer": keras.initializers.RandomUniform(-0.1, 0.3)}
+    return L.Conv2D(filters, size, activation=activation, name=name, **options)
+
+
+def chain(x):
+    for layer in (conv("a"), L.MaxPooling2D(), L.ZeroPadding2D(), conv("b"), L.Flatten(), L.Dropout(0.5)):
+        x = layer(x)
+    return L.Dense(3, name="c")(x)
+
+
+def fire(x):
+    x = L.MaxPooling2D()(conv("first")(x))
+    x = conv("squeeze", 2, 1)(x)
+    x = L.Concatenate()([conv("left", 3, 1)(x), L.ReLU()(conv("right", 3, activation=None)(x))])
+    x = L.MaxPooling2D()(x)
+    return L.GlobalAveragePooling2D()(conv("last", 5, 1)(x))
+
+
+def residual(x):
+    x = conv("a")(x)
+    y = L.Add()([x, conv("b")(x)])
+    y = conv("c")(y)
+    return L.Dense(3, name="d")(L.GlobalAveragePooling2D()(y))
+
+
+def joined(network):
+    return [(set(wire.writers), set(wire.readers)) for wire in wires(network)]
+
+
+# Which layers they join
+
+
+def test_a_chain_has_a_wire_between_neighbours_and_one_at_each_end():
+    assert wires(graph(chain)) == [((), ("a",)), (("a",), ("b",)), (("b",), ("c",)), (("c",), ())]
+
+
+def test_a_concatenation_is_one_wire_of_all_that_write_to_it_and_a_fork_one_of_all_that_read():
+    assert joined(graph(fire)) == [
+        (set(), {"first"}),
+        ({"first"}, {"squeeze"}),
+        ({"squeeze"}, {"left", "right"}),
+        ({"left", "right"}, {"last"}),
+        ({"last"}, set()),
+    ]
+
+
+def test_a_new_wire_begins_behind_an_addition_and_behind_an_average():
+    found = joined(graph(residual))
+    assert len(found) == 7
+    for wire in [({"a"}, {"b"}), ({"b"}, set()), (set(), {"c"}), ({"c"}, set()), (set(), {"d"}), ({"d"}, set())]:
+        assert wire in found
+
+
+def test_an_activation_that_changes_values_ends_a_wire_and_relu_does_not():
+    def stack(x):
+        x = L.Activation("tanh")(conv("a", activation=None)(x))
+        return conv("c")(L.Activation("relu")(conv("b", activation=None)(x)))
+
+    found = wires(graph(stack))
+    assert (("a",), ()) in found and ((), ("b",)) in found and (("b",), ("c",)) in found
+
+
+def test_writers_of_two_concatenations_that_share_one_are_one_wire():
+    def stack(x):
+        a, b, c = (conv(name)(x) for name in "abc")
+        left, right = L.Concatenate()([a, b]), L.Concatenate()([b, c])
+        return L.Concatenate()([L.GlobalAveragePooling2D()(conv(n)(t)) for n, t in (("d", left), ("e", right))])
+
+    assert ({"a", "b", "c"}, {"d", "e"}) in joined(graph(stack))
+
+
+@pytest.mark.parametrize("name", ["squeezenet_digits", "alexnet_small", "lenet"])
+def test_each_layer_of_the_zoo_writes_to_one_wire_and_reads_from_one(name):
+    network = quantize_model(zoo.build(name, (16, 16, 3), 10))
+    names = [layer.name for layer in network.quantized_layers]
+    found = wires(network)
+    assert sorted(n for wire in found for n in wire.writers) == sorted(names)
+    assert sorted(n for wire in found for n in wire.readers) == sorted(names)
+
+
+# Formats that are shared
+
+
+GRAPHS = {build: graph(build) for build in (chain, fire, residual)}
+
+
+def inputs(network, images):
+    """Return name -> what the layer's input quantizer is given, as the network computes."""
+    reader = keras.Model(network.inputs[0], [layer.input for layer in network.quantized_layers])
+    return dict(zip((layer.name for layer in network.quantized_layers), map(ops.convert_to_numpy, reader(images))))
+
+
+@settings(max_examples=8)
+@given(st.sampled_from(list(GRAPHS)), st.data())
+def test_after_sharing_a_reader_rounds_nothing_that_a_writer_has_rounded(build, data):
+    network, nbits = GRAPHS[build], data.draw(st.integers(2, 10))
+    msb = st.integers(-2, 4)
+    names = [layer.name for layer in network.quantized_layers]
+    formats = {n: Formats(FixedPoint(1, 8), *(FixedPoint(data.draw(msb), nbits) for _ in "io")) for n in names}
+    network.set_formats(formats)
+    shared = share_formats(network)
+    assert network.formats == formats
+    given_to = inputs(shared, IMAGES[:2])
+    for writers, readers in wires(network):
+        for name in readers if writers else ():
+            assert np.array_equal(quantize(given_to[name], shared.formats[name].input, "nearest"), given_to[name])
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(list(GRAPHS)), st.data())
+def test_sharing_takes_the_largest_msb_of_the_readers_and_keeps_bits_kernels_and_what_is_float(build, data):
+    network = GRAPHS[build]
+    fmt = st.none() | st.builds(FixedPoint, st.integers(-3, 5), st.integers(2, 12))
+    before = {
+        layer.name: Formats(FixedPoint(0, 7), data.draw(fmt), data.draw(fmt)) for layer in network.quantized_layers
+    }
+    network.set_formats(before)
+    after = share_formats(network).formats
+    for writers, readers in wires(network):
+        ends = [(name, "output") for name in writers] + [(name, "input") for name in readers]
+        msbs = [before[name].input.msb for name in readers if before[name].input]
+        for name, kind in ends:
+            old, new = getattr(before[name], kind), getattr(after[name], kind)
+            if old is None or not writers or not msbs:
+                assert new == old
+            else:
+                assert new == FixedPoint(max(msbs), old.nbits)
+    assert all(fmt.kernel == FixedPoint(0, 7) for fmt in after.values())
+
+
+def test_a_network_in_float_is_refused():
+    x = L.Input((8, 8, 3))
+    with pytest.raises(InputError, match="use quantize_model before"):
+        share_formats(keras.Model(x, conv("a")(x)))
+
+
+# The search
+
+
+def divergence(network, plain, images=IMAGES):
+    p, q = (keras.activations.softmax(model(images)) for model in (plain, network))
+    p, q = (np.asarray(ops.convert_to_numpy(t), np.float64) for t in (p, q))
+    return float(np.sum(p * np.log(p / q)))
+
+
+def calibrated(build, nbits):
+    network = graph(build)
+    plain = graph(build)
+    network.set_formats(formats_for(network, IMAGES, (8, nbits, nbits), 100.0))
+    return network, plain
+
+
+@pytest.mark.parametrize("build", [chain, fire, residual])
+def test_the_search_never_ends_further_from_float_than_it_began(build):
+    nbits = 4
+    network, plain = calibrated(build, nbits)
+    kept, formats = network.get_weights(), network.formats
+    told = []
+    found = search_msbs(network, IMAGES, lambda *now: told.append(now))
+    assert divergence(found, plain) <= divergence(network, plain) * (1 + 1e-5)
+    n = len(wires(network))
+    assert told == [(i, n) for i in range(1, n + 1)]
+    assert network.formats == formats and all(map(np.array_equal, network.get_weights(), kept))
+    for name, fmt in found.formats.items():
+        assert fmt.kernel == formats[name].kernel
+        assert (fmt.input.nbits, fmt.output.nbits) == (nbits, nbits)
+
+
+@pytest.mark.parametrize("by", [2, -2])
+def test_the_search_finds_the_best_of_all_msbs_from_one_that_was_misplaced(by):
+    network, plain = graph(chain), graph(chain)
+
+    def formats(msb):  # of the wire between a and b only
+        return {"a": Formats(None, None, FixedPoint(msb, 6)), "b": Formats(None, FixedPoint(msb, 6))}
+
+    errors = {}
+    for msb in range(-4, 6):
+        network.set_formats(formats(msb))
+        errors[msb] = divergence(network, plain)
+    best = min(errors, key=errors.get)
+    assert -2 <= best <= 3 and errors[best + by] > 2 * errors[best]
+    network.set_formats(formats(best + by))
+    found = search_msbs(network, IMAGES).formats
+    assert (found["a"], found["b"]) == tuple(formats(best).values())
+
+
+def test_no_single_step_of_the_last_wire_would_still_be_better():
+    network, plain = calibrated(chain, 4)
+    found = search_msbs(network, IMAGES)
+    least, formats = divergence(found, plain), found.formats
+    for by in (1, -1):  # of the wire to the user, which was searched last
+        fmt = formats["c"]
+        found.set_formats(formats | {"c": fmt._replace(output=FixedPoint(fmt.output.msb + by, 4))})
+        assert divergence(found, plain) >= least * (1 - 1e-5)
+
+
+def test_a_network_in_float_and_formats_at_the_largest_msb_end_the_search():
+    network = graph(chain)
+    assert search_msbs(network, IMAGES[:2]).formats == network.formats
+    network.set_formats(Formats(None, FixedPoint(64, 8), FixedPoint(64, 8)))
+    search_msbs(network, IMAGES[:2])
+
+
+def test_a_search_without_images_is_refused():
+    with pytest.raises(InputError, match="at least one image"):
+        search_msbs(graph(chain), IMAGES[:0])

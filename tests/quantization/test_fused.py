@@ -1,0 +1,119 @@
+"""The quantized layers' passes over memory: NumPy's bits, the gradient of the plain operations, nothing traced anew."""
+
+import numpy as np
+import pytest
+
+from fewbits import FixedPoint, quantize
+from fewbits.backend import fuse, keras, ops
+from fewbits.quantization import layers as quantized
+from fewbits.quantization.fixedpoint import is_clipped
+from fewbits.quantization.layers import LAYER_ROUNDINGS, QuantizedConv2D
+
+tf = pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="passes are fused for TensorFlow")
+
+FORMATS = (tuple(FixedPoint(msb, 5) for msb in (-3, -2, 0, 1)), FixedPoint(0, 4), FixedPoint(1, 5))
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(-2, 2, (8, 5, 5, 3)).astype("float32")
+IMAGES.flat[:6] = [0, -0.0, -1e-30, 0.0625, -0.0625, 1]  # zeros, a tiny negative, ties
+KERNEL = RNG.uniform(-0.7, 0.7, (1, 1, 3, 4)).astype("float32")
+every_rounding = pytest.mark.parametrize("rounding", LAYER_ROUNDINGS)
+
+
+def layer(formats=FORMATS, activation=None, **settings):
+    new = QuantizedConv2D(4, 1, formats=formats, activation=activation, **settings)
+    new.build((None, 5, 5, 3))
+    new.kernel.assign(KERNEL)
+    return new
+
+
+def assert_same_bits(actual, expected):
+    actual = np.asarray(actual) + np.float32(0)  # activations and sums may leave a negative zero
+    assert np.array_equal(actual.view(np.int32), (np.asarray(expected) + np.float32(0)).view(np.int32))
+
+
+def reference(x, rounding, enabled=True, formats=FORMATS):
+    """Return the outputs without activation, from NumPy: a 1x1 convolution is a product of matrices."""
+    if not enabled:
+        return np.asarray(tf.nn.conv2d(x, KERNEL, 1, "VALID"))
+    kernel = np.stack([quantize(KERNEL[..., i], fmt, rounding) for i, fmt in enumerate(formats[0])], -1)
+    products = quantize(x, formats[1], rounding).astype(np.float64) @ kernel[0, 0].astype(np.float64)
+    return quantize(products.astype(np.float32), formats[2], rounding)
+
+
+@every_rounding
+@pytest.mark.parametrize("enabled", [True, False], ids=["enabled", "disabled"])
+@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("run", [lambda f: f, tf.function], ids=["eager", "graph"])
+def test_a_layer_with_formats_for_each_filter_gives_numpys_bits(rounding, enabled, activation, run):
+    y = run(layer(rounding=rounding, enabled=enabled, activation=activation))(IMAGES)
+    expected = reference(IMAGES, rounding, enabled)
+    assert_same_bits(y, np.maximum(expected, 0) if activation else expected)
+
+
+@every_rounding
+def test_one_trace_serves_every_rounding_and_switch(rounding):
+    changing, traces = layer(rounding="floor", activation="relu"), []
+
+    @tf.function
+    def run(x):
+        traces.append(1)
+        return changing(x)
+
+    run(IMAGES)
+    for enabled in (True, False, True):
+        changing.rounding, changing.enabled = rounding, enabled
+        assert_same_bits(run(IMAGES), np.maximum(reference(IMAGES, rounding, enabled), 0))
+    changing.set_formats(*FORMATS[:2], FixedPoint(0, 3))
+    assert_same_bits(run(IMAGES), np.maximum(reference(IMAGES, rounding, formats=(*FORMATS[:2], FixedPoint(0, 3))), 0))
+    assert len(traces) == 1
+
+
+def test_the_passes_of_layers_of_equal_settings_are_compiled_once():
+    passes = [quantized._after_product(a.gradient, a.activation) for a in (layer(), layer(rounding="nearest"))]
+    assert passes[0] is passes[1]
+
+
+@every_rounding
+@pytest.mark.parametrize("gradient", ["clipped", "identity"])
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_the_way_back_stops_where_numpy_says_clipped(rounding, gradient, activation):
+    fmt = FixedPoint(0, 4)
+    identity = layer((None, None, fmt), activation, rounding=rounding, gradient=gradient, use_bias=False)
+    identity.kernel.assign(np.eye(3, 4, dtype="float32")[None, None])
+    x = tf.constant(IMAGES)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = 3 * tf.reduce_sum(identity(x))
+    kept = ~is_clipped(IMAGES, fmt, rounding) | (gradient == "identity")
+    passed = kept & ((activation is None) | (quantize(IMAGES, fmt, rounding) > 0))
+    assert np.array_equal(tape.gradient(y, x), 3.0 * passed)
+
+
+@every_rounding
+def test_the_gradient_of_kernel_and_bias_is_the_straight_through_one(rounding):
+    formats = (*FORMATS[:2], FixedPoint(6, 12))  # an output that never clips
+    learning, x = layer(formats, rounding=rounding), tf.constant(IMAGES)
+    with tf.GradientTape() as tape:
+        y = tf.reduce_sum(learning(x) * tf.range(4.0))
+    kernel, bias = tape.gradient(y, [learning.kernel.value, learning.bias.value])
+    kept = np.stack([~is_clipped(KERNEL[..., i], fmt, rounding) for i, fmt in enumerate(FORMATS[0])], -1)
+    sums = quantize(IMAGES, FORMATS[1], rounding).sum((0, 1, 2))
+    np.testing.assert_allclose(kernel, kept * sums[:, None] * np.arange(4), rtol=1e-5, atol=1e-4)
+    np.testing.assert_array_equal(bias, IMAGES[..., 0].size * np.arange(4.0))
+
+
+def test_fused_functions_run_in_one_pass_and_go_back_each_on_its_own():
+    both = fuse(lambda x, n: x * ops.cast(n, "float32"), lambda a, b: [a * b, a + b])
+    x, a, b = map(tf.constant, (2.0, 3.0, 5.0))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, a, b])
+        tripled, (product, total) = both((x, tf.constant(3)), (a, b))
+    assert (float(tripled), float(product), float(total)) == (6, 15, 8)
+    assert float(tape.gradient(tripled, x)) == 3
+    assert [float(g) for g in tape.gradient([product, total], [a, b])] == [5 + 1, 3 + 1]
+
+
+def test_half_precision_stays_half_precision():
+    half = QuantizedConv2D(4, 1, formats=FORMATS, dtype="mixed_float16")
+    assert half(IMAGES).dtype == tf.float16
