@@ -34,6 +34,7 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
 
+from fewbits import names
 from fewbits import data, explore, training, zoo
 from fewbits.book import papers, reference
 from fewbits.explore import plots
@@ -164,7 +165,7 @@ explore.stages({way: found[:2] for way, found in ways.items()}, len(validation[1
 # Level by level, as *train* does it, one epoch each. By *sensitivity* the level that costs least when it is quantized alone goes first.
 
 # %%
-ORDERS = ("input",) if SMOKE else schedules.ORDERS
+ORDERS = ("input",) if SMOKE else names.LEVEL_ORDERS
 orders = {order: run("train", (3, 3, 3), order=order) for order in ORDERS}
 
 # %% tags=["hide-input"]

@@ -44,7 +44,8 @@ from fewbits.io import weights
 from fewbits.backend import gradients, keras, ops
 from fewbits.book import quote, record
 from fewbits.costs.complexity import totals
-from fewbits.pruning import CRITERIA, Plan, importance, least_important, prune, removable, remove_filters
+from fewbits.names import CRITERIA
+from fewbits.pruning import Plan, importance, least_important, prune, removable, remove_filters
 
 SMOKE = profile == "smoke"
 keras.utils.set_random_seed(1)

@@ -41,6 +41,7 @@ import plotly.graph_objects as go
 import tensorflow as tf
 from IPython.display import HTML, Markdown, display
 
+from fewbits import names
 from fewbits.zoo.trained import find_weights
 from fewbits import FixedPoint, data, explore
 from fewbits.quantization import calibration
@@ -94,7 +95,7 @@ print(f"values: {total * x.step * w.step:g}, simulated {simulated:g}")
 
 # %%
 shift = int(log2(y.step / (x.step * w.step)))
-for rounding in operations.ROUNDINGS:
+for rounding in names.INTEGER_ROUNDINGS:
     code = int(operations.divide(np.array(total), 2**shift, rounding))
     same = to_codes(simulated, y, rounding)
     print(f"{rounding:<13}{total} / 2^{shift}: {code}, simulated {same}")

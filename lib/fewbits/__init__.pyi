@@ -8,6 +8,7 @@ from . import experiment as experiment
 from . import explore as explore
 from . import inspection as inspection
 from . import io as io
+from . import names as names
 from . import post_training as post_training
 from . import pruning as pruning
 from . import quantization as quantization

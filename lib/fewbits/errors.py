@@ -1,6 +1,6 @@
 """What a user can do wrong, said in one sentence."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from numbers import Integral
 
@@ -12,6 +12,12 @@ class InputError(ValueError):
 def nearest(name, names: Iterable[str]) -> str:
     """Return ", perhaps 'NEAR'" where one of `names` is spelled like `name`, else nothing."""
     return "".join(f", perhaps {near!r}" for near in get_close_matches(str(name), names, n=1))
+
+
+def check_name(kind: str, value: object, known: Collection[str]) -> None:
+    """Raise InputError, naming what there is, where `value` is not one of `known`."""
+    if value not in known:
+        raise InputError(f"unknown {kind} {value!r}; it is one of {', '.join(known)}")
 
 
 def check_integers(**values: tuple) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewbits import data, zoo
+from fewbits import data, names, zoo
 from fewbits.backend import keras
 from fewbits.deploy import operations
 from fewbits.deploy.c import TEMPLATES, write_c
@@ -208,7 +208,7 @@ class Network:
         return np.concatenate([edges, self.random.integers(0, 256, (n, *self.wires[0].shape), np.uint8)])
 
 
-@pytest.mark.parametrize("rounding", operations.ROUNDINGS)
+@pytest.mark.parametrize("rounding", names.INTEGER_ROUNDINGS)
 def test_every_rounding_and_way_to_divide(rounding, tmp_path):
     net = Network((4, 4, 6), mean=100)
     narrow = net.clip(net.requantize(0, 2, rounding), -20, 25)  # half-way cases of both signs
@@ -310,7 +310,7 @@ def random_network(seed):
         x = net.wires[i]
         strides = tuple(random.integers(1, 3, 2).tolist())
         padding = tuple((int(a), int(b)) for a, b in random.integers(0, 2, (2, 2)))
-        rounding = operations.ROUNDINGS[random.integers(4)]
+        rounding = names.INTEGER_ROUNDINGS[random.integers(4)]
         kind = random.integers(11)
         alike = [j for j in alive if net.wires[j].shape == x.shape and net.wires[j].divisor == x.divisor]
         pair, shifts = [i, draw(alike)], tuple(random.integers(0, 3, 2).tolist())
@@ -366,7 +366,7 @@ def test_the_drawn_networks_have_every_function_that_can_be_written(tmp_path):
     templates = {path.stem for path in TEMPLATES.glob("*.c")} - {"source", "main"}
     unmet = {kind for kind in templates if not any(name.startswith(kind) for name in functions)}
     assert len(templates) > 15 and not unmet
-    assert {f"shift_{rounding.replace('-', '_')}" for rounding in operations.ROUNDINGS} <= functions
+    assert {f"shift_{rounding.replace('-', '_')}" for rounding in names.INTEGER_ROUNDINGS} <= functions
 
 
 # Memory

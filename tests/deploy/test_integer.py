@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewbits import FixedPoint, zoo
+from fewbits import FixedPoint, names, zoo
 from fewbits.backend import keras
 from fewbits.deploy import identity, operations
 from fewbits.deploy.identity import Agreement, compare, compare_program
@@ -31,7 +31,7 @@ def quantized(request):
 
 
 @pytest.mark.parametrize(
-    ("bits", "rounding"), [(8, "nearest"), (4, "nearest"), *((6, r) for r in operations.ROUNDINGS)]
+    ("bits", "rounding"), [(8, "nearest"), (4, "nearest"), *((6, r) for r in names.INTEGER_ROUNDINGS)]
 )
 def test_integers_say_what_the_simulation_says_on_all_test_images(quantized, bits, rounding):
     quantized.set_formats(calibration.formats_for(quantized, DIGITS.scaled(DIGITS.test.take(64)), (bits,) * 3))
@@ -101,11 +101,11 @@ def assert_identical(model, pixels=None, **options):
 
 @pytest.mark.parametrize(("number", "build"), list(enumerate(GRAPHS)), ids=map(str, range(len(GRAPHS))))
 def test_every_layer_that_can_be_lowered_says_the_same(number, build):
-    for rounding in {"nearest", operations.ROUNDINGS[number % 4]}:
+    for rounding in {"nearest", names.INTEGER_ROUNDINGS[number % 4]}:
         assert_identical(graph(*build(), rounding=rounding))
 
 
-@pytest.mark.parametrize("rounding", operations.ROUNDINGS)
+@pytest.mark.parametrize("rounding", names.INTEGER_ROUNDINGS)
 def test_filters_with_formats_of_their_own(rounding):
     model = graph(layers.Conv2D(4, 3, activation="relu"), layers.Conv2D(5, 1), layers.Conv2D(2, 1), rounding=rounding)
     for layer, output in zip(model.quantized_layers, (FORMAT["output"], None, None)):
@@ -141,7 +141,7 @@ def test_a_mean_is_taken_from_the_pixels():
 @given(
     st.lists(st.integers(1, 9), min_size=3, max_size=3),
     st.lists(st.integers(-3, 3), min_size=3, max_size=3),
-    st.sampled_from(operations.ROUNDINGS),
+    st.sampled_from(names.INTEGER_ROUNDINGS),
     st.booleans(),
 )
 def test_any_formats_say_the_same(bits, msbs, rounding, output):
@@ -158,7 +158,7 @@ def test_any_formats_say_the_same(bits, msbs, rounding, output):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(-(2**40), 2**40), st.integers(1, 5000), st.sampled_from(operations.ROUNDINGS))
+@given(st.integers(-(2**40), 2**40), st.integers(1, 5000), st.sampled_from(names.INTEGER_ROUNDINGS))
 def test_division_is_that_of_fractions(code, divisor, rounding):
     exact = Fraction(code, divisor)
     half_up = floor(exact + Fraction(1, 2))

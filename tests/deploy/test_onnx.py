@@ -6,9 +6,10 @@ import pytest
 from fewbits import FixedPoint, InputError, zoo
 from fewbits.backend import keras
 from fewbits.io import weights
+from fewbits.names import LAYER_ROUNDINGS
 from fewbits.quantization import calibration
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
-from fewbits.quantization.layers import LAYER_ROUNDINGS, Formats
+from fewbits.quantization.layers import Formats
 from fewbits.zoo.trained import find_weights
 
 pytest.importorskip("onnxruntime")

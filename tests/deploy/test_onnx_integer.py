@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from fewbits import FixedPoint
+from fewbits import FixedPoint, names
 from fewbits.backend import keras
-from fewbits.deploy import operations
 from fewbits.deploy.lowering import lower
 from fewbits.errors import InputError
 from fewbits.quantization import calibration
@@ -42,7 +41,7 @@ def test_onnx_runtime_has_the_codes_of_the_integers_on_all_test_images(name):
 
 @pytest.mark.parametrize(("number", "build"), list(enumerate(GRAPHS)), ids=map(str, range(len(GRAPHS))))
 def test_every_layer_that_can_be_lowered_has_the_same_codes(number, build):
-    for rounding in {"nearest", operations.ROUNDINGS[number % 4]}:
+    for rounding in {"nearest", names.INTEGER_ROUNDINGS[number % 4]}:
         assert_same(lower(graph(*build(), rounding=rounding)))
 
 

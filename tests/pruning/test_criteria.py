@@ -5,7 +5,8 @@ import pytest
 
 from fewbits import InputError, quantize_model, zoo
 from fewbits.backend import keras, ops
-from fewbits.pruning import CRITERIA, importance, least_important, removable
+from fewbits.names import CRITERIA
+from fewbits.pruning import importance, least_important, removable
 
 L = keras.layers
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewbits import FixedPoint, InputError, from_codes, quantclip, quantize, to_codes
-from fewbits.quantization.fixedpoint import MAX_NBITS, ROUNDINGS, is_clipped
+from fewbits.names import ROUNDINGS
+from fewbits.quantization.fixedpoint import MAX_NBITS, is_clipped
 
 NEAREST = ["nearest", "nearest-up", "nearest-away"]
 DETERMINISTIC = ["floor", *NEAREST]

@@ -5,9 +5,10 @@ import pytest
 
 from fewbits import FixedPoint, quantize
 from fewbits.backend import fuse, keras, ops
+from fewbits.names import LAYER_ROUNDINGS
 from fewbits.quantization import layers as quantized
 from fewbits.quantization.fixedpoint import is_clipped
-from fewbits.quantization.layers import LAYER_ROUNDINGS, QuantizedConv2D
+from fewbits.quantization.layers import QuantizedConv2D
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="passes are fused for TensorFlow")

@@ -7,8 +7,8 @@ import pytest
 
 from fewbits import FixedPoint, InputError, explore, quantize, quantize_model
 from fewbits.backend import keras, ops
+from fewbits.names import ROUNDINGS
 from fewbits.quantization.dynamic_fixed_point import dynamic_formats
-from fewbits.quantization.fixedpoint import ROUNDINGS
 from fewbits.quantization.layers import FLOAT, Formats
 from fewbits.quantization.propagation import PropagatedError, Propagation
 from fewbits.quantization.sqnr import measured_sqnr, predicted_sqnr

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import fewbits
-from fewbits import InputError, training, zoo
+from fewbits import InputError, names, training, zoo
 from fewbits.backend import keras, ops
 from fewbits.data import Split, load, load_folder
 from fewbits.quantization.layers import FLOAT
@@ -105,7 +105,7 @@ def test_gradual_by_level_lowers_one_level_after_the_other():
     assert bits == ["a8", "a7", "a7 b8", "a7 b7", "a7 b7 c8", "a7 b7 c7"]
 
 
-@pytest.mark.parametrize("strategy", schedules.STRATEGIES)
+@pytest.mark.parametrize("strategy", names.STRATEGIES)
 @pytest.mark.parametrize("bits", [(8, 8, 8), (4, 6, 10), (3, None, 12), (None, None, None)])
 def test_every_strategy_ends_with_all_levels_at_the_bits_asked_for(strategy, bits):
     stages = plan(LEVELS, bits, strategy)

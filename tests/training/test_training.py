@@ -20,8 +20,9 @@ from fewbits.backend import keras, ops
 from fewbits.cli.progress import Bar, duration
 from fewbits.data import Split, load
 from fewbits.io.files import read_model, write_model
+from fewbits.names import DECAYS
 from fewbits.quantization.layers import QuantizedDense
-from fewbits.training.loop import DECAYS, Score, Step, decaying_rate, evaluate, prepare, read_history, train
+from fewbits.training.loop import Score, Step, decaying_rate, evaluate, prepare, read_history, train
 
 layers = keras.layers
 DIGITS = load("digits")

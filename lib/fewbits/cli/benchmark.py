@@ -5,7 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fewbits.cli.parser import add_command
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_name
+from fewbits.names import RUNTIMES
 
 ABOUT = """
 One image at a time, on one thread: the median and the quartiles of --rounds runs, all networks in turn in each round,
@@ -19,7 +20,6 @@ EXAMPLES = """
   fewbits benchmark digits.keras quantized.keras --runtimes litert --rounds 500
   fewbits benchmark quantized.keras --runtimes litert,c
 """
-RUNTIMES = ("keras", "litert", "onnx", "c")
 
 
 def add(commands) -> None:
@@ -38,7 +38,6 @@ def add(commands) -> None:
 
 
 def run(options) -> None:
-    from fewbits.quantization.fixedpoint import check_name
 
     for name in options.runtimes:
         check_name("runtime", name, RUNTIMES)

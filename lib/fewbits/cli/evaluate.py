@@ -5,7 +5,8 @@ from pathlib import Path
 
 from fewbits.cli.images import add_options, read_parts, tell_skipped
 from fewbits.cli.parser import add_command
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_name
+from fewbits.names import PARTS
 
 ABOUT = """
 Images of a folder must be prepared as they were for training: the same --size, --order, --mean-pixel and --scale.
@@ -26,11 +27,10 @@ def add(commands) -> None:
 
 def run(options) -> None:
     from fewbits.io.files import read_model
-    from fewbits.quantization.fixedpoint import check_name
     from fewbits.statistics import wilson_interval
     from fewbits.training.loop import evaluate
 
-    check_name("part", options.part, ("train", "validation", "test"))
+    check_name("part", options.part, PARTS)
     model = read_model(options.model)
     [part] = read_parts(options, options.part)
     if model.output_shape[-1] != part.classes:

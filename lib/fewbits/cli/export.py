@@ -5,7 +5,8 @@ from pathlib import Path
 
 from fewbits.cli.images import add_options, add_sample, read_sample, tell_skipped
 from fewbits.cli.parser import add_command, check_output
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_name
+from fewbits.names import PARTS, PRECISIONS
 
 ABOUT = """
 A quantized network keeps its formats. What is written runs on images of --data, or of noise without it, beside Keras,
@@ -58,10 +59,9 @@ def run(options) -> None:
 
 
 def _check(options):
-    from fewbits.quantization.fixedpoint import check_name
 
     check_name("format", options.to, tuple(SUFFIXES))
-    check_name("part", options.part, ("train", "validation", "test"))
+    check_name("part", options.part, PARTS)
     integers = options.to == "c" or options.integers
     for name, fits, where in (
         ("precision", options.to == "litert", "--to litert"),
@@ -72,8 +72,6 @@ def _check(options):
         if getattr(options, name) not in (None, False) and not fits:
             raise InputError(f"--{name} is for {where}")
     if options.to == "litert":
-        from fewbits.deploy.litert import PRECISIONS
-
         check_name("precision", options.precision or "float32", PRECISIONS)
     if options.to == "coreml":
         from fewbits.deploy.coreml import check_path

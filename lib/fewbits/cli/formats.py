@@ -5,6 +5,8 @@ from pathlib import Path
 
 from fewbits.cli.images import add_options, add_sample, read_sample, tell_skipped
 from fewbits.cli.parser import add_command, bits, check_output, percentiles
+from fewbits.errors import check_name
+from fewbits.names import LAYER_ROUNDINGS, RANGE_RULES
 
 ABOUT = """
 The MSBs are those that hold the given percentile of a layer's values on training images; the clipped share and the
@@ -53,20 +55,17 @@ def run(options) -> None:
 
     from fewbits.io.files import read_model, write_aside, write_model
     from fewbits.quantization.calibration import (
-        RULES,
         formats_from_msbs,
         msb_table,
         percentile_limits,
         quantization_errors,
     )
-    from fewbits.quantization.fixedpoint import check_name
-    from fewbits.quantization.layers import LAYER_ROUNDINGS
     from fewbits.training.loop import check_images
 
     check_name("rounding", options.rounding, LAYER_ROUNDINGS)
     formats_from_msbs({"": (0, 0, 0)}, options.nbits)  # refuse what is wrong before the images are read
     for percentile in options.percentile if isinstance(options.percentile, tuple) else [options.percentile]:
-        if percentile not in RULES:
+        if percentile not in RANGE_RULES:
             percentile_limits([0], percentile)
     network = _quantizable(read_model(options.model), options)
     sample = read_sample(options, "train")

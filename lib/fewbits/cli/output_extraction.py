@@ -5,6 +5,8 @@ from pathlib import Path
 
 from fewbits.cli.images import add_options, add_sample, read_sample, tell_skipped
 from fewbits.cli.parser import add_command, check_output
+from fewbits.errors import check_name
+from fewbits.names import PARTS
 
 ABOUT = """
 The file holds a dataset layers/NAME for each layer, (images, ...), with its kind as an attribute; `labels`; `images`,
@@ -40,10 +42,9 @@ def run(options) -> None:
     from fewbits.inspection.extraction import select
     from fewbits.io.files import read_model
     from fewbits.io.hdf5 import write_hdf5
-    from fewbits.quantization.fixedpoint import check_name
     from fewbits.training.loop import check_images
 
-    check_name("part", options.part, ("train", "validation", "test"))
+    check_name("part", options.part, PARTS)
     model = read_model(options.model)
     layers = select(model, options.layers, options.raw)
     sample = read_sample(options, options.part)

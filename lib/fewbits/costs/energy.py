@@ -10,8 +10,7 @@ from numbers import Real
 
 import numpy as np
 
-from fewbits.errors import InputError
-from fewbits.quantization.fixedpoint import check_name
+from fewbits.errors import InputError, check_name
 
 FLOAT_ADDITION, FLOAT_MULTIPLICATION = 0.9, 3.7  # float32
 READING = {"SRAM": 100.0, "DRAM": 1300.0}  # 64 bits from a cache of 1 MB; the least that is published for DRAM

@@ -19,8 +19,8 @@ import numpy as np
 
 from fewbits.data.dataset import stratified
 from fewbits.errors import InputError, check_integers
+from fewbits.names import CHANNEL_ORDERS
 
-ORDERS = ("rgb", "bgr")
 AHEAD = 2  # batches that are decoded before they are asked for
 
 TABLE = "labels.csv"
@@ -165,8 +165,8 @@ def load_folder(
     Raises InputError where there is no Pillow, no such folder, fewer than two classes, a class without files, or a
     table that cannot be read, lacks a column, names a file twice or outside of the folder, or has a label that is none.
     """
-    if order not in ORDERS:
-        raise InputError(f"unknown order {order!r}; it is one of {', '.join(ORDERS)}")
+    if order not in CHANNEL_ORDERS:
+        raise InputError(f"unknown order {order!r}; it is one of {', '.join(CHANNEL_ORDERS)}")
     check_integers(size=(size, 1))
     prepare = _Preparation(int(size), order, _checked_mean(mean_pixel), bool(crop), _checked_scale(scale))
     root, on_skip = Path(path), on_skip or _warn

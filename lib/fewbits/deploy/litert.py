@@ -16,12 +16,11 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.deploy.frozen import Frozen, check, constants, freeze, kernel_formats
 from fewbits.deploy.identity import Agreement
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_name
 from fewbits.io.tflite import Runner, to_bytes
+from fewbits.names import PRECISIONS
 from fewbits.quantization.conversion import QuantizedModel, calls
-from fewbits.quantization.fixedpoint import check_name
 
-PRECISIONS = ("float32", "float16", "int8")
 MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Their inputs and outputs have one scale, or, of QUANTIZE, can have one.
 MOVING = (

@@ -14,8 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from fewbits.errors import InputError
-
-ROUNDINGS = ("floor", "nearest", "nearest-up", "nearest-away")
+from fewbits.names import INTEGER_ROUNDINGS
 
 
 @dataclass(frozen=True)
@@ -225,10 +224,10 @@ class Reshape(Step):
 def divide(codes, divisor, rounding: str):
     """Return integer `codes` over positive integer `divisor`, rounded, with integers alone.
 
-    rounding: one of ROUNDINGS, as in `fewbits.quantize`; InputError on another.
+    rounding: one of INTEGER_ROUNDINGS, as in `fewbits.quantize`; InputError on another.
     """
-    if rounding not in ROUNDINGS:
-        raise InputError(f"rounding {rounding!r} is none of integers; they have {', '.join(ROUNDINGS)}")
+    if rounding not in INTEGER_ROUNDINGS:
+        raise InputError(f"rounding {rounding!r} is none of integers; they have {', '.join(INTEGER_ROUNDINGS)}")
     if rounding == "nearest-away":
         return np.sign(codes) * divide(abs(codes), divisor, "nearest-up")
     low, rest = np.divmod(codes, divisor)

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from fewbits.errors import InputError, nearest
-from fewbits.quantization.calibration import RULES
+from fewbits.names import RANGE_RULES
 from fewbits.quantization.fixedpoint import MAX_NBITS_KERAS
 
 FLOAT = "float"
@@ -30,14 +30,14 @@ def unknown(value, names):
 def checked_percentile(value):
     values = value if isinstance(value, list | tuple) else [value]
     if len(values) not in (1, 3) or not all(_is_percentile(v) for v in values):
-        rules = " or ".join(RULES)
+        rules = " or ".join(RANGE_RULES)
         raise ValueError(f"must be above 0 and at most 100, or {rules}, once or three times, not {value!r}")
-    values = tuple(v if v in RULES else float(v) for v in values)
+    values = tuple(v if v in RANGE_RULES else float(v) for v in values)
     return values[0] if len(set(values)) == 1 else values
 
 
 def _is_percentile(value):
-    return value in RULES or isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 100
+    return value in RANGE_RULES or isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 100
 
 
 Bits = Annotated[int, Field(ge=1, le=MAX_NBITS_KERAS)]

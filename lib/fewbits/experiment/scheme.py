@@ -10,11 +10,12 @@ from fewbits import post_training
 from fewbits.backend import keras
 from fewbits.errors import InputError
 from fewbits.experiment.fields import BitsOrFloat, checked_percentile, known, one_sentence
+from fewbits.names import LAYER_ROUNDINGS
 from fewbits.quantization.calibration import formats_for_each
 from fewbits.quantization.conversion import QuantizedModel, quantize_model, quantized_type
 from fewbits.quantization.dynamic_fixed_point import dynamic_formats
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint
-from fewbits.quantization.layers import LAYER_ROUNDINGS, Formats
+from fewbits.quantization.layers import Formats
 
 DYNAMIC = "dynamic"  # stands for a percentile, where dynamic fixed point is meant
 

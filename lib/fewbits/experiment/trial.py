@@ -11,24 +11,21 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
-from fewbits import zoo
+from fewbits import names, zoo
 from fewbits.backend import keras
 from fewbits.data import NAMES, Dataset, load
 from fewbits.data.sources import FOLDS
 from fewbits.errors import InputError
 from fewbits.experiment.fields import FLOAT, Bits, BitsOrFloat, checked_percentile, known, naming, one_sentence, unknown
 from fewbits.io.weights import filters_in
-from fewbits.pruning import CRITERIA, shrunk_to
+from fewbits.pruning import shrunk_to
 from fewbits.quantization.conversion import quantize_model
-from fewbits.quantization.fixedpoint import GRADIENTS
-from fewbits.quantization.layers import LAYER_ROUNDINGS
 from fewbits.training import schedules
-from fewbits.training.loop import OPTIMIZERS
 from fewbits.training.transfer import take_levels
 from fewbits.zoo.trained import find_weights
 
 PRUNE = "prune"
-STRATEGIES = (FLOAT, PRUNE, *schedules.STRATEGIES)
+STRATEGIES = (FLOAT, PRUNE, *names.STRATEGIES)
 SHARED = ("network", "data", "width", "size")  # with a start that does not say its own
 LIGHT = "light"  # stands for an augmentation that changes the light, too
 PROFILES = ("quick", "reference")
@@ -56,11 +53,11 @@ def _fold(value, info):
 
 def _order(value):
     if isinstance(value, str):
-        if value not in schedules.ORDERS:
-            raise ValueError(unknown(value, schedules.ORDERS))
+        if value not in names.LEVEL_ORDERS:
+            raise ValueError(unknown(value, names.LEVEL_ORDERS))
         return value
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
-        raise ValueError(f"must be one of {', '.join(schedules.ORDERS)} or a list of levels, not {value!r}")
+        raise ValueError(f"must be one of {', '.join(names.LEVEL_ORDERS)} or a list of levels, not {value!r}")
     return tuple(value)
 
 
@@ -75,7 +72,7 @@ class Trial(BaseModel):
 
     network: of `zoo.NAMES`. data: of `data.NAMES`; fold: which part of it is tested, as in `data.load`. images: how
     many training images, drawn with a fixed seed and stratified by class; None for all. seed: draws initial weights and
-    the order of the images. profile: what the result is for. strategy: `float`, `prune`, or of `schedules.STRATEGIES`.
+    the order of the images. profile: what the result is for. strategy: `float`, `prune`, or of `names.STRATEGIES`.
     epochs: of the whole training, or of each stage where the strategy has several; none where it is `static`. decay: of
     the learning rate, as in `training.decaying_rate`. augment: shift and mirror the images; `light` changes their
     brightness and contrast, too.
@@ -113,19 +110,19 @@ class Trial(BaseModel):
     transfer: int | None = Field(None, ge=0)
     freeze: bool = False
     epochs: int = Field(0, ge=0, le=MOST)
-    optimizer: Annotated[str, known(OPTIMIZERS)] = "sgd"
+    optimizer: Annotated[str, known(names.OPTIMIZERS)] = "sgd"
     learning_rate: float = Field(0.01, gt=0, allow_inf_nan=False)
-    decay: Annotated[str, known(schedules.DECAYS)] = "constant"
+    decay: Annotated[str, known(names.DECAYS)] = "constant"
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     batch_size: int = Field(32, ge=1, le=MOST)
     augment: Annotated[bool | str, BeforeValidator(_augmentation)] = False
     ratio: float | None = Field(None, gt=0, lt=1)
     per_step: int = Field(128, ge=1)
-    criterion: Annotated[str, known(CRITERIA)] = "combined"
+    criterion: Annotated[str, known(names.CRITERIA)] = "combined"
     train_images: Annotated[tuple[int, int], Strict(False)] = (3_200, 48_000)
     bits: Annotated[tuple[BitsOrFloat, BitsOrFloat, BitsOrFloat], Strict(False)] | None = None
-    rounding: Annotated[str, known(LAYER_ROUNDINGS)] = "nearest"
-    gradient: Annotated[str, known(GRADIENTS)] = "clipped"
+    rounding: Annotated[str, known(names.LAYER_ROUNDINGS)] = "nearest"
+    gradient: Annotated[str, known(names.GRADIENTS)] = "clipped"
     percentile: Annotated[float | str | tuple, BeforeValidator(checked_percentile)] = 99.9
     per_layer: bool = True
     per_channel: bool = False

@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 
 from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
-from fewbits.quantization.fixedpoint import ROUNDINGS, FixedPoint, quantize
+from fewbits.names import ROUNDINGS
+from fewbits.quantization.fixedpoint import FixedPoint, quantize
 from fewbits.quantization.sqnr import measure
 from fewbits.statistics import wilson_interval
 

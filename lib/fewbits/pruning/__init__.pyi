@@ -2,7 +2,6 @@ from . import criteria as criteria
 from . import normalization as normalization
 from . import steps as steps
 from . import surgery as surgery
-from .criteria import CRITERIA as CRITERIA
 from .criteria import importance as importance
 from .criteria import least_important as least_important
 from .normalization import renew_statistics as renew_statistics

@@ -14,10 +14,10 @@ from functools import partial
 import numpy as np
 
 from fewbits.backend import gradients, keras, ops
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_name
+from fewbits.names import CRITERIA
 from fewbits.pruning.surgery import PRODUCERS, removable
 from fewbits.quantization.conversion import nodes
-from fewbits.quantization.fixedpoint import check_name
 
 layers = keras.layers
 BEHIND = (layers.BatchNormalization, layers.Activation, layers.ReLU, layers.LeakyReLU)  # belong to the filter before
@@ -32,7 +32,7 @@ def importance(model: keras.Model, data, criterion: str = "combined", *, batch_s
     model of several outputs where a loss is asked for, and on an importance that is NaN or infinite.
     """
     check_name("criterion", criterion, CRITERIA)
-    found = CRITERIA[criterion](model, lambda: _batches(data, batch_size), seed)
+    found = _CRITERIA[criterion](model, lambda: _batches(data, batch_size), seed)
     for name, scores in found.items():
         if not np.isfinite(scores).all():
             raise InputError(f"the importance of {name}'s filters is NaN or infinite; look at its weights and the data")
@@ -108,7 +108,7 @@ def combined(model, batches, seed):
     return {name: (parts[0][name] + parts[1][name]) / 2 for name in parts[0]}
 
 
-CRITERIA: dict[str, Callable] = {
+_CRITERIA: dict[str, Callable] = {
     "mean-activation": mean_activation,
     "activation-l2": activation_l2,
     "taylor": taylor,

@@ -18,15 +18,14 @@ import numpy as np
 from fewbits import training
 from fewbits.backend import keras, ops
 from fewbits.costs.complexity import totals
-from fewbits.errors import InputError, check_integers
-from fewbits.pruning.criteria import CRITERIA, importance, least_important
+from fewbits.errors import InputError, check_integers, check_name
+from fewbits.names import CRITERIA, GOALS
+from fewbits.pruning.criteria import importance, least_important
 from fewbits.pruning.normalization import renew_statistics
 from fewbits.pruning.surgery import PRODUCERS, removable, remove_filters
-from fewbits.quantization.fixedpoint import check_name
 from fewbits.training import checkpoints
 
 KIND = "fewbits pruning checkpoint 1"
-GOALS = ("ratio", "weight_bytes", "macs")
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,13 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
+from fewbits.names import LEAST_DIVERGENCE, LEAST_ERROR
 from fewbits.quantization.conversion import QUANTIZED, check_layers, dequantize_model
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint, finite, quantize
 from fewbits.quantization.layers import Formats
 from fewbits.quantization.sqnr import QuantizationError, measure
 
 PERCENTILES = (95, 98, 99.9, 99.99)  # vieito2017, Table 2
-LEAST_ERROR = "mse"  # stands for a percentile, where the MSB of least squared error is meant
-LEAST_DIVERGENCE = "kl"  # the same, of least Kullback-Leibler divergence
-RULES = (LEAST_ERROR, LEAST_DIVERGENCE)
 SAMPLED = 100_000  # values that these are found from
 DEEPEST = 12  # how far below the MSB of the maximum they are looked for
 BINS = 2048  # of the histogram whose divergence is taken
@@ -152,7 +150,7 @@ def formats_for(
     """Return layer name -> Formats with the MSBs that suit the network's values on `images`.
 
     nbits: bits of kernel, input and output; None leaves that one in float. percentile: of the limits that the MSB
-    reaches, or one of RULES: `mse` for the least squared error, `kl` for the least Kullback-Leibler divergence, at
+    reaches, or one of RANGE_RULES (`mse`: least squared error, `kl`: least Kullback-Leibler divergence), at
     these bits and this `rounding`; one for all three, or three. per_layer: an MSB of its own for each layer
     (vieito2017, Table 11); otherwise the largest of each kind for all layers (its generic MSB). per_channel: an MSB of
     its own for each filter of a kernel. Pass the result to `quantize_model` or `QuantizedModel.set_formats`.

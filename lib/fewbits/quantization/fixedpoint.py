@@ -16,11 +16,8 @@ from numbers import Integral
 
 import numpy as np
 
-from fewbits.errors import InputError
-
-ROUNDINGS = ("floor", "nearest", "nearest-up", "nearest-away", "stochastic", "thesis")
-OVERFLOWS = ("saturate", "wrap")
-GRADIENTS = ("clipped", "identity")
+from fewbits.errors import InputError, check_name
+from fewbits.names import GRADIENTS, OVERFLOWS, ROUNDINGS
 
 MAX_NBITS = 32  # codes are exact in float64
 MAX_NBITS_KERAS = 24  # codes are exact in float32
@@ -254,12 +251,6 @@ def exp2(k):
 def _check_integer(name, value, lowest, highest):
     if isinstance(value, bool) or not isinstance(value, Integral) or not lowest <= value <= highest:
         raise InputError(f"{name} must be an integer from {lowest} to {highest}, not {value!r}")
-
-
-def check_name(kind: str, value, known: tuple) -> None:
-    """Raise InputError, naming what there is, where `value` is not one of `known`."""
-    if value not in known:
-        raise InputError(f"unknown {kind} {value!r}; it is one of {', '.join(known)}")
 
 
 def _check_names(rounding, overflow):

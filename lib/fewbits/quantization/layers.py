@@ -13,20 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from fewbits.backend import fuse, keras, ops
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_name
+from fewbits.names import BIAS_ORDERS, GRADIENTS, KINDS, LAYER_ROUNDINGS, ROUNDINGS
 from fewbits.quantization.fixedpoint import (
-    GRADIENTS,
     MAX_NBITS_KERAS,
-    ROUNDINGS,
     FixedPoint,
-    check_name,
     exp2,
     quantclip,
 )
-
-KINDS = ("kernel", "input", "output", "bias")
-BIAS_ORDERS = ("accumulator", "output")
-LAYER_ROUNDINGS = tuple(r for r in ROUNDINGS if r != "stochastic")
 
 
 class Formats(NamedTuple):

@@ -3,8 +3,6 @@ from . import interruption as interruption
 from . import loop as loop
 from . import schedules as schedules
 from . import transfer as transfer
-from .loop import DECAYS as DECAYS
-from .loop import OPTIMIZERS as OPTIMIZERS
 from .loop import LossError as LossError
 from .loop import Score as Score
 from .loop import Step as Step

@@ -18,13 +18,11 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.data.dataset import Split
 from fewbits.data.folders import ImageFolder
-from fewbits.errors import InputError, check_integers
-from fewbits.quantization.fixedpoint import check_name
+from fewbits.errors import InputError, check_integers, check_name
+from fewbits.names import DECAYS, OPTIMIZERS
 from fewbits.training import checkpoints
 from fewbits.training.interruption import postponed
 
-OPTIMIZERS = ("sgd", "adam", "rmsprop")
-DECAYS = ("constant", "cosine", "staircase")
 KIND = "fewbits training checkpoint 1"
 
 

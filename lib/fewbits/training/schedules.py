@@ -16,15 +16,13 @@ from fewbits import training
 from fewbits.backend import keras, ops
 from fewbits.data.dataset import Split
 from fewbits.data.folders import ImageFolder
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_name
+from fewbits.names import DECAYS, LEVEL_ORDERS, STRATEGIES
 from fewbits.quantization import calibration
 from fewbits.quantization.conversion import QuantizedModel, calls, quantize_model
-from fewbits.quantization.fixedpoint import MAX_NBITS_KERAS, check_name
+from fewbits.quantization.fixedpoint import MAX_NBITS_KERAS
 from fewbits.quantization.layers import FLOAT
-from fewbits.training.loop import DECAYS
 
-STRATEGIES = ("static", "all-at-once", "lock", "train", "gradual", "gradual-by-level")
-ORDERS = ("input", "output", "random", "sensitivity")
 FIRST_FALL = 8  # bits from which a gradual loss of resolution starts
 CALIBRATION_IMAGES = 64
 
@@ -234,7 +232,7 @@ def _ordered(order, network, named, validation, formats, bits, seed, batch_size)
         if unknown:
             raise InputError(f"order must name each level once, {', '.join(levels)}; look at {unknown[0]}")
         return list(order)
-    check_name("order", order, ORDERS)
+    check_name("order", order, LEVEL_ORDERS)
     if order == "input":
         return levels
     if order == "output":

@@ -10,10 +10,10 @@ the border of one pixel that they put around the input of conv10); chernis, 4.2 
 
 from fewbits.backend import keras
 from fewbits.errors import InputError
+from fewbits.names import POOLINGS
 
 layers = keras.layers
 
-POOLINGS = ("floor", "ceil")
 SQUEEZE = {2: 16, 3: 16, 4: 32, 5: 32, 6: 48, 7: 48, 8: 64, 9: 64}  # the 1x1 filters that squeeze in each fire module
 
 _E1 = {"window": 2}

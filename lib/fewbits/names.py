@@ -1,0 +1,43 @@
+"""The names that options take, in one place and without Keras, so that the command line can list them at once."""
+
+# The number format and the layers
+ROUNDINGS = ("floor", "nearest", "nearest-up", "nearest-away", "stochastic", "thesis")
+LAYER_ROUNDINGS = tuple(name for name in ROUNDINGS if name != "stochastic")
+INTEGER_ROUNDINGS = ("floor", "nearest", "nearest-up", "nearest-away")
+OVERFLOWS = ("saturate", "wrap")
+GRADIENTS = ("clipped", "identity")
+KINDS = ("kernel", "input", "output", "bias")
+BIAS_ORDERS = ("accumulator", "output")
+
+# Calibration: rules that set a range, other than a percentile
+LEAST_ERROR = "mse"
+LEAST_DIVERGENCE = "kl"
+RANGE_RULES = (LEAST_ERROR, LEAST_DIVERGENCE)
+
+# Training and its schedules
+OPTIMIZERS = ("sgd", "adam", "rmsprop")
+DECAYS = ("constant", "cosine", "staircase")
+STRATEGIES = ("static", "all-at-once", "lock", "train", "gradual", "gradual-by-level")
+LEVEL_ORDERS = ("input", "output", "random", "sensitivity")
+
+# Pruning
+CRITERIA = (
+    "mean-activation",
+    "activation-l2",
+    "taylor",
+    "taylor-averaged-first",
+    "combined",
+    "weights-l1",
+    "weights-l2",
+    "random",
+)
+GOALS = ("ratio", "weight_bytes", "macs")
+
+# Data
+PARTS = ("train", "validation", "test")
+CHANNEL_ORDERS = ("rgb", "bgr")
+
+# Networks and devices
+POOLINGS = ("floor", "ceil")
+PRECISIONS = ("float32", "float16", "int8")
+RUNTIMES = ("keras", "litert", "onnx", "c")
