@@ -8,7 +8,7 @@ import pytest
 
 from fewbits.book.chapter import Chapter, chapters
 from fewbits.book.execution import ExecutionError, check, check_parameters, hidden_errors, run
-from fewbits.book.results import differences, read_baseline, recorded, write_baseline
+from fewbits.book.results import differences, read_baseline, record, recorded, write_baseline
 from fewbits.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -134,6 +134,24 @@ def test_recorded_results_come_back_from_the_executed_notebook(small):
     run(chapter, "smoke", progress=False)
     results = recorded(nbformat.read(chapter.executed("smoke"), 4))
     assert results == {"codes": {"value": 256, "within": None}, "share": {"value": 0.5, "within": 0.1}}
+
+
+@pytest.mark.parametrize(("profile", "band"), [("smoke", 0.6), ("quick", 0.05)])
+def test_a_result_has_the_band_of_the_active_profile(small, profile, band):
+    chapter = small(
+        "from fewbits.book import record\nrecord(within={'smoke': 0.6, 'quick': 0.05}, share=0.5)\n"
+        "record(within=0.2, other=1.0)"
+    )
+    run(chapter, profile, progress=False)
+    results = recorded(nbformat.read(chapter.executed(profile), 4))
+    assert results == {"share": {"value": 0.5, "within": band}, "other": {"value": 1.0, "within": 0.2}}
+
+
+def test_a_profile_without_a_band_takes_that_of_quick_or_is_refused(monkeypatch):
+    monkeypatch.setenv("FEWBITS_PROFILE", "full")
+    record(within={"smoke": 0.6, "quick": 0.05}, share=0.5)
+    with pytest.raises(InputError, match="no band for the profile full"):
+        record(within={"smoke": 0.6}, share=0.5)
 
 
 EXACT, BANDED = {"value": 3, "within": None}, {"value": 0.9, "within": 0.05}

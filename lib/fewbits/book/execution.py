@@ -10,7 +10,7 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from fewbits.book.chapter import Chapter
-from fewbits.book.results import differences, read_baseline, recorded
+from fewbits.book.results import PROFILE_VARIABLE, differences, read_baseline, recorded
 from fewbits.errors import InputError
 
 # What every notebook's kernel runs under. FEWBITS_BOOK makes figures live without a kernel. oneDNN sums in other orders
@@ -87,8 +87,9 @@ def check_parameters(source: Path, parameters: dict) -> None:
 
 
 def _execute(chapter, source, aside, parameters, progress):
-    before = {name: os.environ.get(name) for name in KERNEL_ENVIRONMENT}
-    os.environ.update(KERNEL_ENVIRONMENT)
+    environment = {**KERNEL_ENVIRONMENT, PROFILE_VARIABLE: parameters["profile"]}
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
     try:
         return papermill.execute_notebook(
             str(source),

@@ -1,62 +1,111 @@
-"""The key results a notebook records, and the baselines they are compared with.
+"""The key results that a notebook records, and the baselines that they are compared with.
 
-A recorded result can be quoted in prose with MyST's `{glue:text}` role, and `make test` fails when it moves.
+Prose can quote a recorded result with MyST's `{glue:text}` role, and `make test` fails when the result moves.
 """
 
 import json
 import math
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypedDict
 
 from fewbits.errors import InputError
 from fewbits.io.files import write_aside
 
+PROFILE_VARIABLE = "FEWBITS_PROFILE"
+"""The environment variable that tells a kernel which profile it runs; "quick" where it is not set."""
+
 _PREFIX = "application/papermill.record/"
 
 
-def record(within: float | None = None, **results) -> None:
-    """Record named key results of the notebook: integers, strings and booleans exactly, floats with a band.
+class Result(TypedDict):
+    """One recorded result: its value, and how far it may move (None: not at all)."""
 
-    within: how far a float may move from its baseline before tests fail. Raises InputError on a float without a
-    band, on NaN, and on other types.
+    value: int | float | str
+    within: float | None
+
+
+def record(within: float | Mapping[str, float] | None = None, **results: Any) -> None:
+    """Record named key results of the notebook.
+
+    Integers, strings and booleans are compared with their baseline exactly, floats within a band.
+
+    Args:
+        within: How far a float may move from its baseline before tests fail. A mapping gives one band per profile,
+            as in `{"smoke": 0.6, "quick": 0.05}`; a profile that it does not name uses the band of "quick".
+        **results: The results by name: numbers, strings or NumPy scalars.
+
+    Raises:
+        InputError: when a float has no band, is not finite, or a result is of another type.
     """
+    band = _active_band(within) if isinstance(within, Mapping) else within
     for name, value in results.items():
         value = getattr(value, "item", lambda v=value: v)()
         if not isinstance(value, (int, float, str)):
             raise InputError(f"result {name} must be a number or a string, not {type(value).__name__}")
         if isinstance(value, float):
-            if within is None or within < 0:
+            if band is None or band < 0:
                 raise InputError(f"result {name} is a float; say how far it may move with within=...")
             if not math.isfinite(value):
                 raise InputError(f"result {name} is {value}; only finite results can be compared")
-        _glue(name, value, fewbits={"value": value, "within": within if isinstance(value, float) else None})
+        _glue(name, value, fewbits={"value": value, "within": band if isinstance(value, float) else None})
 
 
-def quote(**results) -> None:
-    """Make named results quotable in prose without comparing them: for what chance may change, such as a winner."""
+def _active_band(bands: Mapping[str, float]) -> float:
+    profile = os.environ.get(PROFILE_VARIABLE, "quick")
+    for name in (profile, "quick"):
+        if name in bands:
+            return bands[name]
+    raise InputError(f"no band for the profile {profile}; add it, or one for quick, to within={dict(bands)}")
+
+
+def quote(**results: Any) -> None:
+    """Make named results quotable in prose without comparing them.
+
+    Args:
+        **results: Results that chance may change, such as the name of a winner.
+    """
     for name, value in results.items():
         _glue(name, value)
 
 
-def _glue(name, value, **metadata):
+def _glue(name: str, value: Any, **metadata: Any) -> None:
     from IPython.display import display
 
     metadata["scrapbook"] = {"name": name, "mime_prefix": _PREFIX}
     display({f"{_PREFIX}text/plain": repr(value)}, metadata=metadata, raw=True)
 
 
-def recorded(notebook) -> dict[str, dict]:
-    """Return the results of an executed notebook: name -> {value, within}."""
-    results = {}
+def recorded(notebook: Any) -> dict[str, Result]:
+    """Return the results of an executed notebook.
+
+    Args:
+        notebook: The notebook with its outputs, as `nbformat.read` returns it.
+
+    Returns:
+        Name -> result, in the order of recording.
+    """
+    results: dict[str, Result] = {}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             result = output.get("metadata", {}).get("fewbits")
             if result is not None:
-                results[output.metadata["scrapbook"]["name"]] = dict(result)
+                name = output.metadata["scrapbook"]["name"]
+                results[name] = Result(value=result["value"], within=result["within"])
     return results
 
 
-def differences(results: dict[str, dict], baseline: dict[str, dict]) -> list[str]:
-    """Return one sentence for each result that is missing, new, or outside its baseline."""
+def differences(results: Mapping[str, Result], baseline: Mapping[str, Result]) -> list[str]:
+    """Compare results with their baseline.
+
+    Args:
+        results: The results of a run, by name.
+        baseline: What they should be, by name.
+
+    Returns:
+        One sentence for each result that is missing, new, or outside its baseline; sorted.
+    """
     found = [f"{name} is in the baseline but was not recorded" for name in baseline.keys() - results.keys()]
     found += [f"{name} was recorded but has no baseline" for name in results.keys() - baseline.keys()]
     for name in results.keys() & baseline.keys():
@@ -64,20 +113,39 @@ def differences(results: dict[str, dict], baseline: dict[str, dict]) -> list[str
         band = baseline[name]["within"]
         if results[name]["within"] != band:
             found.append(f"{name} has a band of {results[name]['within']}; its baseline has {band}")
-        elif band is None and (type(value) is not type(want) or value != want):
-            found.append(f"{name} is {value!r}; its baseline is {want!r}")
-        elif band is not None and abs(value - want) > band:
+        elif band is None:
+            if type(value) is not type(want) or value != want:
+                found.append(f"{name} is {value!r}; its baseline is {want!r}")
+        elif abs(float(value) - float(want)) > band:
             found.append(f"{name} is {value:.6g}; its baseline is {want:.6g} within {band:g}")
     return sorted(found)
 
 
-def read_baseline(path: Path, profile: str) -> dict[str, dict]:
-    """Return the baseline of one notebook in one profile; empty where there is none."""
+def read_baseline(path: Path, profile: str) -> dict[str, Result]:
+    """Return the baseline of one notebook in one profile.
+
+    Args:
+        path: The file of the notebook's baselines.
+        profile: "smoke" or "quick".
+
+    Returns:
+        Name -> result; empty where there is no baseline.
+    """
     return json.loads(path.read_text())["results"].get(profile, {}) if path.exists() else {}
 
 
-def write_baseline(path: Path, profile: str, results: dict[str, dict], reason: str) -> None:
-    """Store `results` as the baseline of `profile`, with the reason of the change; other profiles stay."""
+def write_baseline(path: Path, profile: str, results: Mapping[str, Result], reason: str) -> None:
+    """Store results as the baseline of a profile; other profiles stay.
+
+    Args:
+        path: The file of the notebook's baselines.
+        profile: "smoke" or "quick".
+        results: The results by name.
+        reason: Why the results may change.
+
+    Raises:
+        InputError: when the reason is blank.
+    """
     if not reason.strip():
         raise InputError("a baseline changes only with a reason; say it with REASON='...'")
     content = json.loads(path.read_text()) if path.exists() else {"results": {}}
