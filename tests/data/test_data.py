@@ -63,6 +63,21 @@ def test_scaled_pixels_are_codes_over_levels():
     assert np.array_equal(scaled * 32, digits.test.images)
 
 
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+@pytest.mark.parametrize("n", [None, 0, 5, 10_000])
+def test_arrays_are_the_first_scaled_images_and_their_labels(part, n):
+    digits = load("digits")
+    split = getattr(digits, part)
+    images, labels = digits.arrays(part, n)
+    assert images.dtype == np.float32 and np.array_equal(images * 32, split.images[:n])
+    assert np.array_equal(labels, split.labels[:n])
+
+
+def test_arrays_of_an_unknown_part_are_refused():
+    with pytest.raises(InputError, match="unknown part 'tset'; it is one of train, validation, test"):
+        load("digits").arrays("tset")
+
+
 @pytest.mark.parametrize("side", [1, 2, 4])
 def test_a_smaller_image_has_the_means_of_equal_squares(side):
     digits = load("digits")
@@ -343,7 +358,7 @@ def test_a_missing_array_is_named_with_those_there_are(folder):
         ({"y_test": np.full(50, -1)}, "mnist: labels must be from 0 to 9, not -1 to -1"),
         ({"y_train": np.full(200, 0.5)}, "mnist: labels must be integers from 0 to 9"),
         ({"y_train": np.full(200, "7")}, "mnist: labels must be integers from 0 to 9"),
-        ({"x_train": np.full((200, 28, 28), np.nan)}, "mnist: pixels hold NaN or infinity; clean the data first"),
+        ({"x_train": np.full((200, 28, 28), np.nan)}, "mnist: pixels contain NaN or infinity; clean the data first"),
         ({"x_test": np.full((50, 28, 28), 256)}, "mnist: pixels must be from 0 to 255, not 256 to 256"),
         ({"x_test": np.full((50, 28, 28), 0.5)}, "mnist: pixels must be integers from 0 to 255"),
     ],

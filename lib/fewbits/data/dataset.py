@@ -5,12 +5,18 @@ from hashlib import sha256
 
 import numpy as np
 
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_name
+from fewbits.names import PARTS
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images (n, height, width, channels), unsigned integers, and their labels (n,), from 0 up."""
+    """One part of a data set.
+
+    Attributes:
+        images: unsigned integers (n, height, width, channels).
+        labels: int64 (n,), from 0 up.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -19,15 +25,23 @@ class Split:
         return len(self.labels)
 
     def take(self, n: int) -> "Split":
-        """Return the first `n` images and labels."""
+        """Return the first `n` images and labels, or all if there are fewer."""
         return Split(self.images[:n], self.labels[:n])
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training, validation and test splits. Pixels are codes below `levels`, a power of two.
+    """Labelled images in three splits, and what their classes are called.
 
     The validation split is cut from the training images, never from the test images: choose on it, report on test.
+
+    Attributes:
+        name: the name of the data set.
+        train: the images to train on.
+        validation: the images to choose on.
+        test: the images to report on.
+        classes: the names of the classes; label i means `classes[i]`.
+        levels: a power of two; all pixels are codes below it.
     """
 
     name: str
@@ -38,23 +52,57 @@ class Dataset:
     levels: int
 
     def scaled(self, split: Split) -> np.ndarray:
-        """Return the images of `split` as float32 in [0, 1): codes times a power of two, so exact."""
+        """Return the images of `split` as float32 in [0, 1): codes times a power of two, so exact.
+
+        Args:
+            split: one of the splits of this data set, or a part of one.
+
+        Returns:
+            Images (n, height, width, channels).
+        """
         return split.images.astype(np.float32) / np.float32(self.levels)
 
-    def resized(self, side: int) -> "Dataset":
-        """Return the data set with images of `side` x `side` pixels, each the mean of what it covers; rounded.
+    def arrays(self, part: str, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return scaled images and labels of one part, ready for `fit`, `train` and `evaluate`.
 
-        The resolution multiplier of chiang2017, 4.3.3. Raises InputError where that is larger than the images are.
+        Args:
+            part: `train`, `validation` or `test`.
+            n: how many, counted from the first; all if None, or if there are fewer.
+
+        Returns:
+            Images (n, height, width, channels), float32 in [0, 1), and labels (n,), int64.
+
+        Raises:
+            InputError: when `part` is unknown.
+        """
+        check_name("part", part, PARTS)
+        split: Split = getattr(self, part)
+        if n is not None:
+            split = split.take(n)
+        return self.scaled(split), split.labels
+
+    def resized(self, side: int) -> "Dataset":
+        """Return the data set with smaller images, each pixel the rounded mean of the area it covers.
+
+        Args:
+            side: the new height and width, in pixels.
+
+        Raises:
+            InputError: when `side` is larger than the images are.
+
+        Source:
+            chiang2017, 4.3.3, the resolution multiplier.
         """
         height, width, _ = self.image_shape
         if not 0 < side <= min(height, width):
             raise InputError(f"images of {self.name} are {height} x {width}; they cannot be scaled to {side} x {side}")
         parts = (self.train, self.validation, self.test)
         small = (Split(_area_mean(part.images, side), part.labels) for part in parts)
-        return replace(self, **dict(zip(("train", "validation", "test"), small)))
+        return replace(self, **dict(zip(PARTS, small)))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
         return self.train.images.shape[1:]
 
     @property
@@ -67,7 +115,7 @@ class Dataset:
         return digest.hexdigest()
 
 
-def _area_mean(images, side):
+def _area_mean(images: np.ndarray, side: int) -> np.ndarray:
     """Return images (n, height, width, c) as (n, side, side, c), the same type."""
     rows, columns = (_coverage(size, side) for size in images.shape[1:3])
     chunks = (images[i : i + 1000].astype(np.float32) for i in range(0, len(images), 1000))
@@ -84,7 +132,16 @@ def _coverage(size: int, side: int) -> np.ndarray:
 
 
 def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of a random `share` of each class, and of the rest, both in ascending order."""
+    """Divide images at random, with the same share of each class.
+
+    Args:
+        labels: (n,).
+        share: from 0 to 1; at least one image of each class is chosen, and at least one is left.
+        seed: of the draw.
+
+    Returns:
+        The indices of the share, and those of the rest, both in ascending order.
+    """
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
@@ -93,10 +150,18 @@ def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray,
     return np.flatnonzero(chosen), np.flatnonzero(~chosen)
 
 
-def checked_split(images, labels, classes: int, levels: int, name: str) -> Split:
-    """Return a Split of `images` (n, height, width[, channels]) and `labels` (n,) or (n, 1).
+def checked_split(images: np.ndarray, labels: np.ndarray, classes: int, levels: int, name: str) -> Split:
+    """Return a Split of arrays from elsewhere, after a check of shapes, types and ranges.
 
-    Raises InputError, naming the data set, when shapes, types or ranges do not fit.
+    Args:
+        images: (n, height, width[, channels]), integers, or floats that hold integers.
+        labels: (n,) or (n, 1).
+        classes: the number of classes; labels are below it.
+        levels: the number of grey levels; pixels are below it.
+        name: what messages call the data set.
+
+    Raises:
+        InputError: when shapes, types or ranges do not fit; the message names the data set.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim == 3:
@@ -111,9 +176,9 @@ def checked_split(images, labels, classes: int, levels: int, name: str) -> Split
     return Split(images.astype(np.uint8), labels.astype(np.int64))
 
 
-def _check_codes(values, limit, what):
+def _check_codes(values: np.ndarray, limit: int, what: str) -> None:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InputError(f"{what} hold NaN or infinity; clean the data first")
+        raise InputError(f"{what} contain NaN or infinity; clean the data first")
     if values.dtype.kind not in "uif" or (values != np.floor(values)).any():
         raise InputError(f"{what} must be integers from 0 to {limit - 1}")
     if values.min() < 0 or values.max() >= limit:
