@@ -1,6 +1,7 @@
 """What a user can do wrong, said in one sentence."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from numbers import Integral
 
@@ -25,3 +26,27 @@ def check_integers(**values: tuple) -> None:
     for name, (value, least) in values.items():
         if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
             raise InputError(f"{name} must be an integer of at least {least}, not {value!r}")
+
+
+@contextmanager
+def needs_extra(extra: str, purpose: str) -> Iterator[None]:
+    """Turn a failed import in the block into an InputError that says how to install what is missing.
+
+    Args:
+        extra: the group of optional dependencies in pyproject.toml that holds what the block imports.
+        purpose: what needs it, in the plural, such as "ONNX files"; the message starts with it.
+
+    Raises:
+        InputError: when an import in the block fails.
+
+    Example:
+        >>> with needs_extra("export", "ONNX files"):
+        ...     import onnx
+    """
+    try:
+        yield
+    except ImportError as error:
+        line = f"`pip install '.[{extra}]'`"
+        raise InputError(
+            f"{purpose} need the package {error.name or error}; install it with {line} in a checkout of Few Bits"
+        ) from None
