@@ -90,7 +90,7 @@ record(by_hand_differing=differing)
 # inside is a stair.
 
 # %% tags=["hide-input"]
-explore.transfer("1.1").show()
+explore.staircase("1.1").show()
 
 # %% [markdown]
 # Try this: start at 3 bits and MSB 0. Raise the MSB by one: the reach doubles, and so does the step. Now add a bit:
@@ -155,7 +155,7 @@ record(within=0.04, float_accuracy=float_accuracy)
 # than one step. The MSB trades one for the other; the bits pay for both.
 
 # %% tags=["hide-input"]
-explore.weights(model, digits.scaled(digits.validation), digits.validation.labels, "1.2").show()
+explore.kernel_histogram(model, digits.scaled(digits.validation), digits.validation.labels, "1.2").show()
 
 # %% [markdown]
 # Three things to find:

@@ -203,7 +203,7 @@ def network(name, classes, side):
     return zoo.build(name, (side, side, 3), classes)
 
 
-explorer = explore.complexity(
+explorer = explore.costs_by_level(
     {
         "v1.1, 1000 classes": partial(network, "squeezenet_v1_1", 1000),
         "v1.1, 10 classes": partial(network, "squeezenet_v1_1", 10),
@@ -551,5 +551,5 @@ print(f"parameters {1 - ten.parameters / sums.parameters:.1%}, MACs {1 - ten.mac
 # print(complexity.totals(model))  # with the peak of activations
 #
 # mine = {"mine": lambda side: my_network((side, side, 3))}
-# explore.complexity(mine, "1", sides=(96, 128, 160)).show()  # in JupyterLab
+# explore.costs_by_level(mine, "1", sides=(96, 128, 160)).show()  # in JupyterLab
 # ```

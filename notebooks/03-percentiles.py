@@ -218,7 +218,7 @@ record(within=2.0, kernel_spread=float(np.ptp(kernel_msbs)), output_spread=float
 # signal-to-quantization-noise ratio (SQNR) of each layer: 6 dB are one bit.
 
 # %% tags=["hide-input"]
-explore.ranges(observed, "3.5").show()
+explore.sqnr_by_percentile(observed, "3.5").show()
 
 # %% [markdown]
 # Choose `kernel`, and the percentile with the best mean SQNR, at 8 bits and at 3 bits. The machine did it for all:

@@ -311,7 +311,7 @@ record(within=0.5 if profile == "smoke" else 0.3, generic_nearest_6=six["generic
 # Where on the way does it break? Quantize level after level, from the input on (validation digits):
 
 # %% tags=["hide-input"]
-explore.network(network, *validation, tables, "4.3").show()
+explore.accuracy_by_level(network, *validation, tables, "4.3").show()
 
 # %% [markdown]
 # ## Changing formats costs nothing

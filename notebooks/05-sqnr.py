@@ -394,7 +394,7 @@ for name, error in followed["AlexNet"].errors().items():
 for number, name in enumerate(networks):
     networks[name].set_level(networks[name].levels)
     turned = {b: tables[name][b] for b in sorted(BITS) if 2 < b < 16}
-    explore.propagated(followed[name], turned, f"5.{3 + number}").show()
+    explore.propagated_sqnr(followed[name], turned, f"5.{3 + number}").show()
 
 # %% [markdown]
 # Figure 5.3 is SqueezeNet, figure 5.4 AlexNet. Turn *rounding* to floor.

@@ -283,7 +283,7 @@ WIDTHS = [
     *((16, 16, 16), (16, 8, 8), (8, 8, 8), (8, 6, 6), (6, 6, 6)),
 ]
 printed = {bits: accuracy / 100 for number, bits, msb, accuracy in CELLS if msb == (0, 9, 9) and number != 6}
-explore.schemes(study, WIDTHS, RULES, printed, "6.3", f"SqueezeNet v1.1, {study.images:,} photographs (reference)").show()
+explore.accuracy_by_scheme(study, WIDTHS, RULES, printed, "6.3", f"SqueezeNet v1.1, {study.images:,} photographs (reference)").show()
 
 # %% [markdown]
 # Choose *kernels, inputs, outputs* and *nearest*, and go through the rules for the MSB. Every cell of the thesis' Tables 4 to 9, with

@@ -246,7 +246,7 @@ record(within=0.3, train_4=grid["train", (4, 4, 4)][2] / n)
 
 # %% tags=["hide-input"]
 runs = {f"{s}, {words(b)}": grid[s, b][:2] for b in BITS for s in STRATEGIES[1:]}
-explore.stages(runs, len(validation[1]), "7.3").show()
+explore.kernels_by_stage(runs, len(validation[1]), "7.3").show()
 
 # %% [markdown]
 # ## Rounded to nearest

@@ -157,7 +157,7 @@ record(within=0.5 if SMOKE else 0.08, best_of_ways=max(accuracies))
 # The kernels on their way down, stage by stage:
 
 # %% tags=["hide-input"]
-explore.stages({way: found[:2] for way, found in ways.items()}, len(validation[1]), "8.2").show()
+explore.kernels_by_stage({way: found[:2] for way, found in ways.items()}, len(validation[1]), "8.2").show()
 
 # %% [markdown]
 # ## Does the order matter?

@@ -130,8 +130,8 @@ record(within=0.05, photos_1_224=photos[1.0, 224], photos_quarter_128=photos[0.2
 # MACs are not yet time. Here is one image, on one thread of this machine, by LiteRT; all twelve in turn, round after round:
 
 # %%
-files = {key: litert.convert(net) for key, net in nets.items()}
-taken = latency.measure(files, rounds=10 if SMOKE else 200)
+files = {key: litert.to_litert(net) for key, net in nets.items()}
+taken = latency.measure_latency(files, rounds=10 if SMOKE else 200)
 for key in ((1.0, 32), (0.5, 32), (1.0, 16)):
     print(key, taken[key])
 
@@ -188,8 +188,8 @@ def costs_of(net, content, time):
 
 
 rivals = {name: zoo.build(name, (32, 32, 3), 10) for name in ("resnet_cifar", "inception_cifar", "squeezenet_cifar")}
-their_files = {name: litert.convert(net) for name, net in rivals.items()}
-their_times = latency.measure(their_files, rounds=10 if SMOKE else 100)
+their_files = {name: litert.to_litert(net) for name, net in rivals.items()}
+their_times = latency.measure_latency(their_files, rounds=10 if SMOKE else 100)
 their_cells = {c.trial.network: c for c in (*reference.cells("rivals of MobileNet"), *reference.cells("float"))}
 points = [
     explore.Point(f"{width:g}, {size} px", f"MobileNet, {size} px", accuracy[width, size], cells[width, size].measured[1],
@@ -203,7 +203,7 @@ points += [
     for name, net in rivals.items()
     if their_cells[name].records
 ]
-explore.pareto(points, UNITS, "10.2", "Accuracy on CIFAR-10 over what it costs (reference; times: this machine). "
+explore.accuracy_over_cost(points, UNITS, "10.2", "Accuracy on CIFAR-10 over what it costs (reference; times: this machine). "
                "SqueezeNet was trained for 30 epochs, on a GPU; all others for 4.").show()
 
 # %% [markdown]
@@ -321,8 +321,8 @@ HTML(plots.Table(("thesis", "ours, for 32 x 32", "parameters", "MACs", "an image
 # from fewbits import zoo
 # from fewbits.deploy import litert
 #
-# files = {w: litert.convert(zoo.build("mobilenet_v1", (128, 128, 3), 10, width=w)) for w in (1, 0.5, 0.25)}
-# for width, taken in latency.measure(files).items():
+# files = {w: litert.to_litert(zoo.build("mobilenet_v1", (128, 128, 3), 10, width=w)) for w in (1, 0.5, 0.25)}
+# for width, taken in latency.measure_latency(files).items():
 #     print(width, len(files[width]), taken)
 # ```
 #

@@ -132,7 +132,7 @@ def train(net, epochs=EPOCHS, batch=16):
 
 # %%
 nets = {levels: start(levels) for levels in NAMES}
-before = {levels: transfer.kernels(net) for levels, net in nets.items()}
+before = {levels: transfer.copy_kernels(net) for levels, net in nets.items()}
 history = {levels: train(net) for levels, net in nets.items()}
 scores = {n: training.evaluate(net, test) for n, net in nets.items()}
 for levels, score in scores.items():
@@ -174,9 +174,9 @@ plots.show(
 # How far is each kernel from where it began? The norm of the change, as a share of the norm before:
 
 # %%
-moved = {levels: transfer.moved(before[levels], transfer.kernels(net))
+moved = {levels: transfer.relative_change(before[levels], transfer.copy_kernels(net))
          for levels, net in nets.items()}
-apart = transfer.moved(transfer.kernels(build(1)), transfer.kernels(build(2)))
+apart = transfer.relative_change(transfer.copy_kernels(build(1)), transfer.copy_kernels(build(2)))
 for levels, shares in moved.items():
     *body, last = shares.values()
     print(f"{NAMES[levels]}: {np.mean(body):.1%} on average,",
@@ -228,7 +228,7 @@ plots.show(
     alt="Four boards of small coloured squares, two in a row. The boards of a row are nearly equal, square by square.",
     table=plots.Table(
         ("conv1", "moved", "standard deviation"),
-        [(NAMES[n], f"{moved[n]['conv1']:.1%}", f"{transfer.spread(transfer.kernels(nets[n]))['conv1']:.3f}") for n in (9, 0)],
+        [(NAMES[n], f"{moved[n]['conv1']:.1%}", f"{transfer.weight_spread(transfer.copy_kernels(nets[n]))['conv1']:.3f}") for n in (9, 0)],
     ),
 )
 
@@ -253,7 +253,7 @@ left, kernels = {}, {}
 for levels, net in nets.items():
     folded = quantize_model(net, fold_batch_normalization=True)
     folded = dequantize_model(folded)
-    kernels[levels] = transfer.kernels(folded)
+    kernels[levels] = transfer.copy_kernels(folded)
     for bits in BITS:
         round_kernels(folded, kernels[levels], bits)
         left[levels, bits] = training.evaluate(folded, test)

@@ -473,7 +473,7 @@ quote(bytes_left=runs["combined"].steps[-1]["weight_bytes"] / runs["combined"].s
 # {glue:text}`end_combined:.0%`; chance, {glue:text}`end_random:.0%`. See which layers pay:
 
 # %% tags=["hide-input"]
-explore.pattern(
+explore.filters_by_step(
     {criterion: result.steps for criterion, result in runs.items()},
     "12.5",
     "Filters of each layer, step by step (quick). Chance takes of each layer what it has; a criterion finds where there is too much.",
@@ -516,7 +516,7 @@ ended = {c: sum(r.results.pruned != "goal" for r in cell.records) for c, cell in
 broke = ", ".join(f"{c} ({n})" for c, n in ended.items() if n) or ("none" if whole_runs else reference.NOT_RUN)
 asked = cells["combined"].trial
 plan = Plan(ratio=asked.ratio, per_step=asked.per_step, images=asked.train_images)
-budget = np.mean([plan.images_behind(step, 12) for step in range(1, 1 + STEPS["80 %"])])
+budget = np.mean([plan.images_after(step, 12) for step in range(1, 1 + STEPS["80 %"])])
 quote(original=FLOAT, budget=round(float(budget)), broke=broke)
 
 # %% [markdown]
@@ -577,7 +577,7 @@ quote(**{f"left_{c.replace('-', '_')}": left.get(c, {}).get(hurt, reference.NOT_
 
 # %% tags=["hide-input"]
 if whole_runs:
-    explore.pattern(whole_runs, "12.7", "Filters of each layer of the SqueezeNet for CIFAR-10, step by step; one seed (reference).").show()
+    explore.filters_by_step(whole_runs, "12.7", "Filters of each layer of the SqueezeNet for CIFAR-10, step by step; one seed (reference).").show()
 else:
     print(reference.NOT_RUN)
 

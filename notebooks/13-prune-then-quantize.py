@@ -52,7 +52,7 @@ from fewbits.io import weights
 from fewbits.backend import keras, ops
 from fewbits.book import quote, record
 from fewbits.costs.complexity import totals
-from fewbits.quantization.conversion import rebuild
+from fewbits.graph import rebuild
 from fewbits.deploy import litert
 from fewbits.inspection.localisation import activation_maps
 from fewbits.pruning import Plan, prune, removable, remove_filters, shrunk_to
@@ -113,9 +113,9 @@ pairs = {"digits": (whole, pruning.model),
          "CIFAR-10": (large, shrunk_to(large, combined[-1]["filters"]))}
 
 # %%
-files = {(name, i): litert.convert(net)
+files = {(name, i): litert.to_litert(net)
          for name, pair in pairs.items() for i, net in enumerate(pair)}
-taken = latency.measure(files, rounds=10 if SMOKE else 200)
+taken = latency.measure_latency(files, rounds=10 if SMOKE else 200)
 
 # %% tags=["hide-input"]
 def filters_of(net):
@@ -601,7 +601,7 @@ if goal.records:
     shape = shrunk_to(large, last["filters"])
     kernel_weights, biases = parts(shape)
     smaller = 4 * sum(parts(large)) / (kernel_weights + 4 * biases)
-    both = latency.measure({"whole": files["CIFAR-10", 0], "pruned": litert.convert(shape)}, rounds=10 if SMOKE else 200)
+    both = latency.measure_latency({"whole": files["CIFAR-10", 0], "pruned": litert.to_litert(shape)}, rounds=10 if SMOKE else 200)
     times = both["pruned"].median / both["whole"].median
 GOALS = (
     ("fewer bytes", shown(fewer_bytes, "{:.1f} %"), "at least 72 %", verdict(fewer_bytes, 72, "{:.1f} %", at_least=True)),
@@ -652,7 +652,7 @@ parameters = of_steps(stepwise, lambda step: step["parameters"])
 for i in range(1, len(kept)):
     costs = costs_of(cost["macs"][i], parameters[i])
     shapes.append(explore.Point(f"{kept[i]:,.0f} filters", "pruned, step by step", *stepwise.behind_step(i).measured, costs))
-explore.pareto(shapes, UNITS, "13.4", "Accuracy on CIFAR-10 over what it costs: pruned, or built small (reference). 95 % intervals, over seeds or over the test images of one.").show()
+explore.accuracy_over_cost(shapes, UNITS, "13.4", "Accuracy on CIFAR-10 over what it costs: pruned, or built small (reference). 95 % intervals, over seeds or over the test images of one.").show()
 Markdown(f"*(reference) {reference.made_with([r for _, _, c, _ in candidates for r in c.records])}*")
 
 # %% tags=["remove-cell"]

@@ -54,8 +54,8 @@ from fewbits.backend import keras, ops
 from fewbits.book import quote, record
 from fewbits.deploy import compiled, engine, litert, onnx, onnx_integer, operations
 from fewbits.deploy.c import write_c
-from fewbits.deploy.identity import compare, compare_program, programs
-from fewbits.deploy.identity import simulation, values
+from fewbits.deploy.identity import compare_layers, compare_program, program_runners
+from fewbits.deploy.identity import simulation, to_values
 from fewbits.deploy.lowering import lower
 from fewbits.experiment import Trial
 from fewbits.pruning import shrunk_to
@@ -96,7 +96,7 @@ print(f"values: {total * x.step * w.step:g}, simulated {simulated:g}")
 # %%
 shift = int(log2(y.step / (x.step * w.step)))
 for rounding in names.INTEGER_ROUNDINGS:
-    code = int(operations.divide(np.array(total), 2**shift, rounding))
+    code = int(operations.divide_rounded(np.array(total), 2**shift, rounding))
     same = to_codes(simulated, y, rounding)
     print(f"{rounding:<13}{total} / 2^{shift}: {code}, simulated {same}")
 
@@ -116,12 +116,12 @@ tables = calibration.formats_for_each(
 formats = tables[8, 8, 8]
 quantized = quantize_model(net, formats, rounding="nearest")
 network = lower(quantized, levels=digits.levels)
-for step in network.steps[:8]:
+for step in network.operations[:8]:
     print(f"{type(step).__name__:<12}{step.layer}")
 
 # %%
 images = digits.test.images[:40] if SMOKE else digits.test.images
-found = compare(quantized, network, images)
+found = compare_layers(quantized, network, images)
 print(f"{len(images)} images, {len(found)} layers, "
       f"{sum(layer.codes for layer in found.values()):,} codes:",
       f"{sum(layer.different for layer in found.values())} differ")
@@ -133,14 +133,14 @@ for bits in (8, 6, 4):
     for rounding in ("nearest", "floor"):
         quantized.set_rounding(rounding)
         lowered = lower(quantized, levels=digits.levels)
-        layers = compare(quantized, lowered, images).values()
+        layers = compare_layers(quantized, lowered, images).values()
         right = int((lowered.run(images).argmax(1) == digits.test.labels[: len(images)]).sum())
         rows.append((bits, rounding, sum(x.codes for x in layers), sum(x.different for x in layers), right))
 quantized.set_rounding("nearest")
 HTML(plots.Table(("bits", "rounding", "codes compared", "differ", f"right of {len(images)}, with integers (quick)"), rows).html())
 
 # %% tags=["remove-cell"]
-record(steps=len(network.steps), codes=sum(layer.codes for layer in found.values()))
+record(steps=len(network.operations), codes=sum(layer.codes for layer in found.values()))
 record(differ=sum(layer.different for layer in found.values()) + sum(row[3] for row in rows))
 record(**{f"right_{bits}_{rounding}": right for bits, rounding, _, _, right in rows})
 quote(images=len(images), all_codes=sum(row[2] for row in rows))
@@ -169,7 +169,7 @@ for weight in WIDTHS:
         networks[weight, activation] = lower(quantized, digits.levels)
 
 # %% tags=["hide-input"]
-explore.accumulators(
+explore.accumulator_sizes(
     networks,
     "14.1",
     "The largest sum of absolute products, plus bias, in each layer of SqueezeNet for the digits: proven, whatever the image.",
@@ -180,7 +180,7 @@ proven = networks[8, 8]
 widest = max(proven.convolutions, key=lambda step: step.partial_bits)
 largest = {s.layer: 0 for s in proven.convolutions}
 codes = {0: digits.test.images.astype(int)}
-for number, step in enumerate(proven.steps, 1):
+for number, step in enumerate(proven.operations, 1):
     codes[number] = step.compute(*(codes[i] for i in step.inputs))
     if step.layer in largest and isinstance(step, operations.Convolve):
         largest[step.layer] = int(abs(codes[number]).max())
@@ -205,7 +205,7 @@ quote(sixteen_layers=len(networks[16, 16].beyond_float32), layers=len(proven.con
 # %%
 quantized.set_formats(calibration.formats_from_msbs(msbs, (16, 16, 16)))
 wide = lower(quantized, levels=digits.levels)
-exact = values(wide.wires[-1], wide.run(images))
+exact = to_values(wide.tensors[-1], wide.run(images))
 scaled = images.astype("float32") / digits.levels
 off, read = {}, {}
 for dtype in ("float32", "float64"):
@@ -223,7 +223,7 @@ quote(off_32=float(off["float32"]), read_32=int(read["float32"]))
 
 # %% [markdown]
 # In float32 {glue:text}`off_32:.0%` of the logits are not what the integers say, in float64 {glue:text}`off_64`. They are off by little,
-# {glue:text}`gap_32:.0e` of the largest logit at most, and {glue:text}`read_32` digits are read otherwise for it. But who tests a device against the simulation does not know whether to look for a bug. `compare` takes
+# {glue:text}`gap_32:.0e` of the largest logit at most, and {glue:text}`read_32` digits are read otherwise for it. But who tests a device against the simulation does not know whether to look for a bug. `compare_layers` takes
 # float64 by itself, wherever a sum is not proven to fit.
 #
 # (four-programs)=
@@ -238,13 +238,13 @@ quantized.set_formats(formats)
 network = lower(quantized, levels=digits.levels)
 codes = network.run(images)
 said = {name: compare_program(codes, program, images)
-        for name, program in programs(network).items()}
+        for name, program in program_runners(network).items()}
 for name, found in said.items():
     print(f"{name}: {found.different} of {found.codes:,} codes differ")
 
 # %%
 by_layer = {
-    kernels: litert.compare(quantized, scaled[:100], delegate=delegate)
+    kernels: litert.compare_litert(quantized, scaled[:100], delegate=delegate)
     for kernels, delegate in (("XNNPACK", True), ("LiteRT's own", False))
 }
 
@@ -358,24 +358,24 @@ def at_work(name, net):
     """Yield runtime, `net` at work in it, and bytes of its file."""
     if "8 bits" not in name:
         yield "Keras", latency.KerasRunner(net), 4 * net.count_params()
-    content = litert.convert(net, "int8" if "8 bits" in name else "float32")
-    yield "LiteRT", litert.Runner(content), len(content)
+    content = litert.to_litert(net, "int8" if "8 bits" in name else "float32")
+    yield "LiteRT", litert.LiteRTRunner(content), len(content)
     if "8 bits" in name:
         integers = lower(net)
-        content = onnx_integer.convert(integers).SerializeToString()
-        if compiled.compiler():
-            in_c = compiled.Compiled(integers)
+        content = onnx_integer.to_integer_onnx(integers).SerializeToString()
+        if compiled.find_compiler():
+            in_c = compiled.CRunner(integers)
             yield "C", in_c, in_c.memory.weight_bytes
     else:
-        content = onnx.convert(net).SerializeToString()
-    yield "ONNX Runtime", onnx.Runner(content), len(content)
+        content = onnx.to_onnx(net).SerializeToString()
+    yield "ONNX Runtime", onnx.ONNXRunner(content), len(content)
 
 
 running, sizes = {}, {}
 for name, one in nets.items():
     for runtime, network_at_work, size in at_work(name, one):
         running[runtime, name], sizes[runtime, name] = network_at_work, size
-taken = latency.measure(running, rounds=5 if SMOKE else 100)
+taken = latency.measure_latency(running, rounds=5 if SMOKE else 100)
 tf.config.run_functions_eagerly(True)
 
 # %% tags=["hide-input"]
@@ -446,7 +446,7 @@ for name, model in (("SqueezeNet v1.1", photos), ("MobileNet", mobile)):
             # the largest weight needs all bits
             msb = calibration.msb_from_limits(0, np.abs(layer.kernel).max())
             layer.set_formats(FixedPoint(msb, bits), byte, byte)
-        plans[name, bits] = engine.plan(lower(wide_net))
+        plans[name, bits] = engine.map_to_engine(lower(wide_net))
 
 # %% tags=["hide-input"]
 rows = []
@@ -489,17 +489,17 @@ plots.show(
 
 # %%
 def on_engine(network, images):
-    shift = {row.layer: row.shift for row in engine.plan(network)}
+    shift = {row.layer: row.shift for row in engine.map_to_engine(network)}
     codes, cut = {0: images.astype(int)}, {}
-    for number, step in enumerate(network.steps, 1):
+    for number, step in enumerate(network.operations, 1):
         inputs = [codes[i] for i in step.inputs]
         codes[number] = step.compute(*inputs)
         if isinstance(step, operations.Convolve):
             s = shift[step.layer]
-            found = engine.convolve(step, *inputs, s) << s
+            found = engine.convolve_on_engine(step, *inputs, s) << s
             cut[step.layer] = np.mean(codes[number] - found)
             codes[number] = found
-    return codes[len(network.steps)].reshape(len(images), -1), cut
+    return codes[len(network.operations)].reshape(len(images), -1), cut
 
 
 # %%
@@ -510,7 +510,7 @@ for bits in (8, 6, 4):
     logits, cuts[bits] = on_engine(lowered, images)
     right = [int((each.argmax(1) == labels).sum())
              for each in (lowered.run(images), logits)]
-    shifts = [row.shift for row in engine.plan(lowered)]
+    shifts = [row.shift for row in engine.map_to_engine(lowered)]
     engine_rows.append((bits, f"{min(shifts)} to {max(shifts)}", *right))
 
 # %% tags=["hide-input"]
@@ -522,10 +522,10 @@ used = {key: sum(r.macs for r in p if not r.reason) / sum(r.macs / r.utilisation
 record(within=0.001, squeezenet_used=used["SqueezeNet v1.1", 8], mobilenet_used=used["MobileNet", 8])
 quantized.set_formats(formats)
 lowered = lower(quantized, levels=digits.levels)
-behind = {step.layer: after.shift for step, after in zip(lowered.steps, lowered.steps[1:]) if isinstance(step, operations.Convolve)}
+behind = {step.layer: after.shift for step, after in zip(lowered.operations, lowered.operations[1:]) if isinstance(step, operations.Convolve)}
 in_steps = {layer: float(cut) / 2 ** behind[layer] for layer, cut in cuts[8].items()}  # of the layer's output
 most_cut = max(in_steps, key=in_steps.get)
-record(engine_shift=max(row.shift for row in engine.plan(lowered)), most_cut_layer=most_cut)
+record(engine_shift=max(row.shift for row in engine.map_to_engine(lowered)), most_cut_layer=most_cut)
 record(within=0.5 if SMOKE else 0.01, most_cut=in_steps[most_cut])
 quote(planes_cut=next(s.kernel.shape[2] for s in lowered.convolutions if s.layer == most_cut), median_cut=float(np.median(list(in_steps.values()))))
 record(squeezenet_passes=sum(r.passes for r in plans["SqueezeNet v1.1", 8]))
@@ -576,11 +576,11 @@ record(**{f"engine_{bits}": right for bits, _, _, right in engine_rows}, **{f"su
 # ## Run it on yours
 #
 # ```python
-# from fewbits.deploy.identity import compare
+# from fewbits.deploy.identity import compare_layers
 # from fewbits.deploy.lowering import lower
 #
 # network = lower(quantized, levels=256)  # pixels / 256 is what your network sees
-# print(compare(quantized, network, pixels))
+# print(compare_layers(quantized, network, pixels))
 # ```
 #
 # ```console

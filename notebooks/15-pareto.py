@@ -175,13 +175,13 @@ for one in reference.cell("pruned to a third").records[:1]:
     shape = shrunk_to(models["squeezenet_cifar"], filters)
     models[f"squeezenet_cifar {name}"] = shape
 noise = np.random.default_rng(0).random((8, 32, 32, 3), np.float32)
-files = {name: litert.convert(model) for name, model in models.items()}
+files = {name: litert.to_litert(model) for name, model in models.items()}
 for name in [] if SMOKE else [n for n in models if "squeezenet" in n]:
     eight = quantize_model(models[name], rounding="nearest",
                            fold_batch_normalization=True)
     eight.set_formats(calibration.formats_for(eight, noise, (8, 8, 8)))
-    files[f"{name} 8-8-8"] = litert.convert(eight, "int8")
-taken = latency.measure(files, rounds=10 if SMOKE else 200)
+    files[f"{name} 8-8-8"] = litert.to_litert(eight, "int8")
+taken = latency.measure_latency(files, rounds=10 if SMOKE else 200)
 
 # %% tags=["hide-input"]
 rows = []
@@ -260,7 +260,7 @@ for row in papers.table("vieito2017", 13):
                 f"{row['epochs_per_layer']} epochs a layer",
             )
         )
-explore.choose(
+explore.choose_network(
     points,
     others,
     UNITS,
@@ -279,7 +279,7 @@ explore.choose(
 # Each column is a cost: how many of the networks on its line each technique has, and to whom its two ends belong.
 
 # %%
-lines = {cost: explore.front(points, cost) for cost in COUNTED}
+lines = {cost: explore.pareto_front(points, cost) for cost in COUNTED}
 count = {cost: Counter(p.group for p in line) for cost, line in lines.items()}
 owner = {cost: (line[0].group, line[-1].group) for cost, line in lines.items()}
 
@@ -298,7 +298,7 @@ for p in sorted({p.name + p.training: p for line in lines.values() for p in line
         (
             p.name,
             p.training,
-            f"{p.accuracy:.1%} ± {100 * p.reach:.1f}",
+            f"{p.accuracy:.1%} ± {100 * p.half_width:.1f}",
             *(f"{p.costs[c]:,.4g}{' *' if c in on else ''}" for c in COUNTED),
         )
     )
@@ -487,7 +487,7 @@ display(
     HTML(
         plots.Table(
             ("cost", "on his line, cheapest first"),
-            [(c, "; ".join(f"{p.name}: {p.accuracy:.1%}" for p in explore.front(his, c))) for c in ("bytes", "MACs")],
+            [(c, "; ".join(f"{p.name}: {p.accuracy:.1%}" for p in explore.pareto_front(his, c))) for c in ("bytes", "MACs")],
         ).html()
     )
 )
@@ -518,7 +518,7 @@ plots.show(
 )
 
 # %% tags=["remove-cell"]
-his_line = {c: explore.front(his, c) for c in ("bytes", "MACs")}
+his_line = {c: explore.pareto_front(his, c) for c in ("bytes", "MACs")}
 quote(his_eight=sum(p.name.endswith("8 bits") for p in his_line["bytes"]), his_bytes=len(his_line["bytes"]))
 record(his_line_bytes=len(his_line["bytes"]), his_line_macs=len(his_line["MACs"]))
 ours_on_bytes = sum(count["bytes"][t] for t in (inventory.STATIC, inventory.TRAINED, inventory.BOTH))
@@ -554,10 +554,10 @@ record(
 rng = np.random.default_rng(15)
 kept, draws = Counter(), 20 if SMOKE else 200
 runs = [len(n.cell.records) for n in networks]  # an interval of few seeds is wide: Student's t
-errors = [p.reach / (student.ppf(0.975, k - 1) if k > 1 else 1.96) for p, k in zip(points, runs)]
+errors = [p.half_width / (student.ppf(0.975, k - 1) if k > 1 else 1.96) for p, k in zip(points, runs)]
 for _ in range(draws):
     drawn = [p._replace(accuracy=rng.normal(p.accuracy, e)) for p, e in zip(points, errors)]
-    kept.update(p.name + p.training for p in explore.front(drawn, "bytes"))
+    kept.update(p.name + p.training for p in explore.pareto_front(drawn, "bytes"))
 stays = [p for p in lines["bytes"] if kept[p.name + p.training] >= 0.9 * draws]
 print(f"{len(stays)} of {len(lines['bytes'])} in nine of ten draws; {len(kept)} networks were on it at least once")
 
@@ -592,7 +592,7 @@ quote(stays=len(stays), ever=len(kept))
 # macs, kilobytes = totals(model).macs, totals(model).parameters / 1e3  # at 8 bits
 # microjoules = (macs * energy.mac(8, 8) + energy.reading(1e3 * kilobytes, "DRAM")) / 1e6
 # mine = explore.Point("mine", "mine", accuracy, 0.0, {"bytes": kilobytes, "energy": microjoules})
-# explore.pareto([mine, *points], {"bytes": "kB", "energy": "µJ"}, "1", "my networks").show()
+# explore.accuracy_over_cost([mine, *points], {"bytes": "kB", "energy": "µJ"}, "1", "my networks").show()
 # ```
 #
 # And with the `network.toml` of the network that you chose in figure 15.1:

@@ -22,7 +22,7 @@ def move():
             layers.Dense(10),
         ]
     )
-    widget = explore.weights(model, digits.scaled(digits.validation), digits.validation.labels, "0").widget()
+    widget = explore.kernel_histogram(model, digits.scaled(digits.validation), digits.validation.labels, "0").widget()
     bits = widget.children[0].children[0]
 
     def to(i):

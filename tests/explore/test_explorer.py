@@ -24,7 +24,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def weights(network):
-    return explore.weights(*network, "9.9", bits=(2, 6), msbs=(-1, 0))
+    return explore.kernel_histogram(*network, "9.9", bits=(2, 6), msbs=(-1, 0))
 
 
 def data_in(html):
@@ -44,7 +44,7 @@ def test_the_accuracy_shown_is_that_of_the_network_with_quantized_kernels(networ
 def test_exploring_leaves_the_network_as_it_was(network):
     model = network[0]
     before = [w.copy() for w in model.get_weights()]
-    explore.weights(*network, "9.9").view(bits=1, msb=3, rounding="floor")
+    explore.kernel_histogram(*network, "9.9").view(bits=1, msb=3, rounding="floor")
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
 
 
@@ -62,13 +62,13 @@ def test_the_page_holds_the_view_of_every_setting_in_order(weights):
 
 
 def test_the_page_starts_with_the_readings_of_the_start(network):
-    explorer = explore.weights(*network, "9.9", bits=(4, 6))
+    explorer = explore.kernel_histogram(*network, "9.9", bits=(4, 6))
     shown = explorer.view(**explorer.start).readings["accuracy"]
     assert f'aria-live="polite"><dl><div><dt>accuracy</dt><dd>{shown}</dd>' in explorer.html()
 
 
 def test_moving_a_live_control_shows_the_view_of_its_new_value():
-    explorer = explore.transfer("9.9")
+    explorer = explore.staircase("9.9")
     bits, msb, rounding = (widget := explorer.widget()).children[0].children
     bits.value, msb.value, rounding.value = 2, 1, "nearest"
     view = explorer.view(bits=2, msb=1, rounding="nearest")
@@ -84,7 +84,7 @@ def test_an_error_in_a_view_is_not_swallowed():
 
 
 def test_the_staircase_counts_levels():
-    explorer = explore.transfer("9.9")
+    explorer = explore.staircase("9.9")
     assert explorer.view(bits=3, msb=0, rounding="floor").readings["levels"] == "8"
     assert explorer.view(bits=3, msb=0, rounding="thesis").readings["levels"] == "9"
 

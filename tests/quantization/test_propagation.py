@@ -286,7 +286,7 @@ def test_the_explorer_shows_what_the_network_has_and_what_the_rule_says(chain):
     network = quantize_model(chain)
     tables = {b: dynamic_formats(chain, IMAGES, convolutions=b, dense=b, activations=b) for b in (3, 8)}
     followed = Propagation(network, IMAGES)
-    explorer = explore.propagated(followed, tables, "9.9")
+    explorer = explore.propagated_sqnr(followed, tables, "9.9")
     first = explorer.view(quantized="kernels", bits=3, rounding="floor")
     explorer.view(quantized="activations", bits=8, rounding="nearest")
     assert explorer.view(quantized="kernels", bits=3, rounding="floor") == first
@@ -301,11 +301,11 @@ def test_the_explorer_shows_what_the_network_has_and_what_the_rule_says(chain):
     away = [e.sqnr - e.predicted for e in errors.values()]
     assert first.readings["measured minus predicted"].startswith(f"{np.mean(away):+.1f} dB on average")
     with pytest.raises(InputError, match="at least one number of bits"):
-        explore.propagated(followed, {}, "9.9")
+        explore.propagated_sqnr(followed, {}, "9.9")
 
 
 def test_the_explorer_shows_no_error_as_no_error(chain):
-    explorer = explore.propagated(Propagation(quantize_model(chain), IMAGES), {8: {"last": FLOAT}}, "9.9")
+    explorer = explore.propagated_sqnr(Propagation(quantize_model(chain), IMAGES), {8: {"last": FLOAT}}, "9.9")
     view = explorer.view(quantized="all", bits=8, rounding="nearest")
     assert all(y is None for trace in view.traces for y in trace["y"])
     assert set(view.readings.values()) == {"no error", "no error, predicted no error"}

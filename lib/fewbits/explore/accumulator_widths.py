@@ -11,7 +11,7 @@ from fewbits.explore.explorer import Explorer, View
 HIGHEST = 40  # of the axis, in bits
 
 
-def accumulators(networks: dict[tuple[int, int], IntegerNetwork], label: str, caption: str) -> Explorer:
+def accumulator_sizes(networks: dict[tuple[int, int], IntegerNetwork], label: str, caption: str) -> Explorer:
     """Return an explorer of the proven size of each layer's sums, as a power of two.
 
     networks: (bits of a weight, bits of an activation) -> a network with these formats, for every pair of some numbers

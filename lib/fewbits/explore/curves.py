@@ -13,8 +13,8 @@ from fewbits.explore.histograms import short
 from fewbits.quantization.conversion import QuantizedModel
 from fewbits.quantization.sqnr import measure
 from fewbits.statistics import wilson_interval
-from fewbits.training.loop import Step
-from fewbits.training.schedules import Outcome, Stage
+from fewbits.training.loop import TrainingProgress
+from fewbits.training.schedules import ScheduleOutcome, Stage
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 MEASURES = ("SQNR in dB", "moved, in %")
@@ -22,12 +22,12 @@ MOST_SQNR = 60  # dB; few bits give less, and a layer whose values all fit has i
 
 
 def training_curve(
-    outcomes: dict[str, Outcome], images: int, label: str, caption: str, start: float | None = None
+    outcomes: dict[str, ScheduleOutcome], images: int, label: str, caption: str, start: float | None = None
 ) -> None:
     """Show, as "Figure `label`", the validation accuracy of schedules over their epochs.
 
     A cross marks where a stage begins, with what its quantization has left before anything is trained.
-    outcomes: name -> Outcome. images: how many validation images the accuracies are measured on. start: the accuracy of
+    outcomes: name -> ScheduleOutcome. images: how many validation images the accuracies are measured on. start: the accuracy of
     the float network.
     """
     paths = {name: _path(outcome.history, start, outcome) for name, outcome in outcomes.items()}
@@ -60,11 +60,11 @@ class LiveCurve:
     def __init__(self, start: float | None = None):
         self.start, self.histories, self.figure = start, {}, None
 
-    def follow(self, name: str) -> Callable[[Step], None]:
+    def follow(self, name: str) -> Callable[[TrainingProgress], None]:
         """Return a `progress` that draws the schedule `name`; the first call shows the figure."""
         self.histories[name] = []
 
-        def progress(step: Step) -> None:
+        def progress(step: TrainingProgress) -> None:
             if step.step == step.steps:
                 self.histories[name].append({"epoch": step.epoch, **step.results})
                 if self.figure is not None:
@@ -152,10 +152,10 @@ class Snapshots:
             self.layers.append({layer.name: (layer.formats.kernel, layer.rounding, layer.locked) for layer in layers})
 
 
-def stages(runs: dict[str, tuple[Outcome, Snapshots]], images: int, label: str) -> Explorer:
+def kernels_by_stage(runs: dict[str, tuple[ScheduleOutcome, Snapshots]], images: int, label: str) -> Explorer:
     """Return an explorer of finished schedules: what their stages have done to the kernels, layer by layer.
 
-    runs: name -> Outcome, and the Snapshots that were its `on_stage`. images: how many validation images the
+    runs: name -> ScheduleOutcome, and the Snapshots that were its `on_stage`. images: how many validation images the
     accuracies are measured on. A schedule that is shorter than the longest stays at its last stage. Raises InputError
     on Snapshots that lack stages: those that a resumed training found finished.
     """

@@ -23,13 +23,13 @@ class Point(NamedTuple):
     name: str
     group: str
     accuracy: float
-    reach: float
+    half_width: float
     costs: dict[str, float]
     training: str = ""
     command: str = ""
 
 
-def front(points: Sequence[Point], cost: str) -> list[Point]:
+def pareto_front(points: Sequence[Point], cost: str) -> list[Point]:
     """Return the `points` that no other beats, cheapest first: none costs no more and is at least as accurate.
 
     Of equal points the first stays. A point without the `cost` is no candidate.
@@ -42,8 +42,8 @@ def front(points: Sequence[Point], cost: str) -> list[Point]:
     return found
 
 
-def pareto(points: Sequence[Point], units: dict[str, str], label: str, caption: str) -> Explorer:
-    """Return an explorer of `points`: accuracy over a cost that the reader chooses, with the line of `front`.
+def accuracy_over_cost(points: Sequence[Point], units: dict[str, str], label: str, caption: str) -> Explorer:
+    """Return an explorer of `points`: accuracy over a cost that the reader chooses, with the line of `pareto_front`.
 
     units: cost -> what stands at its axis; costs are positive, for the axis is logarithmic. Raises InputError without
     points.
@@ -53,7 +53,7 @@ def pareto(points: Sequence[Point], units: dict[str, str], label: str, caption: 
     groups = _groups(points)
 
     def view(cost):
-        best = front(points, cost)
+        best = pareto_front(points, cost)
         traces = [{"x": [p.costs[cost] for p in best], "y": [p.accuracy for p in best]}]
         for members in groups.values():
             shown = [p for p in members if cost in p.costs]
@@ -62,7 +62,7 @@ def pareto(points: Sequence[Point], units: dict[str, str], label: str, caption: 
                     "x": [p.costs[cost] for p in shown],
                     "y": [p.accuracy for p in shown],
                     "text": [p.name for p in shown],
-                    "error_y": {"array": [p.reach for p in shown]},
+                    "error_y": {"array": [p.half_width for p in shown]},
                 }
             )
         named = [f"{p.name} ({p.accuracy:.1%}, {p.costs[cost]:,.4g} {units[cost]})" for p in best]
@@ -100,20 +100,20 @@ def pareto(points: Sequence[Point], units: dict[str, str], label: str, caption: 
     )
 
 
-def choose(
+def choose_network(
     points: Sequence[Point], others: Sequence[Point], units: dict[str, str], label: str, caption: str
 ) -> Explorer:
     """Return an explorer to choose a network of `points` from: one on the line, and the command that makes it.
 
     The reader chooses the cost, the group whose line it is, or all of them, and the place on that line, the cheapest
     first; behind the last stands the last. others: points of somebody else, shown beside all groups, never on the line.
-    units, errors: as in `pareto`. A point without a cost is not shown over it.
+    units, errors: as in `accuracy_over_cost`. A point without a cost is not shown over it.
     """
     if not points:
         raise InputError("there is no network to choose from; give at least one point")
     groups, theirs = _groups(points), _groups(others)
     fronts = {
-        (cost, group): front([p for p in points if group in (ALL, p.group)], cost)
+        (cost, group): pareto_front([p for p in points if group in (ALL, p.group)], cost)
         for cost in units
         for group in (ALL, *groups)
     }
@@ -131,7 +131,7 @@ def choose(
             "place on the line": place,
             "network": network.name,
             "technique": network.group,
-            "accuracy": f"{network.accuracy:.1%} ± {100 * network.reach:.1f}" if chosen else "",
+            "accuracy": f"{network.accuracy:.1%} ± {100 * network.half_width:.1f}" if chosen else "",
             "trained with": network.training,
             **{
                 c: f"{network.costs[c]:,.4g} {unit}" if c in network.costs else "not measured"
@@ -147,7 +147,7 @@ def choose(
             mode="markers",
             y=[p.accuracy for p in members],
             text=[", ".join(filter(None, (p.name, p.training))) for p in members],
-            error_y={"type": "data", "array": [p.reach for p in members], "thickness": 1, **error},
+            error_y={"type": "data", "array": [p.half_width for p in members], "thickness": 1, **error},
             marker={"size": 8, "symbol": symbol, "color": colour},
             hovertemplate="%{text}: %{y:.1%}<extra></extra>",
         )

@@ -17,7 +17,7 @@ MSBS = tuple(range(-4, 4))
 DETERMINISTIC = tuple(r for r in ROUNDINGS if r != "stochastic")
 
 
-def transfer(label: str, bits=tuple(range(1, 7)), msbs=(-1, 0, 1), roundings=DETERMINISTIC) -> Explorer:
+def staircase(label: str, bits=tuple(range(1, 7)), msbs=(-1, 0, 1), roundings=DETERMINISTIC) -> Explorer:
     """Return an explorer of the quantizer itself: its staircase over [-2.5, 2.5], and the error below it."""
     x = np.linspace(-2.5, 2.5, 321)  # a step of 1/64: short numbers
 
@@ -53,7 +53,7 @@ def transfer(label: str, bits=tuple(range(1, 7)), msbs=(-1, 0, 1), roundings=DET
     )
 
 
-def weights(model, images, labels, label: str, bits=BITS, msbs=MSBS, roundings=DETERMINISTIC) -> Explorer:
+def kernel_histogram(model, images, labels, label: str, bits=BITS, msbs=MSBS, roundings=DETERMINISTIC) -> Explorer:
     """Return an explorer of a trained network whose kernels are quantized, all to one format; biases stay float.
 
     model: a Keras classifier; it is not changed. images, labels: what the accuracy is measured on.

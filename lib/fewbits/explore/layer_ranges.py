@@ -16,7 +16,7 @@ WAYS = (*PERCENTILES, 100)
 ROUNDINGS = ("floor", "nearest")
 
 
-def ranges(observed: dict[str, Values], label: str, bits=BITS, percentiles=WAYS) -> Explorer:
+def sqnr_by_percentile(observed: dict[str, Values], label: str, bits=BITS, percentiles=WAYS) -> Explorer:
     """Return an explorer of the SQNR that percentile MSBs leave each layer.
 
     observed: layer name -> Values, from `dict(calibration.observe(model, images))`.
@@ -71,7 +71,7 @@ def ranges(observed: dict[str, Values], label: str, bits=BITS, percentiles=WAYS)
     )
 
 
-def network(quantized, images, labels, tables: dict, label: str, bits=BITS) -> Explorer:
+def accuracy_by_level(quantized, images, labels, tables: dict, label: str, bits=BITS) -> Explorer:
     """Return an explorer of the accuracy of a quantized network, level by level.
 
     quantized: a QuantizedModel; its formats and switches are changed. images, labels: what the accuracy is measured on.

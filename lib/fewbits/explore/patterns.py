@@ -7,7 +7,7 @@ from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
 
 
-def pattern(runs: dict[str, list[dict]], label: str, caption: str) -> Explorer:
+def filters_by_step(runs: dict[str, list[dict]], label: str, caption: str) -> Explorer:
     """Return an explorer of the filters that each layer keeps, has lost before a step, and loses in it.
 
     runs: name -> the steps of a pruning, as `fewbits.pruning.prune` returns them; all of one network. Layers that lose

@@ -11,7 +11,7 @@ ROUNDINGS = ("floor", "nearest")
 KINDS = ("kernels", "kernels, inputs", "kernels, inputs, outputs")
 
 
-def schemes(study: Study, bits, rules: dict[str, dict], printed: dict, label: str, network: str) -> Explorer:
+def accuracy_by_scheme(study: Study, bits, rules: dict[str, dict], printed: dict, label: str, network: str) -> Explorer:
     """Return an explorer of the accuracy that bits, rounding and MSB rules leave of a network.
 
     bits: of kernel, input and output; each setting is shown with others that quantize as much. rules: what the reader

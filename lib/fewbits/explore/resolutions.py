@@ -11,7 +11,7 @@ SIDES = (96, 128, 192, 224, 256, 288, 320)
 QUANTITIES = ("parameters", "MACs", "activations")
 
 
-def complexity(networks, label: str, sides=SIDES) -> Explorer:
+def costs_by_level(networks, label: str, sides=SIDES) -> Explorer:
     """Return an explorer of where networks keep their parameters, MACs and activations, level by level.
 
     networks: name -> function from the side of a square image, in pixels, to a functional keras.Model. A level is what

@@ -16,7 +16,7 @@ QUANTIZED = {"kernels": ("kernel",), "activations": ("input", "output"), "all": 
 ROUNDINGS = ("floor", "nearest")
 
 
-def propagated(followed: Propagation, tables: dict[int, dict[str, Formats]], label: str) -> Explorer:
+def propagated_sqnr(followed: Propagation, tables: dict[int, dict[str, Formats]], label: str) -> Explorer:
     """Return an explorer of the SQNR of each layer's output, measured and as Equation 8 predicts it.
 
     followed: its network's formats and roundings are changed. tables: bits -> formats of everything, for example from

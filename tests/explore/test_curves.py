@@ -9,8 +9,8 @@ from fewbits.explore import plots
 from fewbits.explore.curves import MEASURES, MOST_SQNR
 from fewbits.quantization.sqnr import measured_sqnr
 from fewbits.statistics import wilson_interval
-from fewbits.training.loop import Step
-from fewbits.training.schedules import Outcome, level_names, plan, progressive_quantization
+from fewbits.training.loop import TrainingProgress
+from fewbits.training.schedules import ScheduleOutcome, level_names, plan, progressive_quantization
 
 L = keras.layers
 RNG = np.random.default_rng(0)
@@ -21,8 +21,8 @@ TRAINED_A = [
     {"epoch": 1, "stage": 1, "val_accuracy_before": 0.3, "val_accuracy": 0.5},
     {"epoch": 2, "stage": 1, "val_accuracy": 0.6},
 ]
-LOCKED = Outcome(None, plan(["a", "b"], (6, 6, 6), "lock", epochs=2), TRAINED_A, 0.4)
-STATIC = Outcome(None, plan(["a", "b"], (6, 6, 6), "static"), [], 0.35)
+LOCKED = ScheduleOutcome(None, plan(["a", "b"], (6, 6, 6), "lock", epochs=2), TRAINED_A, 0.4)
+STATIC = ScheduleOutcome(None, plan(["a", "b"], (6, 6, 6), "static"), [], 0.35)
 
 
 @pytest.fixture
@@ -94,12 +94,12 @@ def test_schedules_are_told_apart_by_colour_and_dashes(shown):
 
 
 def test_levels_are_marked_once_where_all_schedules_quantize_them(shown):
-    shorter = Outcome(None, LOCKED.stages[:1], TRAINED_A, 0.6)
+    shorter = ScheduleOutcome(None, LOCKED.stages[:1], TRAINED_A, 0.6)
     assert marks(drawn(shown, {"short": shorter, "lock": LOCKED})[0]) == [(0, "a"), (2, "b")]
 
 
 def test_levels_are_not_marked_where_schedules_differ(shown):
-    other = Outcome(None, plan(["b", "a"], (6, 6, 6), "lock", epochs=2), TRAINED_A, 0.4)
+    other = ScheduleOutcome(None, plan(["b", "a"], (6, 6, 6), "lock", epochs=2), TRAINED_A, 0.4)
     assert marks(drawn(shown, {"lock": LOCKED, "other": other})[0]) == []
 
 
@@ -120,7 +120,7 @@ def replay(progress, history, steps=3):
         results = {name: value for name, value in entry.items() if name != "epoch"}
         for step in range(1, steps + 1):
             told = results if step == steps else {"loss": 1.0}
-            progress(Step(entry["epoch"], len(history), step, steps, told, 0.0))
+            progress(TrainingProgress(entry["epoch"], len(history), step, steps, told, 0.0))
 
 
 def test_a_live_curve_grows_with_every_epoch_into_that_of_the_history(displayed, shown):
@@ -130,7 +130,7 @@ def test_a_live_curve_grows_with_every_epoch_into_that_of_the_history(displayed,
     replay(progress, TRAINED_A[:1])
     assert points(live.figure.data[0]) == [(0, 0.9), (0, 0.3), (1, 0.5)]
     replay(progress, TRAINED_A[1:])
-    finished = drawn(shown, {"train": Outcome(None, LOCKED.stages[:1], TRAINED_A, 0.6)})[0]
+    finished = drawn(shown, {"train": ScheduleOutcome(None, LOCKED.stages[:1], TRAINED_A, 0.6)})[0]
     assert [points(trace) for trace in live.figure.data] == [points(trace) for trace in finished.data]
     assert list(live.figure.data[1].hovertext) == ["stage 1 quantized"]
 
@@ -179,7 +179,7 @@ class Spy:
 
 @pytest.fixture(scope="module")
 def spies():
-    """Return name -> Outcome and Spy of schedules of two levels: three stages, and one without an epoch."""
+    """Return name -> ScheduleOutcome and Spy of schedules of two levels: three stages, and one without an epoch."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential([L.Input((6, 6, 1)), L.Conv2D(3, 3, name="a"), L.Flatten(), L.Dense(3, name="b")])
     options = {"validation": DATA, "learning_rate": 0.1, "rounding": "floor", "batch_size": 12, "epochs": 2}
@@ -195,7 +195,7 @@ def spies():
 
 @pytest.fixture(scope="module")
 def explorer(spies):
-    return explore.stages({name: (outcome, spy.shots) for name, (outcome, spy) in spies.items()}, IMAGES, "9.9")
+    return explore.kernels_by_stage({name: (outcome, spy.shots) for name, (outcome, spy) in spies.items()}, IMAGES, "9.9")
 
 
 def test_snapshots_are_copies_of_the_kernels_at_every_stage(spies):
@@ -297,7 +297,7 @@ def test_an_explorer_starts_at_the_end_of_the_longest_schedule(explorer):
 
 def test_of_static_schedules_alone_nothing_has_moved(spies):
     outcome, spy = spies["static"]
-    alone = explore.stages({"static": (outcome, spy.shots)}, IMAGES, "9.9")
+    alone = explore.kernels_by_stage({"static": (outcome, spy.shots)}, IMAGES, "9.9")
     assert alone.start["stage"] == 1
     assert alone.view(**alone.start).layout["yaxis"]["range"] == [0, 1]
 
@@ -307,4 +307,4 @@ def test_snapshots_that_lack_a_stage_are_refused(spies):
     resumed = explore.Snapshots()
     resumed.kernels, resumed.layers = spy.shots.kernels[1:], spy.shots.layers[1:]
     with pytest.raises(InputError, match="resumed has 3 stages, and its snapshots 2; run it without resume"):
-        explore.stages({"resumed": (outcome, resumed)}, IMAGES, "9.9")
+        explore.kernels_by_stage({"resumed": (outcome, resumed)}, IMAGES, "9.9")

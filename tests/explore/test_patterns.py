@@ -3,7 +3,7 @@
 import pytest
 
 from fewbits import InputError
-from fewbits.explore import pattern
+from fewbits.explore import filters_by_step
 
 
 def step(number, a, b, removed=None, **told):
@@ -21,7 +21,7 @@ SHORT = [step(0, 6, 4), step(1, 6, 2, {"a": [], "b": [0, 1]}, val_accuracy_befor
 
 @pytest.fixture
 def explorer():
-    return pattern({"long": LONG, "short": SHORT}, "12.9", "A pruning.")
+    return filters_by_step({"long": LONG, "short": SHORT}, "12.9", "A pruning.")
 
 
 def test_bars_are_what_is_kept_what_goes_and_what_has_gone(explorer):
@@ -55,4 +55,4 @@ def test_a_short_run_stays_at_its_last_step(explorer):
 @pytest.mark.parametrize("runs", [{}, {"nothing": LONG[:1]}])
 def test_without_a_step_there_is_nothing_to_show(runs):
     with pytest.raises(InputError, match="there is no step to show"):
-        pattern(runs, "12.9", "A pruning.")
+        filters_by_step(runs, "12.9", "A pruning.")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewbits import InputError
-from fewbits.explore import Point, choose, front, pareto, surface
+from fewbits.explore import Point, accuracy_over_cost, choose_network, pareto_front, surface
 
 numbers = st.integers(1, 5)
 points = st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=12).map(
@@ -21,7 +21,7 @@ def beats(p, q):
 
 @given(points)
 def test_the_front_has_all_that_no_other_beats_one_of_equals_and_no_others(points):
-    found = front(points, "MACs")
+    found = pareto_front(points, "MACs")
     unbeaten = [p for p in points if not any(beats(q, p) for q in points)]
     assert {(p.costs["MACs"], p.accuracy) for p in found} == {(p.costs["MACs"], p.accuracy) for p in unbeaten}
     assert len({(p.costs["MACs"], p.accuracy) for p in found}) == len(found)
@@ -34,7 +34,7 @@ OTHER = Point("other", "theirs", 0.4, 0.0, {"MACs": 2.0, "bytes": 1.0})
 
 
 def test_a_figure_has_the_line_and_the_points_of_each_group_with_the_cost_chosen():
-    explorer = pareto([SMALL, LARGE, OTHER], {"MACs": "millions", "bytes": "MB"}, "10.9", "networks")
+    explorer = accuracy_over_cost([SMALL, LARGE, OTHER], {"MACs": "millions", "bytes": "MB"}, "10.9", "networks")
     line, ours, theirs = explorer.view("MACs").traces
     assert (line["x"], line["y"]) == ([1.0, 8.0], [0.5, 0.6])
     assert (ours["x"], ours["text"], ours["error_y"]) == ([1.0, 8.0], ["small", "large"], {"array": [0.01, 0.01]})
@@ -50,13 +50,13 @@ def test_a_figure_has_the_line_and_the_points_of_each_group_with_the_cost_chosen
 
 
 def test_a_cost_that_no_network_has_shows_none():
-    view = pareto([SMALL], {"joules": "J"}, "10.9", "networks").view("joules")
+    view = accuracy_over_cost([SMALL], {"joules": "J"}, "10.9", "networks").view("joules")
     assert view.readings == {"no other is better": "not known"} and view.traces[1]["x"] == []
 
 
 def test_no_networks_are_refused():
     with pytest.raises(InputError, match="give at least one"):
-        pareto([], {"MACs": "millions"}, "10.9", "networks")
+        accuracy_over_cost([], {"MACs": "millions"}, "10.9", "networks")
 
 
 def test_a_surface_has_a_row_and_a_column_each_and_says_what_is_not_run():
@@ -73,7 +73,7 @@ def test_a_surface_has_a_row_and_a_column_each_and_says_what_is_not_run():
 
 
 def choice(points, **costs):
-    return choose(points, [OTHER._replace(group="a thesis", accuracy=0.99)], costs, "15.9", "networks")
+    return choose_network(points, [OTHER._replace(group="a thesis", accuracy=0.99)], costs, "15.9", "networks")
 
 
 A = SMALL._replace(training="1 epoch", command="make small")

@@ -8,7 +8,7 @@ import pytest
 from fewbits import FixedPoint
 from fewbits.backend import keras
 from fewbits.deploy.lowering import lower
-from fewbits.explore import accumulators
+from fewbits.explore import accumulator_sizes
 from helpers.graphs import graph
 
 layers = keras.layers
@@ -25,7 +25,7 @@ def networks():
 
 @pytest.fixture
 def explorer(networks):
-    return accumulators(networks, "14.9", "Sums.")
+    return accumulator_sizes(networks, "14.9", "Sums.")
 
 
 def test_bars_are_the_largest_sums_of_absolute_products(explorer, networks):
@@ -33,7 +33,7 @@ def test_bars_are_the_largest_sums_of_absolute_products(explorer, networks):
         within, beyond = explorer.view(weight_bits=weight, activation_bits=activation).traces
         assert within["x"] == beyond["x"] == ["a", "b"]
         for step, small, large in zip(network.convolutions, within["y"], beyond["y"]):
-            products = abs(step.kernel).sum((0, 1, 2)) * network.wires[step.inputs[0]].magnitude + abs(step.bias)
+            products = abs(step.kernel).sum((0, 1, 2)) * network.tensors[step.inputs[0]].magnitude + abs(step.bias)
             expected = log2(products.max())
             assert (small, large) == ((expected, None) if expected <= 24 else (None, expected))
 
@@ -49,4 +49,4 @@ def test_readings_name_the_widest_layer_and_count_what_float32_does_not_hold(exp
 def test_it_starts_at_8_bits_where_there_are_8(explorer, networks):
     assert explorer.start == {"weight_bits": 8, "activation_bits": 8}
     few = {pair: network for pair, network in networks.items() if 8 not in pair}
-    assert accumulators(few, "14.9", "Sums.").start == {"weight_bits": 4, "activation_bits": 16}
+    assert accumulator_sizes(few, "14.9", "Sums.").start == {"weight_bits": 4, "activation_bits": 16}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fewbits.experiment import Answers, Scheme, Study
-from fewbits.explore import schemes
+from fewbits.explore import accuracy_by_scheme
 
 BITS = [(8, None, None), (4, None, None), (8, 8, None), (8, 8, 8)]
 RULES = {"own": {"msb": (0, 9, 9)}, "one a layer": {"percentile": 99.0}}
@@ -17,7 +17,7 @@ def explorer():
     for number, bits in enumerate(BITS[:3], 1):
         hits = rng.permutation(40) < 5 * number
         study.add(Scheme(bits=bits, rounding="floor", msb=(0, 9, 9)), Answers(hits, hits), seconds=1.0)
-    return schemes(study, BITS, RULES, {(8, None, None): 0.07}, "6.9", "a network")
+    return accuracy_by_scheme(study, BITS, RULES, {(8, None, None): 0.07}, "6.9", "a network")
 
 
 def shown(explorer, **setting):

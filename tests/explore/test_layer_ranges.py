@@ -22,7 +22,7 @@ def model():
 
 def test_ranges_show_the_sqnr_of_each_layer_and_the_worst(model):
     observed = dict(calibration.observe(model, IMAGES))
-    view = explore.ranges(observed, "9.9").view(values="input", percentile=95, bits=5, rounding="floor")
+    view = explore.sqnr_by_percentile(observed, "9.9").view(values="input", percentile=95, bits=5, rounding="floor")
     expected = []
     for values in observed.values():
         msb = calibration.msb_from_limits(*calibration.percentile_limits(values.input, 95))
@@ -35,7 +35,7 @@ def test_ranges_show_the_sqnr_of_each_layer_and_the_worst(model):
 def test_the_network_explorer_shows_the_accuracy_after_each_level(model):
     network = quantize_model(model)
     tables = {"95 %": calibration.msb_table(model, IMAGES, 95)}
-    explorer = explore.network(network, IMAGES, LABELS, tables, "9.9")
+    explorer = explore.accuracy_by_level(network, IMAGES, LABELS, tables, "9.9")
     view = explorer.view(rule="95 %", bits=3, rounding="nearest", levels=1)
     network.set_formats(calibration.formats_from_msbs(tables["95 %"], 3))
     network.set_rounding("nearest")
@@ -49,7 +49,7 @@ def test_the_network_explorer_shows_the_accuracy_after_each_level(model):
 
 def test_a_view_seen_again_is_the_same(model):
     network = quantize_model(model)
-    explorer = explore.network(network, IMAGES, LABELS, {"max": calibration.msb_table(model, IMAGES, 100)}, "9.9")
+    explorer = explore.accuracy_by_level(network, IMAGES, LABELS, {"max": calibration.msb_table(model, IMAGES, 100)}, "9.9")
     setting = {"rule": "max", "bits": 2, "rounding": "floor", "levels": 2}
     first = explorer.view(**setting)
     explorer.view(**{**setting, "bits": 8})

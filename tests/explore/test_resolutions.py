@@ -19,7 +19,7 @@ NETWORKS = {
 
 @pytest.fixture(scope="module")
 def explorer():
-    return explore.complexity(NETWORKS, "9.9", sides=(40, 64, 96))
+    return explore.costs_by_level(NETWORKS, "9.9", sides=(40, 64, 96))
 
 
 def bars(explorer, **setting):
@@ -81,7 +81,7 @@ def test_the_page_starts_with_the_middle_side_and_stays_small(explorer):
 
 
 def test_moving_a_live_control_shows_the_bars_of_its_new_value():
-    explorer = explore.complexity(NETWORKS, "9.9", sides=(40, 64))
+    explorer = explore.costs_by_level(NETWORKS, "9.9", sides=(40, 64))
     network, side, quantity = (widget := explorer.widget()).children[0].children
     network.value, side.value, quantity.value = "e4", 40, "MACs"
     view = explorer.view(network="e4", side=40, quantity="MACs")
@@ -98,10 +98,10 @@ def test_a_network_of_ones_own_is_shown_by_its_layers():
         x = layers.Flatten(name="flat")(x)
         return keras.Model(image, layers.Dense(3, name="second")(x))
 
-    explorer = explore.complexity({"mine": build}, "9.9", sides=(8, 16))
+    explorer = explore.costs_by_level({"mine": build}, "9.9", sides=(8, 16))
     assert bars(explorer, network="mine", side=8, quantity="MACs") == {"first": 36 * 18, "second": 72 * 3}
 
 
 def test_a_side_that_a_network_cannot_take_is_refused_at_once():
     with pytest.raises(InputError, match="needs images of at least"):
-        explore.complexity(NETWORKS, "9.9", sides=(4, 64))
+        explore.costs_by_level(NETWORKS, "9.9", sides=(4, 64))
