@@ -16,7 +16,7 @@ from . import statistics as statistics
 from . import training as training
 from . import zoo as zoo
 from .errors import InputError as InputError
-from .experiment.execution import run_trials as run_trials
+from .experiment.runner import run_trials as run_trials
 from .experiment.trial import Trial as Trial
 from .pruning.steps import Plan as Plan
 from .pruning.steps import prune as prune

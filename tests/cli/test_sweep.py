@@ -8,7 +8,7 @@ import pytest
 from fewbits import experiment
 from fewbits.cli import main
 from fewbits.cli.progress import Trials
-from fewbits.experiment import execution, read_grid
+from fewbits.experiment import read_grid, workers
 
 FILE = """
 [common]
@@ -96,7 +96,7 @@ def test_how_far_under_float_is_told(file, capsys, monkeypatch):
         }
         return experiment.Record(trial=trial, results=results, provenance={}), None if start else b"weights"
 
-    monkeypatch.setattr(execution, "execute", fake)
+    monkeypatch.setattr(workers, "run_trial", fake)
     assert sweep(file, "--grid", "low") == 0
     line = capsys.readouterr().out.splitlines()[-1].split()
     assert line[:4] == ["lenet", "digits", "lock", "2-4-float"] and line[-2:] == ["75.00%", "15.00%"]

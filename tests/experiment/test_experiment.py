@@ -23,7 +23,7 @@ from fewbits import InputError, Trial, run_trials, training, zoo
 from fewbits.backend import keras
 from fewbits.data.augmentation import shift_flip_and_light
 from fewbits.deploy import compiled, onnx
-from fewbits.experiment import Record, Store, execution, provenance, read_grid
+from fewbits.experiment import Record, Store, provenance, read_grid, run_trial, strategies, workers
 from fewbits.io import files, weights
 from fewbits.training.loop import read_history
 from fewbits.zoo import trained
@@ -269,7 +269,7 @@ def test_fields_that_are_missing_are_named():
 def test_what_this_machine_cannot_run_is_refused_before_anything_runs(fields, said, tmp_path, monkeypatch):
     monkeypatch.setenv("FEWBITS_DATA", str(tmp_path))
     monkeypatch.setattr(trained, "FOLDER", tmp_path)
-    monkeypatch.setattr(execution, "execute", None)
+    monkeypatch.setattr(workers, "run_trial", None)
     weights.save_weights(zoo.build("basicnet", (8, 8, 1), 10), tmp_path / "basicnet.npz")
     with pytest.raises(InputError, match=rf"^trial 3: {said}"):
         run_trials([*floats(1, 2), quantized(**fields)], tmp_path / "store")
@@ -287,7 +287,7 @@ def test_what_this_machine_cannot_run_is_refused_before_anything_runs(fields, sa
     ],
 )
 def test_wrong_workers_are_refused(options, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(execution, "PATIENCE", 1)
+    monkeypatch.setattr(workers, "PATIENCE", 1)
     with pytest.raises(InputError, match=said):
         run_trials(floats(1), tmp_path, **options)
 
@@ -507,14 +507,14 @@ def test_a_store_that_is_no_folder_is_refused(tmp_path):
 
 def test_one_that_fails_stops_neither_the_others_nor_what_does_not_start_from_it(tmp_path, monkeypatch):
     bad, good = floats(1, 2, epochs=1)
-    orphan, told, execute = quantized(start=bad), [], execution.execute
+    orphan, told = quantized(start=bad), []
 
     def failing(trial, *rest):
         if trial == bad:
             raise InputError("the loss became nan")
-        return execute(trial, *rest)
+        return run_trial(trial, *rest)
 
-    monkeypatch.setattr(execution, "execute", failing)
+    monkeypatch.setattr(workers, "run_trial", failing)
     outcomes = run_trials([bad, good, orphan], tmp_path, progress=told.append)
     assert [(outcome.trial, outcome.error) for outcome in outcomes] == [
         (bad, "the loss became nan"),
@@ -535,8 +535,7 @@ def test_an_error_of_ours_is_told_too(tmp_path, monkeypatch):
 def test_what_is_kept_or_asked_for_twice_is_not_run_again(copied, monkeypatch):
     store, trial = copied
     ran = []
-    execute = execution.execute
-    monkeypatch.setattr(execution, "execute", lambda trial, *rest: ran.append(trial) or execute(trial, *rest))
+    monkeypatch.setattr(workers, "run_trial", lambda trial, *rest: ran.append(trial) or run_trial(trial, *rest))
     [other] = floats(6, epochs=0)
     outcomes = run_trials([other, trial, other, trial], store)
     assert ran == [other] and outcomes[0] == outcomes[2] and outcomes[1].record == store.load(trial)
@@ -550,11 +549,11 @@ def test_a_start_is_run_once_and_kept(tmp_path, monkeypatch):
 
     def fake(trial, content, checkpoint):
         ran.append((trial.name, content))
-        return execution.Record(trial=trial, results=RESULTS, provenance={}), (
+        return Record(trial=trial, results=RESULTS, provenance={}), (
             b"weights" if trial.strategy == "float" else None
         )
 
-    monkeypatch.setattr(execution, "execute", fake)
+    monkeypatch.setattr(workers, "run_trial", fake)
     trials = [quantized(start=start), quantized(start=start, seed=1)]
     outcomes = run_trials(trials, tmp_path)
     assert ran == [(start.name, None), *((t.name, b"weights") for t in trials)]
@@ -581,19 +580,19 @@ def test_the_loss_of_accuracy_is_known_from_the_record_alone():
 
 def test_the_images_are_drawn_by_class_and_fewer_are_among_more():
     split = fewbits.data.load("digits").train
-    drawn = [execution._drawn(split, n) for n in (1, 9, 64, 500, len(split))]
+    drawn = [strategies._drawn(split, n) for n in (1, 9, 64, 500, len(split))]
     assert [len(d) for d in drawn] == [1, 9, 64, 500, len(split)]
     assert np.ptp(np.bincount(drawn[2].labels, minlength=10)) <= 2
     few, many = ({image.tobytes() for image in d.images} for d in drawn[2:4])
     assert few <= many
-    assert np.array_equal(execution._drawn(split, None).images, drawn[-1].images)
+    assert np.array_equal(strategies._drawn(split, None).images, drawn[-1].images)
 
 
 def test_width_size_and_augmentation_reach_the_network_and_its_images(monkeypatch):
     seen = []
     monkeypatch.setattr(training, "train", lambda *arguments, **options: seen.append((arguments, options)) or [])
     [wanted] = floats(1, network="mobilenet_cifar", width=0.25, size=6, augment="light", weight_decay=0.1)
-    record, _ = execution.execute(wanted)
+    record, _ = run_trial(wanted)
     [((model, (images, _)), options)] = seen
     assert model.input_shape == (None, 6, 6, 1) and images.shape == (64, 6, 6, 1) and model.count_params() < 250_000
     assert options["augment"] is shift_flip_and_light and model.optimizer.weight_decay == 0.1
@@ -619,7 +618,7 @@ def test_the_fold_reaches_the_images(tmp_path, monkeypatch):
     for scene in fewbits.data.draw_scenes(20, 48):
         fewbits.data.write_scene(scene, tmp_path / "cwfid")
     [trial] = floats(1, data="cwfid", fold=3, images=None, epochs=0)
-    record, _ = execution.execute(trial)
+    record, _ = run_trial(trial)
     assert record.provenance["data"] == fewbits.data.load("cwfid", fold=3).checksum
     assert record.results.test.n == len(fewbits.data.load("cwfid", fold=3).test)
 
@@ -632,7 +631,7 @@ def test_a_trial_on_a_hundred_classes_makes_a_network_with_as_many(tmp_path, mon
     [trial] = floats(1, network="squeezenet_chernis_e5", data="cifar100", size=8, epochs=1, learning_rate=0.001)
     [cifar10] = floats(1, network="squeezenet_chernis_e5", data="cifar10", size=8, epochs=1, learning_rate=0.001)
     assert trial.key != cifar10.key
-    record, _ = execution.execute(trial)
+    record, _ = run_trial(trial)
     assert record.results.parameters == 773_764  # chernis, Table 1
     assert record.results.test.n == 150 and record.results.test.hits_top5 >= record.results.test.hits
     assert [entry["epoch"] for entry in record.results.history] == [1]
@@ -644,10 +643,10 @@ def test_a_chain_of_starts_is_run_in_its_order_and_only_what_is_missing(tmp_path
 
     def fake(trial, content, checkpoint):
         ran.append((trial, content))
-        record = execution.Record(trial=trial, results=RESULTS, provenance={})
+        record = Record(trial=trial, results=RESULTS, provenance={})
         return record, trial.key.encode() if trial.strategy == "float" else None
 
-    monkeypatch.setattr(execution, "execute", fake)
+    monkeypatch.setattr(workers, "run_trial", fake)
     [first] = floats(1)
     [second] = floats(2, start=first, transfer=3)
     [third] = floats(3, start=second, transfer=2, freeze=True)
@@ -726,9 +725,9 @@ def test_a_quantized_network_is_compared_with_its_integers(tmp_path, monkeypatch
     [outcome] = run_trials([trial], tmp_path)
     found = outcome.record.results.identity
     assert all(differ == 0 for _, differ in found.values()) and found["ONNX Runtime"][0] == 359 * 10
-    assert found["NumPy"][0] > 10 * 359 * 10 and ("C" in found) == bool(compiled.compiler())
+    assert found["NumPy"][0] > 10 * 359 * 10 and ("C" in found) == bool(compiled.find_compiler())
     assert Store(tmp_path).load(trial) == outcome.record
-    monkeypatch.setattr(onnx.Runner, "run", lambda self, image: np.full(10, 10**6))
+    monkeypatch.setattr(onnx.ONNXRunner, "run", lambda self, image: np.full(10, 10**6))
     other = trial.model_copy(update={"rounding": "floor"})
     [outcome] = run_trials([other], tmp_path)
     assert outcome.record.results.identity["ONNX Runtime"] == (3590, 3590)
@@ -744,7 +743,7 @@ def test_a_network_that_takes_no_level_is_drawn_as_without_a_start(tmp_path):
 def test_a_cosine_ends_at_zero(monkeypatch):
     seen = []
     monkeypatch.setattr(training, "train", lambda model, *_, **__: seen.append(model.optimizer._learning_rate) or [])
-    execution.execute(*floats(1, decay="cosine", epochs=3, batch_size=10))
+    run_trial(*floats(1, decay="cosine", epochs=3, batch_size=10))
     assert float(seen[0](0)) == pytest.approx(0.05) and float(seen[0](21)) == 0 < float(seen[0](20))
 
 
@@ -832,14 +831,14 @@ def one_after_another(trials, start, environment, queue):
     """Put the results of the last of `trials` into the queue."""
     os.environ |= environment
     zoo._NETWORKS["basicnet"] = tiny
-    *_, last = [execution.execute(trial, start)[0] for trial in trials]
+    *_, last = [run_trial(trial, start)[0] for trial in trials]
     queue.put(last.results)
 
 
 def test_a_quantized_trial_does_not_depend_on_those_before(few_images, monkeypatch):
     fields = {"network": "basicnet", "data": "mnist"}
     monkeypatch.setitem(zoo._NETWORKS, "basicnet", tiny)
-    start = execution.execute(*floats(3, **fields))[1]
+    start = run_trial(*floats(3, **fields))[1]
     before = quantized(**fields, strategy="lock", learning_rate=0.3, rounding="floor")
     trial = quantized(**fields, bits=(3, 4, None), seed=9, order="output")
     assert child(one_after_another, [trial], start) == child(one_after_another, [before, trial], start)

@@ -16,7 +16,7 @@ from fewbits.io.files import write_aside
 from fewbits.post_training.copies import copied
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.statistics import paired_difference, wilson_interval
-from fewbits.training.loop import rank_of_label
+from fewbits.training.evaluation import rank_of_label
 
 FLOAT_SCHEME = Scheme(bits=(None, None, None))
 
