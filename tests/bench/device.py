@@ -15,7 +15,7 @@ from fewbits.deploy import litert
 from fewbits.deploy.c import write_c
 from fewbits.deploy.lowering import lower
 from fewbits.io import weights
-from fewbits.io.tflite import interpreter
+from fewbits.io.tflite import litert_interpreter
 from fewbits.quantization import calibration
 from fewbits.quantization.conversion import quantize_model
 from fewbits.zoo.trained import find_weights
@@ -102,12 +102,12 @@ def _pointer(array):
 
 
 def _litert(model, quantized):
-    of = {LITERT: litert.convert(quantized, "int8"), "LiteRT float": litert.convert(model)}
+    of = {LITERT: litert.to_litert(quantized, "int8"), "LiteRT float": litert.to_litert(model)}
     return {name: _interpreted(content) for name, content in of.items()}
 
 
 def _interpreted(content):
-    network = interpreter(content)
+    network = litert_interpreter(content)
     network.allocate_tensors()
     details = network.get_input_details()[0]
     network.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))

@@ -3,35 +3,35 @@
 import numpy as np
 
 from fewbits.deploy import operations
-from fewbits.deploy.program import plan
+from fewbits.deploy.program import plan_program
 
 ORDERS = ("channels innermost", "filters innermost")  # gcc keeps the order of float sums, so it vectorizes the second
 
 
 def float_source(network, order):
     """Return C with `void run(const uint8_t *image, float *logits)`: the convolutions, ReLUs and pools of `network`."""
-    program = plan(network)
+    program = plan_program(network)
     network, tables, code, sizes = program.network, [], [], {}
-    last = len(network.steps)
+    last = len(network.operations)
     for number, loop in enumerate(program.loops):
         source = f"w{loop.inputs[0]}"
-        height, width, channels = network.wires[loop.inputs[0]].shape
-        sizes[loop.wire] = network.wires[loop.wire].size
-        target = f"(w{loop.wire} + (y * {loop.shape[1]} + x) * {loop.stride} + {loop.offset})"
+        height, width, channels = network.tensors[loop.inputs[0]].shape
+        sizes[loop.tensor] = network.tensors[loop.tensor].size
+        target = f"(w{loop.tensor} + (y * {loop.shape[1]} + x) * {loop.stride} + {loop.offset})"
         code.append(f"    for (int y = 0; y < {loop.shape[0]}; y++) for (int x = 0; x < {loop.shape[1]}; x++) {{")
         code.append(f"        float *out = {target};")
         inside = f"if (v < 0 || v >= {height} || u < 0 || u >= {width}) continue;"
         pixel = f"const float *in = {source} + (v * {width} + u) * {channels};"
-        step = loop.step
-        (top, _), (left, _) = getattr(step, "padding", ((0, 0), (0, 0)))
+        operation = loop.operation
+        (top, _), (left, _) = getattr(operation, "padding", ((0, 0), (0, 0)))
         if loop.kind == "convolve":
-            kernel, bias = _floats(network, step)
+            kernel, bias = _floats(network, operation)
             rows, columns, _, filters = kernel.shape
             kernel = np.moveaxis(kernel, 3, 0) if order == ORDERS[0] else kernel
             tables += [_table(f"k{number}", kernel), _table(f"b{number}", bias)]
             window = (
                 f"for (int r = 0; r < {rows}; r++) for (int q = 0; q < {columns}; q++) {{ "
-                f"int v = y * {step.strides[0]} + r - {top}, u = x * {step.strides[1]} + q - {left}; {inside} {pixel}"
+                f"int v = y * {operation.strides[0]} + r - {top}, u = x * {operation.strides[1]} + q - {left}; {inside} {pixel}"
             )
             over_filters = f"for (int f = 0; f < {filters}; f++)"
             over_channels = f"for (int c = 0; c < {channels}; c++)"
@@ -50,8 +50,8 @@ def float_source(network, order):
             code.append(f"        int v = y - {top}, u = x - {left};")
             code.append(f"        for (int c = 0; c < {channels}; c++) out[c] = 0; {inside} {pixel}")
             code.append(f"        for (int c = 0; c < {channels}; c++) out[c] = in[c];")
-        elif isinstance(step, operations.MaxPool | operations.SumPool) and not top and not left:
-            (rows, columns), (down, right) = step.window, step.strides
+        elif isinstance(operation, operations.MaxPool | operations.SumPool) and not top and not left:
+            (rows, columns), (down, right) = operation.window, operation.strides
             largest = loop.kind == "max_pool"
             update = "if (in[c] > best) best = in[c];" if largest else f"best += in[c] / {rows * columns};"
             code.append(f"        for (int c = 0; c < {channels}; c++) {{ float best = {'-1e30f' if largest else '0'};")
@@ -62,13 +62,13 @@ def float_source(network, order):
         else:
             raise ValueError(f"{loop.kind} of {loop.name} is not in this benchmark")
         code.append("    }")
-    wires = "\n".join(f"static float w{i}[{size}];" for i, size in {0: network.image.size, **sizes}.items())
+    tensors = "\n".join(f"static float w{i}[{size}];" for i, size in {0: network.image.size, **sizes}.items())
     scale = 2.0**network.image.exponent
     return "\n".join(
         [
             "#include <stdint.h>",
             *tables,
-            wires,
+            tensors,
             "void run(const uint8_t *image, float *logits)\n{",
             f"    for (int i = 0; i < {network.image.size}; i++) w0[i] = (image[i] - {network.mean[0]}) * {scale}f;",
             *code,
@@ -77,10 +77,10 @@ def float_source(network, order):
     )
 
 
-def _floats(network, step):
+def _floats(network, operation):
     """Return kernel and bias of a convolution as floats."""
-    scale = 2.0 ** (step.output.exponent - network.wires[step.inputs[0]].exponent)
-    return step.kernel * scale, step.bias * 2.0**step.output.exponent
+    scale = 2.0 ** (operation.output.exponent - network.tensors[operation.inputs[0]].exponent)
+    return operation.kernel * scale, operation.bias * 2.0**operation.output.exponent
 
 
 def _table(name, array):

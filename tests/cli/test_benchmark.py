@@ -7,7 +7,7 @@ from fewbits import FixedPoint, zoo
 from fewbits.backend import keras
 from fewbits.cli import main
 from fewbits.costs import latency
-from fewbits.deploy.compiled import compiler
+from fewbits.deploy.compiled import find_compiler
 from fewbits.io.files import write_model
 from fewbits.quantization.conversion import quantize_model
 from helpers.cli import refused
@@ -49,7 +49,7 @@ def test_a_row_for_each_runtime_and_network(models, capsys):
     assert "one image, one thread" in last
 
 
-@pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
+@pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
 def test_c_is_timed_for_quantized_networks_and_refused_for_others(models, capsys):
     assert main(["benchmark", str(models / "quantized.keras"), "--runtimes", "litert,c", "--rounds", "3"]) == 0
     rows = [row.split() for row in capsys.readouterr().out.splitlines()[1:3]]
@@ -72,7 +72,7 @@ def test_networks_of_any_runtime_are_timed_in_turn():
             assert image.shape == (2, 3, 1) and image.dtype == np.float32
             called.append(self.name)
 
-    found = latency.measure({"a": Network("a"), "b": Network("b")}, rounds=7)
+    found = latency.measure_latency({"a": Network("a"), "b": Network("b")}, rounds=7)
     assert list(found) == ["a", "b"] and called == ["a", "b"] * (latency.WARM_UP + 7)
 
 
@@ -95,4 +95,4 @@ def test_a_wrong_command_is_refused_in_one_sentence(models, capsys, monkeypatch,
 def test_a_file_that_does_not_run_is_named(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"no network")
     with pytest.raises(ValueError, match="x.onnx cannot be run by onnx: "):
-        memory.peak("onnx", tmp_path / "x.onnx")
+        memory.peak_memory("onnx", tmp_path / "x.onnx")

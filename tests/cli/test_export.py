@@ -17,7 +17,7 @@ from helpers.cli import refused
 pytest.importorskip("ai_edge_litert")
 from fewbits.deploy import compiled  # noqa: E402
 from fewbits.deploy.lowering import lower  # noqa: E402
-from fewbits.deploy.onnx import Runner  # noqa: E402
+from fewbits.deploy.onnx import ONNXRunner  # noqa: E402
 
 L = keras.layers
 FORMATS = {"onnx": "n.onnx", "litert": "n.tflite", "coreml": "n.mlpackage", "hdf5": "n.h5", "c": "folder"}
@@ -62,7 +62,7 @@ def test_onnx_of_a_quantized_network_is_said_to_be_equal_and_is(models, tmp_path
         f"{tmp_path / 'n.onnx'} written; {size:,} bytes; outputs equal to Keras, "
         "on 9 of 359 images (test part of digits)\n"
     )
-    assert Runner((tmp_path / "n.onnx").read_bytes()).image_shape == (8, 8, 1)
+    assert ONNXRunner((tmp_path / "n.onnx").read_bytes()).image_shape == (8, 8, 1)
     assert names(tmp_path) == ["n.onnx"]
 
 
@@ -131,11 +131,11 @@ def test_integers_are_said_to_be_those_of_the_simulation(models, tmp_path, capsy
     assert ("bytes of constants" if to == "c" else "from bytes to integer codes") in written
     program = "the C" if to == "c" else "ONNX Runtime"
     expected = f"integers and simulation: 0 of {9 * codes:,} codes of all layers differ; integers and {program}: 0 of"
-    if to == "c" and not compiled.compiler():
+    if to == "c" and not compiled.find_compiler():
         expected = "it was not run"
     assert said.startswith(expected)
     if to == "onnx":
-        monkeypatch.setattr(Runner, "run", lambda self, image: np.full(10, 10**6))
+        monkeypatch.setattr(ONNXRunner, "run", lambda self, image: np.full(10, 10**6))
         assert main(export(models["quantized"], to, tmp_path, *arguments)) == 0
         assert "90 of 90 of the outputs; on 9 of 359 images" in capsys.readouterr().out
 
@@ -217,7 +217,7 @@ def test_a_full_disk_leaves_what_was_there(models, tmp_path, capsys, monkeypatch
 def test_stopped_it_leaves_nothing(models, tmp_path, capsys, monkeypatch):
     from fewbits.deploy import litert
 
-    monkeypatch.setattr(litert, "to_bytes", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(litert, "to_tflite", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(export(models["float"], "litert", tmp_path)) == 130
     assert "nothing was written" in capsys.readouterr().err and names(tmp_path) == []
 

@@ -15,8 +15,8 @@ from fewbits.deploy import operations
 from fewbits.deploy.c import TEMPLATES, write_c
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.lowering import lower
-from fewbits.deploy.operations import Wire, signed_bits
-from fewbits.deploy.program import plan
+from fewbits.deploy.operations import Tensor, signed_bits
+from fewbits.deploy.program import plan_program
 from fewbits.errors import InputError
 from fewbits.io import weights
 from fewbits.pruning import renew_statistics
@@ -107,34 +107,34 @@ def test_optimized_for_this_machine_they_say_the_same(quantized, tmp_path):
     assert_identical(network, DIGITS.test.images, tmp_path, flags=["-O3", "-march=native"])
 
 
-# Networks of a few steps, made by hand
+# Networks of a few operations, made by hand
 
 
 class Network:
-    """Steps that are added one by one, with limits by interval arithmetic; every method returns a wire's index."""
+    """Operations that are added one by one, with limits by interval arithmetic; every method returns a tensor's index."""
 
     def __init__(self, shape=(6, 5, 3), mean=0, seed=0):
         self.random = np.random.default_rng(seed)
         self.mean = (mean,) * shape[2]
-        self.wires, self.steps = [Wire(shape, -8, -mean, 255 - mean)], []
+        self.tensors, self.operations = [Tensor(shape, -8, -mean, 255 - mean)], []
 
     def add(self, kind, inputs, shape, low, high, *fields, divisor=None):
-        divisor = self.wires[inputs[0]].divisor if divisor is None else divisor
-        self.wires.append(Wire(shape, 0, int(low), int(high), divisor))
-        self.steps.append(kind(f"layer{len(self.steps)}", tuple(inputs), self.wires[-1], *fields))
-        return len(self.steps)
+        divisor = self.tensors[inputs[0]].divisor if divisor is None else divisor
+        self.tensors.append(Tensor(shape, 0, int(low), int(high), divisor))
+        self.operations.append(kind(f"layer{len(self.operations)}", tuple(inputs), self.tensors[-1], *fields))
+        return len(self.operations)
 
     def convolve(self, i, filters, size=(3, 3), strides=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), bits=8):
-        x = self.wires[i]
+        x = self.tensors[i]
         kernel = self.random.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (*size, x.shape[2], filters))
         return self._convolve(i, kernel, strides, padding, dilation, False)
 
     def depthwise(self, i, multiplier=1, size=(3, 3), strides=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1)):
-        kernel = self.random.integers(-128, 128, (*size, self.wires[i].shape[2], multiplier))
+        kernel = self.random.integers(-128, 128, (*size, self.tensors[i].shape[2], multiplier))
         return self._convolve(i, kernel, strides, padding, dilation, True)
 
     def _convolve(self, i, kernel, strides, padding, dilation, depthwise):
-        x = self.wires[i]
+        x = self.tensors[i]
         filters = kernel.shape[2] * kernel.shape[3] if depthwise else kernel.shape[3]
         terms = kernel.reshape(*kernel.shape[:2], -1, filters)
         bias = self.random.integers(-500, 500, filters)
@@ -148,64 +148,64 @@ class Network:
         return self.add(operations.Convolve, (i,), (*sides, filters), least.min(), most.max(), *fields)
 
     def requantize(self, i, shift, rounding="nearest", low=-128, high=127):
-        x = self.wires[i]
+        x = self.tensors[i]
         fields = (shift, x.divisor, rounding, low, high)
         return self.add(operations.Requantize, (i,), x.shape, low, high, *fields, divisor=1)
 
     def clip(self, i, low, high):
-        x = self.wires[i]
+        x = self.tensors[i]
         limits = (min(max(end, low), high) for end in (x.low, x.high))
         return self.add(operations.Clip, (i,), x.shape, *limits, low, high)
 
     def add_constant(self, i, shift=1):
-        x = self.wires[i]
+        x = self.tensors[i]
         constant = self.random.integers(-50, 50, x.shape[2])
         low, high = (x.low << shift) + constant.min(), (x.high << shift) + constant.max()
         return self.add(operations.AddConstant, (i,), x.shape, low, high, shift, constant)
 
     def max_pool(self, i, window=(3, 3), strides=(2, 2), padding=((0, 1), (1, 1))):
-        x = self.wires[i]
+        x = self.tensors[i]
         sides = [(n + sum(p) - w) // s + 1 for n, p, w, s in zip(x.shape, padding, window, strides)]
         return self.add(operations.MaxPool, (i,), (*sides, x.shape[2]), x.low, x.high, window, strides, padding)
 
     def sum_pool(self, i, window=(2, 3), strides=(1, 1)):
-        x = self.wires[i]
+        x = self.tensors[i]
         n = window[0] * window[1]
         sides = [(side - w) // s + 1 for side, w, s in zip(x.shape, window, strides)]
         fields, divisor = (window, strides), x.divisor * n
         return self.add(operations.SumPool, (i,), (*sides, x.shape[2]), x.low * n, x.high * n, *fields, divisor=divisor)
 
     def pad(self, i, padding):
-        x = self.wires[i]
+        x = self.tensors[i]
         sides = [n + sum(side) for n, side in zip(x.shape, padding)]
         return self.add(operations.Pad, (i,), (*sides, x.shape[2]), min(x.low, 0), max(x.high, 0), padding)
 
     def reshape(self, i, shape):
-        return self.add(operations.Reshape, (i,), shape, self.wires[i].low, self.wires[i].high)
+        return self.add(operations.Reshape, (i,), shape, self.tensors[i].low, self.tensors[i].high)
 
     def concatenate(self, indices, shifts):
         lows, highs = self._limits(indices, shifts)
-        shape = (*self.wires[indices[0]].shape[:2], sum(self.wires[i].shape[2] for i in indices))
+        shape = (*self.tensors[indices[0]].shape[:2], sum(self.tensors[i].shape[2] for i in indices))
         return self.add(operations.Concatenate, indices, shape, min(lows), max(highs), shifts)
 
     def sum_of(self, indices, shifts):
         lows, highs = self._limits(indices, shifts)
-        return self.add(operations.Add, indices, self.wires[indices[0]].shape, sum(lows), sum(highs), shifts)
+        return self.add(operations.Add, indices, self.tensors[indices[0]].shape, sum(lows), sum(highs), shifts)
 
     def _limits(self, indices, shifts):
-        return ([getattr(self.wires[i], end) << s for i, s in zip(indices, shifts)] for end in ("low", "high"))
+        return ([getattr(self.tensors[i], end) << s for i, s in zip(indices, shifts)] for end in ("low", "high"))
 
     def made(self):
-        return IntegerNetwork("net", self.wires[0], self.mean, tuple(self.steps), {}, (self.wires[-1].size,))
+        return IntegerNetwork("net", self.tensors[0], self.mean, tuple(self.operations), {}, (self.tensors[-1].size,))
 
     def reach(self):
-        """Return the least and the greatest code of the last wire, for some images."""
+        """Return the least and the greatest code of the last tensor, for some images."""
         codes = self.made().run(self.pixels(10))
         return int(codes.min()), int(codes.max())
 
     def pixels(self, n=60):
-        edges = np.array([0, 255], np.uint8)[:, None, None, None] + np.zeros(self.wires[0].shape, np.uint8)
-        return np.concatenate([edges, self.random.integers(0, 256, (n, *self.wires[0].shape), np.uint8)])
+        edges = np.array([0, 255], np.uint8)[:, None, None, None] + np.zeros(self.tensors[0].shape, np.uint8)
+        return np.concatenate([edges, self.random.integers(0, 256, (n, *self.tensors[0].shape), np.uint8)])
 
 
 @pytest.mark.parametrize("rounding", names.INTEGER_ROUNDINGS)
@@ -218,7 +218,7 @@ def test_every_rounding_and_way_to_divide(rounding, tmp_path):
     power = net.requantize(net.sum_pool(0, (2, 2)), 1, rounding)  # divisor 4, a shift
     up = net.requantize(net.sum_pool(0, (2, 2)), -3, rounding, -1000, 1000)
     fine = net.requantize(net.sum_pool(0, (2, 3)), -3, rounding, -1000, 1000)
-    parts = [net.reshape(i, (1, 1, net.wires[i].size)) for i in (narrow, each, average, coarse, power, up, fine)]
+    parts = [net.reshape(i, (1, 1, net.tensors[i].size)) for i in (narrow, each, average, coarse, power, up, fine)]
     net.concatenate(parts, (0, 1, 0, 0, 0, 0, 3))
     network = net.made()
     assert_identical(network, net.pixels(), tmp_path)
@@ -250,13 +250,13 @@ def test_averages_borders_and_codes_that_must_be_copied(tmp_path):
     net = Network((8, 8, 2), mean=30)
     padded = net.pad(0, ((1, -2), (-1, 2)))
     average = net.requantize(net.sum_pool(net.pad(padded, ((-1, 0), (0, 0))), (3, 2), (2, 2)), 1)
-    flat = net.reshape(average, (1, 1, net.wires[average].size))
+    flat = net.reshape(average, (1, 1, net.tensors[average].size))
     constant = net.add_constant(average, 2)  # the average has three readers
     image = net.convolve(average, 3, (2, 2))
     for i in (flat, constant, image):
-        net.requantize(net.reshape(i, (1, 1, net.wires[i].size)), 1)
+        net.requantize(net.reshape(i, (1, 1, net.tensors[i].size)), 1)
     dense = net.convolve(
-        net.concatenate([len(net.steps) - 4, len(net.steps) - 2, len(net.steps)], (0, 1, 2)), 7, (1, 1)
+        net.concatenate([len(net.operations) - 4, len(net.operations) - 2, len(net.operations)], (0, 1, 2)), 7, (1, 1)
     )
     net.reshape(dense, (7, 1, 1))
     assert_identical(net.made(), net.pixels(), tmp_path)
@@ -271,7 +271,7 @@ def test_concatenations_of_concatenations_and_sums_on_different_grids(tmp_path):
     net.requantize(total, 2)
     network = net.made()
     assert_identical(network, net.pixels(), tmp_path)
-    assert [loop.kind for loop in plan(network).loops].count("copy") == 3  # b, the requantized outer, ...
+    assert [loop.kind for loop in plan_program(network).loops].count("copy") == 3  # b, the requantized outer, ...
 
 
 def test_sums_of_64_bits_and_codes_of_16_and_32(tmp_path):
@@ -279,7 +279,7 @@ def test_sums_of_64_bits_and_codes_of_16_and_32(tmp_path):
     wide = net.requantize(net.convolve(0, 4, bits=16), 4, low=-(2**15), high=2**15 - 1)
     wider = net.requantize(net.convolve(wide, 4, (2, 2), bits=16), 2, low=-(2**22), high=2**22)
     widest = net.convolve(wider, 3, (1, 1), bits=20)
-    assert max(step.partial_bits for step in net.made().convolutions) > 40
+    assert max(operation.partial_bits for operation in net.made().convolutions) > 40
     net.requantize(
         net.clip(net.requantize(widest, 3, "floor", -(2**40), 2**40), -(2**35), 2**35), 12, low=-(2**31), high=2**31 - 1
     )
@@ -294,7 +294,7 @@ def test_sums_of_64_bits_and_codes_of_16_and_32(tmp_path):
 
 
 def random_network(seed):
-    """Return a Network of a dozen steps that are drawn, each on wires that are drawn."""
+    """Return a Network of a dozen operations that are drawn, each on tensors that are drawn."""
     net = Network((7, 6, 3), mean=seed % 3 * 60, seed=seed)
     random = net.random
 
@@ -307,12 +307,12 @@ def random_network(seed):
     alive = [0]
     while len(alive) < 13:
         i = draw(alive)
-        x = net.wires[i]
+        x = net.tensors[i]
         strides = tuple(random.integers(1, 3, 2).tolist())
         padding = tuple((int(a), int(b)) for a, b in random.integers(0, 2, (2, 2)))
         rounding = names.INTEGER_ROUNDINGS[random.integers(4)]
         kind = random.integers(11)
-        alike = [j for j in alive if net.wires[j].shape == x.shape and net.wires[j].divisor == x.divisor]
+        alike = [j for j in alive if net.tensors[j].shape == x.shape and net.tensors[j].divisor == x.divisor]
         pair, shifts = [i, draw(alike)], tuple(random.integers(0, 3, 2).tolist())
         if kind in (0, 1):
             made = net.convolve(i, int(random.integers(1, 6)), sizes(x), strides, padding)
@@ -336,15 +336,17 @@ def random_network(seed):
         else:
             height, width, channels = x.shape
             made = net.reshape(i, (width, 1, height * channels))
-        if net.wires[made].bits > 12 or random.integers(3) == 0:
+        if net.tensors[made].bits > 12 or random.integers(3) == 0:
             low, high = net.reach()
-            down = signed_bits(low, high) - int(random.integers(7, 13)) - (net.wires[made].divisor > 1)
-            each = tuple((down - random.integers(3, size=net.wires[made].shape[2])).tolist())
-            whole = net.wires[made].divisor & (net.wires[made].divisor - 1) == 0
+            down = signed_bits(low, high) - int(random.integers(7, 13)) - (net.tensors[made].divisor > 1)
+            each = tuple((down - random.integers(3, size=net.tensors[made].shape[2])).tolist())
+            whole = net.tensors[made].divisor & (net.tensors[made].divisor - 1) == 0
             made = net.requantize(made, each if whole and random.integers(3) == 0 else down, rounding, -300, 280)
         alive.append(made)
-    ends = [i for i in alive if not any(i in step.inputs for step in net.steps)]  # all of them become the logits
-    flat = [net.reshape(net.requantize(i, 0, low=-(2**15), high=2**15), (1, 1, net.wires[i].size)) for i in ends]
+    ends = [
+        i for i in alive if not any(i in operation.inputs for operation in net.operations)
+    ]  # all of them become the logits
+    flat = [net.reshape(net.requantize(i, 0, low=-(2**15), high=2**15), (1, 1, net.tensors[i].size)) for i in ends]
     net.concatenate(flat, (0,) * len(flat))
     return net
 
@@ -397,7 +399,7 @@ def test_sums_do_not_go_to_memory_and_a_concatenation_takes_no_copy():
     first = net.clip(net.requantize(net.convolve(0, 8, (1, 1)), 9), 0, 127)
     parts = [net.clip(net.requantize(net.convolve(first, 8, (1, 1)), 9), 0, 127) for _ in range(2)]
     net.requantize(net.sum_pool(net.concatenate(parts, (0, 0)), (8, 8)), 0)
-    program = plan(net.made())
+    program = plan_program(net.made())
     assert [loop.kind for loop in program.loops] == ["convolve", "convolve", "convolve", "sum_pool"]
     assert program.arena_bytes == 8 * 8 * (8 + 16)  # int8 alone: the input of both, and where they meet
 
@@ -409,7 +411,7 @@ def test_codes_are_made_narrow_before_they_are_pooled(tmp_path):
     pooled = net.clip(net.requantize(net.max_pool(joined, (2, 2), (2, 2), ((0, 0), (0, 0))), (0, 1) * 8), -128, 90)
     net.convolve(pooled, 5, (1, 1))
     network = net.made()
-    assert plan(network).arena_bytes == (8 * 8 + 4 * 4) * 16
+    assert plan_program(network).arena_bytes == (8 * 8 + 4 * 4) * 16
     assert_identical(network, net.pixels(), tmp_path)
 
 
@@ -423,10 +425,10 @@ def test_what_others_read_too_is_pooled_before_it_is_made_narrow(tmp_path):
 
 def test_no_codes_lie_where_others_are_still_needed():
     for seed in range(30):
-        program = plan(random_network(seed).made())
+        program = plan_program(random_network(seed).made())
         needed = {}
         for number, loop in enumerate(program.loops):
-            for i in {*loop.inputs, loop.wire} & set(program.buffers):
+            for i in {*loop.inputs, loop.tensor} & set(program.buffers):
                 b = program.buffers[i]
                 needed.setdefault((b.start, b.bytes, i), []).append(number)
         for (start, size, i), times in needed.items():
@@ -474,7 +476,7 @@ def test_an_image_of_another_length_is_told_and_refused(example, length):
 @needs_make
 def test_pixels_beyond_the_levels_are_refused(tmp_path):
     net = Network((2, 2, 1))
-    net.wires[0] = replace(net.wires[0], high=31)
+    net.tensors[0] = replace(net.tensors[0], high=31)
     net.convolve(0, 2, (2, 2))
     write_c(net.made(), tmp_path / "net")
     subprocess.run(["make", "-C", tmp_path / "net"], check=True, capture_output=True)
@@ -489,7 +491,9 @@ def small(name="net", layer="conv", **options):
     net = Network((4, 4, 2), **options)
     net.convolve(net.requantize(net.convolve(0, 2), 8), 3, (2, 2))
     network = net.made()
-    return replace(network, name=name, steps=tuple(replace(step, layer=layer) for step in network.steps))
+    return replace(
+        network, name=name, operations=tuple(replace(operation, layer=layer) for operation in network.operations)
+    )
 
 
 @pytest.mark.parametrize("name", ["main", "9 lives", "a-b.c", "", "größe", "_x", "for"])
@@ -506,7 +510,7 @@ def refused():
     shifted = Network((4, 4, 2))
     shifted.requantize(0, 70)
     levels = Network((4, 4, 2))
-    levels.wires[0] = replace(levels.wires[0], high=511)
+    levels.tensors[0] = replace(levels.tensors[0], high=511)
     levels.convolve(0, 2)
     return [
         (wide, "layer layer2 hands on codes of 58 bits, more than 32; give it an output format"),

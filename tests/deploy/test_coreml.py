@@ -7,7 +7,7 @@ import pytest
 
 from fewbits import FixedPoint, InputError, zoo
 from fewbits.backend import keras
-from fewbits.deploy.frozen import constants
+from fewbits.deploy.frozen import effective_weights
 from fewbits.quantization.conversion import quantize_model
 
 pytest.importorskip("coremltools")
@@ -35,13 +35,13 @@ def operations(path):
 
 
 def holds(path, array):
-    return any(np.array_equal(array, w) or np.array_equal(array, w.T) for w in coreml.weights_in(path))
+    return any(np.array_equal(array, w) or np.array_equal(array, w.T) for w in coreml.coreml_weights(path))
 
 
 def test_a_package_holds_shapes_and_kernels(tmp_path):
     model, path = small(), tmp_path / "small.mlpackage"
-    coreml.write(model, path)
-    assert coreml.shapes_in(path) == ((1, 6, 5, 3), (1, 7))
+    coreml.write_coreml(model, path)
+    assert coreml.coreml_shapes(path) == ((1, 6, 5, 3), (1, 7))
     conv, depth, dense = (np.asarray(model.get_layer(name).kernel) for name in ("conv", "depth", "dense"))
     assert holds(path, conv.transpose(3, 2, 0, 1)) and holds(path, dense)
     assert holds(path, depth.reshape(2, 2, 1, 8).transpose(3, 2, 0, 1))
@@ -53,9 +53,9 @@ def test_a_package_holds_shapes_and_kernels(tmp_path):
 def test_a_quantized_network_keeps_its_quantizers_and_its_rounded_kernels(tmp_path, rounding, operation):
     model = quantize_model(small(), (FixedPoint(0, 4), FixedPoint(1, 8), FixedPoint(2, 8)), rounding=rounding)
     path = tmp_path / "small.mlpackage"
-    coreml.write(model, path)
+    coreml.write_coreml(model, path)
     assert operations(path).count(operation) == 2 * 3
-    kernel, _ = constants(model.get_layer("conv"))
+    kernel, _ = effective_weights(model.get_layer("conv"))
     assert holds(path, kernel.transpose(3, 2, 0, 1)) and len(np.unique(kernel)) <= 16
 
 
@@ -63,57 +63,57 @@ def test_batch_normalization_is_folded(tmp_path):
     image = L.Input((5, 5, 1))
     model = keras.Model(image, L.BatchNormalization(name="bn")(L.Conv2D(3, 3, name="conv")(image)))
     model.get_layer("bn").gamma.assign([2, 3, 4])
-    coreml.write(model, tmp_path / "n.mlpackage")
+    coreml.write_coreml(model, tmp_path / "n.mlpackage")
     folded = np.asarray(quantize_model(model, fold_batch_normalization=True).get_layer("conv").kernel)
     assert holds(tmp_path / "n.mlpackage", folded.transpose(3, 2, 0, 1))
 
 
 def test_another_package_is_replaced_as_a_whole_and_anything_else_is_not(tmp_path):
     path = tmp_path / "small.mlpackage"
-    coreml.write(small(), path)
+    coreml.write_coreml(small(), path)
     (path / "left over").write_text("of the old one")
-    coreml.write(small(), path)
+    coreml.write_coreml(small(), path)
     assert sorted(p.name for p in path.iterdir()) == ["Data", "Manifest.json"]
     foreign = tmp_path / "photos.mlpackage"
     foreign.mkdir()
     (foreign / "one.png").write_text("dear to someone")
     with pytest.raises(InputError, match="photos.mlpackage is there, and is no Core ML package"):
-        coreml.write(small(), foreign)
+        coreml.write_coreml(small(), foreign)
     assert (foreign / "one.png").exists()
 
 
 def test_a_package_that_is_not_what_was_meant_takes_no_place(tmp_path, monkeypatch):
     path, model = tmp_path / "small.mlpackage", small()
-    coreml.write(model, path)
+    coreml.write_coreml(model, path)
     before = sorted((p.relative_to(path), p.read_bytes()) for p in path.rglob("*") if p.is_file())
     other = small()
     other.get_layer("depth").kernel.assign(np.asarray(model.get_layer("depth").kernel)[::-1])
     convert = coreml._converted
     monkeypatch.setattr(coreml, "_converted", lambda tools, frozen: convert(tools, coreml.freeze(other)))
     with pytest.raises(InputError, match="Core ML has changed the kernel of layer depth"):
-        coreml.write(model, path)
+        coreml.write_coreml(model, path)
     monkeypatch.setattr(coreml, "_converted", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        coreml.write(model, path)
+        coreml.write_coreml(model, path)
     assert sorted((p.relative_to(path), p.read_bytes()) for p in path.rglob("*") if p.is_file()) == before
     assert [p.name for p in tmp_path.iterdir()] == ["small.mlpackage"]
 
 
 def test_a_damaged_package_is_refused(tmp_path):
-    coreml.write(small(), tmp_path / "a.mlpackage")
+    coreml.write_coreml(small(), tmp_path / "a.mlpackage")
     for name in ("Manifest.json", "Data/com.apple.CoreML/model.mlmodel"):
         path = copytree(tmp_path / "a.mlpackage", tmp_path / f"{len(name)}.mlpackage")
         (path / name).write_bytes((path / name).read_bytes()[:40])
         with pytest.raises(InputError, match="cannot be read"):
-            coreml.shapes_in(path)
+            coreml.coreml_shapes(path)
 
 
 def test_what_cannot_be_exported_is_refused_by_layer(tmp_path):
     model = quantize_model(zoo.build("lenet", (8, 8, 1), 3), (FixedPoint(0, 8),) * 3, rounding="thesis")
     with pytest.raises(InputError, match="layer conv1 rounds as the thesis does"):
-        coreml.write(model, tmp_path / "t.mlpackage")
+        coreml.write_coreml(model, tmp_path / "t.mlpackage")
     image = keras.layers.Input((4, 4, 1))
     normalized = keras.Model(image, keras.layers.BatchNormalization(name="bn")(keras.layers.Conv2D(2, 1)(image)))
     with pytest.raises(InputError, match="layer bn normalizes what is quantized"):
-        coreml.write(quantize_model(normalized, (FixedPoint(0, 4),) * 3), tmp_path / "t.mlpackage")
+        coreml.write_coreml(quantize_model(normalized, (FixedPoint(0, 4),) * 3), tmp_path / "t.mlpackage")
     assert list(tmp_path.iterdir()) == []

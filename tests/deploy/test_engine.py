@@ -15,7 +15,7 @@ RNG = np.random.default_rng(4)
 
 def mapped(*build, shape=(12, 12, 3), **formats):
     network = lower(graph(*build, shape=shape, fmt=FORMAT | formats))
-    return engine.plan(network)
+    return engine.map_to_engine(network)
 
 
 def test_a_window_of_its_own_size_uses_every_multiplier():
@@ -51,20 +51,22 @@ def test_what_does_not_run_on_it_says_why():
 
 def test_passes_without_a_shift_are_one_sum_while_16_bits_hold_it():
     network = lower(graph(layers.Conv2D(4, 3, padding="same"), shape=(6, 5, 3), fmt=FORMAT | {"output": None}))
-    [step], codes = network.convolutions, RNG.integers(0, 64, (5, 6, 5, 3))
-    assert step.partial_bits <= 16 and np.array_equal(engine.convolve(step, codes, 0), step.compute(codes))
+    [operation], codes = network.convolutions, RNG.integers(0, 64, (5, 6, 5, 3))
+    assert operation.partial_bits <= 16 and np.array_equal(
+        engine.convolve_on_engine(operation, codes, 0), operation.compute(codes)
+    )
 
 
 def test_a_shift_rounds_each_plane_down_and_sums_saturate():
-    step = lower(graph(layers.Conv2D(2, 3), shape=(6, 5, 3), fmt=FORMAT | {"output": None})).convolutions[0]
+    operation = lower(graph(layers.Conv2D(2, 3), shape=(6, 5, 3), fmt=FORMAT | {"output": None})).convolutions[0]
     codes = RNG.integers(0, 64, (5, 6, 5, 3))
-    gap = step.compute(codes) / 8 - engine.convolve(step, codes, 3)
+    gap = operation.compute(codes) / 8 - engine.convolve_on_engine(operation, codes, 3)
     assert gap.min() >= 0 and 3 / 8 < gap.max() < 4  # less than a step for each of three planes and the bias
-    far = engine.convolve(step, codes * 10_000, 0)
+    far = engine.convolve_on_engine(operation, codes * 10_000, 0)
     assert far.max() <= 2**15 - 1 and far.min() >= -(2**15) and (np.abs(far + 0.5) == 2**15 - 0.5).any()
 
 
 def test_a_depthwise_layer_adds_nothing_across_planes():
-    step = lower(graph(layers.DepthwiseConv2D(3), shape=(6, 5, 3), fmt=FORMAT | {"output": None})).convolutions[0]
+    operation = lower(graph(layers.DepthwiseConv2D(3), shape=(6, 5, 3), fmt=FORMAT | {"output": None})).convolutions[0]
     codes = RNG.integers(0, 64, (5, 6, 5, 3))
-    assert np.array_equal(engine.convolve(step, codes, 0), step.compute(codes))
+    assert np.array_equal(engine.convolve_on_engine(operation, codes, 0), operation.compute(codes))

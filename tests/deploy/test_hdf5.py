@@ -6,7 +6,7 @@ import pytest
 
 from fewbits import FixedPoint, InputError, to_codes, zoo
 from fewbits.backend import keras
-from fewbits.deploy.arrays import arrays, write, write_npz
+from fewbits.deploy.arrays import weights_and_codes, write_hdf5_arrays, write_npz_arrays
 from fewbits.quantization.conversion import quantize_model
 
 L = keras.layers
@@ -30,7 +30,7 @@ def quantized(network):
 
 def test_the_file_holds_every_weight_and_what_layers_compute(network, tmp_path):
     images = np.random.default_rng(0).random((5, 16, 16, 3), np.float32)
-    write(network, tmp_path / "m.h5", (images[:3], images[3:]))
+    write_hdf5_arrays(network, tmp_path / "m.h5", (images[:3], images[3:]))
     with h5py.File(tmp_path / "m.h5") as file:
         held = {f"{layer.name}/{v.name}": np.asarray(v) for layer in network.layers for v in layer.weights}
         names = []
@@ -47,7 +47,7 @@ def test_the_file_holds_every_weight_and_what_layers_compute(network, tmp_path):
 
 
 def test_codes_times_their_steps_are_the_kernel_that_is_used(quantized, tmp_path):
-    write(quantized, tmp_path / "q.h5")
+    write_hdf5_arrays(quantized, tmp_path / "q.h5")
     with h5py.File(tmp_path / "q.h5") as file:
         for layer in quantized.quantized_layers:
             group = file[f"weights/{layer.name}"]
@@ -72,8 +72,8 @@ def test_codes_times_their_steps_are_the_kernel_that_is_used(quantized, tmp_path
 
 
 def test_npz_holds_the_same_and_needs_no_unpickling(quantized, tmp_path):
-    write_npz(quantized, tmp_path / "q.npz")
-    expected = arrays(quantized)
+    write_npz_arrays(quantized, tmp_path / "q.npz")
+    expected = weights_and_codes(quantized)
     with np.load(tmp_path / "q.npz", allow_pickle=False) as file:
         assert sorted(file.files) == sorted(expected)
         for name in file.files:
@@ -83,19 +83,21 @@ def test_npz_holds_the_same_and_needs_no_unpickling(quantized, tmp_path):
 def test_a_layer_may_be_called_state():
     image = keras.layers.Input((4, 4, 1))
     model = keras.Model(image, keras.layers.Conv2D(2, 1, name="steady_state")(image))
-    assert {"steady_state/kernel", "steady_state/bias"} == set(arrays(model))
-    assert {"steady_state/kernel", "steady_state/bias"} < set(arrays(quantize_model(model, (FixedPoint(0, 4),) * 3)))
+    assert {"steady_state/kernel", "steady_state/bias"} == set(weights_and_codes(model))
+    assert {"steady_state/kernel", "steady_state/bias"} < set(
+        weights_and_codes(quantize_model(model, (FixedPoint(0, 4),) * 3))
+    )
 
 
 def test_layers_that_are_off_have_no_codes(quantized):
     quantized.set_level(1)
-    assert [name for name in arrays(quantized) if name.endswith("codes")] == ["conv0/kernel_codes"]
+    assert [name for name in weights_and_codes(quantized) if name.endswith("codes")] == ["conv0/kernel_codes"]
 
 
 def test_nothing_is_left_of_a_network_that_holds_nan(network, tmp_path):
     model = keras.models.clone_model(network)
     model.get_layer("fc").bias.assign(np.full(5, np.inf))
-    for do, name in ((write, "m.h5"), (write_npz, "m.npz")):
+    for do, name in ((write_hdf5_arrays, "m.h5"), (write_npz_arrays, "m.npz")):
         with pytest.raises(InputError, match="bias of layer fc holds NaN or infinity"):
             do(model, tmp_path / name)
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fewbits import FixedPoint, names, zoo
 from fewbits.backend import keras
 from fewbits.deploy import identity, operations
-from fewbits.deploy.identity import Agreement, compare, compare_program
+from fewbits.deploy.identity import Agreement, compare_layers, compare_program
 from fewbits.deploy.lowering import lower
 from fewbits.errors import InputError
 from fewbits.quantization import calibration
@@ -38,7 +38,7 @@ def test_integers_say_what_the_simulation_says_on_all_test_images(quantized, bit
     quantized.set_rounding(rounding)
     network = lower(quantized, levels=DIGITS.levels)
     assert not network.beyond_float32
-    for name, found in compare(quantized, network, PIXELS).items():
+    for name, found in compare_layers(quantized, network, PIXELS).items():
         assert found.codes and found.different == 0, name
     if rounding == "nearest":  # a network of zeros alone proves nothing
         assert np.ptp(network.run(PIXELS), axis=0).any()
@@ -53,10 +53,10 @@ def test_sums_that_float32_does_not_hold_are_named_and_simulated_in_float64(sque
     squeezenet.set_formats(calibration.formats_for(squeezenet, DIGITS.scaled(DIGITS.test.take(64)), (16, 16, 16)))
     network = lower(squeezenet, levels=DIGITS.levels)
     assert "conv1" in network.beyond_float32
-    assert max(step.partial_bits for step in network.convolutions) > 32  # so NumPy must have taken int64
-    assert all(found.different == 0 for found in compare(squeezenet, network, PIXELS).values())
+    assert max(operation.partial_bits for operation in network.convolutions) > 32  # so NumPy must have taken int64
+    assert all(found.different == 0 for found in compare_layers(squeezenet, network, PIXELS).values())
     monkeypatch.setattr(identity, "simulation", lambda model, dtype: model)
-    assert any(found.different for found in compare(squeezenet, network, PIXELS).values())
+    assert any(found.different for found in compare_layers(squeezenet, network, PIXELS).values())
 
 
 def one_sum():
@@ -67,18 +67,18 @@ def one_sum():
 
 def test_float32_is_trusted_up_to_two_to_the_24_and_no_further():
     _, network = one_sum()
-    *before, step = network.steps
-    for magnitude, named in ((2**24, []), (2**24 + 1, [step.layer])):
-        assert replace(network, steps=[*before, replace(step, magnitude=magnitude)]).beyond_float32 == named
+    *before, operation = network.operations
+    for magnitude, named in ((2**24, []), (2**24 + 1, [operation.layer])):
+        assert replace(network, operations=[*before, replace(operation, magnitude=magnitude)]).beyond_float32 == named
 
 
 def test_codes_that_are_one_step_off_are_counted():
     model, network = one_sum()
-    *before, step = network.steps
-    off = replace(network, steps=[*before, replace(step, bias=step.bias + 1)])
+    *before, operation = network.operations
+    off = replace(network, operations=[*before, replace(operation, bias=operation.bias + 1)])
     pixels = RNG.integers(0, 256, (4, *network.image.shape))
-    expected = Agreement(4 * step.output.size, 4 * step.output.size, 1)
-    assert compare(model, off, pixels) == {step.layer: expected}
+    expected = Agreement(4 * operation.output.size, 4 * operation.output.size, 1)
+    assert compare_layers(model, off, pixels) == {operation.layer: expected}
     program = SimpleNamespace(run=lambda image: off.run(image[np.newaxis]))
     assert compare_program(network.run(pixels), program, pixels) == expected
 
@@ -89,11 +89,11 @@ def test_codes_that_are_one_step_off_are_counted():
 def assert_identical(model, pixels=None, **options):
     network = lower(model, **options)
     pixels = RNG.integers(0, options.get("levels", 256), (40, *network.image.shape)) if pixels is None else pixels
-    found = compare(model, network, pixels)
+    found = compare_layers(model, network, pixels)
     assert found and all(agreement.different == 0 for agreement in found.values()), found
     assert all(
-        wire.low <= codes.min() and codes.max() <= wire.high
-        for codes, wire in ((c, network.wires[network.outputs[name]]) for name, c in network.trace(pixels).items())
+        tensor.low <= codes.min() and codes.max() <= tensor.high
+        for codes, tensor in ((c, network.tensors[network.outputs[name]]) for name, c in network.trace(pixels).items())
     )
     assert len(np.unique(network.run(pixels))) > 1
     return network
@@ -111,7 +111,7 @@ def test_filters_with_formats_of_their_own(rounding):
     for layer, output in zip(model.quantized_layers, (FORMAT["output"], None, None)):
         layer.set_formats(per_filter(layer, layer.filters), FORMAT["input"], output)
     network = assert_identical(model)
-    assert any(isinstance(wire.exponent, tuple) for wire in network.wires)
+    assert any(isinstance(tensor.exponent, tuple) for tensor in network.tensors)
 
 
 @pytest.mark.parametrize("fmt", [FixedPoint(1, 4), FixedPoint(1, 9)], ids=["coarser", "finer"])
@@ -130,7 +130,7 @@ def test_a_border_of_zeros_counts_in_the_bounds():
         variable.assign(np.full(variable.shape, value))
     second.set_formats(FORMAT["kernel"], FORMAT["input"])
     network = assert_identical(model)  # in the corners fewer pixels count, and none is negative
-    assert network.wires[network.outputs[first.name]].low > 0
+    assert network.tensors[network.outputs[first.name]].low > 0
 
 
 def test_a_mean_is_taken_from_the_pixels():
@@ -151,7 +151,7 @@ def test_any_formats_say_the_same(bits, msbs, rounding, output):
     model.set_formats((kernel, inside, outside if output else None))
     network = lower(model)
     pixels = RNG.integers(0, 256, (4, *network.image.shape))
-    assert all(found.different == 0 for found in compare(model, network, pixels).values())
+    assert all(found.different == 0 for found in compare_layers(model, network, pixels).values())
 
 
 # What is proven
@@ -168,27 +168,27 @@ def test_division_is_that_of_fractions(code, divisor, rounding):
         "nearest-up": half_up,
         "nearest-away": half_up if exact >= 0 else -floor(-exact + Fraction(1, 2)),
     }[rounding]
-    assert operations.divide(np.array([code]), divisor, rounding) == expected
+    assert operations.divide_rounded(np.array([code]), divisor, rounding) == expected
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_bounds_of_a_convolution_are_reached(sign):
     model = graph(layers.Conv2D(1, (2, 3), use_bias=True), shape=(2, 3, 2), fmt=FORMAT | {"output": None})
     network = lower(model)
-    [step] = network.convolutions
-    codes = np.where(sign * step.kernel[..., 0] > 0, network.wires[-2].high, network.wires[-2].low)[None]
-    assert step.compute(codes).item() == (step.output.high if sign > 0 else step.output.low)
+    [operation] = network.convolutions
+    codes = np.where(sign * operation.kernel[..., 0] > 0, network.tensors[-2].high, network.tensors[-2].low)[None]
+    assert operation.compute(codes).item() == (operation.output.high if sign > 0 else operation.output.low)
 
 
 def test_accumulators_hold_every_partial_sum():
     model = graph(layers.Conv2D(3, 3, padding="same"), fmt=FORMAT | {"output": None})
-    [step] = lower(model).convolutions
-    low, high = -(2 ** (step.partial_bits - 1)), 2 ** (step.partial_bits - 1) - 1
-    inputs = lower(model).wires[-2]
-    for filters in np.moveaxis(step.kernel, -1, 0):
+    [operation] = lower(model).convolutions
+    low, high = -(2 ** (operation.partial_bits - 1)), 2 ** (operation.partial_bits - 1) - 1
+    inputs = lower(model).tensors[-2]
+    for filters in np.moveaxis(operation.kernel, -1, 0):
         products = np.stack([filters.ravel() * inputs.low, filters.ravel() * inputs.high])
-        assert low <= np.minimum(products.min(0), 0).sum() + min(0, step.bias.min())
-        assert np.maximum(products.max(0), 0).sum() + max(0, step.bias.max()) <= high
+        assert low <= np.minimum(products.min(0), 0).sum() + min(0, operation.bias.min())
+        assert np.maximum(products.max(0), 0).sum() + max(0, operation.bias.max()) <= high
 
 
 class Integers(np.ndarray):
@@ -204,15 +204,15 @@ class Integers(np.ndarray):
         return wrapped if isinstance(result, tuple) else wrapped[0]
 
 
-def test_no_step_computes_a_float(quantized):
+def test_no_operation_computes_a_float(quantized):
     quantized.set_formats(calibration.formats_for(quantized, DIGITS.scaled(DIGITS.test.take(64)), (8, 8, 8)))
     quantized.set_rounding("nearest")
     network = lower(quantized, levels=DIGITS.levels)
     codes = {0: PIXELS[:2].astype(np.int64).view(Integers)}
-    for number, step in enumerate(network.steps, 1):
-        codes[number] = step.compute(*(codes[i] for i in step.inputs)).view(Integers)
+    for number, operation in enumerate(network.operations, 1):
+        codes[number] = operation.compute(*(codes[i] for i in operation.inputs)).view(Integers)
         assert codes[number].dtype.kind == "i"
-    assert np.array_equal(codes[len(network.steps)].reshape(2, 10), network.run(PIXELS[:2]))
+    assert np.array_equal(codes[len(network.operations)].reshape(2, 10), network.run(PIXELS[:2]))
     with pytest.raises(AssertionError):  # the watch can bark
         codes[0] / 2
 
@@ -272,7 +272,7 @@ def test_weights_that_are_no_numbers_are_refused_by_name_and_differ(value):
     model.get_layer("here").bias.assign([value, 0])
     refused("here holds NaN or infinity", model)
     pixels = RNG.integers(0, 256, (4, *network.image.shape))
-    assert compare(model, network, pixels)["here"].different
+    assert compare_layers(model, network, pixels)["here"].different
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from fewbits import FixedPoint, InputError, zoo
 from fewbits.backend import keras
 from fewbits.io import weights
-from fewbits.io.tflite import Runner
+from fewbits.io.tflite import LiteRTRunner
 from fewbits.quantization import calibration
 from fewbits.quantization.conversion import quantize_model
 from fewbits.quantization.fixedpoint import to_codes
@@ -15,7 +15,7 @@ from fewbits.zoo.trained import find_weights
 pytest.importorskip("ai_edge_litert")
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
 
-from fewbits.deploy.litert import compare, convert  # noqa: E402
+from fewbits.deploy.litert import compare_litert, to_litert  # noqa: E402
 
 L = keras.layers
 OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
@@ -38,7 +38,7 @@ def quantized(model, bits=8, rounding="nearest", **options):
 
 
 def outputs(content, images, **options):
-    runner = Runner(content, **options)
+    runner = LiteRTRunner(content, **options)
     return np.stack([runner.run(image) for image in images])
 
 
@@ -62,7 +62,7 @@ def test_the_precisions_of_a_float_network(squeezenet):
     ours, whole = squeezenet.predict(images, verbose=0), None
     sizes = {}
     for precision, off in (("float32", 1e-5), ("float16", 1e-2), ("int8", 0.1)):
-        content = convert(squeezenet, precision, images)
+        content = to_litert(squeezenet, precision, images)
         sizes[precision] = len(content)
         gap = np.abs(outputs(content, images) - ours).max() / np.abs(ours).max()
         assert gap <= off
@@ -74,7 +74,7 @@ def test_a_quantized_network_in_float_is_the_simulation(squeezenet):
     for rounding in ("floor", "nearest-away"):
         model = quantized(squeezenet, (6, 5, 8), rounding)
         images = images_for(model)
-        np.testing.assert_array_equal(outputs(convert(model), images), model.predict(images, verbose=0))
+        np.testing.assert_array_equal(outputs(to_litert(model), images), model.predict(images, verbose=0))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_quantized_network_in_float_is_the_simulation(squeezenet):
 )
 def test_the_int8_file_has_our_codes_in_every_layer(squeezenet, bits, options):
     model = quantized(squeezenet, bits, **options)
-    found = compare(model, images_for(model))
+    found = compare_litert(model, images_for(model))
     assert list(found) == [*(layer.name for layer in model.quantized_layers), "pool10"]
     assert all(agreement.different == 0 and agreement.codes > 0 for agreement in found.values()), found
 
@@ -93,7 +93,7 @@ def test_depthwise_layers_too(per_channel):
     rng = np.random.default_rng(0)
     network.set_weights([np.abs(rng.normal(1, 0.3, w.shape)) if w.ndim == 1 else w for w in network.get_weights()])
     model = quantized(network, per_channel=per_channel)
-    found = compare(model, images_for(model))
+    found = compare_litert(model, images_for(model))
     assert all(agreement.different == 0 for agreement in found.values()), found
 
 
@@ -101,7 +101,7 @@ def test_the_trained_network_for_cifar_is_equal_and_takes_27_percent_of_the_byte
     network = trained("squeezenet_cifar", (32, 32, 3))  # formats of neighbours differ, in a concatenation too
     model = quantized(network)
     images = images_for(model, 2)
-    whole, content = convert(network), convert(model, "int8")
+    whole, content = to_litert(network), to_litert(model, "int8")
     assert len(content) <= 0.27 * len(whole)
     np.testing.assert_array_equal(outputs(content, images), model.predict(images, verbose=0))
 
@@ -109,7 +109,7 @@ def test_the_trained_network_for_cifar_is_equal_and_takes_27_percent_of_the_byte
 def test_kernels_and_biases_in_the_file_are_our_codes_and_scales(squeezenet):
     model = quantized(squeezenet)
     seen = 0
-    for (image, kernel, bias), buffers in tensors(convert(model, "int8")):
+    for (image, kernel, bias), buffers in tensors(to_litert(model, "int8")):
         codes = np.frombuffer(buffers[kernel.buffer].data.tobytes(), np.int8).reshape(kernel.shape)
         for layer in model.quantized_layers:
             fmt, x = layer.formats.kernel, layer.formats.input
@@ -125,10 +125,10 @@ def test_kernels_and_biases_in_the_file_are_our_codes_and_scales(squeezenet):
 
 def test_other_roundings_are_told_apart(squeezenet):
     model = quantized(squeezenet, rounding="floor")
-    found = compare(model, images_for(model))
+    found = compare_litert(model, images_for(model))
     assert found["conv1"].different > 0 and 1 <= found["conv1"].largest <= 2
     model = quantized(squeezenet)
-    own_kernels = compare(model, images_for(model), delegate=False)
+    own_kernels = compare_litert(model, images_for(model), delegate=False)
     assert sum(agreement.different for agreement in own_kernels.values()) > 0  # they round twice
 
 
@@ -139,14 +139,14 @@ def test_the_lowest_code_stays(squeezenet):
     kernel = np.linspace(-1, 0.5, 8, dtype=np.float32).reshape(2, 2, 1, 2)
     model.get_layer("c").kernel.assign(kernel)
     images = np.linspace(-1.5, 1.5, 27, dtype=np.float32).reshape(3, 3, 3, 1)
-    np.testing.assert_array_equal(outputs(convert(model, "int8"), images), model.predict(images, verbose=0))
+    np.testing.assert_array_equal(outputs(to_litert(model, "int8"), images), model.predict(images, verbose=0))
 
 
 def test_names_that_keras_gives_tell_layers_apart():
     keras.utils.set_random_seed(4)
     stack = [keras.layers.Input((8, 8, 1)), *(keras.layers.Conv2D(3, 3, name=f"conv{end}") for end in ("", "_1", "_2"))]
     model = quantized(keras.Sequential([*stack, keras.layers.Flatten(), keras.layers.Dense(4)]))
-    assert all(found.different == 0 for found in compare(model, images_for(model)).values())
+    assert all(found.different == 0 for found in compare_litert(model, images_for(model)).values())
 
 
 def test_an_average_between_layers_of_other_steps_is_off_by_a_step_at_most():
@@ -155,7 +155,7 @@ def test_an_average_between_layers_of_other_steps_is_off_by_a_step_at_most():
     model = keras.Sequential([keras.layers.Input((8, 8, 1)), *stack, keras.layers.Conv2D(3, 1, name="b")])
     model = quantize_model(model, rounding="nearest")
     model.set_formats((FixedPoint(0, 8), FixedPoint(1, 8), FixedPoint(2, 8)))
-    found = compare(model, images_for(model))
+    found = compare_litert(model, images_for(model))
     assert found["a"].different == 0 and found["b"].largest <= 1
 
 
@@ -176,11 +176,11 @@ def test_what_int8_cannot_hold_is_refused_by_layer(formats, options, said):
     model = quantize_model(zoo.build("lenet", (8, 8, 1), 3), fine(), **options)
     model.get_layer("conv2").set_formats(*formats)
     with pytest.raises(InputError, match=said):
-        convert(model, "int8")
+        to_litert(model, "int8")
 
 
 def test_a_float_network_needs_images_and_a_precision_is_one_of_three(squeezenet):
     with pytest.raises(InputError, match="int8 needs images that represent what will come"):
-        convert(squeezenet, "int8")
+        to_litert(squeezenet, "int8")
     with pytest.raises(InputError, match="unknown precision 'int4'; it is one of float32, float16, int8"):
-        convert(squeezenet, "int4")
+        to_litert(squeezenet, "int4")

@@ -13,7 +13,7 @@ from fewbits.quantization.layers import Formats
 from fewbits.zoo.trained import find_weights
 
 pytest.importorskip("onnxruntime")
-from fewbits.deploy.onnx import Runner, convert, write  # noqa: E402
+from fewbits.deploy.onnx import ONNXRunner, to_onnx, write_onnx  # noqa: E402
 
 L = keras.layers
 ROUNDINGS = [rounding for rounding in LAYER_ROUNDINGS if rounding != "thesis"]
@@ -26,7 +26,7 @@ def images_for(model, n=6, seed=0):
 def gap(model, images=None):
     """Return the largest difference of the outputs, and the largest output."""
     images = images_for(model) if images is None else images
-    runner = Runner(convert(model).SerializeToString())
+    runner = ONNXRunner(to_onnx(model).SerializeToString())
     ours = model.predict(images, verbose=0)
     theirs = np.stack([runner.run(image) for image in images])
     assert theirs.shape == ours.shape and runner.image_shape == images.shape[1:]
@@ -89,7 +89,7 @@ def test_roundings_differ_so_that_equality_means_something(squeezenet):
     outputs = []
     for rounding in ROUNDINGS:
         model.set_rounding(rounding)
-        runner = Runner(convert(model).SerializeToString())
+        runner = ONNXRunner(to_onnx(model).SerializeToString())
         outputs.append(b"".join(runner.run(image).tobytes() for image in images))
     assert len(set(outputs)) >= 3
 
@@ -153,7 +153,7 @@ def test_a_border_of_zeros_counts_in_a_maximum(pool):
 def test_sums_of_images_and_vectors_are_refused_by_layer():
     image = L.Input((3, 3, 3))
     with pytest.raises(InputError, match="layer odd adds images and vectors"):
-        convert(keras.Model(image, L.Add(name="odd")([image, L.GlobalMaxPooling2D()(image)])))
+        to_onnx(keras.Model(image, L.Add(name="odd")([image, L.GlobalMaxPooling2D()(image)])))
 
 
 def every_layer():
@@ -205,7 +205,7 @@ def test_every_layer_that_can_be_quantized_can_be_exported():
 def test_what_onnx_has_not_is_refused_by_layer_and_leaves_nothing(layer, said, tmp_path):
     image = L.Input((4, 4, 2))
     with pytest.raises(InputError, match=said):
-        write(keras.Model(image, layer(image)), tmp_path / "odd.onnx")
+        write_onnx(keras.Model(image, layer(image)), tmp_path / "odd.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,19 +213,19 @@ def test_the_thesis_operator_and_weights_that_are_none_are_refused_by_layer(lene
     model = quantize_model(lenet, (FixedPoint(0, 8),) * 3)
     model.get_layer("conv2").rounding = "thesis"
     with pytest.raises(InputError, match="layer conv2 rounds as the thesis does"):
-        convert(model)
+        to_onnx(model)
     model.get_layer("conv2").rounding = "floor"
     model.get_layer("dense3").bias.assign(np.full(model.get_layer("dense3").bias.shape, np.nan))
     with pytest.raises(InputError, match="bias of layer dense3 holds NaN or infinity"):
-        convert(model)
+        to_onnx(model)
 
 
 def test_a_graph_of_two_outputs_or_of_any_size_is_refused():
     image, free = L.Input((4, 4, 2)), L.Input((None, None, 2))
     with pytest.raises(InputError, match="has 1 inputs and 2 outputs"):
-        convert(keras.Model(image, [image, L.ReLU()(image)]))
+        to_onnx(keras.Model(image, [image, L.ReLU()(image)]))
     with pytest.raises(InputError, match="takes images of any size"):
-        convert(keras.Model(free, L.Conv2D(1, 1)(free)))
+        to_onnx(keras.Model(free, L.Conv2D(1, 1)(free)))
 
 
 def test_a_saved_network_exports_the_same(squeezenet, tmp_path):
@@ -235,4 +235,4 @@ def test_a_saved_network_exports_the_same(squeezenet, tmp_path):
     write_model(model, tmp_path / "q.keras")
     again = read_model(tmp_path / "q.keras")
     assert isinstance(again, QuantizedModel)
-    assert convert(again).SerializeToString() == convert(model).SerializeToString()
+    assert to_onnx(again).SerializeToString() == to_onnx(model).SerializeToString()

@@ -18,7 +18,7 @@ RNG = np.random.default_rng(2)
 
 
 def codes(network, images):
-    session = runtime.InferenceSession(onnx_integer.convert(network).SerializeToString())
+    session = runtime.InferenceSession(onnx_integer.to_integer_onnx(network).SerializeToString())
     return session.run(None, {"image": images})[0]
 
 
@@ -60,8 +60,8 @@ def test_a_mean_is_taken_from_the_pixels():
 
 def test_the_file_says_what_a_code_stands_for():
     network = lower(graph(layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()))
-    properties = {entry.key: int(entry.value) for entry in onnx_integer.convert(network).metadata_props}
-    assert properties == {"exponent": network.wires[-1].exponent, "divisor": 20}
+    properties = {entry.key: int(entry.value) for entry in onnx_integer.to_integer_onnx(network).metadata_props}
+    assert properties == {"exponent": network.tensors[-1].exponent, "divisor": 20}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_file_says_what_a_code_stands_for():
 def test_what_convinteger_does_not_multiply_is_refused_and_leaves_no_file(fmt, match, tmp_path):
     network = lower(graph(layers.Conv2D(2, 1, name="here"), fmt=FORMAT | fmt))
     with pytest.raises(InputError, match=match):
-        onnx_integer.write(network, tmp_path / "model.onnx")
+        onnx_integer.write_integer_onnx(network, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -89,20 +89,20 @@ def test_codes_beyond_32_bits_are_refused():
     model.get_layer("here").bias.assign([1e9, -1e9])
     network = lower(model)
     with pytest.raises(InputError, match="layer here makes codes of .* bits, and ONNX' integers have 32"):
-        onnx_integer.convert(network)
+        onnx_integer.to_integer_onnx(network)
 
 
 def test_averages_and_pixels_beyond_8_bits_are_refused():
     model = graph(layers.Conv2D(2, 1), layers.AveragePooling2D(2, name="here"), fmt=FORMAT | {"output": None})
     with pytest.raises(InputError, match="layer here averages more than 8 bits"):
-        onnx_integer.convert(lower(model))
+        onnx_integer.to_integer_onnx(lower(model))
     with pytest.raises(InputError, match="more than 8 bits"):
-        onnx_integer.convert(lower(graph(layers.Conv2D(2, 1)), levels=512))
+        onnx_integer.to_integer_onnx(lower(graph(layers.Conv2D(2, 1)), levels=512))
 
 
 def test_weights_take_a_byte_each(tmp_path):
     model = quantize_model(trained("squeezenet_digits"))
     model.set_formats((FixedPoint(0, 8), FixedPoint(2, 8), FixedPoint(2, 8)))
-    onnx_integer.write(lower(model, levels=32), tmp_path / "model.onnx")
+    onnx_integer.write_integer_onnx(lower(model, levels=32), tmp_path / "model.onnx")
     floats = 4 * sum(np.prod(v.shape) for v in model.trainable_variables)
     assert (tmp_path / "model.onnx").stat().st_size < 0.4 * floats  # a small network: its nodes count too

@@ -11,9 +11,9 @@ import pytest
 from fewbits import InputError, zoo
 from fewbits.backend import keras, ops
 from fewbits.cli import main
-from fewbits.costs.latency import measure
-from fewbits.deploy.litert import convert
-from fewbits.io.tflite import interpreter, load_weights
+from fewbits.costs.latency import measure_latency
+from fewbits.deploy.litert import to_litert
+from fewbits.io.tflite import litert_interpreter, load_tflite_weights
 from fewbits.training.transfer import take_levels
 from helpers.cli import refused
 
@@ -79,7 +79,7 @@ def write(path, arrays):
 def test_every_layer_gets_its_weights(tmp_path):
     model = network(width=0.1)
     arrays = arrays_for(model)
-    load_weights(model, write(tmp_path / "w.tflite", dict(reversed(arrays.items()))))
+    load_tflite_weights(model, write(tmp_path / "w.tflite", dict(reversed(arrays.items()))))
     expected = list(arrays.values())
     layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
     assert len(layers) == 28
@@ -112,7 +112,7 @@ def test_a_file_that_does_not_fit_is_refused_by_layer_and_changes_nothing(tmp_pa
     arrays = {name: array for name, array in (arrays_for(model) | changes).items() if array is not None}
     before = model.get_weights()
     with pytest.raises(InputError, match=message):
-        load_weights(model, write(tmp_path / "w.tflite", arrays))
+        load_tflite_weights(model, write(tmp_path / "w.tflite", arrays))
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
 
@@ -126,7 +126,7 @@ def test_a_file_that_does_not_fit_is_refused_by_layer_and_changes_nothing(tmp_pa
 )
 def test_another_network_is_refused_by_layer(tmp_path, model, message):
     with pytest.raises(InputError, match=message):
-        load_weights(model(), write(tmp_path / "w.tflite", arrays_for(network())))
+        load_tflite_weights(model(), write(tmp_path / "w.tflite", arrays_for(network())))
 
 
 def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
@@ -135,7 +135,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
     for end in [*range(0, 40, 3), *range(40, len(content) - 64, len(content) // 40)]:
         path.write_bytes(content[:end])
         with pytest.raises(InputError, match="cut.tflite cannot be read; it may be truncated, or no .tflite file"):
-            load_weights(model, path)
+            load_tflite_weights(model, path)
 
 
 def test_bytes_at_random_are_refused_or_read_but_never_crash(tmp_path):
@@ -146,7 +146,7 @@ def test_bytes_at_random_are_refused_or_read_but_never_crash(tmp_path):
         damaged[rng.integers(0, len(content), 20)] = rng.integers(0, 256, 20)
         path.write_bytes(damaged.tobytes())
         try:
-            load_weights(model, path)
+            load_tflite_weights(model, path)
         except InputError as error:
             assert "damaged.tflite" in str(error) and "\n" not in str(error)
 
@@ -155,14 +155,14 @@ def test_bytes_at_random_are_refused_or_read_but_never_crash(tmp_path):
 def test_a_foreign_file_is_refused(tmp_path, content):
     (tmp_path / "w.tflite").write_bytes(content)
     with pytest.raises(InputError, match="w.tflite cannot be read; it may be truncated, or no .tflite file"):
-        load_weights(network(), tmp_path / "w.tflite")
+        load_tflite_weights(network(), tmp_path / "w.tflite")
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(InputError, match="none.tflite does not exist"):
-        load_weights(network(), tmp_path / "none.tflite")
+        load_tflite_weights(network(), tmp_path / "none.tflite")
     with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
-        load_weights(network(), str(tmp_path))
+        load_tflite_weights(network(), str(tmp_path))
 
 
 def test_the_published_mobilenet_fits_and_has_the_outputs_of_its_file():
@@ -170,7 +170,7 @@ def test_the_published_mobilenet_fits_and_has_the_outputs_of_its_file():
     if not path.exists():
         pytest.skip(f"{path.name} is not in FEWBITS_DATA")
     model = zoo.build("mobilenet_v1", (128, 128, 3), 1001, width=0.25, normalize=False)
-    load_weights(model, path)
+    load_tflite_weights(model, path)
     interpreter = everything_kept(path)
     outputs = {tensor["name"].removeprefix("MobilenetV1/"): tensor for tensor in interpreter.get_tensor_details()}
     tensors = {"fc": "Logits/SpatialSqueeze", "conv0_relu": "MobilenetV1/Conv2d_0/Relu6"}
@@ -210,7 +210,7 @@ def test_a_file_becomes_weights_to_start_from(tmp_path, capsys):
     assert capsys.readouterr().out == f"{output} written; {network.count_params():,} parameters\n"
     ours = zoo.build("mobilenet_cifar_folded", (16, 16, 3), 3, width=0.1)
     take_levels(ours, output, 14)
-    load_weights(network, path)
+    load_tflite_weights(network, path)
     for mine, theirs in zip(ours.get_weights()[:-2], network.get_weights()[:-2], strict=True):
         np.testing.assert_array_equal(mine, theirs.astype(np.float16))
 
@@ -240,13 +240,13 @@ def converted():
     model = zoo.build("mobilenet_cifar", (16, 16, 3), 10, width=0.1)
     rng = np.random.default_rng(0)
     model.set_weights([np.abs(rng.normal(1, 0.3, w.shape)) if w.ndim == 1 else w for w in model.get_weights()])
-    return model, convert(model)
+    return model, to_litert(model)
 
 
 def test_a_network_as_a_file_has_the_same_outputs_and_its_weights(converted):
     model, content = converted
     images = np.random.default_rng(1).random((3, 16, 16, 3), np.float32)
-    running = interpreter(content)
+    running = litert_interpreter(content)
     running.allocate_tensors()
     for image, wanted in zip(images, ops.convert_to_numpy(model(images, training=False))):
         running.set_tensor(running.get_input_details()[0]["index"], image[np.newaxis])
@@ -259,7 +259,7 @@ def test_a_network_as_a_file_has_the_same_outputs_and_its_weights(converted):
 
 def test_latencies_are_of_each_file_in_turn(converted):
     _, content = converted
-    found = measure({"a": content, "b": content}, rounds=5)
+    found = measure_latency({"a": content, "b": content}, rounds=5)
     assert list(found) == ["a", "b"]
     for latency in found.values():
         assert 0 < latency.low <= latency.median <= latency.high

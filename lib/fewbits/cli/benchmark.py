@@ -47,7 +47,7 @@ def run(options) -> None:
     if options.rounds < 1:
         raise InputError(f"--rounds must be at least 1, not {options.rounds}")
     threads = _one_thread() if "keras" in options.runtimes else 1
-    from fewbits.costs.latency import measure
+    from fewbits.costs.latency import measure_latency
     from fewbits.io.files import read_model
 
     models = {path: read_model(path) for path in options.models}
@@ -58,7 +58,7 @@ def run(options) -> None:
                 _tell(f"{path} for {runtime}")
                 running[runtime, path], files[runtime, path] = _made(runtime, model, path, Path(folder, f"{i}"))
         _tell(f"{options.rounds} rounds of {len(running)}")
-        taken = measure(running, options.rounds)
+        taken = measure_latency(running, options.rounds)
         _tell("memory")
         _print_table(options, taken, running, files, threads)
 
@@ -89,24 +89,24 @@ def _made(runtime, model, path, stem):
     if runtime == "keras":
         return KerasRunner(model), path
     if runtime == "c":
-        from fewbits.deploy.compiled import Compiled
+        from fewbits.deploy.compiled import CRunner
         from fewbits.deploy.lowering import lower
 
-        runner, file = Compiled(lower(model)), stem.with_suffix(".so")
+        runner, file = CRunner(lower(model)), stem.with_suffix(".so")
         file.write_bytes(runner.library)
         return runner, file
     if runtime == "litert":
-        content = litert.convert(model, "int8" if isinstance(model, QuantizedModel) else "float32")
-        runner, file = litert.Runner(content), stem.with_suffix(".tflite")
+        content = litert.to_litert(model, "int8" if isinstance(model, QuantizedModel) else "float32")
+        runner, file = litert.LiteRTRunner(content), stem.with_suffix(".tflite")
     else:
-        content = onnx.convert(model).SerializeToString()
-        runner, file = onnx.Runner(content), stem.with_suffix(".onnx")
+        content = onnx.to_onnx(model).SerializeToString()
+        runner, file = onnx.ONNXRunner(content), stem.with_suffix(".onnx")
     file.write_bytes(content)
     return runner, file
 
 
 def _print_table(options, taken, running, files, threads):
-    from fewbits.costs.memory import peak
+    from fewbits.costs.memory import peak_memory
 
     width = max(len("network"), *(len(path.name) for path in options.models))
     print(
@@ -118,7 +118,7 @@ def _print_table(options, taken, running, files, threads):
             time, file = taken[runtime, path], files[runtime, path]
             spread = f"{time.low:.3f} to {time.high:.3f}"
             network = running[runtime, path]
-            memory = (sum(network.memory) if runtime == "c" else peak(runtime, file)) / 2**20
+            memory = (sum(network.memory) if runtime == "c" else peak_memory(runtime, file)) / 2**20
             print(
                 f"{runtime:<10}{path.name:<{width}}{time.median:>12.3f}{spread:>24}{time.median / first:>8.2f}"
                 f"{file.stat().st_size:>14,}{memory:>11.1f}",

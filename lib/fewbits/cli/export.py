@@ -46,7 +46,7 @@ def add(commands) -> None:
 def run(options) -> None:
     _check(options)
     from fewbits.io.files import read_model
-    from fewbits.training.loop import check_images
+    from fewbits.training.batches import check_images
 
     model = read_model(options.model)
     sample = None
@@ -74,9 +74,9 @@ def _check(options):
     if options.to == "litert":
         check_name("precision", options.precision or "float32", PRECISIONS)
     if options.to == "coreml":
-        from fewbits.deploy.coreml import check_path
+        from fewbits.deploy.coreml import check_mlpackage_path
 
-        check_path(options.output)
+        check_mlpackage_path(options.output)
     elif SUFFIXES[options.to]:
         check_output(options.output, *SUFFIXES[options.to])
     if options.output.suffix == ".npz" and options.data:
@@ -119,9 +119,9 @@ def _hdf5(model, options, sample):
     from fewbits.deploy import arrays
 
     if options.output.suffix == ".npz":
-        arrays.write_npz(model, options.output)
+        arrays.write_npz_arrays(model, options.output)
     else:
-        arrays.write(model, options.output, (images for images, *_ in sample.batches(32)) if sample else ())
+        arrays.write_hdf5_arrays(model, options.output, (images for images, *_ in sample.batches(32)) if sample else ())
     print(f"{options.output} written; {_size(options.output):,} bytes")
 
 
@@ -133,15 +133,15 @@ def _onnx(model, options, sample):
         from fewbits.deploy import onnx_integer
 
         network, pixels, what = _integers(model, options, sample)
-        content = onnx_integer.convert(network).SerializeToString()
-        runner = onnx.Runner(content)
+        content = onnx_integer.to_integer_onnx(network).SerializeToString()
+        runner = onnx.ONNXRunner(content)
         with write_aside(options.output) as file:
             file.write(content)
         print(f"{options.output} written; {_size(options.output):,} bytes; from bytes to integer codes")
         _tell_identity(model, network, "ONNX Runtime", runner, pixels, what)
         return
-    content = onnx.convert(model).SerializeToString()
-    runner = onnx.Runner(content)
+    content = onnx.to_onnx(model).SerializeToString()
+    runner = onnx.ONNXRunner(content)
     with write_aside(options.output) as file:
         file.write(content)
     _tell(options, model, runner, sample)
@@ -154,8 +154,8 @@ def _litert(model, options, sample):
 
     precision = options.precision or "float32"
     images = _images(model, sample)[0] if sample else None
-    content = litert.convert(model, precision, images)
-    runner = litert.Runner(content)
+    content = litert.to_litert(model, precision, images)
+    runner = litert.LiteRTRunner(content)
     with write_aside(options.output) as file:
         file.write(content)
     _tell(options, model, runner, sample)
@@ -165,9 +165,9 @@ def _litert(model, options, sample):
 
 def _tell_codes(model, images, what):
     """Print where LiteRT's codes are not ours."""
-    from fewbits.deploy.litert import compare
+    from fewbits.deploy.litert import compare_litert
 
-    found = {name: agreement for name, agreement in compare(model, images).items() if agreement.different}
+    found = {name: agreement for name, agreement in compare_litert(model, images).items() if agreement.different}
     for name, agreement in found.items():
         share, largest = agreement.different / agreement.codes, agreement.largest
         step = "step" if largest == 1 else "steps"
@@ -179,7 +179,7 @@ def _tell_codes(model, images, what):
 def _coreml(model, options, sample):
     from fewbits.deploy import coreml
 
-    coreml.write(model, options.output)
+    coreml.write_coreml(model, options.output)
     print(
         f"{options.output} written; {_size(options.output):,} bytes; read again, its shapes and kernels are those of "
         f"{model.name}; what it computes can be seen on macOS only"
@@ -188,7 +188,7 @@ def _coreml(model, options, sample):
 
 def _c(model, options, sample):
     from fewbits.deploy.c import write_c
-    from fewbits.deploy.compiled import Compiled, compiler
+    from fewbits.deploy.compiled import CRunner, find_compiler
 
     network, pixels, what = _integers(model, options, sample)
     memory = write_c(network, options.output)
@@ -196,8 +196,8 @@ def _c(model, options, sample):
         f"{options.output} written; {memory.weight_bytes:,} bytes of constants, {memory.ram_bytes:,} bytes of memory; "
         f"`make -C {options.output}` compiles it"
     )
-    if compiler():
-        program = Compiled(network)
+    if find_compiler():
+        program = CRunner(network)
         print(f"compiled here, code and constants take {len(program.library):,} bytes")
         _tell_identity(model, network, "the C", program, pixels, what)
     else:
@@ -221,9 +221,9 @@ def _integers(model, options, sample):
 
 def _tell_identity(model, network, name, program, pixels, what):
     """Print in how many codes the integers differ from the simulation, and `program` from the integers."""
-    from fewbits.deploy.identity import compare, compare_program
+    from fewbits.deploy.identity import compare_layers, compare_program
 
-    layers = compare(model, network, pixels)
+    layers = compare_layers(model, network, pixels)
     codes, off = (sum(getattr(layer, field) for layer in layers.values()) for field in ("codes", "different"))
     said = compare_program(network.run(pixels), program, pixels)
     print(

@@ -12,5 +12,5 @@ from .energy import multiplication as multiplication
 from .energy import reading as reading
 from .latency import KerasRunner as KerasRunner
 from .latency import Latency as Latency
-from .latency import measure as measure
-from .memory import peak as peak
+from .latency import measure_latency as measure_latency
+from .memory import peak_memory as peak_memory

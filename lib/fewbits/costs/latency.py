@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from fewbits.io.tflite import Runner
+from fewbits.io.tflite import LiteRTRunner
 
 WARM_UP = 5  # images before the clock counts
 
@@ -22,7 +22,7 @@ class Latency(NamedTuple):
         return f"{self.median:.3f} ms ({self.low:.3f} to {self.high:.3f})"
 
 
-class Runs(Protocol):
+class Runner(Protocol):
     """A network at work in some runtime."""
 
     image_shape: tuple[int, int, int]
@@ -45,12 +45,12 @@ class KerasRunner:
         return self._function(np.asarray(image, np.float32)[np.newaxis]).numpy()[0]
 
 
-def measure(networks: Mapping[str, bytes | Runs], rounds: int = 100) -> dict[str, Latency]:
+def measure_latency(networks: Mapping[str, bytes | Runner], rounds: int = 100) -> dict[str, Latency]:
     """Return name -> Latency of networks, name -> content of a LiteRT file or what runs, for an image of noise.
 
     Each round runs every network once, in turn: what slows the machine for a while slows all of them.
     """
-    running = {name: Runner(net) if isinstance(net, bytes) else net for name, net in networks.items()}
+    running = {name: LiteRTRunner(net) if isinstance(net, bytes) else net for name, net in networks.items()}
     rng = np.random.default_rng(0)
     images = {name: _noise(network, rng) for name, network in running.items()}
     seconds = {name: [] for name in running}

@@ -14,7 +14,7 @@ from fewbits.errors import InputError
 IMAGES = 3
 
 
-def peak(runtime: str, path: Path) -> int:
+def peak_memory(runtime: str, path: Path) -> int:
     """Return the bytes of memory at most in use while `runtime`, keras, litert or onnx, runs the network in `path`.
 
     On Linux and macOS. Raises InputError where that process fails.

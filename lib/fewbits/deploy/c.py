@@ -1,6 +1,6 @@
 """C99 of a network of integers: one header, one source file, no heap, no float, and an example that classifies.
 
-The source is made to be read: a function for each kind of step, a call for each layer, the numbers at the end. Only
+The source is made to be read: a function for each kind of operation, a call for each layer, the numbers at the end. Only
 what the network uses is in it. The codes are those of `IntegerNetwork.run`, bit for bit, on every compiler that shifts
 negative integers as all do; the source asserts that.
 
@@ -35,7 +35,7 @@ HOW = {
 }
 
 
-class Memory(NamedTuple):
+class CMemory(NamedTuple):
     """Bytes that the C takes, the code itself left out.
 
     weight_bytes: constants, in flash: kernels, biases, tables. arena_bytes: codes between layers, at most at a time.
@@ -51,7 +51,7 @@ class Memory(NamedTuple):
         return self.arena_bytes + self.scratch_bytes
 
 
-def write_c(network: IntegerNetwork, folder: Path) -> Memory:
+def write_c(network: IntegerNetwork, folder: Path) -> CMemory:
     """Write `network` as C into `folder`: NAME.h, NAME.c, main.c and Makefile; return what memory it takes.
 
     NAME is the network's name, as far as C allows it. `folder` is made, whole or not at all; one that stands is used
@@ -87,27 +87,27 @@ class _Source:
         self._pixels = network.image.high + min(network.mean)
         if self._pixels > 255:
             raise InputError(f"pixels of {self._pixels + 1} levels do not fit bytes; C takes levels=256 at most")
-        self.program = program.plan(network)
+        self.program = program.plan_program(network)
         self.network = network = self.program.network
-        self.wires = network.wires
+        self.tensors = network.tensors
         self.name = _identifier(network.name)
         self._functions, self._finishing = {}, {}  # of loops, and of what becomes of their sums: name -> text
         self._tables, self._layers, self._calls = {}, [], []
         self._names, self._weights = set(), 0
         self._sums, self._patches = {}, {}  # bits -> how many
-        last = len(network.steps)
-        program.stored_bits(network.wires[last], network.steps[-1].layer)  # the logits' own are 32
+        last = len(network.operations)
+        program.stored_bits(network.tensors[last], network.operations[-1].layer)  # the logits' own are 32
         for loop in self.program.loops:
             self._loop(loop)
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> CMemory:
         rows = sum(bits // 8 * size for sizes in (self._sums, self._patches) for bits, size in sizes.items())
-        return Memory(self._weights, self.program.arena_bytes, rows)
+        return CMemory(self._weights, self.program.arena_bytes, rows)
 
     def files(self) -> dict[str, str]:
         """Return file name -> text."""
-        image, logits, memory = self.network.image, self.wires[-1], self.memory
+        image, logits, memory = self.network.image, self.tensors[-1], self.memory
         height, width, channels = image.shape
         fields = {
             "name": self.name,
@@ -168,13 +168,13 @@ class _Source:
         kind, kinds = loop.kind, [sources[0][0]]
         types["in"] = f"{kinds[0]}_t"
         if kind in ("convolve", "depthwise"):
-            kernel = np.moveaxis(loop.step.kernel, 3, 0) if kind == "convolve" else loop.step.kernel
+            kernel = np.moveaxis(loop.operation.kernel, 3, 0) if kind == "convolve" else loop.operation.kernel
             kinds.append(self._table(lines, f"kernel_{name}", kernel))
-            self._table(lines, f"bias_{name}", loop.step.bias, bits)
+            self._table(lines, f"bias_{name}", loop.operation.bias, bits)
             types["kernel"] = f"{kinds[1]}_t"
             arguments += [f"kernel_{name}", f"bias_{name}"]
         if kind == "convolve":
-            types |= self._dots(kinds, rows, loop.step.kernel[..., 0].size, bits, wide)
+            types |= self._dots(kinds, rows, loop.operation.kernel[..., 0].size, bits, wide)
         elif kind == "depthwise" and loop.shape[2] != shape[2]:
             kind = "depthwise_each"
         elif kind == "load":
@@ -205,7 +205,7 @@ class _Source:
         """Return a function for the sum of the images that `loop` reads."""
         height, width, channels = loop.shape
         lines, parameters = [], []
-        for number, (i, shift) in enumerate(zip(loop.inputs, loop.step.shifts), 1):
+        for number, (i, shift) in enumerate(zip(loop.inputs, loop.operation.shifts), 1):
             kind = self._source(i)[0]
             fields = types | {"in": f"{kind}_t"}
             function = self._use(self._functions, "accumulate", f"accumulate_{kind}{wide}", **fields)
@@ -223,7 +223,9 @@ class _Source:
             self._finishing_call(action, f"{name}_{n}", bits, channels, lines, wide)
             for n, action in enumerate(loop.finish, 1)
         ]
-        kind = "int32" if loop.wire == len(self.network.steps) else f"int{self.program.buffers[loop.wire].bits}"
+        kind = (
+            "int32" if loop.tensor == len(self.network.operations) else f"int{self.program.buffers[loop.tensor].bits}"
+        )
         types = {"sum": _int(bits), "out": f"{kind}_t"}
         store = self._use(self._finishing, "store", f"store_{kind}{wide}", **types)
         place = f"({kind}_t *)out + {loop.stride} * pixel" if prod(loop.shape[:2]) > 1 else "out"
@@ -234,9 +236,9 @@ class _Source:
     def _finishing_call(self, action, name, bits, channels, lines, wide):
         """Return the call that does `action` to the sums of a pixel."""
         types, limits = {"sum": _int(bits)}, ()
-        if isinstance(action, program.Divide | program.Clip):
+        if isinstance(action, program.DivideSums | program.ClipSums):
             limits = _literal(action.low), _literal(action.high)
-        if isinstance(action, program.Divide):
+        if isinstance(action, program.DivideSums):
             if isinstance(action.shift, tuple):
                 kind, code = "shift_each", "code"
                 self._table(lines, f"shifts_{name}", np.array(action.shift), 8)
@@ -246,10 +248,10 @@ class _Source:
                 amount = _literal(action.shift or action.divisor)
             types |= {"how": HOW[action.rounding], "round": _round(kind, action.rounding, code, _int(bits))}
             function, arguments = f"{kind}_{action.rounding.replace('-', '_')}", (amount, *limits)
-        elif isinstance(action, program.Multiply):
+        elif isinstance(action, program.MultiplySums):
             kind = function = "multiply"
             arguments = (_literal(action.factor),)
-        elif isinstance(action, program.AddConstants):
+        elif isinstance(action, program.OffsetSums):
             kind = function = "add_constants"
             self._table(lines, f"constants_{name}", action.constants, bits)
             arguments = (f"constants_{name}",)
@@ -278,11 +280,13 @@ class _Source:
 
     def _windows(self, loop, name):
         """Return the table that says where the windows of `loop` lie."""
-        step, (height, width, channels) = loop.step, self._shape(loop)
-        rows, columns = step.kernel.shape[:2] if isinstance(step, Convolve) else getattr(step, "window", (1, 1))
-        down, right = getattr(step, "strides", (1, 1))
-        dilation = getattr(step, "dilation", (1, 1))
-        (top, _), (left, _) = getattr(step, "padding", ((0, 0), (0, 0)))
+        operation, (height, width, channels) = loop.operation, self._shape(loop)
+        rows, columns = (
+            operation.kernel.shape[:2] if isinstance(operation, Convolve) else getattr(operation, "window", (1, 1))
+        )
+        down, right = getattr(operation, "strides", (1, 1))
+        dilation = getattr(operation, "dilation", (1, 1))
+        (top, _), (left, _) = getattr(operation, "padding", ((0, 0), (0, 0)))
         self._weights += WINDOWS_BYTES
         return (
             f"static const struct windows windows_{name} = {{\n"
@@ -294,10 +298,10 @@ class _Source:
         )
 
     def _shape(self, loop):
-        return self.wires[loop.inputs[0]].shape if loop.inputs else loop.shape
+        return self.tensors[loop.inputs[0]].shape if loop.inputs else loop.shape
 
     def _source(self, i):
-        """Return the type of the codes on wire `i`, such as "int8", and an expression for where they lie."""
+        """Return the type of the codes on tensor `i`, such as "int8", and an expression for where they lie."""
         if i not in self.program.buffers:
             return "uint8", "image"
         buffer = self.program.buffers[i]
@@ -305,9 +309,9 @@ class _Source:
 
     def _target(self, loop):
         """Return an expression for where `loop` puts its first code."""
-        if loop.wire == len(self.network.steps):
+        if loop.tensor == len(self.network.operations):
             return f"logits + {loop.offset}" if loop.offset else "logits"
-        return _place(self.program.buffers[loop.wire], loop.offset)
+        return _place(self.program.buffers[loop.tensor], loop.offset)
 
     def _unique(self, layer):
         """Return a name for what belongs to a loop, not taken yet."""

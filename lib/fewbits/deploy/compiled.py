@@ -15,12 +15,12 @@ from fewbits.errors import InputError
 COMPILERS = ("cc", "gcc", "clang")
 
 
-def compiler() -> str | None:
+def find_compiler() -> str | None:
     """Return the C compiler of this machine, None if there is none."""
     return next((name for name in COMPILERS if shutil.which(name)), None)
 
 
-class Compiled:
+class CRunner:
     """The C of `network`, compiled with `flags`: `run` maps one image, of pixels below `levels`, to its codes.
 
     memory: as `write_c` returns it. library: the content of the shared library. Raises InputError where there is no C
@@ -28,7 +28,7 @@ class Compiled:
     """
 
     def __init__(self, network: IntegerNetwork, *flags: str):
-        if compiler() is None:
+        if find_compiler() is None:
             raise InputError(f"there is no C compiler; install one of {', '.join(COMPILERS)}")
         self.image_shape, self.levels = network.image.shape, network.image.high + min(network.mean) + 1
         with TemporaryDirectory() as folder:
@@ -37,10 +37,10 @@ class Compiled:
             [path] = [path for path in source.glob("*.c") if path.name != "main.c"]
             library = path.with_suffix(".so")
             options = ["-std=c99", "-shared", "-fPIC", *(flags or ("-O3",))]
-            subprocess.run([compiler(), *options, path, "-o", library], check=True, capture_output=True)
+            subprocess.run([find_compiler(), *options, path, "-o", library], check=True, capture_output=True)
             self.library = library.read_bytes()
             self._call = getattr(ctypes.CDLL(str(library)), f"{path.stem}_run")  # loaded: the file may go
-        self._codes = np.empty(network.wires[-1].size, np.int32)
+        self._codes = np.empty(network.tensors[-1].size, np.int32)
 
     def run(self, image) -> np.ndarray:
         """Return the codes (int32, flat) of the logits of `image`, uint8 (height, width, channels)."""

@@ -14,21 +14,21 @@ from shutil import rmtree
 import numpy as np
 
 from fewbits.backend import keras, no_stderr
-from fewbits.deploy.frozen import Frozen, check, freeze
+from fewbits.deploy.frozen import Frozen, check_exportable, freeze
 from fewbits.errors import InputError
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 
 
-def write(model: keras.Model, path: Path) -> None:
+def write_coreml(model: keras.Model, path: Path) -> None:
     """Write `model`, quantized or not, as the .mlpackage `path`, whole or not at all.
 
     It takes one image, (1, height, width, channels), in float32. Batch normalization is folded. What was written is
     read again: InputError where shapes or weights are not those of `model`. Raises InputError, naming the layer, also
-    as `frozen.check` and `quantize_model`, and where coremltools is not installed or does not know a layer.
+    as `frozen.check_exportable` and `quantize_model`, and where coremltools is not installed or does not know a layer.
     """
     tools = _coremltools()
-    check(model)
-    check_path(path)
+    check_exportable(model)
+    check_mlpackage_path(path)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization) and isinstance(model, QuantizedModel):
             raise InputError(
@@ -43,7 +43,7 @@ def write(model: keras.Model, path: Path) -> None:
         _verify(tools, folder, frozen)
 
 
-def check_path(path: Path) -> None:
+def check_mlpackage_path(path: Path) -> None:
     """Raise InputError where `path` is not the place for a package: another file or folder stands there."""
     if path.suffix != ".mlpackage":
         raise InputError(f"the output must be a .mlpackage, not {path}")
@@ -53,12 +53,12 @@ def check_path(path: Path) -> None:
         raise InputError(f"{path} is there, and is no Core ML package; remove it, or name another")
 
 
-def weights_in(path: Path) -> list[np.ndarray]:
+def coreml_weights(path: Path) -> list[np.ndarray]:
     """Return the constants that the package `path` holds; InputError where it cannot be read."""
     return _weights(_read(_coremltools(), path), _coremltools())
 
 
-def shapes_in(path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def coreml_shapes(path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the shapes of the input and the output of the package `path`; InputError where it cannot be read."""
     description = _read(_coremltools(), path).get_spec().description
     return tuple(tuple(x.type.multiArrayType.shape) for x in (description.input[0], description.output[0]))
@@ -113,7 +113,7 @@ def _weights(package, tools):
 
 def _verify(tools, path, frozen):
     """Raise InputError where the package has not the shapes and the kernels of `frozen`."""
-    shapes = shapes_in(path)
+    shapes = coreml_shapes(path)
     wanted = tuple((1, *x.shape[1:]) for x in (frozen.inputs[0], frozen.outputs[0]))
     if shapes != wanted:
         raise InputError(f"Core ML has made a network from {shapes[0]} to {shapes[1]}, not {wanted[0]} to {wanted[1]}")

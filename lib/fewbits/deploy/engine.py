@@ -23,7 +23,7 @@ WINDOWS = (3, 5)
 
 
 @dataclass(frozen=True)
-class Mapping:
+class EngineMapping:
     """How a layer runs on the engine.
 
     reason: why it does not, else "". window: side of the engine's. weight_bits: 4, 8 or 16. passes: over planes. macs:
@@ -41,51 +41,51 @@ class Mapping:
     shift: int = 0
 
 
-def plan(network: IntegerNetwork) -> list[Mapping]:
-    """Return a Mapping for each layer of `network` that multiplies, in its order."""
-    return [_mapping(step, network.wires[step.inputs[0]]) for step in network.convolutions]
+def map_to_engine(network: IntegerNetwork) -> list[EngineMapping]:
+    """Return a EngineMapping for each layer of `network` that multiplies, in its order."""
+    return [_mapping(operation, network.tensors[operation.inputs[0]]) for operation in network.convolutions]
 
 
-def convolve(step: Convolve, codes, shift: int) -> np.ndarray:
+def convolve_on_engine(operation: Convolve, codes, shift: int) -> np.ndarray:
     """Return what the engine makes of `codes` (n, height, width, channels): sums of 16 bits, with 2**shift as one.
 
     Plane after plane of the input is added, each sum shifted (rounded down) before, each addition saturated: that is
     not what one sum over all planes would be.
     """
     low, high = -(2 ** (SUM_BITS - 1)), 2 ** (SUM_BITS - 1) - 1
-    bias = np.zeros_like(step.bias)
-    sums = np.clip(np.broadcast_to(step.bias >> shift, (len(codes), *step.output.shape)), low, high)
-    for channel in range(1 if step.depthwise else codes.shape[-1]):
-        plane = slice(None) if step.depthwise else slice(channel, channel + 1)
-        alone = _with(step, step.kernel[:, :, plane], bias)
+    bias = np.zeros_like(operation.bias)
+    sums = np.clip(np.broadcast_to(operation.bias >> shift, (len(codes), *operation.output.shape)), low, high)
+    for channel in range(1 if operation.depthwise else codes.shape[-1]):
+        plane = slice(None) if operation.depthwise else slice(channel, channel + 1)
+        alone = _with(operation, operation.kernel[:, :, plane], bias)
         sums = np.clip(sums + (alone.compute(codes[..., plane]).astype(np.int64) >> shift), low, high)
     return sums
 
 
-def _mapping(step, wire) -> Mapping:
-    height, width, channels, filters = step.kernel.shape
-    places = prod(step.output.shape[:2])
-    macs = step.kernel.size * places
-    needed = signed_bits(int(step.kernel.min()), int(step.kernel.max()))
+def _mapping(operation, tensor) -> EngineMapping:
+    height, width, channels, filters = operation.kernel.shape
+    places = prod(operation.output.shape[:2])
+    macs = operation.kernel.size * places
+    needed = signed_bits(int(operation.kernel.min()), int(operation.kernel.max()))
     weight_bits = next((bits for bits in PLANES if bits >= needed), None)
-    if wire.shape[:2] == (1, 1):
-        return Mapping(step.layer, "has no plane of pixels to slide over", macs=macs)
-    if wire.bits > PIXEL_BITS:
-        return Mapping(step.layer, f"reads pixels of {wire.bits} bits", macs=macs)
+    if tensor.shape[:2] == (1, 1):
+        return EngineMapping(operation.layer, "has no plane of pixels to slide over", macs=macs)
+    if tensor.bits > PIXEL_BITS:
+        return EngineMapping(operation.layer, f"reads pixels of {tensor.bits} bits", macs=macs)
     if weight_bits is None:
-        return Mapping(step.layer, f"has weights of {needed} bits", macs=macs)
-    if step.dilation != (1, 1):
-        return Mapping(step.layer, "has holes in its window", macs=macs)
+        return EngineMapping(operation.layer, f"has weights of {needed} bits", macs=macs)
+    if operation.dilation != (1, 1):
+        return EngineMapping(operation.layer, "has holes in its window", macs=macs)
     window = next((side for side in WINDOWS if side >= max(height, width)), WINDOWS[-1])
     pieces = ceil(height / window) * ceil(width / window)
     planes = PLANES[weight_bits]
     passes = pieces * channels * ceil(filters / planes)
-    at_every_pixel = prod((side - 1) * stride + 1 for side, stride in zip(step.output.shape, step.strides))
+    at_every_pixel = prod((side - 1) * stride + 1 for side, stride in zip(operation.output.shape, operation.strides))
     could = passes * planes * window**2 * at_every_pixel
-    shift = max(0, step.partial_bits - SUM_BITS)
-    return Mapping(step.layer, "", window, weight_bits, passes, macs, macs / could, shift)
+    shift = max(0, operation.partial_bits - SUM_BITS)
+    return EngineMapping(operation.layer, "", window, weight_bits, passes, macs, macs / could, shift)
 
 
-def _with(step, kernel, bias):
-    """Return `step` with another kernel and bias."""
-    return type(step)(**{**vars(step), "kernel": kernel, "bias": bias})
+def _with(operation, kernel, bias):
+    """Return `operation` with another kernel and bias."""
+    return type(operation)(**{**vars(operation), "kernel": kernel, "bias": bias})

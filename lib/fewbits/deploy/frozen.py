@@ -4,30 +4,28 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
+from fewbits.graph import Graph, clone, rebuild
 from fewbits.quantization.calibration import by_filter
-from fewbits.quantization.conversion import calls, quantized_type, rebuild
+from fewbits.quantization.conversion import quantized_type
 from fewbits.quantization.fixedpoint import quantclip, quantize
 from fewbits.quantization.layers import FLOAT, Formats
 
 
-def check(model: keras.Model) -> None:
+def check_exportable(model: keras.Model) -> None:
     """Raise InputError, naming the layer, where `model` could be written to no file.
 
     It must be a graph from one input to one output, in float32 and channels last, whose weights are finite, without
     the thesis' operator.
     """
-    if not getattr(model, "inputs", None):
-        raise InputError(f"{model.name} has no graph; build a functional model, or a sequential one with an Input")
+    graph = Graph(model)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise InputError(
             f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; one of each can be exported"
         )
     if None in model.inputs[0].shape[1:]:
         raise InputError(f"{model.name} takes images of any size; build it for one, to export it")
-    for name, nodes in calls(model).items():
-        if not nodes:
-            continue  # called for other graphs only
-        layer = nodes[0].operation
+    for layer in graph.layers:
+        name = layer.name
         if getattr(layer, "compute_dtype", "float32") != "float32":
             raise InputError(f"layer {name} computes in {layer.compute_dtype}; only float32 can be exported")
         if getattr(layer, "data_format", "channels_last") != "channels_last":
@@ -42,22 +40,22 @@ def check(model: keras.Model) -> None:
             )
 
 
-def formats(layer) -> Formats:
+def active_formats(layer) -> Formats:
     """Return the formats in which `layer` computes at present: none where it is not quantized, or not enabled."""
     return layer.formats if hasattr(layer, "formats") and layer.enabled else FLOAT
 
 
 def kernel_formats(layer) -> tuple:
     """Return the format of each filter of a quantized `layer`; () where its kernel is float."""
-    found = formats(layer).kernel
+    found = active_formats(layer).kernel
     return found if isinstance(found, tuple) else () if found is None else (found,) * layer._filters
 
 
-def constants(layer) -> tuple[np.ndarray, np.ndarray | None]:
+def effective_weights(layer) -> tuple[np.ndarray, np.ndarray | None]:
     """Return kernel and bias (float32) as `layer` multiplies and adds them, that is rounded where it rounds them."""
     kernel = ops.convert_to_numpy(layer.kernel)
     bias = None if layer.bias is None else ops.convert_to_numpy(layer.bias)
-    filters, (_, x, _, own) = kernel_formats(layer), formats(layer)
+    filters, (_, x, _, own) = kernel_formats(layer), active_formats(layer)
     if filters:
         columns = zip(by_filter(layer, kernel).T, filters)
         kernel = np.stack([quantize(w, fmt, layer.rounding) for w, fmt in columns], -1).reshape(kernel.shape)
@@ -80,7 +78,7 @@ class Frozen(keras.layers.Layer):
     def __init__(self, layer):
         super().__init__(name=layer.name)
         self._layer = [layer]  # in a list Keras does not track it: its variables are no longer needed
-        self.weights_used, self.formats = constants(layer), formats(layer)
+        self.weights_used, self.formats = effective_weights(layer), active_formats(layer)
         self.rounding = getattr(layer, "rounding", None)
         self.depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         self.built = True
@@ -109,12 +107,7 @@ class Frozen(keras.layers.Layer):
 def freeze(model: keras.Model, kind: type = Frozen) -> keras.Model:
     """Return `model` with a layer of `kind`, Frozen or a subclass, in place of each that multiplies."""
 
-    def clone(layer):
-        if multiplies(layer):
-            return kind(layer)
-        return layer.__class__.from_config(layer.get_config())
-
-    frozen = rebuild(model, clone)
+    frozen = rebuild(model, lambda layer: kind(layer) if multiplies(layer) else clone(layer))
     for layer in frozen.layers:
         if layer.weights:  # batch normalization
             layer.set_weights(model.get_layer(layer.name).get_weights())

@@ -5,13 +5,14 @@ from typing import NamedTuple
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.costs.latency import Runs
-from fewbits.deploy.compiled import Compiled, compiler
+from fewbits.costs.latency import Runner
+from fewbits.deploy.compiled import CRunner, find_compiler
 from fewbits.deploy.integer import IntegerNetwork
-from fewbits.deploy.operations import Wire
+from fewbits.deploy.operations import Tensor
 from fewbits.errors import InputError
+from fewbits.graph import rebuild
 from fewbits.inspection.extraction import extractor
-from fewbits.quantization.conversion import QuantizedModel, rebuild
+from fewbits.quantization.conversion import QuantizedModel
 
 
 class Agreement(NamedTuple):
@@ -22,7 +23,7 @@ class Agreement(NamedTuple):
     largest: float
 
 
-def compare(model: QuantizedModel, network: IntegerNetwork, images) -> dict[str, Agreement]:
+def compare_layers(model: QuantizedModel, network: IntegerNetwork, images) -> dict[str, Agreement]:
     """Return layer name -> Agreement between `model` and its `network`, on `images`, integers as `network.run` takes.
 
     Every layer with weights is compared, and the last. Where float32 does not hold all sums of `network`, `model` is
@@ -39,22 +40,22 @@ def compare(model: QuantizedModel, network: IntegerNetwork, images) -> dict[str,
         codes = network.trace(pixels)
         floats = (pixels.astype(np.float64) - np.asarray(network.mean)) * 2.0**network.image.exponent
         for name, found in read(floats.astype(np.float32)).items():
-            wire = network.wires[network.outputs[name]]
-            totals[name] = _joined(totals[name], _agreement(wire, codes[name].reshape(found.shape), found))
+            tensor = network.tensors[network.outputs[name]]
+            totals[name] = _joined(totals[name], _agreement(tensor, codes[name].reshape(found.shape), found))
     return totals
 
 
-def programs(network: IntegerNetwork) -> dict[str, Runs]:
+def program_runners(network: IntegerNetwork) -> dict[str, Runner]:
     """Return name -> program, at work, that must make the codes of `network.run`: in ONNX Runtime and, where this
     machine has a compiler, in C. Raises InputError as `onnx_integer.convert`.
     """
     from fewbits.deploy import onnx, onnx_integer
 
-    found = {"ONNX Runtime": onnx.Runner(onnx_integer.convert(network).SerializeToString())}
-    return found | ({"C": Compiled(network)} if compiler() else {})
+    found = {"ONNX Runtime": onnx.ONNXRunner(onnx_integer.to_integer_onnx(network).SerializeToString())}
+    return found | ({"C": CRunner(network)} if find_compiler() else {})
 
 
-def compare_program(codes, program: Runs, images) -> Agreement:
+def compare_program(codes, program: Runner, images) -> Agreement:
     """Return how the codes that `program` makes of `images`, one by one, agree with those of `network.run`."""
     theirs = np.array([program.run(image) for image in images]).reshape(codes.shape)
     gaps = np.abs(theirs - codes)
@@ -95,14 +96,14 @@ def _softened(layer) -> bool:
     return getattr(layer, "activation", None) is keras.activations.softmax
 
 
-def values(wire: Wire, codes) -> np.ndarray:
-    """Return what integer `codes` on `wire` stand for, in float64."""
-    return codes * np.exp2(np.asarray(wire.exponent, float)) / wire.divisor
+def to_values(tensor: Tensor, codes) -> np.ndarray:
+    """Return what integer `codes` on `tensor` stand for, in float64."""
+    return codes * np.exp2(np.asarray(tensor.exponent, float)) / tensor.divisor
 
 
-def _agreement(wire, codes, floats):
-    step = 2.0**wire.exponent / wire.divisor
-    gaps = np.abs(values(wire, codes).astype(floats.dtype).astype(np.float64) - floats) / step
+def _agreement(tensor, codes, floats):
+    step = 2.0**tensor.exponent / tensor.divisor
+    gaps = np.abs(to_values(tensor, codes).astype(floats.dtype).astype(np.float64) - floats) / step
     return Agreement(codes.size, int((~(gaps == 0)).sum()), float(gaps.max()))  # NaN differs, too
 
 

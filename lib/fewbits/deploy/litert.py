@@ -14,12 +14,13 @@ import re
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.deploy.frozen import Frozen, check, constants, freeze, kernel_formats
+from fewbits.deploy.frozen import Frozen, check_exportable, effective_weights, freeze, kernel_formats
 from fewbits.deploy.identity import Agreement
 from fewbits.errors import InputError, check_name
-from fewbits.io.tflite import Runner, to_bytes
+from fewbits.graph import Graph
+from fewbits.io.tflite import LiteRTRunner, to_tflite
 from fewbits.names import PRECISIONS
-from fewbits.quantization.conversion import QuantizedModel, calls
+from fewbits.quantization.conversion import QuantizedModel
 
 MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Their inputs and outputs have one scale, or, of QUANTIZE, can have one.
@@ -37,27 +38,27 @@ MOVING = (
 )
 
 
-def convert(model, precision: str = "float32", images=None) -> bytes:
+def to_litert(model, precision: str = "float32", images=None) -> bytes:
     """Return `model`, a functional Keras model, as a .tflite file for one image at a time, that takes and gives floats.
 
     precision: one of PRECISIONS. float32: what Keras computes, quantizers of a quantized model as operations. float16:
     weights in two bytes, computed with in float32. int8: integers inside; of a quantized model its own formats and
     codes, of a float model LiteRT's choice, from `images` (n, height, width, channels) that
-    represent what will come. Raises InputError, naming the layer, on what `frozen.check` refuses, where TensorFlow,
+    represent what will come. Raises InputError, naming the layer, on what `frozen.check_exportable` refuses, where TensorFlow,
     which makes the file, is not installed or does not know a layer, and, for int8, on a layer of a quantized model that
     is float, has more than 8 bits, or adds its bias behind its output.
     """
     check_name("precision", precision, PRECISIONS)
-    check(model)
+    check_exportable(model)
     if precision == "int8" and isinstance(model, QuantizedModel):
         _check_formats(model)
-        return _with_codes(to_bytes(freeze(model, _FakeQuantized), _integers), model)
+        return _with_codes(to_tflite(freeze(model, _FakeQuantized), _integers), model)
     if precision == "int8" and images is None:
         raise InputError("int8 needs images that represent what will come, to choose the range of each layer's codes")
-    return to_bytes(freeze(model), _precise(precision, images))
+    return to_tflite(freeze(model), _precise(precision, images))
 
 
-def compare(model: QuantizedModel, images, delegate: bool = True) -> dict[str, Agreement]:
+def compare_litert(model: QuantizedModel, images, delegate: bool = True) -> dict[str, Agreement]:
     """Return layer name -> Agreement of its codes in Keras and in the int8 file; the network's output comes last.
 
     images: (n, height, width, channels). delegate: as in `litert.interpreter`. Every layer that multiplies is compared
@@ -65,16 +66,15 @@ def compare(model: QuantizedModel, images, delegate: bool = True) -> dict[str, A
     """
     _check_formats(model)
     steps = {layer.name: layer.formats.output.step for layer in model.quantized_layers}
-    uses = calls(model)
-    last = uses[model.layers[-1].name][0].operation.name
-    steps.setdefault(last, list(steps.values())[-1])
+    steps.setdefault(model.layers[-1].name, list(steps.values())[-1])
 
     def taps(network):
-        found = calls(network)
-        return keras.Model(network.inputs[0], [found[name][0].output_tensors[0] for name in steps])
+        graph = Graph(network)
+        calls = [graph.calls_of(network.get_layer(name))[0] for name in steps]
+        return keras.Model(network.inputs[0], [call.outputs[0] for call in calls])
 
-    content = _with_codes(to_bytes(taps(freeze(model, _FakeQuantized)), _integers), model)
-    runner = Runner(content, delegate)
+    content = _with_codes(to_tflite(taps(freeze(model, _FakeQuantized)), _integers), model)
+    runner = LiteRTRunner(content, delegate)
     theirs = zip(*(runner.run_all(image) for image in images))
     ours = [ops.convert_to_numpy(x) for x in taps(model).predict_on_batch(np.float32(images))]
     found = {}
@@ -85,7 +85,7 @@ def compare(model: QuantizedModel, images, delegate: bool = True) -> dict[str, A
 
 
 def _check_formats(model):
-    check(model)
+    check_exportable(model)
     for layer in model.quantized_layers:
         kernel, x, output, own = layer.formats
         if not layer.enabled or kernel is None or x is None or output is None:
@@ -213,7 +213,7 @@ class _Edit:
         source, target = operator.inputs[0], operator.outputs[0]
         if self.step(source) is None or self.step(target) is None:
             raise InputError(f"LiteRT computes layer {layer.name} in float, not in int8")
-        kernel, bias = constants(layer)
+        kernel, bias = effective_weights(layer)
         steps = np.array([fmt.step for fmt in kernel_formats(layer)])
         depthwise = self.kind(operator) == "DEPTHWISE_CONV_2D"
         columns = kernel.reshape(-1, len(steps)) / steps

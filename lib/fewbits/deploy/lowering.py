@@ -11,12 +11,13 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.deploy import operations
-from fewbits.deploy.frozen import check, kernel_formats
+from fewbits.deploy.frozen import check_exportable, kernel_formats
 from fewbits.deploy.integer import IntegerNetwork
-from fewbits.deploy.operations import Wire
+from fewbits.deploy.operations import Tensor
 from fewbits.errors import InputError
+from fewbits.graph import Graph
 from fewbits.quantization.calibration import by_filter
-from fewbits.quantization.conversion import QuantizedModel, nodes, quantized_type
+from fewbits.quantization.conversion import QuantizedModel, quantized_type
 from fewbits.quantization.fixedpoint import FixedPoint, to_codes
 
 layers, activations = keras.layers, keras.activations
@@ -30,7 +31,7 @@ def lower(model: QuantizedModel, levels: int = 256, mean=0) -> IntegerNetwork:
     levels: a power of two; the model sees (pixel - mean) / levels for unsigned pixels below `levels`. mean: an integer,
     or one a channel. A softmax at the end is left out. Raises InputError, naming the layer, on one that is not
     enabled, has no kernel or input format, rounds as the thesis does, has a bias between the grids, needs integers of
-    more than 63 bits, or is of a kind that integers do not have; and as `frozen.check`.
+    more than 63 bits, or is of a kind that integers do not have; and as `frozen.check_exportable`.
     """
     if not isinstance(model, QuantizedModel):
         raise InputError(f"{model.name} is not quantized; quantize_model makes a network with formats of it")
@@ -41,28 +42,28 @@ def lower(model: QuantizedModel, levels: int = 256, mean=0) -> IntegerNetwork:
     shape = model.inputs[0].shape[1:]
     if len(shape) != 3 or None in shape:
         raise InputError(f"{model.name} must take images (height, width, channels) of a fixed size, not {shape}")
-    check(model)
+    check_exportable(model)
     mean = _whole_mean(mean, shape[2], levels)
-    image = Wire(tuple(shape), 1 - levels.bit_length(), -max(mean), levels - 1 - min(mean))
+    image = Tensor(tuple(shape), 1 - levels.bit_length(), -max(mean), levels - 1 - min(mean))
     lowering = _Lowering(image)
     made = {id(model.inputs[0]): 0}
-    for node in nodes(model):
-        layer = node.operation
+    for call in Graph(model).calls:
+        layer = call.operation
         if isinstance(layer, layers.InputLayer):
             continue
         try:
-            index = lowering.layer(layer, [made[id(x)] for x in node.input_tensors])
+            index = lowering.layer(layer, [made[id(x)] for x in call.inputs])
         except OverflowError:
             raise InputError(
                 f"layer {layer.name} needs integers of more than 63 bits; give it formats that are closer together"
             ) from None
-        made[id(node.output_tensors[0])] = index
+        made[id(call.outputs[0])] = index
         if not isinstance(layer, layers.Softmax):
             lowering.outputs[layer.name] = index
     output = made[id(model.outputs[0])]
     lowering.finish(output)
     return IntegerNetwork(
-        model.name, image, mean, tuple(lowering.steps), lowering.outputs, tuple(model.outputs[0].shape[1:])
+        model.name, image, mean, tuple(lowering.operations), lowering.outputs, tuple(model.outputs[0].shape[1:])
     )
 
 
@@ -70,11 +71,11 @@ class _Lowering:
     """The steps so far, and what each layer adds to them."""
 
     def __init__(self, image):
-        self.wires, self.steps, self.outputs = [image], [], {}
+        self.tensors, self.operations, self.outputs = [image], [], {}
         self._softmax = None
 
     def layer(self, layer, inputs) -> int:
-        """Add what `layer` computes of the wires `inputs`; return the index of its output."""
+        """Add what `layer` computes of the tensors `inputs`; return the index of its output."""
         if self._softmax:
             raise InputError(f"layer {layer.name} reads the softmax {self._softmax}, which integers do not have")
         if quantized_type(layer):
@@ -87,17 +88,17 @@ class _Lowering:
         return handler(self, layer, *inputs)
 
     def finish(self, output) -> None:
-        """Make the wire `output` the last one."""
-        if output != len(self.steps):
-            wire = self.wires[output]
-            self._add(operations.Reshape, self.steps[output - 1].layer, (output,), wire)
+        """Make the tensor `output` the last one."""
+        if output != len(self.operations):
+            tensor = self.tensors[output]
+            self._add(operations.Reshape, self.operations[output - 1].layer, (output,), tensor)
 
     def _add(self, kind, layer, inputs, output, *fields) -> int:
         if output.bits > WIDEST:
             raise OverflowError
-        self.steps.append(kind(layer, tuple(inputs), output, *fields))
-        self.wires.append(output)
-        return len(self.wires) - 1
+        self.operations.append(kind(layer, tuple(inputs), output, *fields))
+        self.tensors.append(output)
+        return len(self.tensors) - 1
 
     # Layers with a kernel
 
@@ -117,7 +118,7 @@ class _Lowering:
         return self._activate(layer, index, layer.activation)
 
     def _convolve(self, layer, index, formats, rounding):
-        x = self.wires[index]
+        x = self.tensors[index]
         dense, depthwise = isinstance(layer, layers.Dense), isinstance(layer, layers.DepthwiseConv2D)
         weights = ops.convert_to_numpy(layer.kernel)
         per_filter = kernel_formats(layer)
@@ -147,7 +148,7 @@ class _Lowering:
             (side + sum(both) - size) // stride + 1
             for side, both, size, stride in zip(x.shape, padding, window, strides)
         )
-        output = Wire(
+        output = Tensor(
             (*sides, layer._filters),
             exponents[0] if len(set(exponents)) == 1 else exponents,
             int(lowest.min()),
@@ -160,31 +161,31 @@ class _Lowering:
     def _add_bias(self, layer, index, fmt, rounding):
         if fmt is None:
             raise InputError(f"the bias of layer {layer.name} is added behind its output in float; give it a format")
-        x = self.wires[index]
+        x = self.tensors[index]
         shift = max(x.exponent - _exponent(fmt), 0)
         codes = to_codes(ops.convert_to_numpy(layer.bias), fmt, rounding)
         bias = _shifted(codes, max(_exponent(fmt) - x.exponent, 0))
         low, high = (x.low << shift) + int(bias.min()), (x.high << shift) + int(bias.max())
-        output = Wire(x.shape, x.exponent - shift, low, high)
+        output = Tensor(x.shape, x.exponent - shift, low, high)
         return self._add(operations.AddConstant, layer.name, (index,), output, shift, bias)
 
     # Grids
 
     def _requantize(self, name, index, fmt: FixedPoint, rounding):
-        """Return the wire `index` in the format `fmt`, itself where it is there already."""
-        x = self.wires[index]
+        """Return the tensor `index` in the format `fmt`, itself where it is there already."""
+        x = self.tensors[index]
         shift = tuple(_exponent(fmt) - e for e in _exponents(x))
         if max(x.bits - min(*shift, 0), x.divisor.bit_length() + max(*shift, 0)) > WIDEST:
             raise OverflowError
         low, high = (
             np.clip(
-                [int(operations.divide(code << max(-s, 0), x.divisor << max(s, 0), rounding)) for s in shift],
+                [int(operations.divide_rounded(code << max(-s, 0), x.divisor << max(s, 0), rounding)) for s in shift],
                 fmt.min_code,
                 fmt.max_code,
             )
             for code in (x.low, x.high)
         )
-        output = Wire(x.shape, _exponent(fmt), int(low.min()), int(high.max()))
+        output = Tensor(x.shape, _exponent(fmt), int(low.min()), int(high.max()))
         if output == x:
             return index
         shift = shift[0] if len(set(shift)) == 1 else shift
@@ -192,24 +193,24 @@ class _Lowering:
         return self._add(operations.Requantize, name, (index,), output, *fields)
 
     def _aligned(self, name, index):
-        """Return the wire `index` with one exponent for all channels, the finest: nothing is rounded."""
-        x = self.wires[index]
+        """Return the tensor `index` with one exponent for all channels, the finest: nothing is rounded."""
+        x = self.tensors[index]
         if isinstance(x.exponent, int):
             return index
         shift = tuple(min(x.exponent) - e for e in x.exponent)
         low, high = x.low << -min(shift), x.high << -min(shift)
         low, high = min(low, x.low), max(high, x.high)
-        output = Wire(x.shape, min(x.exponent), low, high, x.divisor)
+        output = Tensor(x.shape, min(x.exponent), low, high, x.divisor)
         return self._add(operations.Requantize, name, (index,), output, shift, 1, "floor", low, high)
 
     def _finest(self, layer, indices):
-        """Return the finest exponent of the wires `indices`, how far each is shifted to meet it, and their limits."""
-        wires = [self.wires[i] for i in indices]
-        if len({x.divisor for x in wires}) > 1:
+        """Return the finest exponent of the tensors `indices`, how far each is shifted to meet it, and their limits."""
+        tensors = [self.tensors[i] for i in indices]
+        if len({x.divisor for x in tensors}) > 1:
             raise InputError(f"layer {layer.name} joins averages with other values; quantize the averages first")
-        exponent = min(x.exponent for x in wires)
-        shifts = tuple(x.exponent - exponent for x in wires)
-        lows, highs = ([getattr(x, end) << s for x, s in zip(wires, shifts)] for end in ("low", "high"))
+        exponent = min(x.exponent for x in tensors)
+        shifts = tuple(x.exponent - exponent for x in tensors)
+        lows, highs = ([getattr(x, end) << s for x, s in zip(tensors, shifts)] for end in ("low", "high"))
         return exponent, shifts, lows, highs
 
     # Layers without a kernel
@@ -232,14 +233,14 @@ class _Lowering:
 
     def _clip(self, name, index, highest):
         """Add a ReLU that ends at `highest`, None if nowhere."""
-        x = self.wires[index]
+        x = self.tensors[index]
         high = x.high
         if highest is not None:
             end = highest * x.divisor * 2.0**-x.exponent
             if end != int(end):
                 raise InputError(f"layer {name} ends at {highest}, which its steps of {2.0**x.exponent:g} do not hold")
             high = min(high, int(end))
-        output = Wire(x.shape, x.exponent, max(x.low, 0), max(high, 0), x.divisor)
+        output = Tensor(x.shape, x.exponent, max(x.low, 0), max(high, 0), x.divisor)
         return index if output == x else self._add(operations.Clip, name, (index,), output, 0, max(high, 0))
 
     def _relu(self, layer, index):
@@ -254,20 +255,20 @@ class _Lowering:
         return index
 
     def _max_pool(self, layer, index):
-        x = self.wires[index]
+        x = self.tensors[index]
         padding = _padding(layer.padding, x.shape, layer.pool_size, layer.strides)
         return self._pool(
             operations.MaxPool, layer, index, (x.low, x.high), x.divisor, layer.pool_size, layer.strides, padding
         )
 
     def _average(self, layer, index):
-        x = self.wires[index]
+        x = self.tensors[index]
         if any(map(any, _padding(layer.padding, x.shape, layer.pool_size, layer.strides))):
             raise InputError(f"layer {layer.name} averages over borders, where its windows hold fewer pixels")
         return self._sum(layer, index, tuple(layer.pool_size), tuple(layer.strides))
 
     def _global_average(self, layer, index):
-        return self._sum(layer, index, self.wires[index].shape[:2], (1, 1))
+        return self._sum(layer, index, self.tensors[index].shape[:2], (1, 1))
 
     def _sum(self, layer, index, window, strides):
         x = self._undivided(layer, index)
@@ -275,8 +276,8 @@ class _Lowering:
         return self._pool(operations.SumPool, layer, index, (x.low * n, x.high * n), x.divisor * n, window, strides)
 
     def _undivided(self, layer, index):
-        """Return the wire `index`. Where it holds averages, float32 rounds each of them before it adds them."""
-        x = self.wires[index]
+        """Return the tensor `index`. Where it holds averages, float32 rounds each of them before it adds them."""
+        x = self.tensors[index]
         if x.divisor & (x.divisor - 1):
             raise InputError(
                 f"layer {layer.name} adds up averages, which float32 has rounded; quantize the averages first"
@@ -284,15 +285,15 @@ class _Lowering:
         return x
 
     def _global_max(self, layer, index):
-        x = self.wires[index]
+        x = self.tensors[index]
         nothing = ((0, 0), (0, 0))
         return self._pool(operations.MaxPool, layer, index, (x.low, x.high), x.divisor, x.shape[:2], (1, 1), nothing)
 
     def _pool(self, kind, layer, index, limits, divisor, window, strides, *padding):
-        x = self.wires[index]
+        x = self.tensors[index]
         outside = padding[0] if padding else ((0, 0), (0, 0))
         sides = [(n + sum(p) - w) // s + 1 for n, p, w, s in zip(x.shape, outside, window, strides)]
-        output = Wire((*sides, x.shape[2]), x.exponent, *limits, divisor)
+        output = Tensor((*sides, x.shape[2]), x.exponent, *limits, divisor)
         return self._add(kind, layer.name, (index,), output, tuple(window), tuple(strides), *padding)
 
     def _pad(self, layer, index):
@@ -302,18 +303,18 @@ class _Lowering:
         return self._border(layer, index, [[-n for n in side] for side in layer.cropping])
 
     def _border(self, layer, index, padding):
-        x, padding = self.wires[index], tuple(tuple(side) for side in padding)
+        x, padding = self.tensors[index], tuple(tuple(side) for side in padding)
         sides = [n + sum(side) for n, side in zip(x.shape, padding)]
-        output = Wire((*sides, x.shape[2]), x.exponent, min(x.low, 0), max(x.high, 0), x.divisor)
+        output = Tensor((*sides, x.shape[2]), x.exponent, min(x.low, 0), max(x.high, 0), x.divisor)
         return self._add(operations.Pad, layer.name, (index,), output, padding)
 
     def _concatenate(self, layer, *indices):
         if layer.axis not in (-1, 3):
             raise InputError(f"layer {layer.name} joins along axis {layer.axis}; integers join channels")
         exponent, shifts, lows, highs = self._finest(layer, indices)
-        first = self.wires[indices[0]]
-        channels = sum(self.wires[i].shape[2] for i in indices)
-        output = Wire((*first.shape[:2], channels), exponent, min(lows), max(highs), first.divisor)
+        first = self.tensors[indices[0]]
+        channels = sum(self.tensors[i].shape[2] for i in indices)
+        output = Tensor((*first.shape[:2], channels), exponent, min(lows), max(highs), first.divisor)
         return self._add(operations.Concatenate, layer.name, indices, output, shifts)
 
     def _sum_of(self, layer, *indices):
@@ -321,26 +322,26 @@ class _Lowering:
         first, *rest = (self._undivided(layer, i) for i in indices)
         if any(x.shape != first.shape for x in rest):
             raise InputError(f"layer {layer.name} adds maps of different sizes, which integers do not have here")
-        output = Wire(first.shape, exponent, sum(lows), sum(highs), first.divisor)
+        output = Tensor(first.shape, exponent, sum(lows), sum(highs), first.divisor)
         return self._add(operations.Add, layer.name, indices, output, shifts)
 
     def _reshape(self, layer, index):
-        x = self.wires[index]
+        x = self.tensors[index]
         shape = tuple(layer.compute_output_shape((1, *x.shape))[1:])  # of this use of the layer
         if len(shape) not in (1, 3):
             raise InputError(f"layer {layer.name} makes the shape {shape}, which is neither an image nor a vector")
         shape = shape if len(shape) == 3 else (1, 1, *shape)
-        output = Wire(shape, x.exponent, x.low, x.high, x.divisor)
+        output = Tensor(shape, x.exponent, x.low, x.high, x.divisor)
         return index if output == x else self._add(operations.Reshape, layer.name, (index,), output)
 
     def _rescale(self, layer, index):
-        x = self.wires[index]
+        x = self.tensors[index]
         mantissa, exponent = np.frexp(layer.scale) if np.ndim(layer.scale) == 0 else (0, 0)
         if mantissa != 0.5 or np.any(layer.offset):
             raise InputError(
                 f"layer {layer.name} scales by {layer.scale}, less {layer.offset}; integers shift by powers of two"
             )
-        output = Wire(x.shape, x.exponent + int(exponent) - 1, x.low, x.high, x.divisor)
+        output = Tensor(x.shape, x.exponent + int(exponent) - 1, x.low, x.high, x.divisor)
         return self._add(operations.Reshape, layer.name, (index,), output)
 
     _HANDLERS = {
@@ -367,8 +368,8 @@ def _exponent(fmt: FixedPoint) -> int:
     return fmt.msb + 1 - fmt.nbits
 
 
-def _exponents(wire) -> tuple[int, ...]:
-    return wire.exponent if isinstance(wire.exponent, tuple) else (wire.exponent,)
+def _exponents(tensor) -> tuple[int, ...]:
+    return tensor.exponent if isinstance(tensor.exponent, tuple) else (tensor.exponent,)
 
 
 def _bias_codes(layer, fmt, rounding, exponents):

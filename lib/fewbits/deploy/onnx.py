@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.deploy.frozen import check, constants, formats, multiplies
-from fewbits.deploy.onnx_graph import TO_FIRST, TO_LAST, Graph
+from fewbits.deploy.frozen import active_formats, check_exportable, effective_weights, multiplies
+from fewbits.deploy.onnx_graph import TO_FIRST, TO_LAST, ONNXGraph
 from fewbits.errors import InputError
+from fewbits.graph import Graph
 from fewbits.io.files import write_aside
-from fewbits.quantization.conversion import nodes
 
 layers, activations = keras.layers, keras.activations
 
@@ -22,33 +22,33 @@ ACTIVATIONS = {activations.relu: "Relu", activations.sigmoid: "Sigmoid", activat
 ACTIVATIONS |= {activations.elu: "Elu", activations.softplus: "Softplus"}
 
 
-def convert(model: keras.Model):
+def to_onnx(model: keras.Model):
     """Return `model`, of layers that `quantize_model` knows, quantized or not, as an onnx.ModelProto.
 
-    Raises InputError, naming the layer, on what ONNX has no node for here, and as `frozen.check`; also where the
+    Raises InputError, naming the layer, on what ONNX has no node for here, and as `frozen.check_exportable`; also where the
     package onnx is not installed.
     """
     graph = _Graph()
-    check(model)
+    check_exportable(model)
     shapes = [("N", *x.shape[1:]) for x in (model.inputs[0], model.outputs[0])]
     names = {id(model.inputs[0]): graph.first("image", len(shapes[0]))}
-    for node in nodes(model):
+    for node in Graph(model).calls:
         if not isinstance(node.operation, layers.InputLayer):
-            inputs = [names[id(x)] for x in node.input_tensors]
-            names[id(node.output_tensors[0])] = graph.layer(node.operation, inputs, node)
+            inputs = [names[id(x)] for x in node.inputs]
+            names[id(node.outputs[0])] = graph.layer(node.operation, inputs, node)
     graph.add("Identity", graph.last(names[id(model.outputs[0])], len(shapes[1])), output="output")
     ends = ((name, np.float32, shape) for name, shape in zip(("image", "output"), shapes))
     return graph.model(model.name, *ends)
 
 
-def write(model: keras.Model, path: Path) -> None:
-    """Write `model` to the .onnx file `path`, whole or not at all; errors as `convert`."""
-    content = convert(model).SerializeToString()
+def write_onnx(model: keras.Model, path: Path) -> None:
+    """Write `model` to the .onnx file `path`, whole or not at all; errors as `to_onnx`."""
+    content = to_onnx(model).SerializeToString()
     with write_aside(path) as file:
         file.write(content)
 
 
-class Runner:
+class ONNXRunner:
     """An ONNX file at work, on one thread: `run` maps one image, (height, width, channels), to the output.
 
     Files of integers take bytes; they have `levels`, how many values a pixel may have.
@@ -75,7 +75,7 @@ class Runner:
         return self._session.run(None, {self._image: np.asarray(image, self._dtype)[np.newaxis]})[0][0]
 
 
-class _Graph(Graph):
+class _Graph(ONNXGraph):
     """What each layer adds to the nodes."""
 
     def __init__(self):
@@ -84,9 +84,9 @@ class _Graph(Graph):
 
     def layer(self, layer, inputs, node) -> str:
         """Add what `layer` computes; return the name of its output."""
-        rank = len(node.input_tensors[0].shape)
+        rank = len(node.inputs[0].shape)
         if multiplies(layer):
-            return self._multiply(layer, inputs[0], node.input_tensors[0].shape)
+            return self._multiply(layer, inputs[0], node.inputs[0].shape)
         kind = type(layer).__name__
         handler = self._HANDLERS.get(type(layer))
         if handler is None:
@@ -119,8 +119,8 @@ class _Graph(Graph):
 
     def _multiply(self, layer, x, shape) -> str:
         rank = len(shape)
-        kernel, bias = constants(layer)
-        _, before, behind, _ = formats(layer)
+        kernel, bias = effective_weights(layer)
+        _, before, behind, _ = active_formats(layer)
         x = self._quantizer(x, before, layer)
         if isinstance(layer, layers.Dense):
             x = self.first(self.add("MatMul", self.last(x, rank), self.array(kernel)), rank)
@@ -194,12 +194,12 @@ class _Graph(Graph):
 
     def _pool(self, layer, inputs, node, rank):
         kind = "MaxPool" if isinstance(layer, layers.MaxPooling2D) else "AveragePool"
-        pads = _padding(layer, node.input_tensors[0].shape, layer.pool_size)
+        pads = _padding(layer, node.inputs[0].shape, layer.pool_size)
         return self.add(kind, *inputs, kernel_shape=layer.pool_size, strides=layer.strides, pads=pads)
 
     def _global_average(self, layer, inputs, node, rank):
         total = self.add("ReduceSum", *inputs, self.array((2, 3), np.int64), keepdims=int(layer.keepdims))
-        height, width = node.input_tensors[0].shape[1:3]
+        height, width = node.inputs[0].shape[1:3]
         return self.add("Div", total, self.array(height * width))  # as Keras: not times its inverse
 
     def _global_max(self, layer, inputs, node, rank):
@@ -211,12 +211,12 @@ class _Graph(Graph):
         return self.add("Max", padded)  # else ONNX Runtime joins it with a maximum that skips borders
 
     def _crop(self, layer, inputs, node, rank):
-        ends = [side - end for side, (_, end) in zip(node.input_tensors[0].shape[1:3], layer.cropping)]
+        ends = [side - end for side, (_, end) in zip(node.inputs[0].shape[1:3], layer.cropping)]
         starts = [start for start, _ in layer.cropping]
         return self.add("Slice", *inputs, *(self.array(a, np.int64) for a in (starts, ends, (2, 3))))
 
     def _reshape(self, layer, inputs, node, rank):
-        shape = node.output_tensors[0].shape[1:]
+        shape = node.outputs[0].shape[1:]
         x = self.add("Reshape", self.last(*inputs, rank), self.array((-1, *shape), np.int64))
         return self.first(x, 1 + len(shape))
 
@@ -232,7 +232,7 @@ class _Graph(Graph):
         return self.add("Concat", *inputs, axis=TO_FIRST.index(axis) if rank == 4 else axis)
 
     def _sum(self, layer, inputs, node, rank):
-        if len({len(x.shape) for x in node.input_tensors}) > 1:
+        if len({len(x.shape) for x in node.inputs}) > 1:
             raise InputError(f"layer {layer.name} adds images and vectors, which line up otherwise in ONNX")
         total = inputs[0]
         for x in inputs[1:]:

@@ -8,7 +8,7 @@ OPSET, IR_VERSION = 17, 8  # of 2022: what is in use everywhere
 TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # where channels go
 
 
-class Graph:
+class ONNXGraph:
     """The nodes so far. real: the floats in which it rounds. Raises InputError where the package onnx is missing."""
 
     def __init__(self, real):

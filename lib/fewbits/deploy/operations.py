@@ -1,8 +1,8 @@
-"""The steps of a network of integers: each says what it computes from codes, and what its codes can be at most.
+"""The operations of a network of integers: each says what it computes from codes, and what its codes can be at most.
 
 All there is are integers: sums of products of codes, shifts with a rounding, comparisons. Shapes are those of one
 image, (height, width, channels); a vector is (1, 1, n), and a dense layer a convolution of one pixel. NumPy runs each
-step for a batch at once, in int32 where its sums are proven to fit, else in int64, without any float operation.
+operation for a batch at once, in int32 where its sums are proven to fit, else in int64, without any float operation.
 
 Source of the arithmetic: vieito2017, 2.3 and 5.1 (a format is a shift); its bounds: every sum at its worst case.
 """
@@ -18,8 +18,8 @@ from fewbits.names import INTEGER_ROUNDINGS
 
 
 @dataclass(frozen=True)
-class Wire:
-    """What a step hands on: codes from `low` to `high`, for the values code * 2**exponent / divisor.
+class Tensor:
+    """What a operation hands on: codes from `low` to `high`, for the values code * 2**exponent / divisor.
 
     shape: (height, width, channels) of one image. exponent: an integer or, where filters have formats of their own, a
     tuple of one a channel.
@@ -53,18 +53,18 @@ def signed_bits(low: int, high: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
-    """One thing that is computed. layer: name of the Keras layer it belongs to. inputs: indices of earlier wires."""
+class Operation:
+    """One thing that is computed. layer: name of the Keras layer it belongs to. inputs: indices of earlier tensors."""
 
     layer: str
     inputs: tuple[int, ...]
-    output: Wire
+    output: Tensor
 
     in_place: ClassVar[bool] = False  # whether each code depends on the code in its place alone
 
 
 @dataclass(frozen=True, eq=False)
-class Convolve(Step):
+class Convolve(Operation):
     """Sums of products of codes and kernel, plus bias.
 
     kernel: int64, (height, width, in, filters), or (height, width, in, multiplier) where depthwise. bias: int64, one a
@@ -107,7 +107,7 @@ class Convolve(Step):
 
 
 @dataclass(frozen=True, eq=False)
-class Requantize(Step):
+class Requantize(Operation):
     """Codes on another grid: divided by divisor * 2**shift, rounded, and clipped to `low` and `high`.
 
     shift: an integer or a tuple of one a channel; negative ones multiply. divisor: of the input.
@@ -124,11 +124,11 @@ class Requantize(Step):
     def compute(self, codes):
         shift = np.asarray(self.shift)
         codes = codes.astype(np.int64) << np.maximum(-shift, 0)
-        return np.clip(divide(codes, self.divisor << np.maximum(shift, 0), self.rounding), self.low, self.high)
+        return np.clip(divide_rounded(codes, self.divisor << np.maximum(shift, 0), self.rounding), self.low, self.high)
 
 
 @dataclass(frozen=True, eq=False)
-class Clip(Step):
+class Clip(Operation):
     """Codes no less than `low` and no more than `high`: a ReLU."""
 
     low: int
@@ -141,7 +141,7 @@ class Clip(Step):
 
 
 @dataclass(frozen=True, eq=False)
-class AddConstant(Step):
+class AddConstant(Operation):
     """codes * 2**shift + constant, one a channel: a bias that comes behind the output's rounding."""
 
     shift: int
@@ -154,7 +154,7 @@ class AddConstant(Step):
 
 
 @dataclass(frozen=True, eq=False)
-class MaxPool(Step):
+class MaxPool(Operation):
     """The largest code of each window. padding: as in Convolve, of places that never win."""
 
     window: tuple[int, int]
@@ -168,7 +168,7 @@ class MaxPool(Step):
 
 
 @dataclass(frozen=True, eq=False)
-class SumPool(Step):
+class SumPool(Operation):
     """The sum of each window: an average whose division is left to whoever rounds it."""
 
     window: tuple[int, int]
@@ -179,7 +179,7 @@ class SumPool(Step):
 
 
 @dataclass(frozen=True, eq=False)
-class Pad(Step):
+class Pad(Operation):
     """Codes with a border of zeros, or, where the padding is negative, without theirs."""
 
     padding: tuple[tuple[int, int], tuple[int, int]]
@@ -192,7 +192,7 @@ class Pad(Step):
 
 
 @dataclass(frozen=True, eq=False)
-class Concatenate(Step):
+class Concatenate(Operation):
     """The channels of all inputs, each input times 2**shift: they meet on the finest grid."""
 
     shifts: tuple[int, ...]
@@ -202,7 +202,7 @@ class Concatenate(Step):
 
 
 @dataclass(frozen=True, eq=False)
-class Add(Step):
+class Add(Operation):
     """The sum of all inputs, each times 2**shift."""
 
     shifts: tuple[int, ...]
@@ -212,7 +212,7 @@ class Add(Step):
 
 
 @dataclass(frozen=True, eq=False)
-class Reshape(Step):
+class Reshape(Operation):
     """The same codes, in the same order, in another shape."""
 
     in_place: ClassVar[bool] = True
@@ -221,7 +221,7 @@ class Reshape(Step):
         return codes.reshape(len(codes), *self.output.shape)
 
 
-def divide(codes, divisor, rounding: str):
+def divide_rounded(codes, divisor, rounding: str):
     """Return integer `codes` over positive integer `divisor`, rounded, with integers alone.
 
     rounding: one of INTEGER_ROUNDINGS, as in `fewbits.quantize`; InputError on another.
@@ -229,7 +229,7 @@ def divide(codes, divisor, rounding: str):
     if rounding not in INTEGER_ROUNDINGS:
         raise InputError(f"rounding {rounding!r} is none of integers; they have {', '.join(INTEGER_ROUNDINGS)}")
     if rounding == "nearest-away":
-        return np.sign(codes) * divide(abs(codes), divisor, "nearest-up")
+        return np.sign(codes) * divide_rounded(abs(codes), divisor, "nearest-up")
     low, rest = np.divmod(codes, divisor)
     if rounding == "floor":
         return low

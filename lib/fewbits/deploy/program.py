@@ -1,6 +1,6 @@
 """A network of integers as a program for a device: the loops it takes, and where in memory their codes lie.
 
-A step that changes each code by itself (a shift, a ReLU, a bias) needs no loop where nobody else reads its input: the
+A operation that changes each code by itself (a shift, a ReLU, a bias) needs no loop where nobody else reads its input: the
 loop that makes this input does it on the way, so sums never go to memory. Likewise the inputs of a concatenation are
 put where they belong in its output. What is left goes into one arena, images that are never needed at the same time in
 the same place.
@@ -14,7 +14,7 @@ import numpy as np
 
 from fewbits.deploy import operations
 from fewbits.deploy.integer import IntegerNetwork
-from fewbits.deploy.operations import Step, Wire, signed_bits
+from fewbits.deploy.operations import Operation, Tensor, signed_bits
 from fewbits.errors import InputError
 
 WIDTHS = (8, 16, 32)  # bits of codes in memory
@@ -22,7 +22,7 @@ MOST_BITS = 64  # of a sum
 
 
 @dataclass(frozen=True)
-class Divide:
+class DivideSums:
     """Codes over divisor * 2**shift, rounded and clipped; shift: an integer not negative, or a tuple, one a channel.
 
     Where a tuple, negative ones multiply and divisor is 1; where divisor is not 1, shift is 0.
@@ -36,21 +36,21 @@ class Divide:
 
 
 @dataclass(frozen=True)
-class Multiply:
+class MultiplySums:
     """Codes times `factor`."""
 
     factor: int
 
 
 @dataclass(frozen=True, eq=False)
-class AddConstants:
+class OffsetSums:
     """Codes plus a constant, one a channel (int64)."""
 
     constants: np.ndarray
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipSums:
     """Codes no less than `low` and no more than `high`."""
 
     low: int
@@ -62,17 +62,17 @@ class Loop:
     """All pixels of an output, one after the other: each one's sums, then `finish`, then into memory.
 
     kind: convolve, depthwise, max_pool, sum_pool, pad, add, copy, or load, which takes the pixels less their mean.
-    step: what is computed, None for a copy and a load. inputs: wires that are read. shape: (height, width, channels)
-    of what the loop makes. wire: where it goes, its channels from `offset` on, of `stride` a pixel. bits: the width
+    operation: what is computed, None for a copy and a load. inputs: tensors that are read. shape: (height, width, channels)
+    of what the loop makes. tensor: where it goes, its channels from `offset` on, of `stride` a pixel. bits: the width
     of its sums.
     """
 
     kind: str
-    step: Step | None
+    operation: Operation | None
     name: str
     inputs: tuple[int, ...]
     shape: tuple[int, int, int]
-    wire: int
+    tensor: int
     bits: int
     finish: list = field(default_factory=list)
     offset: int = 0
@@ -89,7 +89,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory of the codes of a wire: `size` codes of `bits` each, from byte `start` of the arena on."""
+    """Memory of the codes of a tensor: `size` codes of `bits` each, from byte `start` of the arena on."""
 
     bits: int
     size: int
@@ -104,8 +104,8 @@ class Buffer:
 class Program:
     """Loops in the order in which they run, and memory for them.
 
-    network: the one that was planned, its steps in an order that needs less memory. buffers: wire -> Buffer, of all
-    wires that lie in the arena: not the image, unless it has a mean, and not the logits.
+    network: the one that was planned, its operations in an order that needs less memory. buffers: tensor -> Buffer, of all
+    tensors that lie in the arena: not the image, unless it has a mean, and not the logits.
     """
 
     network: IntegerNetwork
@@ -118,164 +118,166 @@ class Program:
         return _aligned(most)
 
 
-def plan(network: IntegerNetwork) -> Program:
+def plan_program(network: IntegerNetwork) -> Program:
     """Return `network` as a program; InputError, naming the layer, on codes or sums that are too wide for it."""
-    network = replace(network, steps=_pooled_late(network))
+    network = replace(network, operations=_pooled_late(network))
     planning = _Planning(network)
-    for number, step in enumerate(network.steps, 1):
-        planning.add(number, step)
+    for number, operation in enumerate(network.operations, 1):
+        planning.add(number, operation)
     return Program(network, tuple(planning.loops), _buffers(network, planning.finished(), planning.place))
 
 
 def _pooled_late(network):
-    """Return the steps with each rounding that makes codes narrower before the max-pool whose output it reads.
+    """Return the operations with each rounding that makes codes narrower before the max-pool whose output it reads.
 
     Rounding and clipping keep the order of codes, so the largest stays the largest, and a smaller image is stored.
     """
-    made, readers = list(network.steps), _readers(network)
-    for number, step in enumerate(made):
-        i = step.inputs[0]
+    made, readers = list(network.operations), _readers(network)
+    for number, operation in enumerate(made):
+        i = operation.inputs[0]
         pool = made[i - 1] if i else None
-        if not isinstance(step, operations.Requantize | operations.Clip) or not isinstance(pool, operations.MaxPool):
+        if not isinstance(operation, operations.Requantize | operations.Clip) or not isinstance(
+            pool, operations.MaxPool
+        ):
             continue
         x = made[pool.inputs[0] - 1].output if pool.inputs[0] else network.image
-        narrower = stored_bits(step.output, step.layer) < stored_bits(x, pool.layer)
+        narrower = stored_bits(operation.output, operation.layer) < stored_bits(x, pool.layer)
         if narrower and readers[i] == readers[pool.inputs[0]] == 1:
-            made[i - 1] = replace(step, inputs=pool.inputs, output=replace(step.output, shape=x.shape))
-            made[number] = replace(pool, inputs=(i,), output=step.output)
+            made[i - 1] = replace(operation, inputs=pool.inputs, output=replace(operation.output, shape=x.shape))
+            made[number] = replace(pool, inputs=(i,), output=operation.output)
     return tuple(made)
 
 
 def _readers(network):
-    """Return wire -> how often it is read."""
-    return Counter(i for step in network.steps for i in step.inputs)
+    """Return tensor -> how often it is read."""
+    return Counter(i for operation in network.operations for i in operation.inputs)
 
 
 class _Planning:
-    """The loops so far, and which of them make a wire."""
+    """The loops so far, and which of them make a tensor."""
 
     def __init__(self, network):
-        self.network, self.wires, self.loops = network, network.wires, []
+        self.network, self.tensors, self.loops = network, network.tensors, []
         self.readers = _readers(network)
-        self.makers = {}  # wire -> loops that make it
-        self.place = {}  # wire -> the wire in whose place it lies, where that is another
+        self.makers = {}  # tensor -> loops that make it
+        self.place = {}  # tensor -> the tensor in whose place it lies, where that is another
         if any(network.mean):
             image = network.image
             self._append(Loop("load", None, "image", (), image.shape, 0, image.bits))
 
-    def add(self, number, step):
-        if isinstance(step, operations.Concatenate):
-            self.makers[number] = self._joined(number, step)
-        elif not step.in_place:
-            self._append(self._loop(number, step))
-        elif self._fits(step):
-            self.makers[number] = self.makers.pop(step.inputs[0])
+    def add(self, number, operation):
+        if isinstance(operation, operations.Concatenate):
+            self.makers[number] = self._joined(number, operation)
+        elif not operation.in_place:
+            self._append(self._loop(number, operation))
+        elif self._fits(operation):
+            self.makers[number] = self.makers.pop(operation.inputs[0])
             for loop in self.makers[number]:
-                self._finish(loop, step)
-                loop.wire = number
-        elif isinstance(step, operations.Reshape):
-            i = step.inputs[0]
+                self._finish(loop, operation)
+                loop.tensor = number
+        elif isinstance(operation, operations.Reshape):
+            i = operation.inputs[0]
             self.place[number] = self.place.get(i, i)
         else:
-            loop = self._copy(number, step.layer, step.inputs[0])
-            self._finish(loop, step)
+            loop = self._copy(number, operation.layer, operation.inputs[0])
+            self._finish(loop, operation)
 
     def finished(self):
         """Return all loops, after what is missing yet: logits that lie somewhere else."""
-        last = len(self.network.steps)
+        last = len(self.network.operations)
         if last in self.place:
-            self._copy(last, self.network.steps[-1].layer, self.place.pop(last))
+            self._copy(last, self.network.operations[-1].layer, self.place.pop(last))
         return self.loops
 
     def _append(self, loop):
         self.loops.append(loop)
-        self.makers[loop.wire] = [loop]
+        self.makers[loop.tensor] = [loop]
         return loop
 
     def _copy(self, number, name, i):
-        x = self.wires[i]
+        x = self.tensors[i]
         return self._append(Loop("copy", None, name, (i,), x.shape, number, x.bits))
 
-    def _loop(self, number, step):
-        kind, bits = _kind_and_bits(step, [self.wires[i] for i in step.inputs])
-        return Loop(kind, step, step.layer, step.inputs, step.output.shape, number, bits)
+    def _loop(self, number, operation):
+        kind, bits = _kind_and_bits(operation, [self.tensors[i] for i in operation.inputs])
+        return Loop(kind, operation, operation.layer, operation.inputs, operation.output.shape, number, bits)
 
-    def _fits(self, step):
-        """Return whether the loops that make the input of `step` can do it on the way."""
-        i = step.inputs[0]
+    def _fits(self, operation):
+        """Return whether the loops that make the input of `operation` can do it on the way."""
+        i = operation.inputs[0]
         if self.readers[i] > 1 or i not in self.makers:
             return False
-        return not _per_channel(step) or all(loop.stride == step.output.shape[2] for loop in self.makers[i])
+        return not _per_channel(operation) or all(loop.stride == operation.output.shape[2] for loop in self.makers[i])
 
-    def _joined(self, number, step):
+    def _joined(self, number, operation):
         """Return the loops that make a concatenation, each in its part."""
         loops, offset = [], 0
-        for i, shift in zip(step.inputs, step.shifts):
-            x = self.wires[i]
+        for i, shift in zip(operation.inputs, operation.shifts):
+            x = self.tensors[i]
             makers = self.makers.get(i, [])
             if self.readers[i] > 1 or not makers or any(loop.stride != x.shape[2] for loop in makers):
-                makers = [self._copy(number, step.layer, i)]
+                makers = [self._copy(number, operation.layer, i)]
             for loop in makers:
                 if shift:
                     _widen(loop, x.low << shift, x.high << shift)
-                    loop.finish.append(Multiply(1 << shift))
-                loop.wire, loop.offset, loop.stride = number, loop.offset + offset, step.output.shape[2]
+                    loop.finish.append(MultiplySums(1 << shift))
+                loop.tensor, loop.offset, loop.stride = number, loop.offset + offset, operation.output.shape[2]
             loops += makers
             offset += x.shape[2]
         return loops
 
-    def _finish(self, loop, step):
-        """Let `loop` do `step`, or its channels of it."""
-        x = self.wires[step.inputs[0]]
+    def _finish(self, loop, operation):
+        """Let `loop` do `operation`, or its channels of it."""
+        x = self.tensors[operation.inputs[0]]
         part = slice(loop.offset, loop.offset + loop.shape[2])
-        if isinstance(step, operations.Clip):
-            _clip(loop, step.low, step.high)
-        elif isinstance(step, operations.AddConstant):
-            low, high = x.low << step.shift, x.high << step.shift
+        if isinstance(operation, operations.Clip):
+            _clip(loop, operation.low, operation.high)
+        elif isinstance(operation, operations.AddConstant):
+            low, high = x.low << operation.shift, x.high << operation.shift
             _widen(loop, low, high)
-            _widen(loop, step.output.low, step.output.high)
-            if step.shift:
-                loop.finish.append(Multiply(1 << step.shift))
-            loop.finish.append(AddConstants(step.constant[part]))
-        elif isinstance(step, operations.Requantize):
-            shift = step.shift if isinstance(step.shift, int) else step.shift[part]
-            self._divide(loop, replace(step, shift=shift), x)
+            _widen(loop, operation.output.low, operation.output.high)
+            if operation.shift:
+                loop.finish.append(MultiplySums(1 << operation.shift))
+            loop.finish.append(OffsetSums(operation.constant[part]))
+        elif isinstance(operation, operations.Requantize):
+            shift = operation.shift if isinstance(operation.shift, int) else operation.shift[part]
+            self._divide(loop, replace(operation, shift=shift), x)
 
-    def _divide(self, loop, step, x):
+    def _divide(self, loop, operation, x):
         """Let `loop` divide, round and clip; a divisor that is a power of two becomes part of the shift."""
-        shifts = np.ravel(step.shift).tolist()
-        divisor, twos = step.divisor, 0
+        shifts = np.ravel(operation.shift).tolist()
+        divisor, twos = operation.divisor, 0
         if divisor & (divisor - 1) == 0:
             divisor, twos = 1, divisor.bit_length() - 1
         shifts = [shift + twos for shift in shifts]
         if divisor > 1 and len(shifts) > 1:
-            raise InputError(f"layer {step.layer} divides averages by a step for each filter; quantize them first")
+            raise InputError(f"layer {operation.layer} divides averages by a step for each filter; quantize them first")
         up, down = max(-min(shifts), 0), max(max(shifts), 0)
         _widen(loop, x.low << up, x.high << up)
         _widen(loop, 0, (2 * divisor << down) - 1 if down or divisor > 1 else 0)
-        _widen(loop, step.low, step.high)
+        _widen(loop, operation.low, operation.high)
         if len(set(shifts)) > 1:
-            loop.finish.append(Divide(tuple(shifts), 1, step.rounding, step.low, step.high))
+            loop.finish.append(DivideSums(tuple(shifts), 1, operation.rounding, operation.low, operation.high))
             return
         if up:
-            loop.finish.append(Multiply(1 << up))
+            loop.finish.append(MultiplySums(1 << up))
         if divisor > 1:
-            loop.finish.append(Divide(0, divisor << down, step.rounding, step.low, step.high))
+            loop.finish.append(DivideSums(0, divisor << down, operation.rounding, operation.low, operation.high))
         elif down:
-            loop.finish.append(Divide(down, 1, step.rounding, step.low, step.high))
+            loop.finish.append(DivideSums(down, 1, operation.rounding, operation.low, operation.high))
         else:
-            _clip(loop, step.low, step.high)
+            _clip(loop, operation.low, operation.high)
 
 
 def _clip(loop, low, high):
     """Let `loop` clip, together with the clipping that comes right before."""
-    if loop.finish and isinstance(loop.finish[-1], Divide | Clip):
+    if loop.finish and isinstance(loop.finish[-1], DivideSums | ClipSums):
         last = loop.finish.pop()
         limits = (min(max(end, low), high) for end in (last.low, last.high))
         loop.finish.append(replace(last, **dict(zip(("low", "high"), limits))))
     else:
         _widen(loop, low, high)
-        loop.finish.append(Clip(low, high))
+        loop.finish.append(ClipSums(low, high))
 
 
 def _widen(loop, low, high):
@@ -285,47 +287,47 @@ def _widen(loop, low, high):
         raise InputError(f"layer {loop.name} needs integers of {loop.bits} bits, more than {MOST_BITS}")
 
 
-def _kind_and_bits(step, inputs):
+def _kind_and_bits(operation, inputs):
     """Return the kind of a loop and the bits of its sums."""
-    if isinstance(step, operations.Convolve):
-        return "depthwise" if step.depthwise else "convolve", step.partial_bits
+    if isinstance(operation, operations.Convolve):
+        return "depthwise" if operation.depthwise else "convolve", operation.partial_bits
     x = inputs[0]
-    if isinstance(step, operations.SumPool):
-        n = step.window[0] * step.window[1]
+    if isinstance(operation, operations.SumPool):
+        n = operation.window[0] * operation.window[1]
         return "sum_pool", signed_bits(min(x.low, 0) * n, max(x.high, 0) * n)
-    if isinstance(step, operations.Add):
-        low = sum(min(x.low << shift, 0) for x, shift in zip(inputs, step.shifts))
-        high = sum(max(x.high << shift, 0) for x, shift in zip(inputs, step.shifts))
+    if isinstance(operation, operations.Add):
+        low = sum(min(x.low << shift, 0) for x, shift in zip(inputs, operation.shifts))
+        high = sum(max(x.high << shift, 0) for x, shift in zip(inputs, operation.shifts))
         return "add", signed_bits(low, high)
-    return ("max_pool" if isinstance(step, operations.MaxPool) else "pad"), x.bits
+    return ("max_pool" if isinstance(operation, operations.MaxPool) else "pad"), x.bits
 
 
-def _per_channel(step):
-    return isinstance(step, operations.AddConstant) or isinstance(getattr(step, "shift", 0), tuple)
+def _per_channel(operation):
+    return isinstance(operation, operations.AddConstant) or isinstance(getattr(operation, "shift", 0), tuple)
 
 
-def stored_bits(wire: Wire, name: str) -> int:
-    """Return the least width in memory that holds the codes of `wire`; InputError, naming layer `name`, if none."""
-    if wire.bits > WIDTHS[-1]:
-        raise InputError(f"layer {name} hands on codes of {wire.bits} bits, more than 32; give it an output format")
-    return next(width for width in WIDTHS if wire.bits <= width)
+def stored_bits(tensor: Tensor, name: str) -> int:
+    """Return the least width in memory that holds the codes of `tensor`; InputError, naming layer `name`, if none."""
+    if tensor.bits > WIDTHS[-1]:
+        raise InputError(f"layer {name} hands on codes of {tensor.bits} bits, more than 32; give it an output format")
+    return next(width for width in WIDTHS if tensor.bits <= width)
 
 
 def _buffers(network, loops, place):
-    """Return wire -> Buffer: the largest first, each at the lowest place that is free while it is needed."""
-    wires, last = network.wires, len(network.steps)
-    needed = {}  # wire -> number of the first and of the last loop that needs it
+    """Return tensor -> Buffer: the largest first, each at the lowest place that is free while it is needed."""
+    tensors, last = network.tensors, len(network.operations)
+    needed = {}  # tensor -> number of the first and of the last loop that needs it
     for number, loop in enumerate(loops):
-        for i in (*loop.inputs, loop.wire):
+        for i in (*loop.inputs, loop.tensor):
             i = place.get(i, i)
             needed[i] = needed.get(i, (number,))[0], number
-    names = ["image", *(step.layer for step in network.steps)]
+    names = ["image", *(operation.layer for operation in network.operations)]
     kept = [i for i in needed if i != last and (i or any(network.mean))]
-    widths = {i: stored_bits(wires[i], names[i]) for i in kept}
+    widths = {i: stored_bits(tensors[i], names[i]) for i in kept}
     buffers = {}
-    for i in sorted(kept, key=lambda i: -wires[i].size * widths[i]):
+    for i in sorted(kept, key=lambda i: -tensors[i].size * widths[i]):
         others = [buffers[j] for j in buffers if needed[j][0] <= needed[i][1] and needed[i][0] <= needed[j][1]]
-        buffers[i] = _lowest(others, widths[i], wires[i].size)
+        buffers[i] = _lowest(others, widths[i], tensors[i].size)
     return {i: buffers[place.get(i, i)] for i in [*kept, *place] if place.get(i, i) in buffers}
 
 

@@ -9,6 +9,10 @@ from .files import read_model as read_model
 from .files import write_aside as write_aside
 from .files import write_model as write_model
 from .hdf5 import write_hdf5 as write_hdf5
+from .tflite import LiteRTRunner as LiteRTRunner
+from .tflite import litert_interpreter as litert_interpreter
+from .tflite import load_tflite_weights as load_tflite_weights
+from .tflite import to_tflite as to_tflite
 from .weights import assign_layers as assign_layers
 from .weights import assign_weights as assign_weights
 from .weights import filters_in as filters_in

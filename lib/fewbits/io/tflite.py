@@ -4,7 +4,7 @@ There, batch normalization is folded, so every convolution has a bias. Their net
 "none of these", and expect images of -1 to 1, x / 127.5 - 1 for bytes x in the order red, green, blue:
 
     model = zoo.build("mobilenet_v1", (128, 128, 3), 1001, width=0.25, normalize=False)
-    load_weights(model, "mobilenet_v1_0.25_128.tflite")
+    load_tflite_weights(model, "mobilenet_v1_0.25_128.tflite")
 """
 
 import logging
@@ -24,7 +24,7 @@ THEIRS = {  # name of our layer -> of theirs
 }
 
 
-def to_bytes(model, set_up=lambda converter: None) -> bytes:
+def to_tflite(model, set_up=lambda converter: None) -> bytes:
     """Return `model`, a Keras model, as a .tflite file. set_up: sets the attributes of TensorFlow's converter."""
     try:
         import tensorflow as tf
@@ -50,7 +50,7 @@ def to_bytes(model, set_up=lambda converter: None) -> bytes:
         logger.setLevel(level)
 
 
-def interpreter(content: bytes, delegate: bool = True):
+def litert_interpreter(content: bytes, delegate: bool = True):
     """Return an interpreter of a .tflite file, on one thread; ValueError or RuntimeError where that is damaged.
 
     delegate: whether layers run on XNNPACK, as they do by default, or on LiteRT's own kernels.
@@ -63,11 +63,11 @@ def interpreter(content: bytes, delegate: bool = True):
     return Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=kind)
 
 
-class Runner:
+class LiteRTRunner:
     """A .tflite file at work: `run` maps one image, (height, width, channels), to its first output or all of them."""
 
     def __init__(self, content: bytes, delegate: bool = True):
-        self._network = interpreter(content, delegate)
+        self._network = litert_interpreter(content, delegate)
         with no_stderr():  # it tells which delegate it made
             self._network.allocate_tensors()
         [image] = self._network.get_input_details()
@@ -83,7 +83,7 @@ class Runner:
         return [self._network.get_tensor(index)[0] for index in self._outputs]
 
 
-def load_weights(model, path: Path) -> None:
+def load_tflite_weights(model, path: Path) -> None:
     """Give `model`, a MobileNet v1 without batch normalization, the weights in `path`, a .tflite file; all or none.
 
     Layers are found by name, where the file's Conv2d_3_pointwise is our block3_pointwise. Raises InputError, naming the
@@ -113,7 +113,7 @@ def _their_names(model, layer) -> tuple[str, str]:
 def _reader(path):
     """Return a function that returns the array whose name in the file ends as told."""
     try:
-        reader = interpreter(path.read_bytes())
+        reader = litert_interpreter(path.read_bytes())
         index = {tensor["name"]: tensor["index"] for tensor in reader.get_tensor_details()}
     except InputError:
         raise
