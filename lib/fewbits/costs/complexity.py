@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from fewbits.backend import keras
 from fewbits.errors import InputError
+from fewbits.graph import Graph
 
 layers = keras.layers
 
@@ -102,14 +103,14 @@ def totals(model) -> Totals:
         parameters=sum(row.parameters for row in rows),
         macs=sum(row.macs for row in rows),
         activations=sum(row.activations for row in rows),
-        peak_activations=_peak(model.inputs, calls, keras.tree.flatten(outputs)),
+        peak_activations=_peak(model.inputs, calls, outputs),
     )
 
 
 def _graph(model):
-    graph = getattr(model, "_functional", model)  # a sequential model has one inside
-    if not isinstance(graph, keras.Function):
+    if not isinstance(model, keras.Function | keras.Sequential) or not model.inputs:
         raise InputError(f"only a functional, or a built sequential, keras.Model can be counted, not {model!r}")
+    graph = Graph(model)
     for x in graph.inputs:
         if None in x.shape[1:]:
             raise InputError(f"the model's input shape {x.shape[1:]} is open; build it for a fixed size")
@@ -120,20 +121,17 @@ def _trace(graph, inputs):
     """Return every call of a layer when `graph` is run on symbolic `inputs`, and its outputs."""
     calls = []
 
-    def traced(layer):
-        def call(*args, **kwargs):
-            arguments = _tensors((args, kwargs))
-            if isinstance(layer, keras.Function | keras.Sequential):
-                inner, outputs = _trace(getattr(layer, "_functional", layer), arguments)
-                calls.extend(inner)
-            else:
-                outputs = layer.compute_output_spec(*args, **kwargs)
-                calls.append(_Call(layer, _kind(layer), arguments, _tensors(outputs)))
-            return outputs
+    def traced(call, *args, **kwargs):
+        layer, arguments = call.operation, _tensors((args, kwargs))
+        if isinstance(layer, keras.Function | keras.Sequential):
+            inner, outputs = _trace(Graph(layer), arguments)
+            calls.extend(inner)
+        else:
+            outputs = layer.compute_output_spec(*args, **kwargs)
+            calls.append(_Call(layer, _kind(layer), arguments, _tensors(outputs)))
+        return outputs
 
-        return call
-
-    outputs = graph._run_through_graph(inputs, operation_fn=traced)
+    outputs = graph.run(inputs, traced)
     return calls, outputs
 
 

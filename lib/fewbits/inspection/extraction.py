@@ -9,7 +9,8 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, nearest
-from fewbits.quantization.conversion import calls, quantized_type
+from fewbits.graph import Graph
+from fewbits.quantization.conversion import quantized_type
 from fewbits.training.interruption import postponed
 
 
@@ -18,9 +19,7 @@ def select(model: keras.Model, names: Sequence[str] | None = None, raw: bool = F
 
     raw: the layers must have products. Raises InputError, naming the layer, where `extractor` cannot read one.
     """
-    if not getattr(model, "inputs", None):
-        raise InputError(f"{model.name} has no graph; build a functional model, or a sequential one with an Input")
-    uses = calls(model)
+    graph = Graph(model)
     known = {layer.name: layer for layer in model.layers}
     multiplying = [name for name, layer in known.items() if quantized_type(layer)]
     names = multiplying if names is None else list(dict.fromkeys(names))
@@ -34,9 +33,10 @@ def select(model: keras.Model, names: Sequence[str] | None = None, raw: bool = F
         kind = type(layer).__name__
         if raw and name not in multiplying:
             raise InputError(f"layer {name} is a {kind}, which has no products; {', '.join(multiplying) or 'none'} do")
-        if len(uses[name]) > 1:
-            raise InputError(f"layer {name} is used {len(uses[name])} times; give each use a layer")
-        if isinstance(layer, keras.Model) or len(uses[name][0].output_tensors) != 1:
+        calls = graph.calls_of(layer)
+        if len(calls) > 1:
+            raise InputError(f"layer {name} is used {len(calls)} times; give each use a layer")
+        if isinstance(layer, keras.Model) or len(calls[0].outputs) != 1:
             raise InputError(f"layer {name} is a {kind}, not a layer with one output")
     return [known[name] for name in names]
 
@@ -51,10 +51,9 @@ def extractor(
     InputError as `select`.
     """
     chosen = select(model, names, raw)
-    uses = {name: nodes[0] for name, nodes in calls(model).items()}
-    tensors = {
-        layer.name: (uses[layer.name].input_tensors if raw else uses[layer.name].output_tensors)[0] for layer in chosen
-    }
+    graph = Graph(model)
+    calls = {layer.name: graph.calls_of(layer)[0] for layer in chosen}
+    tensors = {name: (call.inputs if raw else call.outputs)[0] for name, call in calls.items()}
     reader = keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.inputs, tensors)
     reader.jit_compile = False
 

@@ -13,7 +13,7 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.data.cutouts import BACKGROUND
 from fewbits.errors import InputError, nearest
-from fewbits.quantization.conversion import calls
+from fewbits.graph import Graph
 
 BATCH = 16  # scenes at a time
 
@@ -39,7 +39,7 @@ def heat_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
     last = model.layers[-1]
     if not isinstance(last, keras.layers.GlobalAveragePooling2D) or last.data_format != "channels_last":
         raise InputError(f"{model.name} ends in {last.name}, not in global average pooling, so it has no heat maps")
-    return _run(model, calls(model)[last.name][0].input_tensors[0], images)
+    return _run(model, Graph(model).calls_of(last)[0].inputs[0], images)
 
 
 def activation_maps(model: keras.Model, images: np.ndarray, layer: str) -> np.ndarray:

@@ -12,9 +12,9 @@ import numpy as np
 
 from fewbits.backend import keras
 from fewbits.errors import InputError
+from fewbits.graph import Graph
 from fewbits.io.files import read_arrays
 from fewbits.io.weights import assign_layers
-from fewbits.quantization.conversion import calls
 
 # The messages and fields of caffe.proto that hold weights: name -> (number, kind, whether repeated). Older files keep
 # layers in field 2, with other numbers, and a blob's shape in four fields.
@@ -88,18 +88,17 @@ def _flattened(model) -> dict[str, tuple]:
 
     Raises InputError, naming the layer, where a dense one reads several arrays side by side.
     """
-    uses, found = calls(model), {}
-    node_of = {id(tensor): node for nodes in uses.values() for node in nodes for tensor in node.output_tensors}
-    for name in (layer.name for layer in model.layers if isinstance(layer, keras.layers.Dense)):
-        node = node_of[id(uses[name][0].input_tensors[0])]
-        while isinstance(node.operation, KEEPING_ORDER):
-            node = node_of[id(node.input_tensors[0])]
-        if isinstance(node.operation, (keras.layers.Flatten, keras.layers.Reshape)):
-            sides = node.input_tensors[0].shape[1:]
+    graph, found = Graph(model), {}
+    for layer in (layer for layer in model.layers if isinstance(layer, keras.layers.Dense)):
+        call = graph.made_by(graph.calls_of(layer)[0].inputs[0])
+        while isinstance(call.operation, KEEPING_ORDER):
+            call = graph.made_by(call.inputs[0])
+        if isinstance(call.operation, (keras.layers.Flatten, keras.layers.Reshape)):
+            sides = call.inputs[0].shape[1:]
             if len(sides) == 3:
-                found[name] = sides
-        elif len(node.input_tensors) > 1 and len(node.output_tensors[0].shape) == 2:
-            raise InputError(f"{name} reads several arrays as one; in which order Caffe has them is not known")
+                found[layer.name] = sides
+        elif len(call.inputs) > 1 and len(call.outputs[0].shape) == 2:
+            raise InputError(f"{layer.name} reads several arrays as one; in which order Caffe has them is not known")
     return found
 
 

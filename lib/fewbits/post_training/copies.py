@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from fewbits.backend import keras, ops
+from fewbits.backend import ops
 from fewbits.errors import InputError
+from fewbits.graph import rebuild
 from fewbits.quantization.calibration import by_filter
 from fewbits.quantization.conversion import QuantizedModel, quantized_type
 from fewbits.quantization.fixedpoint import FixedPoint, quantize
@@ -16,9 +17,9 @@ def copied(network, with_bias=False) -> QuantizedModel:
 
     def clone(layer):
         extra = {"use_bias": True} if with_bias and quantized_type(layer) else {}
-        return layer.__class__.from_config(layer.get_config() | extra)
+        return type(layer).from_config(layer.get_config() | extra)
 
-    graph = keras.models.clone_model(network, clone_function=clone)
+    graph = rebuild(network, clone)
     copy = QuantizedModel(graph.input, graph.output, name=network.name)
     for layer in copy.layers:
         old = network.get_layer(layer.name)

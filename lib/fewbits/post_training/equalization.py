@@ -7,8 +7,9 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
+from fewbits.graph import Graph
 from fewbits.quantization.calibration import by_filter
-from fewbits.quantization.conversion import QUANTIZED, calls, check_layers, dequantize_model
+from fewbits.quantization.conversion import QUANTIZED, check_layers, dequantize_model
 
 layers = keras.layers
 
@@ -36,9 +37,9 @@ def equalize(model: keras.Model) -> keras.Model:
         if getattr(layer, "data_format", "channels_last") == "channels_first":
             raise InputError(f"{layer.name} has its channels first; build it with data_format='channels_last'")
     model = dequantize_model(model)
-    nodes = [node for uses in calls(model).values() for node in uses]
-    written = [(n.operation, n.output_tensors[0]) for n in nodes if _is_scalable(n.operation)]
-    pairs = [(layer, _readers(model, nodes, tensor)) for layer, tensor in written]
+    graph = Graph(model)
+    scalable = [layer for layer in model.layers if _is_scalable(layer)]
+    pairs = [(layer, _readers(graph, call.outputs[0])) for layer in scalable for call in graph.calls_of(layer)]
     for _ in range(SWEEPS):
         changed = [_equalized(layer, readers) for layer, readers in pairs if readers]
         if not any(changed):
@@ -77,22 +78,22 @@ def _passes(layer) -> bool:
     return type(layer) in PASSING
 
 
-def _readers(model, nodes, tensor) -> list:
+def _readers(graph, tensor) -> list:
     """Return (layer, channels, first) for each layer that reads `tensor`, as its own channels from `first` on, of all
     its `channels`; nothing where anything else reads it."""
     found, waiting = [], [(tensor, tensor.shape[-1], 0)]
     while waiting:
         tensor, channels, first = waiting.pop()
-        if any(tensor is output for output in model.outputs):
+        if graph.is_output(tensor):
             return []
-        for node, place in [(n, i) for n in nodes for i, t in enumerate(n.input_tensors) if t is tensor]:
-            reader, result = node.operation, node.output_tensors[0]
+        for call, place in [(c, i) for c in graph.readers(tensor) for i, x in enumerate(c.inputs) if x is tensor]:
+            reader, result = call.operation, call.outputs[0]
             if type(reader) in QUANTIZED:
                 found.append((reader, channels, first))
             elif _passes(reader):  # flattened, a tensor has its channels over and over again
                 waiting.append((result, channels, first))
             elif _joins_channels(reader, tensor, channels):
-                before = sum(t.shape[-1] for t in node.input_tensors[:place])
+                before = sum(x.shape[-1] for x in call.inputs[:place])
                 waiting.append((result, result.shape[-1], before + first))
             else:
                 return []

@@ -13,8 +13,9 @@ from scipy.special import log_softmax
 
 from fewbits.backend import keras
 from fewbits.errors import InputError
+from fewbits.graph import Graph
 from fewbits.post_training.copies import copied
-from fewbits.quantization.conversion import QuantizedModel, calls, dequantize_model, quantized_type
+from fewbits.quantization.conversion import QuantizedModel, dequantize_model, quantized_type
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB, FixedPoint
 
 layers = keras.layers
@@ -47,8 +48,9 @@ def wires(network: QuantizedModel) -> list[Wire]:
     What max-pooling, ReLU, padding, flattening or concatenation pass on stays on the wire; behind an average or an
     addition values are others, and a new wire begins.
     """
-    nodes = [node for uses in calls(network).values() for node in uses]
-    read_by = {layer.name: _readers(nodes, layer.output) for layer in network.quantized_layers}
+    graph = Graph(network)
+    made = {layer.name: graph.calls_of(layer)[0].outputs[0] for layer in network.quantized_layers}
+    read_by = {name: _readers(graph, tensor) for name, tensor in made.items()}
     groups = []
     for writer, readers in read_by.items():
         joined = [group for group in groups if group[1] & set(readers)]
@@ -129,17 +131,15 @@ def _with_msb(network, wire, choose) -> dict | None:
     return formats or None
 
 
-def _readers(nodes, tensor) -> list[str]:
+def _readers(graph, tensor) -> list[str]:
     """Return the names of the quantized layers that read `tensor`, or what is passed on of it."""
     found, waiting = [], [tensor]
     while waiting:
-        tensor = waiting.pop()
-        for node in nodes:
-            if any(t is tensor for t in node.input_tensors):
-                if quantized_type(node.operation):
-                    found.append(node.operation.name)
-                elif _keeps(node.operation):
-                    waiting += node.output_tensors
+        for call in graph.readers(waiting.pop()):
+            if quantized_type(call.operation):
+                found.append(call.name)
+            elif _keeps(call.operation):
+                waiting += call.outputs
     return found
 
 

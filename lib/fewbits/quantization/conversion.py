@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, nearest
+from fewbits.graph import Graph, rebuild
+from fewbits.graph import clone as cloned
 from fewbits.quantization.layers import (
     FLOAT,
     SCALARS,
@@ -129,13 +131,18 @@ def quantize_model(
     def clone(layer):
         kind = quantized_type(layer)
         if kind is None:
-            return layer.__class__.from_config(layer.get_config())
+            return cloned(layer)
         config = layer.get_config() | {"formats": formats.get(layer.name, FLOAT), "level": level[layer.name]}
         config |= {"rounding": rounding, "gradient": gradient, "bias_order": bias_order}
         config |= {"use_bias": True} if layer.name in folded else {}
         return kind.from_config(config | ({"activation": "relu"} if layer.name in relus else {}))
 
-    quantized = rebuild(model, clone, skipped={*folded.values(), *relus.values()})
+    absorbed = {*folded.values(), *relus.values()}
+
+    def apply(call, layer, *args, **kwargs):
+        return args[0] if call.name in absorbed else layer(*args, **kwargs)
+
+    quantized = rebuild(model, clone, apply)
     for layer in _with_weights(quantized):
         old = model.get_layer(layer.name)
         if layer.name in folded:
@@ -165,45 +172,16 @@ def dequantize_model(model: keras.Model) -> keras.Model:
     return plain
 
 
-def rebuild(model, clone, skipped=()):
-    """Return the graph of `model` with cloned layers; those named in `skipped` pass their input on."""
-
-    def call(layer, *args, **kwargs):
-        return args[0] if layer.name in skipped else layer(*args, **kwargs)
-
-    if isinstance(model, keras.Sequential):
-        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    return keras.models.clone_model(model, clone_function=clone, call_function=call)
-
-
 def check_layers(model: keras.Model) -> None:
     """Raise InputError, naming the layer, where `model` holds what cannot be quantized."""
-    if not getattr(model, "inputs", None):
-        raise InputError(f"{model.name} has no graph; build a functional model, or a sequential one with an Input")
-    uses = calls(model)
+    graph = Graph(model)
     for layer in model.layers:
         if quantized_type(layer) is None and type(layer) not in FLOAT_LAYERS:
             known = ", ".join(kind.__name__ for kind in (*QUANTIZED, *FLOAT_LAYERS[1:]))
             raise InputError(f"layer {layer.name} is a {type(layer).__name__}, which cannot be quantized; {known} can")
-        if len(uses[layer.name]) > 1 and layer.weights:
-            raise InputError(f"layer {layer.name} is used {len(uses[layer.name])} times; give each use a layer")
-
-
-def calls(model: keras.Model) -> dict[str, list]:
-    """Return layer name -> its calls in the graph of `model`, each with `input_tensors` and `output_tensors`.
-
-    A layer of a sequential model that was read from a file was called for other graphs too.
-    """
-    found = {layer.name: [] for layer in model.layers}
-    for node in nodes(model):
-        found.setdefault(node.operation.name, []).append(node)
-    return found
-
-
-def nodes(model: keras.Model) -> list:
-    """Return the calls of layers in the graph of `model`, each behind those whose outputs it reads."""
-    by_depth = keras.Model(model.inputs, model.outputs)._nodes_by_depth
-    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+        calls = len(graph.calls_of(layer))
+        if calls > 1 and layer.weights:
+            raise InputError(f"layer {layer.name} is used {calls} times; give each use a layer")
 
 
 def quantized_type(layer: keras.Layer) -> type | None:
@@ -247,11 +225,12 @@ def _copy_weights(old, new):
 
 def _foldable(model) -> dict[str, str]:
     """Return layer name -> name of the batch normalization after it; InputError where one does not follow alone."""
-    found, uses = {}, calls(model)
+    found, graph = {}, Graph(model)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            before = uses[layer.name][0].input_tensors[0]._keras_history.operation
-            alone = _only_reader(model, uses, before.name) is layer
+            tensor = graph.calls_of(layer)[0].inputs[0]
+            before = graph.made_by(tensor).operation
+            alone = graph.only_reader(tensor) is not None
             linear = getattr(before, "activation", None) in (None, keras.activations.linear)
             if not quantized_type(before) or not linear or not alone or layer.axis not in (-1, 3):
                 raise InputError(
@@ -264,24 +243,16 @@ def _foldable(model) -> dict[str, str]:
 
 def _relus_behind(model, folded) -> dict[str, str]:
     """Return layer name -> name of the ReLU that alone reads its batch normalization: it can move into the layer."""
-    uses = calls(model)
-    readers = {name: _only_reader(model, uses, norm) for name, norm in folded.items()}
-    return {name: reader.name for name, reader in readers.items() if _is_relu(reader)}
+    graph = Graph(model)
+    normalized = {name: graph.calls_of(model.get_layer(norm))[0].outputs[0] for name, norm in folded.items()}
+    readers = {name: graph.only_reader(tensor) for name, tensor in normalized.items()}
+    return {name: reader.name for name, reader in readers.items() if reader and _is_relu(reader.operation)}
 
 
 def _is_relu(layer) -> bool:
     if type(layer) is layers.ReLU:
         return (layer.max_value, layer.negative_slope, layer.threshold) == (None, 0, 0)
     return type(layer) is layers.Activation and layer.activation is keras.activations.relu
-
-
-def _only_reader(model, uses, name):
-    """Return the layer that alone reads the output of the layer `name`; None where there are more, or the user does."""
-    output = uses[name][0].output_tensors[0]
-    readers = [
-        node.operation for nodes in uses.values() for node in nodes if any(t is output for t in node.input_tensors)
-    ]
-    return readers[0] if len(readers) == 1 and all(t is not output for t in model.outputs) else None
 
 
 def _folded_weights(layer, norm):

@@ -11,6 +11,7 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
+from fewbits.graph import Graph
 from fewbits.quantization.calibration import by_filter, observe
 from fewbits.quantization.conversion import QuantizedModel, dequantize_model, quantized_type
 from fewbits.quantization.fixedpoint import finite, quantize
@@ -60,14 +61,14 @@ class Propagation:
             raise InputError(f"errors are followed through a QuantizedModel, not through a {type(network).__name__}")
         self.network, self.observed = network, dict(observe(network, images))
         self._images = finite(images, "images").astype("float32")
-        self._nodes = [node for _, nodes in sorted(network._nodes_by_depth.items(), reverse=True) for node in nodes]
+        self._calls = Graph(network).calls
         outputs = [network.get_layer(name).output for name in self.observed]
         self._reader = keras.Model(network.inputs[0], outputs)
         plain = dequantize_model(network)
         plain_reader = keras.Model(plain.inputs[0], [plain.get_layer(name).output for name in self.observed])
         self._outputs = dict(zip(self.observed, _read(plain_reader, self._images)))
         # What lies between the products of one layer and the next, cut out of the network.
-        joined = [tensor for node in self._nodes if len(node.input_tensors) > 1 for tensor in node.input_tensors]
+        joined = [tensor for call in self._calls if len(call.inputs) > 1 for tensor in call.inputs]
         inputs = [network.get_layer(name).input for name in self.observed]
         self._wires = keras.Function([network.inputs[0], *outputs], [*inputs, *joined])
         self._handed_on = {name: self._finish(name, values.output) for name, values in self.observed.items()}
@@ -113,11 +114,11 @@ class Propagation:
             return predicted_sqnr(*parts)
 
         carried = {id(tensor): inf for tensor in self.network.inputs}
-        for node in self._nodes:
-            if node.input_tensors:
-                sqnr = self._joined(node.input_tensors, carried)
-                sqnr = through(node.operation.name, sqnr) if quantized_type(node.operation) else sqnr
-                carried.update((id(tensor), sqnr) for tensor in node.output_tensors)
+        for call in self._calls:
+            if call.inputs:
+                sqnr = self._joined(call.inputs, carried)
+                sqnr = through(call.name, sqnr) if quantized_type(call.operation) else sqnr
+                carried.update((id(tensor), sqnr) for tensor in call.outputs)
         return predicted
 
     def _joined(self, tensors, carried) -> float:

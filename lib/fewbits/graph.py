@@ -1,0 +1,204 @@
+"""The graph of a Keras model: which operations are called, in which order, and which tensors lie between them.
+
+A `Graph` consists of calls. A layer that is used twice has two calls, each with its own inputs and outputs. No other
+module depends on how Keras stores a graph.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from fewbits.backend import keras
+from fewbits.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of an operation, as a node of a graph.
+
+    Two calls are equal only if they are the same one, so a call can be the key of a dictionary.
+
+    Attributes:
+        operation: The layer, the nested model, or another Keras operation such as `ops.relu` or an addition `x + y`.
+        inputs: The symbolic tensors that the call reads, without the structure that holds them.
+        outputs: The symbolic tensors that the call makes.
+    """
+
+    operation: keras.Operation
+    inputs: tuple[keras.KerasTensor, ...]
+    outputs: tuple[keras.KerasTensor, ...]
+    _arguments: Any = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The name of the operation."""
+        return self.operation.name
+
+    @property
+    def is_input(self) -> bool:
+        """Whether the call makes an input of the model and reads nothing."""
+        return isinstance(self.operation, keras.layers.InputLayer)
+
+
+class Graph:
+    """The calls of a model in topological order.
+
+    The graph holds what leads from the inputs of the model to its outputs. The same layers may also be called in
+    other graphs, for example those of a sequential model that was read from a file; such calls are left out. A nested
+    model is one call; `Graph(call.operation)` opens it.
+
+    Attributes:
+        calls: The calls in topological order, inputs of the model included.
+        inputs: The input tensors of the model.
+        outputs: The output tensors of the model.
+    """
+
+    def __init__(self, model: keras.Model | keras.Function):
+        """Read the graph of `model`.
+
+        Args:
+            model: A functional model, a sequential model with an input, or a `keras.Function`.
+
+        Raises:
+            InputError: when `model` has no graph.
+        """
+        if not getattr(model, "inputs", None):
+            raise InputError(f"{model.name} has no graph; build a functional model, or a sequential one with an Input")
+        self.inputs = tuple(model.inputs)
+        self.outputs = tuple(model.outputs)
+        by_depth = keras.Function(model.inputs, model.outputs, name=model.name)._nodes_by_depth
+        nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+        self.calls = tuple(
+            Call(node.operation, tuple(node.input_tensors), tuple(node.output_tensors), node.arguments)
+            for node in nodes
+        )
+
+    @cached_property
+    def operations(self) -> tuple[keras.Operation, ...]:
+        """The operations that are called, each once, in the order of their first calls."""
+        return tuple({id(call.operation): call.operation for call in self.calls}.values())
+
+    @property
+    def layers(self) -> tuple[keras.Layer, ...]:
+        """The operations that are layers; a nested model is one of them."""
+        return tuple(operation for operation in self.operations if isinstance(operation, keras.Layer))
+
+    @property
+    def functions(self) -> tuple[keras.Operation, ...]:
+        """The operations that are not layers, such as `ops.relu` and additions written as `x + y`."""
+        return tuple(operation for operation in self.operations if not isinstance(operation, keras.Layer))
+
+    @property
+    def nested(self) -> tuple[keras.Model, ...]:
+        """The models that are called as layers."""
+        return tuple(operation for operation in self.operations if isinstance(operation, keras.Model))
+
+    def calls_of(self, operation: keras.Operation) -> tuple[Call, ...]:
+        """Return the calls of `operation` in this graph; none if it is not part of it."""
+        return tuple(self._calls_of.get(id(operation), ()))
+
+    def made_by(self, tensor: keras.KerasTensor) -> Call:
+        """Return the call that makes `tensor`, which must be a tensor of this graph."""
+        return self._made_by[id(tensor)]
+
+    def readers(self, tensor: keras.KerasTensor) -> tuple[Call, ...]:
+        """Return the calls that read `tensor`, each once."""
+        return tuple(self._readers.get(id(tensor), ()))
+
+    def is_output(self, tensor: keras.KerasTensor) -> bool:
+        """Return whether `tensor` is an output of the model."""
+        return any(tensor is output for output in self.outputs)
+
+    def only_reader(self, tensor: keras.KerasTensor) -> Call | None:
+        """Return the call that alone reads `tensor`; None if there are several, none, or if it is an output."""
+        readers = self.readers(tensor)
+        return readers[0] if len(readers) == 1 and not self.is_output(tensor) else None
+
+    def run(self, inputs: Iterable, step: Callable[..., Any]) -> list:
+        """Run the graph with `step` in place of each operation.
+
+        Args:
+            inputs: A value for each input of the model: an array, a tensor or a symbolic tensor.
+            step: Called as `step(call, *args, **kwargs)` for each call, in topological order, with the arguments of
+                the operation. Returns what is taken for the outputs of the call; `call.operation(*args, **kwargs)`
+                computes them.
+
+        Returns:
+            A value for each output of the model.
+        """
+        values = {id(tensor): value for tensor, value in zip(self.inputs, inputs, strict=True)}
+        for call in self.calls:
+            if not call.is_input:
+                args, kwargs = call._arguments.fill_in(values)
+                results = keras.tree.flatten(step(call, *args, **kwargs))
+                values |= {id(tensor): result for tensor, result in zip(call.outputs, results)}
+        return [values[id(tensor)] for tensor in self.outputs]
+
+    @cached_property
+    def _calls_of(self) -> dict[int, list[Call]]:
+        return _grouped((call.operation, call) for call in self.calls)
+
+    @cached_property
+    def _made_by(self) -> dict[int, Call]:
+        return {id(tensor): call for call in self.calls for tensor in call.outputs}
+
+    @cached_property
+    def _readers(self) -> dict[int, list[Call]]:
+        once = ({id(tensor): tensor for tensor in call.inputs}.values() for call in self.calls)
+        return _grouped((tensor, call) for call, tensors in zip(self.calls, once) for tensor in tensors)
+
+
+def clone(operation: keras.Operation) -> keras.Operation:
+    """Return a new operation with the configuration of `operation`, without its weights."""
+    return type(operation).from_config(operation.get_config())
+
+
+def rebuild(
+    model: keras.Model,
+    replace: Callable[[keras.Operation], keras.Operation] = clone,
+    apply: Callable[..., Any] | None = None,
+) -> keras.Model:
+    """Return a model with the graph of `model` and new operations.
+
+    Args:
+        model: A functional model, or a sequential one with an input. A sequential model becomes a functional one.
+        replace: Returns the operation to use in place of one of `model`; called once for each, in topological order of
+            first calls. By default a clone. Weights are not copied.
+        apply: Called as `apply(call, operation, *args, **kwargs)` for each call of `model` with the operation that
+            replaces its own, and returns what is taken for the outputs. By default `operation(*args, **kwargs)`.
+
+    Returns:
+        A model of the class of `model` where that class is built from inputs and outputs, otherwise a `keras.Model`. It
+        is compiled as a functional `model` is.
+
+    Raises:
+        InputError: when `model` has no graph.
+    """
+    graph, replaced = Graph(model), {}
+
+    def step(call, *args, **kwargs):
+        if id(call.operation) not in replaced:
+            replaced[id(call.operation)] = replace(call.operation)
+        operation = replaced[id(call.operation)]
+        return operation(*args, **kwargs) if apply is None else apply(call, operation, *args, **kwargs)
+
+    inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in graph.inputs]
+    outputs = graph.run(inputs, step)
+    if isinstance(model, keras.Sequential):
+        return keras.Model(*inputs, *outputs, name=model.name)
+    pack = keras.tree.pack_sequence_as
+    rebuilt = keras.Model(pack(model.input, inputs), pack(model.output, outputs), name=model.name)
+    if type(model).__init__ is type(rebuilt).__init__:
+        rebuilt = type(model)(rebuilt.input, rebuilt.output, name=model.name)
+    if model.compiled:
+        rebuilt.compile_from_config(model.get_compile_config())
+    return rebuilt
+
+
+def _grouped(pairs: Iterable[tuple[Any, Call]]) -> dict[int, list[Call]]:
+    """Return the identity of each key of `pairs` -> its calls."""
+    found: dict[int, list[Call]] = {}
+    for key, call in pairs:
+        found.setdefault(id(key), []).append(call)
+    return found
