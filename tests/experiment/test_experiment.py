@@ -26,7 +26,7 @@ from fewbits.deploy import compiled, onnx
 from fewbits.experiment import Record, Store, provenance, read_grid, run_trial, strategies, workers
 from fewbits.io import files, weights
 from fewbits.training.loop import read_history
-from fewbits.zoo import trained
+from fewbits.zoo import networks, trained
 
 FLOAT = {"network": "lenet", "data": "digits", "images": 64, "epochs": 3, "learning_rate": 0.05}
 BITS = {"network": "lenet", "data": "digits", "images": 64, "strategy": "train", "epochs": 1, "bits": (6, 6, 8)}
@@ -789,7 +789,7 @@ def sweep(trials, folder, kill_at, environment, queue):
 
     keras.Model.train_on_batch = counted(keras.Model.train_on_batch)
     os.fsync, Path.replace = counted(os.fsync), counted(Path.replace)
-    zoo._NETWORKS["basicnet"] = tiny
+    networks._NETWORKS["basicnet"] = tiny
     outcomes = run_trials(trials, folder)
     assert not any(outcome.error for outcome in outcomes)
     queue.put(events)
@@ -830,14 +830,14 @@ def test_killed_at_ten_random_points_it_ends_with_the_same_bits_and_repeats_noth
 def one_after_another(trials, start, environment, queue):
     """Put the results of the last of `trials` into the queue."""
     os.environ |= environment
-    zoo._NETWORKS["basicnet"] = tiny
+    networks._NETWORKS["basicnet"] = tiny
     *_, last = [run_trial(trial, start)[0] for trial in trials]
     queue.put(last.results)
 
 
 def test_a_quantized_trial_does_not_depend_on_those_before(few_images, monkeypatch):
     fields = {"network": "basicnet", "data": "mnist"}
-    monkeypatch.setitem(zoo._NETWORKS, "basicnet", tiny)
+    monkeypatch.setitem(networks._NETWORKS, "basicnet", tiny)
     start = run_trial(*floats(3, **fields))[1]
     before = quantized(**fields, strategy="lock", learning_rate=0.3, rounding="floor")
     trial = quantized(**fields, bits=(3, 4, None), seed=9, order="output")

@@ -1,9 +1,9 @@
-"""AlexNet: five convolutions, poolings behind levels 1, 2 and 5, and three dense layers, which hold most weights.
+"""AlexNet: five convolutions, poolings after levels 1, 2 and 5, and three dense layers, which hold most weights.
 
 Sources: Krizhevsky et al., 2012 (the layout, two groups, dropout); backstrom2018, 2.1.6 and Table 1; Caffe's
-bvlc_alexnet and bvlc_reference_caffenet (images of 227 x 227). Nothing stands in place of its local response
-normalization, behind conv1 and conv2: it has no weights to quantize, and later networks do without. ReLU follows every
-level but the last.
+bvlc_alexnet and bvlc_reference_caffenet (images of 227 x 227). The local response normalization after
+conv1 and conv2 is left out: it has no weights to quantize, and later networks do without it. ReLU follows every level
+but the last.
 """
 
 from fewbits.backend import keras
@@ -14,11 +14,17 @@ layers = keras.layers
 GROUPS = (1, 2)
 
 
-def build(input_shape, classes, groups=2):
-    """Return AlexNet: 60,965,224 parameters at 227 x 227 x 3 and 1000 classes; images need at least 67 x 67 pixels.
+def build_alexnet(input_shape: tuple[int, int, int], classes: int, groups: int = 2) -> keras.Model:
+    """Build AlexNet: 60,965,224 parameters at 227 x 227 x 3 and 1000 classes.
 
-    groups: 2 has each filter of conv2, conv4 and conv5 read one half of the channels, as the two graphics cards of 2012
-    had it; 1 has it read all, which takes 62,378,344 parameters. Raises InputError on any other number.
+    Args:
+        input_shape: height, width and channels of the images; at least 67 x 67 pixels.
+        classes: number of classes.
+        groups: with 2, each filter of conv2, conv4 and conv5 reads one half of the channels, as on the two graphics
+            cards of 2012; with 1 it reads all, which takes 62,378,344 parameters.
+
+    Raises:
+        InputError: when `groups` is another number.
     """
     if groups not in GROUPS:
         raise InputError(f"groups must be 1 or 2, not {groups!r}")
@@ -35,11 +41,15 @@ def build(input_shape, classes, groups=2):
     return keras.Model(image, x, name="alexnet")
 
 
-def build_small(input_shape, classes):
-    """Return AlexNet for images of 8 x 8 to 32 x 32: 3/16 of its filters, 3/32 of its units, filters of 3x3.
+def build_alexnet_small(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Build AlexNet for small images: 3/16 of its filters, 3/32 of its units, filters of 3x3.
 
     Poolings are of 2x2, without overlap, and no convolution has a stride. At 10 classes it has 564,370 parameters at
     32 x 32 x 3, 79 % of them dense, and 9.9 million MACs; at 8 x 8 x 1 it has 287,566, 59 % dense, and 0.7 million.
+
+    Args:
+        input_shape: height, width and channels of the images, of 8 x 8 to 32 x 32 pixels.
+        classes: number of classes.
     """
     x = image = layers.Input(input_shape, name="image")
     x = _convolve(x, "conv1", 18, 3)
@@ -54,7 +64,7 @@ def build_small(input_shape, classes):
     return keras.Model(image, x, name="alexnet_small")
 
 
-# He's initial weights: Keras' default ones fade behind so many ReLUs.
+# He's initial weights: Keras' default ones fade after so many ReLUs.
 
 
 def _convolve(x, name, filters, kernel, padding="same", **options):

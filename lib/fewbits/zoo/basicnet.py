@@ -1,6 +1,6 @@
 """BasicNet: two convolutions, a pooling and two dense layers.
 
-Source: vieito2017, 3.3.2, which names these five layers and a size of 17 MB on CIFAR-10, and no widths. Chosen: the
+Source: vieito2017, 3.3.2, which gives these five layers and a size of 17 MB on CIFAR-10, but no widths. Chosen: the
 layout of the early Keras tutorials on CIFAR-10 (32 and 32 filters of 3x3, 512 units), whose 4,210,090 parameters at
 32 x 32 x 3 and 10 classes are 16.8 MB in float32; nearly all of them are the first dense layer's.
 """
@@ -10,8 +10,13 @@ from fewbits.backend import keras
 layers = keras.layers
 
 
-def build(input_shape, classes):
-    """Return BasicNet; images need at least 2 x 2 pixels."""
+def build_basicnet(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Build BasicNet.
+
+    Args:
+        input_shape: height, width and channels of the images; at least 2 x 2 pixels.
+        classes: number of classes.
+    """
     x = image = layers.Input(input_shape, name="image")
     x = layers.Conv2D(32, 3, padding="same", activation="relu", name="conv1")(x)
     x = layers.Conv2D(32, 3, padding="same", activation="relu", name="conv2")(x)

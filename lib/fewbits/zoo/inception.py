@@ -1,11 +1,11 @@
-"""Inception v3: modules of branches side by side, each a short chain of convolutions; they are concatenated.
+"""Inception v3: modules of parallel branches, each a short chain of convolutions; their outputs are concatenated.
 
-A branch squeezes its input to few channels by 1x1 filters, then convolves. Two 3x3 stand for a 5x5, and a row 1x7 with
-a column 7x1 for a 7x7. Modules come in five kinds, from fine to coarse, two of which halve the sides. Batch
-normalization without scale and a ReLU follow every convolution. The levels are those of the stem, conv1 to conv5, one
-for each module, from mixed0 on, and fc.
+A branch squeezes its input to few channels by 1x1 filters, then convolves. Two 3x3 filters replace a 5x5 one, and a
+row of 1x7 with a column of 7x1 replaces a 7x7 one. Modules come in five kinds, from fine to coarse, two of which halve
+the sides. Batch normalization without scale and a ReLU follow every convolution. The levels are conv1 to conv5 of the
+stem, one per module, from mixed0 on, and fc.
 
-Sources: Szegedy et al., 2016; numbers of filters: keras.applications.InceptionV3, whose names mixed0 to mixed10 are.
+Sources: Szegedy et al., 2016; numbers of filters and the names mixed0 to mixed10: keras.applications.InceptionV3.
 """
 
 from fewbits.backend import keras
@@ -53,11 +53,15 @@ _MIDDLE_TO_COARSE = {
 _HALVING = (_FINE_TO_MIDDLE, _MIDDLE_TO_COARSE)
 
 
-def build_v3(input_shape, classes):
-    """Return Inception v3, made for 299 x 299: 23,851,784 parameters at 1000 classes; images need 75 x 75 pixels.
+def build_inception_v3(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Build Inception v3: 23,851,784 parameters at 1000 classes.
 
     The modules are three fine ones, at 35 x 35 pixels, one that halves, four at 17 x 17, one that halves, and two at
-    8 x 8. There is no auxiliary head, which the authors add in training.
+    8 x 8. The auxiliary head that the authors add in training is left out.
+
+    Args:
+        input_shape: height, width and channels of the images; at least 75 x 75 pixels, made for 299 x 299.
+        classes: number of classes.
     """
     x = image = layers.Input(input_shape, name="image")
     x = _convolve(x, "conv1", 32, 3, strides=2, padding="valid")
@@ -72,13 +76,17 @@ def build_v3(input_shape, classes):
     return _build("inception_v3", image, x, modules, classes)
 
 
-def build_cifar(input_shape, classes):
-    """Return a small Inception for images of 32 x 32: 592,022 parameters at 10 classes; they need 7 x 7 pixels.
+def build_inception_cifar(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Build a small Inception for images of 32 x 32: 592,022 parameters at 10 classes.
 
     Kept: one module of each of the five kinds, their branches, kernels and poolings, and the sides at which they work
     (32, 15 and 7 pixels; 35, 17 and 8 in Inception v3 at 299 x 299).
     Changed: a stem of one 3x3 convolution of 32 filters without stride or pooling, and a quarter of the filters.
     It needs 82.0 million MACs at 32 x 32 x 3.
+
+    Args:
+        input_shape: height, width and channels of the images; at least 7 x 7 pixels.
+        classes: number of classes.
     """
     x = image = layers.Input(input_shape, name="image")
     x = _convolve(x, "conv1", 32, 3)
@@ -87,7 +95,7 @@ def build_cifar(input_shape, classes):
 
 
 def _build(name, image, x, modules, classes, divisor=1):
-    """Return the network of `modules` behind the stem `x`. divisor: of the numbers of filters."""
+    """Return the network of `modules` after the stem `x`, with the numbers of filters over `divisor`."""
     for number, branches in enumerate(modules):
         x = _module(x, f"mixed{number}", branches, divisor)
     x = layers.GlobalAveragePooling2D(name="pool")(x)

@@ -1,11 +1,11 @@
 """ResNet: blocks whose output is added to their input, so that a block learns what to change in it.
 
 A convolution, residual blocks, the mean of all pixels and a dense layer; batch normalization follows every convolution.
-The levels are conv0, a level for each block, from block1 on, and fc.
+The levels are conv0, one per block, from block1 on, and fc.
 
 Sources: He et al., 2016, 3.3 and Table 1 (ResNet-50), 4.2 (for CIFAR-10). chiang2017, 4.3.3.3, compares MobileNet with
-"ResNet" and does not say of which depth. Its text has MobileNet's file more than 6 times smaller: at 100 classes
-ResNet-50 has 7.1 times as many parameters, which fits, as larger ones do, and ResNet-18, with 3.4, does not.
+"ResNet" without its depth, and says that MobileNet's file is more than 6 times smaller. At 100 classes ResNet-50 has
+7.1 times as many parameters, which fits, as do deeper ones; ResNet-18, with 3.4 times as many, does not.
 """
 
 from fewbits.backend import keras
@@ -14,12 +14,16 @@ from fewbits.errors import check_integers
 layers = keras.layers
 
 
-def build_50(input_shape, classes):
-    """Return ResNet-50, for images of any size, made for 224 x 224: 25,636,712 parameters at 1000 classes.
+def build_resnet50(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Build ResNet-50, made for 224 x 224 pixels: 25,636,712 parameters at 1000 classes.
 
     Sixteen blocks in four stages. Each squeezes its channels by 1x1 filters, convolves 3x3, and expands them by 1x1
     to four times as many. The first block of a stage has a convolution of 1x1 in its shortcut too. As in
     keras.applications.ResNet50, strides are in the first convolution of a block, and convolutions have a bias.
+
+    Args:
+        input_shape: height, width and channels of the images, of any size.
+        classes: number of classes.
     """
     x = image = layers.Input(input_shape, name="image")
     x = layers.ZeroPadding2D(3, name="conv0_pad")(x)
@@ -34,14 +38,21 @@ def build_50(input_shape, classes):
     return _classified(image, x, classes, "resnet50")
 
 
-def build_cifar(input_shape, classes, blocks=3):
-    """Return the ResNet for CIFAR-10 of 6 * `blocks` + 2 layers, ResNet-20 unless told, for images of any size.
+def build_resnet_cifar(input_shape: tuple[int, int, int], classes: int, blocks: int = 3) -> keras.Model:
+    """Build the ResNet for CIFAR-10 of 6 * `blocks` + 2 layers: ResNet-20 by default.
 
     At 32 x 32 x 3, 10 classes and 3 blocks in each of three stages it has 271,098 parameters, 269,722 of them trained
-    (the rest are means and variances), and 40.6 million MACs. Two convolutions of 3x3 a block, of 16, 32 and 64 filters
-    in the three stages, without bias. No shortcut has parameters: where a stage halves the sides and doubles the
-    channels, it takes every second pixel and adds channels of zeros. blocks: in a stage; 5, 7, 9 and 18 are ResNet-32,
-    44, 56 and 110.
+    (the rest are means and variances), and 40.6 million MACs. Each block has two 3x3 convolutions without bias, of 16,
+    32 and 64 filters in the three stages. No shortcut has parameters: when a stage halves the sides and doubles the
+    channels, it takes every second pixel and adds channels of zeros.
+
+    Args:
+        input_shape: height, width and channels of the images, of any size.
+        classes: number of classes.
+        blocks: number of blocks per stage; 5, 7, 9 and 18 give ResNet-32, 44, 56 and 110.
+
+    Raises:
+        InputError: when `blocks` is not an integer of at least 1.
     """
     check_integers(blocks=(blocks, 1))
     x = image = layers.Input(input_shape, name="image")
@@ -71,7 +82,7 @@ def _basic(x, name, filters, halve):
 
 
 def _halve(x, name):
-    """Return every second pixel of `x`, and as many channels of zeros behind its own."""
+    """Return every second pixel of `x`, and after its channels the same number of channels of zeros."""
     x = layers.MaxPooling2D(1, strides=2, name=f"{name}_every_second")(x)
     height, width, channels = x.shape[1:]
     x = layers.Reshape((height * width, channels, 1), name=f"{name}_channels")(x)  # where zeros can be put

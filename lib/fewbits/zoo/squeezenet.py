@@ -1,15 +1,15 @@
-"""SqueezeNet v1.0, v1.1, the six networks of chernis and what these change, one by one: one layout, and changes to it.
+"""SqueezeNet v1.0, v1.1, the six networks of chernis and each of their changes alone: one layout with options.
 
-A convolution, eight fire modules, and a last convolution of 1x1 with a filter for each class; max-pooling follows
-some of them. A fire module squeezes its input to few channels by 1x1 filters, then expands them by 1x1 and 3x3 filters,
-four times as many each, side by side. The levels are conv1, fire2 to fire9 and conv10.
+A convolution, eight fire modules, and a last convolution of 1x1 with one filter per class; max-pooling follows some of
+them. A fire module squeezes its input to few channels by 1x1 filters, then expands them by 1x1 and 3x3 filters side by
+side, four times as many of each kind. The levels are conv1, fire2 to fire9 and conv10.
 
 Sources: vieito2017, Codes 4 and 5 (v1.1); backstrom2018, Table 2, and the authors' Caffe descriptions (v1.0, without
 the border of one pixel that they put around the input of conv10); chernis, 4.2 and Tables 1 and 2.
 """
 
 from fewbits.backend import keras
-from fewbits.errors import InputError
+from fewbits.errors import check_name
 from fewbits.names import POOLINGS
 
 layers = keras.layers
@@ -26,41 +26,64 @@ ABLATION = {name: {option: (_E3 | _E4)[option] for option in options} for name, 
 ABLATION |= {"linear": {"last": None}}
 
 
-def build_v1_0(input_shape, classes, pooling="floor"):
-    """Return SqueezeNet v1.0: 1,248,424 parameters at 1000 classes. pooling: as in `build_v1_1`."""
+def build_squeezenet_v1_0(input_shape: tuple[int, int, int], classes: int, pooling: str = "floor") -> keras.Model:
+    """Build SqueezeNet v1.0: 1,248,424 parameters at 1000 classes.
+
+    Args:
+        input_shape: height, width and channels of the images.
+        classes: number of classes.
+        pooling: as in `build_squeezenet_v1_1`.
+
+    Raises:
+        InputError: when `pooling` is unknown.
+    """
     return _build("squeezenet_v1_0", input_shape, classes, pooling)
 
 
-def build_v1_1(input_shape, classes, pooling="floor"):
-    """Return SqueezeNet v1.1: 1,235,496 parameters at 1000 classes.
+def build_squeezenet_v1_1(input_shape: tuple[int, int, int], classes: int, pooling: str = "floor") -> keras.Model:
+    """Build SqueezeNet v1.1: 1,235,496 parameters at 1000 classes.
 
-    pooling: `floor` drops pixels at the edge that fill no window, as vieito2017 does; `ceil` completes their window,
-    as Caffe does: the published weights need it.
+    Args:
+        input_shape: height, width and channels of the images.
+        classes: number of classes.
+        pooling: `floor` drops pixels at the edge that fill no window, as vieito2017 does; `ceil` completes their
+            window, as Caffe does: the published weights need it.
+
+    Raises:
+        InputError: when `pooling` is unknown.
     """
     return _build("squeezenet_v1_1", input_shape, classes, pooling, filters=64, kernel=3, pools=(1, 3, 5))
 
 
-def build_digits(input_shape, classes):
-    """Return a small SqueezeNet for images from 8 x 8: conv1, fire2 to fire4, conv10; 71,146 parameters at 10 classes.
+def build_squeezenet_digits(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Build a small SqueezeNet of conv1, fire2 to fire4 and conv10: 71,146 parameters at 10 classes.
 
     Its conv10 has no ReLU: trained on few images, a class whose last ReLU died would not come back.
+
+    Args:
+        input_shape: height, width and channels of the images; made for 8 x 8 pixels.
+        classes: number of classes.
     """
     small = {"filters": 16, "kernel": 3, "stride": 1, "pad": 1, "window": 2, "pools": (1, 3), "fires": (2, 3, 4)}
     return _build("squeezenet_digits", input_shape, classes, "floor", **small, dropout=0.2, last=None)
 
 
-def build_cifar(input_shape, classes):
-    """Return a SqueezeNet for 32 x 32 pixels that trains fast: 726,218 parameters at 10 classes once folded.
+def build_squeezenet_cifar(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Build a SqueezeNet for 32 x 32 pixels that trains fast: 726,218 parameters at 10 classes once folded.
 
-    A conv1 of 3x3 without stride, pooling windows of 2x2 after levels 1, 2, 4 and 8, and batch normalization behind
-    every convolution but the last, to be folded before quantization.
+    It has a conv1 of 3x3 without stride, pooling windows of 2x2 after levels 1, 2, 4 and 8, and batch normalization
+    after every convolution but the last, to be folded before quantization.
+
+    Args:
+        input_shape: height, width and channels of the images; made for 32 x 32 pixels.
+        classes: number of classes.
     """
     small = {"filters": 32, "kernel": 3, "stride": 1, "pad": 1, "window": 2, "pools": (1, 2, 4, 8)}
     return _build("squeezenet_cifar", input_shape, classes, "floor", **small, dropout=0.2, last=None, normalize=True)
 
 
-def build_chernis(variant, input_shape, classes):
-    """Return a network of chernis, made for 32 x 32 x 3. variant: one of CHERNIS.
+def build_squeezenet_chernis(variant: str, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Build one of the six networks of chernis, made for 32 x 32 x 3.
 
     baseline: v1.0. e1: pooling windows of 2x2. e2: e1 with 2x2 filters in conv1. e3: e2 without fire3, dropout 0.3.
     e4: e2 without the first pooling, and a conv1 of stride 1. e5: e4, to be built with 100 classes.
@@ -68,21 +91,31 @@ def build_chernis(variant, input_shape, classes):
     Parameters at 10 classes (e5: 100): 740,554; 740,554; 727,594; 715,162 (Table 1 has 715,169, but fire3 has 12,432 in
     Table 2); 727,594; 773,764. Table 2 has conv1 pad by one pixel (33 x 33 from 32 x 32; its 33 x 33 input is a slip)
     and pooling round up (33, 17, 9), without which the baseline could not take images of 32 x 32 at all. The text
-    leaves open, and the counts do not depend on it: stride and padding of conv1 in e2 and e3, here the baseline's 2 and
-    none; the dropout rate of e4, here the baseline's 0.5.
+    leaves two things open that do not change the counts: stride and padding of conv1 in e2 and e3, here the baseline's
+    2 and none; the dropout rate of e4, here the baseline's 0.5.
+
+    Args:
+        variant: one of CHERNIS.
+        input_shape: height, width and channels of the images.
+        classes: number of classes.
     """
     return _build(f"squeezenet_chernis_{variant}", input_shape, classes, "ceil", **CHERNIS[variant])
 
 
-def build_ablation(change, input_shape, classes):
-    """Return the baseline of chernis with one of its changes alone, made for 32 x 32 x 3. change: one of ABLATION.
+def build_squeezenet_ablation(change: str, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Build the baseline of chernis with one of its changes alone, made for 32 x 32 x 3.
 
     kernel: 2x2 filters in conv1, of stride 2 as before. fires: no fire3, the dropout rate still 0.5. dropout: a rate of
     0.3. delay: no first pooling, and a conv1 of stride 1 and pad 1, its filters still 7x7 and the windows 3x3. The
-    fifth change alone, windows of 2x2, is the network e1. linear, which chernis does not try: no ReLU behind conv10. A
-    class whose last ReLU is dead for all images, and some are from the start, has no gradient to come back by.
+    fifth change alone, windows of 2x2, is the network e1. linear, which chernis does not try: no ReLU after conv10. A
+    class whose last ReLU is dead for all images, as some are from the start, has no gradient to bring it back.
 
     Parameters at 10 classes: 727,594; 728,122; 740,554; 740,554; 740,554.
+
+    Args:
+        change: one of ABLATION.
+        input_shape: height, width and channels of the images.
+        classes: number of classes.
     """
     return _build(f"squeezenet_chernis_{change}", input_shape, classes, "ceil", **ABLATION[change])
 
@@ -108,8 +141,7 @@ def _build(
     filters, kernel, stride, pad: of conv1. window: side of the pooling windows. pools: levels that pooling follows.
     last: activation of conv10. normalize: put a batch normalization before every other activation.
     """
-    if pooling not in POOLINGS:
-        raise InputError(f"unknown pooling {pooling!r}; it is one of {', '.join(POOLINGS)}")
+    check_name("pooling", pooling, POOLINGS)
     x = image = layers.Input(input_shape, name="image")
     if pad:
         x = layers.ZeroPadding2D(pad, name="conv1_pad")(x)
@@ -127,7 +159,7 @@ def _build(
 
 
 def _convolve(x, name, filters, kernel, activation="relu", **options):
-    # He's initial weights: Keras' default ones fade behind so many ReLUs.
+    # He's initial weights: Keras' default ones fade after so many ReLUs.
     options["kernel_initializer"] = "he_normal"
     return layers.Conv2D(filters, kernel, activation=activation, name=name, **options)(x)
 

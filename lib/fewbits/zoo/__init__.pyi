@@ -1,0 +1,13 @@
+from . import alexnet as alexnet
+from . import basicnet as basicnet
+from . import inception as inception
+from . import lenet as lenet
+from . import mobilenet as mobilenet
+from . import networks as networks
+from . import resnet as resnet
+from . import squeezenet as squeezenet
+from . import trained as trained
+from .networks import NAMES as NAMES
+from .networks import build as build
+from .networks import levels as levels
+from .trained import find_weights as find_weights
