@@ -37,7 +37,7 @@ from fewbits.book import papers
 from fewbits.explore import plots
 from fewbits.backend import keras
 from fewbits.book import quote, record
-from fewbits.quantization.sqnr import measure
+from fewbits.quantization.sqnr import quantization_error
 
 keras.utils.set_random_seed(1)
 EPOCHS = {"smoke": 2, "quick": 15, "full": 15}[profile]
@@ -195,7 +195,7 @@ kernel_limits = limit_figure("kernel", "3.3", "weights")
 output_limits = limit_figure("output", "3.4", "convolution outputs")
 
 # %%
-msbs = calibration.msb_table(model, train[0][:32], percentile=99.9)
+msbs = calibration.msb_table(model, train[0][:32], range_rule=99.9)
 for name, (kernel, x, y) in msbs.items():
     print(f"{name:18} kernel {kernel:2d}   input {x:2d}   output {y:2d}")
 
@@ -229,7 +229,7 @@ def mean_sqnr(kind, percentile, nbits):
     for values in (getattr(v, kind) for v in observed.values()):
         low, high = calibration.percentile_limits(values, percentile)
         fmt = FixedPoint(msb_by_hand(low, high), nbits)
-        table.append(measure(values, fmt, "nearest").sqnr)
+        table.append(quantization_error(values, fmt, "nearest").sqnr)
     return np.mean(table)
 
 # %%
@@ -326,7 +326,7 @@ print("used of the amplitude, layer by layer:", [f"{u:.0%}" for u in used])
 # from fewbits.quantization import calibration
 # from fewbits import quantize_model, training
 #
-# formats = calibration.formats_for(model, images[:32], nbits=(8, 8, 8), percentile=99.9)
+# formats = calibration.formats_for(model, images[:32], nbits=(8, 8, 8), range_rule=99.9)
 # quantized = quantize_model(model, formats, rounding="nearest")
 # print(training.evaluate(quantized, (images, labels)).accuracy)
 # ```

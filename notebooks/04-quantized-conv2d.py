@@ -207,7 +207,7 @@ record(within=0.4 if profile == "smoke" else 0.06, kernel_clipped_most=clipped["
 
 # %%
 tables = {
-    f"{p} %": calibration.msb_table(model, train[0][:32], percentile=p)
+    f"{p} %": calibration.msb_table(model, train[0][:32], range_rule=p)
     for p in (95, 98, 99.9, 100)
 }
 network.set_rounding("nearest")
@@ -411,6 +411,6 @@ HTML(
 #
 # ```shell
 # fewbits train --network lenet --data digits --epochs 10 --output digits.keras
-# fewbits formats digits.keras --data digits --percentile 99.9 --nbits 8,8,8 --save-model quantized.keras
+# fewbits formats digits.keras --data digits --percentile 99.9 --bits 8,8,8 --save-model quantized.keras
 # fewbits evaluate quantized.keras --data digits
 # ```

@@ -159,7 +159,7 @@ quote(images=len(images), all_codes=sum(row[2] for row in rows))
 # the line at 24, float32 is proven to be exact.
 
 # %%
-msbs = calibration.msb_table(net, few, percentile=100)
+msbs = calibration.msb_table(net, few, range_rule=100)
 WIDTHS = (4, 8, 16) if SMOKE else (2, 4, 6, 8, 12, 16)
 networks = {}
 for weight in WIDTHS:

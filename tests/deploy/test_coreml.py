@@ -7,8 +7,8 @@ import pytest
 
 from fewbits import FixedPoint, InputError, zoo
 from fewbits.backend import keras
-from fewbits.deploy.frozen import effective_weights
 from fewbits.quantization.conversion import quantize_model
+from fewbits.quantization.layers import effective_weights
 
 pytest.importorskip("coremltools")
 from fewbits.deploy import coreml  # noqa: E402
@@ -77,7 +77,7 @@ def test_another_package_is_replaced_as_a_whole_and_anything_else_is_not(tmp_pat
     foreign = tmp_path / "photos.mlpackage"
     foreign.mkdir()
     (foreign / "one.png").write_text("dear to someone")
-    with pytest.raises(InputError, match="photos.mlpackage is there, and is no Core ML package"):
+    with pytest.raises(InputError, match="photos.mlpackage exists and is not a Core ML package"):
         coreml.write_coreml(small(), foreign)
     assert (foreign / "one.png").exists()
 
@@ -114,6 +114,6 @@ def test_what_cannot_be_exported_is_refused_by_layer(tmp_path):
         coreml.write_coreml(model, tmp_path / "t.mlpackage")
     image = keras.layers.Input((4, 4, 1))
     normalized = keras.Model(image, keras.layers.BatchNormalization(name="bn")(keras.layers.Conv2D(2, 1)(image)))
-    with pytest.raises(InputError, match="layer bn normalizes what is quantized"):
+    with pytest.raises(InputError, match="layer bn normalizes quantized values"):
         coreml.write_coreml(quantize_model(normalized, (FixedPoint(0, 4),) * 3), tmp_path / "t.mlpackage")
     assert list(tmp_path.iterdir()) == []

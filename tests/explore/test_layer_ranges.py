@@ -6,7 +6,7 @@ import pytest
 from fewbits import FixedPoint, explore, quantize_model
 from fewbits.backend import keras
 from fewbits.quantization import calibration
-from fewbits.quantization.sqnr import measure
+from fewbits.quantization.sqnr import quantization_error
 
 L = keras.layers
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def test_ranges_show_the_sqnr_of_each_layer_and_the_worst(model):
     expected = []
     for values in observed.values():
         msb = calibration.msb_from_limits(*calibration.percentile_limits(values.input, 95))
-        expected.append(measure(values.input, FixedPoint(msb, 5), "floor"))
+        expected.append(quantization_error(values.input, FixedPoint(msb, 5), "floor"))
     assert view.traces[0]["y"] == [round(e.sqnr, 2) for e in expected]
     assert view.readings["most clipped"] == f"{max(e.clipped for e in expected):.2%}"
     assert view.readings["worst layer"].startswith("ab"[int(np.argmin([e.sqnr for e in expected]))])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fewbits import FixedPoint, InputError, quantize, quantize_model, zoo
 from fewbits.backend import keras, ops
-from fewbits.post_training import add_half_a_step, equalize, fold_mean_shift, reconstruct_mid_step, round_kernels
+from fewbits.post_training import add_half_a_step, equalize, correct_bias, reconstruct_mid_step, round_kernels
 from fewbits.quantization.layers import Formats
 
 L = keras.layers
@@ -264,7 +264,7 @@ def test_half_a_step_leaves_less_of_the_mean_and_of_the_error():
 
 
 def test_the_folded_mean_shift_is_the_error_of_the_kernel_on_the_mean_window():
-    before, after = remedied(fold_mean_shift, IMAGES, model=network(depth=1))
+    before, after = remedied(correct_bias, IMAGES, model=network(depth=1))
     kernel = numbers(before.get_layer("conv").kernel).astype("float64")
     error = quantize(kernel, GRID, "floor") - kernel
     windows = np.lib.stride_tricks.sliding_window_view(IMAGES.astype("float64"), (3, 3), axis=(1, 2))
@@ -280,7 +280,7 @@ def test_the_control_takes_the_mean_of_every_filter_and_leaves_what_depends_on_t
     model = keras.Model(images, L.Conv2D(6, 3, name="conv", use_bias=bias)(images))
     uneven = IMAGES * np.linspace(0, 2, len(IMAGES), dtype="float32").reshape(-1, 1, 1, 1)  # dark to bright images
     before = quantize_model(model, [FixedPoint(0, 5)])
-    folded, nearest = fold_mean_shift(before, uneven), round_kernels(before)
+    folded, nearest = correct_bias(before, uneven), round_kernels(before)
     off, off_folded, off_nearest = (outputs(q, uneven) - outputs(model, uneven) for q in (before, folded, nearest))
     assert np.abs(off_folded.mean((0, 1, 2))).max() < 1e-5 < 0.1 < np.abs(off.mean((0, 1, 2))).min()
     by_image = off_folded.mean((1, 2, 3))
@@ -289,7 +289,7 @@ def test_the_control_takes_the_mean_of_every_filter_and_leaves_what_depends_on_t
 
 
 def test_folding_where_nothing_is_rounded_changes_nothing():
-    before, after = remedied(fold_mean_shift, IMAGES, formats=(None, GRID, GRID))
+    before, after = remedied(correct_bias, IMAGES, formats=(None, GRID, GRID))
     assert all(np.array_equal(a, b) for n in weights(before) for a, b in zip(weights(before)[n], weights(after)[n]))
 
 
@@ -297,7 +297,7 @@ def test_folding_where_nothing_is_rounded_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    "remedy", [round_kernels, reconstruct_mid_step, add_half_a_step, lambda network: fold_mean_shift(network, IMAGES)]
+    "remedy", [round_kernels, reconstruct_mid_step, add_half_a_step, lambda network: correct_bias(network, IMAGES)]
 )
 def test_a_remedy_keeps_switches_and_leaves_layers_that_are_not_enabled(remedy):
     quantized = quantize_model(network(), (GRID, None, GRID))

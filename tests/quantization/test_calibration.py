@@ -7,7 +7,6 @@ from fewbits import FixedPoint, InputError, Trial, quantize, quantize_model
 from fewbits.backend import keras
 from fewbits.quantization.calibration import (
     BINS,
-    by_filter,
     formats_for,
     formats_from_msbs,
     msb_from_limits,
@@ -18,7 +17,7 @@ from fewbits.quantization.calibration import (
     percentile_limits,
     quantization_errors,
 )
-from fewbits.quantization.layers import Formats
+from fewbits.quantization.layers import Formats, by_filter
 from fewbits.quantization.sqnr import measured_sqnr
 
 L = keras.layers
@@ -95,7 +94,7 @@ def test_a_network_of_one_layer_is_observed_too():
 
 
 def test_formats_reach_the_limits_of_every_layer(model):
-    formats = formats_for(model, IMAGES, nbits=(8, 6, None), percentile=100)
+    formats = formats_for(model, IMAGES, nbits=(8, 6, None), range_rule=100)
     for name, values in observe(model, IMAGES):
         assert formats[name].kernel == FixedPoint(int(np.ceil(np.log2(np.abs(values.kernel).max()))), 8)
         assert formats[name].input == FixedPoint(int(np.ceil(np.log2(np.abs(values.input).max()))), 6)
@@ -104,7 +103,7 @@ def test_formats_reach_the_limits_of_every_layer(model):
 
 def test_generic_formats_are_the_widest_of_all_layers(model):
     table = msb_table(model, IMAGES, (100, 100, 100))
-    formats = formats_for(model, IMAGES, percentile=100, per_layer=False)
+    formats = formats_for(model, IMAGES, range_rule=100, per_layer=False)
     assert len(set(formats.values())) == 1
     assert [f.msb for f in formats["a"][:3]] == [max(column) for column in zip(*table.values())]
 
@@ -126,8 +125,8 @@ def test_formats_fit_a_quantized_model(model):
 
 @pytest.mark.parametrize("percentile", [0, 101, -1, "high", True, (99, 99)])
 def test_a_percentile_that_is_none_is_refused(model, percentile):
-    with pytest.raises(InputError, match="percentile"):
-        formats_for(model, IMAGES, percentile=percentile)
+    with pytest.raises(InputError, match="percentile|range rule"):
+        formats_for(model, IMAGES, range_rule=percentile)
 
 
 def test_values_must_be_finite_and_some(model):
@@ -162,7 +161,7 @@ def test_least_error_of_nothing_but_zeros():
 
 
 def test_formats_of_least_error_depend_on_the_bits(model):
-    few, many = (formats_for(model, IMAGES, (n, n, None), percentile="mse") for n in (2, 12))
+    few, many = (formats_for(model, IMAGES, (n, n, None), range_rule="mse") for n in (2, 12))
     assert sum(f.kernel.msb + f.input.msb for f in few.values()) < sum(
         f.kernel.msb + f.input.msb for f in many.values()
     )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewbits import FixedPoint, InputError, quantize
-from fewbits.quantization.sqnr import measure, measured_sqnr, predicted_sqnr
+from fewbits.quantization.sqnr import measured_sqnr, predicted_sqnr, quantization_error
 
 UNIFORM = np.random.default_rng(0).uniform(-1, 1, 1_000_000)  # full scale at msb 0
 
@@ -41,18 +41,18 @@ def test_each_bit_is_worth_six_decibels(rounding, lost_bits, nbits):
     """Signal power A**2 / 3 over noise power q**2 / 12 is 4**nbits; the noise of floor has power q**2 / 3."""
     fmt = FixedPoint(0, nbits)
     full_scale = UNIFORM - fmt.step / 2 if rounding == "nearest" else UNIFORM  # what rounds to all codes alike
-    assert measure(full_scale, fmt, rounding).sqnr == pytest.approx(20 * log10(2) * (nbits - lost_bits), abs=0.06)
+    assert quantization_error(full_scale, fmt, rounding).sqnr == pytest.approx(20 * log10(2) * (nbits - lost_bits), abs=0.06)
 
 
 @pytest.mark.parametrize(("rounding", "steps"), [("floor", -0.5), ("nearest", 0), ("nearest-up", 0), ("stochastic", 0)])
 def test_only_floor_shifts_the_mean_and_by_half_a_step(rounding, steps):
     fmt = FixedPoint(0, 8)
     inside = UNIFORM * 0.99
-    assert measure(inside, fmt, rounding).bias / fmt.step == pytest.approx(steps, abs=3e-3)
+    assert quantization_error(inside, fmt, rounding).bias / fmt.step == pytest.approx(steps, abs=3e-3)
 
 
 def test_the_measures_by_hand():
-    error = measure([-1, -0.3, 0, 0.1, 0.5, 2], FixedPoint(0, 2))  # to -1, -0.5, 0, 0, 0.5, 0.5
+    error = quantization_error([-1, -0.3, 0, 0.1, 0.5, 2], FixedPoint(0, 2))  # to -1, -0.5, 0, 0, 0.5, 0.5
     assert error.clipped == pytest.approx(1 / 6)
     assert error.underflowed == pytest.approx(2 / 6)
     assert error.bias == pytest.approx((-0.2 - 0.1 - 1.5) / 6)
@@ -63,13 +63,13 @@ def test_the_measures_by_hand():
 @pytest.mark.parametrize("rounding", ["floor", "nearest"])
 @pytest.mark.parametrize("nbits", [2, 5, 8])
 def test_the_mean_square_is_that_of_the_bias_and_the_variance(nbits, rounding):
-    error = measure(UNIFORM[:999], FixedPoint(0, nbits), rounding)
+    error = quantization_error(UNIFORM[:999], FixedPoint(0, nbits), rounding)
     assert error.rms**2 == pytest.approx(error.bias**2 + error.variance, rel=1e-12)
 
 
 def test_the_variance_of_floor_is_that_of_nearest_and_its_mean_square_four_times_that():
     fmt = FixedPoint(0, 8)
-    floor, nearest = (measure(UNIFORM * 0.99, fmt, rounding) for rounding in ("floor", "nearest"))
+    floor, nearest = (quantization_error(UNIFORM * 0.99, fmt, rounding) for rounding in ("floor", "nearest"))
     assert floor.variance == pytest.approx(fmt.step**2 / 12, rel=5e-3)
     assert nearest.variance == pytest.approx(fmt.step**2 / 12, rel=5e-3)
     assert floor.rms**2 / nearest.rms**2 == pytest.approx(4, rel=1e-2)
@@ -77,7 +77,7 @@ def test_the_variance_of_floor_is_that_of_nearest_and_its_mean_square_four_times
 
 def test_a_perfect_fit_loses_nothing():
     codes = np.arange(-128, 128) / 128
-    error = measure(codes, FixedPoint(0, 8))
+    error = quantization_error(codes, FixedPoint(0, 8))
     assert (error.clipped, error.bias, error.rms, error.sqnr) == (0, 0, 0, inf)
 
 
@@ -99,9 +99,9 @@ def test_sqnr_compares_arrays_of_one_shape_with_values(shapes):
 def test_a_format_for_each_column_is_measured_as_one_quantization():
     x = np.random.default_rng(0).normal(0, 0.4, (50, 3))
     formats = FixedPoint(-2, 4), FixedPoint(-1, 4), FixedPoint(0, 4)
-    error = measure(x, formats, "nearest")
+    error = quantization_error(x, formats, "nearest")
     quantized = np.stack([quantize(x[:, i], fmt, "nearest") for i, fmt in enumerate(formats)], 1)
-    columns = [measure(x[:, i], fmt, "nearest") for i, fmt in enumerate(formats)]
+    columns = [quantization_error(x[:, i], fmt, "nearest") for i, fmt in enumerate(formats)]
     assert error.sqnr == pytest.approx(measured_sqnr(x, quantized), abs=1e-9)
     assert error.bias == pytest.approx((quantized - x).mean())
     assert error.variance == pytest.approx((quantized - x).var())
@@ -109,7 +109,7 @@ def test_a_format_for_each_column_is_measured_as_one_quantization():
     assert error.underflowed == pytest.approx(np.mean([c.underflowed for c in columns])) and error.underflowed > 0
     for wrong in (x.T, x[0, 0]):
         with pytest.raises(InputError, match="3 formats do not fit an array"):
-            measure(wrong, formats)
+            quantization_error(wrong, formats)
 
 
 # The harmonic rule

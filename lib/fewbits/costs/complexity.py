@@ -83,7 +83,7 @@ class _Call(NamedTuple):
     outputs: list
 
 
-def table(model) -> list[Row]:
+def cost_table(model) -> list[Row]:
     """Return a row for each call of a layer in `model`, nested models opened, in Keras' order of execution.
 
     Parameters are what a layer computes with: kernels, bias, and the scale, shift and statistics of normalization;
@@ -96,7 +96,7 @@ def table(model) -> list[Row]:
 
 
 def totals(model) -> Totals:
-    """Return the totals of `model`; errors as in `table`."""
+    """Return the totals of `model`; errors as in `cost_table`."""
     calls, outputs = _trace(_graph(model), model.inputs)
     rows = _rows(calls)
     return Totals(
@@ -108,7 +108,7 @@ def totals(model) -> Totals:
 
 
 def _graph(model):
-    if not isinstance(model, keras.Function | keras.Sequential) or not model.inputs:
+    if not isinstance(model, keras.Function | keras.Sequential) or not getattr(model, "inputs", None):
         raise InputError(f"only a functional, or a built sequential, keras.Model can be counted, not {model!r}")
     graph = Graph(model)
     for x in graph.inputs:

@@ -5,10 +5,9 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
 from fewbits.graph import Graph, clone, rebuild
-from fewbits.quantization.calibration import by_filter
 from fewbits.quantization.conversion import quantized_type
-from fewbits.quantization.fixedpoint import quantclip, quantize
-from fewbits.quantization.layers import FLOAT, Formats
+from fewbits.quantization.fixedpoint import quantclip
+from fewbits.quantization.layers import active_formats, effective_weights
 
 
 def check_exportable(model: keras.Model) -> None:
@@ -38,33 +37,6 @@ def check_exportable(model: keras.Model) -> None:
                 f"layer {name} rounds as the thesis does, to one code more than its bits have; "
                 "set_rounding('floor') gives it codes that fit"
             )
-
-
-def active_formats(layer) -> Formats:
-    """Return the formats in which `layer` computes at present: none where it is not quantized, or not enabled."""
-    return layer.formats if hasattr(layer, "formats") and layer.enabled else FLOAT
-
-
-def kernel_formats(layer) -> tuple:
-    """Return the format of each filter of a quantized `layer`; () where its kernel is float."""
-    found = active_formats(layer).kernel
-    return found if isinstance(found, tuple) else () if found is None else (found,) * layer._filters
-
-
-def effective_weights(layer) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return kernel and bias (float32) as `layer` multiplies and adds them, that is rounded where it rounds them."""
-    kernel = ops.convert_to_numpy(layer.kernel)
-    bias = None if layer.bias is None else ops.convert_to_numpy(layer.bias)
-    filters, (_, x, _, own) = kernel_formats(layer), active_formats(layer)
-    if filters:
-        columns = zip(by_filter(layer, kernel).T, filters)
-        kernel = np.stack([quantize(w, fmt, layer.rounding) for w, fmt in columns], -1).reshape(kernel.shape)
-    if bias is not None and own is not None:
-        bias = quantize(bias, own, layer.rounding)
-    elif bias is not None and filters and x is not None and layer.bias_order == "accumulator":
-        step = np.float32([fmt.step * x.step for fmt in filters])
-        bias = np.rint(bias / step) * step
-    return kernel, bias
 
 
 def multiplies(layer) -> bool:

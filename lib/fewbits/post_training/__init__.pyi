@@ -3,7 +3,7 @@ from . import equalization as equalization
 from . import range_search as range_search
 from . import weight_rounding as weight_rounding
 from .bias_correction import add_half_a_step as add_half_a_step
-from .bias_correction import fold_mean_shift as fold_mean_shift
+from .bias_correction import correct_bias as correct_bias
 from .bias_correction import reconstruct_mid_step as reconstruct_mid_step
 from .bias_correction import round_kernels as round_kernels
 from .equalization import equalize as equalize

@@ -11,10 +11,11 @@ import numpy as np
 
 from fewbits.backend import ops
 from fewbits.errors import InputError
-from fewbits.post_training.copies import copied, enabled_layers, kernel_formats, rounded_kernel
-from fewbits.quantization.calibration import by_filter, observe
+from fewbits.post_training.copies import copied, enabled_layers
+from fewbits.quantization.calibration import observe
 from fewbits.quantization.conversion import QuantizedModel
 from fewbits.quantization.fixedpoint import MAX_NBITS_KERAS, FixedPoint, quantize
+from fewbits.quantization.layers import by_filter, kernel_formats, quantized_kernel
 
 
 def round_kernels(network: QuantizedModel, rounding: str = "nearest") -> QuantizedModel:
@@ -24,7 +25,7 @@ def round_kernels(network: QuantizedModel, rounding: str = "nearest") -> Quantiz
     """
     network = copied(network)
     for layer in enabled_layers(network):
-        layer.kernel.assign(rounded_kernel(layer, rounding))
+        layer.kernel.assign(quantized_kernel(layer, rounding))
     return network
 
 
@@ -70,7 +71,7 @@ def reconstruct_mid_step(network: QuantizedModel) -> QuantizedModel:
         formats = kernel_formats(layer)
         if formats[0].nbits == MAX_NBITS_KERAS:
             raise InputError(f"the kernel of {layer.name} has {MAX_NBITS_KERAS} bits; take 23, so that one is left")
-        floored = rounded_kernel(layer, "floor")
+        floored = quantized_kernel(layer, "floor")
         higher = by_filter(layer, floored) + [f.step / 2 for f in formats]
         layer.kernel.assign(higher.reshape(floored.shape))
         finer = tuple(FixedPoint(f.msb, f.nbits + 1) for f in formats)
@@ -78,7 +79,7 @@ def reconstruct_mid_step(network: QuantizedModel) -> QuantizedModel:
     return network
 
 
-def fold_mean_shift(network: QuantizedModel, images) -> QuantizedModel:
+def correct_bias(network: QuantizedModel, images) -> QuantizedModel:
     """Return `network` with the mean shift that its rounded kernels give each filter on `images` taken off its bias.
 
     The shift is the error of the kernel times the mean input, by the layer's own product, averaged over the image: what
@@ -92,7 +93,7 @@ def fold_mean_shift(network: QuantizedModel, images) -> QuantizedModel:
         layer = network.get_layer(name)
         if not layer.enabled:
             continue
-        error = rounded_kernel(layer, layer.rounding) - ops.convert_to_numpy(layer.kernel)
+        error = quantized_kernel(layer) - ops.convert_to_numpy(layer.kernel)
         shift = layer.product(values.input.mean(0, keepdims=True), error.astype("float32"))
         layer.bias.assign_sub(ops.mean(shift, axis=tuple(range(len(shift.shape) - 1))))
     return network

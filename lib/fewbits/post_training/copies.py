@@ -5,9 +5,7 @@ import numpy as np
 from fewbits.backend import ops
 from fewbits.errors import InputError
 from fewbits.graph import rebuild
-from fewbits.quantization.calibration import by_filter
 from fewbits.quantization.conversion import QuantizedModel, quantized_type
-from fewbits.quantization.fixedpoint import FixedPoint, quantize
 
 
 def copied(network, with_bias=False) -> QuantizedModel:
@@ -35,18 +33,3 @@ def copied(network, with_bias=False) -> QuantizedModel:
 
 def enabled_layers(network) -> list:
     return [layer for layer in network.quantized_layers if layer.enabled]
-
-
-def kernel_formats(layer) -> tuple[FixedPoint, ...]:
-    """Return the formats of the kernel, one for each filter."""
-    formats = layer.formats.kernel
-    return formats if isinstance(formats, tuple) else (formats,) * by_filter(layer, layer.kernel).shape[1]
-
-
-def rounded_kernel(layer, rounding) -> np.ndarray:
-    """Return the kernel of `layer` in its formats; as it is without one."""
-    kernel = ops.convert_to_numpy(layer.kernel)
-    if layer.formats.kernel is None:
-        return kernel
-    columns = zip(by_filter(layer, kernel).T, kernel_formats(layer))
-    return np.stack([quantize(column, fmt, rounding) for column, fmt in columns], axis=1).reshape(kernel.shape)

@@ -1,4 +1,4 @@
-"""Remedies for activations: formats that belong to a wire, the way from the layers that write to those that read.
+"""Remedies for activations: formats that belong to a edge, the way from the layers that write to those that read.
 
 A quantized layer rounds its inputs, and the layer before has rounded them already. With two formats that is two errors.
 """
@@ -35,18 +35,18 @@ KEEPING = (
 )
 
 
-class Wire(NamedTuple):
+class Edge(NamedTuple):
     """Names of the layers whose outputs, side by side or alone, are the inputs of others; either may be missing."""
 
     writers: tuple[str, ...]
     readers: tuple[str, ...]
 
 
-def wires(network: QuantizedModel) -> list[Wire]:
-    """Return the wires between the quantized layers of `network`, and those to and from the user, in its order.
+def edges(network: QuantizedModel) -> list[Edge]:
+    """Return the edges between the quantized layers of `network`, and those to and from the user, in its order.
 
-    What max-pooling, ReLU, padding, flattening or concatenation pass on stays on the wire; behind an average or an
-    addition values are others, and a new wire begins.
+    What max-pooling, ReLU, padding, flattening or concatenation pass on stays on the edge; behind an average or an
+    addition values are others, and a new edge begins.
     """
     graph = Graph(network)
     made = {layer.name: graph.calls_of(layer)[0].outputs[0] for layer in network.quantized_layers}
@@ -59,34 +59,34 @@ def wires(network: QuantizedModel) -> list[Wire]:
     fed = {reader for _, readers in groups for reader in readers}
     groups += [(set(), {layer.name}) for layer in network.quantized_layers if layer.name not in fed]
     order = [layer.name for layer in network.quantized_layers]
-    found = [Wire(*(tuple(sorted(names, key=order.index)) for names in group)) for group in groups]
-    return sorted(found, key=lambda wire: order.index(wire.writers[0]) if wire.writers else -1)
+    found = [Edge(*(tuple(sorted(names, key=order.index)) for names in group)) for group in groups]
+    return sorted(found, key=lambda edge: order.index(edge.writers[0]) if edge.writers else -1)
 
 
 def share_formats(network: QuantizedModel) -> QuantizedModel:
-    """Return `network` with one MSB for all outputs and inputs of a wire: the largest that its readers have.
+    """Return `network` with one MSB for all outputs and inputs of a edge: the largest that its readers have.
 
     The reader's rounding then changes nothing, and values that a ReLU removes do not count in the choice. Price: less
-    than none; one quantizer a wire instead of two. Bits stay as they are; a wire whose readers are in float does, too.
+    than none; one quantizer a edge instead of two. Bits stay as they are; a edge whose readers are in float does, too.
     """
     network = copied(network)
-    for wire in wires(network):
-        msbs = [fmt.msb for name in wire.readers if (fmt := network.get_layer(name).formats.input)]
-        if msbs and wire.writers:
+    for edge in edges(network):
+        msbs = [fmt.msb for name in edge.readers if (fmt := network.get_layer(name).formats.input)]
+        if msbs and edge.writers:
             largest = max(msbs)
-            network.set_formats(_with_msb(network, wire, lambda _, msb=largest: msb))
+            network.set_formats(_with_msb(network, edge, lambda _, msb=largest: msb))
     return network
 
 
 def search_msbs(network: QuantizedModel, images, progress: Callable[[int, int], None] | None = None) -> QuantizedModel:
-    """Return `network` with the MSBs of its wires at which its outputs on `images` come nearest to those of float.
+    """Return `network` with the MSBs of its edges at which its outputs on `images` come nearest to those of float.
 
-    Wire after wire, from the input on, all MSBs of a wire go up, or else down, by one for as long as the divergence of
+    Edge after edge, from the input on, all MSBs of a edge go up, or else down, by one for as long as the divergence of
     the network's outputs from those of float falls (Kullback-Leibler's, of their softmax). A rule that looks at the
     values of one layer only clips too much: clipped values are the large ones, which decide. No labels are needed.
-    Price: none; about three evaluations a wire, offline.
+    Price: none; about three evaluations a edge, offline.
 
-    images: (n, height, width, channels); some tens. progress: is told how many wires are done, of how many.
+    images: (n, height, width, channels); some tens. progress: is told how many edges are done, of how many.
     """
     if not len(images):
         raise InputError("at least one image is needed to search MSBs")
@@ -96,12 +96,12 @@ def search_msbs(network: QuantizedModel, images, progress: Callable[[int, int], 
     def error():
         return float(np.sum(np.exp(wanted) * (wanted - log_softmax(network.predict_on_batch(images), axis=-1))))
 
-    found = wires(network)
+    found = edges(network)
     least = error()
-    for done, wire in enumerate(found, 1):
+    for done, edge in enumerate(found, 1):
         for step in (1, -1):
             start = least
-            while (formats := _with_msb(network, wire, partial(add, step))) is not None:
+            while (formats := _with_msb(network, edge, partial(add, step))) is not None:
                 before = {name: network.formats[name] for name in formats}
                 network.set_formats(formats)
                 now = error()
@@ -116,10 +116,10 @@ def search_msbs(network: QuantizedModel, images, progress: Callable[[int, int], 
     return network
 
 
-def _with_msb(network, wire, choose) -> dict | None:
-    """Return name -> formats of the layers at `wire` with the MSBs that `choose` makes of theirs; None if it cannot."""
+def _with_msb(network, edge, choose) -> dict | None:
+    """Return name -> formats of the layers at `edge` with the MSBs that `choose` makes of theirs; None if it cannot."""
     formats = {}
-    for names, kind in ((wire.writers, "output"), (wire.readers, "input")):
+    for names, kind in ((edge.writers, "output"), (edge.readers, "input")):
         for name in names:
             layer_formats = formats.get(name, network.get_layer(name).formats)
             fmt = getattr(layer_formats, kind)

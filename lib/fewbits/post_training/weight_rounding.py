@@ -11,10 +11,10 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
-from fewbits.post_training.copies import copied, enabled_layers, kernel_formats
-from fewbits.quantization.calibration import by_filter
+from fewbits.post_training.copies import copied, enabled_layers
 from fewbits.quantization.conversion import QUANTIZED, QuantizedModel, dequantize_model
 from fewbits.quantization.fixedpoint import quantize
+from fewbits.quantization.layers import by_filter, kernel_formats
 
 WINDOWS = 20_000  # of a layer that its kernel is fitted to, drawn at random
 DAMPING = 0.01  # at least, of the mean power of the inputs: weights whose inputs are always zero stay as they are
@@ -29,7 +29,7 @@ def refit_kernels(
     Layer after layer: least squares give the kernel whose products with the inputs that the quantized network delivers
     come nearest to those of the float network with its own; then its weights are rounded, those with the strongest
     inputs first, and each error is passed on to the weights not yet rounded, as far as their inputs go together.
-    Biases stay: an error of the mean depends on the image (see `fold_mean_shift`). No labels, no gradients.
+    Biases stay: an error of the mean depends on the image (see `correct_bias`). No labels, no gradients.
 
     images: (n, height, width, channels), some tens. seed: draws WINDOWS windows a layer. progress: is told how many
     layers are done, of how many. Price: none; the device sees another kernel in the same format. Raises InputError,

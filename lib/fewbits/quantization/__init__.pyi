@@ -5,6 +5,7 @@ from . import fixedpoint as fixedpoint
 from . import layers as layers
 from . import propagation as propagation
 from . import sqnr as sqnr
+from .calibration import Calibration as Calibration
 from .calibration import Values as Values
 from .calibration import formats_for as formats_for
 from .calibration import formats_for_each as formats_for_each
@@ -31,9 +32,14 @@ from .layers import Formats as Formats
 from .layers import QuantizedConv2D as QuantizedConv2D
 from .layers import QuantizedDense as QuantizedDense
 from .layers import QuantizedDepthwiseConv2D as QuantizedDepthwiseConv2D
+from .layers import active_formats as active_formats
+from .layers import by_filter as by_filter
+from .layers import effective_weights as effective_weights
+from .layers import kernel_formats as kernel_formats
+from .layers import quantized_kernel as quantized_kernel
 from .propagation import PropagatedError as PropagatedError
 from .propagation import Propagation as Propagation
 from .sqnr import QuantizationError as QuantizationError
-from .sqnr import measure as measure
 from .sqnr import measured_sqnr as measured_sqnr
 from .sqnr import predicted_sqnr as predicted_sqnr
+from .sqnr import quantization_error as quantization_error

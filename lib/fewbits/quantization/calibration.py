@@ -1,4 +1,6 @@
-"""Where the values of a network lie, and the formats that follow: percentile limits, MSBs, a table for each layer.
+"""Calibration: where the values of a network lie, and the formats that follow from them.
+
+A range rule, such as a percentile, turns the values of a layer into an MSB; MSBs and bits make formats.
 
 Source: vieito2017, 5.2 (limits of weights and convolution outputs), Equation 11 (MSB), Table 11 (MSB of each layer).
 """
@@ -6,36 +8,89 @@ Source: vieito2017, 5.2 (limits of weights and convolution outputs), Equation 11
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil, inf, log2
+from typing import Any
 
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.errors import InputError
+from fewbits.errors import InputError, finite
 from fewbits.names import LEAST_DIVERGENCE, LEAST_ERROR
 from fewbits.quantization.conversion import QUANTIZED, check_layers, dequantize_model
-from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint, finite, quantize
-from fewbits.quantization.layers import Formats
-from fewbits.quantization.sqnr import QuantizationError, measure
+from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint, quantize
+from fewbits.quantization.layers import Formats, by_filter
+from fewbits.quantization.sqnr import QuantizationError, quantization_error
 
 PERCENTILES = (95, 98, 99.9, 99.99)  # vieito2017, Table 2
-SAMPLED = 100_000  # values that these are found from
+SAMPLED = 100_000  # values from which the MSBs of least error and least divergence are found
 DEEPEST = 12  # how far below the MSB of the maximum they are looked for
-BINS = 2048  # of the histogram whose divergence is taken
+BINS = 2048  # of the histogram from which the divergence is computed
+
+Range = float | str  # a percentile, or one of RANGE_RULES
+RangeRule = Range | tuple[Range, ...]  # one for all, or one each for kernel, input and output
+Bits = int | None | tuple[int | None, ...]  # the same; None is float
+MSBs = tuple[int | tuple[int, ...], int, int]  # of kernel (one, or one per filter), input and output
 
 
 @dataclass(frozen=True)
 class Values:
-    """What a layer computes with, on some images: its kernel, its input, and what reaches its output quantizer."""
+    """What a layer computes with on some images.
+
+    Attributes:
+        kernel: The kernel, in the shape that the layer has.
+        input: The inputs, (n, ...), before they are quantized.
+        output: What reaches the output quantizer, (n, ...).
+    """
 
     kernel: np.ndarray
     input: np.ndarray
     output: np.ndarray
 
 
-def percentile_limits(values, percentile: float) -> tuple[float, float]:
-    """Return the limits between which the middle `percentile` % of `values` lie, half of the rest on either side.
+@dataclass(frozen=True)
+class Calibration:
+    """How the ranges of a network's values become formats.
 
-    values: array of any shape, finite, not empty. percentile: above 0, at most 100. Source: vieito2017, Table 2.
+    Attributes:
+        range_rule: What the MSB of a kernel, an input or an output follows from, as in `formats_for`.
+        per_layer: Whether each layer has MSBs of its own.
+        per_channel: Whether each filter of a kernel has an MSB of its own.
+        recalibrate: Whether a schedule calibrates again at the start of each stage, on the network as it is then, and
+            not only once on the float network.
+    """
+
+    range_rule: RangeRule = 99.9
+    per_layer: bool = True
+    per_channel: bool = False
+    recalibrate: bool = False
+
+    def formats(
+        self, model: keras.Model, images: np.ndarray, widths: Iterable[tuple], rounding: str = "nearest"
+    ) -> dict[tuple, dict[str, Formats]]:
+        """Return bits -> layer name -> Formats for each of `widths`, as `formats_for_each` does with these rules."""
+        return formats_for_each(
+            model, images, widths, self.range_rule, self.per_layer, rounding, per_channel=self.per_channel
+        )
+
+
+def percentile_limits(values: np.ndarray, percentile: float) -> tuple[float, float]:
+    """Return the limits between which the middle `percentile` % of `values` lie, with half of the rest on either side.
+
+    Args:
+        values: An array of any shape, finite, not empty.
+        percentile: Above 0, at most 100.
+
+    Returns:
+        The lower and the upper limit.
+
+    Raises:
+        InputError: when the percentile is out of range, or there are no values or values that are not finite.
+
+    Source:
+        vieito2017, Table 2.
+
+    Example:
+        >>> percentile_limits(np.arange(101), 90)
+        (5.0, 95.0)
     """
     values = finite(values, "values")
     if not values.size:
@@ -50,19 +105,45 @@ def percentile_limits(values, percentile: float) -> tuple[float, float]:
 def msb_from_limits(low: float, high: float) -> int:
     """Return the smallest MSB whose amplitude reaches both limits: ceil(log2 max(abs(limits))).
 
-    Source: vieito2017, Equation 11. Limits of zero get the smallest MSB that a FixedPoint has.
+    Args:
+        low: The lower limit.
+        high: The upper limit.
+
+    Returns:
+        The MSB. Limits of zero get the smallest MSB that a FixedPoint can have.
+
+    Raises:
+        InputError: when a limit is NaN or infinite.
+
+    Source:
+        vieito2017, Equation 11.
+
+    Example:
+        >>> msb_from_limits(-0.7, 3.9)
+        2
     """
-    reach = max(abs(low), abs(high))
-    if not np.isfinite(reach):
+    half_width = max(abs(low), abs(high))
+    if not np.isfinite(half_width):
         raise InputError(f"limits must be finite, not {low} and {high}")
-    return ceil(log2(reach)) if reach > 2.0**-MAX_ABS_MSB else -MAX_ABS_MSB
+    return ceil(log2(half_width)) if half_width > 2.0**-MAX_ABS_MSB else -MAX_ABS_MSB
 
 
-def observe(model: keras.Model, images, batch_size: int = 32) -> Iterator[tuple[str, Values]]:
-    """Yield the name and the Values of each layer to quantize, as float computes them on `images`.
+def observe(model: keras.Model, images: np.ndarray, batch_size: int = 32) -> Iterator[tuple[str, Values]]:
+    """Yield the Values of each layer to quantize, as the float network computes them on `images`.
 
-    images: (n, height, width, channels), n at least 1. A layer's output counts with its bias, but where a quantized
-    layer adds that after its output quantizer. All layers' inputs are in memory at once: take some tens of images.
+    The inputs of all layers are in memory at once, so some tens of images are enough.
+
+    Args:
+        model: A model that `quantize_model` accepts, quantized or not.
+        images: (n, height, width, channels), n at least 1.
+        batch_size: Images per pass.
+
+    Yields:
+        Layer name and Values. The output includes the bias, unless a quantized layer adds its bias after its output
+        quantizer.
+
+    Raises:
+        InputError: when there are no images, images that are not finite, or a layer that cannot be quantized.
     """
     if not len(images):
         raise InputError("at least one image is needed to observe a network")
@@ -72,7 +153,7 @@ def observe(model: keras.Model, images, batch_size: int = 32) -> Iterator[tuple[
     reader = keras.Model(plain.inputs[0], [layer.input for layer in chosen])
     images = finite(images, "images").astype("float32")
     batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-    # Not `predict`: a graph takes longer to make. Flat, for the input of a single layer comes without a list around it.
+    # Not `predict`, which takes longer because it makes a graph. Flat, because the input of a single layer is no list.
     inputs = zip(*(keras.tree.flatten(reader(batch, training=False)) for batch in batches))
     for layer, batches in zip(chosen, inputs, strict=True):
         product = QUANTIZED[type(layer)].product
@@ -84,33 +165,47 @@ def observe(model: keras.Model, images, batch_size: int = 32) -> Iterator[tuple[
         yield layer.name, Values(ops.convert_to_numpy(layer.kernel), x, output)
 
 
-def _joined(batches):
+def _joined(batches: Iterable) -> np.ndarray:
     return np.concatenate([ops.convert_to_numpy(batch) for batch in batches])
 
 
-def msb_of_least_error(values, nbits: int, rounding: str = "nearest") -> int:
+def msb_of_least_error(values: np.ndarray, nbits: int, rounding: str = "nearest") -> int:
     """Return the MSB at which quantizing `values` to `nbits` bits leaves the least squared error.
 
-    At few bits a finer step is worth more than the largest values: this MSB lies below that of the maximum. values: as
-    in `percentile_limits`; of more than 100,000 it looks at 100,000, evenly spaced.
+    At few bits a finer step is worth more than the largest values, so this MSB lies below that of the maximum.
+
+    Args:
+        values: As in `percentile_limits`. Of more than 100,000 values, 100,000 are used, evenly spaced.
+        nbits: Bits of the format.
+        rounding: As in `fewbits.quantize`.
+
+    Returns:
+        The MSB; of equally good ones the smallest.
     """
     values, candidates = _to_choose_from(values)
     return min(candidates, key=lambda msb: np.square(quantize(values, FixedPoint(msb, nbits), rounding) - values).sum())
 
 
-def msb_of_least_divergence(values, nbits: int) -> int:
-    """Return the MSB whose codes tell most of how large `values` are, by Kullback-Leibler divergence.
+def msb_of_least_divergence(values: np.ndarray, nbits: int) -> int:
+    """Return the MSB whose codes preserve the distribution of the magnitudes best, by Kullback-Leibler divergence.
 
     The magnitudes that are not zero (zero is a code anyway) are counted in BINS bins, up to the amplitude that holds
-    them all. Of an MSB, P is the share of each bin below its amplitude, where what lies above is counted to the last
-    bin that is not empty: it is clipped to there. Q is what codes leave of these bins, clipped values not among them:
-    each of the 2**(nbits - 1) steps gives its bins, but for empty ones, equal shares. The MSB has the least
-    D(P || Q) = sum(P log(P / Q)); of equals it is the largest. From 12 bits on, where no step holds more than one bin,
-    nothing is clipped. values: as in `msb_of_least_error`; thousands, for a histogram of the few weights of a filter is
-    mostly chance.
+    them all. For an MSB, P is the share of each bin below its amplitude; what lies above is clipped, and counted in the
+    last bin that is not empty. Q is what the codes keep of these bins, without clipped values: each of the
+    2**(nbits - 1) steps spreads its count evenly over its bins that are not empty. The MSB has the least
+    D(P || Q) = sum(P log(P / Q)). From 12 bits on no step holds more than one bin, and nothing is clipped.
 
-    Source: the entropy calibration of TensorRT (Migacz, 8-bit inference with TensorRT, 2017), which is for activations;
-    here for amplitudes that are powers of two.
+    Args:
+        values: As in `msb_of_least_error`. Thousands are needed: a histogram of the few weights of one filter is mostly
+            chance.
+        nbits: Bits of the format.
+
+    Returns:
+        The MSB; of equally good ones the largest.
+
+    Source:
+        The entropy calibration of TensorRT (Migacz, 8-bit inference with TensorRT, 2017), which is for activations;
+        here for amplitudes that are powers of two.
     """
     values, candidates = _to_choose_from(values)
     top, levels = candidates[-1], 2 ** (nbits - 1)
@@ -130,8 +225,8 @@ def msb_of_least_divergence(values, nbits: int) -> int:
     return min(reversed(candidates), key=divergence)
 
 
-def _to_choose_from(values) -> tuple[np.ndarray, range]:
-    """Return a sample of `values`, and the MSBs among which one is looked for, up to that of the maximum."""
+def _to_choose_from(values: np.ndarray) -> tuple[np.ndarray, range]:
+    """Return a sample of `values`, and the candidates for their MSB, up to that of the maximum."""
     top = msb_from_limits(*percentile_limits(values, 100))
     values = np.ravel(values)
     return values[:: max(1, len(values) // SAMPLED)], range(max(top - DEEPEST, -MAX_ABS_MSB), top + 1)
@@ -139,67 +234,110 @@ def _to_choose_from(values) -> tuple[np.ndarray, range]:
 
 def formats_for(
     model: keras.Model,
-    images,
-    nbits: tuple = (8, 8, 8),
-    percentile: float | str | tuple = 99.9,
+    images: np.ndarray,
+    nbits: Bits = (8, 8, 8),
+    range_rule: RangeRule = 99.9,
     per_layer: bool = True,
     rounding: str = "nearest",
     *,
     per_channel: bool = False,
 ) -> dict[str, Formats]:
-    """Return layer name -> Formats with the MSBs that suit the network's values on `images`.
+    """Return formats with the MSBs that suit the values of a network on some images.
 
-    nbits: bits of kernel, input and output; None leaves that one in float. percentile: of the limits that the MSB
-    reaches, or one of RANGE_RULES (`mse`: least squared error, `kl`: least Kullback-Leibler divergence), at
-    these bits and this `rounding`; one for all three, or three. per_layer: an MSB of its own for each layer
-    (vieito2017, Table 11); otherwise the largest of each kind for all layers (its generic MSB). per_channel: an MSB of
-    its own for each filter of a kernel. Pass the result to `quantize_model` or `QuantizedModel.set_formats`.
+    Args:
+        model: A model that `quantize_model` accepts, quantized or not.
+        images: As in `observe`.
+        nbits: Bits of kernel, input and output, or one number for all three; None leaves a value in float.
+        range_rule: The percentile whose limits the MSB reaches, or one of RANGE_RULES: `mse` for the least squared
+            error, `kl` for the least Kullback-Leibler divergence, at these bits and this `rounding`. One for all three,
+            or one each for kernel, input and output.
+        per_layer: Whether each layer has MSBs of its own (vieito2017, Table 11). Otherwise all layers share the largest
+            MSB of each kind, the generic MSB.
+        rounding: As in `fewbits.quantize`; only `mse` depends on it.
+        per_channel: Whether each filter of a kernel has an MSB of its own.
+
+    Returns:
+        Layer name -> Formats, for `quantize_model` or `QuantizedModel.set_formats`.
+
+    Raises:
+        InputError: as `observe`, on a range rule or bits that cannot be used, and on per_channel without per_layer.
     """
-    nbits = _three(nbits, "nbits")
-    return formats_for_each(model, images, [nbits], percentile, per_layer, rounding, per_channel=per_channel)[nbits]
+    three = _three(nbits, "nbits")
+    return formats_for_each(model, images, [three], range_rule, per_layer, rounding, per_channel=per_channel)[three]
 
 
 def formats_for_each(
     model: keras.Model,
-    images,
+    images: np.ndarray,
     widths: Iterable[tuple],
-    percentile: float | str | tuple = 99.9,
+    range_rule: RangeRule = 99.9,
     per_layer: bool = True,
     rounding: str = "nearest",
     *,
     per_channel: bool = False,
 ) -> dict[tuple, dict[str, Formats]]:
-    """Return nbits -> what `formats_for` returns, for each of `widths`; the network is observed once for all."""
-    tables = {nbits: {} for nbits in widths}
+    """Return what `formats_for` returns for several bits; the network is observed once for all of them.
+
+    Args:
+        model: As in `formats_for`.
+        images: As in `formats_for`.
+        widths: Bits of kernel, input and output, several times.
+        range_rule: As in `formats_for`.
+        per_layer: As in `formats_for`.
+        rounding: As in `formats_for`.
+        per_channel: As in `formats_for`.
+
+    Returns:
+        Bits -> layer name -> Formats.
+
+    Raises:
+        InputError: as `formats_for`.
+    """
+    tables: dict[tuple, dict[str, MSBs]] = {nbits: {} for nbits in widths}
     for name, values in observe(model, images):
         for nbits, table in tables.items():
             layer = model.get_layer(name) if per_channel else None
-            table[name] = _msbs(values, percentile, nbits, rounding, layer)
+            table[name] = _msbs(values, range_rule, nbits, rounding, layer)
     return {nbits: formats_from_msbs(table, nbits, per_layer) for nbits, table in tables.items()}
 
 
 def msb_table(
     model: keras.Model,
-    images,
-    percentile: float | str | tuple = 99.9,
-    nbits: tuple = (8, 8, 8),
-    rounding="nearest",
+    images: np.ndarray,
+    range_rule: RangeRule = 99.9,
+    nbits: Bits = (8, 8, 8),
+    rounding: str = "nearest",
     *,
     per_channel: bool = False,
-) -> dict[str, tuple[int | tuple[int, ...], int, int]]:
-    """Return layer name -> MSBs of kernel, input and output (vieito2017, Table 11); arguments as in `formats_for`.
+) -> dict[str, MSBs]:
+    """Return the MSBs of each layer's kernel, input and output (vieito2017, Table 11).
 
-    Limits of a percentile do not depend on nbits and rounding. per_channel: the first is a tuple, an MSB a filter.
+    The MSB that a percentile gives does not depend on `nbits` and `rounding`.
+
+    Args:
+        model: As in `formats_for`.
+        images: As in `formats_for`.
+        range_rule: As in `formats_for`.
+        nbits: As in `formats_for`.
+        rounding: As in `formats_for`.
+        per_channel: As in `formats_for`.
+
+    Returns:
+        Layer name -> MSBs of kernel, input and output; with per_channel the first is a tuple, one MSB per filter.
+
+    Raises:
+        InputError: as `formats_for`.
     """
     return {
-        name: _msbs(values, percentile, nbits, rounding, model.get_layer(name) if per_channel else None)
+        name: _msbs(values, range_rule, nbits, rounding, model.get_layer(name) if per_channel else None)
         for name, values in observe(model, images)
     }
 
 
-def _msbs(values, percentile, nbits, rounding, layer=None):
-    """Return the MSBs of kernel, input and output; that of the kernel for each filter, if its `layer` is given."""
-    for_kernel, for_input, for_output = zip(_three(percentile, "percentile"), _three(nbits, "nbits"))
+def _msbs(values: Values, range_rule: RangeRule, nbits: Bits, rounding: str, layer: keras.Layer | None = None) -> MSBs:
+    """Return the MSBs of kernel, input and output; that of the kernel per filter if its `layer` is given."""
+    for_kernel, for_input, for_output = zip(_three(range_rule, "the range rule"), _three(nbits, "nbits"))
+    kernel: int | tuple[int, ...]
     if layer is None:
         kernel = _msb(values.kernel, *for_kernel, rounding)
     else:
@@ -207,50 +345,70 @@ def _msbs(values, percentile, nbits, rounding, layer=None):
     return kernel, _msb(values.input, *for_input, rounding), _msb(values.output, *for_output, rounding)
 
 
-def by_filter(layer, kernel) -> np.ndarray:
-    """Return the `kernel` of `layer` as (weights, filters), which `reshape(kernel.shape)` undoes.
-
-    A filter is what has an output channel of its own: in a depthwise convolution, a pair (in, multiplier).
-    """
-    own = kernel.shape[2:] if isinstance(layer, keras.layers.DepthwiseConv2D) else kernel.shape[-1:]
-    return np.reshape(ops.convert_to_numpy(kernel), (-1, int(np.prod(own))))
-
-
-def _msb(values, percentile, nbits, rounding):
-    if percentile == LEAST_ERROR:
+def _msb(values: np.ndarray, rule: Any, nbits: int | None, rounding: str) -> int:
+    if rule == LEAST_ERROR:
         return msb_of_least_error(values, nbits or MAX_NBITS_KERAS, rounding)
-    if percentile == LEAST_DIVERGENCE:
+    if rule == LEAST_DIVERGENCE:
         return msb_of_least_divergence(values, nbits or MAX_NBITS_KERAS)
-    return msb_from_limits(*percentile_limits(values, percentile))
+    return msb_from_limits(*percentile_limits(values, rule))
 
 
-def formats_from_msbs(msbs: dict, nbits: tuple = (8, 8, 8), per_layer: bool = True) -> dict[str, Formats]:
-    """Return layer name -> Formats with the MSBs of `msb_table`; nbits and per_layer as in `formats_for`."""
-    nbits = _three(nbits, "nbits")
+def formats_from_msbs(msbs: dict[str, MSBs], nbits: Bits = (8, 8, 8), per_layer: bool = True) -> dict[str, Formats]:
+    """Return formats with the MSBs that `msb_table` returns.
+
+    Args:
+        msbs: Layer name -> MSBs of kernel, input and output.
+        nbits: As in `formats_for`.
+        per_layer: As in `formats_for`.
+
+    Returns:
+        Layer name -> Formats.
+
+    Raises:
+        InputError: on bits out of range, and when MSBs per filter are to be shared by all layers.
+
+    Example:
+        >>> print(formats_from_msbs({"conv1": (0, 1, 3)}, (8, 6, None))["conv1"].input)
+        ap_fixed<6, 2>
+    """
+    three = _three(nbits, "nbits")
     if not per_layer:
         if any(isinstance(kernel, tuple) for kernel, *_ in msbs.values()):
             raise InputError("a generic MSB is one for all filters; leave per_channel out, or take MSBs per layer")
-        largest = tuple(map(max, zip(*msbs.values())))
+        largest: Any = tuple(map(max, zip(*msbs.values())))
         msbs = dict.fromkeys(msbs, largest)
-    return {name: Formats(*map(_format, three, nbits)) for name, three in msbs.items()}
+    return {name: Formats(*map(_format, layer_msbs, three)) for name, layer_msbs in msbs.items()}
 
 
-def _format(msb, nbits):
+def _format(msb: int | tuple[int, ...], nbits: int | None) -> Any:
+    """Return one format, or one per filter, as there are MSBs; None for no bits."""
     if nbits is None:
         return None
     return tuple(FixedPoint(m, nbits) for m in msb) if isinstance(msb, tuple) else FixedPoint(msb, nbits)
 
 
 def quantization_errors(
-    model: keras.Model, images, formats: dict[str, Formats], rounding: str = "floor"
+    model: keras.Model, images: np.ndarray, formats: dict[str, Formats], rounding: str = "floor"
 ) -> dict[str, tuple[QuantizationError | None, ...]]:
-    """Return layer name -> what `formats` cost its kernel, input and output on `images`; None what stays in float.
+    """Return what `formats` cost the kernel, input and output of each layer.
 
-    Each is measured alone, on the values of the float network: an error does not travel to the next layer.
+    Each is measured alone, on the values of the float network: no error travels to the next layer.
+
+    Args:
+        model: As in `formats_for`.
+        images: As in `formats_for`.
+        formats: Layer name -> Formats, for all layers to quantize.
+        rounding: As in `fewbits.quantize`.
+
+    Returns:
+        Layer name -> QuantizationError of kernel, input and output; None for what stays in float.
+
+    Raises:
+        InputError: as `observe`.
     """
     return {
         name: tuple(
-            None if fmt is None else measure(v, fmt, rounding)
+            None if fmt is None else quantization_error(v, fmt, rounding)
             for v, fmt in zip(
                 (by_filter(model.get_layer(name), values.kernel), values.input, values.output), formats[name]
             )
@@ -259,7 +417,7 @@ def quantization_errors(
     }
 
 
-def _three(value, name):
+def _three(value: Any, name: str) -> tuple:
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * 3
     if len(values) != 3:
         raise InputError(f"{name} takes one value, or three for kernel, input and output, not {value!r}")

@@ -8,9 +8,9 @@ Source: backstrom2018, 2.3.1 (Equations 9 and 10), after Ristretto (Gysel et al.
 """
 
 from fewbits.backend import keras
-from fewbits.errors import InputError
+from fewbits.errors import InputError, finite
 from fewbits.quantization.calibration import msb_from_limits, observe
-from fewbits.quantization.fixedpoint import FixedPoint, finite
+from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.layers import Formats
 
 

@@ -16,7 +16,7 @@ from numbers import Integral
 
 import numpy as np
 
-from fewbits.errors import InputError, check_name
+from fewbits.errors import InputError, check_integer, check_name, finite
 from fewbits.names import GRADIENTS, OVERFLOWS, ROUNDINGS
 
 MAX_NBITS = 32  # codes are exact in float64
@@ -39,8 +39,8 @@ class FixedPoint:
     nbits: int
 
     def __post_init__(self):
-        _check_integer("msb", self.msb, -MAX_ABS_MSB, MAX_ABS_MSB)
-        _check_integer("nbits", self.nbits, 1, MAX_NBITS)
+        check_integer("msb", self.msb, -MAX_ABS_MSB, MAX_ABS_MSB)
+        check_integer("nbits", self.nbits, 1, MAX_NBITS)
         object.__setattr__(self, "msb", int(self.msb))  # a numpy.uint8 would overflow in `step`
         object.__setattr__(self, "nbits", int(self.nbits))
 
@@ -218,24 +218,6 @@ def _numpy_codes(x, fmt, rounding, overflow, seed):
     return codes + 0.0, kept  # + 0.0: no negative zero
 
 
-def finite(x, name: str = "x") -> np.ndarray:
-    """Return `x` as float64; InputError, naming it and the first place, where it holds NaN or infinity."""
-    try:
-        x = np.asarray(x)
-        if x.dtype.kind in "cmMSU":  # complex, dates, text: NumPy would convert them
-            raise TypeError
-        x = x.astype(np.float64, copy=False)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must hold real numbers") from None
-    bad = ~np.isfinite(x)
-    if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise InputError(
-            f"{name} holds {bad.sum()} value(s) that are NaN or infinite, the first at index {where}; clean it first"
-        )
-    return x
-
-
 def exp2(k):
     """Return 2**k in float32, exactly: k goes into the exponent's bits. Backends' power functions may be one bit off.
 
@@ -246,11 +228,6 @@ def exp2(k):
     if isinstance(k, Integral):
         return 2.0**k
     return ops.view((ops.clip(ops.cast(k, "int32"), -126, 127) + 127) * 2**23, "float32")
-
-
-def _check_integer(name, value, lowest, highest):
-    if isinstance(value, bool) or not isinstance(value, Integral) or not lowest <= value <= highest:
-        raise InputError(f"{name} must be an integer from {lowest} to {highest}, not {value!r}")
 
 
 def _check_names(rounding, overflow):

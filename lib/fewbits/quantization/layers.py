@@ -20,6 +20,7 @@ from fewbits.quantization.fixedpoint import (
     FixedPoint,
     exp2,
     quantclip,
+    quantize,
 )
 
 
@@ -276,6 +277,72 @@ class QuantizedDense(_Quantized, keras.layers.Dense):
 
     def product(self, inputs, kernel):
         return ops.matmul(inputs, kernel)
+
+
+# What a layer knows about itself, also a plain Keras layer
+
+
+def by_filter(layer: keras.Layer, kernel) -> np.ndarray:
+    """Return the `kernel` of `layer` as a matrix with one column per filter.
+
+    A filter is what makes one output channel: in a depthwise convolution, a pair (input channel, multiplier).
+
+    Args:
+        layer: A convolution, depthwise convolution or dense layer, quantized or not.
+        kernel: An array or tensor in the shape of the layer's kernel.
+
+    Returns:
+        An array (weights, filters); `reshape(kernel.shape)` undoes it.
+    """
+    own = kernel.shape[2:] if isinstance(layer, keras.layers.DepthwiseConv2D) else kernel.shape[-1:]
+    return np.reshape(ops.convert_to_numpy(kernel), (-1, int(np.prod(own))))
+
+
+def active_formats(layer: keras.Layer) -> Formats:
+    """Return the formats in which `layer` computes now: FLOAT if it is a plain Keras layer or is not enabled."""
+    return layer.formats if isinstance(layer, _Quantized) and layer.enabled else FLOAT
+
+
+def kernel_formats(layer: keras.Layer) -> tuple[FixedPoint, ...]:
+    """Return the active format of each filter of `layer`; an empty tuple if its kernel is float."""
+    fmt = active_formats(layer).kernel
+    return fmt if isinstance(fmt, tuple) else () if fmt is None else (fmt,) * by_filter(layer, layer.kernel).shape[1]
+
+
+def quantized_kernel(layer: keras.Layer, rounding: str | None = None) -> np.ndarray:
+    """Return the kernel of `layer` rounded to its active formats, float32; unchanged if it is float.
+
+    Args:
+        layer: A convolution, depthwise convolution or dense layer, quantized or not.
+        rounding: As in `fewbits.quantize`; by default the rounding of the layer.
+    """
+    kernel, formats = ops.convert_to_numpy(layer.kernel), kernel_formats(layer)
+    if not formats:
+        return kernel
+    columns = zip(by_filter(layer, kernel).T, formats)
+    return np.stack([quantize(w, fmt, rounding or layer.rounding) for w, fmt in columns], -1).reshape(kernel.shape)
+
+
+def effective_weights(layer: keras.Layer) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the kernel and the bias with which `layer` computes now, rounded where it rounds them.
+
+    Args:
+        layer: A convolution, depthwise convolution or dense layer, quantized or not.
+
+    Returns:
+        Kernel and bias, float32; None for the bias if the layer has none.
+    """
+    kernel, filters, (_, x, _, own) = quantized_kernel(layer), kernel_formats(layer), active_formats(layer)
+    bias = None if layer.bias is None else ops.convert_to_numpy(layer.bias)
+    if bias is not None and own is not None:
+        bias = quantize(bias, own, layer.rounding)
+    elif bias is not None and filters and x is not None and layer.bias_order == "accumulator":
+        step = np.float32([fmt.step * x.step for fmt in filters])
+        bias = np.rint(bias / step) * step
+    return kernel, bias
+
+
+# Checks, and configurations for files
 
 
 def _checked(formats) -> Formats:

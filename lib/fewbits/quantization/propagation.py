@@ -10,13 +10,13 @@ from math import inf, log10
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.errors import InputError
+from fewbits.errors import InputError, finite
 from fewbits.graph import Graph
-from fewbits.quantization.calibration import by_filter, observe
+from fewbits.quantization.calibration import observe
 from fewbits.quantization.conversion import QuantizedModel, dequantize_model, quantized_type
-from fewbits.quantization.fixedpoint import finite, quantize
-from fewbits.quantization.layers import FLOAT
-from fewbits.quantization.sqnr import measure, measured_sqnr, predicted_sqnr
+from fewbits.quantization.fixedpoint import quantize
+from fewbits.quantization.layers import active_formats, by_filter
+from fewbits.quantization.sqnr import measured_sqnr, predicted_sqnr, quantization_error
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Propagation:
         return found
 
     def _predicted(self) -> dict[str, float]:
-        formats = {layer.name: layer.formats if layer.enabled else FLOAT for layer in self.network.quantized_layers}
+        formats = {layer.name: active_formats(layer) for layer in self.network.quantized_layers}
         rounding = {layer.name: layer.rounding for layer in self.network.quantized_layers}
         handed_on = {
             name: self._finish(name, _rounded(values.output, formats[name].output, rounding[name]))
@@ -109,7 +109,7 @@ class Propagation:
             parts = [before, measured_sqnr(self._inputs[name], _rounded(read[name], fmt.input, rounding[name]))]
             if fmt.kernel is not None:
                 kernel = by_filter(self.network.get_layer(name), values.kernel)
-                parts.append(measure(kernel, fmt.kernel, rounding[name]).sqnr)
+                parts.append(quantization_error(kernel, fmt.kernel, rounding[name]).sqnr)
             predicted[name] = predicted_sqnr(*parts, measured_sqnr(self._handed_on[name], handed_on[name]))
             return predicted_sqnr(*parts)
 

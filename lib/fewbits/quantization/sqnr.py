@@ -5,8 +5,8 @@ from math import inf, isnan, log10
 
 import numpy as np
 
-from fewbits.errors import InputError
-from fewbits.quantization.fixedpoint import FixedPoint, finite, is_clipped, quantize
+from fewbits.errors import InputError, finite
+from fewbits.quantization.fixedpoint import FixedPoint, is_clipped, quantize
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def predicted_sqnr(*decibels: float) -> float:
     return worst - 10 * log10(sum(10 ** ((worst - part) / 10) for part in decibels))
 
 
-def measure(x, fmt: FixedPoint | tuple[FixedPoint, ...], rounding: str = "floor") -> QuantizationError:
+def quantization_error(x, fmt: FixedPoint | tuple[FixedPoint, ...], rounding: str = "floor") -> QuantizationError:
     """Return the error of quantizing `x` (any shape, not empty) to `fmt`, one for all or one an entry of its last axis.
 
     Raises InputError where there are others than as many.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fewbits import FixedPoint, InputError, quantize, quantize_model, zoo
 from fewbits.backend import keras, ops
 from fewbits.post_training import search_msbs, share_formats
-from fewbits.post_training.range_search import wires
+from fewbits.post_training.range_search import edges
 from fewbits.quantization.calibration import formats_for
 from fewbits.quantization.layers import Formats
 
@@ -49,17 +49,17 @@ def residual(x):
 
 
 def joined(network):
-    return [(set(wire.writers), set(wire.readers)) for wire in wires(network)]
+    return [(set(edge.writers), set(edge.readers)) for edge in edges(network)]
 
 
 # Which layers they join
 
 
-def test_a_chain_has_a_wire_between_neighbours_and_one_at_each_end():
-    assert wires(graph(chain)) == [((), ("a",)), (("a",), ("b",)), (("b",), ("c",)), (("c",), ())]
+def test_a_chain_has_a_edge_between_neighbours_and_one_at_each_end():
+    assert edges(graph(chain)) == [((), ("a",)), (("a",), ("b",)), (("b",), ("c",)), (("c",), ())]
 
 
-def test_a_concatenation_is_one_wire_of_all_that_write_to_it_and_a_fork_one_of_all_that_read():
+def test_a_concatenation_is_one_edge_of_all_that_write_to_it_and_a_fork_one_of_all_that_read():
     assert joined(graph(fire)) == [
         (set(), {"first"}),
         ({"first"}, {"squeeze"}),
@@ -69,23 +69,23 @@ def test_a_concatenation_is_one_wire_of_all_that_write_to_it_and_a_fork_one_of_a
     ]
 
 
-def test_a_new_wire_begins_behind_an_addition_and_behind_an_average():
+def test_a_new_edge_begins_behind_an_addition_and_behind_an_average():
     found = joined(graph(residual))
     assert len(found) == 7
-    for wire in [({"a"}, {"b"}), ({"b"}, set()), (set(), {"c"}), ({"c"}, set()), (set(), {"d"}), ({"d"}, set())]:
-        assert wire in found
+    for edge in [({"a"}, {"b"}), ({"b"}, set()), (set(), {"c"}), ({"c"}, set()), (set(), {"d"}), ({"d"}, set())]:
+        assert edge in found
 
 
-def test_an_activation_that_changes_values_ends_a_wire_and_relu_does_not():
+def test_an_activation_that_changes_values_ends_a_edge_and_relu_does_not():
     def stack(x):
         x = L.Activation("tanh")(conv("a", activation=None)(x))
         return conv("c")(L.Activation("relu")(conv("b", activation=None)(x)))
 
-    found = wires(graph(stack))
+    found = edges(graph(stack))
     assert (("a",), ()) in found and ((), ("b",)) in found and (("b",), ("c",)) in found
 
 
-def test_writers_of_two_concatenations_that_share_one_are_one_wire():
+def test_writers_of_two_concatenations_that_share_one_are_one_edge():
     def stack(x):
         a, b, c = (conv(name)(x) for name in "abc")
         left, right = L.Concatenate()([a, b]), L.Concatenate()([b, c])
@@ -95,12 +95,12 @@ def test_writers_of_two_concatenations_that_share_one_are_one_wire():
 
 
 @pytest.mark.parametrize("name", ["squeezenet_digits", "alexnet_small", "lenet"])
-def test_each_layer_of_the_zoo_writes_to_one_wire_and_reads_from_one(name):
+def test_each_layer_of_the_zoo_writes_to_one_edge_and_reads_from_one(name):
     network = quantize_model(zoo.build(name, (16, 16, 3), 10))
     names = [layer.name for layer in network.quantized_layers]
-    found = wires(network)
-    assert sorted(n for wire in found for n in wire.writers) == sorted(names)
-    assert sorted(n for wire in found for n in wire.readers) == sorted(names)
+    found = edges(network)
+    assert sorted(n for edge in found for n in edge.writers) == sorted(names)
+    assert sorted(n for edge in found for n in edge.readers) == sorted(names)
 
 
 # Formats that are shared
@@ -126,7 +126,7 @@ def test_after_sharing_a_reader_rounds_nothing_that_a_writer_has_rounded(build, 
     shared = share_formats(network)
     assert network.formats == formats
     given_to = inputs(shared, IMAGES[:2])
-    for writers, readers in wires(network):
+    for writers, readers in edges(network):
         for name in readers if writers else ():
             assert np.array_equal(quantize(given_to[name], shared.formats[name].input, "nearest"), given_to[name])
 
@@ -141,7 +141,7 @@ def test_sharing_takes_the_largest_msb_of_the_readers_and_keeps_bits_kernels_and
     }
     network.set_formats(before)
     after = share_formats(network).formats
-    for writers, readers in wires(network):
+    for writers, readers in edges(network):
         ends = [(name, "output") for name in writers] + [(name, "input") for name in readers]
         msbs = [before[name].input.msb for name in readers if before[name].input]
         for name, kind in ends:
@@ -183,7 +183,7 @@ def test_the_search_never_ends_further_from_float_than_it_began(build):
     told = []
     found = search_msbs(network, IMAGES, lambda *now: told.append(now))
     assert divergence(found, plain) <= divergence(network, plain) * (1 + 1e-5)
-    n = len(wires(network))
+    n = len(edges(network))
     assert told == [(i, n) for i in range(1, n + 1)]
     assert network.formats == formats and all(map(np.array_equal, network.get_weights(), kept))
     for name, fmt in found.formats.items():
@@ -195,7 +195,7 @@ def test_the_search_never_ends_further_from_float_than_it_began(build):
 def test_the_search_finds_the_best_of_all_msbs_from_one_that_was_misplaced(by):
     network, plain = graph(chain), graph(chain)
 
-    def formats(msb):  # of the wire between a and b only
+    def formats(msb):  # of the edge between a and b only
         return {"a": Formats(None, None, FixedPoint(msb, 6)), "b": Formats(None, FixedPoint(msb, 6))}
 
     errors = {}
@@ -209,11 +209,11 @@ def test_the_search_finds_the_best_of_all_msbs_from_one_that_was_misplaced(by):
     assert (found["a"], found["b"]) == tuple(formats(best).values())
 
 
-def test_no_single_step_of_the_last_wire_would_still_be_better():
+def test_no_single_step_of_the_last_edge_would_still_be_better():
     network, plain = calibrated(chain, 4)
     found = search_msbs(network, IMAGES)
     least, formats = divergence(found, plain), found.formats
-    for by in (1, -1):  # of the wire to the user, which was searched last
+    for by in (1, -1):  # of the edge to the user, which was searched last
         fmt = formats["c"]
         found.set_formats(formats | {"c": fmt._replace(output=FixedPoint(fmt.output.msb + by, 4))})
         assert divergence(found, plain) >= least * (1 - 1e-5)
