@@ -35,7 +35,7 @@ from fewbits.book import papers
 from fewbits.explore import plots
 from fewbits.backend import keras
 from fewbits.book import record
-from fewbits.quantization.sqnr import measure
+from fewbits.quantization.sqnr import quantization_error
 from fewbits.statistics import wilson_interval
 
 keras.utils.set_random_seed(1)
@@ -238,7 +238,7 @@ plots.show(
 pooled = np.concatenate([w.ravel() for w in model.get_weights() if w.ndim > 1])
 shift = {}
 for rounding in ("floor", "nearest-up"):
-    shift[rounding] = measure(pooled, fmt, rounding).bias / fmt.step
+    shift[rounding] = quantization_error(pooled, fmt, rounding).bias / fmt.step
     print(f"{rounding}: {shift[rounding]:+.3f} steps")
 
 # %% tags=["remove-cell"]
@@ -385,13 +385,13 @@ for rounding in ("floor", "nearest"):
 #
 # ```python
 # from fewbits import FixedPoint, quantize
-# from fewbits.quantization.sqnr import measure
+# from fewbits.quantization.sqnr import quantization_error
 #
 # fmt = FixedPoint(msb=0, nbits=8)
 # quantized = quantize(kernel, fmt, rounding="nearest")
-# print(measure(kernel, fmt, "nearest"))  # clipped, underflowed, bias, RMS error, SQNR
+# print(quantization_error(kernel, fmt, "nearest"))  # clipped, underflowed, bias, RMS error, SQNR
 # ```
 #
 # ```shell
-# fewbits quantize kernel.npy --msb 0 --nbits 8 --rounding nearest --output quantized.npy
+# fewbits quantize kernel.npy --msb 0 --bits 8 --rounding nearest --output quantized.npy
 # ```

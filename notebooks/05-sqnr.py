@@ -49,7 +49,7 @@ from fewbits.quantization.dynamic_fixed_point import dynamic_formats, fractional
 from fewbits.experiment import Scheme
 from fewbits.quantization.layers import FLOAT, Formats
 from fewbits.quantization.propagation import Propagation
-from fewbits.quantization.sqnr import measure, measured_sqnr, predicted_sqnr
+from fewbits.quantization.sqnr import measured_sqnr, predicted_sqnr, quantization_error
 from fewbits.statistics import wilson_interval
 
 SMOKE = profile == "smoke"
@@ -270,7 +270,7 @@ noisy = {layer.name: [with_noise(layer, seed) for seed in draws]
          for layer in alexnet.quantized_layers}
 
 # %% tags=["hide-input"]
-of_3_bits = {n: measure(v.kernel, tables["AlexNet"][3][n].kernel, "nearest").sqnr for n, v in observed["AlexNet"].items()}
+of_3_bits = {n: quantization_error(v.kernel, tables["AlexNet"][3][n].kernel, "nearest").sqnr for n, v in observed["AlexNet"].items()}
 rows = [(n, f"{v.kernel.size:,}", f"{of_3_bits[n]:.1f} dB", f"{np.mean(noisy[n]) / N:.1%}") for n, v in observed["AlexNet"].items()]
 HTML(plots.Table(("layer", "weights", "SQNR of its kernel at 3 bits", f"read with noise of 0 dB ({len(draws)} draws, quick)"), rows).html())
 
@@ -337,7 +337,7 @@ decibels = {}
 for bits in (4, 6, 8, 10):
     msb = bits - 1 - fractional_length(kernel, bits)
     fmt = FixedPoint(msb, bits)
-    decibels[bits] = measure(kernel, fmt, "nearest").sqnr
+    decibels[bits] = quantization_error(kernel, fmt, "nearest").sqnr
     print(f"{bits:2} bits: {decibels[bits]:.1f} dB")
 per_bit = (decibels[10] - decibels[4]) / 6
 print(f"{per_bit:.2f} dB a bit")
@@ -530,7 +530,7 @@ def sensitivity(name, kinds, bits=3):
     exact = logits(name, validation[0])
     for layer, fmt in table.items():
         fmt = Formats(**{kind: getattr(fmt, kind) for kind in kinds})
-        own = [measure(getattr(observed[name][layer], kind),
+        own = [quantization_error(getattr(observed[name][layer], kind),
                        getattr(fmt, kind), "nearest").sqnr for kind in kinds]
         network.set_formats(dict.fromkeys(table, FLOAT) | {layer: fmt})
         after = logits(name, validation[0])
@@ -624,7 +624,8 @@ def told(study, scheme):
 
 def under(study, scheme):
     """Return how many points a scheme is under float, and half of the interval; None where it was not run."""
-    return tuple(100 * x for x in study.under_float(scheme)) if scheme in study else None
+    lost = study.under_float(scheme)
+    return (100 * lost.mean, 100 * lost.half_width) if lost else None
 
 
 def points(found):
@@ -662,7 +663,7 @@ display(Markdown(f"*CIFAR-10: {cifar.made_with}*\n\n*Photographs: {photographs.m
 # %% tags=["hide-input"]
 with np.load(find_weights("alexnet_cifar")) as arrays:
     kernels = {name: arrays[f"{name}/kernel"].astype(float) for name in SINGLE}
-own = {name: measure(k, FixedPoint(3 - fractional_length(k, 4), 4), "nearest").sqnr for name, k in kernels.items()}
+own = {name: quantization_error(k, FixedPoint(3 - fractional_length(k, 4), 4), "nearest").sqnr for name, k in kernels.items()}
 four = {kind: dynamic(4, None, names) for kind, names in ALEXNET.items()}
 real_verdict = rank_cifar = worst_cifar = NOT_RUN
 if all(scheme in cifar for scheme in four.values()):
@@ -834,5 +835,5 @@ record(within=0.1, rescued=rescued)
 #
 # ```shell
 # fewbits train --network lenet --data digits --epochs 10 --output digits.keras
-# fewbits formats digits.keras --data digits --percentile 100 --nbits 8
+# fewbits formats digits.keras --data digits --percentile 100 --bits 8
 # ```

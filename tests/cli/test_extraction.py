@@ -12,7 +12,7 @@ from PIL import Image
 from fewbits import FixedPoint, InputError, zoo
 from fewbits.backend import keras
 from fewbits.cli import main
-from fewbits.cli.progress import Count
+from fewbits.cli.progress import CountBar
 from fewbits.data import load
 from fewbits.inspection.extraction import extractor
 from fewbits.io.files import read_model
@@ -169,7 +169,7 @@ def test_a_folder_without_a_readable_image_is_refused(network, tmp_path, capsys)
         (["--layers", ""], "there is no layer '' in lenet"),
         (["--layers", "pool1", "--raw"], "layer pool1 is a MaxPooling2D, which has no products; conv1, conv2"),
         (["--images", "0"], "--images must be at least 1, not 0"),
-        (["--part", "dev"], "unknown part 'dev'; it is one of train"),
+        (["--part", "dev"], "argument --part: invalid choice: 'dev' (choose from "),
         (["--output", "a.keras"], "the output must be an .h5 or .hdf5 file, not a.keras"),
         (["--output", "no/such/a.h5"], "there is no folder no/such"),
     ],
@@ -199,7 +199,7 @@ def test_layers_that_have_not_one_output_are_refused():
 def test_an_error_on_the_way_leaves_what_was_there(network, tmp_path, monkeypatch):
     path = tmp_path / "a.h5"
     path.write_text("what was there before")
-    monkeypatch.setattr(Count, "finish", lambda *_: 1 / 0)
+    monkeypatch.setattr(CountBar, "finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         extract(network, path)
     assert path.read_text() == "what was there before" and [p.name for p in tmp_path.iterdir()] == ["a.h5"]
@@ -244,14 +244,3 @@ def test_datasets_grow_by_each_piece_in_bounded_memory(tmp_path):
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["x"].shape == (1000, 5000) and file["x"].attrs["kind"] == "y" and file.attrs["one"] == 1
         assert np.array_equal(file["x"][:, 7], np.repeat(np.arange(50), 20))
-
-
-def test_progress_is_a_bar_on_a_terminal():
-    class Terminal(list):
-        isatty, flush, write = lambda _: True, lambda _: None, list.append
-
-    said = Terminal()
-    bar = Count(said, 4, "images")
-    bar(1)
-    bar.finish(3)
-    assert said == [f"\r[{'#' * 6}{'.' * 18}]  1 of 4 images", f"\r[{'#' * 18}{'.' * 6}]  3 of 4 images", "\n"]

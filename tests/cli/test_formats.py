@@ -15,7 +15,7 @@ from fewbits.io.files import read_model
 from fewbits.quantization.calibration import msb_table, observe, quantization_errors
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.quantization.layers import Formats
-from fewbits.quantization.sqnr import measure
+from fewbits.quantization.sqnr import quantization_error
 from helpers.cli import refused
 
 L = keras.layers
@@ -50,7 +50,7 @@ def cells(said):
 
 def test_the_table_is_that_of_the_library(network, images, tmp_path, capsys):
     path = tmp_path / "formats.json"
-    assert formats(network, "--nbits", "8,7,6", "--percentile", "95,99,99.9", "--output", str(path)) == 0
+    assert formats(network, "--bits", "8,7,6", "--percentile", "95,99,99.9", "--output", str(path)) == 0
     said = capsys.readouterr().out
     model = read_model(network)
     table = msb_table(model, images, (95, 99, 99.9))
@@ -65,7 +65,7 @@ def test_the_table_is_that_of_the_library(network, images, tmp_path, capsys):
         for value, msb, n, cell in zip(
             (values.kernel, values.input, values.output), table[name], (8, 7, 6), printed[name]
         ):
-            error = measure(value, FixedPoint(msb, n), "nearest")
+            error = quantization_error(value, FixedPoint(msb, n), "nearest")
             assert cell == (str(msb), f"{error.clipped:.2%}", f"{error.sqnr:.1f}")
     assert "on 32 of 1,295 images (train part of digits)" in said and f"{path} written" in said
 
@@ -81,8 +81,7 @@ def test_the_defaults_are_those_of_the_library(network, images, capsys):
 def test_the_saved_network_computes_in_the_formats_of_the_table(network, images, tmp_path):
     path, listed = tmp_path / "quantized.keras", tmp_path / "formats.json"
     assert (
-        formats(network, "--nbits=8,-,6", "--rounding", "floor", "--output", str(listed), "--save-model", str(path))
-        == 0
+        formats(network, "--bits=8,-,6", "--rounding", "floor", "--output", str(listed), "--save-model", str(path)) == 0
     )
     saved = read_model(path)
     assert isinstance(saved, QuantizedModel)
@@ -108,7 +107,7 @@ def test_a_quantized_network_is_calibrated_as_its_float_one_and_keeps_its_bias_o
 
 
 def test_generic_gives_the_largest_msb_of_each_kind_to_all(network, images, tmp_path, capsys):
-    assert formats(network, "--generic", "--percentile", "100", "--nbits", "-") == 0
+    assert formats(network, "--generic", "--percentile", "100", "--bits", "-") == 0
     said = capsys.readouterr().out
     largest = [str(max(column)) for column in zip(*msb_table(read_model(network), images, 100).values())]
     rows = [line.split() for line in said.splitlines() if "float" in line]
@@ -175,18 +174,18 @@ def test_a_percentile_may_be_another_rule(text, rules):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--nbits", "0"], "nbits must be an integer from 1 to 32, not 0"),
-        (["--nbits", "8,8,64"], "nbits must be an integer from 1 to 32, not 64"),
-        (["--nbits", "8,8"], "'8,8' is not one or three bits"),
-        (["--nbits", "8.5"], "'8.5' is not one or three bits"),
-        (["--nbits", "30"], "more than 24 bits"),
+        (["--bits", "0"], "argument --bits: '0' is not one or three numbers of bits from 1 to 32"),
+        (["--bits", "8,8,64"], "argument --bits: '8,8,64' is not one or three numbers of bits from 1 to 32"),
+        (["--bits", "8,8"], "'8,8' is not one or three numbers of bits"),
+        (["--bits", "8.5"], "'8.5' is not one or three numbers of bits"),
+        (["--bits", "30"], "more than 24 bits"),
         (["--percentile", "0"], "the percentile must be above 0 and at most 100, not 0.0"),
         (["--percentile", "95,101,95"], "the percentile must be above 0 and at most 100, not 101.0"),
         (["--percentile", "nan"], "the percentile must be above 0 and at most 100, not nan"),
         (["--percentile", "high"], "'high' is not one or three numbers"),
         (["--images", "0"], "--images must be at least 1, not 0"),
-        (["--seed", "-1"], "seed must be at least 0, not -1"),
-        (["--rounding", "up"], "unknown rounding 'up'; it is one of floor"),
+        (["--seed", "-1"], "--seed must be at least 0, not -1"),
+        (["--rounding", "up"], "argument --rounding: invalid choice: 'up' (choose from "),
         (["--output", "formats.txt"], "the output must be a .json file, not formats.txt"),
         (["--save-model", "q.h5"], "the output must be a .keras file, not q.h5"),
         (["--save-model", "no/such/q.keras"], "there is no folder no/such"),
@@ -245,8 +244,8 @@ def test_nothing_is_left_half_written(network, tmp_path, capsys, monkeypatch):
 def test_every_example_of_the_api_page_parses():
     from pathlib import Path
 
-    from fewbits.cli import COMMANDS, _parser
+    from fewbits.cli import COMMANDS, command_parser
 
     page = (Path(__file__).parents[2] / "book" / "api.md").read_text()
     lines = re.findall(r"^fewbits (.*)$", page, re.M)
-    assert {_parser().parse_args(line.split()).run for line in lines} == {command.run for command in COMMANDS}
+    assert {command_parser().parse_args(line.split()).run for line in lines} == {c.run for c in COMMANDS.values()}

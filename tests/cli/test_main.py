@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewbits.cli import main
+from fewbits.cli import COMMANDS, main, parser
+from fewbits.names import CHANNEL_ORDERS, LAYER_ROUNDINGS, OPTIMIZERS, PARTS, POOLINGS, ROUNDINGS
+from fewbits.quantization.fixedpoint import MAX_NBITS
 from helpers.cli import refused
 
 
@@ -23,7 +25,7 @@ def kernel(tmp_path):
 
 def test_quantize_reports_and_writes_values_of_the_format(kernel, tmp_path, capsys):
     target = tmp_path / "quantized.npy"
-    assert main(["quantize", str(kernel), "--msb", "0", "--nbits", "4", "--output", str(target)]) == 0
+    assert main(["quantize", str(kernel), "--msb", "0", "--bits", "4", "--output", str(target)]) == 0
     assert "ap_fixed<4, 1>" in capsys.readouterr().out
     codes = np.load(target) * 8
     assert np.array_equal(codes, np.round(codes)) and codes.min() >= -8 and codes.max() <= 7
@@ -37,11 +39,11 @@ def test_data_describes_the_digits(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--msb", "0", "--nbits", "0"], "nbits must be an integer from 1 to 32, not 0"),
-        (["--msb", "0", "--nbits", "64"], "nbits must be an integer from 1 to 32, not 64"),
-        (["--msb", "0.5", "--nbits", "8"], "argument --msb: invalid int value: '0.5'"),
-        (["--msb", "0", "--nbits", "8", "--rounding", "up"], "unknown rounding 'up'; it is one of floor"),
-        (["--msb", "0", "--nbits", "8", "--output", "no/such/folder/x.npy"], "there is no folder no/such/folder"),
+        (["--msb", "0", "--bits", "0"], "argument --bits: '0' is not a number of bits from 1 to 32"),
+        (["--msb", "0", "--bits", "64"], "argument --bits: '64' is not a number of bits from 1 to 32"),
+        (["--msb", "0.5", "--bits", "8"], "argument --msb: invalid int value: '0.5'"),
+        (["--msb", "0", "--bits", "8", "--rounding", "up"], "argument --rounding: invalid choice: 'up' (choose from "),
+        (["--msb", "0", "--bits", "8", "--output", "no/such/folder/x.npy"], "there is no folder no/such/folder"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_sentence(kernel, capsys, arguments, said):
@@ -58,7 +60,7 @@ def test_a_wrong_file_is_refused_by_name(kernel, capsys, content):
         kernel.unlink()
     else:
         np.save(kernel, {"nan": np.array([1.0, np.nan]), "empty": np.zeros(0), "words": np.array(["a"])}[content])
-    assert str(kernel) in refused(["quantize", str(kernel), "--msb", "0", "--nbits", "8"], capsys)
+    assert str(kernel) in refused(["quantize", str(kernel), "--msb", "0", "--bits", "8"], capsys)
 
 
 def test_an_unknown_data_set_is_refused_with_those_that_exist(capsys):
@@ -68,8 +70,56 @@ def test_an_unknown_data_set_is_refused_with_those_that_exist(capsys):
 def test_nothing_is_left_half_written(kernel, tmp_path, monkeypatch):
     monkeypatch.setattr(np, "save", lambda file, array: (file.write(b"half"), os.fsync(file.fileno()), 1 / 0))
     with pytest.raises(ZeroDivisionError):
-        main(["quantize", str(kernel), "--msb", "0", "--nbits", "8", "--output", str(tmp_path / "out.npy")])
+        main(["quantize", str(kernel), "--msb", "0", "--bits", "8", "--output", str(tmp_path / "out.npy")])
     assert [p.name for p in tmp_path.iterdir()] == ["kernel.npy"]
+
+
+def test_a_mistake_in_the_command_line_is_one_sentence_that_names_the_help(kernel, capsys):
+    for arguments, said in (
+        ([], "the following arguments are required: COMMAND; see `fewbits --help`"),
+        (["quantise"], "argument COMMAND: invalid choice: 'quantise' (choose from "),
+        (
+            ["quantize", str(kernel)],
+            "the following arguments are required: --msb, --bits; see `fewbits quantize --help`",
+        ),
+        (["data", "digits", "--sizes", "3"], "unrecognized arguments: --sizes 3; see `fewbits --help`"),
+    ):
+        assert main(arguments) == 2
+        heard = capsys.readouterr()
+        assert heard.err.startswith("fewbits: error: ") and heard.err.count("\n") == 1 and not heard.out
+        assert said in heard.err
+
+
+def test_the_most_bits_are_those_of_the_format():
+    assert parser.MOST_BITS == MAX_NBITS
+
+
+def test_commands_are_named_as_they_are_typed_and_their_modules_like_them(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = re.findall(r"^    ([a-z-]+)", capsys.readouterr().out, re.M)
+    assert listed == list(COMMANDS)
+    modules = {name: module.__name__.rpartition(".")[2].replace("_", "-") for name, module in COMMANDS.items()}
+    assert {name: module for name, module in modules.items() if name != module} == {"data": "datasets"}
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "names"),
+    [
+        ("quantize", "--rounding", ROUNDINGS),
+        ("formats", "--rounding", LAYER_ROUNDINGS),
+        ("train", "--optimizer", OPTIMIZERS),
+        ("train", "--order", CHANNEL_ORDERS),
+        ("evaluate", "--part", PARTS),
+        ("output-extraction", "--part", PARTS),
+        ("import-caffe", "--pooling", POOLINGS),
+    ],
+)
+def test_the_help_lists_the_names_that_an_option_takes(command, option, names, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = re.sub(r"\s+", "", capsys.readouterr().out)
+    assert f"{option}{{{','.join(names)}}}" in said
 
 
 def test_help_needs_neither_keras_nor_a_backend():
@@ -77,13 +127,11 @@ def test_help_needs_neither_keras_nor_a_backend():
         "import sys; from fewbits.cli import main\ntry: main(['--help'])\nexcept SystemExit: print(sorted(sys.modules))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "'fewbits.cli'" in loaded and "'keras'" not in loaded and "'numpy'" not in loaded
+    assert "'fewbits.cli'" in loaded
+    assert not [name for name in ("keras", "numpy", "scipy", "pydantic", "tensorflow", "tqdm") if f"'{name}'" in loaded]
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["quantize", "data", "train", "evaluate", "formats", "output-extraction", "progressive-quantization", "sweep"],
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_each_command_has_an_example(command, capsys):
     with pytest.raises(SystemExit):
         main([command, "--help"])
@@ -123,11 +171,13 @@ def test_a_network_is_trained_and_evaluated(trained, capsys):
 
 
 def test_ctrl_c_says_what_is_kept_and_resuming_ends_with_the_same_bits(trained, tmp_path, capsys, monkeypatch):
-    from fewbits.cli.progress import Bar
+    from fewbits.cli.progress import TrainingBar
 
     path = tmp_path / "stopped.keras"
     command = [*TRAIN, "--epochs", "2", "--output", str(path)]
-    monkeypatch.setattr(Bar, "__call__", lambda _, now: now[:3:2] == (2, 5) and signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(
+        TrainingBar, "__call__", lambda _, now: now[:3:2] == (2, 5) and signal.raise_signal(signal.SIGINT)
+    )
     assert main(command) == 130
     monkeypatch.undo()
     kept = f"fewbits: stopped; 1 epoch is kept in {path}.checkpoint; the same command with --resume goes on"
@@ -185,8 +235,8 @@ def test_all_levels_but_the_last_are_taken_unless_told(trained, tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--levels", "2"], "--levels and --freeze are of a --transfer; name the network that levels are taken from"),
-        (["--freeze"], "--levels and --freeze are of a --transfer"),
+        (["--levels", "2"], "--levels and --freeze require --transfer; name the network to take levels from"),
+        (["--freeze"], "--levels and --freeze require --transfer"),
         (["--transfer", "nothing"], "there are no weights 'nothing'; there are "),
         (["--transfer", "none.keras"], "none.keras does not exist"),
         (["--transfer", "squeezenet_cifar"], "squeezenet_cifar.npz has no array 'conv1/bias'; it holds conv1/kernel, "),
@@ -255,7 +305,7 @@ def test_a_folder_with_parts_is_read_by_part(photos, trained, tmp_path, capsys):
     assert main(["train", "--network", "basicnet", *images, "--epochs", "1", "--output", path]) == 0
     said = capsys.readouterr().out
     assert f"training: 4 images of {tmp_path}/train; validation: 4 images of {tmp_path}/val" in said
-    assert "has a folder train, and none called test; add it" in refused(["evaluate", path, *images], capsys)
+    assert "has a folder train and no folder test; add it" in refused(["evaluate", path, *images], capsys)
     assert main(["evaluate", path, *images, "--part", "validation"]) == 0
     (tmp_path / "val" / "dark").rename(tmp_path / "val" / "black")
     capsys.readouterr()
@@ -276,8 +326,8 @@ def test_a_folder_with_parts_is_read_by_part(photos, trained, tmp_path, capsys):
         (["--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
         (["--batch-size", "0"], "batch_size must be an integer of at least 1, not 0"),
         (["--learning-rate", "-1"], "the learning rate must be a positive number, not -1.0"),
-        (["--optimizer", "sdg"], "unknown optimizer 'sdg'; it is one of sgd, adam"),
-        (["--seed", "-1"], "seed must be from 0 to 2**32 - 1, not -1"),
+        (["--optimizer", "sdg"], "argument --optimizer: invalid choice: 'sdg' (choose from "),
+        (["--seed", "-1"], "--seed must be from 0 to 2**32 - 1, not -1"),
         (["--output", "run.h5"], "the output must be a .keras file, not run.h5"),
         (["--output", "no/such/run.keras"], "there is no folder no/such"),
         (["--checkpoint", "no/such/checkpoint"], "there is no folder no/such"),
@@ -295,8 +345,8 @@ def test_a_network_that_does_not_fit_the_data_is_refused(trained, photos, tmp_pa
         ["evaluate", str(trained)],
         ["train", "--network", str(trained), "--output", str(tmp_path / "x.keras")],
     ):
-        assert f"{trained} has 10 classes, the data 2" in refused([*command, *folder], capsys)
-    assert "unknown part 'dev'; it is one of train" in refused(
+        assert f"{trained} has 10 classes, and the data has 2" in refused([*command, *folder], capsys)
+    assert "argument --part: invalid choice: 'dev' (choose from " in refused(
         ["evaluate", str(trained), "--data", "digits", "--part", "dev"], capsys
     )
 

@@ -13,7 +13,7 @@ from fewbits.data import load
 from fewbits.experiment import Scheme, Study, study
 from fewbits.io import weights
 from fewbits.io.files import read_model
-from fewbits.training.loop import evaluate
+from fewbits.training.evaluation import evaluate
 from fewbits.zoo.trained import find_weights
 from helpers.caffe import caffemodel, npz
 from helpers.cli import refused
@@ -79,8 +79,8 @@ def test_schemes_are_compared_and_a_second_run_runs_what_is_missing(digits, file
     table = said[said.index("\nfloat  ") :]
     assert f"\nfloat  {whole.float}\n" in table
     for scheme in SCHEMES:
-        lost, reach = whole.under_float(scheme)
-        line = f"  {whole[scheme]}  {100 * lost:5.1f} ± {100 * reach:.1f} points under float  {scheme.name}\n"
+        lost = whole.under_float(scheme)
+        line = f"  {whole[scheme]}  {100 * lost.mean:5.1f} ± {100 * lost.half_width:.1f} points under float  {scheme.name}\n"
         assert line in table
     assert table.index("few bits") < table.index("rounded down") < table.index(f"{path} written; 25 images, 4 schemes")
     for other in (["--seed", "1"], ["--calibrate", "64"]):
@@ -89,13 +89,13 @@ def test_schemes_are_compared_and_a_second_run_runs_what_is_missing(digits, file
 
 
 def test_ctrl_c_keeps_what_was_run(digits, file, capsys, monkeypatch):
-    from fewbits.cli import schemes
+    from fewbits.cli import progress as bars
 
     def stop(progress, scheme, done, total):
         if done == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(schemes._Progress, "__call__", stop)
+    monkeypatch.setattr(bars.SchemesBar, "__call__", stop)
     assert main(command(digits, file)) == 130
     assert list(Study.load(file.parent / "study.json")) == [study.FLOAT_SCHEME, SCHEMES[0]]
 

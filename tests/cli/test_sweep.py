@@ -7,8 +7,9 @@ import pytest
 
 from fewbits import experiment
 from fewbits.cli import main
-from fewbits.cli.progress import Trials
+from fewbits.cli.progress import TrialsBar
 from fewbits.experiment import read_grid, workers
+from helpers.cli import refused
 
 FILE = """
 [common]
@@ -42,17 +43,6 @@ def file(tmp_path):
 
 def sweep(file, *arguments):
     return main(["sweep", str(file), "--store", str(file.parent / "store"), *arguments])
-
-
-def refused(capsys, *command):
-    """Run; return the one sentence that refuses."""
-    try:
-        status = main([*map(str, command)])
-    except SystemExit as stop:
-        status = stop.code
-    said = capsys.readouterr()
-    assert status == 2 and "Traceback" not in said.err
-    return said.err.strip().splitlines()[-1]
 
 
 def stored(file):
@@ -115,7 +105,7 @@ def test_a_trial_that_fails_is_told_at_the_end(file, capsys):
 
 
 def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(file, capsys, monkeypatch):
-    monkeypatch.setattr(Trials, "__call__", lambda _, now: now.done == 2 and signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(TrialsBar, "__call__", lambda _, now: now.done == 2 and signal.raise_signal(signal.SIGINT))
     assert sweep(file) == 130
     monkeypatch.undo()
     told = f"2 of 3 trials are kept in {file.parent / 'store'}; the same command goes on"
@@ -141,7 +131,7 @@ def test_a_sweep_that_cannot_be_is_refused_before_it_starts(text, arguments, sai
     monkeypatch.chdir(file.parent)
     monkeypatch.setenv("FEWBITS_DATA", str(file.parent))
     file.write_text(text)
-    assert said in refused(capsys, "sweep", file.name, "--store", "store", *arguments)
+    assert said in refused(["sweep", file.name, "--store", "store", *arguments], capsys, quiet=False)
     assert not list(file.parent.glob("store/*"))
 
 
@@ -150,7 +140,7 @@ def test_a_damaged_record_is_refused_by_name(file, capsys):
     [path] = (file.parent / "store").glob("*.json")
     path.write_text(path.read_text()[:-9])
     capsys.readouterr()
-    assert f"{path} is damaged" in refused(capsys, "sweep", file, "--store", path.parent)
+    assert f"{path} is damaged" in refused(["sweep", str(file), "--store", str(path.parent)], capsys, quiet=False)
 
 
 def test_what_is_not_here_can_be_left_out_and_is_told_with_the_reason(file, capsys, monkeypatch):
@@ -158,7 +148,7 @@ def test_what_is_not_here_can_be_left_out_and_is_told_with_the_reason(file, caps
     missing = '[[grid]]\nname = "missing"\nvary = { data = ["cifar10"], seed = [1, 2] }\n'
     nothing = '[[grid]]\nname = "no weights"\nfixed = { start = "nothing", transfer = 1 }\n'
     file.write_text(f"{FILE}\n{missing}\n{nothing}")
-    assert "cifar10.npz" in refused(capsys, "sweep", file, "--store", file.parent / "store")
+    assert "cifar10.npz" in refused(["sweep", str(file), "--store", str(file.parent / "store")], capsys, quiet=False)
     assert sweep(file, "--skip-missing") == 0
     lines = capsys.readouterr().out.splitlines()
     left_out = [line for line in lines if "left out" in line]

@@ -17,12 +17,13 @@ import pytest
 
 from fewbits import FixedPoint, InputError, zoo
 from fewbits.backend import keras, ops
-from fewbits.cli.progress import Bar, duration
 from fewbits.data import Split, load
 from fewbits.io.files import read_model, write_model
 from fewbits.names import DECAYS
 from fewbits.quantization.layers import QuantizedDense
-from fewbits.training.loop import Score, Step, decaying_rate, evaluate, prepare, read_history, train
+from fewbits.training.evaluation import Score, evaluate
+from fewbits.training.loop import read_history, train
+from fewbits.training.recipe import decaying_rate, prepare
 
 layers = keras.layers
 DIGITS = load("digits")
@@ -242,9 +243,9 @@ def test_variables_that_do_not_fit_are_refused_before_one_is_changed(change, che
     ("header", "said"),
     [
         (None, "has no array 'header'; it holds x"),
-        ("{", "is no checkpoint of this version of fewbits"),
-        ("[1]", "is no checkpoint of this version of fewbits"),
-        (json.dumps({"kind": "other"}), "is no checkpoint of this version of fewbits"),
+        ("{", "is not a checkpoint of this version of fewbits"),
+        ("[1]", "is not a checkpoint of this version of fewbits"),
+        (json.dumps({"kind": "other"}), "is not a checkpoint of this version of fewbits"),
     ],
 )
 def test_a_foreign_file_is_refused(header, said, tmp_path):
@@ -262,7 +263,7 @@ def test_a_foreign_file_is_refused(header, said, tmp_path):
         ({"augment": None}, "another augmentation"),
         ({"data": (IMAGES[:199], LABELS[:199])}, "another set of training images"),
         ({"data": (IMAGES, np.roll(LABELS, 1))}, "another set of training images"),
-        ({"epochs": 0}, "is of epoch 1, past the 0 asked for"),
+        ({"epochs": 0}, "is at epoch 1, past the 0 asked for"),
     ],
 )
 def test_the_checkpoint_of_another_training_is_refused(change, said, checkpoint):
@@ -316,7 +317,7 @@ def with_pixel(value):
         (Split(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, int)), "data hold no images"),
         ((IMAGES, LABELS + 1), "data hold the label 10; .* has 10 classes, 0 to 9"),
         ((IMAGES, LABELS - 1), "data hold the label -1; .* has 10 classes, 0 to 9"),
-        ((IMAGES, LABELS[:-1]), r"data must hold one label an image, not \(200, 8, 8, 1\) and \(199,\)"),
+        ((IMAGES, LABELS[:-1]), r"data must hold one label per image, not \(200, 8, 8, 1\) and \(199,\)"),
         ((IMAGES, LABELS / 2), "the labels of the .* data must be integers, not float64"),
         ((IMAGES[..., 0], LABELS), "takes images of 8 x 8 x 1, and the .* data are 8 x 8"),
         ((np.repeat(IMAGES, 3, -1), LABELS), "takes images of 8 x 8 x 1, and the .* data are 8 x 8 x 3"),
@@ -487,46 +488,6 @@ def test_a_damaged_model_is_refused_by_name(content, tmp_path):
 
 
 # Progress
-
-
-class Terminal(list):
-    """A stream that keeps what is written."""
-
-    def __init__(self, tty):
-        self.tty = tty
-
-    def isatty(self):
-        return self.tty
-
-    write = list.append
-
-    def flush(self):
-        pass
-
-
-STEPS = [Step(1, 2, 1, 2, {"loss": 0.5}, 75), Step(1, 2, 2, 2, {"loss": 0.25, "accuracy": 0.5}, 30)]
-
-
-def shown(tty):
-    stream = Terminal(tty)
-    bar = Bar(stream)
-    for step in STEPS:
-        bar(step)
-    return stream
-
-
-def test_progress_is_a_line_an_epoch_in_a_file_and_a_bar_on_a_terminal():
-    assert shown(tty=False) == ["epoch 1 of 2  loss 0.2500  accuracy 50.00%  30 s left\n"]
-    bar, line = shown(tty=True)
-    assert bar == f"\repoch 1 of 2  [{'#' * 12}{'.' * 12}]  loss 0.5000  1 min 15 s left"
-    assert line.startswith("\repoch 1 of 2  loss 0.2500") and line.endswith("\n") and len(line) > len(bar)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (3600, "1 h 00 min"), (7500, "2 h 05 min")]
-)
-def test_durations_are_told_in_two_units(seconds, words):
-    assert duration(seconds) == words
 
 
 def test_progress_hears_of_every_step_once():

@@ -1,7 +1,8 @@
-"""The `fewbits` command: one module a command, each with `add`, which declares its options, and `run`."""
+"""The `fewbits` command: a module for each command, with `add`, which declares its options, and `run`."""
 
 import argparse
 import sys
+from types import ModuleType
 
 import fewbits
 from fewbits.cli import (
@@ -20,33 +21,42 @@ from fewbits.cli import (
     sweep,
     train,
 )
+from fewbits.cli.parser import Parser
 from fewbits.errors import InputError
 
-COMMANDS = (
-    quantize,
-    datasets,
-    train,
-    evaluate,
-    formats,
-    output_extraction,
-    progressive_quantization,
-    prune,
-    export,
-    benchmark,
-    sweep,
-    schemes,
-    import_caffe,
-    import_litert,
-)
+# What a user types -> the module that does it, in the order of the help.
+COMMANDS: dict[str, ModuleType] = {
+    "quantize": quantize,
+    "data": datasets,
+    "train": train,
+    "evaluate": evaluate,
+    "formats": formats,
+    "output-extraction": output_extraction,
+    "progressive-quantization": progressive_quantization,
+    "prune": prune,
+    "export": export,
+    "benchmark": benchmark,
+    "sweep": sweep,
+    "schemes": schemes,
+    "import-caffe": import_caffe,
+    "import-litert": import_litert,
+}
 EXIT_INPUT = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return 0, 1 where a command did a part of its work only, 2 after a mistake of the user's,
-    told in one sentence, 130 after Ctrl-C."""
+    """Run the command line.
+
+    Args:
+        arguments: what follows `fewbits`; by default those of this process.
+
+    Returns:
+        The exit status: 0; 1 if a command did only a part of its work; 2 after a mistake of the user, which is
+        explained in one sentence on standard error; 130 after Ctrl-C.
+    """
     try:
-        options = _parser().parse_args(arguments)
+        options = command_parser().parse_args(arguments)
         return options.run(options) or 0
     except (InputError, OSError) as error:
         print(f"fewbits: error: {error}", file=sys.stderr)
@@ -56,13 +66,14 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; `run` of what it parses is the function of the command."""
+    parser = Parser(
         prog="fewbits",
         description="Make convolutional networks small. `fewbits COMMAND --help` explains each command.",
     )
     parser.add_argument("--version", action="version", version=f"fewbits {fewbits.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
+    for command in COMMANDS.values():
         command.add(commands)
     return parser

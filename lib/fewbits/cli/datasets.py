@@ -1,5 +1,6 @@
 """`fewbits data`: what a data set holds; photographs of plants, drawn, and cut into images of one plant each."""
 
+import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -7,15 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 
-from fewbits.cli.parser import add_command
+from fewbits.cli.parser import Commands, add_command
 from fewbits.errors import InputError
 
 ABOUT = """
-digits, mnist, cifar10, cifar100, crops, cwfid: checked and described; FEWBITS_DATA names a folder to read from.
-crops, with --output: photographs of onions and weeds are drawn; beside each, a file of PASCAL VOC has its boxes.
-voc-crops: each box of such files, those of labelImg too, becomes an image, and so does ground between the boxes; the
-output has one sub-folder a class, as `fewbits train --data` reads it. Files are called PHOTOGRAPH-NUMBER.png; with
-`fewbits train --by-photograph`, those of one photograph are all trained on, or all held out.
+digits, mnist, cifar10, cifar100, crops, cwfid: check and describe the data set; the environment variable FEWBITS_DATA
+names the folder to read it from.
+crops with --output: draw photographs of onions and weeds, each with its boxes in a PASCAL VOC file.
+voc-crops: cut an image from each box of such files, labelImg's included, and from the ground between the boxes. The
+output has a sub-folder per class, as `fewbits train --data` reads it. Files are named PHOTOGRAPH-NUMBER.png; `fewbits
+train --by-photograph` puts all images of a photograph either into the training part or into the validation part.
 """
 EXAMPLES = """
   fewbits data digits
@@ -29,28 +31,33 @@ OPTIONS = {
 }
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
+    """Add the command and its options."""
     command = add_command(commands, "data", run, "check and describe a data set, or make one", EXAMPLES, ABOUT)
     command.add_argument("name", help="digits, mnist, cifar10, cifar100, crops, cwfid or voc-crops")
     command.add_argument(
-        "folder", nargs="?", type=Path, help="voc-crops: images, and beside each a .xml file of its boxes"
+        "folder", nargs="?", type=Path, help="voc-crops: folder of images, each with an .xml file of its boxes"
     )
     command.add_argument("--output", type=Path, help="crops, voc-crops: write to this new folder")
-    command.add_argument("--size", type=int, help="of what is written, in pixels (crops: 224, voc-crops: 32)")
-    command.add_argument("--seed", type=int, help="draws plants, or places of the background (default 0)")
-    command.add_argument("--scenes", type=int, help="crops: how many photographs (default 100)")
+    command.add_argument("--size", type=int, help="side of the images in pixels (default: crops 224, voc-crops 32)")
+    command.add_argument("--seed", type=int, help="seed of the plants, or of the places of the background (default 0)")
+    command.add_argument("--scenes", type=int, help="crops: number of photographs (default 100)")
     command.add_argument(
         "--classes", type=lambda text: text.split(","), metavar="A,B", help="voc-crops: refuse boxes of other classes"
     )
     command.add_argument(
-        "--square", action="store_true", default=None, help="voc-crops: cut squares around boxes; do not stretch them"
+        "--square",
+        action="store_true",
+        default=None,
+        help="voc-crops: cut squares around the boxes instead of stretching them",
     )
     command.add_argument(
-        "--no-background", action="store_true", default=None, help="voc-crops: cut no ground between the boxes"
+        "--no-background", action="store_true", default=None, help="voc-crops: cut no images of the ground"
     )
 
 
-def run(options) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Describe the data set, or make it."""
     for option in ("folder", "output", "size", "seed", "scenes", "classes", "square", "no_background"):
         if getattr(options, option) is not None and option not in OPTIONS.get(options.name, ()):
             what = "a folder" if option == "folder" else f"--{option.replace('_', '-')}"
@@ -67,7 +74,7 @@ def _takers(option: str) -> str:
     return " and ".join(name for name, taken in OPTIONS.items() if option in taken)
 
 
-def _describe(options) -> None:
+def _describe(options: argparse.Namespace) -> None:
     from fewbits.data import load
 
     dataset = load(options.name)
@@ -78,24 +85,24 @@ def _describe(options) -> None:
     print(f"  sha256 {dataset.checksum}")
 
 
-def _draw(options) -> None:
-    from fewbits.cli.progress import Count
+def _draw(options: argparse.Namespace) -> None:
+    from fewbits.cli.progress import CountBar
     from fewbits.data import draw_scenes, write_scene
 
     n, size = _or(options.scenes, 100), _or(options.size, 224)
-    plants = Counter()
+    plants: Counter[str] = Counter()
     with _new_folder(options.output) as folder:
-        count = Count(sys.stdout, n, "scenes")
+        count = CountBar(sys.stdout, n, "scenes")
         for done, scene in enumerate(draw_scenes(n, size, _or(options.seed, 0)), 1):
             write_scene(scene, folder)
             plants.update(box.name for box in scene.boxes)
             count(done)
         count.finish(n)
-    print(f"{options.output} written: {n:,} photographs of {size} x {size} pixels, boxes of {_told(plants)}")
+    print(f"{options.output} written: {n:,} photographs of {size} x {size} pixels, boxes of {_listed(plants)}")
 
 
-def _cut_out(options) -> None:
-    from fewbits.cli.progress import Count
+def _cut_out(options: argparse.Namespace) -> None:
+    from fewbits.cli.progress import CountBar
     from fewbits.data import cut_out, read_photographs, write_cutouts
 
     if options.folder is None:
@@ -103,7 +110,7 @@ def _cut_out(options) -> None:
     size = _or(options.size, 32)
     with _new_folder(options.output) as folder:
         photographs = read_photographs(options.folder, options.classes)
-        count = Count(sys.stdout, len(photographs), "photographs")
+        count = CountBar(sys.stdout, len(photographs), "photographs")
         cutouts = cut_out(
             photographs,
             size,
@@ -113,26 +120,26 @@ def _cut_out(options) -> None:
             progress=count,
         )
         count.finish(len(photographs))
-        count = Count(sys.stdout, len(cutouts), "images")
+        count = CountBar(sys.stdout, len(cutouts), "images")
         write_cutouts(cutouts, folder, count)
         count.finish(len(cutouts))
     found = Counter(cutouts.classes[label] for label in cutouts.labels)
-    print(f"{options.output} written: images of {size} x {size} pixels, {_told(found)}")
+    print(f"{options.output} written: images of {size} x {size} pixels, {_listed(found)}")
 
 
-def _or(value, default):
+def _or(value: int | None, default: int) -> int:
     return default if value is None else value
 
 
-def _told(counts: Counter) -> str:
+def _listed(counts: Counter) -> str:
     return ", ".join(f"{n:,} {name}" for name, n in sorted(counts.items()))
 
 
 @contextmanager
 def _new_folder(output: Path | None) -> Iterator[Path]:
-    """Make a folder beside `output` that takes its place when the block ends well, and is removed when it does not."""
+    """Make a folder beside `output` that takes its place if the block succeeds and is removed if it fails."""
     if output is None:
-        raise InputError("nothing says where to write to; add --output FOLDER")
+        raise InputError("--output is missing; name a new folder to write to")
     if output.exists():
         raise InputError(f"{output} exists; name a new folder")
     if not output.parent.is_dir():

@@ -1,25 +1,27 @@
 """`fewbits formats`: the number formats that a network needs."""
 
+import argparse
 import json
 from pathlib import Path
+from typing import Any
 
-from fewbits.cli.images import add_options, add_sample, read_sample, tell_skipped
-from fewbits.cli.parser import add_command, bits, check_output, percentiles
-from fewbits.errors import check_name
-from fewbits.names import LAYER_ROUNDINGS, RANGE_RULES
+from fewbits.cli.images import add_options, add_sample, read_sample, report_skipped
+from fewbits.cli.parser import Commands, add_command, bits, check_output, percentiles
+from fewbits.names import KINDS, LAYER_ROUNDINGS, RANGE_RULES
 
 ABOUT = """
-The MSBs are those that hold the given percentile of a layer's values on training images; the clipped share and the
-SQNR are those of each kind of value alone, in a network that is float otherwise.
+Each MSB holds the given percentile of a layer's values on training images. The clipped share and the SQNR are measured
+for each kind of value alone, with the rest of the network in float.
 """
 EXAMPLES = """
-  fewbits formats digits.keras --data digits --nbits 8,6,6 --percentile 98
-  fewbits formats digits.keras --data digits --nbits=-,8,8 --output formats.json --save-model quantized.keras
+  fewbits formats digits.keras --data digits --bits 8,6,6 --percentile 98
+  fewbits formats digits.keras --data digits --bits=-,8,8 --output formats.json --save-model quantized.keras
 """
-KINDS = ("kernel", "input", "output")
+COLUMNS = KINDS[:3]  # kernel, input and output
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
+    """Add the command and its options."""
     command = add_command(commands, "formats", run, "choose the MSBs of a network's layers", EXAMPLES, ABOUT)
     command.add_argument("model", type=Path, help="a .keras file")
     add_options(command)
@@ -29,24 +31,25 @@ def add(commands) -> None:
         type=percentiles,
         default=99.9,
         metavar="P|K,I,O",
-        help="share of the values to hold, of all or of kernel, input and output (default 99.9); mse: what errs least; "
-        "kl: what diverges least",
+        help="percentage of the values that the range holds, one for all or one each for kernel, input and output "
+        "(default 99.9); mse: least squared error; kl: least divergence",
     )
     command.add_argument(
-        "--nbits",
+        "--bits",
         type=bits,
         default=8,
         metavar="N|K,I,O",
-        help="bits of all, or of kernel, input and output; - leaves one in float, as in --nbits=-,8,8 (default 8)",
+        help="one number for all or one each for kernel, input and output; - is float, as in --bits=-,8,8 (default 8)",
     )
-    command.add_argument("--generic", action="store_true", help="one MSB a kind for all layers: the largest")
+    command.add_argument("--generic", action="store_true", help="share the largest MSB of each kind among all layers")
     command.add_argument("--fold", action="store_true", help="fold each batch normalization into the layer before it")
-    command.add_argument("--rounding", default="nearest", help="floor, nearest (default), nearest-up, ...")
+    command.add_argument("--rounding", choices=LAYER_ROUNDINGS, default="nearest", help="default nearest")
     command.add_argument("--output", type=Path, help="write the formats to this .json file")
     command.add_argument("--save-model", type=Path, help="write the quantized network to this .keras file")
 
 
-def run(options) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Calibrate the network, print its formats and write what was asked for."""
     if options.output:
         check_output(options.output, ".json")
     if options.save_model:
@@ -60,10 +63,9 @@ def run(options) -> None:
         percentile_limits,
         quantization_errors,
     )
-    from fewbits.training.loop import check_images
+    from fewbits.training.batches import check_images
 
-    check_name("rounding", options.rounding, LAYER_ROUNDINGS)
-    formats_from_msbs({"": (0, 0, 0)}, options.nbits)  # refuse what is wrong before the images are read
+    formats_from_msbs({"": (0, 0, 0)}, options.bits)  # refuses wrong bits before the images are read
     for percentile in options.percentile if isinstance(options.percentile, tuple) else [options.percentile]:
         if percentile not in RANGE_RULES:
             percentile_limits([0], percentile)
@@ -72,12 +74,12 @@ def run(options) -> None:
     check_images(network, sample.part.image_shape, f"the images of {options.data}")
     images = np.concatenate([images for images, *_ in sample.batches(32)])
     print(f"{network.name}, on {sample.part.what}", flush=True)
-    msbs = msb_table(network, images, options.percentile, options.nbits, options.rounding)
-    formats = formats_from_msbs(msbs, options.nbits, per_layer=not options.generic)
+    msbs = msb_table(network, images, options.percentile, options.bits, options.rounding)
+    formats = formats_from_msbs(msbs, options.bits, per_layer=not options.generic)
     network.set_formats(formats)
-    shown = formats_from_msbs(msbs, 8, per_layer=not options.generic)  # with an MSB also where nothing is quantized
+    shown = formats_from_msbs(msbs, 8, per_layer=not options.generic)  # has an MSB even for kinds that stay in float
     _print_table(shown, quantization_errors(network, images, formats, options.rounding))
-    tell_skipped([sample.part])
+    report_skipped([sample.part])
     if options.output:
         with write_aside(options.output) as file:
             file.write(_as_json(formats).encode())
@@ -87,8 +89,8 @@ def run(options) -> None:
         print(f"{options.save_model} written")
 
 
-def _quantizable(model, options):
-    """Return the QuantizedModel of `model`, all levels on; one that is one already keeps what is not asked for."""
+def _quantizable(model: Any, options: argparse.Namespace) -> Any:
+    """Return `model` as a QuantizedModel with all levels on; a QuantizedModel keeps its other settings."""
     from fewbits.quantization.conversion import QuantizedModel, quantize_model
 
     if options.fold or not isinstance(model, QuantizedModel):
@@ -98,19 +100,21 @@ def _quantizable(model, options):
     return model
 
 
-def _print_table(formats, errors):
+def _print_table(formats: dict[str, Any], errors: dict[str, Any]) -> None:
     width = max(len(name) for name in ("layer", *formats))
-    print(f"{'layer':<{width}}" + "".join(f"{kind:>9} MSB{'clipped':>9}{'SQNR':>10}" for kind in KINDS))
+    print(f"{'layer':<{width}}" + "".join(f"{kind:>9} MSB{'clipped':>9}{'SQNR':>10}" for kind in COLUMNS))
     for name, three in formats.items():
         cells = [f"{fmt.msb:>13}{_cost(error)}" for fmt, error in zip(three, errors[name])]
         print(f"{name:<{width}}" + "".join(cells).rstrip())
 
 
-def _cost(error):
+def _cost(error: Any) -> str:
     return f"{'float':>9}{'':>10}" if error is None else f"{error.clipped:>9.2%}{error.sqnr:>7.1f} dB"
 
 
-def _as_json(formats):
-    plain = {name: {k: fmt and [fmt.msb, fmt.nbits] for k, fmt in zip(KINDS, three)} for name, three in formats.items()}
+def _as_json(formats: dict[str, Any]) -> str:
+    plain = {
+        name: {k: fmt and [fmt.msb, fmt.nbits] for k, fmt in zip(COLUMNS, three)} for name, three in formats.items()
+    }
     layers = (f"  {json.dumps(name)}: {json.dumps(three)}" for name, three in plain.items())
     return "{\n" + ",\n".join(layers) + "\n}\n"

@@ -1,34 +1,48 @@
-"""The options of all commands that read images: which ones, and what becomes of them."""
+"""The options of the commands that read images, and the images that they name."""
 
 import argparse
 import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fewbits.errors import InputError
+from fewbits.names import CHANNEL_ORDERS
 
-PARTS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
+# Part of the data -> the names that its folder may have.
+PART_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 
 
 class Part(NamedTuple):
-    """Images for `fewbits.training`, and what the user is told they are."""
+    """Images with labels.
 
-    data: object
+    Attributes:
+        data: a pair of arrays or an ImageFolder, as `fewbits.training.train` takes it.
+        what: a description for the user.
+        image_shape: height, width and channels.
+        classes: how many.
+    """
+
+    data: Any
     what: str
     image_shape: tuple[int, int, int]
     classes: int
 
 
 class Sample(NamedTuple):
-    """Some images of a Part, and which ones: their numbers in the whole part."""
+    """Some images of a part of the data.
+
+    Attributes:
+        part: the images.
+        numbers: (images,) int, their numbers in the whole part.
+    """
 
     part: Part
-    numbers: object
+    numbers: Any
 
     def batches(self, size: int) -> Iterator[tuple]:
-        """Yield images, labels, and which images those are: file names in a folder, else their numbers in the part."""
+        """Yield images, labels and names of at most `size` images: file names, or numbers in the part of a data set."""
         data = self.part.data
         if not isinstance(data, tuple):
             yield from self._folder_batches(size)
@@ -36,9 +50,9 @@ class Sample(NamedTuple):
         for i in range(0, len(self.numbers), size):
             yield *(array[i : i + size] for array in data), self.numbers[i : i + size]
 
-    def _folder_batches(self, size):
+    def _folder_batches(self, size: int) -> Iterator[tuple]:
         folder, empty = self.part.data, True
-        usable = (name for name in folder.files if name not in folder.skipped)  # known of a batch once it is here
+        usable = (name for name in folder.files if name not in folder.skipped)  # complete for a batch once it was read
         for images, labels in folder.batches(size):
             yield images, labels, list(islice(usable, len(images)))
             empty = False
@@ -46,53 +60,68 @@ class Sample(NamedTuple):
             raise InputError(f"none of the {len(folder)} images drawn from {folder.path} can be read")
 
 
-def add_options(command, required: bool = True) -> None:
+def add_options(command: argparse.ArgumentParser, required: bool = True) -> None:
+    """Add the options that name images and say how they are prepared."""
     command.add_argument(
         "--data",
         required=required,
-        help="digits, crops, mnist, cifar10, cifar100, cwfid (FEWBITS_DATA names a folder to read these four from), "
-        "or a folder of images with one sub-folder a class or a labels.csv, or with such folders called train, "
-        "validation and test",
+        help="digits or crops; mnist, cifar10, cifar100 or cwfid, read from the folder in the environment variable "
+        "FEWBITS_DATA; a folder of images with a sub-folder per class or a labels.csv; or a folder with such folders "
+        "named train, validation and test",
     )
     folder = command.add_argument_group("folders of images")
     folder.add_argument("--size", type=int, help="side of the images in pixels (default 227)")
-    folder.add_argument("--order", help="of the channels: rgb (default) or bgr, as networks from Caffe expect")
     folder.add_argument(
-        "--mean-pixel", type=_numbers, metavar="A,B,C", help="subtract this from pixels of 0 to 255; in --order"
+        "--order", choices=CHANNEL_ORDERS, help="order of the channels (default rgb); networks from Caffe expect bgr"
     )
     folder.add_argument(
-        "--scale", type=float, help="multiply pixels with this (default: 1/256, and 1 with --mean-pixel)"
+        "--mean-pixel",
+        type=_numbers,
+        metavar="A,B,C",
+        help="subtract this from pixels, which are 0 to 255; in the order of --order",
     )
+    folder.add_argument("--scale", type=float, help="multiply pixels by this (default: 1/256, or 1 with --mean-pixel)")
     folder.add_argument(
-        "--no-crop", action="store_true", default=None, help="squeeze the whole image into the square; do not crop it"
+        "--no-crop",
+        action="store_true",
+        default=None,
+        help="stretch the whole image to the square instead of cropping it",
     )
 
 
-def add_held_out(command) -> None:
-    """Add the option of commands that hold a validation part out of a folder without one."""
+def add_held_out(command: argparse.ArgumentParser) -> None:
+    """Add the option for how validation images are held out of a folder that has no parts."""
     command.add_argument(
         "--by-photograph",
         action="store_true",
         default=None,
-        help="hold whole photographs out of a folder whose images are called PHOTOGRAPH-NUMBER, as those of `fewbits "
-        "data voc-crops` are; else images are drawn one by one, and those of one photograph are on both sides",
+        help="hold out whole photographs of a folder whose images are named PHOTOGRAPH-NUMBER, as `fewbits data "
+        "voc-crops` names them; by default single images are held out, and a photograph may be on both sides",
     )
 
 
-def add_sample(command) -> None:
+def add_sample(command: argparse.ArgumentParser) -> None:
     """Add the options of `read_sample`."""
-    command.add_argument("--images", type=int, default=32, help="how many of them, drawn at random (default 32)")
-    command.add_argument("--seed", type=int, default=0, help="draws the images (default 0)")
+    command.add_argument("--images", type=int, default=32, help="number of images, drawn at random (default 32)")
+    command.add_argument("--seed", type=int, default=0, help="seed of the drawing (default 0)")
 
 
-def read_sample(options, name: str) -> Sample:
-    """Return `options.images` images of the part `name`, or all that it has; drawn with `options.seed`, in order."""
+def read_sample(options: argparse.Namespace, name: str) -> Sample:
+    """Return images drawn at random, in the order in which they are stored.
+
+    Args:
+        options: with `images`, how many to draw at most, and `seed`.
+        name: the part of the data to draw from.
+
+    Raises:
+        InputError: when the options do not fit, or the data cannot be read.
+    """
     import numpy as np
 
     if options.images < 1:
         raise InputError(f"--images must be at least 1, not {options.images}")
     if options.seed < 0:
-        raise InputError(f"seed must be at least 0, not {options.seed}")
+        raise InputError(f"--seed must be at least 0, not {options.seed}")
     [part] = read_parts(options, name)
     total = len(part.data[1] if isinstance(part.data, tuple) else part.data)
     numbers = np.sort(np.random.default_rng(options.seed).permutation(total)[: options.images])
@@ -104,8 +133,18 @@ def read_sample(options, name: str) -> Sample:
     return Sample(part._replace(data=data, what=what), numbers)
 
 
-def read_parts(options, *names: str, seed: int = 0) -> list[Part]:
-    """Return the named parts (train, validation, test) of the data that `options` name."""
+def read_parts(options: argparse.Namespace, *names: str, seed: int = 0) -> list[Part]:
+    """Return parts of the data that the options name.
+
+    Args:
+        options: as `add_options` declares them.
+        names: train, validation or test. A folder without parts is each of them; only train and validation together
+            divide it, one image in ten for validation.
+        seed: draws what is held out of a folder without parts.
+
+    Raises:
+        InputError: when the options do not fit, or the data cannot be read or have no such part.
+    """
     from fewbits import data
 
     if options.data in data.NAMES:
@@ -115,13 +154,13 @@ def read_parts(options, *names: str, seed: int = 0) -> list[Part]:
     path = Path(options.data)
     if not path.is_dir():
         raise InputError(f"{options.data!r} is neither a folder nor one of {', '.join(data.NAMES)}")
-    inner = {name: next((path / n for n in PARTS[name] if (path / n).is_dir()), None) for name in PARTS}
+    inner = {name: next((path / n for n in PART_FOLDERS[name] if (path / n).is_dir()), None) for name in PART_FOLDERS}
     if inner["train"]:
         if getattr(options, "by_photograph", None):
             raise InputError(f"--by-photograph holds images out; {path} has folders of its own for that")
         missing = [name for name in names if not inner[name]]
         if missing:
-            raise InputError(f"{path} has a folder train, and none called {missing[0]}; add it, or name another folder")
+            raise InputError(f"{path} has a folder train and no folder {missing[0]}; add it, or name another folder")
         return _same_classes([_folder_part(_load(inner[name], options)) for name in names])
     folder = _load(path, options)
     if names == ("train", "validation"):
@@ -133,26 +172,26 @@ def read_parts(options, *names: str, seed: int = 0) -> list[Part]:
     return [_folder_part(folder)]
 
 
-def tell_skipped(parts: list[Part]) -> None:
-    """Say how many files were skipped, where there were any."""
+def report_skipped(parts: list[Part]) -> None:
+    """Print how many files were skipped, if any."""
     found = {id(part.data.skipped): part.data.skipped for part in parts if hasattr(part.data, "skipped")}
     n = sum(map(len, found.values()))  # parts of one folder share what they skipped
     if n:
         print(f"{n} file{'s' if n > 1 else ''} skipped")
 
 
-def _dataset_part(dataset, name) -> Part:
+def _dataset_part(dataset: Any, name: str) -> Part:
     split = getattr(dataset, name)
     what = f"{len(split):,} images ({name} part of {dataset.name})"
     return Part((dataset.scaled(split), split.labels), what, dataset.image_shape, len(dataset.classes))
 
 
-def _folder_part(folder, what=None) -> Part:
+def _folder_part(folder: Any, what: str | None = None) -> Part:
     what = f"{len(folder):,} images{what or f' of {folder.path}'}"
     return Part(folder, what, folder.image_shape, len(folder.classes))
 
 
-def _same_classes(parts):
+def _same_classes(parts: list[Part]) -> list[Part]:
     first = parts[0].data
     for part in parts[1:]:
         if part.data.classes != first.classes:
@@ -160,7 +199,7 @@ def _same_classes(parts):
     return parts
 
 
-def _load(path, options):
+def _load(path: Path, options: argparse.Namespace) -> Any:
     from fewbits.data import load_folder
 
     scale = options.scale
@@ -173,22 +212,23 @@ def _load(path, options):
         mean_pixel=options.mean_pixel,
         crop=not options.no_crop,
         scale=scale,
-        on_skip=_tell_skip,
+        on_skip=_warn_of_skipped,
     )
 
 
-def _tell_skip(file, reason):
-    line = "\n" if sys.stdout.isatty() else ""  # that a progress bar may be standing in
-    print(f"{line}fewbits: warning: {file} is skipped: {reason}", file=sys.stderr)
+def _warn_of_skipped(file: str, reason: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(f"fewbits: warning: {file} is skipped: {reason}", file=sys.stderr)  # above a progress bar
 
 
-def _refuse_folder_options(options) -> None:
+def _refuse_folder_options(options: argparse.Namespace) -> None:
     for name in ("size", "order", "mean_pixel", "scale", "no_crop", "by_photograph"):
         if getattr(options, name, None) is not None:
             raise InputError(f"--{name.replace('_', '-')} is for folders of images; {options.data} has its own pixels")
 
 
-def _numbers(text):
+def _numbers(text: str) -> tuple[float, float, float]:
     try:
         a, b, c = map(float, text.split(","))
     except ValueError:

@@ -1,17 +1,51 @@
-"""What the parsers of all commands have in common."""
+"""What the parsers of all commands share."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 from fewbits.errors import InputError
+from fewbits.names import RANGE_RULES
+
+MOST_BITS = 32  # of a code, as in `quantization.fixedpoint`, which is not imported to parse a command
+
+Commands = Any  # what `argparse.ArgumentParser.add_subparsers` returns; its type has no public name
 
 
-def add_command(commands, name, run, what, examples, about=""):
-    """Return a new parser for the command `name`; what: in a few words; examples: shown below its options."""
-    description = f"{what[0].upper()}{what[1:]}." + (f"\n\n{about.strip()}" if about else "")
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises a mistake in the command line as an InputError, in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError with argparse's `message` and the command that lists the options."""
+        raise InputError(f"{message}; see `{self.prog} --help`")
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int | None],
+    summary: str,
+    examples: str,
+    about: str = "",
+) -> argparse.ArgumentParser:
+    """Add a command.
+
+    Args:
+        commands: the commands to add it to.
+        name: what the user types.
+        run: called with the parsed options; returns the exit status, None for 0.
+        summary: what the command does, as an imperative in a few words without a period.
+        examples: shown below the options.
+        about: shown below the summary.
+
+    Returns:
+        The parser of the command, for its options.
+    """
+    description = f"{summary[0].upper()}{summary[1:]}." + (f"\n\n{about.strip()}" if about else "")
     command = commands.add_parser(
         name,
-        help=what,
+        help=summary,
         description=description,
         epilog=f"examples:\n{examples.strip(chr(10))}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -21,7 +55,15 @@ def add_command(commands, name, run, what, examples, about=""):
 
 
 def check_output(path: Path, *suffixes: str) -> None:
-    """Refuse a `path` that could not be written, before the work is done; suffixes: what its name may end in."""
+    """Refuse a file that cannot be written before the work is done.
+
+    Args:
+        path: the file to write.
+        suffixes: what its name may end in.
+
+    Raises:
+        InputError: when the name ends otherwise, `path` is a folder, or its folder does not exist.
+    """
     if path.suffix not in suffixes:
         article = "an" if suffixes[0] == ".h5" else "a"
         raise InputError(f"the output must be {article} {' or '.join(suffixes)} file, not {path}")
@@ -29,30 +71,52 @@ def check_output(path: Path, *suffixes: str) -> None:
         raise InputError(f"{path} cannot be written; it is a folder, or there is no folder {path.parent}")
 
 
-def percentiles(text):
-    """Return what `--percentile` names: one, or three for kernel, input and output."""
+def percentiles(text: str) -> float | str | tuple[float | str, ...]:
+    """Return what `--percentile` names: one range rule, or three for kernel, input and output.
+
+    Raises:
+        argparse.ArgumentTypeError: when it is neither a number nor one of RANGE_RULES, once or three times.
+    """
     what = "numbers, such as 99.9 or 95,99,99.9"
-    return _one_or_three(text, lambda part: part if part in ("mse", "kl") else float(part), what)
+    return _one_or_three(text, lambda part: part if part in RANGE_RULES else float(part), what)
 
 
-def bits(text):
-    """Return how many bits an option names: one number, or three for kernel, input and output; None for `-`."""
-    return _one_or_three(text, lambda part: None if part == "-" else int(part), "bits, such as 8 or 8,6,-")
+def bits(text: str) -> int | None | tuple[int | None, ...]:
+    """Return what `--bits` names: one number, or three for kernel, input and output; None for `-`, float.
+
+    Raises:
+        argparse.ArgumentTypeError: when it is something else, or a number is not from 1 to MOST_BITS.
+    """
+    what = f"numbers of bits from 1 to {MOST_BITS}, such as 8 or 8,6,-"
+    return _one_or_three(text, lambda part: None if part == "-" else bit_count(part), what)
 
 
-def _one_or_three(text, kind, what):
+def bit_count(text: str) -> int:
+    """Return a number of bits.
+
+    Raises:
+        argparse.ArgumentTypeError: when it is not an integer from 1 to MOST_BITS.
+    """
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_BITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bits from 1 to {MOST_BITS}")
+    return int(text)
+
+
+def _one_or_three(text: str, kind: Callable[[str], Any], what: str) -> Any:
     try:
         values = tuple(kind(part.strip()) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not one or three {what}") from None
+    except (ValueError, argparse.ArgumentTypeError):
+        values = ()
     if len(values) not in (1, 3):
         raise argparse.ArgumentTypeError(f"{text!r} is not one or three {what}")
     return values[0] if len(values) == 1 else values
 
 
-def add_checkpoint(command) -> None:
-    """Add where a command keeps a training, and whether it goes on from there."""
+def add_checkpoint(command: argparse.ArgumentParser) -> None:
+    """Add the options for where a training is kept, and for going on from there."""
     command.add_argument(
-        "--checkpoint", type=Path, help="keep the training here (default: OUTPUT.checkpoint, removed at the end)"
+        "--checkpoint",
+        type=Path,
+        help="keep the training in this file (default: OUTPUT.checkpoint, removed at the end)",
     )
-    command.add_argument("--resume", action="store_true", help="go on from the checkpoint, if there is one")
+    command.add_argument("--resume", action="store_true", help="go on from the checkpoint, if it exists")

@@ -1,71 +1,110 @@
-"""How far a training, or other long work, is, in the terminal."""
+"""How far long work is: one of tqdm's bars on a terminal, and elsewhere, as in a log, plain lines."""
 
-from typing import TextIO
+import time
+from typing import TYPE_CHECKING, Any, TextIO
 
-WIDTH = 24
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from fewbits.experiment import Scheme, TrialsProgress
+    from fewbits.training import TrainingProgress
 
 
-class Bar:
-    """A `progress` for `fewbits.training.train`: a bar that moves on a terminal, elsewhere a line after each epoch."""
+class TrainingBar:
+    """Shows how far `fewbits.training.train` is; call it with each TrainingProgress.
+
+    A line remains of each epoch. A terminal shows a bar over all batches below these lines.
+    """
 
     def __init__(self, stream: TextIO):
-        self.stream, self._length = stream, 0
+        self.stream, self.bar = stream, None
 
-    def __call__(self, step) -> None:
-        finished = step.step == step.steps
-        if not finished and not self.stream.isatty():
-            return
-        line = f"epoch {step.epoch} of {step.epochs}  "
-        if not finished:
-            line += f"{_bar(step.step, step.steps)}  "
-        line += "  ".join(_named(name, value) for name, value in step.results.items())
-        if step.seconds_left:
-            line += f"  {duration(step.seconds_left)} left"
-        if self.stream.isatty():
-            line, self._length = "\r" + line.ljust(self._length), 0 if finished else len(line)
-        self.stream.write(line + "\n" * finished)
-        self.stream.flush()
+    def __call__(self, now: "TrainingProgress") -> None:
+        """Show `now`."""
+        done = (now.epoch - 1) * now.steps + now.step
+        if self.bar is None:
+            self.bar = _bar(self.stream, now.epochs * now.steps, "batch", initial=done - 1)
+        epoch = f"epoch {now.epoch:,} of {now.epochs:,}"
+        results = "  ".join(_named(name, value) for name, value in now.results.items())
+        self.bar.set_description(epoch, refresh=False)
+        self.bar.set_postfix_str(results, refresh=False)
+        self.bar.update(done - self.bar.n)
+        if now.step == now.steps:
+            _write_line(self.stream, f"{epoch}  {results}{_left(self.stream, now.seconds_left)}")
+            if now.epoch == now.epochs:
+                self.bar.close()
 
 
-class Count:
-    """How many of `n` things, called `what`, are done: a bar on a terminal, elsewhere a line at the end."""
+class TrialsBar:
+    """Shows how far `fewbits.run_trials` is; call it with each TrialsProgress.
 
-    def __init__(self, stream: TextIO, n: int, what: str):
-        self.stream, self.n, self.what = stream, n, what
+    A bar on a terminal, elsewhere a line for each trial.
+    """
+
+    def __init__(self, stream: TextIO):
+        self.stream, self.bar = stream, None
+
+    def __call__(self, now: "TrialsProgress") -> None:
+        """Show `now`."""
+        if self.bar is None:
+            self.bar = _bar(self.stream, now.total, "trial", initial=now.done - 1)
+        trial, record, _ = now.outcome
+        result = _named("accuracy", record.results.accuracy) if record else "failed"
+        line = f"trial {now.done:,} of {now.total:,}  {trial.name}  {result}{_left(self.stream, now.seconds_left)}"
+        _advance(self.stream, self.bar, now.done, line, trial.name)
+
+
+class SchemesBar:
+    """Shows how far `fewbits.experiment.run_schemes` is; call it with each scheme.
+
+    A bar on a terminal, elsewhere a line for each scheme.
+    """
+
+    def __init__(self, stream: TextIO):
+        self.stream, self.bar = stream, None
+        self.start, self.first = time.monotonic(), 0
+
+    def __call__(self, scheme: "Scheme", done: int, total: int) -> None:
+        """Show that `scheme` was run as number `done` of `total`."""
+        if self.bar is None:
+            self.bar, self.first = _bar(self.stream, total, "scheme", initial=done - 1), done - 1
+        seconds = (time.monotonic() - self.start) / (done - self.first) * (total - done)
+        line = f"{done:,} of {total:,}  {scheme.name}{_left(self.stream, seconds)}"
+        _advance(self.stream, self.bar, done, line, scheme.name)
+
+
+class CountBar:
+    """Shows how many things are done; call it with their number.
+
+    A bar on a terminal, and a line at the end, for which `finish` is called.
+
+    Args:
+        stream: where to write.
+        total: how many things there are.
+        unit: what they are, in the plural.
+    """
+
+    def __init__(self, stream: TextIO, total: int, unit: str):
+        self.stream, self.total, self.unit = stream, total, unit
+        self.bar = _bar(stream, total, f" {unit}")
 
     def __call__(self, done: int) -> None:
-        if self.stream.isatty():
-            self.stream.write(f"\r{_bar(done, self.n)}  {done:,} of {self.n:,} {self.what}")
-            self.stream.flush()
+        """Show that `done` things are done."""
+        self.bar.update(done - self.bar.n)
 
     def finish(self, done: int) -> None:
-        self(done)
-        self.stream.write("\n" if self.stream.isatty() else f"{done:,} of {self.n:,} {self.what}\n")
-        self.stream.flush()
-
-
-class Trials:
-    """A `progress` for `fewbits.run`: a bar on a terminal, elsewhere a line after each trial."""
-
-    def __init__(self, stream: TextIO):
-        self.stream, self._length = stream, 0
-
-    def __call__(self, now) -> None:
-        count = f"{now.done:,} of {now.total:,}"
-        left = f"  {duration(now.seconds_left)} left" if now.done < now.total else ""
-        if self.stream.isatty():
-            line = f"{_bar(now.done, now.total)}  {count} trials{left}"
-            self.stream.write("\r" + line.ljust(self._length) + "\n" * (now.done == now.total))
-            self._length = len(line)
-        else:
-            trial, record, _ = now.outcome
-            result = _named("accuracy", record.results.accuracy) if record else "failed"
-            self.stream.write(f"trial {count}  {trial.name}  {result}{left}\n")
-        self.stream.flush()
+        """Close the bar and leave a line with the number of things done."""
+        self.bar.close()
+        _write_line(self.stream, f"{done:,} of {self.total:,} {self.unit}")
 
 
 def duration(seconds: float) -> str:
-    """Return `seconds` in words of at most two units: 2 h 05 min, 3 min 20 s, 12 s."""
+    """Return a time in words of at most two units.
+
+    Example:
+        >>> [duration(seconds) for seconds in (12, 200, 7500)]
+        ['12 s', '3 min 20 s', '2 h 05 min']
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -73,10 +112,31 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
-def _bar(done, n):
-    filled = WIDTH * done // n
-    return f"[{'#' * filled}{'.' * (WIDTH - filled)}]"
+def _bar(stream: TextIO, total: int, unit: str, initial: int = 0) -> Any:
+    """Return a bar that disappears when it is closed; silent if `stream` is not a terminal."""
+    return tqdm(total=total, initial=initial, unit=unit, file=stream, disable=None, leave=False, dynamic_ncols=True)
 
 
-def _named(name, value):
+def _advance(stream: TextIO, bar: Any, done: int, line: str, name: str) -> None:
+    """Move `bar` to `done`, with `name` beside it, and close it at the end; write `line` if there is no terminal."""
+    bar.set_postfix_str(name, refresh=False)
+    bar.update(done - bar.n)
+    if not stream.isatty():
+        _write_line(stream, line)
+    if done == bar.total:
+        bar.close()
+
+
+def _write_line(stream: TextIO, line: str) -> None:
+    """Write a line above the bars of `stream`."""
+    tqdm.write(line, file=stream)
+    stream.flush()
+
+
+def _left(stream: TextIO, seconds: float) -> str:
+    """Return the time left, if any, for a line; on a terminal the bar shows it."""
+    return f"  {duration(seconds)} left" if seconds and not stream.isatty() else ""
+
+
+def _named(name: str, value: float) -> str:
     return f"{name} {value:.2%}" if name.endswith("accuracy") else f"{name} {value:.4f}"

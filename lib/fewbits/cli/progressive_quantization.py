@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from fewbits.cli.images import add_held_out, add_options, read_parts, tell_skipped
+from fewbits.cli.images import add_held_out, add_options, read_parts, report_skipped
 from fewbits.cli.parser import add_checkpoint, add_command, bits, check_output, percentiles
-from fewbits.cli.train import kept
+from fewbits.cli.train import describe_checkpoint
 
 ABOUT = """
 The network is quantized level by level, and trained after each. `lock` keeps what is quantized as it is; `train` lets
@@ -68,7 +68,7 @@ def run(options) -> None:
     check_output(options.output, ".keras")
     from fewbits import training, zoo
     from fewbits.backend import keras
-    from fewbits.cli.progress import Bar
+    from fewbits.cli.progress import TrainingBar
     from fewbits.io.files import read_model, write_model
     from fewbits.quantization.conversion import dequantize_model
     from fewbits.training.schedules import progressive_quantization
@@ -106,14 +106,14 @@ def run(options) -> None:
             batch_size=options.batch_size,
             checkpoint=checkpoint,
             resume=options.resume,
-            progress=Bar(sys.stdout),
+            progress=TrainingBar(sys.stdout),
         )
         write_model(outcome.model, options.output)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(kept(training, checkpoint)) from None
+        raise KeyboardInterrupt(describe_checkpoint(checkpoint)) from None
     if not options.checkpoint:
         checkpoint.unlink(missing_ok=True)
-    tell_skipped(parts)
+    report_skipped(parts)
     for number, stage in enumerate(outcome.stages, 1):
         print(f"{stage.name:<20}" + _course([entry for entry in outcome.history if entry["stage"] == number]))
     before = training.evaluate(model, validation.data).accuracy

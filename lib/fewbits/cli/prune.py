@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fewbits.cli.images import add_held_out, add_options, read_parts, tell_skipped
+from fewbits.cli.images import add_held_out, add_options, read_parts, report_skipped
 from fewbits.cli.parser import add_checkpoint, add_command, check_output
 from fewbits.errors import InputError
 
@@ -94,7 +94,7 @@ def run(options) -> None:
         raise KeyboardInterrupt(told) from None
     if not options.checkpoint:
         checkpoint.unlink(missing_ok=True)
-    tell_skipped(parts)
+    report_skipped(parts)
     if result.failed:
         why = {"accuracy": "fell below the least accuracy", "breakdown": "broke the network"}[result.stopped]
         print(f"step {result.failed['step']} {why}, and is undone")
@@ -129,7 +129,7 @@ def _tell_costs(*models) -> None:
     before, after = map(totals, models)
     rows = [("bytes", before.weight_bytes, after.weight_bytes), ("MACs", before.macs, after.macs)]
     plain = map(dequantize_model, models)
-    taken = latency.measure({name: litert.convert(net) for name, net in zip(("before", "after"), plain)})
+    taken = latency.measure_latency({name: litert.to_litert(net) for name, net in zip(("before", "after"), plain)})
     print(f"{'':<10}{'before':>14}{'after':>14}{'left':>9}")
     for name, old, new in rows:
         print(f"{name:<10}{old:>14,}{new:>14,}{new / old:>9.1%}")

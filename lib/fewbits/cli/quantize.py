@@ -1,38 +1,40 @@
 """`fewbits quantize`: an array in fixed point."""
 
+import argparse
 from pathlib import Path
 
-from fewbits.cli.parser import add_command
+from fewbits.cli.parser import Commands, add_command, bit_count
+from fewbits.names import ROUNDINGS
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
+    """Add the command and its options."""
     command = add_command(
         commands,
         "quantize",
         run,
-        "round an array to a fixed-point format and say what was lost",
-        "  fewbits quantize kernel.npy --msb 0 --nbits 8 --rounding nearest --output quantized.npy",
+        "quantize an array and report the error",
+        "  fewbits quantize kernel.npy --msb 0 --bits 8 --rounding nearest --output quantized.npy",
     )
     command.add_argument("array", type=Path, help="a .npy file of real numbers")
     command.add_argument("--msb", type=int, required=True, help="the amplitude is 2**MSB")
-    command.add_argument("--nbits", type=int, required=True, help="bits of a code, 1 to 32")
-    command.add_argument(
-        "--rounding", default="nearest", help="floor, nearest (default), nearest-up, nearest-away, ..."
-    )
+    command.add_argument("--bits", type=bit_count, required=True, help="bits of a code, 1 to 32")
+    command.add_argument("--rounding", choices=ROUNDINGS, default="nearest", help="default nearest")
     command.add_argument("--output", type=Path, help="write the quantized array to this .npy file")
 
 
-def run(options) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Quantize the array, and print how far it is off."""
     import numpy as np
 
     from fewbits import FixedPoint, quantize
     from fewbits.io.files import read_array, write_aside
-    from fewbits.quantization.fixedpoint import finite
-    from fewbits.quantization.sqnr import measure
+    from fewbits.errors import finite
+    from fewbits.quantization.sqnr import quantization_error
 
-    fmt = FixedPoint(options.msb, options.nbits)
+    fmt = FixedPoint(options.msb, options.bits)
     x = finite(read_array(options.array), str(options.array))
-    error = measure(x, fmt, options.rounding)
+    error = quantization_error(x, fmt, options.rounding)
     if options.output:
         with write_aside(options.output) as file:
             np.save(file, quantize(x, fmt, options.rounding, seed=0))

@@ -1,11 +1,12 @@
 """`fewbits schemes`: many ways of quantizing one trained network, compared on the same images."""
 
+import argparse
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
-from fewbits.cli.images import add_options, read_parts, read_sample, tell_skipped
-from fewbits.cli.parser import add_command, check_output
+from fewbits.cli.images import add_options, read_parts, read_sample, report_skipped
+from fewbits.cli.parser import Commands, add_command, check_output
 from fewbits.errors import InputError
 
 ABOUT = """
@@ -16,9 +17,9 @@ The file, in TOML, describes schemes as grids: all combinations of the values in
   fixed = { percentile = "mse" }
   vary = { bits = [[8, 8, 8], [6, 6, "float"]], remedies = [[], ["equalize", "share formats", "half a step"]] }
 
-Nothing is trained. Remedies that look at values see the first --calibrate images of the data, or of its training part
-where it has parts, and formats are set on the first 32 of these; no labels. Results are kept as they come: stopped, the
-same command goes on.
+Nothing is trained, and calibration uses no labels. Formats are set on the first 32 of the --calibrate images; remedies
+that need values use all of them. They are the first images of the training part, or of the whole folder if it has no
+parts. Results are written as they arrive: after a stop, the same command goes on.
 """
 EXAMPLES = """
   fewbits schemes digits.keras schemes.toml --data digits --output digits.json
@@ -26,28 +27,35 @@ EXAMPLES = """
 """
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
+    """Add the command and its options."""
     command = add_command(
         commands, "schemes", run, "compare ways of quantizing a trained network without training", EXAMPLES, ABOUT
     )
     command.add_argument("model", type=Path, help="a .keras file")
     command.add_argument("file", type=Path, help="a TOML file with grids of schemes")
     add_options(command)
-    command.add_argument("--images", type=int, default=1000, help="how many to answer, held in memory (default 1000)")
-    command.add_argument("--seed", type=int, default=0, help="draws them, where there are more (default 0)")
-    command.add_argument("--calibrate", type=int, default=128, metavar="N", help="images to set formats (default 128)")
-    command.add_argument("--grid", metavar="NAME", help="only this grid")
+    command.add_argument(
+        "--images", type=int, default=1000, help="number of test images, all held in memory (default 1000)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="seed of the drawing if there are more (default 0)")
+    command.add_argument(
+        "--calibrate", type=int, default=128, metavar="N", help="number of calibration images (default 128)"
+    )
+    command.add_argument("--grid", metavar="NAME", help="run this grid only")
     command.add_argument("--output", type=Path, required=True, help="keep the results in this .json file")
 
 
-def run(options) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Run the schemes that have no result yet, and print a table of all."""
     check_output(options.output, ".json")
     import numpy as np
 
+    from fewbits.cli.progress import SchemesBar
     from fewbits.experiment import Scheme, read_grid, run_schemes
     from fewbits.io.files import read_model
     from fewbits.quantization.conversion import dequantize_model
-    from fewbits.training.loop import check_images
+    from fewbits.training.batches import check_images
 
     grids = [grid for grid in read_grid(options.file, Scheme) if options.grid in (None, grid.name)]
     if not grids:
@@ -58,10 +66,12 @@ def run(options) -> None:
     sample = read_sample(options, "test")
     check_images(model, sample.part.image_shape, f"the images of {options.data}")
     if model.output_shape[-1] != sample.part.classes:
-        raise InputError(f"{options.model} has {model.output_shape[-1]} classes, the data {sample.part.classes}")
+        raise InputError(
+            f"{options.model} has {model.output_shape[-1]} classes, and the data has {sample.part.classes}"
+        )
     images, labels, _ = map(np.concatenate, zip(*sample.batches(100)))
     calibration = _first_images(options, options.calibrate)
-    tell_skipped([sample.part])
+    report_skipped([sample.part])
     study = run_schemes(
         model,
         [scheme for grid in grids for scheme in grid.trials],
@@ -69,20 +79,20 @@ def run(options) -> None:
         (images, labels),
         options.output,
         checksum=_checksum(images, labels, calibration),
-        progress=_Progress(sys.stdout),
+        progress=SchemesBar(sys.stdout),
     )
-    _tell(grids, study)
+    _print_table(grids, study)
     print(f"{options.output} written; {study.made_with}")
 
 
-def _first_images(options, n):
-    """Return the first `n` images of the training part, or of the whole folder where there are no parts."""
+def _first_images(options: argparse.Namespace, n: int) -> Any:
+    """Return the first `n` images of the training part, or of the whole folder if it has no parts."""
     [part] = read_parts(options, "train")
     images = part.data[0] if isinstance(part.data, tuple) else next(iter(part.data.batches(n)))[0]
     return images[:n]
 
 
-def _checksum(*arrays) -> str:
+def _checksum(*arrays: Any) -> str:
     from hashlib import sha256
 
     digest = sha256()
@@ -91,25 +101,11 @@ def _checksum(*arrays) -> str:
     return digest.hexdigest()
 
 
-class _Progress:
-    """A line for each scheme, with an estimate of the time left."""
-
-    def __init__(self, stream):
-        self.stream, self.start, self.first = stream, time.monotonic(), None
-
-    def __call__(self, scheme, done, total):
-        from fewbits.cli.progress import duration
-
-        self.first = done - 1 if self.first is None else self.first
-        left = (time.monotonic() - self.start) / (done - self.first) * (total - done)
-        ending = f"  {duration(left)} left" if done < total else ""
-        print(f"{done:,} of {total:,}  {scheme.name}{ending}", file=self.stream, flush=True)
-
-
-def _tell(grids, study) -> None:
+def _print_table(grids: list, study: Any) -> None:
     print(f"\nfloat  {study.float}")
     for grid in grids:
         print(f"\n{grid.name}")
         for scheme in grid.trials:
-            lost, reach = study.under_float(scheme)
-            print(f"  {study[scheme]}  {100 * lost:5.1f} ± {100 * reach:.1f} points under float  {scheme.name}")
+            lost = study.under_float(scheme)
+            points = f"{100 * lost.mean:5.1f} ± {100 * lost.half_width:.1f} points"
+            print(f"  {study[scheme]}  {points} under float  {scheme.name}")

@@ -1,10 +1,11 @@
 """`fewbits sweep`: the trials of a file."""
 
+import argparse
 import sys
 from collections import Counter
 from pathlib import Path
 
-from fewbits.cli.parser import add_command
+from fewbits.cli.parser import Commands, add_command
 from fewbits.errors import InputError
 
 EXIT_FAILED = 1
@@ -23,8 +24,8 @@ The file, in TOML, describes trials as grids: all combinations of the values in 
   fixed = { epochs = 2 }                          # of each stage
   vary = { strategy = ["lock", "train"], bits = [[8, 8, 8], [4, 6, "float"]], seed = [1, 2, 3] }
 
-Each finished trial is kept in the store, and never run again. Stopped by Ctrl-C, a crash or a power cut, the same
-command goes on from the epoch it had reached.
+Each finished trial is kept in the store and never run again. After Ctrl-C, a crash or a power cut, the same command
+goes on from the epoch it had reached.
 """
 EXAMPLES = """
   fewbits sweep trials.toml --store results --list
@@ -33,25 +34,27 @@ EXAMPLES = """
 """
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
+    """Add the command and its options."""
     command = add_command(commands, "sweep", run, "run the trials of a file, each once", EXAMPLES, ABOUT)
     command.add_argument("file", type=Path, help="a TOML file with grids of trials")
-    command.add_argument("--store", type=Path, required=True, help="keep the records in this folder")
-    command.add_argument("--grid", metavar="NAME", help="only this grid")
-    command.add_argument("--priority", action="store_true", help="only grids with `priority = true`")
-    command.add_argument("--processes", type=int, default=1, help="how many trials to run at a time (default 1)")
+    command.add_argument("--store", type=Path, required=True, help="folder of the records")
+    command.add_argument("--grid", metavar="NAME", help="run this grid only")
+    command.add_argument("--priority", action="store_true", help="run grids with `priority = true` only")
+    command.add_argument("--processes", type=int, default=1, help="number of trials to run at a time (default 1)")
     command.add_argument(
-        "--scheduler", metavar="ADDRESS", help="run them on this Dask cluster, whose workers have fewbits and the data"
+        "--scheduler", metavar="ADDRESS", help="run them on this Dask cluster; its workers need fewbits and the data"
     )
     command.add_argument(
-        "--skip-missing", action="store_true", help="leave out, and tell, trials whose data or weights are not here"
+        "--skip-missing", action="store_true", help="skip trials whose data or weights are missing, and report them"
     )
-    command.add_argument("--list", action="store_true", help="run nothing; print the trials, and what is kept of them")
+    command.add_argument("--list", action="store_true", help="run nothing; print the trials and their stored results")
 
 
-def run(options) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run the trials, and print a table of their results; return 1 if any failed."""
     from fewbits import experiment
-    from fewbits.cli.progress import Trials
+    from fewbits.cli.progress import TrialsBar
 
     grids = _chosen(experiment.read_grid(options.file), options)
     store = experiment.Store(options.store)
@@ -68,7 +71,7 @@ def run(options) -> int:
                 store,
                 processes=options.processes,
                 scheduler=options.scheduler,
-                progress=Trials(sys.stdout),
+                progress=TrialsBar(sys.stdout),
             )
         except KeyboardInterrupt:
             n = sum(store.load(trial) is not None for trial in trials)
@@ -76,27 +79,28 @@ def run(options) -> int:
             raise KeyboardInterrupt(told) from None
         kept = {outcome.trial.key: outcome.record for outcome in outcomes if outcome.record}
         failed = [outcome for outcome in outcomes if outcome.error]
-    _tell(grids, kept)
+    _print_table(grids, kept)
     for outcome in failed:
         print(f"fewbits: {outcome.trial.name} ({outcome.trial.key}) failed: {outcome.error}", file=sys.stderr)
     return EXIT_FAILED if failed else 0
 
 
-def _chosen(grids, options):
+def _chosen(grids: list, options: argparse.Namespace) -> list:
     names = [grid.name for grid in grids]
     if options.grid is not None and options.grid not in names:
         raise InputError(f"{options.file} has no grid {options.grid!r}; it has {', '.join(names)}")
     chosen = [g for g in grids if options.grid in (None, g.name) and (g.priority or not options.priority)]
     if not chosen:
-        raise InputError(f"{options.file} has no such grid with `priority = true`; leave --priority out")
+        raise InputError(f"{options.file} has no such grid with `priority = true`; leave out --priority")
     return chosen
 
 
-def _possible(trials, kept):
-    """Return the trials that are kept or can be run on this machine; say how many cannot, and why."""
+def _possible(trials: list, kept: dict) -> list:
+    """Return the trials that are kept or can run on this machine; print how many cannot, and why."""
     from fewbits.experiment.trial import Checker
 
-    check, possible, reasons = Checker(), [], Counter()
+    check, possible = Checker(), []
+    reasons: Counter[str] = Counter()
     for trial in trials:
         try:
             if trial.key not in kept:
@@ -109,7 +113,7 @@ def _possible(trials, kept):
     return possible
 
 
-def _tell(grids, kept) -> None:
+def _print_table(grids: list, kept: dict) -> None:
     width = max(len(trial.name) for grid in grids for trial in grid.trials)
     for grid in grids:
         print(f"\n{grid.name:<{width}}  key               {'test':>8}  under float")

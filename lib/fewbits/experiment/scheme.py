@@ -27,7 +27,7 @@ REMEDIES: dict[str, Callable] = {
     "round kernels": post_training.round_kernels,
     "refit kernels": post_training.refit_kernels,
     "mid-step": post_training.reconstruct_mid_step,
-    "fold mean shift": post_training.fold_mean_shift,
+    "fold mean shift": post_training.correct_bias,
     "half a step": post_training.add_half_a_step,
 }
 RANGED = 32  # images that formats are set on, as in vieito2017, 5.2.2; remedies see all there are

@@ -25,30 +25,13 @@ from fewbits.experiment.store import Record, Results
 from fewbits.experiment.trial import LIGHT, PRUNE, Trial, begin, build_network, load_images, pruning_before
 from fewbits.io.weights import load_weights, save_weights
 from fewbits.pruning import Plan, prune
-from fewbits.training import schedules
+from fewbits.quantization.calibration import Calibration
+from fewbits.training.recipe import Recipe
+from fewbits.training.schedules import Schedule
 from fewbits.training.transfer import copy_kernels, freeze_levels, relative_change, weight_spread
 
 DRAWN_WITH = 2017  # the seed of the choice of training images
 TRANSFER = "transfer"  # how a float trial with a start is run
-PASSED_ON = (
-    "bits",
-    "strategy",
-    "epochs",
-    "order",
-    "relax",
-    "edge_bits",
-    "percentile",
-    "per_layer",
-    "per_channel",
-    "recalibrate",
-    "rounding",
-    "gradient",
-    "optimizer",
-    "learning_rate",
-    "decay",
-    "seed",
-    "batch_size",
-)
 AUGMENTATIONS = {False: None, True: shift_and_flip, LIGHT: shift_flip_and_light}
 # The last quantized network of this process, by the settings that must be equal for another trial to reuse it. Its
 # graphs take long to make, and TensorFlow never frees those of a network that was dropped.
@@ -163,7 +146,11 @@ def _transfer(setting: Setting) -> Made:
         freeze_levels(setting.model, setting.trial.transfer)
     made = _train_float(setting)
     after = copy_kernels(made.model)
-    return Made(made.model, made.weights, made.results | {"moved": relative_change(before, after), "spread": weight_spread(after)})
+    return Made(
+        made.model,
+        made.weights,
+        made.results | {"moved": relative_change(before, after), "spread": weight_spread(after)},
+    )
 
 
 def _prune(setting: Setting) -> Made:
@@ -188,22 +175,26 @@ def _quantize(setting: Setting) -> Made:
     alike = trial.network, trial.data, trial.width, trial.size, trial.gradient, pruning_before(trial)
     reuse = _COMPILED.pop(alike, None)
     _COMPILED.clear()
-    model, stages, history, _ = schedules.progressive_quantization(
+    outcome = training.progressive_quantization(
         setting.model,
         setting.data["train"],
+        Schedule(trial.bits, trial.strategy, trial.epochs, trial.order, trial.relax, trial.edge_bits),
+        calibration=Calibration(trial.percentile, trial.per_layer, trial.per_channel, trial.recalibrate),
+        recipe=Recipe(trial.optimizer, trial.learning_rate, trial.decay, trial.batch_size, trial.seed),
         levels=zoo.levels(setting.model),
+        rounding=trial.rounding,
+        gradient=trial.gradient,
         reuse=reuse,
-        **{name: getattr(trial, name) for name in PASSED_ON},
         **setting.options,
     )
-    _COMPILED[alike] = model
+    _COMPILED[alike] = outcome.model
     results = {
         "float_test": float_test,
-        "history": history,
-        "stages": [(stage.name, stage.epochs) for stage in stages],
-        "identity": _compare_integers(model, setting.dataset) if trial.integers else None,
+        "history": outcome.history,
+        "stages": [(stage.name, stage.epochs) for stage in outcome.stages],
+        "identity": _compare_integers(outcome.model, setting.dataset) if trial.integers else None,
     }
-    return Made(model, None, results)
+    return Made(outcome.model, None, results)
 
 
 STRATEGY_RUNS: dict[str, Callable[[Setting], Made]] = {

@@ -15,7 +15,7 @@ from fewbits.experiment.scheme import Scheme, quantize_each
 from fewbits.io.files import write_aside
 from fewbits.post_training.copies import copied
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
-from fewbits.statistics import paired_difference, wilson_interval
+from fewbits.statistics import Estimate, Share
 from fewbits.training.evaluation import rank_of_label
 
 FLOAT_SCHEME = Scheme(bits=(None, None, None))
@@ -30,10 +30,14 @@ class Answers(NamedTuple):
     top1: np.ndarray
     top5: np.ndarray
 
+    @property
+    def share(self) -> Share:
+        """The share of images whose first class is right; a difference of two is taken image by image."""
+        return Share.of(self.top1)
+
     def __str__(self) -> str:
         """The share of images whose first class is right, with its 95 % interval."""
-        low, high = wilson_interval(int(self.top1.sum()), len(self.top1))
-        return f"{self.top1.mean():.1%} ({low:.1%} to {high:.1%})"
+        return str(self.share)
 
 
 class Study(Mapping):
@@ -83,9 +87,16 @@ class Study(Mapping):
         """How long it took to quantize the network by each scheme, and to answer."""
         return {scheme: entry["seconds"] for scheme, entry in self._entries.items()}
 
-    def under_float(self, scheme: Scheme, images=slice(None)) -> tuple[float, float]:
-        """Return how far the top-1 of `scheme` is under float on the same `images`, and half of its 95 % interval."""
-        return paired_difference(self.float.top1[images], self[scheme].top1[images])
+    def under_float(self, scheme: Scheme, images: slice | np.ndarray = slice(None)) -> Estimate:
+        """Return how far the top-1 of a scheme is under float, compared image by image.
+
+        Args:
+            scheme: What to compare with float; if it was not run, the estimate is one of no values.
+            images: Which images to compare on, as an index; all by default.
+        """
+        if scheme not in self:
+            return Estimate.of([])
+        return Share.of(self.float.top1[images]) - Share.of(self[scheme].top1[images])
 
     @property
     def made_with(self) -> str:
