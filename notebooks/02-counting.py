@@ -85,7 +85,7 @@ print(f"{added:,.0f} MACs by adding ones")
 
 # %%
 model = zoo.build("squeezenet_v1_1", (224, 224, 3), 1000)
-rows = {row.name: row for row in complexity.table(model)}
+rows = {row.name: row for row in complexity.cost_table(model)}
 convolutions = [x for x in model.layers if isinstance(x, keras.layers.Conv2D)]
 differing = 0
 for layer in convolutions:
@@ -295,7 +295,7 @@ for name, (key, options, _) in PUBLISHED.items():
     net = zoo.build(key, (side, side, 3), 1000, **options)
     bills[name] = complexity.totals(net)
     if name == "AlexNet":
-        alexnet = complexity.table(net)
+        alexnet = complexity.cost_table(net)
 
 # %% tags=["hide-input"]
 families = {name: name.split()[0].rstrip(",") for name in PUBLISHED}
@@ -465,7 +465,7 @@ record(within=1e-6, backstrom_share=first["mac"] * 1e7 / three.macs)
 # And Table 2 of the report, the layers of E4:
 
 # %% tags=["hide-input"]
-e4 = {row.name: row for row in complexity.table(chernis["e4"])}
+e4 = {row.name: row for row in complexity.cost_table(chernis["e4"])}
 table, slips = [], []
 for row in papers.table("chernis", 2):
     name = row["layer"].lower()
@@ -546,7 +546,7 @@ print(f"parameters {1 - ten.parameters / sums.parameters:.1%}, MACs {1 - ten.mac
 # from fewbits import explore
 #
 # model = keras.applications.MobileNetV2((224, 224, 3), weights=None)
-# for row in complexity.table(model):
+# for row in complexity.cost_table(model):
 #     print(row.name, row.parameters, row.macs, row.activations)
 # print(complexity.totals(model))  # with the peak of activations
 #

@@ -35,7 +35,7 @@ from fewbits.book import papers, reference
 from fewbits.explore import plots
 from fewbits.backend import keras
 from fewbits.book import quote, record
-from fewbits.costs.complexity import table, totals
+from fewbits.costs.complexity import cost_table, totals
 from fewbits.statistics import wilson_interval
 
 SMOKE = profile == "smoke"
@@ -78,7 +78,7 @@ LEVELS = ["conv1", "pool1", "fire2", "fire3", "fire4", "pool4", "fire5",
 
 
 def sides(net):
-    shown = {row.name.removesuffix("_concat"): row for row in table(net)}
+    shown = {row.name.removesuffix("_concat"): row for row in cost_table(net)}
     return {x: shown[x].output_shape[0] for x in LEVELS if x in shown}
 
 

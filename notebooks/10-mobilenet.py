@@ -36,7 +36,7 @@ from fewbits.explore import plots
 from fewbits.book import reference
 from fewbits.backend import keras
 from fewbits.book import quote, record
-from fewbits.costs.complexity import table, totals
+from fewbits.costs.complexity import cost_table, totals
 from fewbits.deploy import litert
 
 SMOKE = profile == "smoke"
@@ -71,7 +71,7 @@ record(within=1e-9, ratio=ratio)
 # %%
 model = zoo.build("mobilenet_cifar", (32, 32, 3), 10)
 work = {}
-for row in table(model):
+for row in cost_table(model):
     kind = row.name.split("_")[-1] if row.macs else None
     work[kind] = work.get(kind, 0) + row.macs
 share = {kind: n / sum(work.values()) for kind, n in work.items() if n}

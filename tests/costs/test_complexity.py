@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fewbits import InputError, zoo
 from fewbits.backend import keras, ops
-from fewbits.costs.complexity import Row, table, totals
+from fewbits.costs.complexity import Row, cost_table, totals
 
 layers = keras.layers
 
@@ -68,7 +68,7 @@ def test_our_mobilenet_needs_the_published_macs_at_every_width_and_resolution(wi
 def test_layers_need_what_equations_2_to_6_of_backstrom2018_say(ks, cin, cout, height, width):
     convolution = layers.Conv2D(cout, ks, padding="same", use_bias=False)
     dense = [layers.Dense(units, use_bias=False) for units in (11, 13)]
-    conv, _, first, second = table(model_of(convolution, layers.Flatten(), *dense, input_shape=(height, width, cin)))
+    conv, _, first, second = cost_table(model_of(convolution, layers.Flatten(), *dense, input_shape=(height, width, cin)))
     assert conv.parameters == ks**2 * cin * cout  # (2)
     assert conv.macs == ks**2 * cin * cout * height * width  # (3)
     assert conv.activations == cout * height * width  # (4)
@@ -103,7 +103,7 @@ def test_a_separable_convolution_needs_1_over_n_and_1_over_wh_of_a_full_one(cout
 def test_rows_add_up_to_what_keras_counts(name):
     side = {"alexnet": 67, "inception_v3": 75}.get(name, 40)
     model = zoo.build(name, (side, side, 3), 10)
-    rows, sums = table(model), totals(model)
+    rows, sums = cost_table(model), totals(model)
     assert sorted(row.name for row in rows) == sorted(layer.name for layer in model.layers[1:])
     assert sums.parameters == sum(row.parameters for row in rows) == model.count_params()
     assert sums.macs == sum(row.macs for row in rows)
@@ -123,7 +123,7 @@ def test_a_row_says_what_a_layer_needs():
         layers.Flatten(name="e"),
         layers.Dense(6, use_bias=False, name="f"),
     )
-    assert table(model) == [
+    assert cost_table(model) == [
         Row("a", "convolution", (6, 6, 4), 3 * 3 * 3 * 4 + 4, 6 * 6 * 3 * 3 * 3 * 4, 6 * 6 * 4),
         Row("b", "normalization", (6, 6, 4), 4 * 4, 0, 6 * 6 * 4),
         Row("c", "pooling", (3, 3, 4), 0, 0, 3 * 3 * 4),
@@ -190,13 +190,13 @@ class Quantized(layers.Conv2D):
 
 
 def test_a_subclass_counts_as_its_parent_whatever_else_it_holds():
-    mine, plain = (table(model_of(kind(4, 3, name="a")))[0] for kind in (Quantized, layers.Conv2D))
+    mine, plain = (cost_table(model_of(kind(4, 3, name="a")))[0] for kind in (Quantized, layers.Conv2D))
     assert mine == plain
 
 
 def test_a_shared_layer_is_stored_once_and_computed_twice():
     conv = layers.Conv2D(3, 3, padding="same")
-    rows = table(model_of(conv, conv))
+    rows = cost_table(model_of(conv, conv))
     assert [row.parameters for row in rows] == [3 * 3 * 3 * 3 + 3, 0]
     assert rows[0].macs == rows[1].macs > 0
 
@@ -205,7 +205,7 @@ def test_nested_models_are_opened():
     a, b, c = chain = layers.Conv2D(4, 3), layers.ReLU(), layers.Conv2D(2, 3)
     flat, sequential = model_of(*chain), keras.Sequential([layers.Input((8, 8, 3)), *chain])
     nested = model_of(model_of(a, b, input_shape=(None, None, 3)), keras.Sequential([c]))
-    assert table(nested) == table(sequential) == table(flat)
+    assert cost_table(nested) == cost_table(sequential) == cost_table(flat)
     assert totals(nested) == totals(sequential) == totals(flat)
 
 
@@ -247,7 +247,7 @@ def test_element_wise_layers_overwrite_their_input_unless_it_is_needed_again():
 
 
 def test_layers_of_other_kinds_count_no_macs():
-    rows = table(model_of(layers.UpSampling2D(2, name="up"), ops.sqrt))
+    rows = cost_table(model_of(layers.UpSampling2D(2, name="up"), ops.sqrt))
     assert [(row.kind, row.macs, row.activations) for row in rows] == [("other", 0, 768), ("other", 0, 768)]
 
 
@@ -267,7 +267,7 @@ class Subclassed(keras.Model):
 @pytest.mark.parametrize("layer", [layers.Conv2DTranspose(2, 3, name="odd"), Block(name="odd")])
 def test_an_unknown_layer_with_weights_is_refused_by_name(layer):
     model = model_of(layer)
-    for count in (table, totals):
+    for count in (cost_table, totals):
         with pytest.raises(InputError, match=f"layer 'odd', a {type(layer).__name__}, has weights"):
             count(model)
 
@@ -283,4 +283,4 @@ def test_an_unknown_layer_with_weights_is_refused_by_name(layer):
 )
 def test_what_cannot_be_counted_is_refused(model, message):
     with pytest.raises(InputError, match=message):
-        table(model)
+        cost_table(model)

@@ -42,7 +42,7 @@ def test_squeezenet_has_ten_levels(explorer, network):
 
 
 def test_a_level_holds_its_layers_and_the_pooling_behind_it(explorer):
-    rows = {row.name: row for row in complexity.table(NETWORKS["v1.1"](64))}
+    rows = {row.name: row for row in complexity.cost_table(NETWORKS["v1.1"](64))}
     fire3 = [rows[f"fire3_{part}"] for part in ("squeeze1x1", "expand1x1", "expand3x3", "concat")]
     at = {"network": "v1.1", "side": 64}
     assert bars(explorer, **at, quantity="MACs")["fire3"] == sum(row.macs for row in fire3)
@@ -52,7 +52,7 @@ def test_a_level_holds_its_layers_and_the_pooling_behind_it(explorer):
 
 
 def test_padding_before_the_first_level_belongs_to_it(explorer):
-    rows = complexity.table(NETWORKS["e4"](64))
+    rows = complexity.cost_table(NETWORKS["e4"](64))
     assert rows[0].name == "conv1_pad"
     heights = bars(explorer, network="e4", side=64, quantity="activations")
     assert heights["conv1"] == rows[0].activations + rows[1].activations

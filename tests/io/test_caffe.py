@@ -9,7 +9,7 @@ import pytest
 
 from fewbits import InputError, zoo
 from fewbits.backend import keras, ops
-from fewbits.io.caffe import load_weights
+from fewbits.io.caffe import load_caffe_weights
 from helpers.caffe import caffemodel, inside, npz, varint
 
 layers = keras.layers
@@ -44,7 +44,7 @@ def written(request, tmp_path):
 
 def test_kernels_are_turned_and_biases_kept(written):
     model = network()
-    load_weights(model, written(ARRAYS))
+    load_caffe_weights(model, written(ARRAYS))
     x = RNG.normal(size=(2, 8, 8, 3)).astype("float32")
     kernel, bias = ARRAYS["conv1"]
     windows = np.lib.stride_tricks.sliding_window_view(x, (3, 5), axis=(1, 2))  # (n, y, x, in, height, width)
@@ -67,7 +67,7 @@ def test_weights_that_do_not_fit_are_refused_by_layer_and_nothing_changes(change
     model = network()
     before = model.get_weights()
     with pytest.raises(InputError, match=message):
-        load_weights(model, written(arrays))
+        load_caffe_weights(model, written(arrays))
     assert all((a == b).all() for a, b in zip(model.get_weights(), before))
 
 
@@ -82,7 +82,7 @@ def test_a_dense_layer_behind_a_flattening_has_its_inputs_in_the_order_of_caffe(
     }
     path = tmp_path / "w.caffemodel"
     path.write_bytes(caffemodel(arrays, old))
-    load_weights(model, path)
+    load_caffe_weights(model, path)
     x = RNG.uniform(size=(6, 3, 4, 5)).astype("float32")
     channels_first = np.moveaxis(x, -1, 1).reshape(6, 60)
     (kernel6, bias6), (kernel7, bias7) = arrays["fc6"], arrays["fc7"]
@@ -95,20 +95,20 @@ def test_a_dense_layer_that_reads_several_arrays_is_refused_by_name(tmp_path):
     both = layers.Concatenate()([layers.Flatten()(x), layers.GlobalAveragePooling2D()(x)])
     npz(tmp_path / "w.npz", {"fc": (np.zeros((2, 15)), np.zeros(2))})
     with pytest.raises(InputError, match="fc reads several arrays as one"):
-        load_weights(keras.Model(x, layers.Dense(2, name="fc")(both)), tmp_path / "w.npz")
+        load_caffe_weights(keras.Model(x, layers.Dense(2, name="fc")(both)), tmp_path / "w.npz")
 
 
 def test_a_network_without_bias_is_refused_by_layer(tmp_path):
     model = keras.Sequential([layers.Input((8, 8, 3)), layers.Conv2D(4, (3, 5), use_bias=False, name="conv1")])
     npz(tmp_path / "w.npz", ARRAYS)
     with pytest.raises(InputError, match="conv1 of .* has no bias"):
-        load_weights(model, tmp_path / "w.npz")
+        load_caffe_weights(model, tmp_path / "w.npz")
 
 
 def test_what_is_no_number_is_refused_by_layer(tmp_path):
     npz(tmp_path / "w.npz", ARRAYS | {"conv1": (np.full((4, 3, 3, 5), "one"), np.zeros(4))})
     with pytest.raises(InputError, match="the kernel of conv1 holds no numbers"):
-        load_weights(network(), tmp_path / "w.npz")
+        load_caffe_weights(network(), tmp_path / "w.npz")
 
 
 def test_of_a_truncated_file_the_last_whole_layer_is_told(tmp_path):
@@ -117,7 +117,7 @@ def test_of_a_truncated_file_the_last_whole_layer_is_told(tmp_path):
     with pytest.raises(
         InputError, match="cut.caffemodel cannot be read; the last layer read is conv1; it may be trunc"
     ):
-        load_weights(network(), path)
+        load_caffe_weights(network(), path)
 
 
 def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
@@ -125,7 +125,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
     for end in range(0, len(content), 7):
         path.write_bytes(content[:end])
         with pytest.raises(InputError, match="cut.caffemodel"):
-            load_weights(network(), path)
+            load_caffe_weights(network(), path)
 
 
 def test_a_shape_that_does_not_count_its_numbers_is_refused(tmp_path):
@@ -133,12 +133,12 @@ def test_a_shape_that_does_not_count_its_numbers_is_refused(tmp_path):
     bad = inside(7, inside(1, varint(2**63 - 1) * 3)) + inside(5, struct.pack("<f", 1))
     path.write_bytes(inside(100, inside(1, b"conv1") + inside(7, bad) * 2))
     with pytest.raises(InputError, match="conv1 holds 1 numbers"):
-        load_weights(network(), path)
+        load_caffe_weights(network(), path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match="none.caffemodel does not exist"):
-        load_weights(network(), tmp_path / "none.caffemodel")
+        load_caffe_weights(network(), tmp_path / "none.caffemodel")
 
 
 def test_the_published_squeezenet_fits():
@@ -146,5 +146,5 @@ def test_the_published_squeezenet_fits():
     if not path.exists():
         pytest.skip(f"{path.name} is not in FEWBITS_DATA")
     model = zoo.build("squeezenet_v1_1", (227, 227, 3), 1000, pooling="ceil")
-    load_weights(model, path)
+    load_caffe_weights(model, path)
     assert ops.convert_to_numpy(model.get_layer("fire9_expand3x3").kernel).std() > 0

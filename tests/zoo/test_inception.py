@@ -4,7 +4,7 @@ import pytest
 
 from fewbits import zoo
 from fewbits.backend import keras
-from fewbits.costs.complexity import table, totals
+from fewbits.costs.complexity import cost_table, totals
 
 KEPT = {"mixed0": "mixed0", "mixed1": "mixed3", "mixed2": "mixed4", "mixed3": "mixed8", "mixed4": "mixed9"}
 
@@ -49,7 +49,7 @@ def test_its_modules_are_those_of_inception_v3_with_a_quarter_of_the_filters(sma
 
 def test_its_modules_work_at_about_the_sides_of_those_of_inception_v3(small, big):
     def sides(model):
-        return [row.output_shape[0] for row in table(model) if row.name.endswith("_concat")]
+        return [row.output_shape[0] for row in cost_table(model) if row.name.endswith("_concat")]
 
     assert sides(small) == [32, 15, 15, 7, 7]
     assert sides(big) == [35] * 3 + [17] * 5 + [8] * 3

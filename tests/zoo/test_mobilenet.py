@@ -5,7 +5,7 @@ import pytest
 
 from fewbits import quantize_model, zoo
 from fewbits.backend import keras
-from fewbits.costs.complexity import table, totals
+from fewbits.costs.complexity import cost_table, totals
 from fewbits.quantization.conversion import dequantize_model
 from fewbits.training.transfer import take_levels
 
@@ -19,7 +19,7 @@ def filters(model):
 
 def sides(model):
     """Return the height of what each level, but the last, makes."""
-    rows = {row.name.split("_")[0]: row.output_shape[0] for row in table(model) if row.macs}
+    rows = {row.name.split("_")[0]: row.output_shape[0] for row in cost_table(model) if row.macs}
     return [rows[level] for level in LEVELS[:-1]]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from fewbits import zoo
 from fewbits.backend import keras, ops
-from fewbits.costs.complexity import table, totals
+from fewbits.costs.complexity import cost_table, totals
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_the_depths_of_the_paper_have_the_sizes_of_its_table_6(blocks, depth, mi
 
 
 def test_a_stage_has_half_the_sides_and_twice_the_channels_of_the_one_before(resnet20):
-    rows = {row.name: row.output_shape for row in table(resnet20)}
+    rows = {row.name: row.output_shape for row in cost_table(resnet20)}
     shapes = [rows[f"block{i}_add"] for i in range(1, 10)]
     assert shapes == [(32, 32, 16)] * 3 + [(16, 16, 32)] * 3 + [(8, 8, 64)] * 3
 

@@ -10,7 +10,7 @@ import pytest
 
 from fewbits import FixedPoint, InputError, quantize, quantize_model, zoo
 from fewbits.backend import keras, ops
-from fewbits.costs.complexity import table, totals
+from fewbits.costs.complexity import cost_table, totals
 from fewbits.post_training import equalize
 from fewbits.quantization.calibration import observe
 from fewbits.quantization.conversion import dequantize_model
@@ -61,7 +61,7 @@ def test_a_network_has_the_published_number_of_parameters(name, input_shape, cla
 
 
 def test_alexnet_has_the_published_parameters_and_sides_layer_by_layer():
-    rows = {row.name: row for row in table(zoo.build("alexnet", (227, 227, 3), 1000, groups=1)) if row.activations}
+    rows = {row.name: row for row in cost_table(zoo.build("alexnet", (227, 227, 3), 1000, groups=1)) if row.activations}
     assert {name: row.parameters for name, row in rows.items() if row.parameters} == {
         "conv1": 34_944,
         "conv2": 614_656,
@@ -95,7 +95,7 @@ def test_the_small_alexnet_has_most_parameters_in_its_dense_layers_as_its_docstr
     model = zoo.build("alexnet_small", input_shape, 10)
     counted = totals(model)
     assert (counted.parameters, counted.macs) == (parameters, macs)
-    assert sum(row.parameters for row in table(model) if row.kind == "dense") == dense > parameters / 2
+    assert sum(row.parameters for row in cost_table(model) if row.kind == "dense") == dense > parameters / 2
 
 
 @pytest.mark.parametrize("name", ["alexnet", "alexnet_small"])

@@ -4,7 +4,7 @@ from . import latency as latency
 from . import memory as memory
 from .complexity import Row as Row
 from .complexity import Totals as Totals
-from .complexity import table as table
+from .complexity import cost_table as cost_table
 from .complexity import totals as totals
 from .energy import addition as addition
 from .energy import mac as mac

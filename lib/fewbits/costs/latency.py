@@ -1,18 +1,25 @@
-"""How long a network takes for one image, on one thread of this machine, whatever computes it."""
+"""How long a network takes for one image on one thread of this machine, in any runtime."""
 
 import time
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from fewbits.backend import keras
 from fewbits.io.tflite import LiteRTRunner
 
-WARM_UP = 5  # images before the clock counts
+WARM_UP = 5  # rounds that are not timed
 
 
 class Latency(NamedTuple):
-    """Milliseconds for one image: the median, and the quartiles around it."""
+    """The time that one image takes.
+
+    Attributes:
+        median: milliseconds.
+        low: the lower quartile, in milliseconds.
+        high: the upper quartile, in milliseconds.
+    """
 
     median: float
     low: float
@@ -23,37 +30,66 @@ class Latency(NamedTuple):
 
 
 class Runner(Protocol):
-    """A network at work in some runtime."""
+    """A network that runs in some runtime.
+
+    A runner that takes bytes has an attribute `levels`: the number of values that a pixel can have.
+
+    Attributes:
+        image_shape: (height, width, channels) of an image.
+    """
 
     image_shape: tuple[int, int, int]
 
     def run(self, image: np.ndarray) -> np.ndarray:
-        """Return the outputs for one image, (height, width, channels), in float32; in bytes where it has `levels`."""
+        """Return the outputs for one image.
+
+        Args:
+            image: (height, width, channels), float32, or uint8 if the runner has `levels`.
+
+        Returns:
+            The outputs, without the batch.
+        """
 
 
 class KerasRunner:
-    """A Keras model at work, traced once; on as many threads as its backend was told to use."""
+    """A Keras model that is traced once and runs on the threads that TensorFlow is set to use.
 
-    def __init__(self, model):
+    Attributes:
+        image_shape: (height, width, channels) of an image.
+    """
+
+    def __init__(self, model: keras.Model):
+        """Trace `model`, which takes images of one size."""
         import tensorflow as tf
 
-        self.image_shape = tuple(model.input_shape[1:])
+        height, width, channels = model.input_shape[1:]
+        self.image_shape = (height, width, channels)
         image = tf.TensorSpec((1, *self.image_shape), tf.float32)
         self._function = tf.function(lambda x: model(x, training=False)).get_concrete_function(image)
 
-    def run(self, image) -> np.ndarray:
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """Return the outputs for one image, as `Runner.run` describes."""
         return self._function(np.asarray(image, np.float32)[np.newaxis]).numpy()[0]
 
 
-def measure_latency(networks: Mapping[str, bytes | Runner], rounds: int = 100) -> dict[str, Latency]:
-    """Return name -> Latency of networks, name -> content of a LiteRT file or what runs, for an image of noise.
+def measure_latency(networks: Mapping[Any, bytes | Runner], rounds: int = 100) -> dict[Any, Latency]:
+    """Return how long networks take for an image of noise.
 
-    Each round runs every network once, in turn: what slows the machine for a while slows all of them.
+    Each round runs every network once, in turn, so whatever slows the machine for a while slows all of them.
+
+    Args:
+        networks: name -> content of a LiteRT file, or a runner.
+        rounds: how often each network is timed.
+
+    Returns:
+        Name -> latency.
     """
-    running = {name: LiteRTRunner(net) if isinstance(net, bytes) else net for name, net in networks.items()}
+    running: dict[Any, Runner] = {
+        name: LiteRTRunner(net) if isinstance(net, bytes) else net for name, net in networks.items()
+    }
     rng = np.random.default_rng(0)
     images = {name: _noise(network, rng) for name, network in running.items()}
-    seconds = {name: [] for name in running}
+    seconds: dict[Any, list[float]] = {name: [] for name in running}
     for _ in range(WARM_UP + rounds):
         for name, network in running.items():
             start = time.perf_counter()

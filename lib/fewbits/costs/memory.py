@@ -1,6 +1,6 @@
-"""The memory that a process needs to load a network and to run it, measured in a process of its own.
+"""The memory that a process needs to load a network and run it, measured in a process of its own.
 
-That process holds Python, NumPy and the runtime, and nothing of this library that would load another runtime:
+That process holds Python, NumPy and the runtime, and no part of this library that would load another runtime:
 
     python -m fewbits.costs.memory litert network.tflite
 """
@@ -15,9 +15,17 @@ IMAGES = 3
 
 
 def peak_memory(runtime: str, path: Path) -> int:
-    """Return the bytes of memory at most in use while `runtime`, keras, litert or onnx, runs the network in `path`.
+    """Return the peak memory of a process that runs the network in a file. Works on Linux and macOS.
 
-    On Linux and macOS. Raises InputError where that process fails.
+    Args:
+        runtime: "keras", "litert" or "onnx".
+        path: a .keras, .tflite or .onnx file.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        InputError: when the process fails.
     """
     done = subprocess.run([sys.executable, "-m", __name__, runtime, str(path)], capture_output=True, text=True)
     if done.returncode:
@@ -29,7 +37,7 @@ def peak_memory(runtime: str, path: Path) -> int:
 def _keras(path):
     import keras
 
-    from fewbits.quantization import conversion  # noqa: F401  quantized models and their layers
+    from fewbits.quantization import conversion  # noqa: F401  registers quantized models and layers
 
     model = keras.saving.load_model(path, compile=False)
     return model.input_shape[1:], lambda image: model(image, training=False)
@@ -61,7 +69,7 @@ def _onnx(path):
 
 def _peak_so_far() -> int:
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what this process was before it became Python
+    if status.exists():  # getrusage would also count what the process was before it became Python
         [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
         return int(line.split()[1]) * 1024
     import resource

@@ -16,14 +16,14 @@ def costs_by_level(networks, label: str, sides=SIDES) -> Explorer:
 
     networks: name -> function from the side of a square image, in pixels, to a functional keras.Model. A level is what
     stands before the first underscore of a layer's name; layers without parameters belong to the level before them.
-    sides: those that every network takes; the middle one is shown first. Errors as in `complexity.table`.
+    sides: those that every network takes; the middle one is shown first. Errors as in `complexity.cost_table`.
     """
-    from fewbits.costs.complexity import table, totals
+    from fewbits.costs.complexity import cost_table, totals
 
     counted = {}
     for name, side in itertools.product(networks, sides):
         model = networks[name](side)
-        counted[name, side] = _levels(table(model)), totals(model)
+        counted[name, side] = _levels(cost_table(model)), totals(model)
 
     def view(network, side, quantity):
         levels, sums = counted[network, side]

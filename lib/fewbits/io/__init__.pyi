@@ -3,6 +3,7 @@ from . import files as files
 from . import hdf5 as hdf5
 from . import tflite as tflite
 from . import weights as weights
+from .caffe import load_caffe_weights as load_caffe_weights
 from .files import read_array as read_array
 from .files import read_arrays as read_arrays
 from .files import read_model as read_model

@@ -43,7 +43,7 @@ KEEPING_ORDER = (
 )
 
 
-def load_weights(model, path: Path) -> None:
+def load_caffe_weights(model, path: Path) -> None:
     """Give the convolutions and dense layers of `model` the weights in `path`, a .caffemodel or .npz file; all or none.
 
     Layers are found by name, where Caffe's fire2/squeeze1x1 is ours of fire2_squeeze1x1. Raises InputError, naming the
