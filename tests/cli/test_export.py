@@ -145,7 +145,7 @@ def test_images_that_are_no_such_pixels_are_refused_and_leave_nothing(models, tm
     integers = () if to == "c" else ("--integers",)
     arguments = (*integers, "--levels", "16", "--data", "digits")
     said = refused(export(models["quantized"], to, tmp_path, *arguments), capsys)
-    assert "the images are no pixels of 16 values over 16, less a mean of 0" in said
+    assert "the images are not (pixel - mean) / 16 for pixels of 16 levels and a mean of 0" in said
     assert not names(tmp_path)
 
 
@@ -190,7 +190,7 @@ def test_an_activation_that_is_not_known_is_refused_by_layer(models, tmp_path, c
         ("onnx", ("--part", "all"), "unknown part 'all'"),
         ("onnx", ("--data", "mnsit"), "'mnsit' is neither a folder nor one of"),
         ("onnx", ("--data", "crops"), "images of crops"),
-        ("litert", ("--precision", "int8"), "int8 needs images that represent what will come"),
+        ("litert", ("--precision", "int8"), "int8 needs representative images"),
     ],
 )
 def test_a_wrong_command_is_refused_in_one_sentence(models, tmp_path, capsys, monkeypatch, to, more, said):
@@ -237,7 +237,7 @@ def test_a_network_with_a_named_output_is_told_as_any_other(models, tmp_path, ca
 
 def test_the_folder_one_stands_in_takes_no_c(models, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "cannot be made" in refused(export(models["quantized"], "c", tmp_path, "--output", "."), capsys)
+    assert "cannot be created" in refused(export(models["quantized"], "c", tmp_path, "--output", "."), capsys)
     assert names(tmp_path) == []
 
 

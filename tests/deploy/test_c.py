@@ -262,6 +262,13 @@ def test_averages_borders_and_codes_that_must_be_copied(tmp_path):
     assert_identical(net.made(), net.pixels(), tmp_path)
 
 
+@pytest.mark.parametrize("mean", [0, 7])
+def test_logits_that_share_the_memory_of_another_tensor_are_copied(mean, tmp_path):
+    net = Network(mean=mean)
+    net.reshape(0, (1, 1, net.tensors[0].size))
+    assert_identical(net.made(), net.pixels(5), tmp_path)
+
+
 def test_concatenations_of_concatenations_and_sums_on_different_grids(tmp_path):
     net = Network((6, 6, 3))
     a, b, c = (net.requantize(net.convolve(0, n, (2, 2)), 8) for n in (2, 3, 4))
@@ -513,9 +520,9 @@ def refused():
     levels.tensors[0] = replace(levels.tensors[0], high=511)
     levels.convolve(0, 2)
     return [
-        (wide, "layer layer2 hands on codes of 58 bits, more than 32; give it an output format"),
+        (wide, "layer layer2 outputs codes of 58 bits, more than 32; give it an output format"),
         (shifted, "layer layer0 needs integers of 72 bits, more than 64"),
-        (levels, "pixels of 512 levels do not fit bytes; C takes levels=256 at most"),
+        (levels, "pixels of 512 levels do not fit in bytes; C takes at most levels=256"),
     ]
 
 
@@ -529,7 +536,7 @@ def test_what_c_cannot_say_is_refused_and_nothing_is_written(net, message, tmp_p
 def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
     (tmp_path / "note").write_text("mine")
     for folder in (tmp_path, tmp_path / "note"):
-        with pytest.raises(InputError, match="exists already; name a new folder, or an empty one"):
+        with pytest.raises(InputError, match="exists already; choose a new or an empty folder"):
             write_c(small(), folder)
     with pytest.raises(InputError, match="there is no folder"):
         write_c(small(), tmp_path / "missing" / "c")

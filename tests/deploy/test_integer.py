@@ -236,9 +236,9 @@ def test_layers_that_multiply_floats_are_refused_by_name():
 def test_roundings_and_layers_that_integers_lack_are_refused_by_name():
     refused("layer here rounds as the thesis does", graph(layers.Conv2D(2, 1, name="here"), rounding="thesis"))
     refused("here is a BatchNormalization.*fold", graph(layers.Conv2D(2, 1), layers.BatchNormalization(name="here")))
-    refused("tanh of layer here", graph(layers.Conv2D(2, 1, activation="tanh", name="here")))
+    refused("layer here has the activation tanh", graph(layers.Conv2D(2, 1, activation="tanh", name="here")))
     refused("here is a ReLU with a slope", graph(layers.Conv2D(2, 1), layers.ReLU(negative_slope=0.1, name="here")))
-    refused("here ends at 0.1", graph(layers.Conv2D(2, 1), layers.ReLU(0.1, name="here")))
+    refused("here clips at 0.1", graph(layers.Conv2D(2, 1), layers.ReLU(0.1, name="here")))
     refused(
         "here averages over borders",
         graph(layers.AveragePooling2D(2, padding="same", name="here"), layers.Conv2D(2, 1)),
@@ -248,7 +248,7 @@ def test_roundings_and_layers_that_integers_lack_are_refused_by_name():
     refused("here convolves in 3 groups", graph(layers.Conv2D(3, 1, groups=3, name="here")))
     mixed = branches(layers.Concatenate(name="here"), layers.AveragePooling2D(1), layers.AveragePooling2D(3, 1, "same"))
     refused("averages", graph(mixed, layers.Conv2D(2, 1)))
-    refused("activation ReLU of layer here", graph(layers.Conv2D(2, 1, activation=layers.ReLU(6.0), name="here")))
+    refused("layer here has the activation ReLU", graph(layers.Conv2D(2, 1, activation=layers.ReLU(6.0), name="here")))
 
 
 def test_sums_that_float32_rounds_otherwise_are_refused_by_name():
@@ -293,8 +293,8 @@ def test_integers_that_64_bits_do_not_hold_are_refused_by_name(fmt, options):
 def test_a_bias_between_the_grids_is_refused_by_name():
     model = graph(layers.Conv2D(2, 1, name="here"))
     model.get_layer("here").set_formats(*FORMAT.values(), FixedPoint(0, 20))
-    refused("the bias of layer here has a finer step than its products; give it 9 bits less", model)
-    refused("bias of layer here is added behind", graph(layers.Conv2D(2, 1, name="here"), bias_order="output"))
+    refused("the bias of layer here has a finer step than its products; give it 9 fewer bits", model)
+    refused("bias of layer here is added after", graph(layers.Conv2D(2, 1, name="here"), bias_order="output"))
 
 
 def test_what_is_no_quantized_model_of_one_image_is_refused():

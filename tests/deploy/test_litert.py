@@ -166,7 +166,7 @@ def fine(kernel=8, x=8, output=8):
 @pytest.mark.parametrize(
     ("formats", "options", "said"),
     [
-        (fine(x=9), {}, "layer conv2 has codes of 9 bits, and int8 holds 8"),
+        (fine(x=9), {}, "layer conv2 has codes of 9 bits; int8 holds 8"),
         ((*fine()[:2], None), {}, "layer conv2 computes in float"),
         (fine(), {"bias_order": "output"}, "the bias of layer conv1 is not on the grid"),
         (fine(), {"rounding": "thesis"}, "layer conv1 rounds as the thesis does"),
@@ -180,7 +180,7 @@ def test_what_int8_cannot_hold_is_refused_by_layer(formats, options, said):
 
 
 def test_a_float_network_needs_images_and_a_precision_is_one_of_three(squeezenet):
-    with pytest.raises(InputError, match="int8 needs images that represent what will come"):
+    with pytest.raises(InputError, match="int8 needs representative images"):
         to_litert(squeezenet, "int8")
     with pytest.raises(InputError, match="unknown precision 'int4'; it is one of float32, float16, int8"):
         to_litert(squeezenet, "int4")

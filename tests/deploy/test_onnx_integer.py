@@ -67,8 +67,8 @@ def test_the_file_says_what_a_code_stands_for():
 @pytest.mark.parametrize(
     ("fmt", "match"),
     [
-        ({"kernel": FixedPoint(0, 12)}, "layer here multiplies more than 8 bits"),
-        ({"input": FixedPoint(0, 10)}, "layer here multiplies more than 8 bits"),
+        ({"kernel": FixedPoint(0, 12)}, "layer here multiplies codes of more than 8 bits"),
+        ({"input": FixedPoint(0, 10)}, "layer here multiplies codes of more than 8 bits"),
     ],
 )
 def test_what_convinteger_does_not_multiply_is_refused_and_leaves_no_file(fmt, match, tmp_path):
@@ -88,13 +88,13 @@ def test_codes_beyond_32_bits_are_refused():
     model = graph(layers.Conv2D(2, 1, name="here"), fmt=wide, bias_order="output")
     model.get_layer("here").bias.assign([1e9, -1e9])
     network = lower(model)
-    with pytest.raises(InputError, match="layer here makes codes of .* bits, and ONNX' integers have 32"):
+    with pytest.raises(InputError, match="layer here makes codes of .* bits, and integers in ONNX have 32"):
         onnx_integer.to_integer_onnx(network)
 
 
 def test_averages_and_pixels_beyond_8_bits_are_refused():
     model = graph(layers.Conv2D(2, 1), layers.AveragePooling2D(2, name="here"), fmt=FORMAT | {"output": None})
-    with pytest.raises(InputError, match="layer here averages more than 8 bits"):
+    with pytest.raises(InputError, match="layer here averages codes of more than 8 bits"):
         onnx_integer.to_integer_onnx(lower(model))
     with pytest.raises(InputError, match="more than 8 bits"):
         onnx_integer.to_integer_onnx(lower(graph(layers.Conv2D(2, 1)), levels=512))

@@ -92,9 +92,9 @@ def test_every_layer_gets_its_weights(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({KERNEL: None}, "has no tensor Conv2d_3_pointwise/weights; it is no MobileNet v1 of floats"),
+        ({KERNEL: None}, "has no tensor Conv2d_3_pointwise/weights; it is not a MobileNet v1 in floats"),
         ({BIAS: None}, "has no tensor Conv2d_3_pointwise/Conv2D_bias"),
-        ({BIAS: np.zeros(4, np.uint8)}, "the bias of block3_pointwise holds uint8, and floats are needed"),
+        ({BIAS: np.zeros(4, np.uint8)}, "the bias of block3_pointwise holds uint8; floats are needed"),
         ({BIAS: np.zeros(5, np.float32)}, r"the bias of block3_pointwise is \(5,\), and the network needs \(4,\)"),
         (
             {KERNEL: np.zeros((4, 3, 3, 4), np.float32)},
@@ -121,7 +121,7 @@ def test_a_file_that_does_not_fit_is_refused_by_layer_and_changes_nothing(tmp_pa
     ("model", "message"),
     [
         (lambda: network(normalize=True), "conv0 of mobilenet_v1 has no bias; build the network with normalize=False"),
-        (lambda: zoo.build("lenet", (8, 8, 1), 10), "conv1 of lenet is no layer of MobileNet v1"),
+        (lambda: zoo.build("lenet", (8, 8, 1), 10), "conv1 of lenet is not a layer of MobileNet v1"),
     ],
 )
 def test_another_network_is_refused_by_layer(tmp_path, model, message):
@@ -134,7 +134,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path):
     content = tflite(arrays_for(model))
     for end in [*range(0, 40, 3), *range(40, len(content) - 64, len(content) // 40)]:
         path.write_bytes(content[:end])
-        with pytest.raises(InputError, match="cut.tflite cannot be read; it may be truncated, or no .tflite file"):
+        with pytest.raises(InputError, match="cut.tflite cannot be read; it may be truncated, or not a .tflite file"):
             load_tflite_weights(model, path)
 
 
@@ -154,7 +154,7 @@ def test_bytes_at_random_are_refused_or_read_but_never_crash(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"TFL3", b"PK\x03\x04" * 99, b"\0" * 1000])
 def test_a_foreign_file_is_refused(tmp_path, content):
     (tmp_path / "w.tflite").write_bytes(content)
-    with pytest.raises(InputError, match="w.tflite cannot be read; it may be truncated, or no .tflite file"):
+    with pytest.raises(InputError, match="w.tflite cannot be read; it may be truncated, or not a .tflite file"):
         load_tflite_weights(network(), tmp_path / "w.tflite")
 
 

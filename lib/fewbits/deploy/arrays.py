@@ -1,30 +1,40 @@
-"""HDF5 and NumPy files of a network's weights, its codes, and what its layers compute: for MATLAB and others.
+"""HDF5 and NumPy files of the weights, codes and activations of a network, for MATLAB and other programs.
 
-Arrays have Keras' order of axes: kernels (height, width, in, filters), depthwise ones (height, width, in, multiplier),
-dense ones (in, units), activations (images, height, width, channels). MATLAB's `h5read` gives axes in reverse order,
-so there a kernel is (filters, in, width, height): `permute(kernel, ndims(kernel):-1:1)` turns it back.
+Arrays have the axes of Keras: kernels (height, width, in, filters), depthwise kernels (height, width, in, multiplier),
+dense kernels (in, units), activations (images, height, width, channels). MATLAB's `h5read` reverses the axes, so there
+a kernel is (filters, in, width, height): `permute(kernel, ndims(kernel):-1:1)` restores the order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.deploy.frozen import active_formats, check_exportable, effective_weights, kernel_formats, multiplies
+from fewbits.deploy.frozen import check_exportable, multiplies
 from fewbits.graph import Graph
 from fewbits.inspection.extraction import extractor
 from fewbits.io.files import write_aside
 from fewbits.io.hdf5 import write_hdf5
+from fewbits.quantization.layers import active_formats, effective_weights, kernel_formats
 
 AXES = "as in Keras; MATLAB's h5read reverses them: permute(x, ndims(x):-1:1)"
 
 
 def weights_and_codes(model: keras.Model) -> dict[str, np.ndarray]:
-    """Return layer/variable -> float32 array of the weights of `model`, and its codes where a kernel is quantized.
+    """Return the weights of a model, and the codes of its quantized kernels.
 
-    The codes are int32; a code k stands for k * 2**(msb + 1 - nbits), whose msb, one a filter (int32), is in
-    layer/kernel_msb and whose nbits is in layer/kernel_nbits. Raises InputError as `frozen.check_exportable`.
+    Args:
+        model: a functional model, quantized or not.
+
+    Returns:
+        LAYER/VARIABLE -> array (float32). For a quantized kernel also LAYER/kernel_codes (int32), LAYER/kernel_msb
+        (int32, one per filter) and LAYER/kernel_nbits (int32): a code k stands for k * 2**(msb + 1 - nbits); and
+        LAYER/bias_used, the bias as the layer adds it.
+
+    Raises:
+        InputError: as `check_exportable`.
     """
     check_exportable(model)
     found = {}
@@ -45,12 +55,21 @@ def weights_and_codes(model: keras.Model) -> dict[str, np.ndarray]:
     return found
 
 
-def write_hdf5_arrays(model: keras.Model, path: Path, batches=()) -> None:
-    """Write `model` to the .h5 file `path`, whole or not at all: `weights/LAYER/...` and `activations/LAYER`.
+def write_hdf5_arrays(model: keras.Model, path: Path, batches: Iterable[np.ndarray] = ()) -> None:
+    """Write weights, codes and activations to an HDF5 file, whole or not at all.
 
-    The datasets are those of `arrays`; a layer's group has its kind, its rounding, and `msb` and `nbits` of its input
-    and output as attributes, where it is quantized. batches: of images (n, height, width, channels), whose activations
-    in every layer that multiplies, and the network's output, are kept. Raises InputError as `arrays`.
+    The datasets are `weights/LAYER/...`, as `weights_and_codes` names them, and `activations/LAYER`. The group of a
+    layer has its kind as an attribute; if the layer is quantized, also its rounding and the `msb` and `nbits` of its
+    input and output.
+
+    Args:
+        model: a functional model, quantized or not.
+        path: the .h5 file.
+        batches: batches of images, (n, height, width, channels). The file holds their activations in every layer that
+            multiplies, and the outputs of the network.
+
+    Raises:
+        InputError: as `check_exportable`, and when h5py is not installed.
     """
     pieces = {f"weights/{name}": array for name, array in weights_and_codes(model).items()}
     attributes = {"/": {"network": model.name, "axes": AXES}}
@@ -61,14 +80,22 @@ def write_hdf5_arrays(model: keras.Model, path: Path, batches=()) -> None:
 
 
 def write_npz_arrays(model: keras.Model, path: Path) -> None:
-    """Write what `arrays` returns to the .npz file `path`, whole or not at all; errors as there."""
+    """Write what `weights_and_codes` returns to a NumPy file, whole or not at all.
+
+    Args:
+        model: as in `weights_and_codes`.
+        path: the .npz file.
+
+    Raises:
+        InputError: as `weights_and_codes`.
+    """
     found = weights_and_codes(model)
     with write_aside(path) as file:
         np.savez_compressed(file, **found)
 
 
 def _attributes(layer):
-    found = {"kind": type(layer).__name__}
+    found: dict[str, Any] = {"kind": type(layer).__name__}
     if multiplies(layer):
         for kind, fmt in zip(("kernel", "input", "output", "bias"), active_formats(layer)):
             if fmt is not None and kind != "kernel":
@@ -78,8 +105,10 @@ def _attributes(layer):
     return found
 
 
-def _pieces(model, weights, batches) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the weights, then the activations on each batch."""
+def _pieces(
+    model: keras.Model, weights: dict[str, np.ndarray], batches: Iterable[np.ndarray]
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the weights, then the activations of each batch."""
     yield weights
     compute = None
     for images in batches:

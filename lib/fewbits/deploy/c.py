@@ -1,8 +1,8 @@
-"""C99 of a network of integers: one header, one source file, no heap, no float, and an example that classifies.
+"""C99 of an integer network: one header, one source file, no heap, no float, and an example that classifies.
 
-The source is made to be read: a function for each kind of operation, a call for each layer, the numbers at the end. Only
-what the network uses is in it. The codes are those of `IntegerNetwork.run`, bit for bit, on every compiler that shifts
-negative integers as all do; the source asserts that.
+The source is meant to be read: a function for each kind of operation, a call for each layer, the numbers at the end. It
+contains only what the network uses. The codes are those of `IntegerNetwork.run`, bit for bit, with every compiler that
+shifts negative integers as all do; the source asserts that.
 
     network = lower(quantized, levels=256)
     memory = write_c(network, Path("squeezenet"))
@@ -25,7 +25,7 @@ from fewbits.deploy.operations import Convolve, signed_bits
 from fewbits.errors import InputError
 
 TEMPLATES = Path(__file__).with_name("templates")
-PARALLEL = 4  # windows that share each read of a weight, as in dot_four
+PARALLEL = 4  # windows that share each read of a weight, in dot_four
 WINDOWS_BYTES = 4 * 14  # of a `struct windows`
 HOW = {
     "floor": "down",
@@ -36,10 +36,12 @@ HOW = {
 
 
 class CMemory(NamedTuple):
-    """Bytes that the C takes, the code itself left out.
+    """Bytes that the C takes, without the code itself.
 
-    weight_bytes: constants, in flash: kernels, biases, tables. arena_bytes: codes between layers, at most at a time.
-    scratch_bytes: sums of a few pixels and the windows they come from.
+    Attributes:
+        weight_bytes: constants, in flash: kernels, biases and tables.
+        arena_bytes: the codes between layers; tensors share this memory.
+        scratch_bytes: the sums of a few pixels and the windows that they come from.
     """
 
     weight_bytes: int
@@ -48,21 +50,31 @@ class CMemory(NamedTuple):
 
     @property
     def ram_bytes(self) -> int:
+        """Bytes of RAM: arena and scratch together."""
         return self.arena_bytes + self.scratch_bytes
 
 
 def write_c(network: IntegerNetwork, folder: Path) -> CMemory:
-    """Write `network` as C into `folder`: NAME.h, NAME.c, main.c and Makefile; return what memory it takes.
+    """Write an integer network as C: NAME.h, NAME.c, main.c and Makefile.
 
-    NAME is the network's name, as far as C allows it. `folder` is made, whole or not at all; one that stands is used
-    if it is empty. Raises InputError where it is not, or cannot be made, where pixels have more than 8 bits, and,
-    naming the layer, where a sum needs more than 64 bits, or codes between layers more than 32.
+    NAME is the name of the network, with underscores for characters that C does not allow.
+
+    Args:
+        network: an integer network.
+        folder: the folder to write, whole or not at all; it must not exist yet, or be empty.
+
+    Returns:
+        The memory that the C takes.
+
+    Raises:
+        InputError: when `folder` is not empty or cannot be created; when pixels have more than 8 bits; naming the
+            layer, when a sum needs more than 64 bits or codes between layers more than 32.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists already; name a new folder, or an empty one")
+        raise InputError(f"{folder} exists already; choose a new or an empty folder")
     if not folder.parent.is_dir():
-        raise InputError(f"{folder} cannot be made; there is no folder {folder.parent}")
+        raise InputError(f"{folder} cannot be created; there is no folder {folder.parent}")
     source = _Source(network)
     files = source.files()
     place = folder.absolute()
@@ -74,27 +86,32 @@ def write_c(network: IntegerNetwork, folder: Path) -> CMemory:
             (aside / name).write_text(text)
         aside.replace(folder)
     except OSError as error:
-        raise InputError(f"{folder} cannot be made ({error.strerror})") from None
+        raise InputError(f"{folder} cannot be created ({error.strerror})") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return source.memory
 
 
 class _Source:
-    """The texts of a program: functions by name, and for each layer its tables, its `finish` and its call."""
+    """The parts of the source: functions by name, and the tables, the `finish` and the call of each layer."""
 
     def __init__(self, network):
         self._pixels = network.image.high + min(network.mean)
         if self._pixels > 255:
-            raise InputError(f"pixels of {self._pixels + 1} levels do not fit bytes; C takes levels=256 at most")
+            raise InputError(f"pixels of {self._pixels + 1} levels do not fit in bytes; C takes at most levels=256")
         self.program = program.plan_program(network)
         self.network = network = self.program.network
         self.tensors = network.tensors
         self.name = _identifier(network.name)
-        self._functions, self._finishing = {}, {}  # of loops, and of what becomes of their sums: name -> text
-        self._tables, self._layers, self._calls = {}, [], []
-        self._names, self._weights = set(), 0
-        self._sums, self._patches = {}, {}  # bits -> how many
+        self._functions: dict[str, str] = {}  # those that loop: name -> text
+        self._finishing: dict[str, str] = {}  # those that turn sums into codes: name -> text
+        self._tables: dict[str, str] = {}
+        self._layers: list[str] = []
+        self._calls: list[str] = []
+        self._names: set[str] = set()
+        self._weights = 0
+        self._sums: dict[int, int] = {}  # bits -> how many
+        self._patches: dict[int, int] = {}  # bits -> how many
         last = len(network.operations)
         program.stored_bits(network.tensors[last], network.operations[-1].layer)  # the logits' own are 32
         for loop in self.program.loops:
@@ -102,11 +119,12 @@ class _Source:
 
     @property
     def memory(self) -> CMemory:
+        """The memory that the C takes."""
         rows = sum(bits // 8 * size for sizes in (self._sums, self._patches) for bits, size in sizes.items())
         return CMemory(self._weights, self.program.arena_bytes, rows)
 
     def files(self) -> dict[str, str]:
-        """Return file name -> text."""
+        """Return the text of each file by its name."""
         image, logits, memory = self.network.image, self.tensors[-1], self.memory
         height, width, channels = image.shape
         fields = {
@@ -151,7 +169,7 @@ class _Source:
     # One layer
 
     def _loop(self, loop):
-        """Add all that `loop` needs."""
+        """Add the tables, functions and call of `loop`."""
         name, bits, shape = self._unique(loop.name), loop.sum_bits, self._shape(loop)
         wide = "" if bits == 32 else "_wide"
         types = {"sum": _int(bits), "sums": _sums(bits), "finisher": _finisher(bits)}
@@ -160,7 +178,7 @@ class _Source:
         lines = [f"/* {name}: {loop.kind.replace('_', ' ')}, {_sides(shape)} -> {_sides(loop.shape)} */"]
         sources = [self._source(i) for i in loop.inputs] or [("uint8", "image")]
         arguments = [place for _, place in sources]
-        if loop.kind == "add":  # a function of its own, for each sum reads other images
+        if loop.kind == "add":  # a function of its own, because each sum reads other images
             finish, add = self._finish(loop, name, lines, wide), self._add(loop, name, types, wide)
             self._layers.append("\n".join([*lines, finish, "", add]))
             self._calls.append(f"    join_{name}({', '.join([*arguments, self._target(loop)])});")
@@ -190,7 +208,7 @@ class _Source:
         self._calls.append(f"    {function}({', '.join(arguments)});")
 
     def _dots(self, kinds, rows, length, bits, wide):
-        """Add the functions that a convolution calls; return what they are called."""
+        """Add the functions that a convolution calls; return their names."""
         width = 32 if kinds[0] == "int32" else 16  # of a patch
         self._patches[width] = max(self._patches.get(width, 0), rows * length)
         types = {"patch": _int(width), "kernel": f"{kinds[1]}_t", "sum": _int(bits)}
@@ -202,7 +220,7 @@ class _Source:
         return {"patches": _patches(width), "gather": gather, "dot": f"dot_{pair}", "dot_four": f"dot_four_{pair}"}
 
     def _add(self, loop, name, types, wide):
-        """Return a function for the sum of the images that `loop` reads."""
+        """Return a function that sums the images that `loop` reads."""
         height, width, channels = loop.shape
         lines, parameters = [], []
         for number, (i, shift) in enumerate(zip(loop.inputs, loop.operation.shifts), 1):
@@ -217,7 +235,7 @@ class _Source:
         return _text("add.c", function=f"join_{name}", sums=types["sums"], **fields, **texts)
 
     def _finish(self, loop, name, lines, wide):
-        """Return the function that turns the sums of a pixel into codes; add those it calls, and tables to `lines`."""
+        """Return the function that turns the sums of a pixel into codes; add what it calls, tables to `lines`."""
         bits, channels = loop.sum_bits, loop.shape[2]
         calls = [
             self._finishing_call(action, f"{name}_{n}", bits, channels, lines, wide)
@@ -234,7 +252,7 @@ class _Source:
         return f"static void finish_{name}({_int(bits)} *sums, int pixel, void *out)\n{{\n{unused}{body}}}"
 
     def _finishing_call(self, action, name, bits, channels, lines, wide):
-        """Return the call that does `action` to the sums of a pixel."""
+        """Return the call that applies `action` to the sums of a pixel."""
         types, limits = {"sum": _int(bits)}, ()
         if isinstance(action, program.DivideSums | program.ClipSums):
             limits = _literal(action.low), _literal(action.high)
@@ -264,13 +282,13 @@ class _Source:
     # Parts
 
     def _use(self, functions, template, function, **fields):
-        """Add `function`, made of `template`, once; return its name."""
+        """Add `function`, made from `template`, once; return its name."""
         if function not in functions:
             functions[function] = _text(f"{template}.c", function=function, **fields)
         return function
 
     def _table(self, lines, name, array, bits=None):
-        """Add constants, of `bits` or as narrow as they may be; return their type, such as "int8"."""
+        """Add constants of `bits`, or as narrow as they fit; return their type, such as "int8"."""
         low, high = int(array.min()), int(array.max())
         bits = bits or next(width for width in (8, 16, 32, 64) if signed_bits(low, high) <= width)
         self._weights += array.size * bits // 8
@@ -279,7 +297,7 @@ class _Source:
         return f"int{bits}"
 
     def _windows(self, loop, name):
-        """Return the table that says where the windows of `loop` lie."""
+        """Return the table of where the windows of `loop` lie."""
         operation, (height, width, channels) = loop.operation, self._shape(loop)
         rows, columns = (
             operation.kernel.shape[:2] if isinstance(operation, Convolve) else getattr(operation, "window", (1, 1))
@@ -301,20 +319,20 @@ class _Source:
         return self.tensors[loop.inputs[0]].shape if loop.inputs else loop.shape
 
     def _source(self, i):
-        """Return the type of the codes on tensor `i`, such as "int8", and an expression for where they lie."""
+        """Return the type of the codes of tensor `i`, such as "int8", and an expression for where they lie."""
         if i not in self.program.buffers:
             return "uint8", "image"
         buffer = self.program.buffers[i]
         return f"int{buffer.bits}", _place(buffer, 0)
 
     def _target(self, loop):
-        """Return an expression for where `loop` puts its first code."""
+        """Return an expression for where `loop` writes its first code."""
         if loop.tensor == len(self.network.operations):
             return f"logits + {loop.offset}" if loop.offset else "logits"
         return _place(self.program.buffers[loop.tensor], loop.offset)
 
     def _unique(self, layer):
-        """Return a name for what belongs to a loop, not taken yet."""
+        """Return a name for what belongs to a loop that is not used yet."""
         name = base = re.sub(r"[^0-9A-Za-z_]", "_", layer)
         number = 2
         while name in self._names:
@@ -324,7 +342,7 @@ class _Source:
 
 
 def _identifier(name):
-    """Return the name of a network as C can have it: for files, macros and a function."""
+    """Return the name of a network as an identifier of C: for files, macros and a function."""
     name = re.sub(r"[^0-9A-Za-z_]", "_", name)
     return f"network_{name}" if name[:1].isdigit() or name.startswith("_") or name in ("", "main") else name
 
@@ -350,7 +368,7 @@ def _numbers(array, a_line=20):
 
 
 def _literal(code):
-    """Return an integer as C writes it; the lowest of a type has a name, for its digits alone are out of range."""
+    """Return an integer as a literal of C; the lowest of a type has a name, as its digits alone are out of range."""
     if code in (-(2**31), -(2**63)):
         return f"INT{(-code).bit_length()}_MIN"
     return str(code) if abs(code) < 2**31 else f"INT64_C({code})"

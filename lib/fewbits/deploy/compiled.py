@@ -1,4 +1,4 @@
-"""The C of a network of integers, compiled on this machine and called from Python."""
+"""The C of an integer network, compiled on this machine and called from Python."""
 
 import ctypes
 import shutil
@@ -16,19 +16,32 @@ COMPILERS = ("cc", "gcc", "clang")
 
 
 def find_compiler() -> str | None:
-    """Return the C compiler of this machine, None if there is none."""
+    """Return the name of a C compiler on this machine; None if there is none."""
     return next((name for name in COMPILERS if shutil.which(name)), None)
 
 
 class CRunner:
-    """The C of `network`, compiled with `flags`: `run` maps one image, of pixels below `levels`, to its codes.
+    """An integer network that runs as compiled C.
 
-    memory: as `write_c` returns it. library: the content of the shared library. Raises InputError where there is no C
-    compiler, and as `write_c`.
+    Attributes:
+        image_shape: (height, width, channels) of an image.
+        levels: pixels are below this number.
+        memory: bytes that the C takes, as `write_c` returns them.
+        library: content of the shared library.
     """
 
     def __init__(self, network: IntegerNetwork, *flags: str):
-        if find_compiler() is None:
+        """Write `network` as C and compile it.
+
+        Args:
+            network: an integer network.
+            flags: options of the compiler, by default -O3.
+
+        Raises:
+            InputError: when there is no C compiler, and as `write_c`.
+        """
+        name = find_compiler()
+        if name is None:
             raise InputError(f"there is no C compiler; install one of {', '.join(COMPILERS)}")
         self.image_shape, self.levels = network.image.shape, network.image.high + min(network.mean) + 1
         with TemporaryDirectory() as folder:
@@ -37,13 +50,23 @@ class CRunner:
             [path] = [path for path in source.glob("*.c") if path.name != "main.c"]
             library = path.with_suffix(".so")
             options = ["-std=c99", "-shared", "-fPIC", *(flags or ("-O3",))]
-            subprocess.run([find_compiler(), *options, path, "-o", library], check=True, capture_output=True)
+            subprocess.run([name, *options, path, "-o", library], check=True, capture_output=True)
             self.library = library.read_bytes()
-            self._call = getattr(ctypes.CDLL(str(library)), f"{path.stem}_run")  # loaded: the file may go
+            self._call = getattr(ctypes.CDLL(str(library)), f"{path.stem}_run")  # once loaded, the file is not needed
         self._codes = np.empty(network.tensors[-1].size, np.int32)
 
-    def run(self, image) -> np.ndarray:
-        """Return the codes (int32, flat) of the logits of `image`, uint8 (height, width, channels)."""
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """Return the codes of the logits of one image.
+
+        Args:
+            image: pixels (uint8), (height, width, channels).
+
+        Returns:
+            Codes (int32), flat.
+
+        Raises:
+            InputError: when `image` has another type or shape.
+        """
         image = np.ascontiguousarray(image)
         if image.dtype != np.uint8 or image.shape != self.image_shape:
             raise InputError(f"an image must be uint8 {self.image_shape}, not {image.dtype} {image.shape}")

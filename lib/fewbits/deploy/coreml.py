@@ -1,7 +1,7 @@
-"""Core ML packages: the simulation, in float32, for Apple's devices.
+"""Core ML packages: the simulation in float32, for Apple's devices.
 
-A `.mlpackage` is a folder. It can be made and read on Linux too; only macOS can compute with it, so here the shapes and
-the weights of what was written are checked, and its outputs are not.
+A `.mlpackage` is a folder. Linux can write and read it too, but only macOS can run it. So the shapes and weights of a
+package are checked after it is written; its outputs are not.
 """
 
 import json
@@ -15,16 +15,23 @@ import numpy as np
 
 from fewbits.backend import keras, no_stderr
 from fewbits.deploy.frozen import Frozen, check_exportable, freeze
-from fewbits.errors import InputError
+from fewbits.errors import InputError, needs_extra
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 
 
 def write_coreml(model: keras.Model, path: Path) -> None:
-    """Write `model`, quantized or not, as the .mlpackage `path`, whole or not at all.
+    """Write a model as a Core ML package, whole or not at all.
 
-    It takes one image, (1, height, width, channels), in float32. Batch normalization is folded. What was written is
-    read again: InputError where shapes or weights are not those of `model`. Raises InputError, naming the layer, also
-    as `frozen.check_exportable` and `quantize_model`, and where coremltools is not installed or does not know a layer.
+    The package takes one image, (1, height, width, channels), in float32. Batch normalization is folded. What was
+    written is read again and checked.
+
+    Args:
+        model: a functional model, quantized or not.
+        path: the .mlpackage to write; an existing package is replaced.
+
+    Raises:
+        InputError: when the shapes or weights in the package are not those of `model`; when coremltools is not
+            installed or does not know a layer; naming the layer, as `check_exportable` and `quantize_model`.
     """
     tools = _coremltools()
     check_exportable(model)
@@ -32,7 +39,7 @@ def write_coreml(model: keras.Model, path: Path) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization) and isinstance(model, QuantizedModel):
             raise InputError(
-                f"layer {layer.name} normalizes what is quantized; "
+                f"layer {layer.name} normalizes quantized values; "
                 "quantize_model(..., fold_batch_normalization=True) folds it"
             )
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
@@ -44,34 +51,59 @@ def write_coreml(model: keras.Model, path: Path) -> None:
 
 
 def check_mlpackage_path(path: Path) -> None:
-    """Raise InputError where `path` is not the place for a package: another file or folder stands there."""
+    """Check that a package can be written to a path.
+
+    Args:
+        path: the path of the package.
+
+    Raises:
+        InputError: when `path` does not end in .mlpackage, its folder does not exist, or something else is there.
+    """
     if path.suffix != ".mlpackage":
         raise InputError(f"the output must be a .mlpackage, not {path}")
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written; there is no folder {path.parent}")
     if path.exists() and not (path / "Manifest.json").is_file():
-        raise InputError(f"{path} is there, and is no Core ML package; remove it, or name another")
+        raise InputError(f"{path} exists and is not a Core ML package; remove it, or choose another name")
 
 
 def coreml_weights(path: Path) -> list[np.ndarray]:
-    """Return the constants that the package `path` holds; InputError where it cannot be read."""
+    """Return the constants in a package.
+
+    Args:
+        path: a .mlpackage.
+
+    Returns:
+        Arrays, in the order of the package.
+
+    Raises:
+        InputError: when the package cannot be read.
+    """
     return _weights(_read(_coremltools(), path), _coremltools())
 
 
 def coreml_shapes(path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the shapes of the input and the output of the package `path`; InputError where it cannot be read."""
+    """Return the shapes of the input and the output of a package.
+
+    Args:
+        path: a .mlpackage.
+
+    Returns:
+        The two shapes, with the batch.
+
+    Raises:
+        InputError: when the package cannot be read.
+    """
     description = _read(_coremltools(), path).get_spec().description
     return tuple(tuple(x.type.multiArrayType.shape) for x in (description.input[0], description.output[0]))
 
 
 def _coremltools():
-    try:
-        with warnings.catch_warnings(), no_stderr():  # it tells what it lacks on Linux, and which versions it knows
-            warnings.simplefilter("ignore")
-            logging.getLogger("coremltools").setLevel(logging.ERROR)
-            import coremltools
-    except ImportError:
-        raise InputError("Core ML packages are made with coremltools; `pip install fewbits[export]`") from None
+    # it warns of what it lacks on Linux and of versions that it does not know
+    with needs_extra("export", "Core ML packages"), warnings.catch_warnings(), no_stderr():
+        warnings.simplefilter("ignore")
+        logging.getLogger("coremltools").setLevel(logging.ERROR)
+        import coremltools
     return coremltools
 
 
@@ -90,7 +122,7 @@ def _converted(tools, frozen):
                 minimum_deployment_target=tools.target.iOS16,
                 skip_model_load=True,
             )
-    except Exception as error:  # its passes raise whatever they like
+    except Exception as error:  # its passes raise errors of any class
         why = str(error).strip().split("\n")[0][:300]
         raise InputError(f"coremltools cannot convert {frozen.name}: {why}") from None
 
@@ -102,7 +134,7 @@ def _read(tools, path):
             return tools.models.MLModel(str(path), skip_model_load=True)
     except Exception as error:
         why = str(error).strip().split("\n")[0][:300]
-        raise InputError(f"{path} cannot be read ({why}); it may be truncated, or no Core ML package") from None
+        raise InputError(f"{path} cannot be read ({why}); it may be truncated, or not a Core ML package") from None
 
 
 def _weights(package, tools):
@@ -112,7 +144,7 @@ def _weights(package, tools):
 
 
 def _verify(tools, path, frozen):
-    """Raise InputError where the package has not the shapes and the kernels of `frozen`."""
+    """Raise InputError if the package does not have the shapes and kernels of `frozen`."""
     shapes = coreml_shapes(path)
     wanted = tuple((1, *x.shape[1:]) for x in (frozen.inputs[0], frozen.outputs[0]))
     if shapes != wanted:
@@ -120,13 +152,13 @@ def _verify(tools, path, frozen):
     held = {(w.shape, w.tobytes()) for w in _weights(_read(tools, path), tools)}
     for layer in frozen.layers:
         if isinstance(layer, Frozen):
-            kernel = _as_core_ml_has_it(layer)
+            kernel = _core_ml_kernel(layer)
             if not {(kernel.shape, kernel.tobytes()), (kernel.T.shape, kernel.T.tobytes())} & held:
                 raise InputError(f"Core ML has changed the kernel of layer {layer.name}; nothing was written")
 
 
-def _as_core_ml_has_it(layer):
-    """Return the kernel as (filters, in, height, width), or (units, in); Core ML has this also turned round."""
+def _core_ml_kernel(layer):
+    """Return the kernel as (filters, in, height, width) or (units, in); Core ML may store its transpose."""
     kernel = layer.weights_used[0]
     if kernel.ndim == 2:
         return np.ascontiguousarray(kernel.T)
@@ -137,7 +169,7 @@ def _as_core_ml_has_it(layer):
 
 @contextmanager
 def _folder_aside(path):
-    """Give a folder beside `path` that takes its place when the block ends well, and is removed when it does not."""
+    """Yield a folder beside `path` that takes its place if the block succeeds, and is removed otherwise."""
     aside, old = (path.with_name(f".{path.stem}.{what}.mlpackage") for what in ("part", "old"))
     rmtree(aside, ignore_errors=True)
     try:

@@ -1,12 +1,14 @@
-"""What of a network of integers runs on the hardware convolution engine of the PULP platform, and in how many passes.
+"""Which layers run on the hardware convolution engine of the PULP platform, and in how many passes.
 
-The engine reads one plane of 16-bit pixels, slides a window of 3x3 or 5x5 over it pixel by pixel, and adds what it
-finds to planes of 16-bit sums: one plane with weights of 16 bits, two with 8, four with 4. Before it adds, it shifts
-the window's sum to the right (normalisation); what it adds saturates. One such run over a plane is a pass.
+The engine reads one plane of 16-bit pixels, slides a 3x3 or 5x5 window over it pixel by pixel, and adds the results to
+planes of 16-bit sums: one plane with 16-bit weights, two with 8-bit weights, four with 4-bit weights. Before it adds,
+it shifts the sum of the window to the right (normalization); the addition saturates. One such run over a plane is a
+pass.
 
-Source: Conti and Benini, 2015; the engine that vieito2017 plans for (1.1, 3.4) and never reaches. How other layers are
-laid onto it is ours: a small window is surrounded by zeros, a large one is cut into pieces of 5x5, and of a stride's
-results only those are kept that are wanted.
+How other layers map to the engine is our choice: a small window is surrounded by zeros, a large one is cut into pieces
+of 5x5, and with strides only the results that are needed are kept.
+
+Source: Conti and Benini, 2015; the engine that vieito2017 plans for (1.1, 3.4) but never builds on.
 """
 
 from dataclasses import dataclass
@@ -15,10 +17,10 @@ from math import ceil, prod
 import numpy as np
 
 from fewbits.deploy.integer import IntegerNetwork
-from fewbits.deploy.operations import Convolve, signed_bits
+from fewbits.deploy.operations import Convolve, Tensor, signed_bits
 
 PIXEL_BITS = SUM_BITS = 16
-PLANES = {4: 4, 8: 2, 16: 1}  # bits of a weight -> planes of sums at once
+PLANES = {4: 4, 8: 2, 16: 1}  # bits of a weight -> planes of sums per pass
 WINDOWS = (3, 5)
 
 
@@ -26,9 +28,15 @@ WINDOWS = (3, 5)
 class EngineMapping:
     """How a layer runs on the engine.
 
-    reason: why it does not, else "". window: side of the engine's. weight_bits: 4, 8 or 16. passes: over planes. macs:
-    of the layer, for one image. utilisation: macs over those that the engine's multipliers could do in these passes.
-    shift: by which a window's sum must be shifted for 16 bits to hold the layer's sums at their worst.
+    Attributes:
+        layer: name of the layer.
+        reason: why the layer does not run on the engine; empty if it does.
+        window: side of the engine's window, 3 or 5.
+        weight_bits: 4, 8 or 16.
+        passes: number of passes over a plane.
+        macs: multiply-accumulates of the layer for one image.
+        utilisation: `macs` divided by what the multipliers of the engine could do in these passes.
+        shift: how far the sum of a window must be shifted so that 16 bits hold the worst-case sums of the layer.
     """
 
     layer: str
@@ -42,15 +50,30 @@ class EngineMapping:
 
 
 def map_to_engine(network: IntegerNetwork) -> list[EngineMapping]:
-    """Return a EngineMapping for each layer of `network` that multiplies, in its order."""
+    """Return how each layer of `network` that multiplies runs on the engine.
+
+    Args:
+        network: an integer network.
+
+    Returns:
+        One mapping per convolution, depthwise convolution or dense layer, in topological order.
+    """
     return [_mapping(operation, network.tensors[operation.inputs[0]]) for operation in network.convolutions]
 
 
-def convolve_on_engine(operation: Convolve, codes, shift: int) -> np.ndarray:
-    """Return what the engine makes of `codes` (n, height, width, channels): sums of 16 bits, with 2**shift as one.
+def convolve_on_engine(operation: Convolve, codes: np.ndarray, shift: int) -> np.ndarray:
+    """Return the sums that the engine computes.
 
-    Plane after plane of the input is added, each sum shifted (rounded down) before, each addition saturated: that is
-    not what one sum over all planes would be.
+    The engine adds one input plane after the other. It shifts each sum first, which rounds down, and each addition
+    saturates; a single sum over all planes would differ.
+
+    Args:
+        operation: the convolution.
+        codes: input codes, (n, height, width, channels).
+        shift: how far each sum is shifted to the right.
+
+    Returns:
+        16-bit sums in units of 2**shift, (n, height, width, filters).
     """
     low, high = -(2 ** (SUM_BITS - 1)), 2 ** (SUM_BITS - 1) - 1
     bias = np.zeros_like(operation.bias)
@@ -62,7 +85,7 @@ def convolve_on_engine(operation: Convolve, codes, shift: int) -> np.ndarray:
     return sums
 
 
-def _mapping(operation, tensor) -> EngineMapping:
+def _mapping(operation: Convolve, tensor: Tensor) -> EngineMapping:
     height, width, channels, filters = operation.kernel.shape
     places = prod(operation.output.shape[:2])
     macs = operation.kernel.size * places
@@ -81,9 +104,9 @@ def _mapping(operation, tensor) -> EngineMapping:
     planes = PLANES[weight_bits]
     passes = pieces * channels * ceil(filters / planes)
     at_every_pixel = prod((side - 1) * stride + 1 for side, stride in zip(operation.output.shape, operation.strides))
-    could = passes * planes * window**2 * at_every_pixel
+    possible = passes * planes * window**2 * at_every_pixel
     shift = max(0, operation.partial_bits - SUM_BITS)
-    return EngineMapping(operation.layer, "", window, weight_bits, passes, macs, macs / could, shift)
+    return EngineMapping(operation.layer, "", window, weight_bits, passes, macs, macs / possible, shift)
 
 
 def _with(operation, kernel, bias):

@@ -1,4 +1,4 @@
-"""What a network computes with, as constants: for files of runtimes that know no variable bits."""
+"""A network whose weights and formats are constants, for runtimes in which numbers of bits cannot change."""
 
 import numpy as np
 
@@ -6,15 +6,21 @@ from fewbits.backend import keras, ops
 from fewbits.errors import InputError
 from fewbits.graph import Graph, clone, rebuild
 from fewbits.quantization.conversion import quantized_type
-from fewbits.quantization.fixedpoint import quantclip
+from fewbits.quantization.fixedpoint import FixedPoint, quantclip
 from fewbits.quantization.layers import active_formats, effective_weights
 
 
 def check_exportable(model: keras.Model) -> None:
-    """Raise InputError, naming the layer, where `model` could be written to no file.
+    """Check that a model can be exported.
 
-    It must be a graph from one input to one output, in float32 and channels last, whose weights are finite, without
-    the thesis' operator.
+    The model must be a graph from one input to one output, in float32 and channels last, with finite weights and
+    without the rounding of the thesis.
+
+    Args:
+        model: any Keras model.
+
+    Raises:
+        InputError: when the model cannot be exported; the message names the layer.
     """
     graph = Graph(model)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
@@ -22,7 +28,7 @@ def check_exportable(model: keras.Model) -> None:
             f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; one of each can be exported"
         )
     if None in model.inputs[0].shape[1:]:
-        raise InputError(f"{model.name} takes images of any size; build it for one, to export it")
+        raise InputError(f"{model.name} takes images of any size; build it for one size to export it")
     for layer in graph.layers:
         name = layer.name
         if getattr(layer, "compute_dtype", "float32") != "float32":
@@ -31,7 +37,9 @@ def check_exportable(model: keras.Model) -> None:
             raise InputError(f"layer {name} computes with channels first; only channels last can be exported")
         for weight in layer.weights:
             if not np.isfinite(ops.convert_to_numpy(weight)).all():
-                raise InputError(f"{weight.name} of layer {name} holds NaN or infinity; train or load it anew")
+                raise InputError(
+                    f"{weight.name} of layer {name} holds NaN or infinity; train or load the network again"
+                )
         if hasattr(layer, "rounding") and layer.enabled and layer.rounding == "thesis":
             raise InputError(
                 f"layer {name} rounds as the thesis does, to one code more than its bits have; "
@@ -39,46 +47,65 @@ def check_exportable(model: keras.Model) -> None:
             )
 
 
-def multiplies(layer) -> bool:
-    """Whether `layer` is a convolution, a depthwise convolution or a dense layer."""
+def multiplies(layer: keras.Layer) -> bool:
+    """Return whether `layer` is a convolution, a depthwise convolution or a dense layer."""
     return quantized_type(layer) is not None
 
 
 class Frozen(keras.layers.Layer):
-    """A layer that multiplies, with constants for weights and formats; it computes what `layer` does at present."""
+    """A layer that multiplies, with its current weights and formats as constants.
 
-    def __init__(self, layer):
+    Attributes:
+        weights_used: kernel and bias (float32) as the layer multiplies and adds them; the bias may be None.
+        formats: the formats that the layer uses.
+        rounding: the rounding of a quantized layer, otherwise None.
+        depthwise: whether the layer is a depthwise convolution.
+    """
+
+    def __init__(self, layer: keras.Layer):
+        """Freeze `layer`, quantized or not."""
         super().__init__(name=layer.name)
-        self._layer = [layer]  # in a list Keras does not track it: its variables are no longer needed
+        self._layer = [layer]  # in a list, so that Keras does not track its variables
         self.weights_used, self.formats = effective_weights(layer), active_formats(layer)
         self.rounding = getattr(layer, "rounding", None)
         self.depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         self.built = True
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Return what the layer computes from `x`."""
         [layer], (kernel, bias) = self._layer, self.weights_used
         x = quantized_type(layer).product(layer, self.quantizer(x, self.formats.input), self.kernel(kernel))
-        behind = bias is not None and getattr(layer, "bias_order", "accumulator") == "output"
-        x = x if bias is None or behind else x + bias
+        late = bias is not None and getattr(layer, "bias_order", "accumulator") == "output"
+        x = x if bias is None or late else x + bias
         relu = layer.activation is keras.activations.relu
-        x = keras.activations.relu(x) if relu and not behind else x  # the same before and behind a rounding
+        x = keras.activations.relu(x) if relu and not late else x  # the same before and after rounding
         x = self.quantizer(x, self.formats.output)
-        x = x + bias if behind else x
-        return x if relu and not behind or layer.activation is None else layer.activation(x)
+        x = x + bias if late else x
+        return x if relu and not late or layer.activation is None else layer.activation(x)
 
-    def kernel(self, kernel):
+    def kernel(self, kernel: np.ndarray) -> keras.KerasTensor:
+        """Return the kernel as a tensor; a subclass may quantize it."""
         return ops.convert_to_tensor(kernel)
 
-    def quantizer(self, x, fmt):
+    def quantizer(self, x: keras.KerasTensor, fmt: FixedPoint | None) -> keras.KerasTensor:
+        """Return `x` in the format `fmt`; unchanged if that is None."""
         return x if fmt is None else quantclip(x, fmt, self.rounding)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple) -> tuple:
+        """Return the shape of the output for inputs of `shape`."""
         return self._layer[0].compute_output_shape(shape)
 
 
-def freeze(model: keras.Model, kind: type = Frozen) -> keras.Model:
-    """Return `model` with a layer of `kind`, Frozen or a subclass, in place of each that multiplies."""
+def freeze(model: keras.Model, kind: type[Frozen] = Frozen) -> keras.Model:
+    """Return a model in which every layer that multiplies is frozen.
 
+    Args:
+        model: a functional model, quantized or not.
+        kind: the class of the frozen layers, Frozen or a subclass.
+
+    Returns:
+        A new model; other layers are copied.
+    """
     frozen = rebuild(model, lambda layer: kind(layer) if multiplies(layer) else clone(layer))
     for layer in frozen.layers:
         if layer.weights:  # batch normalization

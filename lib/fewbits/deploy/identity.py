@@ -1,4 +1,4 @@
-"""Whether a network of integers computes what the quantized Keras model does, and programs what it computes."""
+"""Do an integer network, the quantized Keras model and other programs compute the same codes?"""
 
 from typing import NamedTuple
 
@@ -16,19 +16,35 @@ from fewbits.quantization.conversion import QuantizedModel
 
 
 class Agreement(NamedTuple):
-    """How the codes of a layer agree: how many there are, how many differ, and the largest difference in steps."""
+    """How the codes of a layer agree.
+
+    Attributes:
+        codes: number of codes that were compared.
+        different: how many of them differ.
+        largest: the largest difference, in steps of the format.
+    """
 
     codes: int
     different: int
     largest: float
 
 
-def compare_layers(model: QuantizedModel, network: IntegerNetwork, images) -> dict[str, Agreement]:
-    """Return layer name -> Agreement between `model` and its `network`, on `images`, integers as `network.run` takes.
+def compare_layers(model: QuantizedModel, network: IntegerNetwork, images: np.ndarray) -> dict[str, Agreement]:
+    """Compare the codes of a quantized model with those of its integer network.
 
-    Every layer with weights is compared, and the last. Where float32 does not hold all sums of `network`, `model` is
-    simulated in float64. An average is compared as the float that is nearest to its exact quotient. Raises InputError
-    as `network.run`.
+    Every layer with weights is compared, and the last layer. If float32 does not hold all sums of `network`, `model` is
+    simulated in float64. An average is compared as the float nearest to its exact quotient.
+
+    Args:
+        model: the quantized model.
+        network: what `lower` returned for it.
+        images: pixels, integers (n, height, width, channels), as `network.run` takes them.
+
+    Returns:
+        Layer name -> agreement.
+
+    Raises:
+        InputError: as `network.run`.
     """
     if network.beyond_float32 or any(_softened(layer) for layer in model.layers):
         model = simulation(model, "float64" if network.beyond_float32 else "float32")
@@ -46,39 +62,76 @@ def compare_layers(model: QuantizedModel, network: IntegerNetwork, images) -> di
 
 
 def program_runners(network: IntegerNetwork) -> dict[str, Runner]:
-    """Return name -> program, at work, that must make the codes of `network.run`: in ONNX Runtime and, where this
-    machine has a compiler, in C. Raises InputError as `onnx_integer.convert`.
+    """Return other programs that must compute the codes of `network.run`.
+
+    Args:
+        network: an integer network.
+
+    Returns:
+        Name -> runner: "ONNX Runtime" and, if this machine has a C compiler, "C".
+
+    Raises:
+        InputError: as `to_integer_onnx` and `write_c`.
     """
     from fewbits.deploy import onnx, onnx_integer
 
-    found = {"ONNX Runtime": onnx.ONNXRunner(onnx_integer.to_integer_onnx(network).SerializeToString())}
-    return found | ({"C": CRunner(network)} if find_compiler() else {})
+    found: dict[str, Runner] = {
+        "ONNX Runtime": onnx.ONNXRunner(onnx_integer.to_integer_onnx(network).SerializeToString())
+    }
+    if find_compiler():
+        found["C"] = CRunner(network)
+    return found
 
 
-def compare_program(codes, program: Runner, images) -> Agreement:
-    """Return how the codes that `program` makes of `images`, one by one, agree with those of `network.run`."""
+def compare_program(codes: np.ndarray, program: Runner, images: np.ndarray) -> Agreement:
+    """Compare the codes that a program computes with those of the integer network.
+
+    Args:
+        codes: what `network.run` returns for `images`.
+        program: a runner; it gets one image at a time.
+        images: pixels, integers (n, height, width, channels).
+
+    Returns:
+        The agreement of all codes.
+    """
     theirs = np.array([program.run(image) for image in images]).reshape(codes.shape)
     gaps = np.abs(theirs - codes)
     return Agreement(codes.size, int((gaps > 0).sum()), float(gaps.max()))
 
 
-def to_pixels(network: IntegerNetwork, images) -> np.ndarray:
-    """Return the integers that `network` takes for `images` as Keras takes them; InputError where those are none."""
+def to_pixels(network: IntegerNetwork, images: np.ndarray) -> np.ndarray:
+    """Return the pixels that stand for scaled images.
+
+    Args:
+        network: an integer network, whose levels and mean are used.
+        images: floats (n, height, width, channels) as the Keras model takes them: (pixel - mean) / levels.
+
+    Returns:
+        Integers (n, height, width, channels), uint8 if there are at most 256 levels.
+
+    Raises:
+        InputError: when the images are not pixels that were scaled in this way.
+    """
     exact = np.asarray(images, np.float64) * 2.0**-network.image.exponent + np.asarray(network.mean)
     pixels = np.rint(exact).astype(np.int64)
     levels = 2**-network.image.exponent
     if (pixels != exact).any() or pixels.min() < 0 or pixels.max() >= levels:
         raise InputError(
-            f"the images are no pixels of {levels} values over {levels}, less a mean of "
-            f"{', '.join(map(str, network.mean))}; give the levels and the mean with which they were scaled"
+            f"the images are not (pixel - mean) / {levels} for pixels of {levels} levels and a mean of "
+            f"{', '.join(map(str, network.mean))}; give the levels and the mean that they were scaled with"
         )
     return pixels.astype(np.uint8) if levels <= 256 else pixels
 
 
 def simulation(model: QuantizedModel, dtype: str = "float64") -> QuantizedModel:
-    """Return `model`, the same formats and weights, computing in `dtype` and without a softmax in its last layer.
+    """Return a copy of `model` that computes in `dtype` and has no softmax in its last layer.
 
-    float32 holds integers up to 2**24, float64 up to 2**53.
+    Args:
+        model: the quantized model; the copy has its formats and weights.
+        dtype: "float32", which holds integers up to 2**24, or "float64", up to 2**53.
+
+    Returns:
+        The copy.
     """
 
     def clone(layer):
@@ -92,19 +145,27 @@ def simulation(model: QuantizedModel, dtype: str = "float64") -> QuantizedModel:
     return QuantizedModel(same.input, same.output, name=model.name)
 
 
-def _softened(layer) -> bool:
+def _softened(layer: keras.Layer) -> bool:
     return getattr(layer, "activation", None) is keras.activations.softmax
 
 
-def to_values(tensor: Tensor, codes) -> np.ndarray:
-    """Return what integer `codes` on `tensor` stand for, in float64."""
+def to_values(tensor: Tensor, codes: np.ndarray) -> np.ndarray:
+    """Return the values that codes stand for.
+
+    Args:
+        tensor: the tensor that holds the codes.
+        codes: integers (n, ...), channels last.
+
+    Returns:
+        Values (float64) of the same shape.
+    """
     return codes * np.exp2(np.asarray(tensor.exponent, float)) / tensor.divisor
 
 
 def _agreement(tensor, codes, floats):
     step = 2.0**tensor.exponent / tensor.divisor
     gaps = np.abs(to_values(tensor, codes).astype(floats.dtype).astype(np.float64) - floats) / step
-    return Agreement(codes.size, int((~(gaps == 0)).sum()), float(gaps.max()))  # NaN differs, too
+    return Agreement(codes.size, int((~(gaps == 0)).sum()), float(gaps.max()))  # NaN counts as different
 
 
 def _joined(a, b):

@@ -1,7 +1,7 @@
-"""A network of integers: codes of an image in, codes of the logits out, and no float operation between.
+"""Integer networks: codes of an image in, codes of the logits out, and no floating-point operation in between.
 
-The contract, from DESIGN's section Identity: its codes are those of the quantized Keras model, bit for bit, wherever
-the float32 of that is exact (`lowering.lower` proves it, layer by layer).
+The contract: the codes are those of the quantized Keras model, bit for bit, wherever float32 is exact there
+(`fewbits.deploy.lower` proves that layer by layer).
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,16 +12,27 @@ import numpy as np
 from fewbits.deploy.operations import Convolve, Operation, Tensor
 from fewbits.errors import InputError
 
-AT_ONCE = 2**22  # codes of a tensor in memory, for all images of a batch
+AT_ONCE = 2**22  # codes of a tensor in memory, for all images of a batch together
 FLOAT32_INTEGERS = 2**24  # up to here float32 holds every integer
 
 
 @dataclass(frozen=True)
 class IntegerNetwork:
-    """Operations in the order in which they run; each makes one tensor, and the tensor 0 is the image.
+    """Operations in topological order, each of which makes one tensor; tensor 0 is the image.
 
-    image: the tensor of pixels less `mean`, one integer a channel. outputs: layer name -> index of the tensor that holds
-    what this layer hands on; the last operation makes the logits. output_shape: of the logits in Keras.
+    Attributes:
+        name: name of the Keras model.
+        image: the tensor of the pixels minus `mean`.
+        mean: the integer that is subtracted from the pixels of each channel.
+        operations: the operations; operation n (from 1) makes tensor n, and the last one makes the logits.
+        outputs: layer name -> index of the tensor that holds the output of the layer.
+        output_shape: shape of the logits in Keras, without the batch.
+
+    Example:
+        A quantized network is lowered, and then runs on pixels:
+
+            network = lower(quantized, levels=256)
+            codes = network.run(pixels)
     """
 
     name: str
@@ -33,16 +44,18 @@ class IntegerNetwork:
 
     @property
     def tensors(self) -> list[Tensor]:
+        """The image, then the output of each operation."""
         return [self.image, *(operation.output for operation in self.operations)]
 
     @property
     def convolutions(self) -> list[Convolve]:
+        """The operations that multiply, in order: convolutions and dense layers."""
         return [operation for operation in self.operations if isinstance(operation, Convolve)]
 
     @property
     def beyond_float32(self) -> list[str]:
-        """Names of the layers whose sums may pass 2**24, so that a simulation in float32 may differ from integers."""
-        largest = {}
+        """Names of the layers whose sums may exceed 2**24, so that a simulation in float32 may differ."""
+        largest: dict[str, int] = {}
         for operation in self.operations:
             sums = max(operation.output.magnitude, operation.magnitude if isinstance(operation, Convolve) else 0)
             largest[operation.layer] = max(sums, largest.get(operation.layer, 0))
@@ -50,30 +63,47 @@ class IntegerNetwork:
 
     @property
     def batch(self) -> int:
-        """How many images to run at a time."""
+        """How many images run at a time."""
         return max(1, AT_ONCE // max(tensor.size for tensor in self.tensors))
 
     @property
     def weight_bits(self) -> int:
-        """Bits of all kernel codes and biases, each layer at the width that its own need."""
+        """Bits of all kernel codes and biases; each array has the width that its own codes need."""
         return sum(_bits(operation.kernel) + _bits(operation.bias) for operation in self.convolutions)
 
-    def run(self, images) -> np.ndarray:
-        """Return the codes (int64) of the logits, (n, ...), of `images`, integers (n, height, width, channels).
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Return the codes of the logits.
 
-        Raises InputError where images are no integers, of another shape, or not in the range of the image's codes.
+        Args:
+            images: pixels, integers (n, height, width, channels).
+
+        Returns:
+            Codes (int64), (n, *output_shape).
+
+        Raises:
+            InputError: when images are not integers, have another shape, or exceed the range of the image's codes.
         """
         last = len(self.operations)
         return np.concatenate([codes[last] for codes in self._batches(images, {last})]).reshape(-1, *self.output_shape)
 
-    def trace(self, images) -> dict[str, np.ndarray]:
-        """Return layer name -> codes of what it hands on, (n, height, width, channels); errors as in `run`."""
+    def trace(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the codes that each layer outputs.
+
+        Args:
+            images: as in `run`.
+
+        Returns:
+            Layer name -> codes, (n, height, width, channels).
+
+        Raises:
+            InputError: as in `run`.
+        """
         wanted = set(self.outputs.values())
         batches = list(self._batches(images, wanted))
         return {name: np.concatenate([codes[i] for codes in batches]) for name, i in self.outputs.items()}
 
-    def _batches(self, images, wanted) -> Iterator[dict[int, np.ndarray]]:
-        """Yield tensor index -> codes of the `wanted` tensors, a batch of images at a time."""
+    def _batches(self, images: np.ndarray, wanted: set[int]) -> Iterator[dict[int, np.ndarray]]:
+        """Yield the codes of the `wanted` tensors by index, a batch of images at a time."""
         images = self._checked(images)
         last = {i: number for number, operation in enumerate(self.operations, 1) for i in operation.inputs}
         for start in range(0, len(images), self.batch):
@@ -93,12 +123,12 @@ class IntegerNetwork:
         codes = images.astype(np.int64) - np.asarray(self.mean)
         if codes.min() < self.image.low or codes.max() > self.image.high:
             raise InputError(
-                f"pixels less their mean must be from {self.image.low} to {self.image.high}, "
+                f"pixels minus their mean must be from {self.image.low} to {self.image.high}, "
                 f"not {codes.min()} to {codes.max()}"
             )
         return codes
 
 
-def _bits(array) -> int:
+def _bits(array: np.ndarray) -> int:
     tensor = Tensor((1, 1, array.size), 0, min(0, int(array.min(initial=0))), max(0, int(array.max(initial=0))))
     return tensor.size * tensor.bits

@@ -1,12 +1,12 @@
-"""LiteRT files (.tflite) of networks, of integers too: with a quantized network's own codes and scales, powers of two.
+"""LiteRT files (.tflite): floats, or the codes and power-of-two scales of a quantized network.
 
-TensorFlow's converter makes the graph; it chooses 8-bit codes wherever a fake quantizer stands. What it then does its
-own way is put right in the file: kernels and biases become the codes of the network, each with its step as the scale,
-and where a layer reads or makes codes of another step than its format's, a QUANTIZE is set between. (The converter
-drops a quantizer that directly follows another.)
+TensorFlow's converter makes the graph; it chooses 8-bit codes wherever a fake quantizer stands. What it then does in its
+own way is corrected in the file: kernels and biases become the codes of the network, each with its step as the scale,
+and if a layer reads or makes codes with another step than its format's, a QUANTIZE is inserted. (The converter drops a
+quantizer that directly follows another.)
 
-LiteRT rounds to nearest. XNNPACK, on which it runs by default, takes halves to even as `rounding="nearest"` does, and
-agrees with the simulation code by code in convolutions; LiteRT's own kernels round twice, and do not.
+LiteRT rounds to nearest. XNNPACK, on which it runs by default, rounds halves to even as `rounding="nearest"` does, and
+agrees with the simulation code by code in convolutions; LiteRT's own kernels round twice and do not agree.
 """
 
 import re
@@ -14,16 +14,17 @@ import re
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.deploy.frozen import Frozen, check_exportable, effective_weights, freeze, kernel_formats
+from fewbits.deploy.frozen import Frozen, check_exportable, freeze
 from fewbits.deploy.identity import Agreement
 from fewbits.errors import InputError, check_name
 from fewbits.graph import Graph
 from fewbits.io.tflite import LiteRTRunner, to_tflite
 from fewbits.names import PRECISIONS
 from fewbits.quantization.conversion import QuantizedModel
+from fewbits.quantization.layers import effective_weights, kernel_formats
 
 MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-# Their inputs and outputs have one scale, or, of QUANTIZE, can have one.
+# Operators whose inputs and outputs have one scale; those of QUANTIZE can have one.
 MOVING = (
     "AVERAGE_POOL_2D",
     "CONCATENATION",
@@ -38,15 +39,23 @@ MOVING = (
 )
 
 
-def to_litert(model, precision: str = "float32", images=None) -> bytes:
-    """Return `model`, a functional Keras model, as a .tflite file for one image at a time, that takes and gives floats.
+def to_litert(model: keras.Model, precision: str = "float32", images: np.ndarray | None = None) -> bytes:
+    """Convert a Keras model.
 
-    precision: one of PRECISIONS. float32: what Keras computes, quantizers of a quantized model as operations. float16:
-    weights in two bytes, computed with in float32. int8: integers inside; of a quantized model its own formats and
-    codes, of a float model LiteRT's choice, from `images` (n, height, width, channels) that
-    represent what will come. Raises InputError, naming the layer, on what `frozen.check_exportable` refuses, where TensorFlow,
-    which makes the file, is not installed or does not know a layer, and, for int8, on a layer of a quantized model that
-    is float, has more than 8 bits, or adds its bias behind its output.
+    Args:
+        model: a functional model, quantized or not.
+        precision: one of PRECISIONS. "float32": what Keras computes; the quantizers of a quantized model become
+            operators. "float16": weights take two bytes, and the computation is in float32. "int8": integers inside; a
+            quantized model keeps its own formats and codes, for a float model LiteRT chooses them.
+        images: for "int8" of a float model, representative images, (n, height, width, channels), float32.
+
+    Returns:
+        Content of a .tflite file for one image at a time, with float inputs and outputs.
+
+    Raises:
+        InputError: when TensorFlow is not installed or does not know a layer; as `check_exportable`; for "int8", naming
+            the layer, when a layer of a quantized model is float, has more than 8 bits, or adds its bias after its
+            output is rounded.
     """
     check_name("precision", precision, PRECISIONS)
     check_exportable(model)
@@ -54,15 +63,25 @@ def to_litert(model, precision: str = "float32", images=None) -> bytes:
         _check_formats(model)
         return _with_codes(to_tflite(freeze(model, _FakeQuantized), _integers), model)
     if precision == "int8" and images is None:
-        raise InputError("int8 needs images that represent what will come, to choose the range of each layer's codes")
+        raise InputError("int8 needs representative images, to choose the range of each layer's codes")
     return to_tflite(freeze(model), _precise(precision, images))
 
 
-def compare_litert(model: QuantizedModel, images, delegate: bool = True) -> dict[str, Agreement]:
-    """Return layer name -> Agreement of its codes in Keras and in the int8 file; the network's output comes last.
+def compare_litert(model: QuantizedModel, images: np.ndarray, delegate: bool = True) -> dict[str, Agreement]:
+    """Compare the codes of a quantized model with those of its int8 file.
 
-    images: (n, height, width, channels). delegate: as in `litert.interpreter`. Every layer that multiplies is compared
-    in a file that hands out all their outputs; `largest` is in steps of its output format.
+    Every layer that multiplies is compared, in a file that outputs the codes of all of them.
+
+    Args:
+        model: a quantized model.
+        images: (n, height, width, channels), float32.
+        delegate: as in `litert_interpreter`.
+
+    Returns:
+        Layer name -> agreement, in steps of the layer's output format; the output of the network comes last.
+
+    Raises:
+        InputError: as `to_litert`.
     """
     _check_formats(model)
     steps = {layer.name: layer.formats.output.step for layer in model.quantized_layers}
@@ -92,13 +111,13 @@ def _check_formats(model):
             raise InputError(f"layer {layer.name} computes in float; int8 needs its kernel, input and output formats")
         widest = max(fmt.nbits for fmt in (*kernel_formats(layer), x, output))
         if widest > 8:
-            raise InputError(f"layer {layer.name} has codes of {widest} bits, and int8 holds 8")
+            raise InputError(f"layer {layer.name} has codes of {widest} bits; int8 holds 8")
         if layer.bias is not None and (layer.bias_order == "output" or own is not None):
-            raise InputError(f"the bias of layer {layer.name} is not on the grid of its products, as int8 needs it")
+            raise InputError(f"the bias of layer {layer.name} is not on the grid of its products, which int8 needs")
 
 
 def _precise(precision, images):
-    """Return what sets up a converter for `precision`."""
+    """Return a function that sets up a converter for `precision`."""
 
     def set_up(converter):
         import tensorflow as tf
@@ -120,7 +139,7 @@ def _integers(converter):
 
 
 class _FakeQuantized(Frozen):
-    """A layer whose formats are told to the converter, as ranges of 8-bit codes of the same step."""
+    """A layer whose formats the converter sees, as ranges of 8-bit codes with the same step."""
 
     def kernel(self, kernel):
         step = 2.0**-6 * max(2.0**-20, float(np.abs(kernel).max()))
@@ -136,7 +155,7 @@ def _fake_quantize(x, step, name=None):
     return tf.quantization.fake_quant_with_min_max_args(x, -128 * step, 127 * step, num_bits=8, name=name)
 
 
-def _with_codes(content, model) -> bytes:
+def _with_codes(content: bytes, model: QuantizedModel) -> bytes:
     """Return the file with the codes and steps of `model` in every layer that multiplies."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
@@ -156,7 +175,7 @@ def _with_codes(content, model) -> bytes:
 
 
 def _layer_of(name, layers):
-    """Return the layer whose kernel the file calls `name`, which holds what `_FakeQuantized` has called it."""
+    """Return the layer whose kernel is called `name` in the file; the name contains what `_FakeQuantized` gave it."""
     found = {bytes.fromhex(code).decode() for code in re.findall(r"kernel_([0-9a-f]+)_of_layer", name)}
     if len(found) != 1:
         raise InputError(f"the converter has lost a kernel among {', '.join(sorted(found)) or name}")
@@ -164,7 +183,7 @@ def _layer_of(name, layers):
 
 
 class _Edit:
-    """Changes to a file, `ModelT` of its schema."""
+    """Edits of a file, a `ModelT` of its schema."""
 
     def __init__(self, file, schema):
         self.file, self.schema, self.graph = file, schema, file.subgraphs[0]
@@ -172,24 +191,26 @@ class _Edit:
         self.graph.tensors, self.file.operatorCodes = list(self.graph.tensors), list(file.operatorCodes)
         self.file.buffers = list(file.buffers)
         self._names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-        self._before, self._behind, self._made, self._new = {}, {}, {}, []
+        self._before, self._after, self._made, self._new = {}, {}, {}, []
 
-    def kind(self, operator) -> str:
+    def kind(self, operator):
+        """Return the name of the kind of an operator."""
         return self._names[self.file.operatorCodes[operator.opcodeIndex].builtinCode]
 
-    def name(self, index) -> str:
+    def name(self, index):
+        """Return the name of a tensor."""
         return self.graph.tensors[index].name.decode()
 
     def step(self, index):
-        """Return the scale of a tensor, None where it is float."""
+        """Return the scale of a tensor; None if it is float."""
         quantization = self.graph.tensors[index].quantization
         return None if quantization is None or quantization.scale is None else float(quantization.scale[0])
 
-    def share_steps(self, pairs) -> None:
-        """Give what only moves codes to layers of one input step that step: the converter takes any of its inputs'.
+    def share_steps(self, pairs):
+        """Give operators that only move codes the step of the layers that read them, if those agree.
 
-        Codes are then rounded for their readers before they are moved, which makes no difference. pairs: of operators
-        and their layers.
+        The converter takes the step of any of the inputs. With the step of the readers, codes are rounded before they
+        are moved instead of after, which makes no difference. `pairs` holds operators and their layers.
         """
         groups = []
         for operator in self.graph.operators:
@@ -207,8 +228,8 @@ class _Edit:
                 self.graph.operators.remove(operator)
                 self._read_instead(target, source)
 
-    def layer(self, operator, layer) -> None:
-        """Give a convolution or dense layer its codes, and its neighbours' steps a QUANTIZE where they differ."""
+    def layer(self, operator, layer):
+        """Give a convolution or dense layer its codes; insert a QUANTIZE where the steps of its neighbours differ."""
         x, output = layer.formats.input, layer.formats.output
         source, target = operator.inputs[0], operator.outputs[0]
         if self.step(source) is None or self.step(target) is None:
@@ -230,25 +251,25 @@ class _Edit:
         clipped = self._clipped(made, output)
         if clipped != target:
             self._quantize(clipped, target)
-            self._read_instead(target, clipped, but=(*MOVING, *MULTIPLYING))  # others read on the layer's own grid
-        self._behind[id(operator)], self._new = self._new, []
+            self._read_instead(target, clipped, but=(*MOVING, *MULTIPLYING))  # others read the layer's own grid
+        self._after[id(operator)], self._new = self._new, []
 
     def _read_instead(self, old, new, but=()):
         for reader in self.graph.operators:
             if old in reader.inputs and self.kind(reader) not in but:
                 reader.inputs = [new if i == old else i for i in reader.inputs]
 
-    def finish(self) -> None:
-        """Put the new operators where they belong."""
+    def finish(self):
+        """Insert the new operators where they belong."""
         self.graph.operators = [
             new
             for operator in self.graph.operators
-            for new in (*self._before.get(id(operator), ()), operator, *self._behind.get(id(operator), ()))
+            for new in (*self._before.get(id(operator), ()), operator, *self._after.get(id(operator), ()))
         ]
         self.graph.operators = [new for operator in self.graph.operators for new in self._to_even(operator)]
 
     def _to_even(self, operator):
-        """Return what replaces an operator: XNNPACK takes halves up from codes to codes, but to even from floats."""
+        """Return what replaces an operator: XNNPACK rounds halves up from codes to codes, but to even from floats."""
         [source, *_], [target, *_] = operator.inputs, operator.outputs
         if self.kind(operator) != "QUANTIZE" or (self.step(source) or np.inf) >= self.step(target):
             return [operator]  # there are no halves
@@ -279,7 +300,7 @@ class _Edit:
         return self._made[key]
 
     def _clipped(self, source, fmt):
-        """Return the tensor that holds `source` in fewer than 8 bits."""
+        """Return the tensor that holds `source` clipped to the bits of `fmt`."""
         if fmt.nbits == 8:
             return source
         for kind, code in (("MINIMUM", fmt.max_code), ("MAXIMUM", fmt.min_code)):
@@ -298,7 +319,7 @@ class _Edit:
         return quantization
 
     def _like(self, index, step):
-        """Add a tensor of the shape of another, of codes with `step`, or of floats."""
+        """Add a tensor with the shape of another, of codes with `step`, or of floats if that is None."""
         tensor, old = self.schema.TensorT(), self.graph.tensors[index]
         tensor.shape, tensor.type, tensor.hasRank = old.shape, old.type, old.hasRank
         tensor.shapeSignature, tensor.buffer = old.shapeSignature, 0

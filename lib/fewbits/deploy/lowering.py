@@ -1,40 +1,51 @@
-"""From a quantized Keras model to a network of integers, proving on the way how wide every sum can become.
+"""From a quantized Keras model to an integer network, with a proof of how wide every sum can become.
 
-The graph that can be lowered is the one that can be deployed: batch normalization folded (`quantize_model(...,
-fold_batch_normalization=True)`), every product of two formats, roundings that integers have. What else is met is
-refused, by the layer's name.
+A model can be lowered if it can be deployed: batch normalization is folded (`quantize_model(...,
+fold_batch_normalization=True)`), every product is of two formats, and integers know the roundings. Anything else is
+refused, by the name of the layer.
 """
 
+from collections.abc import Sequence
 from math import inf
 
 import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.deploy import operations
-from fewbits.deploy.frozen import check_exportable, kernel_formats
+from fewbits.deploy.frozen import check_exportable
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Tensor
 from fewbits.errors import InputError
 from fewbits.graph import Graph
-from fewbits.quantization.calibration import by_filter
 from fewbits.quantization.conversion import QuantizedModel, quantized_type
 from fewbits.quantization.fixedpoint import FixedPoint, to_codes
+from fewbits.quantization.layers import by_filter, kernel_formats
 
 layers, activations = keras.layers, keras.activations
 
-WIDEST = 62  # bits of what int64 can hold in any case
+WIDEST = 62  # bits of codes that int64 holds, with room for a rounding
 
 
-def lower(model: QuantizedModel, levels: int = 256, mean=0) -> IntegerNetwork:
-    """Return `model` as integers.
+def lower(model: QuantizedModel, levels: int = 256, mean: int | Sequence[int] = 0) -> IntegerNetwork:
+    """Convert a quantized model to an integer network.
 
-    levels: a power of two; the model sees (pixel - mean) / levels for unsigned pixels below `levels`. mean: an integer,
-    or one a channel. A softmax at the end is left out. Raises InputError, naming the layer, on one that is not
-    enabled, has no kernel or input format, rounds as the thesis does, has a bias between the grids, needs integers of
-    more than 63 bits, or is of a kind that integers do not have; and as `frozen.check_exportable`.
+    A softmax at the end is left out.
+
+    Args:
+        model: the quantized model; it takes (pixel - mean) / levels for unsigned pixels below `levels`.
+        levels: number of values of a pixel, a power of two.
+        mean: an integer, or one per channel.
+
+    Returns:
+        The integer network.
+
+    Raises:
+        InputError: naming the layer, when a layer is not enabled, has no kernel or input format, rounds as the thesis
+            does, has a bias with a finer step than its products, needs integers of more than 63 bits, or is of a kind
+            that integer networks do not support; as `check_exportable`.
     """
     if not isinstance(model, QuantizedModel):
-        raise InputError(f"{model.name} is not quantized; quantize_model makes a network with formats of it")
+        raise InputError(f"{model.name} is not quantized; quantize_model gives it formats")
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise InputError(f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs, not one each")
     if isinstance(levels, bool) or not isinstance(levels, int) or levels < 2 or levels & (levels - 1):
@@ -43,8 +54,8 @@ def lower(model: QuantizedModel, levels: int = 256, mean=0) -> IntegerNetwork:
     if len(shape) != 3 or None in shape:
         raise InputError(f"{model.name} must take images (height, width, channels) of a fixed size, not {shape}")
     check_exportable(model)
-    mean = _whole_mean(mean, shape[2], levels)
-    image = Tensor(tuple(shape), 1 - levels.bit_length(), -max(mean), levels - 1 - min(mean))
+    means = _integer_means(mean, shape[2], levels)
+    image = Tensor(tuple(shape), 1 - levels.bit_length(), -max(means), levels - 1 - min(means))
     lowering = _Lowering(image)
     made = {id(model.inputs[0]): 0}
     for call in Graph(model).calls:
@@ -63,37 +74,41 @@ def lower(model: QuantizedModel, levels: int = 256, mean=0) -> IntegerNetwork:
     output = made[id(model.outputs[0])]
     lowering.finish(output)
     return IntegerNetwork(
-        model.name, image, mean, tuple(lowering.operations), lowering.outputs, tuple(model.outputs[0].shape[1:])
+        model.name, image, means, tuple(lowering.operations), lowering.outputs, tuple(model.outputs[0].shape[1:])
     )
 
 
 class _Lowering:
-    """The steps so far, and what each layer adds to them."""
+    """The operations so far, and what each layer adds to them."""
 
     def __init__(self, image):
-        self.tensors, self.operations, self.outputs = [image], [], {}
-        self._softmax = None
+        self.tensors: list[Tensor] = [image]
+        self.operations: list[operations.Operation] = []
+        self.outputs: dict[str, int] = {}
+        self._softmax: str | None = None
 
-    def layer(self, layer, inputs) -> int:
-        """Add what `layer` computes of the tensors `inputs`; return the index of its output."""
+    def layer(self, layer: keras.Layer, inputs: list[int]) -> int:
+        """Add what `layer` computes from the tensors `inputs`; return the index of its output."""
         if self._softmax:
-            raise InputError(f"layer {layer.name} reads the softmax {self._softmax}, which integers do not have")
+            raise InputError(
+                f"layer {layer.name} reads the softmax {self._softmax}, which integer networks do not support"
+            )
         if quantized_type(layer):
             return self._quantized(layer, *inputs)
         handler = self._HANDLERS.get(type(layer))
         if handler is None:
             kind = type(layer).__name__
             hint = "; quantize_model(..., fold_batch_normalization=True) folds it" if "Normalization" in kind else ""
-            raise InputError(f"layer {layer.name} is a {kind}, which integers do not have{hint}")
+            raise InputError(f"layer {layer.name} is a {kind}, which integer networks do not support{hint}")
         return handler(self, layer, *inputs)
 
-    def finish(self, output) -> None:
+    def finish(self, output: int) -> None:
         """Make the tensor `output` the last one."""
         if output != len(self.operations):
             tensor = self.tensors[output]
             self._add(operations.Reshape, self.operations[output - 1].layer, (output,), tensor)
 
-    def _add(self, kind, layer, inputs, output, *fields) -> int:
+    def _add(self, kind, layer, inputs, output, *fields):
         if output.bits > WIDEST:
             raise OverflowError
         self.operations.append(kind(layer, tuple(inputs), output, *fields))
@@ -105,9 +120,7 @@ class _Lowering:
     def _quantized(self, layer, index):
         formats, rounding = layer.formats, layer.rounding
         if not layer.enabled or formats.kernel is None or formats.input is None:
-            raise InputError(
-                f"layer {layer.name} multiplies floats; give its kernel and its input formats, and enable it"
-            )
+            raise InputError(f"layer {layer.name} multiplies floats; give its kernel and input formats, and enable it")
         index = self._requantize(layer.name, index, formats.input, rounding)
         index = self._convolve(layer, index, formats, rounding)
         if formats.output is not None:
@@ -135,7 +148,9 @@ class _Lowering:
         window = tuple((size - 1) * rate + 1 for size, rate in zip(kernel.shape[:2], dilation))
         padding = _padding("valid" if dense else layer.padding, x.shape, window, strides)
         if getattr(layer, "groups", 1) != 1:
-            raise InputError(f"layer {layer.name} convolves in {layer.groups} groups, which integers do not have here")
+            raise InputError(
+                f"layer {layer.name} convolves in {layer.groups} groups, which integer networks do not support"
+            )
         low, high = (min(x.low, 0), max(x.high, 0)) if any(map(any, padding)) else (x.low, x.high)
         positive, negative = (np.clip(columns, *limits).sum(0) for limits in ((0, None), (None, 0)))
         highest, lowest = positive * high + negative * low + bias, positive * low + negative * high + bias
@@ -160,7 +175,7 @@ class _Lowering:
 
     def _add_bias(self, layer, index, fmt, rounding):
         if fmt is None:
-            raise InputError(f"the bias of layer {layer.name} is added behind its output in float; give it a format")
+            raise InputError(f"the bias of layer {layer.name} is added after its output in float; give it a format")
         x = self.tensors[index]
         shift = max(x.exponent - _exponent(fmt), 0)
         codes = to_codes(ops.convert_to_numpy(layer.bias), fmt, rounding)
@@ -171,8 +186,8 @@ class _Lowering:
 
     # Grids
 
-    def _requantize(self, name, index, fmt: FixedPoint, rounding):
-        """Return the tensor `index` in the format `fmt`, itself where it is there already."""
+    def _requantize(self, name, index, fmt, rounding):
+        """Return the tensor `index` in the format `fmt`; itself if it already has that format."""
         x = self.tensors[index]
         shift = tuple(_exponent(fmt) - e for e in _exponents(x))
         if max(x.bits - min(*shift, 0), x.divisor.bit_length() + max(*shift, 0)) > WIDEST:
@@ -193,7 +208,7 @@ class _Lowering:
         return self._add(operations.Requantize, name, (index,), output, *fields)
 
     def _aligned(self, name, index):
-        """Return the tensor `index` with one exponent for all channels, the finest: nothing is rounded."""
+        """Return the tensor `index` with one exponent for all channels, the finest, so that nothing is rounded."""
         x = self.tensors[index]
         if isinstance(x.exponent, int):
             return index
@@ -204,7 +219,7 @@ class _Lowering:
         return self._add(operations.Requantize, name, (index,), output, shift, 1, "floor", low, high)
 
     def _finest(self, layer, indices):
-        """Return the finest exponent of the tensors `indices`, how far each is shifted to meet it, and their limits."""
+        """Return the finest exponent of the tensors `indices`, how far each is shifted to reach it, and their limits."""
         tensors = [self.tensors[i] for i in indices]
         if len({x.divisor for x in tensors}) > 1:
             raise InputError(f"layer {layer.name} joins averages with other values; quantize the averages first")
@@ -225,27 +240,33 @@ class _Lowering:
         if activation is activations.relu6:
             return self._clip(layer.name, index, 6)
         name = getattr(activation, "__name__", type(activation).__name__)
-        raise InputError(f"the activation {name} of layer {layer.name} is none of integers; a ReLU is")
+        raise InputError(
+            f"layer {layer.name} has the activation {name}, which integer networks do not support; use a ReLU"
+        )
 
     def _soften(self, layer, index):
         self._softmax = layer.name
         return index
 
     def _clip(self, name, index, highest):
-        """Add a ReLU that ends at `highest`, None if nowhere."""
+        """Add a ReLU that clips at `highest`; no upper limit if None."""
         x = self.tensors[index]
         high = x.high
         if highest is not None:
             end = highest * x.divisor * 2.0**-x.exponent
             if end != int(end):
-                raise InputError(f"layer {name} ends at {highest}, which its steps of {2.0**x.exponent:g} do not hold")
+                raise InputError(
+                    f"layer {name} clips at {highest}, which is not a multiple of its step {2.0**x.exponent:g}"
+                )
             high = min(high, int(end))
         output = Tensor(x.shape, x.exponent, max(x.low, 0), max(high, 0), x.divisor)
         return index if output == x else self._add(operations.Clip, name, (index,), output, 0, max(high, 0))
 
     def _relu(self, layer, index):
         if layer.negative_slope or layer.threshold:
-            raise InputError(f"layer {layer.name} is a ReLU with a slope or a threshold, which integers do not have")
+            raise InputError(
+                f"layer {layer.name} is a ReLU with a slope or a threshold, which integer networks do not support"
+            )
         return self._clip(layer.name, index, None if layer.max_value == inf else layer.max_value)
 
     def _activation(self, layer, index):
@@ -276,7 +297,7 @@ class _Lowering:
         return self._pool(operations.SumPool, layer, index, (x.low * n, x.high * n), x.divisor * n, window, strides)
 
     def _undivided(self, layer, index):
-        """Return the tensor `index`. Where it holds averages, float32 rounds each of them before it adds them."""
+        """Return the tensor `index`; refuse averages, which float32 rounds before it adds them."""
         x = self.tensors[index]
         if x.divisor & (x.divisor - 1):
             raise InputError(
@@ -310,7 +331,9 @@ class _Lowering:
 
     def _concatenate(self, layer, *indices):
         if layer.axis not in (-1, 3):
-            raise InputError(f"layer {layer.name} joins along axis {layer.axis}; integers join channels")
+            raise InputError(
+                f"layer {layer.name} concatenates along axis {layer.axis}; integer networks concatenate channels"
+            )
         exponent, shifts, lows, highs = self._finest(layer, indices)
         first = self.tensors[indices[0]]
         channels = sum(self.tensors[i].shape[2] for i in indices)
@@ -321,13 +344,13 @@ class _Lowering:
         exponent, shifts, lows, highs = self._finest(layer, indices)
         first, *rest = (self._undivided(layer, i) for i in indices)
         if any(x.shape != first.shape for x in rest):
-            raise InputError(f"layer {layer.name} adds maps of different sizes, which integers do not have here")
+            raise InputError(f"layer {layer.name} adds maps of different sizes, which integer networks do not support")
         output = Tensor(first.shape, exponent, sum(lows), sum(highs), first.divisor)
         return self._add(operations.Add, layer.name, indices, output, shifts)
 
     def _reshape(self, layer, index):
         x = self.tensors[index]
-        shape = tuple(layer.compute_output_shape((1, *x.shape))[1:])  # of this use of the layer
+        shape = tuple(layer.compute_output_shape((1, *x.shape))[1:])  # of this call of the layer
         if len(shape) not in (1, 3):
             raise InputError(f"layer {layer.name} makes the shape {shape}, which is neither an image nor a vector")
         shape = shape if len(shape) == 3 else (1, 1, *shape)
@@ -339,7 +362,8 @@ class _Lowering:
         mantissa, exponent = np.frexp(layer.scale) if np.ndim(layer.scale) == 0 else (0, 0)
         if mantissa != 0.5 or np.any(layer.offset):
             raise InputError(
-                f"layer {layer.name} scales by {layer.scale}, less {layer.offset}; integers shift by powers of two"
+                f"layer {layer.name} scales by {layer.scale} and adds {layer.offset}; "
+                "integer networks only scale by powers of two"
             )
         output = Tensor(x.shape, x.exponent + int(exponent) - 1, x.low, x.high, x.divisor)
         return self._add(operations.Reshape, layer.name, (index,), output)
@@ -368,14 +392,14 @@ def _exponent(fmt: FixedPoint) -> int:
     return fmt.msb + 1 - fmt.nbits
 
 
-def _exponents(tensor) -> tuple[int, ...]:
+def _exponents(tensor: Tensor) -> tuple[int, ...]:
     return tensor.exponent if isinstance(tensor.exponent, tuple) else (tensor.exponent,)
 
 
 def _bias_codes(layer, fmt, rounding, exponents):
-    """Return the bias (int64) on the grid of its products, one exponent a filter."""
+    """Return the bias (int64) on the grid of its products, with one exponent per filter."""
     bias = ops.convert_to_numpy(layer.bias).astype(np.float64)
-    if fmt is None:  # to nearest, as the layer does
+    if fmt is None:  # rounded to nearest, as the layer does
         codes = np.rint(bias / np.exp2(exponents))
         if np.abs(codes).max() >= 2.0 ** (WIDEST - 1):
             raise OverflowError
@@ -383,7 +407,7 @@ def _bias_codes(layer, fmt, rounding, exponents):
     shifts = _exponent(fmt) - np.array(exponents)
     if shifts.min() < 0:
         raise InputError(
-            f"the bias of layer {layer.name} has a finer step than its products; give it {-shifts.min()} bits less"
+            f"the bias of layer {layer.name} has a finer step than its products; give it {-shifts.min()} fewer bits"
         )
     return _shifted(to_codes(bias, fmt, rounding), shifts)
 
@@ -396,15 +420,15 @@ def _shifted(codes, shifts):
 
 
 def _padding(kind, shape, window, strides):
-    """Return rows above and below, columns left and right, of Keras' padding `valid` or `same`."""
+    """Return the rows above and below, and columns left and right, of Keras' padding `valid` or `same`."""
     if kind == "valid":
         return (0, 0), (0, 0)
     missing = [max((-(-side // s) - 1) * s + w - side, 0) for side, w, s in zip(shape, window, strides)]
     return tuple((n // 2, n - n // 2) for n in missing)
 
 
-def _whole_mean(mean, channels, levels):
+def _integer_means(mean, channels, levels):
     means = tuple(np.ravel(mean).tolist())
     if any(not isinstance(m, int) or not 0 <= m < levels for m in means) or len(means) not in (1, channels):
-        raise InputError(f"mean must be an integer from 0 to {levels - 1}, or one a channel, not {mean!r}")
+        raise InputError(f"mean must be an integer from 0 to {levels - 1}, or one per channel, not {mean!r}")
     return means if len(means) == channels else means * channels

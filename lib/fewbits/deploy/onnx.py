@@ -1,20 +1,23 @@
 """ONNX files: the simulation with its quantizers, node by node, so that ONNX Runtime computes what Keras does.
 
-A quantizer is Mul, a rounding, Clip and Mul by powers of two, which float32 does exactly: where sums stay below 2**24
-steps, the outputs are equal bit for bit. Images come in as Keras has them, (n, height, width, channels). Inside, ONNX
-has channels first: every tensor of four axes is kept so, and turned back where the order of its values counts.
+A quantizer is Mul, a rounding, Clip and Mul by powers of two, all of which are exact in float32: if sums stay below
+2**24 steps, the outputs are equal bit for bit. Images have the layout of Keras, (n, height, width, channels). Inside,
+ONNX puts channels first: every tensor of four axes is kept that way, and transposed back where the order of its values
+matters.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.deploy.frozen import active_formats, check_exportable, effective_weights, multiplies
+from fewbits.deploy.frozen import check_exportable, multiplies
 from fewbits.deploy.onnx_graph import TO_FIRST, TO_LAST, ONNXGraph
-from fewbits.errors import InputError
-from fewbits.graph import Graph
+from fewbits.errors import InputError, needs_extra
+from fewbits.graph import Call, Graph
 from fewbits.io.files import write_aside
+from fewbits.quantization.layers import active_formats, effective_weights
 
 layers, activations = keras.layers, keras.activations
 
@@ -22,106 +25,129 @@ ACTIVATIONS = {activations.relu: "Relu", activations.sigmoid: "Sigmoid", activat
 ACTIVATIONS |= {activations.elu: "Elu", activations.softplus: "Softplus"}
 
 
-def to_onnx(model: keras.Model):
-    """Return `model`, of layers that `quantize_model` knows, quantized or not, as an onnx.ModelProto.
+def to_onnx(model: keras.Model) -> Any:
+    """Convert a Keras model.
 
-    Raises InputError, naming the layer, on what ONNX has no node for here, and as `frozen.check_exportable`; also where the
-    package onnx is not installed.
+    Args:
+        model: a functional model of layers that `quantize_model` knows, quantized or not.
+
+    Returns:
+        An onnx.ModelProto from `image`, float32 (n, height, width, channels), to `output`, float32.
+
+    Raises:
+        InputError: naming the layer, when ONNX has no node for it here; when the package onnx is not installed; as
+            `check_exportable`.
     """
     graph = _Graph()
     check_exportable(model)
     shapes = [("N", *x.shape[1:]) for x in (model.inputs[0], model.outputs[0])]
     names = {id(model.inputs[0]): graph.first("image", len(shapes[0]))}
-    for node in Graph(model).calls:
-        if not isinstance(node.operation, layers.InputLayer):
-            inputs = [names[id(x)] for x in node.inputs]
-            names[id(node.outputs[0])] = graph.layer(node.operation, inputs, node)
+    for call in Graph(model).calls:
+        if not isinstance(call.operation, layers.InputLayer):
+            inputs = [names[id(x)] for x in call.inputs]
+            names[id(call.outputs[0])] = graph.layer(call, inputs)
     graph.add("Identity", graph.last(names[id(model.outputs[0])], len(shapes[1])), output="output")
     ends = ((name, np.float32, shape) for name, shape in zip(("image", "output"), shapes))
     return graph.model(model.name, *ends)
 
 
 def write_onnx(model: keras.Model, path: Path) -> None:
-    """Write `model` to the .onnx file `path`, whole or not at all; errors as `to_onnx`."""
+    """Write what `to_onnx` returns to a file, whole or not at all.
+
+    Args:
+        model: as in `to_onnx`.
+        path: the .onnx file.
+
+    Raises:
+        InputError: as `to_onnx`.
+    """
     content = to_onnx(model).SerializeToString()
     with write_aside(path) as file:
         file.write(content)
 
 
 class ONNXRunner:
-    """An ONNX file at work, on one thread: `run` maps one image, (height, width, channels), to the output.
+    """An ONNX file that runs in ONNX Runtime, on one thread.
 
-    Files of integers take bytes; they have `levels`, how many values a pixel may have.
+    Attributes:
+        image_shape: (height, width, channels) of an image.
+        levels: number of values that a pixel can have; only integer networks, which take bytes, have this attribute.
     """
 
     def __init__(self, content: bytes):
-        try:
+        """Load a file.
+
+        Args:
+            content: content of an .onnx file.
+
+        Raises:
+            InputError: when onnxruntime is not installed or cannot read the file.
+        """
+        with needs_extra("export", "ONNX files"):
             import onnxruntime
-        except ImportError:
-            raise InputError("ONNX files are run with onnxruntime; `pip install fewbits[export]`") from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # a class for each kind of damage
+        except Exception as error:  # each kind of damage has its own class
             raise InputError(f"ONNX Runtime cannot read the file ({str(error).splitlines()[0][:200]})") from None
         [image] = self._session.get_inputs()
         self._image, self.image_shape = image.name, tuple(image.shape[1:])
-        self._dtype = np.float32
+        self._dtype: type[np.generic] = np.float32
         if image.type == "tensor(uint8)":
             self._dtype, self.levels = np.uint8, 256
 
-    def run(self, image) -> np.ndarray:
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """Return the output for one image, (height, width, channels), floats or bytes."""
         return self._session.run(None, {self._image: np.asarray(image, self._dtype)[np.newaxis]})[0][0]
 
 
 class _Graph(ONNXGraph):
-    """What each layer adds to the nodes."""
+    """A graph to which layers are added."""
 
     def __init__(self):
-        super().__init__(np.float32)
-        self._turned = {}
+        super().__init__(np.float32, default=np.float32)
+        self._transposes: dict[str, str] = {}
 
-    def layer(self, layer, inputs, node) -> str:
-        """Add what `layer` computes; return the name of its output."""
-        rank = len(node.inputs[0].shape)
+    def layer(self, call: Call, inputs: list[str]) -> str:
+        """Add what a call of a layer computes from `inputs`; return the name of its output."""
+        layer = call.operation
+        rank = len(call.inputs[0].shape)
         if multiplies(layer):
-            return self._multiply(layer, inputs[0], node.inputs[0].shape)
+            return self._multiply(layer, inputs[0], call.inputs[0].shape)
         kind = type(layer).__name__
         handler = self._HANDLERS.get(type(layer))
         if handler is None:
             raise InputError(f"layer {layer.name} is a {kind}, which cannot be exported to ONNX")
-        return handler(self, layer, inputs, node, rank)
+        return handler(self, layer, inputs, call, rank)
 
-    # What a node needs
+    # Layout
 
-    def array(self, values, dtype=np.float32) -> str:
-        return super().array(values, dtype)
-
-    def first(self, x, rank) -> str:
-        """Return `x` with channels first, if it has four axes."""
+    def first(self, x: str, rank: int) -> str:
+        """Return `x` with channels first if it has four axes."""
         return self._transposed(x, TO_FIRST) if rank == 4 else x
 
-    def last(self, x, rank) -> str:
+    def last(self, x: str, rank: int) -> str:
+        """Return `x` with channels last if it has four axes."""
         return self._transposed(x, TO_LAST) if rank == 4 else x
 
     def _transposed(self, x, order):
-        if x not in self._turned:
-            turned = self.add("Transpose", x, perm=order)
-            self._turned |= {x: turned, turned: x}
-        return self._turned[x]
+        if x not in self._transposes:
+            transposed = self.add("Transpose", x, perm=order)
+            self._transposes |= {x: transposed, transposed: x}
+        return self._transposes[x]
 
-    def channels(self, values, rank) -> str:
-        """Return `values`, one a channel, as an array that broadcasts against a tensor of `rank` axes."""
+    def channels(self, values: np.ndarray, rank: int) -> str:
+        """Return `values`, one per channel, as a constant that broadcasts against a tensor of `rank` axes."""
         return self.array(np.reshape(values, (-1, 1, 1) if rank == 4 else (-1,)))
 
     # Layers with a kernel
 
-    def _multiply(self, layer, x, shape) -> str:
+    def _multiply(self, layer, x, shape):
         rank = len(shape)
         kernel, bias = effective_weights(layer)
-        _, before, behind, _ = active_formats(layer)
-        x = self._quantizer(x, before, layer)
+        formats = active_formats(layer)
+        x = self._quantizer(x, formats.input, layer)
         if isinstance(layer, layers.Dense):
             x = self.first(self.add("MatMul", self.last(x, rank), self.array(kernel)), rank)
         else:
@@ -138,14 +164,14 @@ class _Graph(ONNXGraph):
                 pads=_padding(layer, shape, layer.kernel_size, layer.dilation_rate),
             )
         steps = [lambda x: x if bias is None else self.add("Add", x, self.channels(bias, rank))]
-        steps.append(lambda x: self._quantizer(x, behind, layer))
+        steps.append(lambda x: self._quantizer(x, formats.output, layer))
         if getattr(layer, "bias_order", "accumulator") == "output":
             steps.reverse()
         for step in steps:
             x = step(x)
         return self._activate(layer, x, rank)
 
-    def _quantizer(self, x, fmt, layer) -> str:
+    def _quantizer(self, x, fmt, layer):
         if fmt is None:
             return x
         x = self.rounded(self.add("Mul", x, self.array(1 / fmt.step)), layer.rounding)
@@ -153,7 +179,7 @@ class _Graph(ONNXGraph):
             "Mul", self.add("Clip", x, self.array(fmt.min_code), self.array(fmt.max_code)), self.array(fmt.step)
         )
 
-    # Layers without
+    # Layers without a kernel
 
     def _activate(self, layer, x, rank) -> str:
         function = layer.activation
@@ -171,10 +197,10 @@ class _Graph(ONNXGraph):
     def _clip(self, x, highest):
         return self.add("Clip", x, self.array(0), self.array(highest))
 
-    def _activation(self, layer, inputs, node, rank):
+    def _activation(self, layer, inputs, call, rank):
         return self._activate(layer, *inputs, rank)
 
-    def _relu(self, layer, inputs, node, rank):
+    def _relu(self, layer, inputs, call, rank):
         if layer.threshold or (layer.negative_slope and layer.max_value is not None):
             raise InputError(
                 f"layer {layer.name} is a ReLU with a threshold, or a slope and an end, which ONNX has not"
@@ -187,66 +213,68 @@ class _Graph(ONNXGraph):
             else self.add("Relu", *inputs)
         )
 
-    def _soften(self, layer, inputs, node, rank):
+    def _soften(self, layer, inputs, call, rank):
         if layer.axis not in (-1, rank - 1):
             raise InputError(f"layer {layer.name} is a softmax over axis {layer.axis}, not over the channels")
         return self.add("Softmax", *inputs, axis=1 if rank == 4 else -1)
 
-    def _pool(self, layer, inputs, node, rank):
+    def _pool(self, layer, inputs, call, rank):
         kind = "MaxPool" if isinstance(layer, layers.MaxPooling2D) else "AveragePool"
-        pads = _padding(layer, node.inputs[0].shape, layer.pool_size)
+        pads = _padding(layer, call.inputs[0].shape, layer.pool_size)
         return self.add(kind, *inputs, kernel_shape=layer.pool_size, strides=layer.strides, pads=pads)
 
-    def _global_average(self, layer, inputs, node, rank):
+    def _global_average(self, layer, inputs, call, rank):
         total = self.add("ReduceSum", *inputs, self.array((2, 3), np.int64), keepdims=int(layer.keepdims))
-        height, width = node.inputs[0].shape[1:3]
-        return self.add("Div", total, self.array(height * width))  # as Keras: not times its inverse
+        height, width = call.inputs[0].shape[1:3]
+        return self.add(
+            "Div", total, self.array(height * width)
+        )  # as Keras does, which does not multiply by the inverse
 
-    def _global_max(self, layer, inputs, node, rank):
+    def _global_max(self, layer, inputs, call, rank):
         return self.add("ReduceMax", *inputs, axes=(2, 3), keepdims=int(layer.keepdims))
 
-    def _pad(self, layer, inputs, node, rank):
-        (top, bottom), (left, right) = layer.padding
-        padded = self.add("Pad", *inputs, self.array((0, 0, top, left, 0, 0, bottom, right), np.int64))
-        return self.add("Max", padded)  # else ONNX Runtime joins it with a maximum that skips borders
+    def _pad(self, layer, inputs, call, rank):
+        return self.padded(*inputs, layer.padding)
 
-    def _crop(self, layer, inputs, node, rank):
-        ends = [side - end for side, (_, end) in zip(node.inputs[0].shape[1:3], layer.cropping)]
+    def _crop(self, layer, inputs, call, rank):
+        ends = [side - end for side, (_, end) in zip(call.inputs[0].shape[1:3], layer.cropping)]
         starts = [start for start, _ in layer.cropping]
         return self.add("Slice", *inputs, *(self.array(a, np.int64) for a in (starts, ends, (2, 3))))
 
-    def _reshape(self, layer, inputs, node, rank):
-        shape = node.outputs[0].shape[1:]
+    def _reshape(self, layer, inputs, call, rank):
+        shape = call.outputs[0].shape[1:]
         x = self.add("Reshape", self.last(*inputs, rank), self.array((-1, *shape), np.int64))
         return self.first(x, 1 + len(shape))
 
-    def _skip(self, layer, inputs, node, rank):
+    def _skip(self, layer, inputs, call, rank):
         return inputs[0]
 
-    def _rescale(self, layer, inputs, node, rank):
-        scale, offset = (self.channels(values, rank) for values in (layer.scale, layer.offset))
-        return self.add("Add", self.add("Mul", *inputs, scale), offset)
+    def _rescale(self, layer, inputs, call, rank):
+        return self._affine(*inputs, layer.scale, layer.offset, rank)
 
-    def _concatenate(self, layer, inputs, node, rank):
+    def _concatenate(self, layer, inputs, call, rank):
         axis = layer.axis % rank
         return self.add("Concat", *inputs, axis=TO_FIRST.index(axis) if rank == 4 else axis)
 
-    def _sum(self, layer, inputs, node, rank):
-        if len({len(x.shape) for x in node.inputs}) > 1:
-            raise InputError(f"layer {layer.name} adds images and vectors, which line up otherwise in ONNX")
+    def _sum(self, layer, inputs, call, rank):
+        if len({len(x.shape) for x in call.inputs}) > 1:
+            raise InputError(f"layer {layer.name} adds images and vectors, which broadcast differently in ONNX")
         total = inputs[0]
         for x in inputs[1:]:
             total = self.add("Add", total, x)
         return total
 
-    def _normalize(self, layer, inputs, node, rank):
+    def _normalize(self, layer, inputs, call, rank):
         if layer.axis not in (-1, rank - 1):
             raise InputError(f"layer {layer.name} normalizes axis {layer.axis}, not the channels")
         mean, variance = (np.asarray(v, np.float64) for v in (layer.moving_mean, layer.moving_variance))
         scale = (1.0 if layer.gamma is None else np.asarray(layer.gamma)) / np.sqrt(variance + layer.epsilon)
         shift = (0.0 if layer.beta is None else np.asarray(layer.beta)) - mean * scale
-        x = self.add("Mul", *inputs, self.channels(scale, rank))
-        return self.add("Add", x, self.channels(shift, rank))
+        return self._affine(*inputs, scale, shift, rank)
+
+    def _affine(self, x, scale, offset, rank):
+        """Add x * scale + offset, each a number or one per channel."""
+        return self.add("Add", self.add("Mul", x, self.channels(scale, rank)), self.channels(offset, rank))
 
     _HANDLERS = {
         layers.Activation: _activation,
@@ -269,8 +297,8 @@ class _Graph(ONNXGraph):
     }
 
 
-def _padding(layer, shape, window, dilation=(1, 1)) -> tuple[int, ...]:
-    """Return the rows above, columns left, rows below and columns right of Keras' padding of images of `shape`."""
+def _padding(layer, shape, window, dilation=(1, 1)):
+    """Return the rows above, columns left, rows below and columns right that Keras pads images of `shape` with."""
     if layer.padding == "valid":
         return (0, 0, 0, 0)
     sides = zip(shape[1:3], layer.strides, window, dilation)

@@ -1,38 +1,79 @@
-"""What both kinds of ONNX files are made of: nodes that are named by their outputs, constants, roundings."""
+"""What both kinds of ONNX files are built from: nodes named by their outputs, constants, and roundings."""
+
+from typing import Any
 
 import numpy as np
 
-from fewbits.errors import InputError
+from fewbits.errors import needs_extra
 
-OPSET, IR_VERSION = 17, 8  # of 2022: what is in use everywhere
-TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # where channels go
+OPSET, IR_VERSION = 17, 8  # of 2022: every runtime in use knows them
+TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # permutations that move the channels
 
 
 class ONNXGraph:
-    """The nodes so far. real: the floats in which it rounds. Raises InputError where the package onnx is missing."""
+    """An ONNX graph under construction.
 
-    def __init__(self, real):
-        try:
+    Attributes:
+        nodes: the nodes so far (onnx.NodeProto).
+        arrays: the constants so far (onnx.TensorProto).
+    """
+
+    def __init__(self, real: type[np.floating], default: type[np.generic]):
+        """Start an empty graph.
+
+        Args:
+            real: the floating-point type in which the graph rounds.
+            default: the type of constants for which none is given.
+
+        Raises:
+            InputError: when the package onnx is not installed.
+        """
+        with needs_extra("export", "ONNX files"):
             import onnx
-        except ImportError:
-            raise InputError("ONNX files are made with the package onnx; `pip install fewbits[export]`") from None
-        self._onnx, self._real = onnx, np.dtype(real)
-        self.nodes, self.arrays = [], []
+        self._onnx, self._real, self._default = onnx, np.dtype(real), default
+        self.nodes: list[Any] = []
+        self.arrays: list[Any] = []
 
-    def add(self, kind, *inputs, output=None, **attributes) -> str:
-        """Add a node; return the name of its output."""
+    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        """Add a node.
+
+        Args:
+            kind: an operator of ONNX.
+            inputs: names of its inputs.
+            output: name of its output; made from `kind` if None.
+            attributes: attributes of the operator.
+
+        Returns:
+            The name of the output.
+        """
         output = output or f"{kind}_{len(self.nodes)}"
         self.nodes.append(self._onnx.helper.make_node(kind, list(inputs), [output], **attributes))
         return output
 
-    def array(self, values, dtype) -> str:
-        """Add a constant; return its name."""
+    def array(self, values: Any, dtype: type[np.generic] | None = None) -> str:
+        """Add a constant.
+
+        Args:
+            values: a number or an array.
+            dtype: its type; the default of the graph if None.
+
+        Returns:
+            The name of the constant.
+        """
         name = f"constant_{len(self.arrays)}"
-        self.arrays.append(self._onnx.numpy_helper.from_array(np.asarray(values, dtype), name))
+        self.arrays.append(self._onnx.numpy_helper.from_array(np.asarray(values, dtype or self._default), name))
         return name
 
-    def rounded(self, x, rounding) -> str:
-        """Add what rounds floats to whole numbers, exactly: by no sum that must be rounded itself."""
+    def rounded(self, x: str, rounding: str) -> str:
+        """Add nodes that round floats to integers exactly, without a sum that would itself be rounded.
+
+        Args:
+            x: name of the tensor to round.
+            rounding: "floor", "nearest", "nearest-up" or "nearest-away".
+
+        Returns:
+            The name of the rounded tensor.
+        """
         if rounding == "nearest":
             return self.add("Round", x)  # half to even
         if rounding == "nearest-away":
@@ -40,14 +81,38 @@ class ONNXGraph:
         low = self.add("Floor", x)
         if rounding == "floor":
             return low
-        up = self.add("GreaterOrEqual", self.add("Sub", x, low), self.array(0.5, self._real))
+        up = self.add("GreaterOrEqual", self.add("Sub", x, low), self.array(0.5, self._real.type))
         return self.add("Add", low, self.cast(up, self._real))
 
-    def cast(self, x, dtype) -> str:
+    def cast(self, x: str, dtype: Any) -> str:
+        """Add a conversion of `x` to the type `dtype`; return the name of its output."""
         return self.add("Cast", x, to=self._number(dtype))
 
-    def model(self, name, image, output):
-        """Return the onnx.ModelProto of all nodes, checked; image, output: name, dtype and shape of each."""
+    def padded(self, x: str, padding: tuple[tuple[int, int], tuple[int, int]]) -> str:
+        """Add a border of zeros.
+
+        Args:
+            x: name of a tensor, (n, channels, height, width).
+            padding: rows above and below, columns left and right.
+
+        Returns:
+            The name of the padded tensor.
+        """
+        (top, bottom), (left, right) = padding
+        padded = self.add("Pad", x, self.array((0, 0, top, left, 0, 0, bottom, right), np.int64))
+        return self.add("Max", padded)  # otherwise ONNX Runtime merges it with a maximum that skips borders
+
+    def model(self, name: str, image: tuple, output: tuple) -> Any:
+        """Return the complete model.
+
+        Args:
+            name: name of the graph.
+            image: name, type and shape of the input.
+            output: name, type and shape of the output.
+
+        Returns:
+            An onnx.ModelProto, checked.
+        """
         helper = self._onnx.helper
         ends = [helper.make_tensor_value_info(end, self._number(dtype), shape) for end, dtype, shape in (image, output)]
         graph = helper.make_graph(self.nodes, name, ends[:1], ends[1:], self.arrays)
@@ -57,5 +122,5 @@ class ONNXGraph:
         return proto
 
     def _number(self, dtype):
-        """Return ONNX' number of a type."""
+        """Return the number that ONNX has for a type."""
         return self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))

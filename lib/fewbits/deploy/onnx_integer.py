@@ -1,10 +1,11 @@
-"""ONNX files of integers: the operations of an IntegerNetwork as nodes, with the same codes in ONNX Runtime.
+"""ONNX files of integer networks: each operation as nodes, with the same codes in ONNX Runtime.
 
-Products are ConvInteger, whose operands have 8 bits. A requantization is a multiplication by a power of two and a
-rounding in float64, which holds all 32 bits of a sum: exact. Codes travel as int32, channels first.
+Products are ConvInteger, whose operands have 8 bits. A requantization is a division by a power of two and a rounding in
+float64, which holds all 32 bits of a sum and is therefore exact. Codes are int32, channels first.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,19 @@ from fewbits.io.files import write_aside
 ZERO = 128  # ConvInteger reads unsigned codes: 128 stands for 0
 
 
-def to_integer_onnx(network: IntegerNetwork):
-    """Return `network` as an onnx.ModelProto from `image`, uint8 (n, height, width, channels), to `codes`, int32.
+def to_integer_onnx(network: IntegerNetwork) -> Any:
+    """Convert an integer network.
 
-    Its metadata say what a code stands for: `exponent` and `divisor`. Raises InputError, naming the layer, where kernel
-    or inputs have more than 8 bits or a sum more than 32, and where the package onnx is not installed.
+    Args:
+        network: an integer network.
+
+    Returns:
+        An onnx.ModelProto from `image`, uint8 (n, height, width, channels), to `codes`, int32. Its metadata,
+        `exponent` and `divisor`, say what a code stands for.
+
+    Raises:
+        InputError: naming the layer, when a kernel or its inputs have more than 8 bits or a sum more than 32; when
+            pixels have more than 8 bits; when the package onnx is not installed.
     """
     graph = _Graph(network)
     last = graph.add("Transpose", graph.tensors[-1], perm=TO_LAST)
@@ -35,50 +44,55 @@ def to_integer_onnx(network: IntegerNetwork):
 
 
 def write_integer_onnx(network: IntegerNetwork, path: Path) -> None:
-    """Write `network` to the .onnx file `path`, whole or not at all; errors as `to_integer_onnx`."""
+    """Write what `to_integer_onnx` returns to a file, whole or not at all.
+
+    Args:
+        network: an integer network.
+        path: the .onnx file.
+
+    Raises:
+        InputError: as `to_integer_onnx`.
+    """
     content = to_integer_onnx(network).SerializeToString()
     with write_aside(path) as file:
         file.write(content)
 
 
 class _Graph(ONNXGraph):
-    """The nodes of a network; tensors: the name of the tensor of each of its tensors."""
+    """The nodes of a network; `tensors` holds the name that each tensor of the network has in the graph."""
 
     def __init__(self, network):
-        super().__init__(np.float64)
+        super().__init__(np.float64, default=np.int32)
         if network.image.high + min(network.mean) > 255:
             raise InputError(
-                f"the pixels of {network.name} have more than 8 bits, which an ONNX file of bytes does not take"
+                f"the pixels of {network.name} have more than 8 bits, and an ONNX file of integers takes bytes"
             )
-        self._network = network.tensors
+        self._read = network.tensors
         mean = self.array(np.reshape(network.mean, (-1, 1, 1)))
         image = self.add("Transpose", self.cast("image", np.int32), perm=TO_FIRST)
         self.tensors = [self.add("Sub", image, mean)]
         for operation in network.operations:
             if operation.output.bits > 32:
                 raise InputError(
-                    f"layer {operation.layer} makes codes of {operation.output.bits} bits, and ONNX' integers have 32"
+                    f"layer {operation.layer} makes codes of {operation.output.bits} bits, and integers in ONNX have 32"
                 )
             self.tensors.append(
                 self._KINDS[type(operation)](self, operation, *(self.tensors[i] for i in operation.inputs))
             )
 
-    def array(self, values, dtype=np.int32) -> str:
-        return super().array(values, dtype)
-
-    def _product(self, x, kernel, **options) -> str:
-        """Add ConvInteger of codes `x` and `kernel`, (out, in, height, width)."""
+    def _product(self, x, kernel, **options):
+        """Add ConvInteger of the codes `x` and `kernel`, (out, in, height, width)."""
         zero = self.array(ZERO, np.uint8)
         unsigned = self.cast(self.add("Add", x, self.array(ZERO)), np.uint8)
         return self.add("ConvInteger", unsigned, self.array(kernel, np.int8), zero, **options)
 
     def _convolve(self, operation, x):
-        tensor = self._network[operation.inputs[0]]
+        tensor = self._read[operation.inputs[0]]
         if tensor.bits > 8 or operations.signed_bits(int(operation.kernel.min()), int(operation.kernel.max())) > 8:
-            raise InputError(f"layer {operation.layer} multiplies more than 8 bits, which ConvInteger does not")
+            raise InputError(f"layer {operation.layer} multiplies codes of more than 8 bits, which ConvInteger cannot")
         if operation.partial_bits > 32:
             raise InputError(
-                f"layer {operation.layer} sums up to {operation.partial_bits} bits, and ONNX' integers have 32"
+                f"layer {operation.layer} sums up to {operation.partial_bits} bits, and integers in ONNX have 32"
             )
         kernel = operation.kernel.transpose(3, 2, 0, 1)
         if operation.depthwise:
@@ -116,17 +130,15 @@ class _Graph(ONNXGraph):
         return self.cast(self.add("MaxPool", self.cast(x, np.float64), **options), np.int32)
 
     def _sum_pool(self, operation, x):
-        if operation.window == self._network[operation.inputs[0]].shape[:2]:
+        if operation.window == self._read[operation.inputs[0]].shape[:2]:
             return self.add("ReduceSum", x, self.array((2, 3), np.int64), keepdims=1)
-        if self._network[operation.inputs[0]].bits > 8:
-            raise InputError(f"layer {operation.layer} averages more than 8 bits, which ConvInteger does not")
+        if self._read[operation.inputs[0]].bits > 8:
+            raise InputError(f"layer {operation.layer} averages codes of more than 8 bits, which ConvInteger cannot")
         channels = operation.output.shape[2]
         return self._product(x, np.ones((channels, 1, *operation.window)), group=channels, strides=operation.strides)
 
     def _pad(self, operation, x):
-        (top, bottom), (left, right) = operation.padding
-        pads = self.array((0, 0, top, left, 0, 0, bottom, right), np.int64)
-        return self.add("Max", self.add("Pad", x, pads))  # else ONNX Runtime joins it with a maximum that skips borders
+        return self.padded(x, operation.padding)
 
     def _concatenate(self, operation, *inputs):
         return self.add("Concat", *(self._shifted(x, shift) for x, shift in zip(inputs, operation.shifts)), axis=1)

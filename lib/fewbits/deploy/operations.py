@@ -1,15 +1,15 @@
-"""The operations of a network of integers: each says what it computes from codes, and what its codes can be at most.
+"""Operations of an integer network: what each computes from codes, and how large its codes can become.
 
-All there is are integers: sums of products of codes, shifts with a rounding, comparisons. Shapes are those of one
-image, (height, width, channels); a vector is (1, 1, n), and a dense layer a convolution of one pixel. NumPy runs each
-operation for a batch at once, in int32 where its sums are proven to fit, else in int64, without any float operation.
+All arithmetic is on integers: sums of products of codes, shifts with rounding, and comparisons. Shapes are those of
+one image, (height, width, channels); a vector is (1, 1, n), and a dense layer is a convolution of one pixel. NumPy runs each
+operation on a whole batch, in int32 if its sums are proven to fit, otherwise in int64, without floating point.
 
-Source of the arithmetic: vieito2017, 2.3 and 5.1 (a format is a shift); its bounds: every sum at its worst case.
+Source: vieito2017, 2.3 and 5.1 for the arithmetic (a format is a shift). Every bound assumes the worst case.
 """
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,10 +19,14 @@ from fewbits.names import INTEGER_ROUNDINGS
 
 @dataclass(frozen=True)
 class Tensor:
-    """What a operation hands on: codes from `low` to `high`, for the values code * 2**exponent / divisor.
+    """The codes that an operation outputs, and the values they stand for: code * 2**exponent / divisor.
 
-    shape: (height, width, channels) of one image. exponent: an integer or, where filters have formats of their own, a
-    tuple of one a channel.
+    Attributes:
+        shape: (height, width, channels) of one image.
+        exponent: one integer, or one per channel (a tuple) if filters have formats of their own.
+        low: the smallest code that can occur.
+        high: the largest code that can occur.
+        divisor: what is left to divide by: the pixels of an average, otherwise 1.
     """
 
     shape: tuple[int, int, int]
@@ -33,7 +37,7 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """Number of codes."""
+        """Number of codes of one image."""
         return prod(self.shape)
 
     @property
@@ -43,34 +47,71 @@ class Tensor:
 
     @property
     def bits(self) -> int:
-        """Bits of the two's complement that holds every code."""
+        """Bits that hold every code in two's complement."""
         return signed_bits(self.low, self.high)
 
 
 def signed_bits(low: int, high: int) -> int:
-    """Return how many bits two's complement needs for the integers from `low` to `high`."""
+    """Return the bits that two's complement needs for the integers from `low` to `high`.
+
+    Args:
+        low: the smallest integer.
+        high: the largest integer.
+
+    Returns:
+        The number of bits, at least 1.
+
+    Example:
+        >>> signed_bits(-128, 127), signed_bits(0, 128)
+        (8, 9)
+    """
     return 1 + max(high, -low - 1, 0).bit_length()
 
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One thing that is computed. layer: name of the Keras layer it belongs to. inputs: indices of earlier tensors."""
+    """One operation of an integer network.
+
+    Attributes:
+        layer: name of the Keras layer that the operation belongs to.
+        inputs: indices of the tensors that it reads; tensor 0 is the image, tensor n the output of operation n.
+        output: the tensor that it makes.
+        in_place: whether each output code depends only on the input code at the same place.
+    """
 
     layer: str
     inputs: tuple[int, ...]
     output: Tensor
 
-    in_place: ClassVar[bool] = False  # whether each code depends on the code in its place alone
+    in_place: ClassVar[bool] = False
+
+    def compute(self, *inputs: Any, **options: Any) -> np.ndarray:
+        """Return the output codes of a batch.
+
+        Args:
+            inputs: the codes of each input, integers (n, height, width, channels).
+            options: none; subclasses take their inputs by position.
+
+        Returns:
+            Integers (n, height, width, channels), exact.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
 class Convolve(Operation):
     """Sums of products of codes and kernel, plus bias.
 
-    kernel: int64, (height, width, in, filters), or (height, width, in, multiplier) where depthwise. bias: int64, one a
-    filter. padding: rows above and below, columns left and right, of code 0. partial_bits: of every partial sum, in
-    any order, with the bias: the width that an accumulator needs. magnitude: sum of absolute products at their largest,
-    plus bias; up to 2**24 a simulation in float32 is exact.
+    Attributes:
+        kernel: codes (int64), (height, width, in, filters), or (height, width, in, multiplier) if depthwise.
+        bias: codes (int64), one per filter.
+        strides: rows and columns from one window to the next.
+        padding: rows of zeros above and below, columns of zeros left and right.
+        dilation: rows and columns from one weight of a window to the next.
+        depthwise: whether each filter reads a single channel.
+        partial_bits: bits that hold every partial sum, in any order, with the bias: the width of the accumulator.
+        magnitude: the largest possible sum of absolute products, plus the bias. Up to 2**24, a simulation in float32 is
+            exact.
     """
 
     kernel: np.ndarray
@@ -82,7 +123,8 @@ class Convolve(Operation):
     partial_bits: int
     magnitude: int
 
-    def compute(self, codes):
+    def compute(self, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
         narrow = self.partial_bits <= 32
         codes = codes.astype(np.int32 if narrow else np.int64)
         kernel, bias = (array.astype(codes.dtype) for array in (self.kernel, self.bias))
@@ -96,11 +138,11 @@ class Convolve(Operation):
             if self.depthwise:
                 sums += (pixels[..., None] * kernel[row, column]).reshape(sums.shape)
             else:
-                sums += np.einsum("nhwc,cf->nhwf", pixels, kernel[row, column])  # of integers, faster than @
+                sums += np.einsum("nhwc,cf->nhwf", pixels, kernel[row, column])  # for integers, faster than @
         return sums
 
     def _under(self, padded, row, column):
-        """Return the pixels that the weight at (row, column) meets, for all places of the window."""
+        """Return the pixels that the weight at (row, column) multiplies, for all positions of the window."""
         (height, width, _), (down, right) = self.output.shape, self.strides
         top, left = row * self.dilation[0], column * self.dilation[1]
         return padded[:, top : top + (height - 1) * down + 1 : down, left : left + (width - 1) * right + 1 : right]
@@ -108,9 +150,14 @@ class Convolve(Operation):
 
 @dataclass(frozen=True, eq=False)
 class Requantize(Operation):
-    """Codes on another grid: divided by divisor * 2**shift, rounded, and clipped to `low` and `high`.
+    """Codes on another grid: divided by divisor * 2**shift, rounded, and clipped.
 
-    shift: an integer or a tuple of one a channel; negative ones multiply. divisor: of the input.
+    Attributes:
+        shift: one integer, or one per channel (a tuple); a negative shift multiplies.
+        divisor: the divisor of the input.
+        rounding: one of INTEGER_ROUNDINGS.
+        low: the smallest code of the new format.
+        high: the largest code of the new format.
     """
 
     shift: int | tuple[int, ...]
@@ -121,7 +168,8 @@ class Requantize(Operation):
 
     in_place: ClassVar[bool] = True
 
-    def compute(self, codes):
+    def compute(self, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
         shift = np.asarray(self.shift)
         codes = codes.astype(np.int64) << np.maximum(-shift, 0)
         return np.clip(divide_rounded(codes, self.divisor << np.maximum(shift, 0), self.rounding), self.low, self.high)
@@ -129,39 +177,58 @@ class Requantize(Operation):
 
 @dataclass(frozen=True, eq=False)
 class Clip(Operation):
-    """Codes no less than `low` and no more than `high`: a ReLU."""
+    """Codes clipped to a range: a ReLU.
+
+    Attributes:
+        low: the smallest code that passes.
+        high: the largest code that passes.
+    """
 
     low: int
     high: int
 
     in_place: ClassVar[bool] = True
 
-    def compute(self, codes):
+    def compute(self, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
         return np.clip(codes, self.low, self.high)
 
 
 @dataclass(frozen=True, eq=False)
 class AddConstant(Operation):
-    """codes * 2**shift + constant, one a channel: a bias that comes behind the output's rounding."""
+    """codes * 2**shift + constant: a bias that is added after the output is rounded.
+
+    Attributes:
+        shift: an integer that is not negative; it moves the codes to the grid of the constant.
+        constant: codes (int64), one per channel.
+    """
 
     shift: int
     constant: np.ndarray
 
     in_place: ClassVar[bool] = True
 
-    def compute(self, codes):
+    def compute(self, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
         return (codes.astype(np.int64) << self.shift) + self.constant
 
 
 @dataclass(frozen=True, eq=False)
 class MaxPool(Operation):
-    """The largest code of each window. padding: as in Convolve, of places that never win."""
+    """The largest code of each window.
+
+    Attributes:
+        window: rows and columns of a window.
+        strides: rows and columns from one window to the next.
+        padding: as in Convolve, but the padding never wins.
+    """
 
     window: tuple[int, int]
     strides: tuple[int, int]
     padding: tuple[tuple[int, int], tuple[int, int]]
 
-    def compute(self, codes):
+    def compute(self, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
         padding = ((0, 0), *self.padding, (0, 0))
         padded = np.pad(codes, padding, constant_values=codes.min()) if any(map(any, padding)) else codes
         return _windows(padded, self.window, self.strides).max((-2, -1))
@@ -169,22 +236,33 @@ class MaxPool(Operation):
 
 @dataclass(frozen=True, eq=False)
 class SumPool(Operation):
-    """The sum of each window: an average whose division is left to whoever rounds it."""
+    """The sum of each window: an average that is divided when it is next rounded.
+
+    Attributes:
+        window: rows and columns of a window.
+        strides: rows and columns from one window to the next.
+    """
 
     window: tuple[int, int]
     strides: tuple[int, int]
 
-    def compute(self, codes):
+    def compute(self, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
         return _windows(codes.astype(np.int64), self.window, self.strides).sum((-2, -1))
 
 
 @dataclass(frozen=True, eq=False)
 class Pad(Operation):
-    """Codes with a border of zeros, or, where the padding is negative, without theirs."""
+    """Codes with a border of zeros; a negative padding crops.
+
+    Attributes:
+        padding: rows above and below, columns left and right.
+    """
 
     padding: tuple[tuple[int, int], tuple[int, int]]
 
-    def compute(self, codes):
+    def compute(self, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
         (top, bottom), (left, right) = self.padding
         height, width = codes.shape[1:3]
         kept = codes[:, max(0, -top) : height - max(0, -bottom), max(0, -left) : width - max(0, -right)]
@@ -193,22 +271,33 @@ class Pad(Operation):
 
 @dataclass(frozen=True, eq=False)
 class Concatenate(Operation):
-    """The channels of all inputs, each input times 2**shift: they meet on the finest grid."""
+    """The channels of all inputs on the finest of their grids.
+
+    Attributes:
+        shifts: for each input, its codes are multiplied by 2**shift.
+    """
 
     shifts: tuple[int, ...]
 
-    def compute(self, *codes):
+    def compute(self, *codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
         return np.concatenate([c.astype(np.int64) << shift for c, shift in zip(codes, self.shifts)], axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
 class Add(Operation):
-    """The sum of all inputs, each times 2**shift."""
+    """The sum of all inputs on the finest of their grids.
+
+    Attributes:
+        shifts: for each input, its codes are multiplied by 2**shift.
+    """
 
     shifts: tuple[int, ...]
 
-    def compute(self, *codes):
-        return sum(c.astype(np.int64) << shift for c, shift in zip(codes, self.shifts))
+    def compute(self, *codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
+        first, *rest = (c.astype(np.int64) << shift for c, shift in zip(codes, self.shifts))
+        return sum(rest, first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,17 +306,31 @@ class Reshape(Operation):
 
     in_place: ClassVar[bool] = True
 
-    def compute(self, codes):
+    def compute(self, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
         return codes.reshape(len(codes), *self.output.shape)
 
 
-def divide_rounded(codes, divisor, rounding: str):
-    """Return integer `codes` over positive integer `divisor`, rounded, with integers alone.
+def divide_rounded(codes: np.ndarray, divisor: int | np.ndarray, rounding: str) -> np.ndarray:
+    """Return `codes` / `divisor`, rounded, with integer arithmetic only.
 
-    rounding: one of INTEGER_ROUNDINGS, as in `fewbits.quantize`; InputError on another.
+    Args:
+        codes: integers.
+        divisor: positive integers that broadcast against `codes`.
+        rounding: one of INTEGER_ROUNDINGS, as in `fewbits.quantize`.
+
+    Returns:
+        Integers of the shape of `codes`.
+
+    Raises:
+        InputError: when `rounding` is not one of INTEGER_ROUNDINGS.
+
+    Example:
+        >>> divide_rounded(np.array([-3, 3, 5]), 2, "nearest").tolist()
+        [-2, 2, 2]
     """
     if rounding not in INTEGER_ROUNDINGS:
-        raise InputError(f"rounding {rounding!r} is none of integers; they have {', '.join(INTEGER_ROUNDINGS)}")
+        raise InputError(f"integers cannot be rounded by {rounding!r}; use one of {', '.join(INTEGER_ROUNDINGS)}")
     if rounding == "nearest-away":
         return np.sign(codes) * divide_rounded(abs(codes), divisor, "nearest-up")
     low, rest = np.divmod(codes, divisor)

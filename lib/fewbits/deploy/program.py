@@ -1,9 +1,9 @@
-"""A network of integers as a program for a device: the loops it takes, and where in memory their codes lie.
+"""An integer network as a program for a device: which loops it needs, and where in memory its codes lie.
 
-A operation that changes each code by itself (a shift, a ReLU, a bias) needs no loop where nobody else reads its input: the
-loop that makes this input does it on the way, so sums never go to memory. Likewise the inputs of a concatenation are
-put where they belong in its output. What is left goes into one arena, images that are never needed at the same time in
-the same place.
+An operation that changes each code by itself (a shift, a ReLU, a bias) needs no loop of its own if nothing else reads
+its input: the loop that makes this input applies the operation as well, so sums never go to memory. Likewise, the
+inputs of a concatenation are written where they belong in its output. All other tensors share one arena, in which tensors that
+are never needed at the same time may occupy the same place.
 """
 
 from collections import Counter
@@ -23,9 +23,15 @@ MOST_BITS = 64  # of a sum
 
 @dataclass(frozen=True)
 class DivideSums:
-    """Codes over divisor * 2**shift, rounded and clipped; shift: an integer not negative, or a tuple, one a channel.
+    """Divide by divisor * 2**shift, round and clip.
 
-    Where a tuple, negative ones multiply and divisor is 1; where divisor is not 1, shift is 0.
+    Attributes:
+        shift: an integer that is not negative, or one per channel (a tuple). In a tuple, negative shifts multiply and
+            the divisor is 1. If the divisor is not 1, the shift is 0.
+        divisor: a positive integer.
+        rounding: one of INTEGER_ROUNDINGS.
+        low: the smallest result.
+        high: the largest result.
     """
 
     shift: int | tuple[int, ...]
@@ -37,34 +43,57 @@ class DivideSums:
 
 @dataclass(frozen=True)
 class MultiplySums:
-    """Codes times `factor`."""
+    """Multiply by a factor.
+
+    Attributes:
+        factor: a power of two.
+    """
 
     factor: int
 
 
 @dataclass(frozen=True, eq=False)
 class OffsetSums:
-    """Codes plus a constant, one a channel (int64)."""
+    """Add a constant to each channel.
+
+    Attributes:
+        constants: int64, one per channel.
+    """
 
     constants: np.ndarray
 
 
 @dataclass(frozen=True)
 class ClipSums:
-    """Codes no less than `low` and no more than `high`."""
+    """Clip to a range.
+
+    Attributes:
+        low: the smallest result.
+        high: the largest result.
+    """
 
     low: int
     high: int
 
 
+Finish = DivideSums | MultiplySums | OffsetSums | ClipSums
+
+
 @dataclass(eq=False)
 class Loop:
-    """All pixels of an output, one after the other: each one's sums, then `finish`, then into memory.
+    """A loop over the pixels of an output: for each pixel compute the sums, apply `finish`, and store the codes.
 
-    kind: convolve, depthwise, max_pool, sum_pool, pad, add, copy, or load, which takes the pixels less their mean.
-    operation: what is computed, None for a copy and a load. inputs: tensors that are read. shape: (height, width, channels)
-    of what the loop makes. tensor: where it goes, its channels from `offset` on, of `stride` a pixel. bits: the width
-    of its sums.
+    Attributes:
+        kind: convolve, depthwise, max_pool, sum_pool, pad, add, copy, or load (the pixels minus their mean).
+        operation: what the loop computes; None for a copy and a load.
+        name: name of the layer.
+        inputs: indices of the tensors that the loop reads.
+        shape: (height, width, channels) of what the loop makes.
+        tensor: index of the tensor that the loop writes.
+        bits: width of the sums.
+        finish: what becomes of the sums of a pixel, in order.
+        offset: the first channel of the tensor that the loop writes.
+        stride: channels of that tensor, from one pixel to the next.
     """
 
     kind: str
@@ -74,7 +103,7 @@ class Loop:
     shape: tuple[int, int, int]
     tensor: int
     bits: int
-    finish: list = field(default_factory=list)
+    finish: list[Finish] = field(default_factory=list)
     offset: int = 0
     stride: int = 0
 
@@ -83,13 +112,19 @@ class Loop:
 
     @property
     def sum_bits(self) -> int:
-        """Width of the integers in which the loop computes, 32 or 64."""
+        """Width of the integers that the loop computes with, 32 or 64."""
         return 32 if self.bits <= 32 else 64
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory of the codes of a tensor: `size` codes of `bits` each, from byte `start` of the arena on."""
+    """The memory of the codes of a tensor.
+
+    Attributes:
+        bits: width of a code: 8, 16 or 32.
+        size: number of codes.
+        start: offset in the arena, in bytes.
+    """
 
     bits: int
     size: int
@@ -97,15 +132,19 @@ class Buffer:
 
     @property
     def bytes(self) -> int:
+        """Bytes that the codes take."""
         return self.size * self.bits // 8
 
 
 @dataclass(frozen=True)
 class Program:
-    """Loops in the order in which they run, and memory for them.
+    """The loops of a network, in the order in which they run, and their memory.
 
-    network: the one that was planned, its operations in an order that needs less memory. buffers: tensor -> Buffer, of all
-    tensors that lie in the arena: not the image, unless it has a mean, and not the logits.
+    Attributes:
+        network: the planned network; its operations may be reordered to save memory.
+        loops: the loops.
+        buffers: tensor index -> buffer, for all tensors in the arena: not the image, unless it has a mean, and not the
+            logits.
     """
 
     network: IntegerNetwork
@@ -114,23 +153,35 @@ class Program:
 
     @property
     def arena_bytes(self) -> int:
+        """Bytes of the arena that holds all buffers."""
         most = max((b.start + b.bytes for b in self.buffers.values()), default=0)
         return _aligned(most)
 
 
 def plan_program(network: IntegerNetwork) -> Program:
-    """Return `network` as a program; InputError, naming the layer, on codes or sums that are too wide for it."""
+    """Return an integer network as a program.
+
+    Args:
+        network: an integer network.
+
+    Returns:
+        The program.
+
+    Raises:
+        InputError: naming the layer, when codes need more than 32 bits in memory or sums more than 64.
+    """
     network = replace(network, operations=_pooled_late(network))
     planning = _Planning(network)
     for number, operation in enumerate(network.operations, 1):
         planning.add(number, operation)
-    return Program(network, tuple(planning.loops), _buffers(network, planning.finished(), planning.place))
+    loops = planning.finished()
+    return Program(network, tuple(loops), _buffers(network, loops, planning.place))
 
 
 def _pooled_late(network):
-    """Return the operations with each rounding that makes codes narrower before the max-pool whose output it reads.
+    """Return the operations; each rounding that makes codes narrower moves ahead of the max-pooling that it reads.
 
-    Rounding and clipping keep the order of codes, so the largest stays the largest, and a smaller image is stored.
+    Rounding and clipping keep the order of codes, so the largest stays the largest, and narrower codes are stored.
     """
     made, readers = list(network.operations), _readers(network)
     for number, operation in enumerate(made):
@@ -149,18 +200,19 @@ def _pooled_late(network):
 
 
 def _readers(network):
-    """Return tensor -> how often it is read."""
+    """Return how often each tensor is read, by index."""
     return Counter(i for operation in network.operations for i in operation.inputs)
 
 
 class _Planning:
-    """The loops so far, and which of them make a tensor."""
+    """The loops so far, and which of them make which tensor."""
 
     def __init__(self, network):
-        self.network, self.tensors, self.loops = network, network.tensors, []
+        self.network, self.tensors = network, network.tensors
+        self.loops: list[Loop] = []
         self.readers = _readers(network)
-        self.makers = {}  # tensor -> loops that make it
-        self.place = {}  # tensor -> the tensor in whose place it lies, where that is another
+        self.makers: dict[int, list[Loop]] = {}  # tensor -> loops that make it
+        self.place: dict[int, int] = {}  # tensor -> the tensor whose memory it shares, if it has none of its own
         if any(network.mean):
             image = network.image
             self._append(Loop("load", None, "image", (), image.shape, 0, image.bits))
@@ -183,7 +235,7 @@ class _Planning:
             self._finish(loop, operation)
 
     def finished(self):
-        """Return all loops, after what is missing yet: logits that lie somewhere else."""
+        """Return all loops, with a copy at the end if the logits share the memory of another tensor."""
         last = len(self.network.operations)
         if last in self.place:
             self._copy(last, self.network.operations[-1].layer, self.place.pop(last))
@@ -203,14 +255,14 @@ class _Planning:
         return Loop(kind, operation, operation.layer, operation.inputs, operation.output.shape, number, bits)
 
     def _fits(self, operation):
-        """Return whether the loops that make the input of `operation` can do it on the way."""
+        """Return whether the loops that make the input of `operation` can apply it as well."""
         i = operation.inputs[0]
         if self.readers[i] > 1 or i not in self.makers:
             return False
         return not _per_channel(operation) or all(loop.stride == operation.output.shape[2] for loop in self.makers[i])
 
     def _joined(self, number, operation):
-        """Return the loops that make a concatenation, each in its part."""
+        """Return the loops that make a concatenation, each of which writes its own channels."""
         loops, offset = [], 0
         for i, shift in zip(operation.inputs, operation.shifts):
             x = self.tensors[i]
@@ -227,7 +279,7 @@ class _Planning:
         return loops
 
     def _finish(self, loop, operation):
-        """Let `loop` do `operation`, or its channels of it."""
+        """Add `operation` to what `loop` does with its sums, for the channels that it makes."""
         x = self.tensors[operation.inputs[0]]
         part = slice(loop.offset, loop.offset + loop.shape[2])
         if isinstance(operation, operations.Clip):
@@ -244,14 +296,14 @@ class _Planning:
             self._divide(loop, replace(operation, shift=shift), x)
 
     def _divide(self, loop, operation, x):
-        """Let `loop` divide, round and clip; a divisor that is a power of two becomes part of the shift."""
+        """Let `loop` divide, round and clip. A divisor that is a power of two becomes part of the shift."""
         shifts = np.ravel(operation.shift).tolist()
         divisor, twos = operation.divisor, 0
         if divisor & (divisor - 1) == 0:
             divisor, twos = 1, divisor.bit_length() - 1
         shifts = [shift + twos for shift in shifts]
         if divisor > 1 and len(shifts) > 1:
-            raise InputError(f"layer {operation.layer} divides averages by a step for each filter; quantize them first")
+            raise InputError(f"layer {operation.layer} divides averages by a step per filter; quantize them first")
         up, down = max(-min(shifts), 0), max(max(shifts), 0)
         _widen(loop, x.low << up, x.high << up)
         _widen(loop, 0, (2 * divisor << down) - 1 if down or divisor > 1 else 0)
@@ -270,7 +322,7 @@ class _Planning:
 
 
 def _clip(loop, low, high):
-    """Let `loop` clip, together with the clipping that comes right before."""
+    """Let `loop` clip; merged with a clipping right before it."""
     if loop.finish and isinstance(loop.finish[-1], DivideSums | ClipSums):
         last = loop.finish.pop()
         limits = (min(max(end, low), high) for end in (last.low, last.high))
@@ -281,14 +333,14 @@ def _clip(loop, low, high):
 
 
 def _widen(loop, low, high):
-    """Note that integers from `low` to `high` are met."""
+    """Widen the sums of `loop` to hold integers from `low` to `high`."""
     loop.bits = max(loop.bits, signed_bits(low, high))
     if loop.bits > MOST_BITS:
         raise InputError(f"layer {loop.name} needs integers of {loop.bits} bits, more than {MOST_BITS}")
 
 
 def _kind_and_bits(operation, inputs):
-    """Return the kind of a loop and the bits of its sums."""
+    """Return the kind of loop for an operation, and the bits of its sums."""
     if isinstance(operation, operations.Convolve):
         return "depthwise" if operation.depthwise else "convolve", operation.partial_bits
     x = inputs[0]
@@ -307,24 +359,35 @@ def _per_channel(operation):
 
 
 def stored_bits(tensor: Tensor, name: str) -> int:
-    """Return the least width in memory that holds the codes of `tensor`; InputError, naming layer `name`, if none."""
+    """Return the smallest width in memory that holds the codes of a tensor.
+
+    Args:
+        tensor: the tensor.
+        name: name of the layer, for the message.
+
+    Returns:
+        8, 16 or 32.
+
+    Raises:
+        InputError: when the codes need more than 32 bits.
+    """
     if tensor.bits > WIDTHS[-1]:
-        raise InputError(f"layer {name} hands on codes of {tensor.bits} bits, more than 32; give it an output format")
+        raise InputError(f"layer {name} outputs codes of {tensor.bits} bits, more than 32; give it an output format")
     return next(width for width in WIDTHS if tensor.bits <= width)
 
 
 def _buffers(network, loops, place):
-    """Return tensor -> Buffer: the largest first, each at the lowest place that is free while it is needed."""
+    """Return tensor -> buffer, largest first; each gets the lowest place that is free while it is needed."""
     tensors, last = network.tensors, len(network.operations)
-    needed = {}  # tensor -> number of the first and of the last loop that needs it
+    needed: dict[int, tuple[int, int]] = {}  # tensor -> the first and the last loop that needs it
     for number, loop in enumerate(loops):
         for i in (*loop.inputs, loop.tensor):
             i = place.get(i, i)
-            needed[i] = needed.get(i, (number,))[0], number
+            needed[i] = needed.get(i, (number, number))[0], number
     names = ["image", *(operation.layer for operation in network.operations)]
     kept = [i for i in needed if i != last and (i or any(network.mean))]
     widths = {i: stored_bits(tensors[i], names[i]) for i in kept}
-    buffers = {}
+    buffers: dict[int, Buffer] = {}
     for i in sorted(kept, key=lambda i: -tensors[i].size * widths[i]):
         others = [buffers[j] for j in buffers if needed[j][0] <= needed[i][1] and needed[i][0] <= needed[j][1]]
         buffers[i] = _lowest(others, widths[i], tensors[i].size)
@@ -332,7 +395,7 @@ def _buffers(network, loops, place):
 
 
 def _lowest(others, bits, size):
-    """Return a Buffer of `size` codes at the lowest place where it meets none of the `others`."""
+    """Return a buffer of `size` codes at the lowest place where it overlaps none of the `others`."""
     for start in sorted({0, *(_aligned(b.start + b.bytes) for b in others)}):
         buffer = Buffer(bits, size, start)
         if all(start + buffer.bytes <= b.start or b.start + b.bytes <= start for b in others):
@@ -340,5 +403,5 @@ def _lowest(others, bits, size):
 
 
 def _aligned(byte):
-    """Return `byte`, or the next one where any code may begin."""
+    """Return `byte` rounded up to where a code of any width may begin."""
     return -(-byte // 4) * 4

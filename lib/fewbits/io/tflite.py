@@ -1,7 +1,7 @@
-"""LiteRT files (.tflite) at work, and weights from those of MobileNet v1, as its authors publish them.
+"""LiteRT files (.tflite): make them, run them, and read the weights of MobileNet v1 as its authors publish them.
 
-There, batch normalization is folded, so every convolution has a bias. Their networks have 1001 classes, the first for
-"none of these", and expect images of -1 to 1, x / 127.5 - 1 for bytes x in the order red, green, blue:
+In the published files, batch normalization is folded, so every convolution has a bias. The networks have 1001 classes,
+of which the first means "none of these", and take images from -1 to 1: x / 127.5 - 1 for bytes x, red, green, blue:
 
     model = zoo.build("mobilenet_v1", (128, 128, 3), 1001, width=0.25, normalize=False)
     load_tflite_weights(model, "mobilenet_v1_0.25_128.tflite")
@@ -9,39 +9,50 @@ There, batch normalization is folded, so every convolution has a bias. Their net
 
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fewbits.backend import no_stderr
-from fewbits.errors import InputError
+from fewbits.backend import keras, no_stderr
+from fewbits.errors import InputError, needs_extra
 from fewbits.io.weights import assign_layers
 
-THEIRS = {  # name of our layer -> of theirs
+THEIRS = {  # name of our layer -> name of theirs
     "conv0": "Conv2d_0",
     **{f"block{i}_{kind}": f"Conv2d_{i}_{kind}" for i in range(1, 14) for kind in ("depthwise", "pointwise")},
     "fc": "Logits/Conv2d_1c_1x1",
 }
 
 
-def to_tflite(model, set_up=lambda converter: None) -> bytes:
-    """Return `model`, a Keras model, as a .tflite file. set_up: sets the attributes of TensorFlow's converter."""
-    try:
+def to_tflite(model: keras.Model, set_up: Callable[[Any], None] = lambda converter: None) -> bytes:
+    """Convert a Keras model with TensorFlow's converter.
+
+    Args:
+        model: takes images of one size.
+        set_up: sets attributes of the converter before it runs.
+
+    Returns:
+        Content of a .tflite file that takes one image at a time.
+
+    Raises:
+        InputError: when TensorFlow is not installed or cannot convert `model`.
+    """
+    with needs_extra("tensorflow", ".tflite files"):
         import tensorflow as tf
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-    except ImportError:
-        raise InputError("a .tflite file is made with TensorFlow; install it with `pip install tensorflow`") from None
     image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
     function = tf.function(lambda x: model(x, training=False)).get_concrete_function(image)
     constants = convert_variables_to_constants_v2(function)
     logger = logging.getLogger("absl")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it would rather have the model too, and then leave the weights out
+    logger.setLevel(logging.ERROR)  # it asks for the model too, and would then leave the weights out
     try:
         converter = tf.lite.TFLiteConverter.from_concrete_functions([constants])
         set_up(converter)
         with no_stderr(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it would like the range of the image, which stays float
+            warnings.simplefilter("ignore")  # about the range of the image, which stays float
             return converter.convert()
     except Exception as error:
         why = str(error).strip().split("\n")[0][:300]
@@ -50,45 +61,75 @@ def to_tflite(model, set_up=lambda converter: None) -> bytes:
         logger.setLevel(level)
 
 
-def litert_interpreter(content: bytes, delegate: bool = True):
-    """Return an interpreter of a .tflite file, on one thread; ValueError or RuntimeError where that is damaged.
+def litert_interpreter(content: bytes, delegate: bool = True) -> Any:
+    """Return LiteRT's interpreter of a file, which runs on one thread.
 
-    delegate: whether layers run on XNNPACK, as they do by default, or on LiteRT's own kernels.
+    Args:
+        content: content of a .tflite file.
+        delegate: whether layers run on XNNPACK, the default of LiteRT, or on LiteRT's own kernels.
+
+    Returns:
+        An `ai_edge_litert.interpreter.Interpreter` without tensors yet.
+
+    Raises:
+        InputError: when ai-edge-litert is not installed.
+        ValueError: when the file is damaged.
+        RuntimeError: when the file is damaged.
     """
-    try:
+    with needs_extra("export", ".tflite files"):
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
-    except ImportError:
-        raise InputError("a .tflite file is read with ai-edge-litert; `pip install fewbits[export]`") from None
     kind = OpResolverType.AUTO if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     return Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=kind)
 
 
 class LiteRTRunner:
-    """A .tflite file at work: `run` maps one image, (height, width, channels), to its first output or all of them."""
+    """A .tflite file that runs on one thread.
+
+    Attributes:
+        image_shape: (height, width, channels) of an image.
+    """
 
     def __init__(self, content: bytes, delegate: bool = True):
+        """Load a file.
+
+        Args:
+            content: content of a .tflite file.
+            delegate: as in `litert_interpreter`.
+
+        Raises:
+            InputError: when ai-edge-litert is not installed.
+        """
         self._network = litert_interpreter(content, delegate)
-        with no_stderr():  # it tells which delegate it made
+        with no_stderr():  # it reports its delegate
             self._network.allocate_tensors()
         [image] = self._network.get_input_details()
-        self._image, self.image_shape = image["index"], tuple(map(int, image["shape"][1:]))
+        height, width, channels = map(int, image["shape"][1:])
+        self._image, self.image_shape = image["index"], (height, width, channels)
         self._outputs = [output["index"] for output in self._network.get_output_details()]
 
-    def run(self, image) -> np.ndarray:
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """Return the first output for one image, (height, width, channels), floats."""
         return self.run_all(image)[0]
 
-    def run_all(self, image) -> list[np.ndarray]:
+    def run_all(self, image: np.ndarray) -> list[np.ndarray]:
+        """Return every output for one image, (height, width, channels), floats."""
         self._network.set_tensor(self._image, np.asarray(image, np.float32)[np.newaxis])
         self._network.invoke()
         return [self._network.get_tensor(index)[0] for index in self._outputs]
 
 
-def load_tflite_weights(model, path: Path) -> None:
-    """Give `model`, a MobileNet v1 without batch normalization, the weights in `path`, a .tflite file; all or none.
+def load_tflite_weights(model: keras.Model, path: Path) -> None:
+    """Load the weights of a published MobileNet v1, all of them or none.
 
-    Layers are found by name, where the file's Conv2d_3_pointwise is our block3_pointwise. Raises InputError, naming the
-    layer, where one is missing, holds no floats, NaN or infinity, or has another shape, where the file cannot be read,
-    and on a layer of `model` that has no bias or that MobileNet v1 does not have.
+    Layers are matched by name: Conv2d_3_pointwise in the file is our block3_pointwise.
+
+    Args:
+        model: a MobileNet v1 without batch normalization.
+        path: a .tflite file.
+
+    Raises:
+        InputError: when the file cannot be read; naming the layer, when weights are missing, are not floats, hold NaN
+            or infinity, or have another shape, and when a layer of `model` has no bias or is not part of MobileNet v1.
     """
     path = Path(path)
     layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
@@ -98,10 +139,10 @@ def load_tflite_weights(model, path: Path) -> None:
     assign_layers(((layer, *_floats(path, layer, kernel, bias)) for layer, kernel, bias in pairs), path)
 
 
-def _their_names(model, layer) -> tuple[str, str]:
-    """Return how the names of the kernel and the bias of `layer` end in the file."""
+def _their_names(model: keras.Model, layer: keras.Layer) -> tuple[str, str]:
+    """Return the endings of the names that the kernel and the bias of `layer` have in the file."""
     if layer.name not in THEIRS:
-        raise InputError(f"{layer.name} of {model.name} is no layer of MobileNet v1")
+        raise InputError(f"{layer.name} of {model.name} is not a layer of MobileNet v1")
     if layer.bias is None:
         raise InputError(f"{layer.name} of {model.name} has no bias; build the network with normalize=False")
     theirs = THEIRS[layer.name]
@@ -111,7 +152,7 @@ def _their_names(model, layer) -> tuple[str, str]:
 
 
 def _reader(path):
-    """Return a function that returns the array whose name in the file ends as told."""
+    """Return a function that returns the array whose name in the file has a given ending."""
     try:
         reader = litert_interpreter(path.read_bytes())
         index = {tensor["name"]: tensor["index"] for tensor in reader.get_tensor_details()}
@@ -122,12 +163,12 @@ def _reader(path):
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from None
     except (ValueError, RuntimeError):
-        raise InputError(f"{path} cannot be read; it may be truncated, or no .tflite file") from None
+        raise InputError(f"{path} cannot be read; it may be truncated, or not a .tflite file") from None
 
     def read(ending):
         name = next((name for name in index if f"/{name}".endswith(f"/{ending}")), None)
         if name is None:
-            raise InputError(f"{path} has no tensor {ending}; it is no MobileNet v1 of floats")
+            raise InputError(f"{path} has no tensor {ending}; it is not a MobileNet v1 in floats")
         try:
             return reader.get_tensor(index[name])
         except ValueError:
@@ -137,12 +178,12 @@ def _reader(path):
 
 
 def _floats(path, layer, kernel, bias):
-    """Return `kernel`, in Keras' order, and `bias`."""
+    """Return `kernel`, with the axes of Keras, and `bias`."""
     for what, array in (("kernel", kernel), ("bias", bias)):
         if array.dtype != np.float32:
-            raise InputError(f"{path}: the {what} of {layer.name} holds {array.dtype}, and floats are needed")
+            raise InputError(f"{path}: the {what} of {layer.name} holds {array.dtype}; floats are needed")
     # LiteRT keeps kernels as (out, height, width, in), depthwise ones as (1, height, width, channels).
     kernel = np.moveaxis(kernel, 0, -1) if kernel.ndim == 4 else kernel
-    if layer.name == "fc" and kernel.shape[:2] == (1, 1):  # a convolution there
+    if layer.name == "fc" and kernel.shape[:2] == (1, 1):  # a convolution in the file
         kernel = kernel[0, 0]
     return kernel, bias
