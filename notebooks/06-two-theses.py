@@ -544,7 +544,7 @@ quote(rgb=float(rgb.float.top1.mean()), both=float(both.float.top1.mean()))
 # schemes = [Scheme(bits=(b, b, b), percentile="mse", remedies=["share formats", "search MSBs"]) for b in (8, 6, 5)]
 # study = run_schemes(model, schemes, images[:128], (images, labels))
 # for scheme in schemes:
-#     print(scheme.name, study[scheme], study.under_float(scheme))
+#     print(scheme.name, study[scheme], study.under_float(scheme).points)
 # ```
 #
 # ```shell

@@ -496,7 +496,7 @@ whole_runs = {c: max((r.results.pruning for r in cell.records), key=len) for c, 
 
 
 def behind(criterion, number):
-    cell = cells[criterion].behind_step(number)
+    cell = cells[criterion].after_step(number)
     if cells[criterion].records and not cell.records:
         return "stopped before"
     fewer = f" ({len(cell.records)} left)" if len(cell.records) < len(cells[criterion].records) else ""
@@ -527,7 +527,7 @@ quote(original=FLOAT, budget=round(float(budget)), broke=broke)
 traces = []
 for criterion, steps in whole_runs.items():
     x = [1 - sum(s["filters"].values()) / sum(steps[0]["filters"].values()) for s in steps]
-    y, reach = zip(*(cells[criterion].behind_step(n).measured for n in range(len(steps))))
+    y, reach = zip(*(cells[criterion].after_step(n).measured for n in range(len(steps))))
     colour, dash = STYLES[criterion]
     style = {"name": criterion, "mode": "lines+markers", "line": {"color": colour, "dash": dash}}
     traces.append(go.Scatter(x=x, y=y, error_y={"array": reach, "thickness": 1}, **style))
@@ -547,7 +547,7 @@ if traces:
 
 # %% tags=["hide-input"]
 def ahead(criterion, other, number):
-    return reference.paired(*(cells[c].behind_step(number).drawn_accuracies for c in (criterion, other)))
+    return reference.paired(*(cells[c].after_step(number).drawn_accuracies for c in (criterion, other)))
 
 
 PAIRS = [("combined", rival) for rival in ("taylor", "activation-l2", "weights-l2", "weights-l1", "random")] + [("taylor", "taylor-averaged-first")]
@@ -696,7 +696,7 @@ display(HTML(plots.Table(("claim (reference)", *higher), [
 ]).html()))
 
 # %% tags=["remove-cell"]
-at_half = {c: cells[c].behind_step(STEPS["50 %"]).measured for c in ("mean-activation", "random")}
+at_half = {c: cells[c].after_step(STEPS["50 %"]).measured for c in ("mean-activation", "random")}
 quote(**{f"half_{c.replace('-', '_')}": reference.percent(found) for c, found in at_half.items()})
 below = None not in at_half.values() and at_half["mean-activation"][0] < at_half["random"][0]
 first = lost("mean-activation", 1)

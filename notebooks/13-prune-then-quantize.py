@@ -508,7 +508,7 @@ for theirs in table_12:
     ours = 4 * [reference.NOT_RUN]
     if kept:
         step = int(np.argmin([abs(filters / kept[0] - share_kept) for filters in kept]))
-        accuracy = reference.percent(stepwise.behind_step(step).measured)
+        accuracy = reference.percent(stepwise.after_step(step).measured)
         ours = [f"{kept[step]:,.0f} ({kept[step] / kept[0]:.0%})", accuracy, f"{cost['weight_bytes'][step] / 1e6:.2f} M", f"{cost['macs'][step] / 1e6:.1f} M"]
     thesis = f"{theirs['kernels']:,} ({share_kept:.0%})", f"{theirs['accuracy']} ± {theirs['std_dev']}", theirs["model_size"]
     rows.append((*thesis, f"{10 * theirs['mac']:.0f} M", *ours))
@@ -651,7 +651,7 @@ shapes = [point(*found) for found in candidates if found[2].records]
 parameters = of_steps(stepwise, lambda step: step["parameters"])
 for i in range(1, len(kept)):
     costs = costs_of(cost["macs"][i], parameters[i])
-    shapes.append(explore.Point(f"{kept[i]:,.0f} filters", "pruned, step by step", *stepwise.behind_step(i).measured, costs))
+    shapes.append(explore.Point(f"{kept[i]:,.0f} filters", "pruned, step by step", *stepwise.after_step(i).measured, costs))
 explore.accuracy_over_cost(shapes, UNITS, "13.4", "Accuracy on CIFAR-10 over what it costs: pruned, or built small (reference). 95 % intervals, over seeds or over the test images of one.").show()
 Markdown(f"*(reference) {reference.made_with([r for _, _, c, _ in candidates for r in c.records])}*")
 

@@ -8,6 +8,7 @@ import pytest
 from fewbits import InputError
 from fewbits.book import reference
 from fewbits.experiment import Record, Scheme, Study, Trial, read_grid, study
+from fewbits.statistics import Estimate, Share, mean_interval, paired, verdict, wilson_interval
 
 
 @pytest.fixture(scope="module")
@@ -128,20 +129,20 @@ def pruned(records, *hits):
 
 def test_a_step_of_prunings_is_told_as_a_cell_of_those_that_came_so_far(records):
     cell = pruned(records, [90, 80, 70], [90, 60])
-    assert cell.behind_step(1).drawn_accuracies == {(1, 0): 0.8, (2, 0): 0.6}
-    assert cell.behind_step(1).measured == reference.mean_interval([0.8, 0.6])
-    assert cell.behind_step(2).drawn_accuracies == {(1, 0): 0.7} and str(cell.behind_step(2)) == "70.0% (1 seed)"
-    mean, reach = cell.behind_step(2).measured
+    assert cell.after_step(1).drawn_accuracies == {(1, 0): 0.8, (2, 0): 0.6}
+    assert cell.after_step(1).measured == reference.mean_interval([0.8, 0.6])
+    assert cell.after_step(2).drawn_accuracies == {(1, 0): 0.7} and str(cell.after_step(2)) == "70.0% (1 seed)"
+    mean, reach = cell.after_step(2).measured
     assert mean == 0.7 and reach == pytest.approx((0.7811 - 0.6042) / 2, abs=1e-4)  # Wilson's interval of 70 of 100
     # the network that all start from, once, not twice the same
-    assert cell.behind_step(0).measured == pruned(records, [90]).behind_step(0).measured
-    assert cell.behind_step(3).measured is None and str(cell.behind_step(3)) == "not run"
+    assert cell.after_step(0).measured == pruned(records, [90]).after_step(0).measured
+    assert cell.after_step(3).measured is None and str(cell.after_step(3)) == "not run"
     assert cell.accuracies == 2 * [records[0].results.accuracy]  # the cell stays as it is
 
 
 def test_two_prunings_are_compared_step_by_step_and_seed_by_seed(records):
     high, low = pruned(records, [90, 80], [90, 70]), pruned(records, [90, 70], [90, 60], [90, 10])
-    gap, reach = reference.difference(high.behind_step(1), low.behind_step(1))
+    gap, reach = reference.difference(high.after_step(1), low.after_step(1))
     assert gap == pytest.approx(0.1) and reach == pytest.approx(0, abs=1e-9)
 
 
@@ -204,7 +205,7 @@ def test_every_study_is_whole_asked_for_and_says_where_it_comes_from(path):
         assert len(run["model"]) == len(run["data"]) == 64 and run["seconds"] > 0
     for answers in kept.values():
         assert len(answers.top1) == kept.images and (answers.top1 <= answers.top5).all()
-    assert kept.under_float(study.FLOAT_SCHEME) == (0, 0)
+    assert kept.under_float(study.FLOAT_SCHEME) == Estimate(0, 0, kept.images)
 
 
 def test_a_study_that_is_not_run_is_empty(tmp_path, monkeypatch):

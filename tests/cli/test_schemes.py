@@ -132,7 +132,7 @@ def test_a_folder_of_images_for_a_network_from_caffe_is_answered(photos, file, c
         (FILE, ["--images", "0"], "--images must be at least 1, not 0"),
         (FILE, ["--size", "12"], "--size is for folders of images; digits has its own pixels"),
         (FILE.replace("[8, 8, 8]", "[8, 8, 99]"), [], "grid 'few bits', trial 1: bits.2 must be at most 24, not 99"),
-        (FILE.replace("percentile", "percentil"), [], "percentil is no known field, perhaps 'percentile'"),
+        (FILE.replace("percentile", "percentil"), [], "percentil is not a known field, perhaps 'percentile'"),
         (FILE + "layers = [", [], "schemes.toml cannot be read ("),
         ('[[grid]]\nname = "g"\nfixed = { bits = [8, 8, 8], layers = ["conv9"] }', [], "there is no layer 'conv9'"),
         ("", [], "schemes.toml: grid is missing"),
@@ -154,7 +154,7 @@ def test_a_wrong_output_is_refused_before_the_work(output, said, digits, file, c
 def test_a_damaged_study_and_a_network_that_does_not_fit_the_data_are_refused(digits, file, capsys):
     path = file.parent / "study.json"
     path.write_text(json.dumps({"images": 25}))
-    assert f"{path} is damaged, or no study" in refused(command(digits, file), capsys)
+    assert f"{path} is damaged, or not a study" in refused(command(digits, file), capsys)
     assert path.read_text() == '{"images": 25}'
     keras.Sequential([L.Input((8, 8, 1)), L.Flatten(), L.Dense(7)]).save(file.parent / "seven.keras")
     seven = refused(command(file.parent / "seven.keras", file), capsys)

@@ -86,7 +86,7 @@ def refused(**fields):
         ("remedies", "equalize", "must be a valid tuple"),
         ("layers", (), "at least 1 item"),
         ("layers", "conv1", "must be a valid tuple"),
-        ("layer", ("conv1",), "is no known field, perhaps 'layers'"),
+        ("layer", ("conv1",), "is not a known field, perhaps 'layers'"),
     ],
 )
 def test_a_field_that_cannot_be_is_named_in_one_sentence(field, value, said):
@@ -97,10 +97,10 @@ def test_a_field_that_cannot_be_is_named_in_one_sentence(field, value, said):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"msb": (0, 9, 9), "percentile": 99.9}, "msb is one for all layers, and percentile would choose them"),
-        ({"msb": (0, 9, 9), "per_layer": False}, "msb is one for all layers, and per_layer would choose them"),
-        ({"per_channel": True, "per_layer": False}, "per_channel gives each filter an MSB"),
-        ({"per_channel": True, "percentile": "dynamic"}, "per_channel gives each filter an MSB"),
+        ({"msb": (0, 9, 9), "percentile": 99.9}, "msb sets the MSBs, and percentile would choose them"),
+        ({"msb": (0, 9, 9), "per_layer": False}, "msb sets the MSBs, and per_layer would choose them"),
+        ({"per_channel": True, "per_layer": False}, "per_channel sets an MSB per filter"),
+        ({"per_channel": True, "percentile": "dynamic"}, "per_channel sets an MSB per filter"),
         ({"per_layer": False, "percentile": "dynamic"}, "per_layer must be true in dynamic fixed point"),
         ({"bits": (8, 8, 6), "percentile": "dynamic"}, "bits of input and output must be equal"),
         ({"bits": (1, 8, 8), "percentile": "dynamic"}, "bits must be at least 2 in dynamic fixed point"),
@@ -204,7 +204,7 @@ DIRECT = {
     ),
     Scheme(bits=(4, 6, 6), rounding="floor", remedies=("half a step", "fold mean shift", "round kernels")): lambda m: (
         post_training.add_half_a_step(
-            post_training.fold_mean_shift(
+            post_training.correct_bias(
                 post_training.round_kernels(quantize_model(m, formats_for(m, RANGED, (4, 6, 6), rounding="floor"))),
                 CALIBRATION,
             )
@@ -238,7 +238,7 @@ def test_formats_are_set_on_the_first_images_and_remedies_see_all(model):
     (_, low), (_, low_shifted) = quantize_each(model, [LOW, shifted], others)
     assert low.formats == DIRECT[LOW](model).formats
     assert np.array_equal(
-        low_shifted.get_layer("dense3").bias, post_training.fold_mean_shift(low, others).get_layer("dense3").bias
+        low_shifted.get_layer("dense3").bias, post_training.correct_bias(low, others).get_layer("dense3").bias
     )
 
 
@@ -319,12 +319,13 @@ def test_a_study_that_is_not_there_is_empty(tmp_path):
 
 
 def test_how_far_a_scheme_is_under_float_is_counted_on_the_same_images(written):
-    lost, reach = written.under_float(LOW)
-    assert lost == pytest.approx(2 / 11)
-    assert reach == pytest.approx(1.96 * np.sqrt((4 / 11 - (2 / 11) ** 2) / 11))
-    assert written.under_float(LOW, slice(0, 3))[0] == pytest.approx(1 / 3)
-    assert written.under_float(LOW, np.flatnonzero(LOST))[0] == pytest.approx(-1 / 5)
-    assert written.under_float(FLOAT) == (0, 0)
+    lost = written.under_float(LOW)
+    assert lost.mean == pytest.approx(2 / 11) and lost.n == 11
+    assert lost.half_width == pytest.approx(1.96 * np.sqrt((4 / 11 - (2 / 11) ** 2) / 11))
+    assert written.under_float(LOW, slice(0, 3)).mean == pytest.approx(1 / 3)
+    assert written.under_float(LOW, np.flatnonzero(LOST)).mean == pytest.approx(-1 / 5)
+    assert written.under_float(FLOAT) == statistics.Estimate(0, 0, 11)
+    assert not written.under_float(Scheme(bits=(7, 7, 7)))
 
 
 def test_answers_are_told_with_their_interval(written):
@@ -369,13 +370,13 @@ DAMAGES = {
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_damaged_study_is_refused_by_name(kind, written):
     written.path.write_text(DAMAGES[kind](written.path.read_text()), "latin-1")
-    said = f"{re.escape(str(written.path))} is damaged, or no study; delete it, and its schemes are run again$"
+    said = f"{re.escape(str(written.path))} is damaged, or not a study; delete it, and its schemes are run again$"
     with pytest.raises(InputError, match=said):
         Study.load(written.path)
 
 
 def test_a_folder_is_no_study(tmp_path):
-    with pytest.raises(InputError, match="is damaged, or no study"):
+    with pytest.raises(InputError, match="is damaged, or not a study"):
         Study.load(tmp_path)
 
 

@@ -10,7 +10,9 @@ from fewbits.explore.curves import MEASURES, MOST_SQNR
 from fewbits.quantization.sqnr import measured_sqnr
 from fewbits.statistics import wilson_interval
 from fewbits.training.loop import TrainingProgress
-from fewbits.training.schedules import ScheduleOutcome, level_names, plan, progressive_quantization
+from fewbits.training.progressive import progressive_quantization
+from fewbits.training.recipe import Recipe
+from fewbits.training.schedules import Schedule, ScheduleOutcome, level_names
 
 L = keras.layers
 RNG = np.random.default_rng(0)
@@ -21,8 +23,8 @@ TRAINED_A = [
     {"epoch": 1, "stage": 1, "val_accuracy_before": 0.3, "val_accuracy": 0.5},
     {"epoch": 2, "stage": 1, "val_accuracy": 0.6},
 ]
-LOCKED = ScheduleOutcome(None, plan(["a", "b"], (6, 6, 6), "lock", epochs=2), TRAINED_A, 0.4)
-STATIC = ScheduleOutcome(None, plan(["a", "b"], (6, 6, 6), "static"), [], 0.35)
+LOCKED = ScheduleOutcome(None, Schedule((6, 6, 6), "lock", epochs=2).stages(["a", "b"]), TRAINED_A, 0.4)
+STATIC = ScheduleOutcome(None, Schedule((6, 6, 6), "static").stages(["a", "b"]), [], 0.35)
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def test_levels_are_marked_once_where_all_schedules_quantize_them(shown):
 
 
 def test_levels_are_not_marked_where_schedules_differ(shown):
-    other = ScheduleOutcome(None, plan(["b", "a"], (6, 6, 6), "lock", epochs=2), TRAINED_A, 0.4)
+    other = ScheduleOutcome(None, Schedule((6, 6, 6), "lock", epochs=2).stages(["b", "a"]), TRAINED_A, 0.4)
     assert marks(drawn(shown, {"lock": LOCKED, "other": other})[0]) == []
 
 
@@ -182,13 +184,12 @@ def spies():
     """Return name -> ScheduleOutcome and Spy of schedules of two levels: three stages, and one without an epoch."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential([L.Input((6, 6, 1)), L.Conv2D(3, 3, name="a"), L.Flatten(), L.Dense(3, name="b")])
-    options = {"validation": DATA, "learning_rate": 0.1, "rounding": "floor", "batch_size": 12, "epochs": 2}
+    options = {"validation": DATA, "rounding": "floor", "recipe": Recipe(learning_rate=0.1, batch_size=12)}
     found, network = {}, None
     for name, strategy, bits, relax in (("lock", "lock", (4, 6, 6), True), ("static", "static", (24, 24, 24), False)):
         spy = Spy()
-        outcome = progressive_quantization(
-            model, DATA, bits, strategy, relax=relax, on_stage=spy, reuse=network, **options
-        )
+        schedule = Schedule(bits, strategy, epochs=2, relax=relax)
+        outcome = progressive_quantization(model, DATA, schedule, on_stage=spy, reuse=network, **options)
         found[name], network = (outcome, spy), outcome.model
     return found
 

@@ -15,7 +15,7 @@ from fewbits import zoo
 from fewbits.book import reference
 from fewbits.book.reference import Cell
 from fewbits.costs import energy
-from fewbits.costs.complexity import table
+from fewbits.costs.complexity import cost_table
 from fewbits.errors import InputError
 from fewbits.experiment import Store, Trial
 from fewbits.experiment.trial import PRUNE, SHARED, build_network
@@ -144,7 +144,7 @@ def _networks(cell, run):
         seen = _mean(sum(step.get("images", 0) for step in run[: number + 1]) for run in runs)
         told = f"{_start(trial, run)}, {seen:,.0f} images in {number} step{'s' if number > 1 else ''} of pruning"
         filters = sum(steps[0]["filters"].values())
-        network = Network(there, cell.behind_step(number), told, _pruned(trial, steps, None), filters)
+        network = Network(there, cell.after_step(number), told, _pruned(trial, steps, None), filters)
         yield (trial.model_copy(update={"ratio": None}).key, filters), network
 
 
@@ -204,7 +204,7 @@ def _built(network, data, width, size):
 def _layers(trial) -> tuple[Layer, ...]:
     model = _built(trial.network, trial.data, trial.width, trial.size)
     levels = zoo.levels(model)
-    edges, macs = {*levels[0], *levels[-1]}, {row.name: row.macs for row in table(model)}
+    edges, macs = {*levels[0], *levels[-1]}, {row.name: row.macs for row in cost_table(model)}
     found = []
     for layer in model.layers:
         if hasattr(layer, "kernel"):

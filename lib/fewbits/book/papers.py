@@ -1,6 +1,10 @@
-"""The tables of the five theses, as they are printed (transcribed in data/papers/KEY/table-NN.csv)."""
+"""The tables of the five theses, as they are printed (transcribed in data/papers/KEY/table-NN.csv).
+
+The folder data/papers belongs to the book's repository; an installed package does not have it.
+"""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 from fewbits.errors import InputError
@@ -9,8 +13,21 @@ FOLDER = Path(__file__).parents[3] / "data" / "papers"
 
 
 def table(key: str, number: int) -> list[dict]:
-    """Return the rows of a thesis' table: column -> number, or word where it is none. InputError if there is none."""
+    """Return the rows of a thesis' table: column -> number, or word if the cell holds none.
+
+    Args:
+        key: The citation key of the thesis, such as "vieito2017".
+        number: The number of its table; one that is numbered by chapter, such as 7.1, is 701.
+
+    Raises:
+        InputError: when the table is not transcribed, or there are no tables, as in an installed package.
+    """
     path = FOLDER / key / f"table-{number:02d}.csv"
+    if not FOLDER.exists():
+        raise InputError(
+            "the theses' tables belong to the book's repository, and an installed package does not have them; "
+            "run the book from a checkout"
+        )
     if not path.exists():
         known = sorted(p.relative_to(FOLDER).with_suffix("").as_posix() for p in FOLDER.glob("*/table-*.csv"))
         raise InputError(f"no table {number} of {key!r} is transcribed; there are {', '.join(known) or 'none'}")
@@ -18,7 +35,12 @@ def table(key: str, number: int) -> list[dict]:
         return [{column: _value(word) for column, word in row.items()} for row in csv.DictReader(lines)]
 
 
-def _value(word: str):
+def bits(row: Mapping) -> tuple[int, int, int]:
+    """Return the bits of kernel, input and output in a row of vieito2017's tables."""
+    return row["kernel_bits"], row["input_bits"], row["output_bits"]
+
+
+def _value(word: str) -> int | float | str:
     for kind in (int, float):
         try:
             return kind(word)

@@ -1,54 +1,76 @@
 """Our own results on real data: what data/reference/grids.toml asks for, and what of it has been run.
 
-`make reference` runs it; each record holds its provenance. What is not run is said to be not run.
+`make reference` runs it; each record holds its provenance. Results that are missing are written "not run". The folder
+data/reference belongs to the book's repository; an installed package does not have it.
 """
 
 from collections.abc import Iterable
 from math import hypot, inf, isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fewbits.errors import InputError
 from fewbits.experiment import Grid, Record, Store, Study, Tally, Trial, read_grid
-from fewbits.statistics import mean_interval, wilson_interval
-from fewbits.training.schedules import Outcome, Stage
+from fewbits.statistics import NOT_RUN, Estimate, Share, mean_interval
+from fewbits.statistics import paired as _paired
+from fewbits.training.schedules import ScheduleOutcome, Stage
 
 FOLDER = Path(__file__).parents[3] / "data" / "reference"
-NOT_RUN = "not run"
 
 
 class Cell(NamedTuple):
-    """Trials that differ in their seed or fold only: the first of them, and the records of those that have been run."""
+    """Trials that differ only in their seed or fold.
+
+    `a - b` is by how much cell a is more accurate than b.
+
+    Attributes:
+        trial: The first of the trials.
+        records: The records of those that have been run, one per seed or fold.
+    """
 
     trial: Trial
     records: list[Record]
 
     @property
     def accuracies(self) -> list[float]:
-        """Top-1 on the test images, one a seed or fold."""
+        """Top-1 on the test images, one per seed or fold."""
         return [record.results.accuracy for record in self.records]
 
     @property
-    def drawn_accuracies(self) -> dict[tuple, float]:
-        """The same, each with what chance has decided, `drawn`."""
+    def by_seed(self) -> dict[tuple[int, ...], float]:
+        """The same by what chance has decided; the keys are as `drawn` returns them."""
         return {drawn(record.trial): record.results.accuracy for record in self.records}
 
     @property
-    def measured(self) -> tuple[float, float] | None:
-        """Top-1 and half of its 95 % interval; None if not run.
+    def estimate(self) -> Estimate:
+        """Top-1 with its 95 % interval.
 
-        Over the seeds or folds where there are several, else over the test images, without the luck of the seed.
+        With several seeds or folds the interval covers what differs between them. With one it is that of its test
+        images, and says nothing about other seeds.
         """
-        if len(self.records) > 1:
-            return mean_interval(self.accuracies)
-        for record in self.records:
-            low, high = wilson_interval(record.results.test.hits, record.results.test.n)
-            return record.results.accuracy, (high - low) / 2
+        if len(self.records) != 1:
+            return Estimate.of(self.accuracies)
+        [test] = [record.results.test for record in self.records]
+        return Estimate(self.accuracies[0], Share(test.hits, test.n).half_width, 1)
 
-    def behind_step(self, number: int) -> "Cell":
-        """Return the same cell with the tests behind this step of its prunings, and without those that ended before.
+    def paired(self, other: "Cell") -> Estimate:
+        """Return by how much this cell is more accurate than `other`, from the seeds and folds that both have."""
+        return _paired(self.by_seed, other.by_seed)
 
-        Behind step 0 are the weights that all of them start from: one test.
+    def __sub__(self, other: "Cell") -> Estimate:
+        """Return by how much this cell is more accurate than `other`.
+
+        Pairs of equal seeds and folds are compared where there are two or more. Otherwise both intervals count as
+        independent, which for single seeds are those of the test images.
+        """
+        found = self.paired(other)
+        return found if found.n > 1 else self.estimate - other.estimate
+
+    def after_step(self, number: int) -> "Cell":
+        """Return the cell as it was after a step of its prunings, without those that ended before.
+
+        Args:
+            number: The step. Step 0 is the network that all of them start from, so it has one test.
         """
         found = []
         for record in self.records:
@@ -58,27 +80,56 @@ class Cell(NamedTuple):
         return Cell(self.trial, found if number else found[:1])
 
     def __str__(self) -> str:
-        """The mean accuracy over the seeds, or folds, with its 95 % interval, or that the cell is not run."""
+        """The mean accuracy over the seeds or folds with its 95 % interval, or "not run"."""
         if not self.records:
             return NOT_RUN
         what = "fold" if any(record.trial.fold for record in self.records) else "seed"
         if len(self.records) == 1:
             return f"{self.accuracies[0]:.1%} (1 {what})"
-        mean, reach = mean_interval(self.accuracies)
-        return f"{mean:.1%} ± {100 * reach:.1f} ({len(self.records)} {what}s)"
+        mean, half_width = mean_interval(self.accuracies)
+        return f"{mean:.1%} ± {100 * half_width:.1f} ({len(self.records)} {what}s)"
+
+    # Until all chapters use estimates:
+
+    @property
+    def measured(self) -> tuple[float, float] | None:
+        """Top-1 and half of its 95 % interval; None if not run."""
+        return (self.estimate.mean, self.estimate.half_width) if self.records else None
+
+    @property
+    def drawn_accuracies(self) -> dict[tuple[int, ...], float]:
+        """The same as `by_seed`."""
+        return self.by_seed
 
 
 def grids() -> list[Grid]:
-    """Return all grids that `make reference` runs."""
-    return read_grid(FOLDER / "grids.toml")
+    """Return all grids that `make reference` runs.
+
+    Raises:
+        InputError: when there are no reference results, as in an installed package.
+    """
+    return read_grid(_folder() / "grids.toml")
+
+
+def _folder() -> Path:
+    if not FOLDER.exists():
+        raise InputError(
+            "the reference results belong to the book's repository, and an installed package does not have them; "
+            "run the book from a checkout"
+        )
+    return FOLDER
 
 
 def cells(name: str) -> list[Cell]:
-    """Return the cells of the grid called `name`, in order; InputError, naming those there are, if there is none."""
+    """Return the cells of a grid, in order.
+
+    Raises:
+        InputError: when no grid has this name; the message lists those that there are.
+    """
     known = {grid.name: grid for grid in grids()}
     if name not in known:
         raise InputError(f"there is no reference grid {name!r}; there are {', '.join(known)}")
-    store, found = Store(FOLDER / "trials"), {}
+    store, found = Store(_folder() / "trials"), dict[Trial, Cell]()
     for trial in known[name].trials:
         cell = found.setdefault(_without_seed(trial), Cell(trial, []))
         record = store.load(trial)
@@ -88,15 +139,23 @@ def cells(name: str) -> list[Cell]:
 
 
 def _without_seed(trial: Trial) -> Trial:
-    """Return what `trial`, and what it starts from, share with those of other seeds and folds."""
-    alike = {"seed": 0, "fold": 0}
+    """Return what a trial, and what it starts from, have in common with those of other seeds and folds."""
+    alike: dict[str, Any] = {"seed": 0, "fold": 0}
     if isinstance(trial.start, Trial):
         alike["start"] = _without_seed(trial.start)
     return trial.model_copy(update=alike)
 
 
-def cell(name: str, **fields) -> Cell:
-    """Return the cell of the grid called `name` whose trials have these values; InputError where not just one has."""
+def cell(name: str, **fields: Any) -> Cell:
+    """Return the one cell of a grid whose trials have these values.
+
+    Args:
+        name: The name of the grid.
+        **fields: Fields of a trial and their values, such as `bits=(8, 8, 8)`.
+
+    Raises:
+        InputError: when no cell, or more than one, has these values.
+    """
     found = [cell for cell in cells(name) if all(getattr(cell.trial, k) == value for k, value in fields.items())]
     if len(found) != 1:
         raise InputError(f"{len(found)} cells of the reference grid {name!r} have {fields}; one is needed")
@@ -104,12 +163,54 @@ def cell(name: str, **fields) -> Cell:
 
 
 def drawn(trial: Trial) -> tuple[int, ...]:
-    """Return the seed and the fold of `trial` and of what it starts from: what chance has decided.
+    """Return what chance has decided: the seed and the fold of a trial, and of what it starts from.
 
-    One that is quantized without training draws nothing, and has those of its start alone.
+    A trial that is quantized without training draws nothing, and has only those of its start.
     """
     before = drawn(trial.start) if isinstance(trial.start, Trial) else ()
     return before if before and trial.strategy == "static" else (trial.seed, trial.fold, *before)
+
+
+def study(name: str) -> Study:
+    """Return our study of schemes without training, an empty one if it has not been run; errors as in `grids`."""
+    return Study.load(_folder() / "studies" / f"{name}.json")
+
+
+def outcome(record: Record) -> ScheduleOutcome:
+    """Return what the schedule of a record left, except its network, for `explore.training_curve`."""
+    stages = [Stage(name, {}, frozenset(), epochs) for name, epochs in record.results.stages]
+    validation = record.results.validation
+    return ScheduleOutcome(None, stages, record.results.history, validation.hits / validation.n)
+
+
+def made_with(results: Iterable[Cell | Record]) -> str:
+    """Return a sentence with images, seeds, hardware, versions, code and time.
+
+    Args:
+        results: Cells, or records of trials.
+    """
+    records = [record for found in results for record in (found.records if isinstance(found, Cell) else [found])]
+    if not records:
+        return "Not run yet."
+    first = records[0]
+    images = {record.trial.images for record in records}
+    trained = ", ".join(
+        "all training images" if n is None else f"{n:,} training images" for n in sorted(images, key=str)
+    )
+    seeds = sorted({drawn(record.trial)[0] for record in records})
+    hardware, versions = first.provenance["hardware"], first.provenance["versions"]
+    commits = sorted({(r.provenance["commit"] or {}).get("id", "unknown")[:7] for r in records})
+    backend = next(name for name in ("tensorflow", "jax", "torch") if name in versions)
+    seconds = sum(record.provenance["seconds"] for record in records)
+    data = " and ".join(dict.fromkeys(record.trial.data for record in records))
+    return (
+        f"{data}, {trained}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; "
+        f"{hardware['gpu'] or hardware['cpu']}, {hardware['cores']} cores; Keras {versions['keras']} on {backend} "
+        f"{versions[backend]}; code {', '.join(commits)}; {seconds / 60:.0f} min."
+    )
+
+
+# Until all chapters use estimates:
 
 
 def over_seeds(values) -> tuple[float, float] | None:
@@ -171,38 +272,3 @@ def verdict(*found: tuple[float, float] | None) -> str:
     if all(mean > reach for mean, reach in found):
         return "confirmed"
     return "refuted" if any(-mean > reach for mean, reach in found) else "not decided"
-
-
-def study(name: str) -> Study:
-    """Return our study `name` of schemes without training, an empty one where it has not been run."""
-    return Study.load(FOLDER / "studies" / f"{name}.json")
-
-
-def outcome(record: Record) -> Outcome:
-    """Return what the schedule of `record` left, but for its network: for `explore.training_curve`."""
-    stages = [Stage(name, {}, frozenset(), epochs) for name, epochs in record.results.stages]
-    validation = record.results.validation
-    return Outcome(None, stages, record.results.history, validation.hits / validation.n)
-
-
-def made_with(records: Iterable[Record]) -> str:
-    """Return one sentence: images, seeds, hardware, versions, code and time of `records`."""
-    records = list(records)
-    if not records:
-        return "Not run yet."
-    first = records[0]
-    images = {record.trial.images for record in records}
-    trained = ", ".join(
-        "all training images" if n is None else f"{n:,} training images" for n in sorted(images, key=str)
-    )
-    seeds = sorted({drawn(record.trial)[0] for record in records})
-    hardware, versions = first.provenance["hardware"], first.provenance["versions"]
-    commits = sorted({(r.provenance["commit"] or {}).get("id", "unknown")[:7] for r in records})
-    backend = next(name for name in ("tensorflow", "jax", "torch") if name in versions)
-    seconds = sum(record.provenance["seconds"] for record in records)
-    data = " and ".join(dict.fromkeys(record.trial.data for record in records))
-    return (
-        f"{data}, {trained}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; "
-        f"{hardware['gpu'] or hardware['cpu']}, {hardware['cores']} cores; Keras {versions['keras']} on {backend} "
-        f"{versions[backend]}; code {', '.join(commits)}; {seconds / 60:.0f} min."
-    )

@@ -1,10 +1,10 @@
-"""A study: many schemes on one network and the same images, with each answer kept, so that any two can be compared."""
+"""A study: many schemes on one network and the same images, with every answer kept, so that any two can be compared."""
 
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,9 +22,11 @@ FLOAT_SCHEME = Scheme(bits=(None, None, None))
 
 
 class Answers(NamedTuple):
-    """Whether each image is among the classes a network finds most likely: the first, and the first five.
+    """Which images a network gets right.
 
-    top1, top5: (images,) bool, in the order of the images.
+    Attributes:
+        top1: (images,) bool, whether the class of the image is the most likely.
+        top5: (images,) bool, whether it is among the five most likely.
     """
 
     top1: np.ndarray
@@ -40,23 +42,33 @@ class Answers(NamedTuple):
         return str(self.share)
 
 
-class Study(Mapping):
-    """What schemes left of one network: Scheme -> Answers, of those that were run; kept in a .json file, if it has one.
+class Study(Mapping[Scheme, Answers]):
+    """The answers of one network under each scheme that was run: a mapping Scheme -> Answers.
 
-    images: how many. runs: the provenance of each run that added to it. Source of a damaged file's InputError: `load`.
+    Attributes:
+        path: the .json file that keeps it; None for no file.
+        images: how many images were answered.
+        runs: the provenance of each run that added to it.
     """
 
     def __init__(self, path: Path | str | None = None):
-        self.path, self.images, self.runs, self._entries = path and Path(path), 0, [], {}
+        self.path = None if path is None else Path(path)
+        self.images = 0
+        self.runs: list[dict[str, Any]] = []
+        self._entries: dict[Scheme, dict[str, Any]] = {}
 
     @classmethod
     def load(cls, path: Path | str) -> "Study":
-        """Return the study in `path`, an empty one where there is none; InputError where it is damaged."""
+        """Return the study in a file, or an empty one if the file does not exist.
+
+        Raises:
+            InputError: when the file is damaged.
+        """
         study = cls(path)
         try:
-            content = json.loads(study.path.read_bytes())
+            content = json.loads(Path(path).read_bytes())
             study.images, study.runs = content["images"], content["runs"]
-            _ = [(run["model"], run["data"]) for run in study.runs], range(study.images)  # can be read
+            _ = [(run["model"], run["data"]) for run in study.runs], range(study.images)  # raises if they are damaged
             for entry in content["schemes"]:
                 scheme = Scheme(**entry.pop("scheme"))
                 study._entries[scheme] = entry
@@ -64,7 +76,7 @@ class Study(Mapping):
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError):
-            raise InputError(f"{path} is damaged, or no study; delete it, and its schemes are run again") from None
+            raise InputError(f"{path} is damaged, or not a study; delete it, and its schemes are run again") from None
         return study
 
     def __getitem__(self, scheme: Scheme) -> Answers:
@@ -84,15 +96,15 @@ class Study(Mapping):
 
     @property
     def seconds(self) -> dict[Scheme, float]:
-        """How long it took to quantize the network by each scheme, and to answer."""
+        """Scheme -> how long it took to quantize the network and to answer."""
         return {scheme: entry["seconds"] for scheme, entry in self._entries.items()}
 
     def under_float(self, scheme: Scheme, images: slice | np.ndarray = slice(None)) -> Estimate:
         """Return how far the top-1 of a scheme is under float, compared image by image.
 
         Args:
-            scheme: What to compare with float; if it was not run, the estimate is one of no values.
-            images: Which images to compare on, as an index; all by default.
+            scheme: what to compare with float; if it was not run, the estimate is one of no values.
+            images: which images to compare on, as an index; all by default.
         """
         if scheme not in self:
             return Estimate.of([])
@@ -100,7 +112,7 @@ class Study(Mapping):
 
     @property
     def made_with(self) -> str:
-        """A sentence with images, hardware, versions, code and time."""
+        """A sentence that names images, hardware, versions, code and time."""
         if not self.runs:
             return "Not run yet."
         hardware, versions = self.runs[-1]["hardware"], self.runs[-1]["versions"]
@@ -114,7 +126,13 @@ class Study(Mapping):
         )
 
     def add(self, scheme: Scheme, answers: Answers, seconds: float) -> None:
-        """Keep the `answers` of `scheme`, of the last of `runs`; a file is replaced as a whole."""
+        """Keep the answers of a scheme, and replace the file, if any.
+
+        Args:
+            scheme: the scheme.
+            answers: what it answered in the last of `runs`.
+            seconds: how long it took.
+        """
         packed = {name: np.packbits(bits).tobytes().hex() for name, bits in answers._asdict().items()}
         self._entries[scheme] = {**packed, "seconds": round(seconds, 2), "run": len(self.runs) - 1}
         if self.path is None:
@@ -128,29 +146,42 @@ class Study(Mapping):
         with write_aside(self.path) as file:
             file.write(f'{head[:-2]},\n "schemes": [\n  {lines}\n ]\n}}\n'.encode())
 
-    def _unpacked(self, text) -> np.ndarray:
+    def _unpacked(self, text: str) -> np.ndarray:
         bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))
         if len(bits) - self.images not in range(8):
-            raise ValueError("there is not one answer an image")
+            raise ValueError("the number of answers is not the number of images")
         return bits[: self.images].astype(bool)
 
 
 def run_schemes(
     model: keras.Model,
     schemes: Iterable[Scheme],
-    calibration,
-    data: tuple,
+    calibration: np.ndarray,
+    data: tuple[np.ndarray, np.ndarray],
     path: Path | str | None = None,
     checksum: str = "",
     progress: Callable[[Scheme, int, int], None] | None = None,
 ) -> Study:
-    """Return the study in `path`, or one in no file, with the answers of all `schemes` and of float, each run once.
+    """Run the schemes that have no answers yet, and the float network.
 
-    model: a float network that returns a score a class. calibration: images (n, height, width, channels), some tens, to
-    set formats; no labels are needed. data: images and labels to answer. checksum: of these data, and of whatever was
-    done to them. progress: is told each scheme, and how many are done of how many. All networks run on one trace, as
-    formats are variables. Stopped at any moment, the same call goes on. Raises InputError on a study of another network
-    or other images.
+    All quantized networks run on one trace, because formats are variables. Stopped at any moment, the same call goes
+    on.
+
+    Args:
+        model: a float network that returns a score per class.
+        schemes: the schemes to run; equal schemes run once.
+        calibration: (n, height, width, channels) images, some tens, to set formats; they need no labels.
+        data: images and labels to answer.
+        path: the file of the study; None for no file.
+        checksum: of the data and of how they were prepared.
+        progress: called after each scheme with the scheme, how many are done, and how many there are.
+
+    Returns:
+        The study, with the answers of all schemes and of float.
+
+    Raises:
+        InputError: when the file is damaged or a study of another network or other images, or a scheme names a layer
+            that does not exist.
     """
     images, labels = data
     study, source = Study.load(path) if path else Study(), _source(model, checksum)
@@ -175,17 +206,17 @@ def run_schemes(
 
 
 class _Runner:
-    """Runs networks of one graph, one after the other, on one trace: what differs between them are weights."""
+    """Runs networks of equal graphs on one trace, since only their weights differ."""
 
     BATCH = 25  # about what a CPU's cache holds of an ImageNet network's activations
 
     def __init__(self, network: QuantizedModel):
         self.network = network
 
-    def answers(self, network, images, labels) -> Answers:
+    def answers(self, network: QuantizedModel, images: np.ndarray, labels: np.ndarray) -> Answers:
         weights = network.get_weights()
         if [w.shape for w in weights] != [w.shape for w in self.network.get_weights()]:  # a remedy added a bias
-            self.network = copied(network)  # schemes that follow may start from the original
+            self.network = copied(network)  # a later scheme may start from the original
         self.network.set_weights(weights)
         ranks = []
         for i in range(0, len(labels), self.BATCH):
@@ -195,6 +226,6 @@ class _Runner:
         return Answers(rank < 1, rank < 5)
 
 
-def _source(model, checksum) -> dict:
+def _source(model: keras.Model, checksum: str) -> dict[str, Any]:
     described = provenance.describe(checksum, b"".join(w.tobytes() for w in model.get_weights()), seconds=0)
     return {"model": described.pop("start"), **described}

@@ -1,4 +1,5 @@
 from . import accumulator_widths as accumulator_widths
+from . import charts as charts
 from . import curves as curves
 from . import explorer as explorer
 from . import fronts as fronts
@@ -12,6 +13,10 @@ from . import resolutions as resolutions
 from . import sqnr_by_layer as sqnr_by_layer
 from . import surfaces as surfaces
 from .accumulator_widths import accumulator_sizes as accumulator_sizes
+from .charts import bars as bars
+from .charts import histogram as histogram
+from .charts import lines as lines
+from .charts import scatter as scatter
 from .curves import LiveCurve as LiveCurve
 from .curves import Snapshots as Snapshots
 from .curves import kernels_by_stage as kernels_by_stage
@@ -29,6 +34,9 @@ from .layer_ranges import accuracy_by_level as accuracy_by_level
 from .layer_ranges import sqnr_by_percentile as sqnr_by_percentile
 from .overlays import overlay as overlay
 from .patterns import filters_by_step as filters_by_step
+from .plots import ACCURACY as ACCURACY
+from .plots import PERCENT as PERCENT
+from .plots import Table as Table
 from .repairs import accuracy_by_scheme as accuracy_by_scheme
 from .resolutions import QUANTITIES as QUANTITIES
 from .resolutions import SIDES as SIDES

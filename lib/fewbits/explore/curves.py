@@ -11,7 +11,7 @@ from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
 from fewbits.explore.histograms import short
 from fewbits.quantization.conversion import QuantizedModel
-from fewbits.quantization.sqnr import measure
+from fewbits.quantization.sqnr import quantization_error
 from fewbits.statistics import wilson_interval
 from fewbits.training.loop import TrainingProgress
 from fewbits.training.schedules import ScheduleOutcome, Stage
@@ -203,7 +203,7 @@ def _heights(kept, stage) -> tuple[list[float], list[float]]:
     kernels, before = kept.kernels[stage], kept.kernels[0]
     layers = kept.layers[stage - 1] if stage else {}
     formats = {name: (fmt, rounding) for name, (fmt, rounding, _) in layers.items() if fmt is not None}
-    sqnr = [measure(w, *formats[name]).sqnr if name in formats else 0.0 for name, w in kernels.items()]
+    sqnr = [quantization_error(w, *formats[name]).sqnr if name in formats else 0.0 for name, w in kernels.items()]
     norms = {name: np.linalg.norm(w) or 1.0 for name, w in before.items()}
     moved = [100 * np.linalg.norm(w - before[name]) / norms[name] for name, w in kernels.items()]
     return short(np.clip(sqnr, 0, MOST_SQNR)), short(moved)

@@ -9,7 +9,7 @@ from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
 from fewbits.names import ROUNDINGS
 from fewbits.quantization.fixedpoint import FixedPoint, quantize
-from fewbits.quantization.sqnr import measure
+from fewbits.quantization.sqnr import quantization_error
 from fewbits.statistics import wilson_interval
 
 BITS = tuple(range(1, 13))
@@ -76,7 +76,7 @@ def kernel_histogram(model, images, labels, label: str, bits=BITS, msbs=MSBS, ro
         fmt = FixedPoint(msb, bits)
         for kernel, original in zip(kernels, originals):
             kernel.assign(quantize(original, fmt, rounding))
-        error, hits = measure(pooled, fmt, rounding), correct()
+        error, hits = quantization_error(pooled, fmt, rounding), correct()
         low, high = wilson_interval(hits, len(labels))
         counts, _ = np.histogram(quantize(pooled, fmt, rounding), edges)
         readings = {

@@ -8,7 +8,7 @@ from fewbits.explore.explorer import Explorer, View
 from fewbits.explore.histograms import decibel
 from fewbits.quantization.calibration import PERCENTILES, Values, formats_from_msbs, msb_from_limits, percentile_limits
 from fewbits.quantization.fixedpoint import FixedPoint
-from fewbits.quantization.sqnr import measure
+from fewbits.quantization.sqnr import quantization_error
 from fewbits.statistics import wilson_interval
 
 BITS = (2, 3, 4, 5, 6, 8, 10)
@@ -33,7 +33,7 @@ def sqnr_by_percentile(observed: dict[str, Values], label: str, bits=BITS, perce
         for name, x, msb in zip(names, values, msbs[kind, percentile]):
             key = kind, name, msb, nbits, rounding
             if key not in seen:
-                seen[key] = measure(x, FixedPoint(msb, nbits), rounding)
+                seen[key] = quantization_error(x, FixedPoint(msb, nbits), rounding)
             yield seen[key]
 
     def view(values, percentile, bits, rounding):

@@ -1,0 +1,119 @@
+"""Charts from named values: error bars are the intervals of the values, and the data table holds the same numbers."""
+
+import re
+
+import numpy as np
+import pytest
+
+from fewbits import explore
+from fewbits.explore import plots
+from fewbits.statistics import Estimate, Share, wilson_interval
+
+
+class Measured:
+    """Something with a share, as a Score has."""
+
+    share = Share(30, 40)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Return the figures that are shown: dictionaries with figure, label, caption, alt and table."""
+    kept = []
+    names = ("figure", "label", "caption", "alt", "table")
+    monkeypatch.setattr(plots, "show", lambda *args: kept.append(dict(zip(names, args))))
+    return kept
+
+
+def test_a_share_has_the_error_bars_of_its_wilson_interval(shown):
+    explore.lines({"ours": {8: Share(90, 100), 4: Share(30, 100)}}, "1", "c", "a", x="bits")
+    [trace] = shown[0]["figure"].data
+    assert (list(trace.x), list(trace.y)) == ([8, 4], [0.9, 0.3])
+    for value, above, below, hits in zip(trace.y, trace.error_y.array, trace.error_y.arrayminus, (90, 30)):
+        assert (value - below, value + above) == pytest.approx(wilson_interval(hits, 100))
+    assert shown[0]["figure"].layout.yaxis.range == (0, 1.02)
+    assert shown[0]["table"].columns == ("bits", "ours")
+    assert shown[0]["table"].rows == [(8, Share(90, 100)), (4, Share(30, 100))]
+
+
+@pytest.mark.parametrize("chart", [explore.lines, explore.bars])
+def test_what_is_not_run_leaves_a_gap_and_says_so(shown, chart):
+    values = {"a": 0.5, "b": None, "c": Estimate.of([0.1, 0.2]), "d": Estimate.of([]), "e": Estimate.of([0.7])}
+    chart({"ours": values}, "1", "c", "a", x="way")
+    [trace] = shown[0]["figure"].data
+    assert list(trace.x) == list("abcde")
+    assert trace.y[0] == 0.5 and trace.y[1] is None and trace.y[3] is None and trace.y[4] == 0.7
+    assert trace.error_y.array[0] is None and trace.error_y.array[4] is None
+    assert trace.error_y.array[2] == pytest.approx(values["c"].half_width)
+    html = shown[0]["table"].html()
+    assert "<td>b</td><td>not run</td>" in html and "<td>d</td><td>not run</td>" in html
+    assert "<td>a</td><td>50.0%</td>" in html  # the axis is in percent, so the table is, too
+
+
+def test_a_place_that_one_series_lacks_is_empty_in_the_table(shown):
+    explore.bars({"one": {"x": 1.0}, "two": {"x": 2.0, "y": 3.0}}, "1", "c", "a", x="where", y="how much")
+    assert shown[0]["table"].rows == [("x", 1.0, 2.0), ("y", "", 3.0)]
+    assert [list(trace.x) for trace in shown[0]["figure"].data] == [["x"], ["x", "y"]]
+
+
+def test_a_measurement_is_shown_by_its_share(shown):
+    explore.bars({"ours": {(8, 6, 6): Measured()}}, "1", "c", "a", x="bits")
+    [trace] = shown[0]["figure"].data
+    assert trace.x == ("8\N{NON-BREAKING HYPHEN}6\N{NON-BREAKING HYPHEN}6",) and trace.y == (0.75,)
+    assert str(Share(30, 40)) in shown[0]["table"].html()
+
+
+def test_a_level_is_a_line_across_and_a_column(shown):
+    explore.lines({"ours": {2: 0.1, 3: 0.5, 4: 0.4}}, "1", "c", "a", x="bits", levels={"float": Share(9, 10)})
+    ours, level = shown[0]["figure"].data
+    assert (level.x, level.y, level.name) == ((2, 4), (0.9, 0.9), "float")
+    assert shown[0]["table"].columns == ("bits", "ours", "float")
+    assert all(row[2] == Share(9, 10) for row in shown[0]["table"].rows)
+
+
+def test_the_layout_given_comes_before_the_defaults(shown):
+    explore.lines(
+        {"ours": {8: Share(1, 2)}}, "1", "c", "a", x="bits", xaxis={"type": "category"}, yaxis={"range": [0, 0.6]}
+    )
+    layout = shown[0]["figure"].layout
+    assert layout.yaxis.range == (0, 0.6) and layout.yaxis.tickformat == ".0%" and layout.xaxis.type == "category"
+
+
+def test_more_lines_than_colours_differ_in_their_dashes(shown):
+    explore.lines({str(i): {1: i} for i in range(7)}, "1", "c", "a", x="x", y="y")
+    looks = [(trace.line.color, trace.line.dash) for trace in shown[0]["figure"].data]
+    assert len(set(looks)) == 7 and looks[5] == (plots.COLOURS[0], "dot")
+
+
+def test_points_with_one_number_missing_are_left_out_of_the_figure_only(shown):
+    series = {"ours": {"small": (1e3, Share(5, 10)), "large": (1e4, None)}, "theirs": {}}
+    explore.scatter(series, "1", "c", "a", x="MACs")
+    ours, theirs = shown[0]["figure"].data
+    assert (ours.x, ours.y, ours.text) == ((1e3,), (0.5,), ("small",)) and not theirs.x
+    assert shown[0]["table"].rows == [("ours", "small", 1e3, Share(5, 10)), ("ours", "large", 1e4, None)]
+
+
+def test_points_may_share_a_place(shown):
+    explore.scatter({"ours": {"a": (1, 2.0), "b": (1, 3.0)}}, "1", "c", "a", x="x", y="y")
+    assert (shown[0]["figure"].data[0].x, shown[0]["figure"].data[0].y) == ((1, 1), (2.0, 3.0))
+
+
+def test_a_histogram_counts_every_value_and_marks_the_ranges(shown):
+    values = np.random.default_rng(1).normal(size=(20, 50))
+    explore.histogram(values, {"most": (-1.5, 1.25)}, "1", "c", "a", bins=30)
+    bars, marks = shown[0]["figure"].data
+    assert sum(bars.y) == 1000 and len(bars.y) == 30
+    assert {x for x in marks.x if x is not None} == {-1.5, 1.25}
+    assert shown[0]["table"].rows == [("most", -1.5, 1.25)]
+
+
+def test_a_table_displays_itself_with_its_note(monkeypatch):
+    table = explore.Table(("bits", "top-1"), [((8, None, None), Share(1, 2)), (4, None)], note="Ours: 2 <images>.")
+    html = table._repr_html_()
+    assert "<td>8\N{NON-BREAKING HYPHEN}f\N{NON-BREAKING HYPHEN}f</td>" in html and "<td>not run</td>" in html
+    assert html.endswith("</table><p><em>Ours: 2 &lt;images&gt;.</em></p>")
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    table.show()
+    assert shown[0].data == html
+    assert re.fullmatch("<Table of 2 rows: bits, top-1>", repr(table))
