@@ -34,10 +34,9 @@ import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
 
 from fewbits.quantization import calibration
-from fewbits import data, explore, quantize_model, training, zoo
+from fewbits import Calibration, Recipe, Schedule, data, explore, quantize_model, training, zoo
 from fewbits.book import papers, reference
 from fewbits.explore import plots
-from fewbits.training import schedules
 from fewbits.backend import keras
 from fewbits.book import quote, record
 from fewbits.statistics import wilson_interval
@@ -78,14 +77,15 @@ record(within=0.6 if SMOKE else 0.05, float_accuracy=float_accuracy)
 # %% [markdown]
 # ## A schedule is a list of stages
 #
-# What is quantized when, and what is locked, can be written down before anything is trained. `schedules.plan` does:
+# What is quantized when, and what is locked, can be written down before anything is trained. `Schedule` does:
 
 # %%
 network = quantize_model(model, levels=zoo.levels(model), rounding="floor")
-levels = schedules.level_names(network)
+levels = training.level_names(network)
 for strategy in ("lock", "train"):
     print(f"{strategy:8}{'bits':12}{'locked':8}epochs")
-    for stage in schedules.plan(list(levels), (5, 5, 5), strategy, epochs=3):
+    schedule = Schedule((5, 5, 5), strategy, epochs=3)
+    for stage in schedule.stages(list(levels)):
         bits = "".join(str(stage.bits.get(n, "-")[0]) for n in levels)
         locked = "".join("-x"[n in stage.locked] for n in levels)
         print(f"{stage.name:8}{bits:12}{locked:8}{stage.epochs}")
@@ -139,13 +139,13 @@ record(within=0.3, free_changed=sum(changed[name] for name in free) / sum(size[n
 
 # %%
 def run(strategy, bits, rounding="floor", epochs=SHORT, **options):
-    """Return the Outcome, its Snapshots, and how many test digits it reads."""
+    """Return the outcome, its Snapshots, and how many test digits it reads."""
     random.seed(2)  # Keras draws the seeds of dropout layers from it
     shots = explore.Snapshots()
-    outcome = schedules.progressive_quantization(
-        model, few, bits, strategy, epochs=epochs, rounding=rounding,
-        validation=validation, levels=zoo.levels(model), batch_size=64,
-        optimizer="adam", learning_rate=0.001, seed=2,
+    outcome = training.progressive_quantization(
+        model, few, Schedule(bits, strategy, epochs), validation=validation,
+        recipe=Recipe("adam", learning_rate=0.001, batch_size=64, seed=2),
+        levels=zoo.levels(model), rounding=rounding,
         on_stage=shots, reuse=network, **options,
     )  # fmt: skip
     return outcome, shots, training.evaluate(network, test, 64).hits
@@ -326,13 +326,14 @@ record(within=0.3, shift_floor=float(up), shift_nearest=float(still))
 # its values. Both, locked:
 
 # %%
+generic = Calibration(per_layer=False)
 msbs = {
-    ((8, 8, 8), "generic"): run("lock", (8, 8, 8), per_layer=False),
-    ((8, 6, 6), "generic"): run("lock", (8, 6, 6), per_layer=False),
+    ((8, 8, 8), "generic"): run("lock", (8, 8, 8), calibration=generic),
+    ((8, 6, 6), "generic"): run("lock", (8, 6, 6), calibration=generic),
     ((8, 6, 6), "custom"): run("lock", (8, 6, 6)),
 }
 clipped = {
-    95: run("lock", (5, 5, 5), percentile=95),
+    95: run("lock", (5, 5, 5), calibration=Calibration(95)),
     99.9: grid["lock", (5, 5, 5)],
 }
 
@@ -461,7 +462,7 @@ HTML(
 
 # %% tags=["hide-cell"]
 ten = ["conv1", *(f"fire{i}" for i in range(2, 10)), "conv10"]
-total = sum(stage.epochs for stage in schedules.plan(ten, (8, 6, 6), "lock", epochs=100))
+total = sum(stage.epochs for stage in Schedule((8, 6, 6), "lock", epochs=100).stages(ten))
 print(total, "epochs")
 
 # %% tags=["remove-cell"]
@@ -495,11 +496,11 @@ record(lock_epochs=total)
 # ## Run it on yours
 #
 # ```python
-# import fewbits
+# from fewbits import Recipe, Schedule, progressive_quantization
 #
-# outcome = fewbits.progressive_quantization(
-#     model, (images, labels), (8, 6, 6), "train",
-#     validation=(more_images, more_labels), epochs=3, learning_rate=0.001,
+# outcome = progressive_quantization(
+#     model, (images, labels), Schedule(bits=(8, 6, 6), strategy="train", epochs=3),
+#     validation=(more_images, more_labels), recipe=Recipe(learning_rate=0.001),
 # )
 # outcome.model.save("quantized.keras")
 # ```

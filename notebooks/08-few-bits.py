@@ -35,10 +35,9 @@ import plotly.graph_objects as go
 from IPython.display import HTML, Markdown, display
 
 from fewbits import names
-from fewbits import data, explore, training, zoo
+from fewbits import Calibration, Recipe, Schedule, data, explore, training, zoo
 from fewbits.book import papers, reference
 from fewbits.explore import plots
-from fewbits.training import schedules
 from fewbits.backend import keras
 from fewbits.book import quote, record
 from fewbits.statistics import wilson_interval
@@ -85,7 +84,7 @@ record(within=0.6 if SMOKE else 0.05, float_accuracy=float_accuracy)
 # %%
 names = [level[0].split("_")[0] for level in zoo.levels(model)]
 WAYS = ("all-at-once", "train", "gradual", "gradual-by-level")
-planned = {way: schedules.plan(names, (3, 3, 3), way) for way in WAYS}
+planned = {way: Schedule((3, 3, 3), way).stages(names) for way in WAYS}
 for way, stages in planned.items():
     first = ", ".join(stage.name for stage in stages[:3])
     print(f"{way:17}{len(stages):2} stages: {first}, ...")
@@ -103,15 +102,14 @@ quote(total=total)
 compiled = {}  # the network of the first schedule; all others use it again
 
 # %%
-def run(strategy, bits, epochs=1, percentile="mse", **options):
-    """Return the Outcome, its Snapshots, and how many test digits it reads."""
+def run(schedule, calibration=Calibration("mse"), **options):
+    """Return the outcome, its Snapshots, and how many test digits it reads."""
     random.seed(2)  # Keras draws the seeds of dropout layers from it
     shots = explore.Snapshots()
-    outcome = schedules.progressive_quantization(
-        model, few, bits, strategy, epochs=epochs, percentile=percentile,
-        validation=validation, levels=zoo.levels(model), batch_size=64,
-        optimizer="adam", learning_rate=0.001, seed=2,
-        on_stage=shots, **compiled, **options,
+    outcome = training.progressive_quantization(
+        model, few, schedule, validation=validation, calibration=calibration,
+        recipe=Recipe("adam", learning_rate=0.001, batch_size=64, seed=2),
+        levels=zoo.levels(model), on_stage=shots, **compiled, **options,
     )  # fmt: skip
     compiled["reuse"] = outcome.model
     return outcome, shots, training.evaluate(outcome.model, test, 64).hits
@@ -120,7 +118,7 @@ def run(strategy, bits, epochs=1, percentile="mse", **options):
 live = explore.LiveCurve(start=float_validation)
 ways = {
     way: run(
-        way, (3, 3, 3), epochs=max(1, total // len(stages)),
+        Schedule((3, 3, 3), way, epochs=max(1, total // len(stages))),
         progress=live.follow(way),
     )
     for way, stages in planned.items() if way != "gradual-by-level"
@@ -166,7 +164,7 @@ explore.kernels_by_stage({way: found[:2] for way, found in ways.items()}, len(va
 
 # %%
 ORDERS = ("input",) if SMOKE else names.LEVEL_ORDERS
-orders = {order: run("train", (3, 3, 3), order=order) for order in ORDERS}
+orders = {order: run(Schedule((3, 3, 3), "train", order=order)) for order in ORDERS}
 
 # %% tags=["hide-input"]
 rows = [(o, ", ".join(stage.name for stage in outcome.stages), share(hits)) for o, (outcome, _, hits) in orders.items()]
@@ -190,8 +188,9 @@ quote(order_spread=float(spread))
 rules = {}
 for rule in (99.9, "mse"):
     for way in ("static", "all-at-once"):
-        rules[rule, way] = run(way, (3, 3, 3), epochs=5, percentile=rule)
-again = run("train", (3, 3, 3), recalibrate=True)
+        schedule = Schedule((3, 3, 3), way, epochs=5)
+        rules[rule, way] = run(schedule, Calibration(rule))
+again = run(Schedule((3, 3, 3), "train"), Calibration("mse", recalibrate=True))
 
 # %% tags=["hide-input"]
 named = {99.9: "99.9 %", "mse": "least squared error"}
@@ -223,9 +222,10 @@ low = {
 }
 for b in WIDTHS:
     if b != (3, 3, 3):
-        low["static", b] = run("static", b)
-        low["trained", b] = run("all-at-once", b, epochs=5)
-    low["edges 8 bits", b] = run("all-at-once", b, epochs=5, edge_bits=8)
+        low["static", b] = run(Schedule(b, "static"))
+        low["trained", b] = run(Schedule(b, "all-at-once", epochs=5))
+    edges = Schedule(b, "all-at-once", epochs=5, edge_bits=8)
+    low["edges 8 bits", b] = run(edges)
 
 # %% tags=["hide-input"]
 traces, rows = [], []
@@ -351,7 +351,7 @@ record(within=0.001, average_bits=average)
 #
 # ```{admonition} Solution
 # :class: dropdown
-# With `run("all-at-once", (4, 2, 4), epochs=5)` and its sibling. Think of what lies between an output and the next input: a ReLU,
+# With `run(Schedule((4, 2, 4), "all-at-once", epochs=5))` and its sibling. Think of what lies between an output and the next input: a ReLU,
 # perhaps a pooling. The input quantizer sees values that are never negative, so it wastes half its codes; the output quantizer before
 # the ReLU does not know yet which values will be cut.
 # ```
@@ -367,11 +367,12 @@ record(within=0.001, average_bits=average)
 # ## Run it on yours
 #
 # ```python
-# import fewbits
+# from fewbits import Calibration, Schedule, progressive_quantization
 #
-# outcome = fewbits.progressive_quantization(
-#     model, (images, labels), (2, 4, 4), "all-at-once",
-#     validation=(more_images, more_labels), epochs=20, percentile="mse", edge_bits=8,
+# outcome = progressive_quantization(
+#     model, (images, labels),
+#     Schedule(bits=(2, 4, 4), strategy="all-at-once", epochs=20, edge_bits=8),
+#     validation=(more_images, more_labels), calibration=Calibration("mse"),
 # )
 # for entry in outcome.history:
 #     print(entry["epoch"], f"{entry['val_accuracy']:.1%}")

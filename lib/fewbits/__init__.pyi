@@ -6,6 +6,7 @@ from . import deploy as deploy
 from . import errors as errors
 from . import experiment as experiment
 from . import explore as explore
+from . import graph as graph
 from . import inspection as inspection
 from . import io as io
 from . import names as names
@@ -20,6 +21,7 @@ from .experiment.runner import run_trials as run_trials
 from .experiment.trial import Trial as Trial
 from .pruning.steps import Plan as Plan
 from .pruning.steps import prune as prune
+from .quantization.calibration import Calibration as Calibration
 from .quantization.calibration import formats_for as formats_for
 from .quantization.conversion import QuantizedModel as QuantizedModel
 from .quantization.conversion import dequantize_model as dequantize_model
@@ -33,6 +35,8 @@ from .quantization.layers import Formats as Formats
 from .quantization.layers import QuantizedConv2D as QuantizedConv2D
 from .quantization.layers import QuantizedDense as QuantizedDense
 from .quantization.layers import QuantizedDepthwiseConv2D as QuantizedDepthwiseConv2D
-from .training.schedules import progressive_quantization as progressive_quantization
+from .training.progressive import progressive_quantization as progressive_quantization
+from .training.recipe import Recipe as Recipe
+from .training.schedules import Schedule as Schedule
 
 __version__: str

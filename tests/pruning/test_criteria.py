@@ -182,8 +182,14 @@ def test_every_filter_of_a_network_has_its_importance_quantized_or_not(criterion
     ("arguments", "message"),
     [
         (((), "tayler"), "unknown criterion 'tayler'; it is one of mean-activation"),
-        (((np.zeros((2, 6, 6, 2)), np.zeros(3)), "taylor"), "2 images need as many labels, and one at least, not 3"),
-        (((np.zeros((0, 6, 6, 2)), np.zeros(0)), "taylor"), "0 images need as many labels"),
+        (
+            ((np.zeros((2, 6, 6, 2)), np.zeros(3)), "taylor"),
+            "images and labels must be equal in number, and at least one, not 2 and 3",
+        ),
+        (
+            ((np.zeros((0, 6, 6, 2)), np.zeros(0)), "taylor"),
+            "images and labels must be equal in number, and at least one, not 0 and 0",
+        ),
         (((np.full((1, 6, 6, 2), np.nan), np.zeros(1)), "activation-l2"), "the importance of b's filters is NaN"),
     ],
 )
@@ -197,7 +203,7 @@ def test_two_outputs_have_no_one_loss(data):
     x = L.Conv2D(2, 3, name="a")(image)
     model = keras.Model(image, [L.Flatten()(x), L.GlobalAveragePooling2D()(x)], name="two")
     assert importance(model, data, "activation-l2")["a"].shape == (2,)
-    with pytest.raises(InputError, match="two has 2 outputs, and a criterion of a loss needs one of logits"):
+    with pytest.raises(InputError, match="two has 2 outputs, and a criterion that needs a loss needs one, of logits"):
         importance(model, data, "taylor")
 
 

@@ -224,7 +224,7 @@ def test_a_checkpoint_of_another_run_is_refused(model, data, tmp_path):
     with pytest.raises(InputError, match=r"run.checkpoint cannot be read"):
         run(model, data, ratio=0.2, checkpoint=path, resume=True)
     np.savez(tmp_path / "other.npz", header=np.array("{}"))
-    with pytest.raises(InputError, match="is no checkpoint of this version of fewbits"):
+    with pytest.raises(InputError, match="is not a checkpoint of this version of fewbits"):
         run(model, data, ratio=0.2, checkpoint=tmp_path / "other.npz", resume=True)
 
 
@@ -243,16 +243,16 @@ def test_the_least_cost_that_can_be_is_a_goal(model, data):
 
 
 def test_training_grows_evenly_in_the_logarithm():
-    images = [Plan(ratio=0.5, images=(50, 750)).images_behind(step, 91) for step in (1, 46, 91)]
+    images = [Plan(ratio=0.5, images=(50, 750)).images_after(step, 91) for step in (1, 46, 91)]
     assert images == [50, round((50 * 750) ** 0.5), 750]
-    assert Plan(ratio=0.5, images=(50, 750)).images_behind(1, 1) == 50
+    assert Plan(ratio=0.5, images=(50, 750)).images_after(1, 1) == 50
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "a pruning needs one goal of ratio, weight_bytes, macs, no more and no less"),
-        ({"ratio": 0.5, "macs": 9}, "a pruning needs one goal"),
+        ({}, "^pruning needs exactly one goal of ratio, weight_bytes, macs$"),
+        ({"ratio": 0.5, "macs": 9}, "pruning needs exactly one goal"),
         ({"ratio": 1}, "ratio must be between 0 and 1, not 1"),
         ({"ratio": 0.5, "criterion": "tailor"}, "unknown criterion 'tailor'"),
         ({"ratio": 0.5, "per_step": 0}, "per_step must be an integer of at least 1, not 0"),
@@ -268,7 +268,7 @@ def test_a_plan_that_cannot_be_is_refused(fields, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"macs": 1}, r"macs must be at least \d+, which small has with a filter a layer, not 1"),
+        ({"macs": 1}, r"macs must be at least \d+, which small has with one filter per layer, not 1"),
         ({"weight_bytes": 9}, r"weight_bytes must be at least \d+, which"),
         ({"ratio": 0.95}, "small can lose 20 of its 22 filters, so ratio must be at most 0.909"),
     ],

@@ -14,9 +14,12 @@ import fewbits
 from fewbits import InputError, names, training, zoo
 from fewbits.backend import keras, ops
 from fewbits.data import Split, load, load_folder
+from fewbits.quantization.calibration import Calibration, formats_for
 from fewbits.quantization.layers import FLOAT
-from fewbits.training import schedules
-from fewbits.training.schedules import level_names, plan, progressive_quantization
+from fewbits.training import loop, progressive
+from fewbits.training.progressive import progressive_quantization
+from fewbits.training.recipe import Recipe
+from fewbits.training.schedules import Schedule, level_names
 
 layers = keras.layers
 DIGITS = load("digits")
@@ -76,7 +79,7 @@ def outline(*arguments, **options):
             "".join(sorted(stage.locked)),
             stage.epochs,
         )
-        for stage in plan(LEVELS, *arguments, **options)
+        for stage in Schedule(*arguments, **options).stages(LEVELS)
     ]
 
 
@@ -108,7 +111,7 @@ def test_gradual_by_level_lowers_one_level_after_the_other():
 @pytest.mark.parametrize("strategy", names.STRATEGIES)
 @pytest.mark.parametrize("bits", [(8, 8, 8), (4, 6, 10), (3, None, 12), (None, None, None)])
 def test_every_strategy_ends_with_all_levels_at_the_bits_asked_for(strategy, bits):
-    stages = plan(LEVELS, bits, strategy)
+    stages = Schedule(bits, strategy).stages(LEVELS)
     assert stages[-1].bits == dict.fromkeys(LEVELS, bits)
     for before, after in zip(stages, stages[1:]):  # what is quantized stays so, with bits that never rise
         for level, old in before.bits.items():
@@ -120,12 +123,12 @@ def test_relaxation_unlocks_all_and_trains_once_more():
 
 
 def test_the_edges_of_the_network_keep_their_bits_whatever_the_order():
-    stages = plan(["b", "c", "a"], (4, 4, 4), "gradual", edge_bits=6, network=LEVELS)
+    stages = Schedule((4, 4, 4), "gradual", edge_bits=6).stages(["b", "c", "a"], network=LEVELS)
     assert stages[-1].bits == {"a": (6, 6, 6), "b": (4, 4, 4), "c": (6, 6, 6)}
 
 
 def test_one_level_is_a_schedule_too():
-    assert plan(["a"], (4, 4, 4), "lock")[0].bits == {"a": (4, 4, 4)}
+    assert Schedule((4, 4, 4), "lock").stages(["a"])[0].bits == {"a": (4, 4, 4)}
 
 
 # The run
@@ -144,9 +147,21 @@ def network(channels=1, filters=6, flatten=None, last="dense3", name=None):
     return keras.Sequential(stack, name=name)
 
 
+PARTS = {
+    "schedule": (Schedule, ("epochs", "order", "relax", "edge_bits")),
+    "calibration": (Calibration, ("range_rule", "per_layer", "per_channel", "recalibrate")),
+    "recipe": (Recipe, ("optimizer", "learning_rate", "decay", "batch_size", "seed")),
+}
+
+
 def run(strategy="train", bits=(6, 6, 6), model=None, data=TRAIN, **options):
-    options = {"epochs": 2, "validation": VALIDATION, "learning_rate": 0.02, "seed": 3} | options
-    return progressive_quantization(model or network(), data, bits, strategy, **options)
+    """Run a schedule; options may be fields of Schedule, Calibration and Recipe, too."""
+    options = {"epochs": 2, "validation": VALIDATION, "learning_rate": 0.02, "seed": 3, **options}
+    given = {"schedule": {"bits": bits, "strategy": strategy}}
+    for part, (_, fields) in PARTS.items():
+        given.setdefault(part, {}).update({name: options.pop(name) for name in fields if name in options})
+    parts = {part: kind(**given[part]) for part, (kind, _) in PARTS.items()}
+    return progressive_quantization(model or network(), data, **parts, **options)
 
 
 def kernels(model):
@@ -158,13 +173,13 @@ class Snapshots:
 
     def __init__(self, monkeypatch):
         self.taken = []
-        evaluate = training._score
+        evaluate = loop.evaluate
 
         def spied(model, *arguments):
             self.model = model
             return evaluate(model, *arguments)
 
-        monkeypatch.setattr(training, "_score", spied)
+        monkeypatch.setattr(loop, "evaluate", spied)
 
     def __call__(self, step):
         if step.step == step.steps:
@@ -214,12 +229,10 @@ def test_a_stage_without_epochs_still_quantizes():
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_static_equals_setting_formats_by_hand(per_channel):
     model, bits = network(), (5, 6, 7)
-    outcome = run("static", bits, model, percentile=98, per_channel=per_channel)
+    outcome = run("static", bits, model, range_rule=98, per_channel=per_channel)
     by_hand = fewbits.quantize_model(model, rounding="nearest")
-    images = TRAIN[0][schedules._spread(len(TRAIN[0]), schedules.CALIBRATION_IMAGES)]
-    by_hand.set_formats(
-        fewbits.quantization.calibration.formats_for(by_hand, images, bits, 98, per_channel=per_channel)
-    )
+    images = TRAIN[0][np.linspace(0, len(TRAIN[0]) - 1, 64).astype(int)]
+    by_hand.set_formats(formats_for(by_hand, images, bits, 98, per_channel=per_channel))
     assert outcome.model.formats == by_hand.formats
     x = VALIDATION[0]
     assert (outcome.model.predict_on_batch(x) == by_hand.predict_on_batch(x)).all()
@@ -253,7 +266,7 @@ def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, strategy):
 
 
 def test_recalibration_follows_the_network_and_spares_what_is_locked():
-    fixed, new = (run("lock", (4, 4, 4), learning_rate=0.2, recalibrate=r, percentile="mse") for r in (False, True))
+    fixed, new = (run("lock", (4, 4, 4), learning_rate=0.2, recalibrate=r, range_rule="mse") for r in (False, True))
     names = list(fixed.model.formats)
     assert fixed.model.formats[names[0]] == new.model.formats[names[0]]  # locked before anything was trained
     assert fixed.model.formats != new.model.formats
@@ -276,7 +289,7 @@ def test_orders():
 
 
 def test_by_sensitivity_what_costs_least_goes_first(monkeypatch):
-    monkeypatch.setattr(schedules, "sensitivity", lambda *_: {"conv1": 5, "conv2": 50, "dense3": 50})
+    monkeypatch.setattr(progressive, "sensitivity", lambda *_: {"conv1": 5, "conv2": 50, "dense3": 50})
     names = [stage.name for stage in run("train", epochs=0, order="sensitivity").stages]
     assert names == ["conv2", "dense3", "conv1"]
 
@@ -285,8 +298,8 @@ def test_sensitivity_quantizes_one_level_at_a_time():
     model = network()
     training.train(model, TRAIN, epochs=10)
     quantized = fewbits.quantize_model(model, rounding="nearest")
-    formats = fewbits.quantization.calibration.formats_for(quantized, TRAIN[0][:32], (2, None, None))
-    hits = schedules.sensitivity(quantized, VALIDATION, formats)
+    formats = formats_for(quantized, TRAIN[0][:32], (2, None, None))
+    hits = progressive.sensitivity(quantized, VALIDATION, formats)
     for level, fmt in formats.items():
         alone = fewbits.quantize_model(model, {level: fmt}, rounding="nearest")
         assert hits[level] == training.evaluate(alone, VALIDATION).hits
@@ -438,7 +451,7 @@ def test_a_float_network_is_not_used_again():
         ({"decay": "linear"}, "decay"),
         ({"epochs": -1}, "epochs"),
         ({"learning_rate": -1}, "learning rate"),
-        ({"percentile": 0}, "percentile"),
+        ({"range_rule": 0}, "percentile"),
     ],
 )
 def test_a_bad_schedule_is_refused(options, message):

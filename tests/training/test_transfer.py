@@ -8,8 +8,16 @@ from fewbits.backend import keras, ops
 from fewbits.io import weights
 from fewbits.io.files import write_model
 from fewbits.training import transfer
-from fewbits.training.loop import prepare, read_history, train
-from fewbits.training.transfer import first_levels, freeze_levels, kernels, moved, spread, take_levels
+from fewbits.training.loop import read_history, train
+from fewbits.training.recipe import prepare
+from fewbits.training.transfer import (
+    copy_kernels,
+    first_levels,
+    freeze_levels,
+    relative_change,
+    take_levels,
+    weight_spread,
+)
 from fewbits.zoo import trained
 
 IMAGES = np.random.default_rng(0).random((24, 16, 16, 3), np.float32)
@@ -110,7 +118,7 @@ def test_what_does_not_fit_is_refused_by_name_and_changes_nothing(tmp_path):
 def test_a_layer_in_no_level_is_refused_by_name():
     layers = [keras.layers.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, name="conv1"), keras.layers.BatchNormalization()]
     model = keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(2, name="fc")])
-    with pytest.raises(InputError, match=r"layer batch_normalization\w* of .* is in no level; call it .* conv1_bn"):
+    with pytest.raises(InputError, match=r"batch_normalization\w* of .* belongs to no level; name it .* conv1_bn"):
         freeze_levels(model, 1)
 
 
@@ -198,18 +206,18 @@ def test_the_checkpoint_of_a_network_frozen_otherwise_is_refused(levels, other, 
 def test_distances_and_deviations_agree_with_a_hand_computation():
     before = {"a": np.array([[3.0, 4.0]]), "b": np.array([1.0, -1.0, 1.0, -1.0])}
     after = {"a": np.array([[3.0, 4.5]]), "b": np.array([1.0, -1.0, 1.0, 2.0])}
-    assert moved(before, after) == {"a": 0.1, "b": 1.5}  # 0.5 of 5, 3 of 2
-    assert moved(before, before) == {"a": 0.0, "b": 0.0}
-    assert spread(before) == {"a": 0.5, "b": 1.0}
-    assert spread({"a": np.full((2, 2), 7.0)}) == {"a": 0.0}, "the mean does not count"
+    assert relative_change(before, after) == {"a": 0.1, "b": 1.5}  # 0.5 of 5, 3 of 2
+    assert relative_change(before, before) == {"a": 0.0, "b": 0.0}
+    assert weight_spread(before) == {"a": 0.5, "b": 1.0}
+    assert weight_spread({"a": np.full((2, 2), 7.0)}) == {"a": 0.0}, "the mean does not count"
 
 
 def test_kernels_are_copies_in_the_order_of_the_graph():
     model = network(1)
-    before = kernels(model)
+    before = copy_kernels(model)
     assert list(before) == [name for level in zoo.levels(model) for name in level]
     model.get_layer("fire3_expand3x3").kernel.assign_add(np.ones((3, 3, 16, 64)))
-    far = moved(before, kernels(model))
+    far = relative_change(before, copy_kernels(model))
     assert [name for name, share in far.items() if share] == ["fire3_expand3x3"]
     norm = np.linalg.norm(before["fire3_expand3x3"].astype(float))
     assert far["fire3_expand3x3"] == pytest.approx(np.sqrt(3 * 3 * 16 * 64) / norm, rel=1e-6)
@@ -218,19 +226,19 @@ def test_kernels_are_copies_in_the_order_of_the_graph():
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ({"a": [1.0]}, {"b": [1.0]}, "kernels before and after are of other layers; look at a"),
+        ({"a": [1.0]}, {"b": [1.0]}, "kernels before and after must belong to the same layers; look at a"),
         ({"a": [1.0, 2.0]}, {"a": [1.0]}, r"the kernel of a was \(2,\), and is \(1,\)"),
         ({"a": [1.0]}, {"a": [np.nan]}, "the kernel of a holds NaN or infinity"),
         ({"a": [np.inf]}, {"a": [1.0]}, "the kernel of a holds NaN or infinity"),
-        ({"a": [0.0]}, {"a": [1.0]}, "all weights of a were 0, so no distance is a share of them"),
+        ({"a": [0.0]}, {"a": [1.0]}, "all weights of a were 0, so a relative change is not defined"),
     ],
 )
 def test_distances_of_what_cannot_be_compared_are_refused(before, after, said):
     with pytest.raises(InputError, match=said):
-        moved(before, after)
+        relative_change(before, after)
     if said.endswith("infinity"):
         with pytest.raises(InputError, match=said):
-            spread({**before, **after} if "nan" in str(after) else before)
+            weight_spread({**before, **after} if "nan" in str(after) else before)
 
 
 def test_the_module_is_at_hand():

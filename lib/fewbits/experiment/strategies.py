@@ -142,7 +142,7 @@ def _train_float(setting: Setting) -> Made:
 def _transfer(setting: Setting) -> Made:
     """Train a network whose first levels come from its start, and measure how far its kernels move."""
     before = copy_kernels(setting.model)
-    if setting.trial.freeze:
+    if setting.trial.freeze and setting.trial.transfer:
         freeze_levels(setting.model, setting.trial.transfer)
     made = _train_float(setting)
     after = copy_kernels(made.model)
@@ -172,6 +172,7 @@ def _prune(setting: Setting) -> Made:
 def _quantize(setting: Setting) -> Made:
     """Quantize the network by the trial's schedule; compare it with integers if the trial asks for them."""
     trial, float_test = setting.trial, setting.tally(setting.model, "test")
+    assert trial.bits is not None  # a trial of this strategy has bits
     alike = trial.network, trial.data, trial.width, trial.size, trial.gradient, pruning_before(trial)
     reuse = _COMPILED.pop(alike, None)
     _COMPILED.clear()

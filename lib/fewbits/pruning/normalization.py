@@ -1,14 +1,19 @@
-"""Batch normalization after surgery: its means and variances are of a network that is no longer there."""
+"""Batch normalization after surgery: its means and variances belong to a network that no longer exists."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from fewbits.backend import keras
 
 
-def renew_statistics(model: keras.Model, batches: Iterable[tuple]) -> None:
-    """Replace the moving mean and variance of each batch normalization by their means over `batches`, (images, labels).
+def renew_statistics(model: keras.Model, batches: Iterable[tuple[Any, Any]]) -> None:
+    """Replace the moving mean and variance of each batch normalization by their means over some batches.
 
-    A training of few steps would not do it: with Keras' momentum, 0.99, 40 steps leave two thirds of the old ones.
+    A short training would not do it: with Keras' momentum of 0.99, 40 steps leave two thirds of the old values.
+
+    Args:
+        model: the network to change.
+        batches: pairs of images and labels; the labels do not count.
     """
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [layer.momentum for layer in layers]

@@ -1,7 +1,7 @@
-"""Iterative pruning: rank the filters, remove some, train what is left, check, and go on.
+"""Iterative pruning: rank the filters, remove some, train what is left, check, and repeat.
 
-Sources: gaikwad2018, 7.1 and Figure 7.2 (the steps, of 128 filters); backstrom2018, 4.5.2 (steps of 23; more and more
-training behind each, a tenth of the rate in its last third).
+Sources: gaikwad2018, 7.1 and Figure 7.2 (the steps, of 128 filters); backstrom2018, 4.5.2 (steps of 23; more training
+after each, a tenth of the rate in its last third).
 """
 
 from bisect import bisect_left
@@ -11,7 +11,7 @@ from hashlib import sha256
 from math import ceil, inf, isfinite, log
 from numbers import Real
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from fewbits.pruning.criteria import importance, least_important
 from fewbits.pruning.normalization import renew_statistics
 from fewbits.pruning.surgery import PRODUCERS, removable, remove_filters
 from fewbits.training import checkpoints
+from fewbits.training.batches import LabelledImages, Source
+from fewbits.training.loop import Augmentation
 
 KIND = "fewbits pruning checkpoint 1"
 
@@ -32,13 +34,27 @@ KIND = "fewbits pruning checkpoint 1"
 class Plan:
     """How to prune, and how far.
 
-    The goal is one of three: ratio, the share of filters to remove, of those that can be; weight_bytes and macs, at
-    most, as `complexity.totals` counts them. per_step: filters. criterion: of CRITERIA, on rank_images training images,
-    drawn for each step. images: how many are trained on behind the first step, and how many behind one that would
-    leave nothing; between them, as many times more from step to step (backstrom2018: 50 to 750 batches of 64). A
-    goal that is further away passes through the networks of a nearer one.
-    optimizer, learning_rate, batch_size: of that training, with a tenth of the rate in its last third. least_accuracy:
-    of the validation images, behind each step. seed: draws images and their order. Raises InputError on what cannot be.
+    The goal is one of `ratio`, `weight_bytes` and `macs`. A run towards a distant goal passes through the networks of
+    a nearer one.
+
+    Attributes:
+        ratio: share of the filters to remove, of those that can be removed.
+        weight_bytes: bytes of the weights at most, as `complexity.totals` counts them.
+        macs: MACs of one image at most, as `complexity.totals` counts them.
+        per_step: filters to remove in each step.
+        criterion: one of `names.CRITERIA`.
+        rank_images: how many training images the criterion looks at, drawn for each step.
+        images: how many images to train on after the first step, and after a step that would remove every filter.
+            Between them the number grows by the same factor from step to step (backstrom2018: 50 to 750 batches of
+            64).
+        optimizer: of the training, as in `training.prepare`.
+        learning_rate: of the training; a tenth of it in the last third.
+        batch_size: images per step of the training.
+        least_accuracy: accuracy on the validation images, from 0 to 1, below which a step is undone.
+        seed: draws images and their order.
+
+    Raises:
+        InputError: when there is not exactly one goal, or a field holds a value that it cannot take.
     """
 
     ratio: float | None = None
@@ -54,9 +70,9 @@ class Plan:
     least_accuracy: float = 0.0
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if sum(getattr(self, goal) is not None for goal in GOALS) != 1:
-            raise InputError(f"a pruning needs one goal of {', '.join(GOALS)}, no more and no less")
+            raise InputError(f"pruning needs exactly one goal of {', '.join(GOALS)}")
         if self.ratio is not None and not (isinstance(self.ratio, Real) and 0 < self.ratio < 1):
             raise InputError(f"ratio must be between 0 and 1, not {self.ratio!r}")
         check_name("criterion", self.criterion, CRITERIA)
@@ -64,21 +80,30 @@ class Plan:
         counts |= {f"images[{i}]": n for i, n in enumerate(self.images)}
         check_integers(**{name: (value, 1) for name, value in counts.items() if value is not None})
 
-    def images_behind(self, step: int, steps: int) -> int:
-        """Return how many images to train on behind `step`, counted from 1, of `steps` that would leave nothing."""
+    def images_after(self, step: int, steps: int) -> int:
+        """Return how many images to train on after `step`.
+
+        Args:
+            step: counted from 1.
+            steps: after which every filter would be removed.
+        """
         first, last = self.images
         return round(first * (last / first) ** ((step - 1) / max(1, steps - 1)))
 
 
 class Pruned(NamedTuple):
-    """What a pruning leaves: the network, a dict a step, why it stopped, and what it kept.
+    """What a pruning leaves.
 
-    steps: `step`, 0 for the original; `filters`, those left in each layer; `parameters`, `weight_bytes`, `macs`;
-    `val_accuracy` and `val_loss`. From step 1 on also `removed`, the filters of the original in each layer; the same
-    two figures `..._before`, behind the removal, with the statistics of batch normalization renewed, and before any
-    training; `images` trained on; `loss` of the last epoch. stopped: `goal`; `accuracy`, where the next step fell below
-    the floor; `breakdown`, where its loss became NaN, or worse than that of guessing with an accuracy less than twice
-    as good. Of the last two the network is that of the last good step, and `failed` the dict of the other.
+    Attributes:
+        model: the network after the last step that was not undone.
+        steps: a dict for each step, 0 being the original: `step`; `filters`, those left in each layer; `parameters`,
+            `weight_bytes`, `macs`; `val_accuracy` and `val_loss`. From step 1 on also `removed`, the filters of the
+            original in each layer; `val_accuracy_before` and `val_loss_before`, measured after the removal, with the
+            statistics of batch normalization renewed, and before any training; `images` trained on; and `loss` of the
+            last epoch.
+        stopped: `goal`; `accuracy`, if the next step fell below the least accuracy; or `breakdown`, if its loss became
+            NaN, or was worse than that of guessing while its accuracy was less than twice that of guessing.
+        failed: the dict of the step that was undone, if there is one.
     """
 
     model: keras.Model
@@ -89,23 +114,36 @@ class Pruned(NamedTuple):
 
 def prune(
     model: keras.Model,
-    data,
+    data: LabelledImages,
     plan: Plan,
     *,
-    validation,
-    augment: Callable | None = None,
+    validation: LabelledImages,
+    augment: Augmentation | None = None,
     also: Callable[[keras.Model], dict] | None = None,
     checkpoint: Path | str | None = None,
     resume: bool = False,
     progress: Callable[[dict, int], None] | None = None,
 ) -> Pruned:
-    """Return the Pruned of removing filters from a copy of `model` and training it, step by step, as `plan` says.
+    """Remove filters from a copy of `model` and train it, step by step.
 
-    data, validation, augment: as in `training.train`. also: what else to tell of the network of each step. checkpoint:
-    a file that is replaced after each step. resume: go on from it, if it exists; a run that was killed at any moment,
-    and resumed, ends with the same network. progress: called with the dict of each step, and with how many steps there
-    are at most. Raises InputError on what `training.train` refuses, a goal that cannot be reached, and a checkpoint
-    that exists (without `resume`), is damaged or of another run.
+    Args:
+        model: a float network that returns logits; it stays as it is.
+        data: the training images and labels, as in `training.train`.
+        plan: how to prune, and how far.
+        validation: judges each step, as in `training.train`.
+        augment: as in `training.train`.
+        also: called with the network of each step; returns further entries of the step's dict.
+        checkpoint: a file that is replaced after each step.
+        resume: continue from the checkpoint if it exists. A run that is killed at any moment and resumed ends with the
+            same network.
+        progress: called with the dict of each step and the number of steps there are at most.
+
+    Returns:
+        The network, a dict for each step, and why the pruning stopped.
+
+    Raises:
+        InputError: when `training.train` refuses its arguments; when the goal cannot be reached; when the checkpoint
+            exists and `resume` is not set, is damaged, or belongs to another run.
     """
     source = training.source_of(model, data, "the training data")
     _check_reachable(model, plan)
@@ -135,10 +173,19 @@ def prune(
     return Pruned(current, steps, "goal")
 
 
-def would_remove(model: keras.Model, data, plan: Plan) -> dict[str, list[int]]:
-    """Return layer name -> the filters that would go if the goal was to be reached at once, without any training.
+def would_remove(model: keras.Model, data: LabelledImages, plan: Plan) -> dict[str, list[int]]:
+    """Return the filters that would be removed if the goal had to be reached at once, without any training.
 
-    Arguments and errors as in `prune`.
+    Args:
+        model: as in `prune`.
+        data: as in `prune`.
+        plan: as in `prune`.
+
+    Returns:
+        Layer name -> numbers of its filters, as `remove_filters` takes them.
+
+    Raises:
+        InputError: as in `prune`.
     """
     source = training.source_of(model, data, "the training data")
     _check_reachable(model, plan)
@@ -149,14 +196,14 @@ def would_remove(model: keras.Model, data, plan: Plan) -> dict[str, list[int]]:
     if plan.ratio is not None:
         return least_important(model, scores, round(plan.ratio * whole))
 
-    def reached(n):
+    def reached(n: int) -> bool:
         cost = totals(remove_filters(model, least_important(model, scores, n)))
         return all(getattr(plan, goal) is None or getattr(cost, goal) <= getattr(plan, goal) for goal in GOALS[1:])
 
     return least_important(model, scores, bisect_left(range(whole), True, key=reached))
 
 
-def _check_reachable(model, plan) -> None:
+def _check_reachable(model: keras.Model, plan: Plan) -> None:
     everything = least_important(model, {layer.name: np.zeros(n) for layer, n in _filters(model)}, inf)
     if plan.ratio is not None:
         most, whole = sum(map(len, everything.values())), _filters_to_lose(model)
@@ -170,16 +217,16 @@ def _check_reachable(model, plan) -> None:
         limit, least = getattr(plan, goal), getattr(cost, goal)
         if limit is not None and limit < least:
             raise InputError(
-                f"{goal} must be at least {least:,}, which {model.name} has with a filter a layer, not {limit:,}"
+                f"{goal} must be at least {least:,}, which {model.name} has with one filter per layer, not {limit:,}"
             )
 
 
-def _filters_to_lose(model) -> int:
+def _filters_to_lose(model: keras.Model) -> int:
     return sum(map(len, removable(model)))
 
 
-def _left(plan, whole, steps) -> int:
-    """Return how many filters, of the `whole` that can go, the next step is to remove; 0 where the goal is reached."""
+def _left(plan: Plan, whole: int, steps: list[dict]) -> int:
+    """Return how many of the `whole` filters that can be removed the next step removes; 0 if the goal is reached."""
     if plan.ratio is None:
         goal = "macs" if plan.weight_bytes is None else "weight_bytes"
         return 0 if steps[-1][goal] <= getattr(plan, goal) else plan.per_step
@@ -187,14 +234,23 @@ def _left(plan, whole, steps) -> int:
     return min(plan.per_step, round(plan.ratio * whole) - (before - now))
 
 
-def _step(model, source, validation, plan, number, all_steps, n, augment):
-    """Return the network with `n` filters less, trained; what is known of it; and the filters, as in `model`."""
+def _step(
+    model: keras.Model,
+    source: Source,
+    validation: LabelledImages,
+    plan: Plan,
+    number: int,
+    all_steps: int,
+    n: int,
+    augment: Augmentation | None,
+) -> tuple[keras.Model, dict, dict[str, list[int]]]:
+    """Return the network without `n` filters, trained; its dict; and the filters removed, numbered as in `model`."""
     rng = np.random.default_rng([plan.seed, number])
     judges = _to_rank(source, plan, rng)
     gone = least_important(model, importance(model, judges, plan.criterion, seed=plan.seed + number), n)
     smaller = remove_filters(model, gone)
     renew_statistics(smaller, judges)
-    seen = plan.images_behind(number, all_steps)
+    seen = plan.images_after(number, all_steps)
     epochs = ceil(seen / len(source))
     few = _drawn(source, ceil(seen / epochs), rng)
     batches = epochs * ceil(len(few) / plan.batch_size)
@@ -212,16 +268,16 @@ def _step(model, source, validation, plan, number, all_steps, n, augment):
     return smaller, step | {"loss": history[-1]["loss"]} | _measured(smaller, validation, plan), gone
 
 
-def _drawn(source, n, rng):
+def _drawn(source: Source, n: int, rng: np.random.Generator) -> Source:
     return source.pick(np.sort(rng.permutation(len(source))[:n]))
 
 
-def _to_rank(source, plan, rng) -> list:
-    """Return the batches on which a criterion judges."""
+def _to_rank(source: Source, plan: Plan, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the batches that the criterion looks at."""
     return list(_drawn(source, plan.rank_images, rng).batches(plan.batch_size))
 
 
-def _measured(model, validation, plan) -> dict:
+def _measured(model: keras.Model, validation: LabelledImages, plan: Plan) -> dict:
     score, cost = training.evaluate(model, validation, plan.batch_size), totals(model)
     return {
         "filters": {layer.name: n for layer, n in _filters(model)},
@@ -233,12 +289,13 @@ def _measured(model, validation, plan) -> dict:
     }
 
 
-def _filters(model) -> list[tuple]:
+def _filters(model: keras.Model) -> list[tuple]:
+    """Return the layers that make channels, each with its number of filters or units."""
     return [(x, x.units if hasattr(x, "units") else x.filters) for x in model.layers if isinstance(x, PRODUCERS)]
 
 
-def _failure(step, plan, model) -> str | None:
-    """Return why `step` is to be undone, if it is."""
+def _failure(step: dict, plan: Plan, model: keras.Model) -> str | None:
+    """Return why `step` must be undone; None if it stays."""
     classes = model.output_shape[-1]
     if "error" in step or not isfinite(step["val_loss"]):
         return "breakdown"
@@ -250,17 +307,19 @@ def _failure(step, plan, model) -> str | None:
 # Checkpoints
 
 
-def _digest(model) -> str:
+def _digest(model: keras.Model) -> str:
     digest = sha256()
     for variable in model.weights:
-        digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable)))
+        digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable)).data)
     return digest.hexdigest()
 
 
-def _resumed(model, path, resume, made_with) -> tuple[keras.Model | None, list[dict]]:
-    """Return the network and the steps of the checkpoint `path`; None and none where there is none yet."""
-    header = path and checkpoints.resumed(path, resume, KIND, made_with, "pruning")
-    if header is None:
+def _resumed(
+    model: keras.Model, path: Path | None, resume: bool, made_with: dict[str, Any]
+) -> tuple[keras.Model | None, list[dict]]:
+    """Return the network and the steps of the checkpoint `path`; None and no steps if there is none yet."""
+    header = None if path is None else checkpoints.resumed(path, resume, KIND, made_with, "pruning")
+    if path is None or header is None:
         return None, []
     try:
         steps = header["steps"]
@@ -272,5 +331,5 @@ def _resumed(model, path, resume, made_with) -> tuple[keras.Model | None, list[d
     return smaller, steps
 
 
-def _variables(model) -> dict:
+def _variables(model: keras.Model) -> dict[str, Any]:
     return {str(i): v for i, v in enumerate(v for layer in model.layers for v in layer.variables)}

@@ -1,28 +1,30 @@
-"""Filter surgery: a network without some of its filters, really smaller, with the weights that are left.
+"""Filter surgery: a network without some of its filters, really smaller, with the weights that remain.
 
-A filter's output is the channel it makes. Layers behind it hand the channel on (batch normalization, activations,
+A filter's output is the channel it makes. The layers after it pass the channel on (batch normalization, activations,
 pooling, depthwise convolutions), join it with others (concatenation), add it to the channel of another filter
-(addition), or read it (convolutions, dense layers). To remove the filter is to take its channel out of all of these.
+(addition), or read it (convolutions, dense layers). To remove the filter means to take its channel out of all these
+layers.
 
 Sources: backstrom2018, 2.3.2 (what is removed in the next layer); gaikwad2018, 6 and 7.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, nearest
-from fewbits.quantization.conversion import QUANTIZED, nodes, rebuild
+from fewbits.graph import Graph, rebuild
+from fewbits.quantization.conversion import QUANTIZED
 
 layers = keras.layers
 
 PRODUCERS = (layers.Conv2D, layers.SeparableConv2D, layers.Dense)  # a filter, or unit, makes a channel
 SUMS = (layers.Add, layers.Subtract, layers.Average, layers.Maximum, layers.Minimum, layers.Multiply)
-# A channel of zeros leaves them as zeros, and no other channel is touched.
+# They turn a channel of zeros into zeros, and each channel is computed from itself alone.
 PASSING = (
     layers.Activation,
     layers.AveragePooling2D,
@@ -43,13 +45,23 @@ PASSING = (
 
 
 def removable(model: keras.Model) -> list[tuple[tuple[str, int], ...]]:
-    """Return what can be removed from `model`: groups of (layer, filter) that go together, most of one alone.
+    """Return the filters that can be removed, in groups that must be removed together; most groups hold one filter.
 
-    Filters whose channels are added go together. Not among them are those that make an output of the model, those whose
-    channel reaches a layer that surgery does not know, and those of which a convolution in groups would have to lose
-    several at once. In the order of the graph. Raises InputError as `remove_filters` for a model without a graph.
+    Filters whose channels are added must be removed together. Left out are filters that make an output of the model,
+    filters whose channel reaches a layer that surgery does not know, and filters of which a grouped convolution would
+    have to lose several at once.
+
+    Args:
+        model: a functional model, or a sequential one with an Input.
+
+    Returns:
+        Groups of (layer name, filter number), in the order of the graph.
+
+    Raises:
+        InputError: when `model` has no graph.
     """
-    channels, together = _trace(model), {}
+    channels = _trace(model)
+    together: dict[int, list[tuple[str, int]]] = {}
     held = set(channels.held)
     for name, made in channels.made.items():
         for i, channel in enumerate(made):
@@ -60,15 +72,23 @@ def removable(model: keras.Model) -> list[tuple[tuple[str, int], ...]]:
 
 
 def remove_filters(model: keras.Model, filters: Mapping[str, Iterable[int]]) -> keras.Model:
-    """Return `model` without these filters, as a new model that is not compiled; `model` stays as it is.
+    """Return a new model without these filters; `model` stays as it is.
 
-    filters: layer name -> numbers of the filters of a convolution or the units of a dense layer. The outputs are those
-    of `model` with the channels of these filters set to zero in every layer that hands them on. Quantized layers keep
-    their formats.
+    The outputs are those of `model` with the channels of these filters set to zero in every layer that passes them on.
+    Quantized layers keep their formats.
 
-    Raises InputError, naming the layer, before anything is built: on an unknown layer or filter, where a layer would
-    keep none, where a channel is an output of the model, is added to one that stays, or reaches a layer that is used
-    twice or that surgery does not know, and where a convolution in groups would lose more in one group than in another.
+    Args:
+        model: a functional model, or a sequential one with an Input.
+        filters: layer name -> numbers of the filters of a convolution or the units of a dense layer.
+
+    Returns:
+        The smaller model, not compiled.
+
+    Raises:
+        InputError: before anything is built, naming the layer: when a layer or filter is unknown; a layer would keep
+            no filter; a channel is an output of the model, is added to one that stays, or reaches a layer that is used
+            twice or that surgery does not know; or a grouped convolution would lose more filters in one group than in
+            another.
     """
     channels = _trace(model)
     gone = _gone(model, channels, filters)
@@ -78,8 +98,8 @@ def remove_filters(model: keras.Model, filters: Mapping[str, Iterable[int]]) -> 
     }
     _check_groups(model, channels, kept)
 
-    def clone(layer):
-        config, left = layer.get_config(), kept["leaving"].get(layer.name)
+    def clone(layer: Any) -> Any:
+        config, left = layer.get_config(), kept["leaving"].get(layer.name, ())
         if layer.name in channels.made:
             config["units" if isinstance(layer, layers.Dense) else "filters"] = len(left)
         kernel_formats = config.get("formats", [None])[0] or []
@@ -96,9 +116,17 @@ def remove_filters(model: keras.Model, filters: Mapping[str, Iterable[int]]) -> 
 
 
 def shrunk_to(model: keras.Model, filters: Mapping[str, int]) -> keras.Model:
-    """Return `model` with so many filters in each layer, to take the weights of a network that was pruned before.
+    """Return a model with fewer filters, to take the weights of a network that was pruned before.
 
-    filters: layer name -> how many; the last go. Raises InputError as `remove_filters`, and where there are fewer.
+    Args:
+        model: as in `remove_filters`; it stays as it is.
+        filters: layer name -> how many filters it keeps, the first ones.
+
+    Returns:
+        The smaller model, not compiled.
+
+    Raises:
+        InputError: as in `remove_filters`, and when a layer has fewer filters.
     """
     channels = _trace(model)
     for name, n in filters.items():
@@ -112,9 +140,14 @@ def shrunk_to(model: keras.Model, filters: Mapping[str, int]) -> keras.Model:
 
 @dataclass
 class _Channels:
-    """Where each channel of a graph comes from and goes to. A channel is a number; those that are added are joined.
+    """Where each channel of a graph comes from and goes to.
 
-    made: layer -> the channels its filters make. entering, leaving: layer -> those of its inputs and of its output.
+    A channel is a number. Channels that are added are joined.
+
+    Attributes:
+        made: layer -> the channels that its filters make.
+        entering: layer -> the channels of its inputs.
+        leaving: layer -> the channels of its output.
     """
 
     made: dict[str, np.ndarray] = field(default_factory=dict)
@@ -129,61 +162,59 @@ class _Channels:
         return np.arange(first, first + n)
 
     def find(self, channel: int) -> int:
-        """Return the one that stands for all that `channel` is joined with."""
+        """Return the channel that represents all channels joined with `channel`."""
         while self._parents[channel] != channel:
             self._parents[channel] = channel = self._parents[self._parents[channel]]
         return int(channel)
 
-    def join(self, some, others) -> None:
+    def join(self, some: Iterable[int], others: Iterable[int]) -> None:
         for one, other in zip(some, others):
             self._parents[self.find(one)] = self.find(other)
 
-    def hold(self, channels, reason: str) -> None:
-        """Say why `channels` cannot be removed."""
+    def hold(self, channels: Iterable[int], reason: str) -> None:
+        """Note why `channels` cannot be removed."""
         self._reasons.extend((channel, reason) for channel in channels)
 
     @property
     def held(self) -> dict[int, str]:
+        """The channels that cannot be removed -> the first reason."""
         return {self.find(channel): reason for channel, reason in reversed(self._reasons)}
 
 
-def _trace(model) -> _Channels:
-    if not getattr(model, "inputs", None):
-        raise InputError(f"{model.name} has no graph; build a functional model, or a sequential one with an Input")
-    channels, tensors, graph = _Channels(), {}, nodes(model)
-    uses = Counter(node.operation.name for node in graph)
+def _trace(model: keras.Model) -> _Channels:
+    channels, graph = _Channels(), Graph(model)
+    tensors: dict[int, np.ndarray] = {}
     for tensor in model.inputs:
         tensors[id(tensor)] = channels.new(tensor.shape[-1])
         channels.hold(tensors[id(tensor)], "it is a channel of the input")
-    for node in graph:
-        layer, read = node.operation, [tensors.get(id(x)) for x in node.input_tensors]
-        for tensor in node.output_tensors:
+    for call in graph.calls:
+        layer, read = call.operation, [tensors.get(id(x)) for x in call.inputs]
+        uses = len(graph.calls_of(layer))
+        for tensor in call.outputs:
             if id(tensor) not in tensors:
                 tensors[id(tensor)] = _leaving(channels, layer, read, tensor.shape)
-        if uses[layer.name] > 1:
-            for tensor in (*node.input_tensors, *node.output_tensors):
-                channels.hold(
-                    tensors[id(tensor)], f"its channel reaches {layer.name}, which is used {uses[layer.name]} times"
-                )
+        if uses > 1:
+            for tensor in (*call.inputs, *call.outputs):
+                channels.hold(tensors[id(tensor)], f"its channel reaches {layer.name}, which is used {uses} times")
     for tensor in model.outputs:
         channels.hold(tensors[id(tensor)], "it makes an output of the model")
     return channels
 
 
-def _leaving(channels, layer, entering, shape) -> np.ndarray:
-    """Return the channels of a tensor of `shape` that `layer` makes of tensors with the channels `entering`."""
-    handed_on = _handed_on(channels, layer, entering, shape)
+def _leaving(channels: _Channels, layer: Any, entering: list, shape: tuple) -> np.ndarray:
+    """Return the channels of a tensor of `shape` that `layer` makes from tensors with the channels `entering`."""
+    passed_on = _passed_on(channels, layer, entering, shape)
     everything = np.concatenate(entering)
-    if handed_on is None:
-        handed_on = channels.new(shape[-1])
+    if passed_on is None:
+        passed_on = channels.new(shape[-1])
         reason = f"its channel reaches {layer.name}, a {type(layer).__name__}, which needs all channels"
-        channels.hold([*everything, *handed_on], reason)
-    channels.entering[layer.name], channels.leaving[layer.name] = everything, handed_on
-    return handed_on
+        channels.hold([*everything, *passed_on], reason)
+    channels.entering[layer.name], channels.leaving[layer.name] = everything, passed_on
+    return passed_on
 
 
-def _handed_on(channels, layer, entering, shape) -> np.ndarray | None:
-    """Return the channels that leave `layer`; None where it cannot do without one that enters."""
+def _passed_on(channels: _Channels, layer: Any, entering: list, shape: tuple) -> np.ndarray | None:
+    """Return the channels that leave `layer`; None if it needs every channel that enters."""
     (first, *others), n = entering, shape[-1]
     if getattr(layer, "data_format", None) == "channels_first":
         return None
@@ -205,8 +236,8 @@ def _handed_on(channels, layer, entering, shape) -> np.ndarray | None:
     return None
 
 
-def _keeps_zeros(layer) -> bool:
-    """Whether `layer` works on each channel by itself and, without shifts and biases, leaves one of zeros so."""
+def _keeps_zeros(layer: Any) -> bool:
+    """Return whether `layer` computes each channel from itself and, apart from biases, turns zeros into zeros."""
     if isinstance(layer, layers.BatchNormalization):
         return layer.axis in (-1, 3)
     if isinstance(layer, layers.ReLU):
@@ -218,9 +249,9 @@ def _keeps_zeros(layer) -> bool:
 # What is asked for
 
 
-def _gone(model, channels, filters) -> set[int]:
-    """Return what stands for the channels to remove."""
-    asked = {}
+def _gone(model: keras.Model, channels: _Channels, filters: Mapping[str, Iterable[int]]) -> set[int]:
+    """Return the channels to remove, by the channel that represents them."""
+    asked: dict[int, str] = {}
     for name, numbers in filters.items():
         if name not in channels.made:
             known = list(channels.made)
@@ -242,11 +273,11 @@ def _gone(model, channels, filters) -> set[int]:
                     f"{channel - made[0]} of {name}; remove both"
                 )
         if len(lost) == len(made):
-            raise InputError(f"{name} would keep no filter; leave it one at least")
+            raise InputError(f"{name} would keep no filter; leave it at least one")
     return set(gone)
 
 
-def _check_groups(model, channels, kept) -> None:
+def _check_groups(model: keras.Model, channels: _Channels, kept: dict[str, dict[str, np.ndarray]]) -> None:
     for name in channels.made:
         groups = getattr(model.get_layer(name), "groups", 1)
         for side, what in (("entering", "channels of its input"), ("leaving", "filters")):
@@ -254,23 +285,24 @@ def _check_groups(model, channels, kept) -> None:
             left = np.bincount(kept[side][name] // size, minlength=groups)
             if len(set(left)) > 1:
                 counts = ", ".join(map(str, left))
-                raise InputError(f"{name} works in {groups} groups, which must keep as many {what} each, not {counts}")
+                raise InputError(f"{name} works in {groups} groups, which must keep equally many {what}, not {counts}")
 
 
 # Weights
 
 
-def _copy(old, new, entering, leaving) -> None:
-    """Give `new` the variables of `old`, or the part that belongs to these channels of its input and of its output."""
+def _copy(old: Any, new: Any, entering: np.ndarray | None, leaving: np.ndarray | None) -> None:
+    """Copy to `new` the variables of `old`, or the part for these channels of its input and output."""
     for variable, source in zip(new.variables, old.variables, strict=True):
         array = ops.convert_to_numpy(source)
         whole = array.shape == tuple(variable.shape)
         variable.assign(array if whole else _part(old, variable.name, array, entering, leaving))
-    if isinstance(new, tuple(QUANTIZED.values())):
+    quantized = isinstance(new, tuple(QUANTIZED.values()))
+    if quantized:
         new.state.loaded()  # a locked layer holds what it has now
 
 
-def _part(layer, name, array, entering, leaving) -> np.ndarray:
+def _part(layer: Any, name: str, array: np.ndarray, entering: Any, leaving: Any) -> np.ndarray:
     if name == "pointwise_kernel":
         return array[:, :, _multiplied(entering, layer.depth_multiplier)][..., leaving]
     if name == "depthwise_kernel" or isinstance(layer, layers.DepthwiseConv2D) and name == "kernel":
@@ -281,17 +313,17 @@ def _part(layer, name, array, entering, leaving) -> np.ndarray:
             if array.ndim == 2
             else _convolution(array, layer.groups, entering, leaving)
         )
-    return array[leaving]  # one number a channel
+    return array[leaving]  # one number per channel
 
 
-def _multiplied(entering, multiplier) -> np.ndarray:
-    """Return the numbers of the channels that a depthwise convolution makes of those `entering`."""
+def _multiplied(entering: np.ndarray, multiplier: int) -> np.ndarray:
+    """Return the numbers of the channels that a depthwise convolution makes from those `entering`."""
     return (entering[:, np.newaxis] * multiplier + np.arange(multiplier)).ravel()
 
 
-def _convolution(kernel, groups, entering, leaving) -> np.ndarray:
-    """Return what is left of `kernel` (height, width, in / groups, out), whose groups keep as many filters each."""
-    read, made = kernel.shape[2], kernel.shape[3] // groups  # by each
+def _convolution(kernel: np.ndarray, groups: int, entering: np.ndarray, leaving: np.ndarray) -> np.ndarray:
+    """Return what is left of `kernel` (height, width, in / groups, out), whose groups keep equally many filters."""
+    read, made = kernel.shape[2], kernel.shape[3] // groups  # per group
     parts = [
         kernel[:, :, entering[entering // read == group] % read][..., leaving[leaving // made == group]]
         for group in range(groups)

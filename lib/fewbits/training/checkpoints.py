@@ -1,5 +1,7 @@
-"""Checkpoints of long runs: an .npz of a JSON header and of variables by number, whose names depend on what was built
-before."""
+"""Checkpoints of long runs: an .npz file of a JSON header and of variables.
+
+Variables are numbered, because their names in Keras depend on what was built before.
+"""
 
 import json
 from pathlib import Path
@@ -12,8 +14,17 @@ from fewbits.errors import InputError
 from fewbits.io.files import read_arrays, write_aside
 
 
-def save(path: Path, header: dict[str, Any], variables: dict) -> None:
-    """Write `header`, plain data, and the values of `variables`, name -> variable, whole or not at all."""
+def save(path: Path, header: dict[str, Any], variables: dict[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: the file to write or replace.
+        header: plain data, as JSON knows it.
+        variables: name -> variable of Keras.
+
+    Raises:
+        InputError: when the file cannot be written; the one before it stays whole.
+    """
     arrays = {name: ops.convert_to_numpy(variable) for name, variable in variables.items()}
     try:
         with write_aside(path) as file:
@@ -25,7 +36,18 @@ def save(path: Path, header: dict[str, Any], variables: dict) -> None:
 
 
 def read_header(path: Path, kind: str) -> dict[str, Any]:
-    """Return the header of a checkpoint of this `kind`; InputError where it is missing, damaged or something else."""
+    """Return the header of a checkpoint.
+
+    Args:
+        path: the checkpoint.
+        kind: the kind that it must be of, such as `loop.KIND`.
+
+    Returns:
+        The header, with `kind` and `made_with`.
+
+    Raises:
+        InputError: when the file is missing, damaged, or not of this kind.
+    """
     text = str(read_arrays(path, ("header",))["header"])
     try:
         header = json.loads(text)
@@ -37,14 +59,26 @@ def read_header(path: Path, kind: str) -> dict[str, Any]:
 
 
 def not_this_kind(path: Path) -> InputError:
-    return InputError(f"{path} is no checkpoint of this version of fewbits")
+    """Return the error for a file that is not a checkpoint of the kind asked for."""
+    return InputError(f"{path} is not a checkpoint of this version of fewbits")
 
 
 def resumed(path: Path, resume: bool, kind: str, made_with: dict[str, Any], run: str) -> dict[str, Any] | None:
-    """Return the header of the checkpoint `path`, from which to go on; None where there is none yet.
+    """Return the header of the checkpoint to continue from; None if there is none yet.
 
-    run: what it is of, in a word. Raises InputError without a folder for it, where it exists and nobody wants to
-    `resume`, on what `read_header` refuses, and where it was made with something else, which is named.
+    Args:
+        path: where the checkpoint is, or will be.
+        resume: whether the caller asked to continue from it.
+        kind: the kind that it must be of.
+        made_with: name -> value of all that must be the same for the run to be continued.
+        run: what the checkpoint is of, in a word for error messages.
+
+    Returns:
+        The header, as from `read_header`, or None.
+
+    Raises:
+        InputError: when the folder is missing; the checkpoint exists and `resume` is not set; `read_header` refuses
+            it; or it was made with something else, which the message names.
     """
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written; there is no folder {path.parent}")
@@ -59,8 +93,17 @@ def resumed(path: Path, resume: bool, kind: str, made_with: dict[str, Any], run:
     return header
 
 
-def restore(path: Path, variables: dict, owner: str) -> None:
-    """Give `variables`, name -> variable, their values; InputError, and none at all, where one does not fit `owner`."""
+def restore(path: Path, variables: dict[str, Any], owner: str) -> None:
+    """Assign the values in a checkpoint to variables, to all or to none.
+
+    Args:
+        path: the checkpoint.
+        variables: name -> variable of Keras.
+        owner: whose variables they are, for error messages.
+
+    Raises:
+        InputError: when a value is missing, or has another shape or type than its variable.
+    """
     arrays = read_arrays(path, tuple(variables))
     for name, variable in variables.items():
         found, needed = (f"{a.dtype} {a.shape}" for a in (arrays[name], ops.convert_to_numpy(variable)))

@@ -1,0 +1,159 @@
+"""How a network is trained: the optimizer, its learning rate, and the loss."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from fewbits.backend import keras
+from fewbits.errors import InputError, check_integers, check_name
+from fewbits.names import DECAYS, OPTIMIZERS
+
+STAIRCASE = 0.94  # the factor after every second epoch; chiang2017, 4.3.3.1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the epochs of a schedule are trained.
+
+    Attributes:
+        optimizer: one of `names.OPTIMIZERS`, or an optimizer of Keras, which brings its own learning rate.
+        learning_rate: the rate at the first step, or a learning-rate schedule of Keras.
+        decay: one of `names.DECAYS`; how the rate falls over the whole training, as in `decaying_rate`.
+        batch_size: images per step.
+        seed: draws the order of the images, their augmentation, and levels in random order.
+
+    Raises:
+        InputError: when a field holds a value that it cannot take.
+    """
+
+    optimizer: str | keras.optimizers.Optimizer = "sgd"
+    learning_rate: float | Callable = 0.001
+    decay: str = "constant"
+    batch_size: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.optimizer, str):
+            check_name("optimizer", self.optimizer, OPTIMIZERS)
+        if not callable(self.learning_rate):
+            _check_rate(self.learning_rate)
+        check_name("decay", self.decay, DECAYS)
+        check_integers(batch_size=(self.batch_size, 1), seed=(self.seed, 0))
+
+    def prepare(self, model: keras.Model, epochs: int, images: int) -> keras.Model:
+        """Compile `model` for a training of `epochs` epochs of `images` images each.
+
+        Args:
+            model: returns logits.
+            epochs: how many epochs the whole training has.
+            images: how many images an epoch has.
+
+        Returns:
+            `model`.
+
+        Raises:
+            InputError: as `prepare` of this module.
+        """
+        rate = decaying_rate(self.learning_rate, self.decay, epochs, images, self.batch_size)
+        return prepare(model, self.optimizer, rate)
+
+
+def prepare(
+    model: keras.Model,
+    optimizer: str | keras.optimizers.Optimizer = "sgd",
+    learning_rate: float | Callable = 0.01,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+) -> keras.Model:
+    """Compile `model` for training with cross-entropy.
+
+    Args:
+        model: returns logits.
+        optimizer: `sgd`, with Nesterov momentum; `adam`; `rmsprop`, with momentum, whose mean of squared gradients
+            keeps 0.9 of its value at each step (chiang2017, 4.3.3.1); or an optimizer of Keras, for which the other
+            arguments do not count.
+        learning_rate: a number or a learning-rate schedule of Keras.
+        momentum: of `sgd` and `rmsprop`.
+        weight_decay: the share of each weight, times the learning rate, that each step subtracts.
+
+    Returns:
+        `model`.
+
+    Raises:
+        InputError: when the optimizer's name is unknown, the rate is not positive, the momentum is outside [0, 1), the
+            weight decay is negative or not finite, or the model ends in softmax.
+    """
+    if ends_in_softmax(model):
+        raise InputError(f"{model.name} ends in softmax; training needs logits, so give its last layer no activation")
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        optimizer = _optimizer(optimizer, learning_rate, momentum, weight_decay)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    # A metric that has its variables already: Keras would trace the first step twice to make them.
+    accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
+    model.compile(optimizer, loss, metrics=[accuracy], jit_compile=compiles_steps())
+    return model
+
+
+def _optimizer(name: str, rate: float | Callable, momentum: float, weight_decay: float) -> Any:
+    check_name("optimizer", name, OPTIMIZERS)
+    if not callable(rate):
+        _check_rate(rate)
+        rate = float(rate)
+    if not 0 <= momentum < 1:
+        raise InputError(f"momentum must be from 0 to below 1, not {momentum!r}")
+    if not 0 <= weight_decay < float("inf"):
+        raise InputError(f"weight_decay must be a number of at least 0, not {weight_decay!r}")
+    options: dict[str, Any] = {"weight_decay": weight_decay or None}
+    if name == "adam":
+        return keras.optimizers.Adam(rate, **options)
+    if name == "rmsprop":
+        return keras.optimizers.RMSprop(rate, rho=0.9, momentum=momentum, **options)
+    return keras.optimizers.SGD(rate, momentum=momentum, nesterov=momentum > 0, **options)
+
+
+def decaying_rate(
+    learning_rate: float | Callable, decay: str, epochs: int, images: int, batch_size: int
+) -> float | Callable:
+    """Return the learning rate of a whole training, as `prepare` takes it.
+
+    Args:
+        learning_rate: the rate at the first step.
+        decay: `constant`; `cosine`, which falls to 0; or `staircase`, which is multiplied by 0.94 after every second
+            epoch (chiang2017, 4.3.3.1).
+        epochs: how many epochs the training has.
+        images: how many images an epoch has.
+        batch_size: images per step.
+
+    Returns:
+        `learning_rate` itself if it is constant, else a learning-rate schedule of Keras.
+
+    Raises:
+        InputError: when the decay is unknown, or a rate that is to fall is not a positive number.
+    """
+    check_name("decay", decay, DECAYS)
+    if decay == "constant" or not epochs:
+        return learning_rate
+    _check_rate(learning_rate)
+    rate, steps = float(learning_rate), ceil(images / batch_size)  # type: ignore[arg-type]  # checked above
+    if decay == "cosine":
+        return keras.optimizers.schedules.CosineDecay(rate, epochs * steps)
+    return keras.optimizers.schedules.ExponentialDecay(rate, 2 * steps, STAIRCASE, staircase=True)
+
+
+def _check_rate(learning_rate: Any) -> None:
+    if callable(learning_rate) or not np.isfinite(learning_rate) or learning_rate <= 0:
+        raise InputError(f"the learning rate must be a positive number, not {learning_rate!r}")
+
+
+def compiles_steps() -> bool | str:
+    """Return Keras' `jit_compile`: XLA's convolutions are 2 to 4 times slower than TensorFlow's own on a CPU."""
+    return False if keras.backend.backend() == "tensorflow" else "auto"
+
+
+def ends_in_softmax(model: keras.Model) -> bool:
+    """Return whether the last layer of `model` is a softmax, or has one as its activation."""
+    last = model.layers[-1] if model.layers else None
+    return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax
