@@ -164,10 +164,13 @@ def test_keys_stay_as_they_are():
         ({"bits": (8, 8)}, "bits.2 is missing"),
         ({"bits": (8, 8, 8, 8)}, "bits must have at most 3 items after validation, not 4"),
         ({"bits": None}, "bits is missing; the strategy train needs it"),
-        ({"per_channel": True, "per_layer": False}, "per_channel gives each filter an MSB, and per_layer = false one"),
+        (
+            {"per_channel": True, "per_layer": False},
+            "per_channel sets an MSB per filter, and per_layer = false one for all layers",
+        ),
         ({"edge_bits": 25}, "edge_bits must be at most 24, not 25"),
-        ({"bits": (8, 9, 8), "integers": True}, "integers are for at most 8 bits, of kernel, input and output"),
-        ({"edge_bits": 9, "integers": True}, "integers are for at most 8 bits, of kernel, input and output"),
+        ({"bits": (8, 9, 8), "integers": True}, "integers needs at most 8 bits for kernel, input and output"),
+        ({"edge_bits": 9, "integers": True}, "integers needs at most 8 bits for kernel, input and output"),
         ({"epochs": -1}, "epochs must be at least 0, not -1"),
         ({"epochs": 1.5}, "epochs must be a valid integer, not 1.5"),
         ({"strategy": "static"}, "epochs must be 0, not 1; the strategy static trains nothing"),
@@ -187,7 +190,10 @@ def test_keys_stay_as_they_are():
         ({"fold": 1}, "fold must be from 0 to 0, those of digits, not 1"),
         ({"data": "cwfid", "fold": 5}, "fold must be from 0 to 4, those of cwfid, not 5"),
         ({"data": "cwfid", "fold": -1}, "fold must be at least 0, not -1"),
-        ({"data": "cwfid", "start": START | {"fold": 2}}, "start.fold must be 0, not 2; it has seen what is tested"),
+        (
+            {"data": "cwfid", "start": START | {"fold": 2}},
+            "start.fold must be 0, not 2; it was trained on images that are tested here",
+        ),
         ({"weight_decay": -1}, "weight_decay must be at least 0.0, not -1"),
         ({"width": 0}, "width must be above 0.0, not 0"),
         ({"size": 0}, "size must be at least 1, not 0"),
@@ -208,13 +214,16 @@ def test_keys_stay_as_they_are():
         ({"start": 5}, "start must be the fields of a float trial or the name of weights, not 5"),
         ({"start": {"epochs": -1}}, "start.epochs must be at least 0, not -1"),
         ({"start": {}}, "start.epochs is missing"),
-        ({"start": {"epoch": 1}}, "start.epoch is no known field, perhaps 'epochs'"),
+        ({"start": {"epoch": 1}}, "start.epoch is not a known field, perhaps 'epochs'"),
         ({"start": BITS | {"start": "x"}}, "start.strategy must be float or prune, not 'train'"),
-        ({"epoch": 1}, "epoch is no known field, perhaps 'epochs'"),
+        ({"epoch": 1}, "epoch is not a known field, perhaps 'epochs'"),
         ({"strategy": "float", "bits": None}, "transfer is missing; say how many levels a float trial takes from"),
         ({"strategy": "float", "bits": None, "start": None, "transfer": 2}, "start is missing; transfer needs one"),
         ({"strategy": "float", "bits": None, "transfer": -1}, "transfer must be at least 0, not -1"),
-        ({"strategy": "float", "bits": None, "transfer": 0, "freeze": True}, "freeze holds the levels that transfer"),
+        (
+            {"strategy": "float", "bits": None, "transfer": 0, "freeze": True},
+            "freeze keeps the levels that transfer takes",
+        ),
         ({"strategy": "float", "bits": None, "freeze": True}, "transfer is missing"),
         ({"strategy": "float", "start": None}, "bits is for quantized trials; leave it out"),
         ({"strategy": "float", "start": None, "bits": None, "relax": True}, "relax is for quantized trials"),
@@ -348,15 +357,15 @@ def test_a_grid_is_all_combinations(grid_file):
     [
         ("[8, 8, 8]", "[99, 8, 8]", "grid 'flagship', trial 1: bits.0 must be at most 24, not 99"),
         ("[6, 6, ", "[6, -6, ", "grid 'flagship', trial 4: bits.1 must be at least 1, not -6"),
-        ("epochs = 2", "epoch = 2", "grid 'flagship', trial 1: epoch is no known field, perhaps 'epochs'"),
+        ("epochs = 2", "epoch = 2", "grid 'flagship', trial 1: epoch is not a known field, perhaps 'epochs'"),
         ("name = ", "nam = ", "grid.0.name is missing"),
         ("priority = true", "priority = 1", "grid.1.priority must be a valid boolean, not 1"),
-        ("priority", "prioriti", "grid.1.prioriti is no known field, perhaps 'priority'"),
+        ("priority", "prioriti", "grid.1.prioriti is not a known field, perhaps 'priority'"),
         ('"again"', '"floats"', "two grids are called 'floats'; give each its own name"),
         ("[1, 2, 3]", "[]", "grid.0.vary.seed must have at least 1 item after validation, not 0"),
         ("[1, 2, 3]", "1", "grid.0.vary.seed must be a valid list, not 1"),
         ("[1, 2, 3]", f"{[*range(10_000)]}", "it asks for more than 10,000 trials; vary fewer fields at once"),
-        ("[common]", "[commons]", "commons is no known field, perhaps 'common'"),
+        ("[common]", "[commons]", "commons is not a known field, perhaps 'common'"),
         ("[common]", "[common", "cannot be read .*; it must be a TOML file"),
         ("epochs = 1", f"epochs = {'[' * 9999}", "cannot be read .*; it must be a TOML file"),
         ("epochs = 1", f"epochs = {'9' * 9999}", "cannot be read .*; it must be a TOML file"),
@@ -549,9 +558,7 @@ def test_a_start_is_run_once_and_kept(tmp_path, monkeypatch):
 
     def fake(trial, content, checkpoint):
         ran.append((trial.name, content))
-        return Record(trial=trial, results=RESULTS, provenance={}), (
-            b"weights" if trial.strategy == "float" else None
-        )
+        return Record(trial=trial, results=RESULTS, provenance={}), (b"weights" if trial.strategy == "float" else None)
 
     monkeypatch.setattr(workers, "run_trial", fake)
     trials = [quantized(start=start), quantized(start=start, seed=1)]

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
     formats_from_msbs({"": (0, 0, 0)}, options.bits)  # refuses wrong bits before the images are read
     for percentile in options.percentile if isinstance(options.percentile, tuple) else [options.percentile]:
         if percentile not in RANGE_RULES:
-            percentile_limits([0], percentile)
+            percentile_limits(np.zeros(1), percentile)
     network = _quantizable(read_model(options.model), options)
     sample = read_sample(options, "train")
     check_images(network, sample.part.image_shape, f"the images of {options.data}")

@@ -154,11 +154,11 @@ def read_parts(options: argparse.Namespace, *names: str, seed: int = 0) -> list[
     path = Path(options.data)
     if not path.is_dir():
         raise InputError(f"{options.data!r} is neither a folder nor one of {', '.join(data.NAMES)}")
-    inner = {name: next((path / n for n in PART_FOLDERS[name] if (path / n).is_dir()), None) for name in PART_FOLDERS}
-    if inner["train"]:
+    inner = {name: path / n for name, known in PART_FOLDERS.items() for n in reversed(known) if (path / n).is_dir()}
+    if "train" in inner:
         if getattr(options, "by_photograph", None):
             raise InputError(f"--by-photograph holds images out; {path} has folders of its own for that")
-        missing = [name for name in names if not inner[name]]
+        missing = [name for name in names if name not in inner]
         if missing:
             raise InputError(f"{path} has a folder train and no folder {missing[0]}; add it, or name another folder")
         return _same_classes([_folder_part(_load(inner[name], options)) for name in names])
@@ -216,7 +216,7 @@ def _load(path: Path, options: argparse.Namespace) -> Any:
     )
 
 
-def _warn_of_skipped(file: str, reason: str) -> None:
+def _warn_of_skipped(file: Path, reason: str) -> None:
     from tqdm import tqdm
 
     tqdm.write(f"fewbits: warning: {file} is skipped: {reason}", file=sys.stderr)  # above a progress bar

@@ -17,7 +17,8 @@ class TrainingBar:
     """
 
     def __init__(self, stream: TextIO):
-        self.stream, self.bar = stream, None
+        self.stream = stream
+        self.bar: Any = None
 
     def __call__(self, now: "TrainingProgress") -> None:
         """Show `now`."""
@@ -42,7 +43,8 @@ class TrialsBar:
     """
 
     def __init__(self, stream: TextIO):
-        self.stream, self.bar = stream, None
+        self.stream = stream
+        self.bar: Any = None
 
     def __call__(self, now: "TrialsProgress") -> None:
         """Show `now`."""
@@ -61,7 +63,8 @@ class SchemesBar:
     """
 
     def __init__(self, stream: TextIO):
-        self.stream, self.bar = stream, None
+        self.stream = stream
+        self.bar: Any = None
         self.start, self.first = time.monotonic(), 0
 
     def __call__(self, scheme: "Scheme", done: int, total: int) -> None:

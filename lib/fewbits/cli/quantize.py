@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from fewbits.cli.parser import Commands, add_command, bit_count
+from fewbits.errors import finite
 from fewbits.names import ROUNDINGS
 
 
@@ -29,7 +30,6 @@ def run(options: argparse.Namespace) -> None:
 
     from fewbits import FixedPoint, quantize
     from fewbits.io.files import read_array, write_aside
-    from fewbits.errors import finite
     from fewbits.quantization.sqnr import quantization_error
 
     fmt = FixedPoint(options.msb, options.bits)

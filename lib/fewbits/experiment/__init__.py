@@ -1,4 +1,4 @@
-"""Trials and schemes, the store of their records, and how they are run."""
+"""Experiments: trials and schemes, how they are run, and the store of their records."""
 
 import lazy_loader
 

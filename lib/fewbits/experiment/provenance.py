@@ -1,4 +1,4 @@
-"""Where a record comes from: code, data, versions and hardware; nothing that tells whose machine it was."""
+"""Where a record comes from: code, data, versions and hardware, and nothing that identifies the machine."""
 
 import os
 import platform
@@ -8,6 +8,7 @@ from functools import cache
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,14 @@ import fewbits
 from fewbits.backend import keras
 
 
-def describe(checksum: str, start: bytes | None, seconds: float) -> dict:
-    """Return the provenance of a record: the checksum of its data, the weights it started from, and the `seconds` it
-    took, since it was resumed where it was."""
+def describe(checksum: str, start: bytes | None, seconds: float) -> dict[str, Any]:
+    """Return the provenance of a record.
+
+    Args:
+        checksum: of the data.
+        start: the weights it started from, of which the SHA-256 is kept; None if there are none.
+        seconds: how long it took, since it was last resumed.
+    """
     return {
         "fewbits": fewbits.__version__,
         "commit": _commit(),
@@ -31,14 +37,16 @@ def describe(checksum: str, start: bytes | None, seconds: float) -> dict:
 
 
 @cache
-def _commit() -> dict | None:
-    """Return the commit of this package, and whether it was changed since; None where it is not in a git checkout."""
-    if _git("ls-files", "--error-unmatch", "__init__.py") is None:  # installed, perhaps into a checkout of others
+def _commit() -> dict[str, Any] | None:
+    """Return the commit of this package, and whether it was changed since; None if it is not in a git checkout."""
+    if (
+        _git("ls-files", "--error-unmatch", "__init__.py") is None
+    ):  # installed, perhaps inside another project's checkout
         return None
     return {"id": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "."))}
 
 
-def _git(*arguments) -> str | None:
+def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=Path(fewbits.__file__).parent, capture_output=True, text=True, check=True
@@ -60,8 +68,8 @@ def _versions() -> dict[str, str]:
 
 
 @cache
-def _hardware() -> dict:
-    cores = os.cpu_count()
+def _hardware() -> dict[str, Any]:
+    cores = os.cpu_count() or 1
     return {
         "cpu": _cpu(),
         "cores": cores,

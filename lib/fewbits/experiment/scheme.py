@@ -1,7 +1,7 @@
 """A scheme: one way of quantizing a trained network without training (post-training quantization)."""
 
-from collections.abc import Callable, Iterable
-from typing import Annotated
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
@@ -17,10 +17,10 @@ from fewbits.quantization.dynamic_fixed_point import dynamic_formats
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint
 from fewbits.quantization.layers import Formats
 
-DYNAMIC = "dynamic"  # stands for a percentile, where dynamic fixed point is meant
+DYNAMIC = "dynamic"  # given as the percentile to ask for dynamic fixed point
 
-# In the order in which they are applied; `equalize` comes before there are formats.
-REMEDIES: dict[str, Callable] = {
+# In the order in which they are applied; `equalize` runs before formats are set.
+REMEDIES: dict[str, Callable[..., Any]] = {
     "equalize": post_training.equalize,
     "share formats": post_training.share_formats,
     "search MSBs": post_training.search_msbs,
@@ -30,23 +30,31 @@ REMEDIES: dict[str, Callable] = {
     "fold mean shift": post_training.correct_bias,
     "half a step": post_training.add_half_a_step,
 }
-RANGED = 32  # images that formats are set on, as in vieito2017, 5.2.2; remedies see all there are
+FORMAT_IMAGES = 32  # images that set formats, as in vieito2017, 5.2.2; remedies use all images
 WITH_IMAGES = ("search MSBs", "refit kernels", "fold mean shift")
 
 Msb = Annotated[int, Field(ge=-MAX_ABS_MSB, le=MAX_ABS_MSB)]
 
 
-def _range(value):
+def _range(value: Any) -> Any:
     return value if value == DYNAMIC else checked_percentile(value)
 
 
 class Scheme(BaseModel):
-    """One way of quantizing a trained network without training. Schemes with equal fields are equal.
+    """One way of quantizing a trained network without training; schemes with equal fields are equal.
 
-    bits: of kernel, input and output; None, or "float", for float. rounding: of all three. msb: one MSB each for all
-    layers; or else percentile, per_layer, per_channel: as in `calibration.formats_for`, or the percentile "dynamic" for
-    dynamic fixed point. remedies: names in REMEDIES; they are applied in the order they have there. layers: names of
-    those that are quantized, None for all. Raises InputError, naming the field, on whatever cannot be.
+    Attributes:
+        bits: of kernel, input and output; None, or "float", for float.
+        rounding: of all three, one of `names.LAYER_ROUNDINGS`.
+        msb: MSBs of kernel, input and output for all layers; None to choose them by `percentile`.
+        percentile: the range rule, as in `calibration.formats_for`, or "dynamic" for dynamic fixed point.
+        per_layer: as in `calibration.formats_for`.
+        per_channel: as in `calibration.formats_for`.
+        remedies: post-training repairs, names in REMEDIES; they are applied in the order of REMEDIES.
+        layers: names of the layers to quantize; None for all.
+
+    Raises:
+        InputError: when a field is missing, unknown or out of range, or two fields do not fit; the message names it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -60,17 +68,17 @@ class Scheme(BaseModel):
     remedies: Annotated[tuple[Annotated[str, known(tuple(REMEDIES))], ...], Strict(False)] = ()
     layers: Annotated[tuple[str, ...], Strict(False), Field(min_length=1)] | None = None
 
-    def __init__(self, /, **fields):
+    def __init__(self, /, **fields: Any):
         with one_sentence(type(self)):
             super().__init__(**fields)
 
     @model_validator(mode="after")
-    def _fit_together(self):
+    def _fit_together(self) -> Self:
         given = self.model_fields_set - {"bits", "rounding", "msb", "remedies", "layers"}
         if self.msb is not None and given:
-            raise InputError(f"msb is one for all layers, and {min(given)} would choose them; leave one of the two out")
+            raise InputError(f"msb sets the MSBs, and {min(given)} would choose them; leave out one of the two")
         if self.per_channel and (not self.per_layer or self.percentile == DYNAMIC):
-            raise InputError("per_channel gives each filter an MSB; it takes no `per_layer = false`, and no `dynamic`")
+            raise InputError("per_channel sets an MSB per filter; it excludes `per_layer = false` and `dynamic`")
         if self.percentile == DYNAMIC and not self.per_layer:
             raise InputError("per_layer must be true in dynamic fixed point, which has a format for each layer")
         if self.percentile == DYNAMIC and self.bits[1] != self.bits[2]:
@@ -85,7 +93,7 @@ class Scheme(BaseModel):
 
     @property
     def name(self) -> str:
-        """What tells it from others, in a few words."""
+        """A description in a few words."""
         bits = "-".join("float" if b is None else str(b) for b in self.bits)
         if self.msb is None:
             rule = self.percentile if isinstance(self.percentile, str) else f"{self.percentile} %"
@@ -96,11 +104,22 @@ class Scheme(BaseModel):
         return "; ".join([bits, self.rounding, rule, *self.remedies, *layers])
 
 
-def quantize_each(model: keras.Model, schemes: Iterable[Scheme], images) -> Iterable[tuple[Scheme, QuantizedModel]]:
-    """Yield each of `schemes` with the float `model` quantized by it, in an order that observes `model` seldom.
+def quantize_each(
+    model: keras.Model, schemes: Iterable[Scheme], images: np.ndarray
+) -> Iterator[tuple[Scheme, QuantizedModel]]:
+    """Quantize a float network by each scheme.
 
-    images: (n, height, width, channels), some tens, of which no labels are needed: RANGED of them set formats, all
-    serve the remedies that look at values. Raises InputError on layers that are not there.
+    Args:
+        model: the float network.
+        schemes: how to quantize it.
+        images: (n, height, width, channels), some tens, without labels. The first FORMAT_IMAGES set formats; remedies
+            that need values use all.
+
+    Yields:
+        Each scheme with its network, in an order in which `model` is observed as seldom as possible.
+
+    Raises:
+        InputError: when a scheme names a layer that does not exist.
     """
     groups: dict[tuple, list[Scheme]] = {}
     names = [layer.name for layer in model.layers if quantized_type(layer)]
@@ -113,14 +132,16 @@ def quantize_each(model: keras.Model, schemes: Iterable[Scheme], images) -> Iter
         groups.setdefault((equalized, *way), []).append(scheme)
     for (equalized, *_), group in groups.items():
         start = post_training.equalize(model) if equalized else model
-        formats = _formats_for_each(start, group, images[:RANGED])
-        known = {}
+        formats = _formats_for_each(start, group, images[:FORMAT_IMAGES])
+        known: dict[tuple, QuantizedModel] = {}
         for scheme in group:
             yield scheme, _quantized(start, scheme, formats[scheme.bits], images, known)
 
 
-def _formats_for_each(model, group, images) -> dict[tuple, Formats | dict[str, Formats]]:
-    """Return bits -> formats, for schemes that differ in bits, layers and remedies only."""
+def _formats_for_each(
+    model: keras.Model, group: list[Scheme], images: np.ndarray
+) -> Mapping[tuple, Formats | dict[str, Formats]]:
+    """Return bits -> formats, for schemes that differ only in bits, layers and remedies."""
     first, widths = group[0], list(dict.fromkeys(scheme.bits for scheme in group))
     if first.msb is not None:
         return {bits: Formats(*map(_format, first.msb, bits)) for bits in widths}
@@ -133,26 +154,32 @@ def _formats_for_each(model, group, images) -> dict[tuple, Formats | dict[str, F
     )
 
 
-def _format(msb, nbits):
+def _format(msb: int, nbits: int | None) -> FixedPoint | None:
     return None if nbits is None else FixedPoint(msb, nbits)
 
 
-def _quantized(model, scheme, formats, images, known) -> QuantizedModel:
-    """Return `model` quantized. known: what came of the same scheme with some of its remedies; it grows."""
+def _quantized(
+    model: keras.Model,
+    scheme: Scheme,
+    formats: Formats | dict[str, Formats],
+    images: np.ndarray,
+    known: dict[tuple, QuantizedModel],
+) -> QuantizedModel:
+    """Return `model` quantized by `scheme`; `known` collects networks with some of its remedies, to share the work."""
     asked = [name for name in REMEDIES if name in scheme.remedies and name != "equalize"]
-    key = scheme.bits, scheme.layers
+    key: tuple = (scheme.bits, scheme.layers)
     if key not in known:
         known[key] = _enabled_only(quantize_model(model, formats, rounding=scheme.rounding), scheme.layers)
     network = known[key]
     for name in asked:
-        key += (name,)
+        key = (*key, name)
         if key not in known:
             known[key] = REMEDIES[name](network, *([np.asarray(images)] if name in WITH_IMAGES else []))
         network = known[key]
     return network
 
 
-def _enabled_only(network, names) -> QuantizedModel:
+def _enabled_only(network: QuantizedModel, names: tuple[str, ...] | None) -> QuantizedModel:
     for layer in network.quantized_layers:
         layer.enabled = names is None or layer.name in names
     return network

@@ -1,4 +1,4 @@
-"""The store: a folder with a record of each finished trial, and what a trial that is not finished left behind."""
+"""The store: a folder with a record of each finished trial and a checkpoint of each unfinished one."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,14 @@ class _Frozen(BaseModel):
 
 
 class Tally(_Frozen):
-    """The Score of a network: of `n` images `hits`; `loss` in nats; hits_top5 is None with five classes or fewer."""
+    """The score of a network on a part of the data.
+
+    Attributes:
+        hits: how many images it gets right.
+        n: how many images there are.
+        loss: the mean cross-entropy in nats.
+        hits_top5: how many images have their class among the five most likely; None with five classes or fewer.
+    """
 
     hits: int
     n: int
@@ -27,13 +34,19 @@ class Tally(_Frozen):
 class Results(_Frozen):
     """What a trial measured.
 
-    test, validation: of the network it made; float_test: of the network it started from, None for a float trial.
-    parameters: how many. history: an entry an epoch, as in `training.train`. stages: names and epochs, as in
-    `schedules.plan`; none for a float trial. pruning: an entry a step, as in `fewbits.pruning.prune`, with `test`, and
-    pruned: why that ended; of a pruning only. moved, spread: of a float trial with a start, layer -> how far its kernel
-    went from where training began, and the deviation of its weights (`training.transfer`); else None. identity: of a
-    trial with integers, program -> how many codes it was compared in, and how many of them differ: NumPy with the
-    simulation, in all layers; the others with NumPy, in the logits.
+    Attributes:
+        test: the tally of the network on the test images.
+        validation: its tally on the validation images.
+        float_test: the tally of the float network it started from on the test images; None for a float trial.
+        parameters: number of parameters.
+        history: an entry per epoch, as `training.train` returns it.
+        stages: name and epochs of each stage of the schedule; empty for a float trial.
+        pruning: an entry per step, as `fewbits.pruning.prune` returns it, with the tally `test`; of a pruning only.
+        pruned: why the pruning ended.
+        moved: layer -> how far its kernel moved in the training, relative to its norm; of a float trial with a start.
+        spread: layer -> standard deviation of its weights; of a float trial with a start.
+        identity: program -> how many codes were compared and how many differ; of a trial with integers. NumPy is
+            compared with the simulation in all layers, the other programs with NumPy in the logits.
     """
 
     test: Tally
@@ -50,27 +63,39 @@ class Results(_Frozen):
 
     @property
     def accuracy(self) -> float:
-        """The share of the test images that the network gets right."""
+        """Share of the test images that the network gets right, 0 to 1."""
         return self.test.hits / self.test.n
 
     @property
     def loss_of_accuracy(self) -> float | None:
-        """How far that is under the network it started from; None for a float trial."""
+        """How far the test accuracy is under that of the float network it started from; None for a float trial."""
         return None if self.float_test is None else (self.float_test.hits - self.test.hits) / self.test.n
 
 
 class Record(_Frozen):
-    """A finished trial: what was asked, what came out, and by what code, data, versions and hardware."""
+    """A finished trial.
+
+    Attributes:
+        trial: what was asked.
+        results: what was measured.
+        provenance: code, data, versions and hardware, as `provenance.describe` returns them.
+    """
 
     trial: Trial
     results: Results
-    provenance: dict
+    provenance: dict[str, Any]
 
 
 class Store:
-    """Records in `folder`, which is made where it is missing: KEY.json, and KEY.npz, the weights of a float network.
+    """A folder with KEY.json, the record of a trial, and KEY.npz, the weights of its network if that is float.
 
-    A trial that is running keeps KEY.checkpoint there. Each file is written whole or not at all.
+    A trial that is not finished keeps KEY.checkpoint there. Each file is written whole or not at all.
+
+    Attributes:
+        folder: the folder; it is made if it does not exist.
+
+    Raises:
+        InputError: when the folder cannot be made.
     """
 
     def __init__(self, folder: Path | str):
@@ -81,12 +106,16 @@ class Store:
             raise InputError(f"{folder} cannot be a store ({error.strerror}); name a folder") from None
 
     def load(self, trial: Trial) -> Record | None:
-        """Return the record of `trial`, or None; InputError, naming the file, where it is damaged."""
+        """Return the record of a trial, or None if there is none.
+
+        Raises:
+            InputError: when the file is damaged or holds another trial; the message names it.
+        """
         path = self._path(trial, "json")
         if not path.exists():
             return None
         try:
-            record = Record(**json.loads(path.read_bytes()))
+            record: Record | None = Record(**json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError, ValidationError):
             record = None
         if record is None or record.trial != trial:
@@ -96,21 +125,27 @@ class Store:
         return record
 
     def save(self, record: Record, weights: bytes | None = None) -> None:
-        """Keep `record`, and the weights of its network; its checkpoint is not needed any more."""
-        if weights is not None:  # first: a record promises them
+        """Write a record, and delete the checkpoint of its trial.
+
+        Args:
+            record: the record.
+            weights: the weights of its network as `save_weights` packs them; None if they are not kept.
+        """
+        if weights is not None:  # before the record, which promises them
             with write_aside(self.weights(record.trial)) as file:
                 file.write(weights)
         with write_aside(self._path(record.trial, "json")) as file:
             file.write(json.dumps(record.model_dump(mode="json"), indent=1).encode() + b"\n")
-        for left in self.folder.glob(f"*{record.trial.key}.checkpoint*"):  # a kill leaves one half written, too
+        for left in self.folder.glob(f"*{record.trial.key}.checkpoint*"):  # and what a kill left half written
             left.unlink(missing_ok=True)
 
     def weights(self, trial: Trial) -> Path:
-        """Return the file with the weights of a trial whose network is float."""
+        """Return the path of the weights of a trial whose network is float."""
         return self._path(trial, "npz")
 
     def checkpoint(self, trial: Trial) -> Path:
+        """Return the path of the checkpoint of a trial."""
         return self._path(trial, "checkpoint")
 
-    def _path(self, trial, suffix):
+    def _path(self, trial: Trial, suffix: str) -> Path:
         return self.folder / f"{trial.key}.{suffix}"

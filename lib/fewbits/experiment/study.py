@@ -18,6 +18,7 @@ from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.statistics import Estimate, Share
 from fewbits.training.evaluation import rank_of_label
 
+Seconds = float  # Study has a property `float`, which hides the type
 FLOAT_SCHEME = Scheme(bits=(None, None, None))
 
 
@@ -95,7 +96,7 @@ class Study(Mapping[Scheme, Answers]):
         return self[FLOAT_SCHEME]
 
     @property
-    def seconds(self) -> dict[Scheme, float]:
+    def seconds(self) -> dict[Scheme, Seconds]:
         """Scheme -> how long it took to quantize the network and to answer."""
         return {scheme: entry["seconds"] for scheme, entry in self._entries.items()}
 
@@ -125,7 +126,7 @@ class Study(Mapping[Scheme, Answers]):
             f"{seconds / 60:.0f} min."
         )
 
-    def add(self, scheme: Scheme, answers: Answers, seconds: float) -> None:
+    def add(self, scheme: Scheme, answers: Answers, seconds: Seconds) -> None:
         """Keep the answers of a scheme, and replace the file, if any.
 
         Args:

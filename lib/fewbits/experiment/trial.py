@@ -1,15 +1,24 @@
-"""A trial: one training of a network, or one way of quantizing it, specified so fully that it has one result."""
+"""A trial: one training, pruning or quantization of a network, specified so fully that it has one result."""
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationInfo,
+    model_validator,
+)
 
 from fewbits import names, zoo
 from fewbits.backend import keras
@@ -25,16 +34,16 @@ from fewbits.training.transfer import take_levels
 from fewbits.zoo.trained import find_weights
 
 PRUNE = "prune"
-STRATEGIES = (FLOAT, PRUNE, *names.STRATEGIES)
-SHARED = ("network", "data", "width", "size")  # with a start that does not say its own
-LIGHT = "light"  # stands for an augmentation that changes the light, too
-PROFILES = ("quick", "reference")
-DEVICE_BITS = 8  # that all programs of integers can multiply
-MOST_TRIALS = 10_000  # in a file; more is a slip of the hand
+TRIAL_STRATEGIES = (FLOAT, PRUNE, *names.STRATEGIES)
+SHARED = ("network", "data", "width", "size")  # what a start takes from its trial unless it has its own
+LIGHT = "light"  # the augmentation that also changes brightness and contrast
+PURPOSES = ("quick", "reference")  # what a result is for
+DEVICE_BITS = 8  # the widest codes that every integer program can multiply
+MOST_TRIALS = 10_000  # in a file; more is probably a mistake
 MOST = 100_000  # epochs, or images in a batch
 
 
-def _start(value):
+def _start(value: Any) -> Any:
     if isinstance(value, Mapping):
         value = Trial(**value)
     if isinstance(value, Trial) and value.strategy not in (FLOAT, PRUNE):
@@ -44,14 +53,14 @@ def _start(value):
     return value
 
 
-def _fold(value, info):
-    data = info.data.get("data")  # none, where it is refused itself
+def _fold(value: int, info: ValidationInfo) -> int:
+    data = info.data.get("data")  # None if it was refused itself
     if data and value >= FOLDS[data]:
         raise ValueError(f"must be from 0 to {FOLDS[data] - 1}, those of {data}, not {value}")
     return value
 
 
-def _order(value):
+def _order(value: Any) -> str | tuple[str, ...]:
     if isinstance(value, str):
         if value not in names.LEVEL_ORDERS:
             raise ValueError(unknown(value, names.LEVEL_ORDERS))
@@ -61,38 +70,62 @@ def _order(value):
     return tuple(value)
 
 
-def _augmentation(value):
+def _augmentation(value: Any) -> bool | str:
     if not isinstance(value, bool) and value != LIGHT:
         raise ValueError(f"must be true, false or {LIGHT!r}, not {value!r}")
     return value
 
 
 class Trial(BaseModel):
-    """One training of a float network, one pruning, or one way of quantizing it. Trials with equal fields are equal.
+    """One training of a float network, one pruning, or one way of quantizing it; trials with equal fields are equal.
 
-    network: of `zoo.NAMES`. data: of `data.NAMES`; fold: which part of it is tested, as in `data.load`. images: how
-    many training images, drawn with a fixed seed and stratified by class; None for all. seed: draws initial weights and
-    the order of the images. profile: what the result is for. strategy: `float`, `prune`, or of `names.STRATEGIES`.
-    epochs: of the whole training, or of each stage where the strategy has several; none where it is `static`. decay: of
-    the learning rate, as in `training.decaying_rate`. augment: shift and mirror the images; `light` changes their
-    brightness and contrast, too.
+    Attributes:
+        network: one of `zoo.NAMES`.
+        data: one of `data.NAMES`.
+        fold: which fold of the data is tested, as in `data.load`.
+        width: multiplies the filters of a network that has this option.
+        size: side of the images in pixels; None for their own (chiang2017, 4.3.3).
+        images: number of training images, drawn with a fixed seed and stratified by class; None for all.
+        seed: draws initial weights and the order of the images.
+        profile: what the result is for, "quick" or "reference".
+        strategy: "float", "prune" or one of `names.STRATEGIES`.
+        start: where weights come from: a float Trial or a pruning, which runs first, or the name of trained weights, as
+            in `zoo.find_weights`. A mapping is a Trial that takes network, data, fold, width and size from this one
+            unless it has its own, and the fold only if the data are the same. A quantized or pruned network takes all
+            weights from its start, a float network those of its first `transfer` levels.
+        transfer: how many levels a float trial takes from its start, as in `training.take_levels`.
+        freeze: do not train these levels (backstrom2018, 2.4).
+        epochs: of the whole training, or of each stage of a schedule; 0 for the strategies "static" and "prune".
+        optimizer: one of `names.OPTIMIZERS`.
+        learning_rate: where the learning rate starts.
+        decay: of the learning rate, as in `training.decaying_rate`.
+        weight_decay: of a float trial, as in `training.prepare`.
+        batch_size: images per step.
+        augment: True shifts and mirrors training images; "light" also changes brightness and contrast.
+        ratio: share of the filters that a pruning removes, as in `pruning.Plan`.
+        per_step: filters that a pruning removes in each step.
+        criterion: which filters a pruning removes, one of `names.CRITERIA`.
+        train_images: as `images` in `pruning.Plan`.
+        bits: of kernel, input and output of a quantized trial; None, or "float", for float.
+        rounding: one of `names.LAYER_ROUNDINGS`.
+        gradient: one of `names.GRADIENTS`.
+        percentile: the range rule, as in `quantization.Calibration`.
+        per_layer: as in `quantization.Calibration`.
+        per_channel: as in `quantization.Calibration`.
+        recalibrate: as in `quantization.Calibration`.
+        order: of the levels, as in `training.Schedule`.
+        relax: as in `training.Schedule`.
+        edge_bits: as in `training.Schedule`.
+        integers: compute the test images also with integers of at most 8 bits, in three programs, and count the codes
+            that differ.
 
-    width: multiplies the filters of a network that has such an option; size: in pixels, of the images' sides, None for
-    what they have (chiang2017, 4.3.3).
+    Raises:
+        InputError: when a field is missing, unknown or out of range, or two fields do not fit; the message names it.
 
-    start: where a network comes from, a float Trial or a pruning, which is run first, or the name of weights, as in
-    `weights.find`; a mapping is a Trial that takes network, data, fold, width and size from this one where it does not
-    say its own, and the fold only with the data. A quantized network has all its weights from there. A float one has
-    those of its first `transfer` levels, and may `freeze` them (backstrom2018, 2.4): see `fewbits.training.transfer`.
-
-    ratio, per_step, criterion, train_images: of a pruning, whose network has all its weights from its start; as in
-    `fewbits.pruning.Plan`, where the last is called images.
-
-    bits: of kernel, input and output; None, or "float", for float. integers: compute the test images with integers
-    too, in three programs, and count the codes that differ; of 8 bits and fewer. The rest, of quantized trials only: as
-    in `schedules.progressive_quantization`.
-
-    Raises InputError, naming the field, on whatever cannot be.
+    Example:
+        >>> trial = Trial(network="lenet", data="digits", epochs=1)
+        >>> trial.key
+        '549a1368b1770250'
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -104,8 +137,8 @@ class Trial(BaseModel):
     size: int | None = Field(None, ge=1, le=MOST)
     images: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
-    profile: Annotated[str, known(PROFILES)] = "quick"
-    strategy: Annotated[str, known(STRATEGIES)] = FLOAT
+    profile: Annotated[str, known(PURPOSES)] = "quick"
+    strategy: Annotated[str, known(TRIAL_STRATEGIES)] = FLOAT
     start: Annotated["Trial | str | None", BeforeValidator(_start)] = None
     transfer: int | None = Field(None, ge=0)
     freeze: bool = False
@@ -132,7 +165,7 @@ class Trial(BaseModel):
     edge_bits: Bits | None = None
     integers: bool = False
 
-    def __init__(self, /, **fields):
+    def __init__(self, /, **fields: Any):
         if isinstance(fields.get("start"), Mapping):
             start = {k: fields[k] for k in SHARED if k in fields} | fields["start"]
             if start.get("data") == fields.get("data") and "fold" in fields:
@@ -142,24 +175,28 @@ class Trial(BaseModel):
             super().__init__(**fields)
 
     @model_validator(mode="after")
-    def _fit_together(self):
+    def _fit_together(self) -> Self:
         if isinstance(self.start, Trial) and self.start.data == self.data and self.start.fold != self.fold:
-            raise InputError(f"start.fold must be {self.fold}, not {self.start.fold}; it has seen what is tested here")
+            raise InputError(
+                f"start.fold must be {self.fold}, not {self.start.fold}; it was trained on images that are tested here"
+            )
         if self.strategy == FLOAT:
-            self._transfers_what_can_be()
+            self._check_transfer()
         else:
             for name in ("start", "ratio" if self.strategy == PRUNE else "bits"):
                 if getattr(self, name) is None:
                     raise InputError(f"{name} is missing; the strategy {self.strategy} needs it")
-            self._leaves_out("float", ("weight_decay", "transfer", "freeze"))
+            self._refuse_fields_of("float", ("weight_decay", "transfer", "freeze"))
         if self.strategy != PRUNE:
-            self._leaves_out("pruning", PRUNING)
+            self._refuse_fields_of("pruning", PRUNING)
         if self.strategy in (FLOAT, PRUNE):
-            self._leaves_out("quantized", QUANTIZATION)
+            self._refuse_fields_of("quantized", QUANTIZATION)
         if self.per_channel and not self.per_layer:
-            raise InputError("per_channel gives each filter an MSB, and per_layer = false one to all; choose one")
-        if self.integers and any(bits is None or bits > DEVICE_BITS for bits in (*self.bits, self.edge_bits or 1)):
-            raise InputError(f"integers are for at most {DEVICE_BITS} bits, of kernel, input and output; leave it out")
+            raise InputError("per_channel sets an MSB per filter, and per_layer = false one for all layers; choose one")
+        if self.integers and any(
+            bits is None or bits > DEVICE_BITS for bits in (*(self.bits or ()), self.edge_bits or 1)
+        ):
+            raise InputError(f"integers needs at most {DEVICE_BITS} bits for kernel, input and output; leave it out")
         if self.strategy in ("static", PRUNE) and self.epochs:
             what = "trains nothing" if self.strategy == "static" else "counts images, in train_images"
             raise InputError(f"epochs must be 0, not {self.epochs}; the strategy {self.strategy} {what}")
@@ -167,31 +204,31 @@ class Trial(BaseModel):
             raise InputError("epochs is missing")
         return self
 
-    def _leaves_out(self, kind, names):
-        for name in names:
+    def _refuse_fields_of(self, kind: str, fields: tuple[str, ...]) -> None:
+        for name in fields:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise InputError(f"{name} is for {kind} trials; leave it out")
 
-    def _transfers_what_can_be(self):
+    def _check_transfer(self) -> None:
         if self.start is None and self.transfer is not None:
             raise InputError("start is missing; transfer needs one to take levels from")
         if self.start is not None and self.transfer is None:
             raise InputError("transfer is missing; say how many levels a float trial takes from its start")
         if self.freeze and not self.transfer:
-            raise InputError("freeze holds the levels that transfer takes, and there are none; leave it out")
+            raise InputError("freeze keeps the levels that transfer takes, and it takes none; leave it out")
 
     @property
     def key(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 of its fields, the name of this trial's record in a store.
+        """The name of the record in a store: the first 16 hexadecimal digits of the SHA-256 of the fields.
 
-        A field at its default does not count, so that a new one leaves the keys of older records as they are.
+        A field at its default does not count, so that a new field leaves the keys of older records as they are.
         """
         text = json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
         return sha256(text.encode()).hexdigest()[:16]
 
     @property
     def name(self) -> str:
-        """What tells it from others, in a few words."""
+        """A description in a few words."""
         bits = [] if self.bits is None else ["-".join("float" if b is None else str(b) for b in self.bits)]
         fold = ["fold", str(self.fold)] if self.fold else []
         taken = [] if self.transfer is None else ["frozen" if self.freeze else "transfer", str(self.transfer)]
@@ -216,18 +253,33 @@ QUANTIZATION = (
 
 
 def load_images(data: str, size: int | None, fold: int) -> Dataset:
-    """Return the data set of a trial, scaled to `size`, if it has one."""
+    """Return the data set of a trial.
+
+    Args:
+        data: one of `data.NAMES`.
+        size: side of the images in pixels; None for their own.
+        fold: which fold is tested.
+    """
     dataset = load(data, fold=fold)
     return dataset if size is None else dataset.resized(size)
 
 
-def build_network(network: str, image_shape: tuple, classes: int, width: float):
-    """Return the network of a trial, with new weights; only at a width of 1 it needs no option for that."""
-    return zoo.build(network, image_shape, classes, **({} if width == 1 else {"width": width}))
+def build_network(network: str, image_shape: tuple[int, int, int], classes: int, width: float) -> keras.Model:
+    """Return the network of a trial, with new weights.
+
+    Args:
+        network: one of `zoo.NAMES`.
+        image_shape: height, width and channels.
+        classes: number of classes.
+        width: multiplies the filters; other than 1 only for a network that has this option.
+    """
+    if width == 1:
+        return zoo.build(network, image_shape, classes)
+    return zoo.build(network, image_shape, classes, width=width)
 
 
 def pruning_before(trial: Trial) -> Trial | None:
-    """Return the pruning that `trial` starts from, or that its start starts from, and so on; None if there is none."""
+    """Return the nearest pruning in the chain of starts of `trial`; None if there is none."""
     start = trial.start
     if not isinstance(start, Trial):
         return None
@@ -235,9 +287,16 @@ def pruning_before(trial: Trial) -> Trial | None:
 
 
 def begin(trial: Trial, network: keras.Model, source: keras.Model | Path) -> keras.Model:
-    """Return `network` with what `trial` takes from its start, `source`: the levels it names, or all.
+    """Return the network that a trial begins with.
 
-    It has as many filters then as a pruning has left there.
+    Args:
+        trial: the trial, which has a start.
+        network: its network with new weights.
+        source: the network or the weights that it starts from.
+
+    Returns:
+        `network` with the levels that the trial takes from its start: the first `transfer`, or all. If the start was
+        pruned, it has as many filters as are left there.
     """
     levels = len(zoo.levels(network)) if trial.transfer is None else trial.transfer
     if pruning_before(trial) and isinstance(source, Path):
@@ -247,15 +306,21 @@ def begin(trial: Trial, network: keras.Model, source: keras.Model | Path) -> ker
 
 
 class Checker:
-    """Refuses, before anything is trained, trials that this machine cannot run; reads each data set once."""
+    """Refuses trials that this machine cannot run before anything is trained; reads each data set once."""
 
-    def __init__(self):
-        self._datasets, self._networks = {}, {}
+    def __init__(self) -> None:
+        self._datasets: dict[tuple, Dataset] = {}
+        self._networks: dict[tuple, keras.Model] = {}
 
     def __call__(self, trial: Trial) -> keras.Model:
-        """Return a network like that of `trial`, whose weights do not count.
+        """Check a trial.
 
-        Raises InputError, naming the field, on data or weights that are missing or do not fit, and unknown levels.
+        Returns:
+            A network like that of the trial, with arbitrary weights.
+
+        Raises:
+            InputError: when data or weights are missing or do not fit, or levels are unknown; the message names the
+                field.
         """
         with naming("data: "):
             dataset = self._once(self._datasets, load_images, trial.data, trial.size, trial.fold)
@@ -273,20 +338,20 @@ class Checker:
             _check_order(trial.order, list(schedules.level_names(levels)))
         return network
 
-    def _start(self, start) -> keras.Model | Path:
+    def _start(self, start: "Trial | str") -> keras.Model | Path:
         if isinstance(start, Trial):
             with naming("start."):
                 return self(start)
         with naming("start: "):
             return find_weights(start)
 
-    def _once(self, known, make, *arguments):
+    def _once(self, known: dict[tuple, Any], make: Callable[..., Any], *arguments: Any) -> Any:
         if arguments not in known:
             known[arguments] = make(*arguments)
         return known[arguments]
 
 
-def _check_order(order, levels):
+def _check_order(order: tuple[str, ...], levels: list[str]) -> None:
     for i, name in enumerate(order):
         if name not in levels:
             raise InputError(f"order.{i} {unknown(name, levels)}")
@@ -299,11 +364,17 @@ def _check_order(order, levels):
 
 
 class Grid(NamedTuple):
-    """Trials that were written as one: all combinations of some values. priority: that they are to be run first."""
+    """All combinations of some values, written as one table of a file.
+
+    Attributes:
+        name: of the grid.
+        priority: whether to run it first.
+        trials: Trials, or Schemes if `read_grid` was asked for them.
+    """
 
     name: str
     priority: bool
-    trials: list  # of Trials, or whatever `read_grid` was asked to read
+    trials: list[Any]
 
 
 class _Table(BaseModel):
@@ -325,10 +396,16 @@ class _File(BaseModel):
 def read_grid(path: Path | str, kind: type = Trial) -> list[Grid]:
     """Return the grids of a TOML file.
 
-    Its table `common` holds fields of all trials. Each table `[[grid]]` has a `name`, perhaps `priority = true`, and
-    the tables `fixed`, further fields, and `vary`, lists of values: a trial for each combination. kind: what that is,
-    Trial or Scheme. Raises InputError, naming file, grid, trial and field, where a file is missing, garbled, or asks
-    for what cannot be.
+    The table `common` holds fields of all trials. Each table `[[grid]]` has a `name`, optionally `priority = true`, and
+    two tables: `fixed` holds further fields, and `vary` lists of values. There is a trial for each combination.
+
+    Args:
+        path: the file.
+        kind: what a combination is, Trial or Scheme.
+
+    Raises:
+        InputError: when the file is missing or garbled, or asks for a trial that cannot be; the message names file,
+            grid, trial and field.
     """
     path = Path(path)
     try:
@@ -339,16 +416,16 @@ def read_grid(path: Path | str, kind: type = Trial) -> list[Grid]:
         raise InputError(f"{path} cannot be read ({error}); it must be a TOML file") from None
     with naming(f"{path}: "), one_sentence(_File, _Table):
         file = _File(**content)
-        names = [table.name for table in file.grid]
+        titles = [table.name for table in file.grid]
         for table in file.grid:
-            if names.count(table.name) > 1:
+            if titles.count(table.name) > 1:
                 raise InputError(f"two grids are called {table.name!r}; give each its own name")
         if sum(prod(map(len, table.vary.values())) for table in file.grid) > MOST_TRIALS:
             raise InputError(f"it asks for more than {MOST_TRIALS:,} trials; vary fewer fields at once")
         return [Grid(table.name, table.priority, _combined(kind, table, file.common)) for table in file.grid]
 
 
-def _combined(kind, table, common):
+def _combined(kind: type, table: _Table, common: dict[str, Any]) -> list[Any]:
     trials = []
     for number, values in enumerate(product(*table.vary.values()), 1):
         with naming(f"grid {table.name!r}, trial {number}: "):

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from fewbits.errors import InputError
+from fewbits.errors import InputError, needs_extra
 from fewbits.experiment.store import Record
 from fewbits.experiment.strategies import run_trial
 from fewbits.experiment.trial import Trial
@@ -43,13 +43,9 @@ def open_workers(processes: int, scheduler: str | None) -> Iterator[Run]:
     if processes == 1 and scheduler is None:
         yield _here
         return
-    try:
+    with needs_extra("cluster", "several processes or a scheduler"):
         import dask
         from dask.distributed import Client
-    except ImportError:
-        raise InputError(
-            "several processes, or a scheduler, need Dask; install it with `pip install '.[cluster]'`"
-        ) from None
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(DASK))
         address = scheduler or stack.enter_context(_local_cluster(processes))
@@ -89,7 +85,8 @@ def _here(tasks: Iterable[Task]) -> Iterator[tuple[Trial, Finished | str]]:
 def _there(client: Any, tasks: Iterable[Task]) -> Iterator[tuple[Trial, Finished | str]]:
     from dask.distributed import KilledWorker, as_completed
 
-    waiting, trials, done, places = iter(tasks), {}, as_completed(loop=client.loop), 1
+    waiting, done, places = iter(tasks), as_completed(loop=client.loop), 1
+    trials: dict[Any, Trial] = {}
 
     def fill() -> None:
         # No more tasks than workers: Dask blames all tasks of a worker that dies, and fails those blamed too often.
