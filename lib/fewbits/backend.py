@@ -1,18 +1,23 @@
 """Keras, imported quietly: `from fewbits.backend import keras, ops`.
 
-TensorFlow writes to the terminal while it loads, whatever its log level says; errors still raise.
+TensorFlow writes to the terminal while it loads, whatever its log level is; errors still raise. Functions that need the
+backend itself, TensorFlow or JAX, stand here.
 """
 
 import logging
 import os
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
+
+from fewbits.errors import needs_extra
 
 
 @contextmanager
-def no_stderr():
-    """Send the process' stderr (the file descriptor, for C++) nowhere."""
+def no_stderr() -> Iterator[None]:
+    """Discard what the process writes to stderr in the block: at the file descriptor, so that C++ is silent, too."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -26,15 +31,18 @@ def no_stderr():
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with no_stderr():
+with no_stderr(), needs_extra("tensorflow", "Keras models"):
     import keras
     from keras import ops, random
 
 logging.getLogger("tensorflow").setLevel("ERROR")
 
 
-def tensor(x):
-    """Return `x` as a tensor. Keras would leave a variable of TensorFlow one, whose gradient goes another way."""
+def tensor(x: Any) -> Any:
+    """Return `x`, an array, tensor or variable, as a tensor.
+
+    Keras would leave a TensorFlow variable as it is, and its gradient would take another way.
+    """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -42,8 +50,16 @@ def tensor(x):
     return ops.convert_to_tensor(x)
 
 
-def gradients(function, arguments: dict) -> dict:
-    """Return name -> gradient of `function`, of one dictionary of tensors to one number, at `arguments`."""
+def gradients(function: Callable[[dict], Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the gradients of a function.
+
+    Args:
+        function: Maps a dictionary of tensors to one number.
+        arguments: Name -> tensor, where the gradients are taken.
+
+    Returns:
+        Name -> gradient, a tensor of the same shape.
+    """
     if keras.backend.backend() == "jax":
         import jax
 
@@ -56,13 +72,18 @@ def gradients(function, arguments: dict) -> dict:
     return tape.gradient(value, arguments)
 
 
-def fuse(*functions):
-    """Return a function that calls all `functions`, each with its own tuple of tensors, in one pass: a list of results.
+def fuse(*functions: Callable) -> Callable[..., list]:
+    """Compile several functions of tensors together, so that one pass over memory computes them all.
 
-    TensorFlow passes over memory for every operation, so there they are compiled together. (Keras' own `jit_compile`
-    would hand the convolutions over too, and XLA's are slow on a CPU.) The way back is one pass for each function, run
-    only where its gradient is asked for; it computes anew what it needs, which costs less than to store it before.
-    The functions must depend on nothing but their tensors.
+    TensorFlow passes over memory for every operation, so there the functions are compiled together. (Keras' own
+    `jit_compile` would include the convolutions, and XLA's are slow on a CPU.) The backward pass is one pass per
+    function, run only if its gradient is needed; it recomputes what it needs, which costs less than to store it.
+
+    Args:
+        *functions: Functions of tensors that depend on nothing but their arguments.
+
+    Returns:
+        A function that takes a tuple of arguments for each of `functions` and returns a list of their results.
     """
 
     def together(*arguments):
@@ -74,7 +95,7 @@ def fuse(*functions):
 
     compiled = partial(tf.function, autograph=False, jit_compile=True)
 
-    def way_back(function):
+    def backward_pass(function):
         def gradients(tensors, upstream):
             with tf.GradientTape() as tape:
                 tape.watch([t for t in tensors if t.dtype.is_floating])
@@ -83,7 +104,7 @@ def fuse(*functions):
 
         return compiled(gradients)
 
-    forward, backward = compiled(together), [way_back(function) for function in functions]
+    forward, backward = compiled(together), [backward_pass(function) for function in functions]
 
     def fused(*arguments):
         arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)

@@ -39,7 +39,7 @@ def check_name(kind: str, value: object, known: Collection[str]) -> None:
         raise InputError(f"unknown {kind} {value!r}; it is one of {', '.join(known)}")
 
 
-def check_integer(name: str, value: object, least: int, most: int | None = None) -> None:
+def check_integer(name: str, value: Any, least: int, most: int | None = None) -> None:
     """Check that an argument is an integer in a range; a bool is not one.
 
     Args:
@@ -51,7 +51,8 @@ def check_integer(name: str, value: object, least: int, most: int | None = None)
     Raises:
         InputError: when `value` is not an integer from `least` to `most`.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least or most is not None and value > most:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least or most is not None and value > most:
         allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise InputError(f"{name} must be an integer {allowed}, not {value!r}")
 

@@ -108,7 +108,7 @@ def test_a_format_for_each_column_is_measured_as_one_quantization():
     assert error.clipped == pytest.approx(np.mean([c.clipped for c in columns])) and error.clipped > 0
     assert error.underflowed == pytest.approx(np.mean([c.underflowed for c in columns])) and error.underflowed > 0
     for wrong in (x.T, x[0, 0]):
-        with pytest.raises(InputError, match="3 formats do not fit an array"):
+        with pytest.raises(InputError, match="3 formats do not match the last axis"):
             quantization_error(wrong, formats)
 
 

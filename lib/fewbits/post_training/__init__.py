@@ -1,6 +1,6 @@
 """Post-training repairs: what restores a quantized network without training, and what each costs in hardware.
 
-All functions return a new network and leave the one they are given.
+All functions return a new network and leave the one they are given unchanged.
 """
 
 import lazy_loader

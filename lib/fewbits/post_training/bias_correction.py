@@ -1,11 +1,13 @@
-"""Remedies for what rounding down does to kernels and outputs.
+"""Repairs for what rounding down does to kernels and outputs, bias correction among them.
 
 Rounding down lowers every value by half a step on average. A kernel that is w - q / 2 shifts its output by -q / 2 times
-the sum of the inputs in the window: a shift that depends on the image, so that no constant undoes it, and that is no
-noise, so that the SQNR does not foresee it. Layers that are not enabled stay as they are.
+the sum of the inputs in the window. That shift depends on the image, so no constant undoes it; and it is not noise, so
+the SQNR does not predict it. Layers that are not enabled stay as they are.
 
 Source: vieito2017, 5.4 (kernels, inputs and outputs rounded down, and what it costs).
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +21,17 @@ from fewbits.quantization.layers import by_filter, kernel_formats, quantized_ker
 
 
 def round_kernels(network: QuantizedModel, rounding: str = "nearest") -> QuantizedModel:
-    """Return `network` with its kernels on the grid of their formats; a layer that rounds down leaves them as they are.
+    """Return `network` with its kernels rounded to the grid of their formats.
 
-    Price: none; the kernels are rounded once, before they go to the device. rounding: as in `fewbits.quantize`.
+    A layer that rounds down leaves such kernels as they are. Price: none; the kernels are rounded once, before they go
+    to the device.
+
+    Args:
+        network: The quantized network.
+        rounding: As in `fewbits.quantize`.
+
+    Returns:
+        A new network.
     """
     network = copied(network)
     for layer in enabled_layers(network):
@@ -30,19 +40,27 @@ def round_kernels(network: QuantizedModel, rounding: str = "nearest") -> Quantiz
 
 
 def add_half_a_step(network: QuantizedModel) -> QuantizedModel:
-    """Return `network` with half a step of its output format in the bias of each layer that has one.
+    """Return `network` with half a step of the output format added to the bias of each layer that has one.
 
-    floor((v + q / 2) / q) is v / q rounded half up: the accumulator starts half a step higher, and the shift behind it
-    rounds to nearest. Price: none; a constant is another one.
+    floor((v + q / 2) / q) is v / q rounded half up: the accumulator starts half a step higher, and the shift after it
+    rounds to nearest. Price: none; a constant has another value.
 
-    Outputs of a layer that rounds down are then, bit for bit, those of `nearest-up` of the same products, if input and
-    kernel are in fixed point and the sums fit the 24 bits of float32: bias and half a step are put on the grid of the
-    products here, where the layer leaves them. Where that grid has no half step, no output lies between two codes and
-    nothing is added. With float products the two agree but for the rounding of their sum. Inputs and kernels are still
-    rounded down: round those offline (`round_kernels`), and give an input the format of the output it comes from.
+    The outputs of a layer that rounds down are then, bit for bit, those of `nearest-up` for the same products, if input
+    and kernel are in fixed point and the sums fit the 24 bits of float32: bias and half a step are put on the grid of
+    the products here, where the layer leaves them. If that grid has no half step, no output lies between two codes and
+    nothing is added. With float products the two agree except for the rounding of their sum. Inputs and kernels are
+    still rounded down: round kernels offline (`round_kernels`), and give an input the format of the output from which
+    it comes.
 
-    Raises InputError, naming the layer, on a bias that is added after the output quantizer or has a format that does
-    not hold the sum, and on a layer that does not round down.
+    Args:
+        network: The quantized network.
+
+    Returns:
+        A new network, whose layers all have a bias.
+
+    Raises:
+        InputError: on a bias that is added after the output quantizer or has a format that does not hold the sum, and
+            on a layer that does not round down; the message names the layer.
     """
     network = copied(network, with_bias=True)
     for layer in enabled_layers(network):
@@ -55,14 +73,22 @@ def add_half_a_step(network: QuantizedModel) -> QuantizedModel:
 def reconstruct_mid_step(network: QuantizedModel) -> QuantizedModel:
     """Return `network` with kernels rounded down and read half a step higher, which takes a format of one more bit.
 
-    A code k of n bits, from -2**(n - 1) to 2**(n - 1) - 1, stood for k q, and now for k q + q / 2 = (2k + 1) (q / 2).
-    That is the code 2k + 1, from -2**n + 1 to 2**n - 1, in the format of n + 1 bits with the same MSB, whose step is
-    q / 2: all of them exist there, and rounding leaves them as they are. Within the amplitude the error is at most
-    q / 2.
+    A code k of n bits, from -2**(n - 1) to 2**(n - 1) - 1, stood for k q, and now stands for
+    k q + q / 2 = (2k + 1) (q / 2). That is the code 2k + 1, from -2**n + 1 to 2**n - 1, in the format of n + 1 bits
+    with the same MSB, whose step is q / 2: all these codes exist there, and rounding leaves them as they are. Within
+    the amplitude the error is at most q / 2.
 
-    Price: the device stores n bits. sum((k q + q / 2) x) = q sum(k x) + (q / 2) sum(x): one more sum a window of the
-    inputs, which all filters share. No weight is zero any more. Raises InputError, naming the layer, on a kernel of 24
-    bits, for which float32 has no bit left.
+    Price: the device stores n bits. sum((k q + q / 2) x) = q sum(k x) + (q / 2) sum(x) takes one more sum of the inputs
+    per window, which all filters share. No weight is zero any more.
+
+    Args:
+        network: The quantized network.
+
+    Returns:
+        A new network.
+
+    Raises:
+        InputError: on a kernel of 24 bits, because float32 has no bit left; the message names the layer.
     """
     network = copied(network)
     for layer in enabled_layers(network):
@@ -79,14 +105,19 @@ def reconstruct_mid_step(network: QuantizedModel) -> QuantizedModel:
     return network
 
 
-def correct_bias(network: QuantizedModel, images) -> QuantizedModel:
-    """Return `network` with the mean shift that its rounded kernels give each filter on `images` taken off its bias.
+def correct_bias(network: QuantizedModel, images: np.ndarray) -> QuantizedModel:
+    """Return `network` with the mean shift that its rounded kernels cause on `images` subtracted from each bias.
 
-    The shift is the error of the kernel times the mean input, by the layer's own product, averaged over the image: what
-    a constant can undo. It is a control: an image brighter than the mean is shifted further, one that is darker less,
-    and what the constant leaves grows with the contrast between images and between places. Price: none.
+    The shift of a filter is the error of its kernel times the mean input, by the layer's own product, averaged over the
+    image: what a constant can undo. It is a control: an image brighter than the mean is shifted further, a darker one
+    less, and what the constant leaves grows with the contrast between images and between places. Price: none.
 
-    images: (n, height, width, channels), as in `calibration.observe`; inputs are those of the float network.
+    Args:
+        network: The quantized network.
+        images: (n, height, width, channels), as in `calibration.observe`; inputs are those of the float network.
+
+    Returns:
+        A new network, whose layers all have a bias.
     """
     network = copied(network, with_bias=True)
     for name, values in observe(network, images):
@@ -99,17 +130,17 @@ def correct_bias(network: QuantizedModel, images) -> QuantizedModel:
     return network
 
 
-def _check_half_a_step(layer):
+def _check_half_a_step(layer: Any) -> None:
     if layer.bias_order != "accumulator":
         raise InputError(f"{layer.name} adds its bias after the output quantizer; use bias_order='accumulator'")
     if layer.rounding != "floor":
         raise InputError(f"{layer.name} rounds by {layer.rounding!r}; half a step is for layers that round by 'floor'")
 
 
-def _half_a_step_higher(layer) -> np.ndarray:
-    """Return the bias of `layer`, as it would round it, plus half a step of the output where products have one."""
+def _half_a_step_higher(layer: Any) -> np.ndarray:
+    """Return the bias of `layer`, as it would round it, plus half a step of the output if the products have one."""
     formats, bias = layer.formats, ops.convert_to_numpy(layer.bias).astype(np.float64)
-    grid = 0.0
+    grid: Any = 0.0
     if formats.kernel is not None and formats.input is not None:
         grid = np.array([f.step * formats.input.step for f in kernel_formats(layer)])
     if formats.bias is not None:

@@ -1,4 +1,6 @@
-"""What all remedies share: a copy of the network they are given, and its kernels in their formats."""
+"""Copies of quantized networks, which all post-training repairs start from."""
+
+from typing import Any
 
 import numpy as np
 
@@ -8,10 +10,21 @@ from fewbits.graph import rebuild
 from fewbits.quantization.conversion import QuantizedModel, quantized_type
 
 
-def copied(network, with_bias=False) -> QuantizedModel:
-    """Return a copy of `network`, with its formats and switches; with_bias: each layer has one, of zeros at first."""
+def copied(network: QuantizedModel, with_bias: bool = False) -> QuantizedModel:
+    """Return a copy of `network` with its weights, formats and switches.
+
+    Args:
+        network: The quantized network.
+        with_bias: Whether each quantized layer of the copy has a bias; a new one consists of zeros.
+
+    Returns:
+        The copy.
+
+    Raises:
+        InputError: when `network` is not quantized.
+    """
     if not isinstance(network, QuantizedModel):
-        raise InputError(f"{getattr(network, 'name', network)} has no formats to keep to; use quantize_model before")
+        raise InputError(f"{getattr(network, 'name', network)} has no formats to keep to; use quantize_model first")
 
     def clone(layer):
         extra = {"use_bias": True} if with_bias and quantized_type(layer) else {}
@@ -31,5 +44,6 @@ def copied(network, with_bias=False) -> QuantizedModel:
     return copy
 
 
-def enabled_layers(network) -> list:
+def enabled_layers(network: QuantizedModel) -> list[Any]:
+    """Return the layers of `network` that quantize now, in the order of the graph."""
     return [layer for layer in network.quantized_layers if layer.enabled]

@@ -1,7 +1,10 @@
-"""Cross-layer range equalization: a network that computes the same with channels of equal range.
+"""Cross-layer range equalization: a network that computes the same, with channels of equal range.
 
 Source: Nagel et al., 2019 (arXiv 1906.04721).
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +16,7 @@ from fewbits.quantization.layers import by_filter
 
 layers = keras.layers
 
-SWEEPS = 20  # of `equalize`, over all layers; most networks are done after two or three
+SWEEPS = 20  # of `equalize` over all layers at most; two or three suffice for most networks
 
 
 def equalize(model: keras.Model) -> keras.Model:
@@ -21,16 +24,27 @@ def equalize(model: keras.Model) -> keras.Model:
 
     A layer to quantize, linear or with ReLU, may have channel i divided by s > 0 if those that read it multiply it by s
     again: what stands between passes the factor on (ReLU, pooling, padding, dropout, flattening, concatenation of
-    channels; see PASSING). s = sqrt(r1 / r2), of the largest magnitude r1 that the first's kernel has in channel i and
-    r2 that all its readers' kernels have, makes both equal: each channel then uses the whole range of one format a
-    layer. Here s is the power of two nearest to that, by which float32 loses nothing: outputs are the same, bit for
-    bit, as long as no number becomes subnormal. This goes on until no s is other than 1.
+    channels; see PASSING). s = sqrt(r1 / r2) makes both ranges equal, where r1 is the largest magnitude in channel i of
+    the first kernel, and r2 the largest in the kernels of all its readers: each channel then uses the whole range of
+    one format per layer. Here s is the power of two nearest to that, with which float32 loses nothing: outputs are the
+    same, bit for bit, as long as no number becomes subnormal. This goes on until every s is 1.
 
-    A tensor stays as it is where something else reads it: an addition, a normalization that was not folded, another
-    activation, the user; so does a channel that has only zeros, in the first's kernel or in all that read it. Price:
-    none; but ranges of activations change too, so calibrate after this. Raises InputError, naming the layer, on what
-    cannot be quantized and on channels first. Source: Nagel et al., 2019 (arXiv 1906.04721), 4.1, where s is any number
-    and a layer has one reader; several, as in a fire module, share s here.
+    A tensor stays as it is if something else reads it: an addition, a normalization that was not folded, another
+    activation, the user. So does a channel with only zeros in the first kernel or in all that read it. Price: none; but
+    ranges of activations change too, so calibrate after this.
+
+    Args:
+        model: A model that `quantize_model` accepts, quantized or not.
+
+    Returns:
+        A new float model.
+
+    Raises:
+        InputError: on what cannot be quantized, and on channels first; the message names the layer.
+
+    Source:
+        Nagel et al., 2019 (arXiv 1906.04721), 4.1, where s is any number and a layer has one reader; several readers,
+        as in a fire module, share s here.
     """
     check_layers(model)
     for layer in model.layers:
@@ -47,8 +61,8 @@ def equalize(model: keras.Model) -> keras.Model:
     return model
 
 
-# Layers that pass a factor on a channel: max and mean of scaled values are scaled; those of Activation and ReLU see
-# `_is_homogeneous`.
+# Layers that pass on a factor of a channel: max and mean of scaled values are scaled. For Activation and ReLU see
+# `_passes`.
 PASSING = (
     layers.MaxPooling2D,
     layers.AveragePooling2D,
@@ -62,15 +76,15 @@ PASSING = (
 )
 
 
-def _is_homogeneous(activation) -> bool:
+def _is_homogeneous(activation: Any) -> bool:
     return activation in (None, keras.activations.linear, keras.activations.relu)
 
 
-def _is_scalable(layer) -> bool:
+def _is_scalable(layer: keras.Layer) -> bool:
     return type(layer) in QUANTIZED and _is_homogeneous(layer.activation)
 
 
-def _passes(layer) -> bool:
+def _passes(layer: keras.Operation) -> bool:
     if type(layer) is layers.Activation:
         return _is_homogeneous(layer.activation)
     if type(layer) is layers.ReLU:
@@ -78,9 +92,11 @@ def _passes(layer) -> bool:
     return type(layer) in PASSING
 
 
-def _readers(graph, tensor) -> list:
-    """Return (layer, channels, first) for each layer that reads `tensor`, as its own channels from `first` on, of all
-    its `channels`; nothing where anything else reads it."""
+def _readers(graph: Graph, tensor: keras.KerasTensor) -> list[tuple[Any, int, int]]:
+    """Return (layer, channels, first) for each layer that reads `tensor`; nothing if anything else reads it.
+
+    The channels of `tensor` are those of the layer's input from `first` on, which has `channels` in all.
+    """
     found, waiting = [], [(tensor, tensor.shape[-1], 0)]
     while waiting:
         tensor, channels, first = waiting.pop()
@@ -100,13 +116,13 @@ def _readers(graph, tensor) -> list:
     return found
 
 
-def _joins_channels(layer, tensor, channels) -> bool:
+def _joins_channels(layer: keras.Operation, tensor: keras.KerasTensor, channels: int) -> bool:
     """Return whether `layer` puts `tensor` and others side by side, channel by channel."""
     along = type(layer) is layers.Concatenate and layer.axis in (-1, len(tensor.shape) - 1)
     return along and tensor.shape[-1] == channels
 
 
-def _equalized(layer, readers) -> bool:
+def _equalized(layer: Any, readers: Sequence[tuple[Any, int, int]]) -> bool:
     """Scale the channels of `layer` and of its `readers`; return whether any scale was other than 1."""
     kernel = ops.convert_to_numpy(layer.kernel)
     own = by_filter(layer, kernel)
@@ -129,7 +145,7 @@ def _equalized(layer, readers) -> bool:
 def _channels(layer, channels):
     """Return the kernel of `layer` as (places, input channels, filters that read one channel).
 
-    Of a convolution in groups, the filters of a group read its channels only.
+    In a grouped convolution the filters of a group read its channels only.
     """
     kernel, groups = ops.convert_to_numpy(layer.kernel), getattr(layer, "groups", 1)
     places = kernel.reshape(-1, channels // groups, groups, kernel.shape[-1] // groups)
@@ -137,13 +153,13 @@ def _channels(layer, channels):
 
 
 def _kernel(layer, view):
-    """Return `view`, the kernel as `_channels` returns it, in the shape in which `layer` has it."""
+    """Return `view`, a kernel as `_channels` returns it, in the shape that the kernel of `layer` has."""
     places, channels, filters = view.shape
     groups = getattr(layer, "groups", 1)
     return view.reshape(places, groups, channels // groups, filters).swapaxes(1, 2).reshape(layer.kernel.shape)
 
 
-def _balance(writer, reader) -> np.ndarray:
+def _balance(writer: np.ndarray, reader: np.ndarray) -> np.ndarray:
     """Return log2 of the power of two nearest to sqrt(writer / reader); 0 where either is zero."""
     usable = (writer > 0) & (reader > 0)
     ratio = np.log2(np.where(usable, writer, 1.0)) - np.log2(np.where(usable, reader, 1.0))

@@ -1,11 +1,12 @@
-"""A remedy for kernels of few bits: round each weight knowing what the inputs are, and what was rounded before it.
+"""A repair for kernels of few bits: rounding that takes the inputs, and earlier rounding errors, into account.
 
-Sources: Frantar and Alistarh, 2022 (arXiv 2208.11580), and Frantar et al., 2022 (GPTQ, arXiv 2210.17323): weights are
-rounded one after the other, and those that are left make good for the error; here in fixed point, and with kernels
-that are first fitted to the inputs that the quantized layers before deliver.
+Weights are rounded one after the other, and those that are left compensate the error; here in fixed point, and with
+kernels that are first fitted to the inputs that the quantized layers before deliver.
+
+Sources: Frantar and Alistarh, 2022 (arXiv 2208.11580), and Frantar et al., 2022 (GPTQ, arXiv 2210.17323).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,27 +14,37 @@ from fewbits.backend import keras, ops
 from fewbits.errors import InputError
 from fewbits.post_training.copies import copied, enabled_layers
 from fewbits.quantization.conversion import QUANTIZED, QuantizedModel, dequantize_model
-from fewbits.quantization.fixedpoint import quantize
+from fewbits.quantization.fixedpoint import FixedPoint, quantize
 from fewbits.quantization.layers import by_filter, kernel_formats
 
-WINDOWS = 20_000  # of a layer that its kernel is fitted to, drawn at random
+WINDOWS = 20_000  # per layer, drawn at random, to which its kernel is fitted
 DAMPING = 0.01  # at least, of the mean power of the inputs: weights whose inputs are always zero stay as they are
 BATCH = 32
 
 
 def refit_kernels(
-    network: QuantizedModel, images, seed: int = 0, progress: Callable[[int, int], None] | None = None
+    network: QuantizedModel, images: np.ndarray, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> QuantizedModel:
-    """Return `network` with kernels on the grids of their formats that suit its own, quantized inputs on `images`.
+    """Return `network` with kernels on the grids of their formats, refitted to its own, quantized inputs on `images`.
 
-    Layer after layer: least squares give the kernel whose products with the inputs that the quantized network delivers
-    come nearest to those of the float network with its own; then its weights are rounded, those with the strongest
-    inputs first, and each error is passed on to the weights not yet rounded, as far as their inputs go together.
-    Biases stay: an error of the mean depends on the image (see `correct_bias`). No labels, no gradients.
+    Layer by layer, least squares give the kernel whose products with the inputs that the quantized network delivers
+    come nearest to those of the float network with its own inputs. Then its weights are rounded, those with the
+    strongest inputs first, and each error is passed on to the weights not yet rounded, as far as their inputs
+    correlate. Biases stay: an error of the mean depends on the image (see `correct_bias`). It needs no labels and no
+    gradients. Price: none; the device sees another kernel in the same format.
 
-    images: (n, height, width, channels), some tens. seed: draws WINDOWS windows a layer. progress: is told how many
-    layers are done, of how many. Price: none; the device sees another kernel in the same format. Raises InputError,
-    naming the layer, on a depthwise or grouped convolution, whose filters do not see the same inputs.
+    Args:
+        network: The quantized network.
+        images: (n, height, width, channels), some tens.
+        seed: Draws WINDOWS windows per layer.
+        progress: Called after each layer with the number of layers done and their total.
+
+    Returns:
+        A new network.
+
+    Raises:
+        InputError: on a depthwise or grouped convolution, whose filters do not see the same inputs; the message names
+            the layer.
     """
     network, rng = copied(network), np.random.default_rng(seed)
     plain, chosen = dequantize_model(network), enabled_layers(network)
@@ -48,15 +59,16 @@ def refit_kernels(
             wanted = _inputs(plain, plain.get_layer(layer.name), images)
             places = rng.permutation(len(_windows(layer, reached[:1])) * len(images))[:WINDOWS]
             kernel = by_filter(layer, layer.kernel)
-            fitted = _refitted(kernel, *(_windows(layer, x, places) for x in (reached, wanted)), kernel_formats(layer))
+            inputs, targets = (_windows(layer, x, places) for x in (reached, wanted))
+            fitted = _refitted(kernel, inputs, targets, kernel_formats(layer))
             layer.kernel.assign(fitted.reshape(layer.kernel.shape).astype(np.float32))
         if progress:
             progress(done, len(chosen))
     return network
 
 
-def _refitted(kernel, reached, wanted, formats) -> np.ndarray:
-    """Return a kernel in `formats` whose products with `reached` are near to those of `kernel` with `wanted`.
+def _refitted(kernel: np.ndarray, reached: np.ndarray, wanted: np.ndarray, formats: Sequence[FixedPoint]) -> np.ndarray:
+    """Return a kernel in `formats` whose products with `reached` are close to those of `kernel` with `wanted`.
 
     kernel: (weights, filters). reached, wanted: (windows, weights).
     """
@@ -67,12 +79,12 @@ def _refitted(kernel, reached, wanted, formats) -> np.ndarray:
     return _rounded_in_turn(np.linalg.solve(damped, products + (damped - power) @ kernel), damped, formats)
 
 
-def _rounded_in_turn(kernel, power, formats) -> np.ndarray:
-    """Return `kernel` rounded to nearest, weight after weight, each error passed on to the weights that follow.
+def _rounded_in_turn(kernel: np.ndarray, power: np.ndarray, formats: Sequence[FixedPoint]) -> np.ndarray:
+    """Return `kernel` rounded to nearest, weight by weight, each error passed on to the weights that follow.
 
-    power: (weights, weights), symmetric and positive: what the inputs have in common. The weights that are left make
-    good for an error as well as they can if they change by error / inverse[0, 0] * inverse[0], where inverse is that of
-    their part of `power`; its Cholesky factor holds these rows for all parts at once.
+    power: (weights, weights), symmetric and positive: the second moments of the inputs. The weights that are left
+    compensate an error best if they change by error / inverse[0, 0] * inverse[0], where inverse is that of their part
+    of `power`; its Cholesky factor holds these rows for all parts at once.
     """
     order = np.argsort(-np.diag(power), kind="stable")
     factor = np.linalg.cholesky(np.linalg.inv(power[np.ix_(order, order)])).T
@@ -85,14 +97,14 @@ def _rounded_in_turn(kernel, power, formats) -> np.ndarray:
     return rounded
 
 
-def _inputs(model, layer, images) -> np.ndarray:
+def _inputs(model: keras.Model, layer: keras.Layer, images: np.ndarray) -> np.ndarray:
     reader = keras.Model(model.inputs[0], layer.input)
     batches = (images[i : i + BATCH] for i in range(0, len(images), BATCH))
     return np.concatenate([ops.convert_to_numpy(reader(batch, training=False)) for batch in batches])
 
 
-def _windows(layer, x, places=slice(None)) -> np.ndarray:
-    """Return the windows of `x` that each output of `layer` sees, as (windows, weights), those at `places`."""
+def _windows(layer: keras.Layer, x: np.ndarray, places: slice | np.ndarray = slice(None)) -> np.ndarray:
+    """Return the windows of `x` that the outputs of `layer` see, as (windows, weights); only those at `places`."""
     if hasattr(layer, "kernel_size"):
         x = ops.image.extract_patches(x, layer.kernel_size, layer.strides, layer.dilation_rate, padding=layer.padding)
     x = ops.convert_to_numpy(x)

@@ -155,10 +155,10 @@ def observe(model: keras.Model, images: np.ndarray, batch_size: int = 32) -> Ite
     batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     # Not `predict`, which takes longer because it makes a graph. Flat, because the input of a single layer is no list.
     inputs = zip(*(keras.tree.flatten(reader(batch, training=False)) for batch in batches))
-    for layer, batches in zip(chosen, inputs, strict=True):
+    for layer, read in zip(chosen, inputs, strict=True):
         product = QUANTIZED[type(layer)].product
-        x = _joined(batches)
-        output = _joined(product(layer, batch, layer.kernel) for batch in batches)
+        x = _joined(read)
+        output = _joined(product(layer, batch, layer.kernel) for batch in read)
         late = getattr(model.get_layer(layer.name), "bias_order", "accumulator") == "output"
         if layer.bias is not None and not late:
             output = output + ops.convert_to_numpy(layer.bias)

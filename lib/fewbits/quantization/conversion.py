@@ -1,12 +1,14 @@
-"""Turns a float model into one that computes in fixed point, and back; weights are kept, the original is untouched.
+"""Conversion of a float model to one that computes in fixed point, and back.
 
-Convolutions, depthwise convolutions and dense layers get quantizers; see FLOAT_LAYERS for what may stand between them.
+Weights are kept, and the original model is untouched. Convolutions, depthwise convolutions and dense layers get
+quantizers; FLOAT_LAYERS lists what may stand between them.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from fewbits.backend import keras, ops
-from fewbits.errors import InputError, nearest
+from fewbits.errors import InputError, check_integer, nearest
 from fewbits.graph import Graph, rebuild
 from fewbits.graph import clone as cloned
 from fewbits.quantization.layers import (
@@ -20,7 +22,7 @@ from fewbits.quantization.layers import (
 
 layers = keras.layers
 
-QUANTIZED = {
+QUANTIZED: dict[type, Any] = {
     layers.Conv2D: QuantizedConv2D,
     layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
     layers.Dense: QuantizedDense,
@@ -50,39 +52,61 @@ FLOAT_LAYERS = (
 
 @keras.saving.register_keras_serializable("fewbits")
 class QuantizedModel(keras.Model):
-    """A functional model with quantized layers, in levels that are switched on one after the other."""
+    """A functional model with quantized layers, grouped in levels that are switched on one after the other."""
 
     @property
-    def quantized_layers(self) -> list:
+    def quantized_layers(self) -> list[keras.Layer]:
         """The quantized layers in the order of the graph."""
         return [layer for layer in self.layers if isinstance(layer, tuple(QUANTIZED.values()))]
 
     @property
     def levels(self) -> int:
+        """The number of levels."""
         return max(layer.level for layer in self.quantized_layers)
 
     def set_level(self, n: int) -> None:
-        """Quantize the first `n` levels, the others not: 0 none, `levels` all (vieito2017, Code 13: quantize)."""
-        if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= self.levels:
-            raise InputError(f"the level must be an integer from 0 to {self.levels}, not {n!r}")
+        """Quantize the first `n` levels and leave the others in float.
+
+        Args:
+            n: From 0 for none to `levels` for all.
+
+        Raises:
+            InputError: when `n` is not an integer in that range.
+
+        Source:
+            vieito2017, Code 13 (quantize).
+        """
+        check_integer("the level", n, 0, self.levels)
         for layer in self.quantized_layers:
             layer.enabled = layer.level <= n
 
-    def set_formats(self, formats) -> None:
-        """Set the formats of all layers: one (kernel, input, output) for all, or layer name -> formats for some."""
+    def set_formats(self, formats: Any) -> None:
+        """Set the formats of layers.
+
+        Args:
+            formats: `(kernel, input, output)` for all layers, or layer name -> such formats for some.
+
+        Raises:
+            InputError: on an unknown layer, and on what is not a format.
+        """
         for name, fmt in _by_name(formats, [layer.name for layer in self.quantized_layers]).items():
             self.get_layer(name).set_formats(*fmt)
 
     @property
     def formats(self) -> dict[str, Formats]:
+        """Layer name -> the formats of each quantized layer."""
         return {layer.name: layer.formats for layer in self.quantized_layers}
 
     def set_rounding(self, rounding: str) -> None:
+        """Let all quantized layers round by `rounding`, one of LAYER_ROUNDINGS; InputError on another name."""
         for layer in self.quantized_layers:
             layer.rounding = rounding
 
-    def train_step(self, *state_and_data):
-        """Train on one batch. On JAX, whose optimizer does not see a lock that changes later, hold what is locked."""
+    def train_step(self, *state_and_data: Any) -> Any:
+        """Train on one batch, as Keras calls it.
+
+        On JAX, whose optimizer does not see a lock that changes later, the weights of locked layers are restored here.
+        """
         if keras.backend.backend() != "jax":
             return super().train_step(*state_and_data)
         (before, others, *_), _ = state_and_data
@@ -102,7 +126,7 @@ class QuantizedModel(keras.Model):
 
 def quantize_model(
     model: keras.Model,
-    formats=FLOAT,
+    formats: Any = FLOAT,
     *,
     levels: Sequence[Sequence[str]] | None = None,
     fold_batch_normalization: bool = False,
@@ -110,14 +134,24 @@ def quantize_model(
     gradient: str = "clipped",
     bias_order: str = "accumulator",
 ) -> QuantizedModel:
-    """Return `model` with quantized layers and the same weights, all levels on.
+    """Return `model` with quantized layers and the same weights, with all levels on.
 
-    model: a functional or sequential model of the layers in QUANTIZED and FLOAT_LAYERS. formats: `(kernel, input,
-    output)` for every layer, or layer name -> such formats; None is float. levels: names of the layers of each level,
-    for example `zoo.levels(model)`; default one layer a level. fold_batch_normalization: put each one's scale and shift
-    into the layer before it, and a ReLU behind it too. The rest: as in QuantizedConv2D. Raises InputError, naming the
-    layer, on a layer of another kind, a layer used twice, an unknown name, and a batch normalization that cannot be
-    folded.
+    Args:
+        model: A functional or sequential model of the layers in QUANTIZED and FLOAT_LAYERS.
+        formats: `(kernel, input, output)` for every layer, or layer name -> such formats; None is float.
+        levels: Names of the layers of each level, for example `zoo.levels(model)`; by default one layer per level.
+        fold_batch_normalization: Whether to fold the scale and shift of each batch normalization into the layer before
+            it, and to make a ReLU that follows the activation of that layer.
+        rounding: As in QuantizedConv2D.
+        gradient: As in QuantizedConv2D.
+        bias_order: As in QuantizedConv2D.
+
+    Returns:
+        A new model; `model` stays as it is.
+
+    Raises:
+        InputError: on a layer of another kind, a layer with weights that is used twice, an unknown name, and a batch
+            normalization that cannot be folded; the message names the layer.
     """
     check_layers(model)
     names = [layer.name for layer in model.layers if quantized_type(layer)]
@@ -126,7 +160,7 @@ def quantize_model(
     formats = _by_name(formats, names)
     level = _levels(levels, names)
     folded = _foldable(model) if fold_batch_normalization else {}
-    relus = _relus_behind(model, folded)
+    relus = _relus_after(model, folded)
 
     def clone(layer):
         kind = quantized_type(layer)
@@ -155,8 +189,15 @@ def quantize_model(
 
 
 def dequantize_model(model: keras.Model) -> keras.Model:
-    """Return `model` with plain Keras layers in place of quantized ones, and the same (float) weights."""
-    plain_type = {quantized: plain for plain, quantized in QUANTIZED.items()}
+    """Return `model` with plain Keras layers in place of quantized ones, and the same (float) weights.
+
+    Args:
+        model: A model that is quantized, or not; it stays as it is.
+
+    Returns:
+        A new model with the same layer names.
+    """
+    plain_type: dict[type, Any] = {quantized: plain for plain, quantized in QUANTIZED.items()}
 
     def clone(layer):
         kind = plain_type.get(type(layer), type(layer))
@@ -173,7 +214,15 @@ def dequantize_model(model: keras.Model) -> keras.Model:
 
 
 def check_layers(model: keras.Model) -> None:
-    """Raise InputError, naming the layer, where `model` holds what cannot be quantized."""
+    """Check that `model` has a graph, and only layers that can be quantized or stay in float.
+
+    Args:
+        model: A functional or sequential model.
+
+    Raises:
+        InputError: on a model without a graph, and, naming the layer, on a layer of another kind or one with weights
+            that is used more than once.
+    """
     graph = Graph(model)
     for layer in model.layers:
         if quantized_type(layer) is None and type(layer) not in FLOAT_LAYERS:
@@ -184,12 +233,12 @@ def check_layers(model: keras.Model) -> None:
             raise InputError(f"layer {layer.name} is used {calls} times; give each use a layer")
 
 
-def quantized_type(layer: keras.Layer) -> type | None:
-    """Return the quantized kind of `layer`, its own if it is quantized already, None if it has nothing to multiply."""
+def quantized_type(layer: keras.Layer) -> Any:
+    """Return the class of quantized layers for `layer`: its own if it is one, None if it multiplies nothing."""
     return QUANTIZED.get(type(layer), type(layer) if type(layer) in QUANTIZED.values() else None)
 
 
-def _by_name(formats, names) -> dict[str, Formats]:
+def _by_name(formats: Any, names: Sequence[str]) -> dict[str, Formats]:
     if not isinstance(formats, dict):
         return dict.fromkeys(names, formats)
     for name in formats:
@@ -200,7 +249,7 @@ def _by_name(formats, names) -> dict[str, Formats]:
     return formats
 
 
-def _levels(levels, names) -> dict[str, int]:
+def _levels(levels: Sequence[Sequence[str]] | None, names: Sequence[str]) -> dict[str, int]:
     levels = [[name] for name in names] if levels is None else levels
     listed = [name for level in levels for name in level]
     if sorted(listed) != sorted(names):
@@ -214,7 +263,7 @@ def _with_weights(model):
 
 
 def _copy_weights(old, new):
-    """Give `new` the weights of `old`; a quantized layer keeps its own formats and switches."""
+    """Copy the weights of `old` to `new`; a quantized layer keeps its own formats and switches."""
     if not quantized_type(old):
         new.set_weights(old.get_weights())
         return
@@ -223,8 +272,8 @@ def _copy_weights(old, new):
         new.bias.assign(ops.convert_to_numpy(old.bias))
 
 
-def _foldable(model) -> dict[str, str]:
-    """Return layer name -> name of the batch normalization after it; InputError where one does not follow alone."""
+def _foldable(model: keras.Model) -> dict[str, str]:
+    """Return layer name -> name of the batch normalization after it; InputError if one cannot be folded."""
     found, graph = {}, Graph(model)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
@@ -241,22 +290,22 @@ def _foldable(model) -> dict[str, str]:
     return found
 
 
-def _relus_behind(model, folded) -> dict[str, str]:
-    """Return layer name -> name of the ReLU that alone reads its batch normalization: it can move into the layer."""
+def _relus_after(model: keras.Model, folded: dict[str, str]) -> dict[str, str]:
+    """Return layer name -> name of the ReLU that alone reads its batch normalization and can move into the layer."""
     graph = Graph(model)
     normalized = {name: graph.calls_of(model.get_layer(norm))[0].outputs[0] for name, norm in folded.items()}
     readers = {name: graph.only_reader(tensor) for name, tensor in normalized.items()}
     return {name: reader.name for name, reader in readers.items() if reader and _is_relu(reader.operation)}
 
 
-def _is_relu(layer) -> bool:
+def _is_relu(layer: keras.Operation) -> bool:
     if type(layer) is layers.ReLU:
         return (layer.max_value, layer.negative_slope, layer.threshold) == (None, 0, 0)
     return type(layer) is layers.Activation and layer.activation is keras.activations.relu
 
 
 def _folded_weights(layer, norm):
-    """Return kernel and bias of `layer` with the scale and shift of `norm` in them."""
+    """Return kernel and bias of `layer` with the scale and shift of `norm` folded in."""
     mean, variance = norm.moving_mean, norm.moving_variance
     scale = ops.rsqrt(variance + norm.epsilon) * (1.0 if norm.gamma is None else norm.gamma)
     bias = (0.0 if layer.bias is None else layer.bias) - mean

@@ -1,4 +1,4 @@
-"""Dynamic fixed point: few bit widths for a whole network, and a fractional length for each layer and kind of value.
+"""Dynamic fixed point: few bit widths for a whole network, one fractional length per layer and kind of value.
 
 A number is (-1)**s * 2**-fl * (an integer of bw - 1 bits), with bit width bw and fractional length fl. That is the
 format FixedPoint(msb=bw - 1 - fl, nbits=bw), whose step is 2**(msb + 1 - nbits) = 2**-fl; two's complement adds the
@@ -7,6 +7,8 @@ code -2**(bw - 1). A larger fl is a finer step, a smaller MSB.
 Source: backstrom2018, 2.3.1 (Equations 9 and 10), after Ristretto (Gysel et al., 2016).
 """
 
+import numpy as np
+
 from fewbits.backend import keras
 from fewbits.errors import InputError, finite
 from fewbits.quantization.calibration import msb_from_limits, observe
@@ -14,12 +16,28 @@ from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.layers import Formats
 
 
-def fractional_length(values, nbits: int) -> int:
-    """Return the largest fractional length at which the largest code lies above all magnitudes in `values`.
+def fractional_length(values: np.ndarray, nbits: int) -> int:
+    """Return the largest fractional length at which no magnitude in `values` reaches the largest code.
 
-    The largest fl with 2**-fl * (2**(nbits - 1) - 1) > max(abs(values)): not even the positive end clips, where
-    `msb_from_limits`, whose amplitude has no code, may clip by one step. values: array of any shape, finite, not empty.
-    nbits: 2 to 32. Zeros get the largest fractional length that a FixedPoint has. Source: backstrom2018, Equation 10.
+    This is the largest fl with 2**-fl * (2**(nbits - 1) - 1) > max(abs(values)). Not even the positive end clips. With
+    `msb_from_limits`, whose amplitude has no code, the largest value may clip by one step.
+
+    Args:
+        values: An array of any shape, finite, not empty.
+        nbits: 2 to 32.
+
+    Returns:
+        The fractional length. Zeros get the largest one that a FixedPoint can have.
+
+    Raises:
+        InputError: when there are no values, values that are not finite, or bits out of range.
+
+    Source:
+        backstrom2018, Equation 10.
+
+    Example:
+        >>> fractional_length(np.array([-0.9, 0.4]), 8)
+        7
     """
     values = finite(values, "values")
     if not values.size:
@@ -34,14 +52,30 @@ def fractional_length(values, nbits: int) -> int:
 
 
 def dynamic_formats(
-    model: keras.Model, images, *, convolutions: int | None = 8, dense: int | None = 8, activations: int | None = 8
+    model: keras.Model,
+    images: np.ndarray,
+    *,
+    convolutions: int | None = 8,
+    dense: int | None = 8,
+    activations: int | None = 8,
 ) -> dict[str, Formats]:
-    """Return layer name -> Formats of dynamic fixed point, from the largest magnitudes of the network on `images`.
+    """Return formats of dynamic fixed point, from the largest magnitudes of a network on some images.
 
-    convolutions, dense: bits of their weights (a depthwise convolution is one, too). activations: bits of the inputs
-    and outputs of all layers. None leaves a kind in float, which quantizes the kinds separately (backstrom2018, Tables
-    3 and 5); `QuantizedModel.set_level` switches the layers on one after the other (Tables 4 and 6). images: as in
-    `observe`. Pass the result to `quantize_model` or `QuantizedModel.set_formats`.
+    None leaves a kind in float, which quantizes the kinds separately (backstrom2018, Tables 3 and 5);
+    `QuantizedModel.set_level` switches the layers on one after the other (Tables 4 and 6).
+
+    Args:
+        model: A model that `quantize_model` accepts, quantized or not.
+        images: As in `observe`.
+        convolutions: Bits of the kernels of convolutions, depthwise convolutions included.
+        dense: Bits of the kernels of dense layers.
+        activations: Bits of the inputs and outputs of all layers.
+
+    Returns:
+        Layer name -> Formats, for `quantize_model` or `QuantizedModel.set_formats`.
+
+    Raises:
+        InputError: as `observe` and `fractional_length`.
     """
     return {
         name: Formats(
@@ -53,6 +87,6 @@ def dynamic_formats(
     }
 
 
-def _format(values, nbits):
+def _format(values: np.ndarray, nbits: int | None) -> FixedPoint | None:
     """Return the format with the fractional length of `values`, None for no bits."""
     return None if nbits is None else FixedPoint(nbits - 1 - fractional_length(values, nbits), nbits)

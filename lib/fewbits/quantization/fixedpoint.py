@@ -13,6 +13,7 @@ gives one code too many; `rounding="thesis"` keeps that operator, every other ro
 from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -23,22 +24,34 @@ MAX_NBITS = 32  # codes are exact in float64
 MAX_NBITS_KERAS = 24  # codes are exact in float32
 MAX_ABS_MSB = 64  # keeps every step and amplitude a normal float32
 
+Seed = int | np.random.Generator | None
+
 
 @dataclass(frozen=True)
 class FixedPoint:
     """A signed fixed-point format of `nbits` bits whose amplitude is 2**msb.
 
-    Unpacks as `msb, nbits`. Raises InputError when `msb` is not an integer in [-64, 64] or `nbits` not one in
-    [1, 32].
+    Unpacks as `msb, nbits`.
 
-    >>> FixedPoint(msb=0, nbits=8).step
-    0.0078125
+    Attributes:
+        msb: An integer from -64 to 64.
+        nbits: An integer from 1 to 32, the sign included.
+
+    Raises:
+        InputError: when one of the two is not an integer in its range.
+
+    Example:
+        >>> fmt = FixedPoint(msb=0, nbits=8)
+        >>> fmt.step, fmt.min_code, fmt.max_code
+        (0.0078125, -128, 127)
+        >>> print(fmt)
+        ap_fixed<8, 1>
     """
 
     msb: int
     nbits: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_integer("msb", self.msb, -MAX_ABS_MSB, MAX_ABS_MSB)
         check_integer("nbits", self.nbits, 1, MAX_NBITS)
         object.__setattr__(self, "msb", int(self.msb))  # a numpy.uint8 would overflow in `step`
@@ -52,53 +65,114 @@ class FixedPoint:
 
     @property
     def amplitude(self) -> float:
-        """A = 2**msb (vieito2017, Equation 7)."""
+        """The amplitude A = 2**msb (vieito2017, Equation 7)."""
         return 2.0**self.msb
 
     @property
     def step(self) -> float:
-        """q = 2A / 2**nbits, the distance between neighbouring values (vieito2017, Equation 8)."""
+        """The step q = 2A / 2**nbits, the distance between neighboring values (vieito2017, Equation 8)."""
         return 2.0 ** (self.msb + 1 - self.nbits)
 
     @property
     def min_code(self) -> int:
+        """The smallest code, -2**(nbits - 1)."""
         return -(2 ** (self.nbits - 1))
 
     @property
     def max_code(self) -> int:
+        """The largest code, 2**(nbits - 1) - 1."""
         return 2 ** (self.nbits - 1) - 1
 
 
-def quantize(x, fmt: FixedPoint, rounding: str = "floor", overflow: str = "saturate", seed=None) -> np.ndarray:
-    """Return `x` rounded to the values of `fmt`.
+def quantize(
+    x: Any, fmt: FixedPoint, rounding: str = "floor", overflow: str = "saturate", seed: Seed = None
+) -> np.ndarray:
+    """Round `x` to the values of `fmt`.
 
-    x: array of any shape, finite. rounding: one of ROUNDINGS. overflow: `saturate` clips to the extreme codes,
-    `wrap` drops the upper bits as two's complement hardware does. seed: for stochastic rounding, an integer or a
-    numpy Generator. Returns float32 for float32 (or float16) input of at most 24 bits, else float64; exact in both.
-    Raises InputError on NaN or infinity, and on an unknown name.
+    Args:
+        x: An array of any shape, finite.
+        fmt: The format.
+        rounding: One of ROUNDINGS.
+        overflow: `saturate` clips to the extreme codes; `wrap` drops the upper bits as two's complement hardware does.
+        seed: An integer or a NumPy Generator, for stochastic rounding.
+
+    Returns:
+        An array of the shape of `x`, exact: float32 for float32 or float16 input and at most 24 bits, else float64.
+
+    Raises:
+        InputError: on NaN or infinity, on an unknown name, and on a format that is not a FixedPoint.
+
+    Example:
+        >>> quantize([0.3, -0.3, 1.5], FixedPoint(msb=0, nbits=3), "nearest")
+        array([ 0.25, -0.25,  0.75])
     """
     codes, _ = _numpy_codes(x, fmt, rounding, overflow, seed)
     narrow = np.asarray(x).dtype in (np.float16, np.float32) and fmt.nbits <= MAX_NBITS_KERAS
     return (codes * fmt.step).astype(np.float32 if narrow else np.float64)
 
 
-def to_codes(x, fmt: FixedPoint, rounding: str = "floor", overflow: str = "saturate", seed=None) -> np.ndarray:
-    """Return the integer codes (int64) of `x` in `fmt`; arguments and errors as in `quantize`.
+def to_codes(
+    x: Any, fmt: FixedPoint, rounding: str = "floor", overflow: str = "saturate", seed: Seed = None
+) -> np.ndarray:
+    """Return the integer codes of `x` in `fmt`.
 
-    Codes fit `nbits` bits, but for the thesis' operator, which reaches max_code + 1.
+    Args:
+        x: As in `quantize`.
+        fmt: As in `quantize`.
+        rounding: As in `quantize`.
+        overflow: As in `quantize`.
+        seed: As in `quantize`.
+
+    Returns:
+        An int64 array of the shape of `x`. Codes fit `nbits` bits, except that the thesis' operator reaches
+        max_code + 1.
+
+    Raises:
+        InputError: as `quantize`.
+
+    Example:
+        >>> to_codes([0.3, -0.3, 1.5], FixedPoint(msb=0, nbits=3))
+        array([ 1, -2,  3])
     """
     codes, _ = _numpy_codes(x, fmt, rounding, overflow, seed)
     return codes.astype(np.int64)
 
 
-def is_clipped(x, fmt: FixedPoint, rounding: str = "floor") -> np.ndarray:
-    """Return where (bool) rounding `x` leaves the codes of `fmt`: there `quantclip` stops a `clipped` gradient."""
+def is_clipped(x: Any, fmt: FixedPoint, rounding: str = "floor") -> np.ndarray:
+    """Return where rounding `x` leaves the codes of `fmt`; there `quantclip` stops a `clipped` gradient.
+
+    Args:
+        x: As in `quantize`.
+        fmt: As in `quantize`.
+        rounding: As in `quantize`.
+
+    Returns:
+        A bool array of the shape of `x`.
+
+    Raises:
+        InputError: as `quantize`.
+    """
     _, kept = _numpy_codes(x, fmt, rounding, "saturate", seed=0)
     return ~kept
 
 
-def from_codes(codes, fmt: FixedPoint) -> np.ndarray:
-    """Return the values (float64) that integer `codes` stand for; InputError if one does not fit `fmt`."""
+def from_codes(codes: Any, fmt: FixedPoint) -> np.ndarray:
+    """Return the values that integer codes stand for.
+
+    Args:
+        codes: An array of integers, any shape.
+        fmt: The format of the codes.
+
+    Returns:
+        A float64 array of the same shape.
+
+    Raises:
+        InputError: when codes are not integers, or one does not fit `fmt`.
+
+    Example:
+        >>> from_codes([1, -2, 3], FixedPoint(msb=0, nbits=3))
+        array([ 0.25, -0.5 ,  0.75])
+    """
     codes = np.asarray(codes)
     if not np.issubdtype(codes.dtype, np.integer):
         raise InputError(f"codes must be integers, not {codes.dtype}; use to_codes to make them from values")
@@ -111,18 +185,37 @@ def from_codes(codes, fmt: FixedPoint) -> np.ndarray:
     return codes * fmt.step
 
 
-def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate", seed=None):
-    """Return the tensor `x` rounded to the values of `fmt`, with a straight-through gradient.
+def quantclip(
+    x: Any,
+    fmt: Any,
+    rounding: Any = "floor",
+    gradient: str = "clipped",
+    overflow: str = "saturate",
+    seed: Any = None,
+) -> Any:
+    """Round the tensor `x` to the values of `fmt`, with a straight-through gradient.
 
-    x: float tensor. fmt: a FixedPoint of at most 24 bits, or a pair `(msb, nbits)` of integers, integer tensors
-    or variables that broadcast against `x`: changing a variable never retraces. rounding and overflow as in `quantize`,
-    with which it agrees bit for bit, in float64 where `x` is float64, else in float32 (subnormal numbers, below
-    1.2e-38, may be taken as zero by the backend); rounding may also be a tensor, an index into ROUNDINGS. gradient:
-    `clipped` passes the gradient where the value was not clipped and stops it elsewhere, `identity` passes it
-    everywhere. seed: for stochastic rounding, an integer or a keras SeedGenerator.
-    NaN propagates; infinity saturates, and wraps to NaN. Raises InputError on an unknown name or more than 24 bits.
+    It agrees with `quantize` bit for bit, in float64 where `x` is float64, otherwise in float32 (the backend may take
+    subnormal numbers, below 1.2e-38, as zero). NaN propagates; infinity saturates, and wraps to NaN.
 
-    Source: vieito2017, Codes 6 and 7 (the operator and its gradient).
+    Args:
+        x: A float tensor.
+        fmt: A FixedPoint of at most 24 bits, or a pair `(msb, nbits)` of integers, integer tensors or variables that
+            broadcast against `x`; changing a variable never retraces.
+        rounding: As in `quantize`; also a tensor, as an index into ROUNDINGS (not that of `stochastic`).
+        gradient: `clipped` passes the gradient where the value was not clipped and stops it elsewhere; `identity`
+            passes it everywhere.
+        overflow: As in `quantize`.
+        seed: An integer or a keras SeedGenerator, for stochastic rounding.
+
+    Returns:
+        A tensor of the shape and dtype of `x`.
+
+    Raises:
+        InputError: on an unknown name, and on more than 24 bits.
+
+    Source:
+        vieito2017, Codes 6 and 7 (the operator and its gradient).
     """
     from fewbits.backend import keras, ops, random, tensor
 
@@ -130,7 +223,7 @@ def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate",
     check_name("gradient", gradient, GRADIENTS)
     msb, nbits = fmt
     if isinstance(msb, Integral) and isinstance(nbits, Integral):
-        fmt = FixedPoint(msb, nbits)
+        fmt = FixedPoint(int(msb), int(nbits))
     if isinstance(fmt, FixedPoint) and fmt.nbits > MAX_NBITS_KERAS:
         raise InputError(
             f"{fmt.nbits} bits are not exact in float32; use at most {MAX_NBITS_KERAS}, or fewbits.quantize"
@@ -160,14 +253,14 @@ def quantclip(x, fmt, rounding="floor", gradient="clipped", overflow="saturate",
 
 
 def _codes(v, half, rounding, overflow, xp, draw):
-    """Return the codes of `v` (values over the step) and where they were kept, that is not clipped or wrapped.
+    """Return the codes of `v` (values over the step), and where they were neither clipped nor wrapped.
 
-    The one definition of the arithmetic: `xp` is numpy or keras.ops. half: 2**(nbits-1). draw: shape -> uniform
+    This is the one definition of the arithmetic: `xp` is numpy or keras.ops. half: 2**(nbits-1). draw: shape -> uniform
     numbers in [0, 1).
     """
     if not isinstance(rounding, str):
         return _codes_at(v, half, rounding, xp)
-    if rounding == "thesis":  # clips first, to +A, and floors then
+    if rounding == "thesis":  # clips first, to +A, then floors
         clipped = xp.clip(v, -half, half)
         return xp.floor(clipped), clipped == v
     codes = _rounded(v, rounding, xp, draw)
@@ -180,7 +273,7 @@ def _codes(v, half, rounding, overflow, xp, draw):
 
 
 def _rounded(v, rounding, xp, draw):
-    """Return `v` rounded to integers. Sums v + 0.5 are avoided: they round before they can be floored."""
+    """Return `v` rounded to integers. The sum v + 0.5 is avoided: it would round before it can be floored."""
     if rounding == "nearest":
         return xp.round(v)  # half to even
     if rounding == "nearest-away":
@@ -194,9 +287,9 @@ def _rounded(v, rounding, xp, draw):
 
 
 def _codes_at(v, half, rounding, xp):
-    """Return what `_codes` does where `rounding` is a tensor, an index into ROUNDINGS; stochastic is not among them.
+    """Return what `_codes` does if `rounding` is a tensor, an index into ROUNDINGS other than that of stochastic.
 
-    All roundings stand side by side, so that a compiler makes one pass of them.
+    All roundings are computed side by side, so that a compiler makes one pass of them.
     """
     low = _rounded(v, "floor", xp, None)
     codes = low
@@ -208,7 +301,7 @@ def _codes_at(v, half, rounding, xp):
 
 
 def _numpy_codes(x, fmt, rounding, overflow, seed):
-    """Return the codes of `x` as float64, and where they were kept."""
+    """Return the codes of `x` as float64, and where they were neither clipped nor wrapped."""
     _check_names(rounding, overflow)
     if not isinstance(fmt, FixedPoint):
         raise InputError(f"the format must be a FixedPoint(msb, nbits), not {fmt!r}")
@@ -218,10 +311,14 @@ def _numpy_codes(x, fmt, rounding, overflow, seed):
     return codes + 0.0, kept  # + 0.0: no negative zero
 
 
-def exp2(k):
-    """Return 2**k in float32, exactly: k goes into the exponent's bits. Backends' power functions may be one bit off.
+def exp2(k: Any) -> Any:
+    """Return 2**k exactly, by writing k into the bits of the exponent: power functions of backends may be one bit off.
 
-    Below and above normal numbers, k is taken as -126 and 127.
+    Args:
+        k: An integer, or an integer tensor; k below -126 or above 127 is clipped to the range of normal numbers.
+
+    Returns:
+        A number, or a float32 tensor.
     """
     from fewbits.backend import ops
 
@@ -232,7 +329,7 @@ def exp2(k):
 
 def _check_names(rounding, overflow):
     check_name("overflow", overflow, OVERFLOWS)
-    if not hasattr(rounding, "shape"):  # that is, no tensor
+    if not hasattr(rounding, "shape"):  # not a tensor
         check_name("rounding", rounding, ROUNDINGS)
     if overflow == "wrap" and (not isinstance(rounding, str) or rounding == "thesis"):
         raise InputError("the thesis' operator clips; use overflow='saturate', or name another rounding to wrap")

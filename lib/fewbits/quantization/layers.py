@@ -2,13 +2,16 @@
 
     y = activation(quantize(convolve(quantize(x), quantize(kernel)) + bias))
 
-Formats, rounding, and whether a layer is enabled or locked are held in variables: they can change at any time, also
-on a compiled model, and nothing is traced again. Source: vieito2017, Code 11 (QuantizedConv2D), whose order of bias
-and output quantizer is `bias_order="output"`.
+Formats, rounding, and whether a layer is enabled or locked are held in variables: they can change at any time, also on
+a compiled model, and nothing is traced again. What a layer knows about itself stands here, too: its active formats, the
+format of each filter, its kernel as one column per filter, and the weights with which it computes.
+
+Source: vieito2017, Code 11 (QuantizedConv2D), whose order of bias and output quantizer is `bias_order="output"`.
 """
 
+from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +30,11 @@ from fewbits.quantization.fixedpoint import (
 class Formats(NamedTuple):
     """The formats of one layer; None leaves a value in float.
 
-    kernel: a FixedPoint, or a tuple of them, one a filter, of equal bits (per-channel scale). input, output: one
-    FixedPoint. bias: a FixedPoint, or None for what `bias_order` says.
+    Attributes:
+        kernel: A FixedPoint, or a tuple of them with equal bits, one per filter (per-channel scale).
+        input: One FixedPoint.
+        output: One FixedPoint.
+        bias: A FixedPoint, or None for what the layer's `bias_order` implies.
     """
 
     kernel: FixedPoint | tuple[FixedPoint, ...] | None = None
@@ -39,17 +45,17 @@ class Formats(NamedTuple):
 
 FLOAT = Formats()
 
-
 SCALARS = ("rounding", "enabled", "locked", "kernel_nbits", *(f"{k}_{n}" for k in KINDS[1:] for n in ("msb", "nbits")))
 
 
 class _State(keras.layers.Layer):
-    """The variables of a quantized layer: MSB and bits of each kind, 0 bits for float, and its switches.
+    """The variables of a quantized layer: MSB and bits of each kind, with 0 bits for float, and its switches.
 
-    The kernel has one MSB a filter. All that is one number stands in one variable, SCALARS, which is read at once.
+    The kernel has one MSB per filter. All single numbers stand in one variable, in the order of SCALARS, which is read
+    at once.
     """
 
-    def __init__(self, filters: int, **kwargs):
+    def __init__(self, filters: int, **kwargs: Any):
         super().__init__(trainable=False, **kwargs)
         self.kernel_msb = self._integers("kernel_msb", filters)
         self.scalars = self._integers("scalars", len(SCALARS))
@@ -60,7 +66,7 @@ class _State(keras.layers.Layer):
 
     def load_own_variables(self, store):
         super().load_own_variables(store)
-        self.loaded()  # after the kernel: a layer's own variables are read before those of its sub-layers
+        self.loaded()  # the kernel is there: a layer's own variables are read before those of its sub-layers
 
     def __getitem__(self, name):
         return int(ops.convert_to_numpy(self.scalars)[SCALARS.index(name)])
@@ -92,9 +98,9 @@ class _State(keras.layers.Layer):
 
 
 class _Lock(keras.constraints.Constraint):
-    """Gives a variable its kept value back after each update while its layer is locked.
+    """Restores the kept value of a variable after each update while its layer is locked.
 
-    Optimizers move a variable by momentum and weight decay too; what they leave is overruled here, in the graph.
+    Optimizers also move a variable by momentum and weight decay; the constraint overrules their result in the graph.
     On JAX, which traces an optimizer's constraints once, a lock set after the first step needs a QuantizedModel.
     """
 
@@ -113,19 +119,25 @@ class _Lock(keras.constraints.Constraint):
         return ops.where(locked != 0, kept, w)
 
 
-class _Quantized:
+if TYPE_CHECKING:
+    from keras.layers import Layer as _Layer
+else:
+    _Layer = object  # a mixin: each class names its Keras layer after it
+
+
+class _Quantized(_Layer):
     """What the three layers share; each says how its inputs and its kernel are multiplied (`product`)."""
 
     def __init__(
         self,
-        *args,
-        formats=FLOAT,
-        enabled=True,
-        rounding="floor",
-        gradient="clipped",
-        bias_order="accumulator",
-        level=1,
-        **kwargs,
+        *args: Any,
+        formats: Iterable = FLOAT,
+        enabled: bool = True,
+        rounding: str = "floor",
+        gradient: str = "clipped",
+        bias_order: str = "accumulator",
+        level: int = 1,
+        **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         check_name("rounding", rounding, LAYER_ROUNDINGS)
@@ -138,7 +150,20 @@ class _Quantized:
         self.supports_jit = keras.backend.backend() != "tensorflow"
         self._start = _checked(formats), bool(enabled), rounding
 
-    def build(self, input_shape):
+    def product(self, inputs: Any, kernel: Any) -> Any:
+        """Multiply `inputs` and `kernel` as this kind of layer does, in float and without bias.
+
+        Args:
+            inputs: A tensor of inputs, (batch, ...).
+            kernel: A tensor in the shape of the layer's kernel.
+
+        Returns:
+            The sums of products, a tensor (batch, ..., filters).
+        """
+        raise NotImplementedError
+
+    def build(self, input_shape: Any) -> None:
+        """Make the variables of the layer for inputs of this shape."""
         super().build(input_shape)
         self._filters = self.compute_output_shape(input_shape)[-1]
         self.state = _State(self._filters, name="state")
@@ -152,8 +177,25 @@ class _Quantized:
 
     # What can be changed at any time
 
-    def set_formats(self, kernel=None, input=None, output=None, bias=None):
-        """Set all formats; None leaves a value in float. kernel: one FixedPoint, or a sequence of one a filter."""
+    def set_formats(
+        self,
+        kernel: FixedPoint | Sequence[FixedPoint] | None = None,
+        input: FixedPoint | None = None,
+        output: FixedPoint | None = None,
+        bias: FixedPoint | None = None,
+    ) -> None:
+        """Set all formats; None leaves a value in float.
+
+        Args:
+            kernel: One FixedPoint, or a sequence with one per filter.
+            input: One FixedPoint.
+            output: One FixedPoint.
+            bias: One FixedPoint, or None for what `bias_order` implies.
+
+        Raises:
+            InputError: on what is not a format, on more than 24 bits, and if the number of kernel formats does not
+                match the filters.
+        """
         formats = _checked((kernel, input, output, bias))
         if isinstance(formats.kernel, tuple) and len(formats.kernel) != self._filters:
             raise InputError(f"{self.name} has {self._filters} filters, not {len(formats.kernel)} kernel formats")
@@ -161,39 +203,42 @@ class _Quantized:
 
     @property
     def formats(self) -> Formats:
+        """The formats, also while the layer is not enabled."""
         return Formats(*map(self.state.format, KINDS))
 
     @property
     def enabled(self) -> bool:
-        """Whether the layer quantizes; where not, it is exactly the Keras layer."""
+        """Whether the layer quantizes; if not, it computes exactly what the Keras layer does."""
         return bool(self.state["enabled"])
 
     @enabled.setter
-    def enabled(self, value: bool):
+    def enabled(self, value: bool) -> None:
         self.state.set(enabled=int(value))
 
     @property
     def locked(self) -> bool:
-        """Whether kernel and bias stay as they are through training, whatever the optimizer."""
+        """Whether kernel and bias stay as they are during training, with any optimizer."""
         return bool(self.state["locked"])
 
     @locked.setter
-    def locked(self, value: bool):
+    def locked(self, value: bool) -> None:
         self.state.set(locked=int(value))
         self._lock_in_graph()
 
     @property
     def rounding(self) -> str:
+        """How the layer rounds, one of LAYER_ROUNDINGS."""
         return ROUNDINGS[self.state["rounding"]]
 
     @rounding.setter
-    def rounding(self, value: str):
+    def rounding(self, value: str) -> None:
         check_name("rounding", value, LAYER_ROUNDINGS)
         self.state.set(rounding=ROUNDINGS.index(value))
 
     # What it computes
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
+        """Compute the outputs of the layer for a tensor of inputs."""
         products, bias = self._products(inputs)
         activation = self.activation or keras.activations.linear
         if self.bias_order == "output":
@@ -202,12 +247,12 @@ class _Quantized:
             return self._finish(_plus(products, bias), activation)
         return activation(self._finish(_plus(products, bias)))
 
-    def extract(self, inputs):
-        """Return the raw products of quantized inputs and kernel: before bias, output quantizer and activation."""
+    def extract(self, inputs: Any) -> Any:
+        """Return the raw products of quantized inputs and kernel, before bias, output quantizer and activation."""
         return self._products(inputs)[0]
 
     def _products(self, inputs):
-        """Return the products, and the bias as it is to be added to them or to the output."""
+        """Return the products, and the bias in the form in which it is added to them or to the output."""
         weights = (self.kernel,) if self.bias is None else (self.kernel, self.bias)
         scalars = self.state.scalars
         prepare = _before_product(self.gradient, self.bias_order, self._kernel_channels())
@@ -218,7 +263,7 @@ class _Quantized:
         return _after_product(self.gradient, activation)((x, self.state.scalars))[0]
 
     def _kernel_channels(self):
-        """Return the shape in which one number a filter stands beside the kernel."""
+        """Return the shape in which one number per filter broadcasts against the kernel."""
         return (self._filters,)
 
     # What is saved
@@ -227,7 +272,8 @@ class _Quantized:
         for lock in self._locks:
             lock.set(self.locked)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
+        """Return the configuration of the layer with its present formats and switches."""
         formats, enabled, rounding = self._start
         if self.built:
             formats, enabled, rounding = self.formats, self.enabled, self.rounding
@@ -246,23 +292,38 @@ class _Quantized:
 class QuantizedConv2D(_Quantized, keras.layers.Conv2D):
     """A Conv2D that computes in fixed point: kernel (height, width, in, filters), images (batch, height, width, in).
 
-    formats: `(kernel, input, output)`, each a FixedPoint or None for float; see Formats. enabled: whether to quantize.
-    rounding: one of LAYER_ROUNDINGS. gradient: as in `fewbits.quantclip`. bias_order: `accumulator` adds the bias to
-    the products, rounded to their grid, before the output quantizer; `output` adds it after, in float, as vieito2017
-    does.
-    level: the step of a schedule at which `set_level` switches the layer on. All else as in keras.layers.Conv2D.
-    Raises InputError on formats that are none, and on channels first.
+    Args:
+        formats: `(kernel, input, output)` or `(kernel, input, output, bias)`, each a FixedPoint or None for float; see
+            Formats.
+        enabled: Whether the layer quantizes.
+        rounding: One of LAYER_ROUNDINGS.
+        gradient: As in `fewbits.quantclip`.
+        bias_order: `accumulator` adds the bias to the products, rounded to their grid, before the output quantizer;
+            `output` adds it after the output quantizer, in float, as vieito2017 does.
+        level: The level of a schedule at which `set_level` switches the layer on.
+        **kwargs: All else as in keras.layers.Conv2D.
+
+    Raises:
+        InputError: on what is not a format, on an unknown name, and on channels first.
+
+    Source:
+        vieito2017, Code 11.
     """
 
-    def product(self, inputs, kernel):
+    def product(self, inputs: Any, kernel: Any) -> Any:
+        """Convolve `inputs` with `kernel`, in float and without bias."""
         return self.convolution_op(inputs, kernel)
 
 
 @keras.saving.register_keras_serializable("fewbits")
 class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
-    """A DepthwiseConv2D in fixed point: kernel (height, width, in, multiplier), in * multiplier filters."""
+    """A DepthwiseConv2D that computes in fixed point; arguments as in QuantizedConv2D.
 
-    def product(self, inputs, kernel):
+    Its kernel is (height, width, in, multiplier) and has in * multiplier filters.
+    """
+
+    def product(self, inputs: Any, kernel: Any) -> Any:
+        """Convolve each channel of `inputs` with its filters in `kernel`, in float and without bias."""
         return ops.depthwise_conv(
             inputs, kernel, strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate
         )
@@ -273,16 +334,20 @@ class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
 
 @keras.saving.register_keras_serializable("fewbits")
 class QuantizedDense(_Quantized, keras.layers.Dense):
-    """A Dense layer in fixed point: kernel (in, units), one filter a unit."""
+    """A Dense layer that computes in fixed point; arguments as in QuantizedConv2D.
 
-    def product(self, inputs, kernel):
+    Its kernel is (in, units), with one filter per unit.
+    """
+
+    def product(self, inputs: Any, kernel: Any) -> Any:
+        """Multiply the matrices `inputs` and `kernel`, in float and without bias."""
         return ops.matmul(inputs, kernel)
 
 
 # What a layer knows about itself, also a plain Keras layer
 
 
-def by_filter(layer: keras.Layer, kernel) -> np.ndarray:
+def by_filter(layer: keras.Layer, kernel: Any) -> np.ndarray:
     """Return the `kernel` of `layer` as a matrix with one column per filter.
 
     A filter is what makes one output channel: in a depthwise convolution, a pair (input channel, multiplier).
@@ -337,7 +402,7 @@ def effective_weights(layer: keras.Layer) -> tuple[np.ndarray, np.ndarray | None
     if bias is not None and own is not None:
         bias = quantize(bias, own, layer.rounding)
     elif bias is not None and filters and x is not None and layer.bias_order == "accumulator":
-        step = np.float32([fmt.step * x.step for fmt in filters])
+        step = np.array([fmt.step * x.step for fmt in filters], np.float32)
         bias = np.rint(bias / step) * step
     return kernel, bias
 
@@ -345,8 +410,8 @@ def effective_weights(layer: keras.Layer) -> tuple[np.ndarray, np.ndarray | None
 # Checks, and configurations for files
 
 
-def _checked(formats) -> Formats:
-    """Return `formats` as Formats of FixedPoint; InputError where one is none."""
+def _checked(formats: Iterable) -> Formats:
+    """Return `formats` as Formats of FixedPoint; InputError if one is not a format."""
     try:
         formats = Formats(*formats)
     except TypeError:
@@ -360,7 +425,7 @@ def _checked_format(kind, fmt):
     if fmt is None or isinstance(fmt, FixedPoint):
         channels = () if fmt is None else (fmt,)
     else:
-        try:  # a sequence of one a filter, or a pair of integers from a saved configuration
+        try:  # a sequence with one per filter, or a pair of integers from a saved configuration
             fmt = tuple(f if isinstance(f, FixedPoint) else FixedPoint(*f) for f in fmt)
         except TypeError:
             raise InputError(f"the {kind} format must be a FixedPoint or None, not {fmt!r}") from None
@@ -383,7 +448,7 @@ def _plus(x, bias):
     return x if bias is None else ops.add(x, ops.reshape(bias, (1,) * (len(x.shape) - 1) + (-1,)))  # Keras' own way
 
 
-# The passes over memory. Layers of equal settings share them, and what was compiled for them.
+# The passes over memory. Layers with equal settings share them, and what was compiled for them.
 
 
 @cache
@@ -395,8 +460,8 @@ def _before_product(gradient, bias_order, channels):
 
     def round_weights(scalars, kernel_msb, kernel, *biases):
         state = _named(scalars) | {"kernel_msb": ops.reshape(kernel_msb, channels)}
-        biases = [_rounded_bias(bias, bias_order, kernel_msb, state, gradient) for bias in biases]
-        return [_rounded(kernel, "kernel", state, gradient), *biases]
+        rounded = [_rounded_bias(bias, bias_order, kernel_msb, state, gradient) for bias in biases]
+        return [_rounded(kernel, "kernel", state, gradient), *rounded]
 
     return fuse(round_inputs, round_weights)
 
@@ -417,14 +482,14 @@ def _named(scalars):
 
 
 def _rounded(x, kind, state, gradient):
-    """Return `x` in the format of `kind`, or as it is where there is none or the layer is not enabled."""
+    """Return `x` in the format of `kind`; unchanged if there is none or the layer is not enabled."""
     msb, nbits = state[f"{kind}_msb"], state[f"{kind}_nbits"]
     rounded = quantclip(x, (msb, ops.maximum(nbits, 1)), state["rounding"], gradient)
     return ops.where((state["enabled"] != 0) & (nbits != 0), rounded, x)
 
 
 def _rounded_bias(bias, bias_order, kernel_msb, state, gradient):
-    """Return the bias in its own format or, without one, to nearest on the grid of the products."""
+    """Return the bias in its own format or, without one, rounded to nearest on the grid of the products."""
     own = _rounded(bias, "bias", state, gradient)
     if bias_order == "output":
         return own

@@ -1,4 +1,4 @@
-"""What quantization does to a set of values: how much is clipped, lost, shifted, and the ratio of signal to noise."""
+"""What quantization does to values: how much is clipped, lost and shifted, and the ratio of signal to noise."""
 
 from dataclasses import dataclass
 from math import inf, isnan, log10
@@ -13,9 +13,13 @@ from fewbits.quantization.fixedpoint import FixedPoint, is_clipped, quantize
 class QuantizationError:
     """The error of one quantization.
 
-    clipped: share of the values whose rounded code does not exist. underflowed: share of the values that are not zero
-    but smaller than one step. bias: mean of quantized minus original. variance: of that difference. rms: its root mean
-    square; rms**2 = bias**2 + variance. sqnr: signal-to-quantization-noise ratio in dB.
+    Attributes:
+        clipped: Share of the values whose rounded code does not exist.
+        underflowed: Share of the values that are not zero but smaller than one step.
+        bias: Mean of quantized minus original.
+        variance: Variance of that difference.
+        rms: Its root mean square; rms**2 = bias**2 + variance.
+        sqnr: Signal-to-quantization-noise ratio in dB.
     """
 
     clipped: float
@@ -26,14 +30,22 @@ class QuantizationError:
     sqnr: float
 
 
-def measured_sqnr(x, quantized) -> float:
-    """Return 10 log10(sum x**2 / sum (x - quantized)**2) in dB; infinite when nothing differs.
+def measured_sqnr(x: np.ndarray, quantized: np.ndarray) -> float:
+    """Return the SQNR of a quantization: 10 log10(sum x**2 / sum (x - quantized)**2).
 
-    Raises InputError when the two differ in shape or are empty.
+    Args:
+        x: The original values, any shape, not empty.
+        quantized: The quantized values, in the same shape.
+
+    Returns:
+        The ratio in dB; infinite when nothing differs.
+
+    Raises:
+        InputError: when the two differ in shape, are empty, or hold NaN or infinity.
     """
     x, quantized = finite(x), finite(quantized, "quantized")
     if x.shape != quantized.shape or not x.size:
-        raise InputError(f"two arrays of one shape are needed, with values, not {x.shape} and {quantized.shape}")
+        raise InputError(f"two arrays of the same shape, not empty, are needed, not {x.shape} and {quantized.shape}")
     signal, noise = np.sum(x**2), np.sum((x - quantized) ** 2)
     if noise == 0:
         return inf
@@ -41,33 +53,62 @@ def measured_sqnr(x, quantized) -> float:
 
 
 def predicted_sqnr(*decibels: float) -> float:
-    """Return the SQNR in dB of an output whose parts, weights and activations of all layers before it, have `decibels`.
+    """Predict the SQNR of an output from the SQNRs of its parts: the weights and activations of all layers before it.
 
-    1 / output = 1 / part + 1 / part + ..., of ratios of power, where parts are the activations that come in and, for
-    each layer, its weights and the activations that go out. (The source calls it their harmonic mean, which is as many
-    times that as there are parts.) It holds where all errors are small, independent, and zero in the mean. A part
-    without error (infinite SQNR) changes nothing, so that no parts at all give infinity; a part of nothing but error
-    (minus infinity) leaves nothing else. Raises InputError on NaN. Source: backstrom2018, Equation 8.
+    1 / output = 1 / part + 1 / part + ..., where all are ratios of power. The parts are the activations that come in
+    and, for each layer, its weights and the activations that leave it. (The source calls this their harmonic mean,
+    which is larger by a factor of the number of parts.) The rule holds where all errors are small, independent, and
+    zero in the mean.
+
+    Args:
+        *decibels: The SQNR of each part in dB. A part without error (infinity) changes nothing, so no parts at all give
+            infinity; a part of nothing but error (minus infinity) gives minus infinity.
+
+    Returns:
+        The SQNR of the output in dB.
+
+    Raises:
+        InputError: when an SQNR is NaN.
+
+    Source:
+        backstrom2018, Equation 8.
+
+    Example:
+        >>> round(predicted_sqnr(30, 30), 2)  # twice the noise
+        26.99
     """
     if any(map(isnan, decibels)):
-        raise InputError("an SQNR to predict from is NaN; leave it out, or measure it anew")
+        raise InputError("an SQNR to predict from is NaN; leave it out or measure it again")
     worst = min(decibels, default=inf)
     if worst in (inf, -inf):
         return worst
     return worst - 10 * log10(sum(10 ** ((worst - part) / 10) for part in decibels))
 
 
-def quantization_error(x, fmt: FixedPoint | tuple[FixedPoint, ...], rounding: str = "floor") -> QuantizationError:
-    """Return the error of quantizing `x` (any shape, not empty) to `fmt`, one for all or one an entry of its last axis.
+def quantization_error(
+    x: np.ndarray, fmt: FixedPoint | tuple[FixedPoint, ...], rounding: str = "floor"
+) -> QuantizationError:
+    """Measure the error of quantizing `x`.
 
-    Raises InputError where there are others than as many.
+    Args:
+        x: The values, any shape, not empty.
+        fmt: One format for all values, or a tuple with one for each entry of the last axis.
+        rounding: As in `fewbits.quantize`.
+
+    Returns:
+        The QuantizationError over all values.
+
+    Raises:
+        InputError: if the number of formats does not match the last axis, or `x` is empty or not finite.
+
+    Example:
+        >>> quantization_error(np.array([0.25, 0.5]), FixedPoint(0, 2)).bias  # to 0 and 0.5
+        -0.125
     """
     x = finite(x)
     formats = fmt if isinstance(fmt, tuple) else (fmt,)
     if isinstance(fmt, tuple) and (not x.ndim or x.shape[-1] != len(fmt)):
-        raise InputError(
-            f"{len(fmt)} formats do not fit an array of the shape {x.shape}; one an entry of its last axis"
-        )
+        raise InputError(f"{len(fmt)} formats do not match the last axis of an array of shape {x.shape}; give one each")
     columns = x.reshape(-1, len(formats)).T
     quantized = np.array([quantize(column, f, rounding, seed=0) for column, f in zip(columns, formats)])
     error = quantized - columns
