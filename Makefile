@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help book test pages lab sync baselines reference photographs bench dist lint lock clean
+.PHONY: help book chapter test pages lab sync baselines reference photographs bench dist lint lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,11 +18,15 @@ help: ## show this list
 book: .venv/ready ## run the notebooks that changed, write _build/html
 	@$(BIN)/python -m fewbits.book render
 
-test: .venv/ready ## run all tests (pages are tested where a book and a browser are at hand)
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+chapter: .venv/ready ## run one chapter, build its page and open it: make chapter N=1
+	@test -n "$(N)" || { echo "error: which chapter? make chapter N=1"; exit 1; }
+	@$(BIN)/python -m fewbits.book render --open $(if $(filter 1 2 3 4 5 6 7 8 9,$(N)),0$(N),$(N))
+
+test: .venv/ready ## run all tests (of pages, if a book and Chromium are there); CHAPTERS=no leaves out running chapters
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(if $(filter no,$(CHAPTERS)),-m "not chapters")
 
 pages: book ## build the book, then test its pages in Chromium
-	@$(BIN)/python -m pytest --numprocesses 2 tests/test_pages.py --require-pages
+	@$(BIN)/python -m pytest --numprocesses 2 tests/book/test_pages.py --require-pages
 
 lab: .venv/ready sync ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks
@@ -71,8 +75,8 @@ dist: book ## write dist/few-bits.zip (the book, opens from file://) and the whe
 	@$(BIN)/python -m fewbits.book pack dist/few-bits.zip
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
-lint: .venv/ready ## check style
-	@$(BIN)/ruff check lib tests && $(BIN)/ruff format --check lib tests
+lint: .venv/ready ## check style, docstrings and types
+	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 
 lock: ## pin every dependency anew (needs uv)
 	@uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest \

@@ -17,6 +17,14 @@ def pytest_addoption(parser):
     parser.addoption("--require-pages", action="store_true", help="fail, not skip, without a built book or a browser")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Side by side, the tests of a file share their fixtures in one process; chapters are dealt out one by one."""
+    for item in items:
+        if not item.get_closest_marker("chapters"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def points():
     return _points

@@ -16,9 +16,10 @@ EVERY = chapters(ROOT)
 each_chapter = pytest.mark.parametrize("chapter", EVERY, ids=[c.name for c in EVERY])
 
 
+@pytest.mark.chapters
 @each_chapter
 def test_a_chapter_runs_and_its_results_are_those_of_the_baseline(chapter):
-    run(chapter, "smoke", progress=False)
+    run(chapter, "smoke")
     assert check(chapter, "smoke") == []
 
 
@@ -71,8 +72,8 @@ def small(tmp_path):
 
 def test_an_unchanged_chapter_is_not_run_again(small):
     chapter = small("1 + 1")
-    assert run(chapter, "smoke", progress=False)
-    assert not run(chapter, "smoke", progress=False)
+    assert run(chapter, "smoke")
+    assert not run(chapter, "smoke")
 
 
 @pytest.mark.parametrize("changed", ["lib/any.py", "data/table.csv", "requirements.lock", "notebooks/01-small.py"])
@@ -103,7 +104,7 @@ def test_a_chapter_does_not_depend_on_prose(small):
 def test_a_failing_or_complaining_cell_fails_the_run_and_leaves_no_notebook(small, cell, said):
     chapter = small(cell)
     with pytest.raises(ExecutionError, match=said):
-        run(chapter, "smoke", progress=False)
+        run(chapter, "smoke")
     assert not chapter.executed("smoke").exists()
 
 
@@ -115,12 +116,12 @@ def test_an_error_in_a_widgets_callback_fails_the_run(small):
         "slider.value = 3\nshown",
     )
     with pytest.raises(ExecutionError, match="callback raised ZeroDivisionError"):
-        run(chapter, "smoke", progress=False)
+        run(chapter, "smoke")
 
 
 def test_a_notebook_without_the_parameter_profile_is_refused(small):
     with pytest.raises(InputError, match="no parameter 'profile'; it has speed"):
-        run(small(parameters="speed = 1"), "smoke", progress=False)
+        run(small(parameters="speed = 1"), "smoke")
 
 
 def test_an_unknown_parameter_is_refused_by_name(small, tmp_path):
@@ -131,7 +132,7 @@ def test_an_unknown_parameter_is_refused_by_name(small, tmp_path):
 
 def test_recorded_results_come_back_from_the_executed_notebook(small):
     chapter = small("from fewbits.book import record\nrecord(codes=256)\nrecord(within=0.1, share=0.5)")
-    run(chapter, "smoke", progress=False)
+    run(chapter, "smoke")
     results = recorded(nbformat.read(chapter.executed("smoke"), 4))
     assert results == {"codes": {"value": 256, "within": None}, "share": {"value": 0.5, "within": 0.1}}
 
@@ -142,7 +143,7 @@ def test_a_result_has_the_band_of_the_active_profile(small, profile, band):
         "from fewbits.book import record\nrecord(within={'smoke': 0.6, 'quick': 0.05}, share=0.5)\n"
         "record(within=0.2, other=1.0)"
     )
-    run(chapter, profile, progress=False)
+    run(chapter, profile)
     results = recorded(nbformat.read(chapter.executed(profile), 4))
     assert results == {"share": {"value": 0.5, "within": band}, "other": {"value": 1.0, "within": 0.2}}
 
@@ -184,7 +185,7 @@ def test_a_baseline_keeps_its_other_profile_and_needs_a_reason(tmp_path):
 
 def test_an_executed_notebook_holds_no_path_of_this_machine(small):
     chapter = small("1 + 1")
-    run(chapter, "smoke", progress=False)
+    run(chapter, "smoke")
     text = chapter.executed("smoke").read_text()
     assert str(ROOT) not in text and str(Path.home()) + "/" not in text and str(chapter.root) not in text
 

@@ -1,4 +1,4 @@
-"""Builds the book: pairs and executes its notebooks, compares their results with baselines, renders its pages."""
+"""What builds this book: its chapters, their execution and baselines, its pages, the theses' tables and our results."""
 
 import lazy_loader
 

@@ -1,25 +1,37 @@
 """The commands behind the Makefile: `python -m fewbits.book {sync,execute,render,baselines,pack}`."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fewbits.errors import InputError
 
+if TYPE_CHECKING:
+    from fewbits.book.chapter import Chapter
+
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: The command and its options; default those of this process.
+
+    Returns:
+        The exit code: 0, 1 after an error, 130 after Ctrl-C.
+    """
     parser = argparse.ArgumentParser(prog="python -m fewbits.book", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     sync = commands.add_parser("sync", help="write the paired .ipynb of each script in notebooks/")
     sync.set_defaults(command=_sync)
 
-    execute = commands.add_parser(
-        "execute", help="run the chapters whose inputs changed, and compare with the baselines"
-    )
+    execute = commands.add_parser("execute", help="run the chapters that changed, and compare with the baselines")
     execute.set_defaults(command=_execute)
 
-    render = commands.add_parser("render", help="execute, then build _build/html")
+    render = commands.add_parser("render", help="execute, then build the pages; with CHAPTERS, those chapters only")
+    render.add_argument("--open", action="store_true", help="show the page in a browser, if there is one")
     render.set_defaults(command=_render)
 
     baselines = commands.add_parser("baselines", help="store the results of a run as the new baselines")
@@ -32,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     for command in (execute, render, baselines):
         command.add_argument("--profile", choices=("smoke", "quick", "full"), default="quick")
+        command.add_argument("--workers", type=int, help="how many chapters run at a time; default one per core")
         command.add_argument("chapters", nargs="*", help="the beginnings of chapter names, for example 01; default all")
     options = parser.parse_args(arguments)
 
@@ -42,10 +55,13 @@ def main(arguments: list[str] | None = None) -> int:
     except (InputError, ExecutionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; chapters that had ended are kept", file=sys.stderr)
+        return 130
     return 0
 
 
-def _sync(options, root):
+def _sync(options: argparse.Namespace, root: Path) -> None:
     from fewbits.book.chapter import chapters
 
     for chapter in chapters(root):
@@ -54,48 +70,50 @@ def _sync(options, root):
             print(f"{chapter.pair.name} written from {chapter.script.name}")
 
 
-def _run_all(options, root):
+def _execute(options: argparse.Namespace, root: Path) -> "list[Chapter]":
     from fewbits.book.chapter import chapters
-    from fewbits.book.execution import run
+    from fewbits.book.execution import ExecutionError, check
+    from fewbits.book.parallel import run_chapters
 
     selected = chapters(root, options.chapters)
-    for number, chapter in enumerate(selected, 1):
-        print(f"[{number}/{len(selected)}] {chapter.name} ({options.profile})", flush=True)
-        ran = run(chapter, options.profile, progress=sys.stderr.isatty())
-        print("      executed" if ran else "      unchanged", flush=True)
+    failed = run_chapters(selected, options.profile, options.workers)
+    moved = [f"{c.name}: {d}" for c in selected if c not in failed for d in check(c, options.profile)]
+    errors = [f"{len(failed)} chapters failed:", *failed.values()] if failed else []
+    errors += ["results differ from tests/baselines:", *moved] if moved else []
+    if errors:
+        raise ExecutionError("\n  ".join(errors))
     return selected
 
 
-def _execute(options, root):
-    from fewbits.book.execution import ExecutionError, check
-
-    selected = _run_all(options, root)
-    problems = [f"{c.name}: {d}" for c in selected for d in check(c, options.profile)]
-    if problems:
-        raise ExecutionError("results differ from tests/baselines:\n  " + "\n  ".join(problems))
-    return selected
-
-
-def _render(options, root):
-    from fewbits.book.pages import render
+def _render(options: argparse.Namespace, root: Path) -> None:
+    from fewbits.book.pages import open_page, render
 
     selected = _execute(options, root)
-    print("[pages] building HTML", flush=True)
-    rendered = render(root, selected, options.profile)
-    print("        built" if rendered else "        unchanged", "- open _build/html/index.html", flush=True)
+    print("pages ...", flush=True)
+    page = render(root, selected, options.profile, whole=not options.chapters)
+    print(f"the book is at {page.relative_to(root)}", flush=True)
+    if options.open:
+        open_page(page)
 
 
-def _baselines(options, root):
+def _baselines(options: argparse.Namespace, root: Path) -> None:
     import nbformat
 
+    from fewbits.book.chapter import chapters
+    from fewbits.book.execution import ExecutionError
+    from fewbits.book.parallel import run_chapters
     from fewbits.book.results import recorded, write_baseline
 
-    for chapter in _run_all(options, root):
+    selected = chapters(root, options.chapters)
+    failed = run_chapters(selected, options.profile, options.workers)
+    if failed:
+        raise ExecutionError("\n  ".join([f"{len(failed)} chapters failed, no baseline is stored:", *failed.values()]))
+    for chapter in selected:
         results = recorded(nbformat.read(chapter.executed(options.profile), 4))
         write_baseline(chapter.baseline, options.profile, results, options.reason)
 
 
-def _pack(options, root):
+def _pack(options: argparse.Namespace, root: Path) -> None:
     from fewbits.book.pages import pack
 
     pack(root, options.target)
@@ -103,4 +121,5 @@ def _pack(options, root):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside, it still stops its kernels
     sys.exit(main())

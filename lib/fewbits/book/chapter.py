@@ -1,8 +1,10 @@
 """A chapter: one notebook as a percent script (the source) and its paired .ipynb without outputs."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
@@ -14,28 +16,41 @@ PROFILES = ("smoke", "quick", "full")
 
 @dataclass(frozen=True)
 class Chapter:
-    """The notebook `name` ("01-fixed-point") of the book whose top folder is `root`."""
+    """A notebook of the book.
+
+    Attributes:
+        root: The top folder of the book.
+        name: The notebook's name, for example "01-fixed-point".
+    """
 
     root: Path
     name: str
 
     @property
     def script(self) -> Path:
+        """The percent script: the source."""
         return self.root / "notebooks" / f"{self.name}.py"
 
     @property
     def pair(self) -> Path:
+        """The .ipynb without outputs."""
         return self.script.with_suffix(".ipynb")
 
     @property
     def baseline(self) -> Path:
+        """The file of the baselines of all profiles."""
         return self.root / "tests" / "baselines" / f"{self.name}.json"
 
     def executed(self, profile: str) -> Path:
+        """Return where the executed notebook is kept.
+
+        Args:
+            profile: "smoke", "quick" or "full".
+        """
         return self.root / "_build" / "executed" / profile / f"{self.name}.ipynb"
 
-    def notebook(self):
-        """Return the notebook that the script stands for, with stable cell ids and no outputs."""
+    def notebook(self) -> Any:
+        """Return the notebook of the script, with stable cell ids and no outputs."""
         notebook = jupytext.read(self.script)
         for number, cell in enumerate(notebook.cells):
             cell["id"] = f"{self.name[:2]}-{number:03d}"
@@ -44,7 +59,7 @@ class Chapter:
         return notebook
 
     def in_pair(self) -> bool:
-        """Return whether the .ipynb holds what the script says, and no outputs."""
+        """Return whether the .ipynb holds what the script holds, and no outputs."""
         return self.pair.exists() and self.pair.read_text() == nbformat.writes(self.notebook()) + "\n"
 
     def write_pair(self) -> None:
@@ -52,14 +67,29 @@ class Chapter:
         self.pair.write_text(nbformat.writes(self.notebook()) + "\n")
 
     def key(self, profile: str) -> str:
-        """Return the hash of all that an execution depends on: script, library, lock file, data, profile."""
+        """Return the hash of all that an execution depends on: script, library, lock file, data and profile.
+
+        Args:
+            profile: "smoke", "quick" or "full".
+        """
         return hash_files(
             [self.script, *library_files(self.root), *files_below(self.root / "data")], self.root, profile
         )
 
 
-def chapters(root: Path, names: list[str] = ()) -> list[Chapter]:
-    """Return the chapters below `root` in order: all, or those whose names begin with one of `names`."""
+def chapters(root: Path, names: Sequence[str] = ()) -> list[Chapter]:
+    """Find the chapters of a book.
+
+    Args:
+        root: The top folder of the book.
+        names: The beginnings of chapter names, for example "01"; default all chapters.
+
+    Returns:
+        The chapters in order.
+
+    Raises:
+        InputError: when no chapter begins with one of `names`.
+    """
     every = [Chapter(root, path.stem) for path in sorted((root / "notebooks").glob("[0-9][0-9]-*.py"))]
     for name in names:
         if not any(c.name.startswith(name) for c in every):
@@ -73,13 +103,30 @@ def library_files(root: Path) -> list[Path]:
 
 
 def files_below(folder: Path, pattern: str = "*") -> list[Path]:
-    """Return the files below `folder` in a fixed order, caches left out."""
+    """Find files, caches left out.
+
+    Args:
+        folder: Where to look, sub-folders included.
+        pattern: Which files, for example "*.py".
+
+    Returns:
+        The files in a fixed order.
+    """
     files = (p for p in folder.rglob(pattern) if p.is_file())
     return sorted(p for p in files if "__pycache__" not in p.parts and ".ipynb_checkpoints" not in p.parts)
 
 
 def hash_files(files: list[Path], root: Path, *words: str) -> str:
-    """Return the SHA-256 of the names and contents of `files`, and of `words`."""
+    """Return the SHA-256 of the names and contents of files, and of some words.
+
+    Args:
+        files: The files.
+        root: The folder that their names are relative to.
+        *words: What the hash depends on besides.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     digest = hashlib.sha256(repr(words).encode())
     for path in files:
         content = path.read_bytes()

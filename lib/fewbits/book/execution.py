@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -13,12 +14,14 @@ from fewbits.book.chapter import Chapter
 from fewbits.book.results import PROFILE_VARIABLE, differences, read_baseline, recorded
 from fewbits.errors import InputError
 
-# What every notebook's kernel runs under. FEWBITS_BOOK makes figures live without a kernel. oneDNN sums in other orders
-# on other processors, and is slower for networks as small as the book's.
+# The environment of every notebook's kernel. FEWBITS_BOOK makes figures live without a kernel. oneDNN sums in a
+# different order on each kind of processor, and is slower for networks as small as the book's. TensorFlow's sums also
+# depend on its number of threads: with two of them, results are the same however many cores or kernels there are.
 KERNEL_ENVIRONMENT = {
     "FEWBITS_BOOK": "1",
     "KERAS_BACKEND": "tensorflow",
     "TF_ENABLE_ONEDNN_OPTS": "0",
+    "TF_NUM_INTRAOP_THREADS": "2",
     "PYTHONHASHSEED": "0",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
@@ -28,15 +31,25 @@ class ExecutionError(Exception):
     """A chapter failed; the message says where and how."""
 
 
-def run(chapter: Chapter, profile: str, progress: bool = True) -> bool:
-    """Execute `chapter` where its key has changed; return whether it ran.
+def run(chapter: Chapter, profile: str) -> bool:
+    """Execute a chapter if it has changed since it was last executed.
 
-    The executed notebook is written whole or not at all. Raises ExecutionError on an error in a cell or behind a
-    widget, and on anything written to stderr; InputError where the notebook has no parameter `profile`.
+    The executed notebook is written whole or not at all.
+
+    Args:
+        chapter: The chapter.
+        profile: "smoke", "quick" or "full".
+
+    Returns:
+        Whether it was executed.
+
+    Raises:
+        ExecutionError: when a cell or a widget's callback raises, or anything is written to stderr.
+        InputError: when the notebook has no parameter `profile`.
     """
-    key, target = chapter.key(profile), chapter.executed(profile)
-    if target.exists() and nbformat.read(target, 4).metadata.get("fewbits", {}).get("key") == key:
+    if is_current(chapter, profile):
         return False
+    key, target = chapter.key(profile), chapter.executed(profile)
     target.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -44,7 +57,7 @@ def run(chapter: Chapter, profile: str, progress: bool = True) -> bool:
         nbformat.write(chapter.notebook(), source)
         parameters = {"profile": profile}
         check_parameters(source, parameters)
-        notebook = _execute(chapter, source, aside, parameters, progress)
+        notebook = _execute(chapter, source, aside, parameters)
         problems = hidden_errors(notebook)
         if problems:
             raise ExecutionError(f"{chapter.name}: {problems[0]}")
@@ -55,14 +68,60 @@ def run(chapter: Chapter, profile: str, progress: bool = True) -> bool:
     return True
 
 
+def is_current(chapter: Chapter, profile: str) -> bool:
+    """Say whether a chapter has not changed since it was last executed: its script, the library, the data.
+
+    Args:
+        chapter: The chapter.
+        profile: "smoke", "quick" or "full".
+
+    Returns:
+        Whether it need not be executed again.
+    """
+    return _last_run(chapter, profile).get("key") == chapter.key(profile)
+
+
+def last_seconds(chapter: Chapter, profile: str) -> float | None:
+    """Return how long the last successful execution of a chapter took.
+
+    Args:
+        chapter: The chapter.
+        profile: "smoke", "quick" or "full".
+
+    Returns:
+        The time in seconds; None if there was none.
+    """
+    return _last_run(chapter, profile).get("seconds")
+
+
+def _last_run(chapter: Chapter, profile: str) -> dict[str, Any]:
+    target = chapter.executed(profile)
+    return nbformat.read(target, 4).metadata.get("fewbits", {}) if target.exists() else {}
+
+
 def check(chapter: Chapter, profile: str) -> list[str]:
-    """Return how the results of the executed chapter differ from its baseline, a sentence each."""
+    """Compare the results of an executed chapter with its baseline.
+
+    Args:
+        chapter: The chapter; it has been executed.
+        profile: "smoke" or "quick".
+
+    Returns:
+        One sentence per difference.
+    """
     results = recorded(nbformat.read(chapter.executed(profile), 4))
     return differences(results, read_baseline(chapter.baseline, profile))
 
 
-def hidden_errors(notebook) -> list[str]:
-    """Return errors that papermill lets pass: warnings, text on stderr, and errors kept in a widget's output."""
+def hidden_errors(notebook: Any) -> list[str]:
+    """Find what papermill lets pass: warnings, text on stderr, and errors kept in a widget's output.
+
+    Args:
+        notebook: The executed notebook, as `nbformat.read` returns it.
+
+    Returns:
+        One sentence per error.
+    """
     found = []
     for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
@@ -78,15 +137,23 @@ def hidden_errors(notebook) -> list[str]:
     return found
 
 
-def check_parameters(source: Path, parameters: dict) -> None:
-    """Raise InputError on a parameter the notebook at `source` does not have; papermill only logs a line."""
+def check_parameters(source: Path, parameters: dict[str, str]) -> None:
+    """Check that a notebook has all parameters it is given; papermill only logs a line if it does not.
+
+    Args:
+        source: The notebook's file.
+        parameters: Name -> value.
+
+    Raises:
+        InputError: when the notebook lacks one of them.
+    """
     known = papermill.inspect_notebook(str(source))
     for name in parameters:
         if name not in known:
             raise InputError(f"the notebook has no parameter {name!r}; it has {', '.join(known) or 'none'}")
 
 
-def _execute(chapter, source, aside, parameters, progress):
+def _execute(chapter: Chapter, source: Path, aside: Path, parameters: dict[str, str]) -> Any:
     environment = {**KERNEL_ENVIRONMENT, PROFILE_VARIABLE: parameters["profile"]}
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
@@ -98,7 +165,7 @@ def _execute(chapter, source, aside, parameters, progress):
             kernel_name="python3",
             cwd=str(chapter.root),
             extra_arguments=["--log-level=ERROR"],
-            progress_bar={"desc": chapter.name, "leave": False} if progress else False,
+            progress_bar=False,
         )
     except PapermillExecutionError as error:
         said = " ".join(error.evalue.split())[:600]

@@ -5,31 +5,40 @@ scripts and a kernel from other hosts, is left out.
 """
 
 from html import escape
+from typing import Any, NoReturn
 
 from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 from sphinx.util.math import get_node_equation_number
 
 
-def setup(app):
+def setup(app: Any) -> dict[str, bool]:
+    """Register the extension.
+
+    Args:
+        app: The Sphinx application.
+
+    Returns:
+        What Sphinx may do in parallel.
+    """
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("config-inited", _without_thebe)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def _inline(writer, node):
+def _inline(writer: Any, node: Any) -> NoReturn:
     writer.body.append(convert(node.astext()))
     raise SkipNode
 
 
-def _block(writer, node):
+def _block(writer: Any, node: Any) -> NoReturn:
     number = f'<span class="eqno">({escape(get_node_equation_number(writer, node))})</span>' if node["number"] else ""
     equation = convert(node.astext(), display="block")
     writer.body.append(f"{writer.starttag(node, 'div', CLASS='equation')}{number}{equation}</div>")
     raise SkipNode
 
 
-def _without_thebe(app, config):
+def _without_thebe(app: Any, config: Any) -> None:
     app.registry.css_files[:] = [f for f in app.registry.css_files if "thebe" not in f[0]]
     for event, listeners in app.events.listeners.items():
         app.events.listeners[event] = [f for f in listeners if not f.handler.__module__.startswith("sphinx_thebe")]

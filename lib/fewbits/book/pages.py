@@ -3,47 +3,79 @@
 import shutil
 import subprocess
 import sys
+import webbrowser
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import nbformat
+import yaml  # type: ignore[import-untyped]  # its types are a package of their own
 
 from fewbits.book.chapter import Chapter, files_below, hash_files, library_files
 from fewbits.book.execution import ExecutionError
 from fewbits.io.files import write_aside
 
+# A part of the book leaves out the slow page (it imports the whole library), and may refer to pages that it lacks.
+_NOT_IN_A_PART = "book/api"
+_MAY_MISS = ["myst.xref_missing", "ref.doc", "ref.ref", "ref.python"]
 
-def render(root: Path, executed: list[Chapter], profile: str) -> bool:
-    """Build `_build/html` where an input has changed; return whether it did. Raises ExecutionError on a warning."""
-    build, html = root / "_build", root / "_build" / "html"
+
+def render(root: Path, executed: Sequence[Chapter], profile: str, whole: bool = True) -> Path:
+    """Build the pages if an input has changed.
+
+    Args:
+        root: The top folder of the book.
+        executed: The chapters; they have been executed.
+        profile: "smoke", "quick" or "full": whose results the pages show.
+        whole: Whether these are all chapters. They are built in `_build/html`, a part of them in `_build/part/html`.
+
+    Returns:
+        The first page; of a part, the page of its first chapter.
+
+    Raises:
+        ExecutionError: when Sphinx warns.
+    """
+    build = root / "_build" if whole else root / "_build" / "part"
+    html = build / "html"
+    first = html / "index.html" if whole else html / "notebooks" / f"{executed[0].name}.html"
     sources = [root / "_config.yml", root / "_toc.yml", *library_files(root), *files_below(root / "book")]
     key = hash_files([*sources, *(c.executed(profile) for c in executed)], root)
     stamp = build / "html.key"
     if html.exists() and stamp.exists() and stamp.read_text() == key:
-        return False
+        return first
     source, output = _fresh(build / "source"), _fresh(build / "pages")
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(root / name, source)
-    shutil.copytree(root / "book", source / "book")
-    vendor = source / "book" / "offline" / "vendor"
-    vendor.mkdir()
-    shutil.copy(str(files("plotly") / "package_data" / "plotly.min.js"), vendor)
-    (source / "notebooks").mkdir()
-    for chapter in executed:
-        notebook = nbformat.read(chapter.executed(profile), 4)
-        notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
-        nbformat.write(notebook, source / "notebooks" / f"{chapter.name}.ipynb")
-    _sphinx(root, source, output, build / "pages.log")
+    _copy_sources(root, source, executed, profile)
+    if not whole:
+        _keep_part(source, [chapter.name for chapter in executed])
+    _run_sphinx(root, source, output, build / "pages.log")
     stamp.unlink(missing_ok=True)
     shutil.rmtree(html, ignore_errors=True)
     (output / "_build" / "html").replace(html)
     stamp.write_text(key)
-    return True
+    return first
+
+
+def open_page(page: Path) -> bool:
+    """Show a page in the reader's browser, if there is one and somebody is at the terminal.
+
+    Args:
+        page: The page's file.
+
+    Returns:
+        Whether a browser was opened.
+    """
+    return sys.stdout.isatty() and webbrowser.open(page.resolve().as_uri())
 
 
 def pack(root: Path, target: Path) -> None:
-    """Write `_build/html` as a zip file with fixed dates, so that equal books give equal files."""
+    """Write `_build/html` as a zip file with fixed dates, so that equal books give equal files.
+
+    Args:
+        root: The top folder of the book.
+        target: The zip file.
+    """
     html = root / "_build" / "html"
     target.parent.mkdir(parents=True, exist_ok=True)
     with write_aside(target) as file, ZipFile(file, "w", ZIP_DEFLATED) as archive:
@@ -59,7 +91,39 @@ def _fresh(folder: Path) -> Path:
     return folder
 
 
-def _sphinx(root, source, output, log):
+def _copy_sources(root: Path, source: Path, executed: Sequence[Chapter], profile: str) -> None:
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(root / name, source)
+    shutil.copytree(root / "book", source / "book")
+    vendor = source / "book" / "offline" / "vendor"
+    vendor.mkdir()
+    shutil.copy(str(files("plotly") / "package_data" / "plotly.min.js"), vendor)
+    (source / "notebooks").mkdir()
+    for chapter in executed:
+        notebook = nbformat.read(chapter.executed(profile), 4)
+        notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+        nbformat.write(notebook, source / "notebooks" / f"{chapter.name}.ipynb")
+
+
+def _keep_part(source: Path, names: Sequence[str]) -> None:
+    """Reduce the copied sources to the prose and the chapters `names`."""
+    contents = yaml.safe_load((source / "_toc.yml").read_text())
+    for part in contents["parts"]:
+        kept = {f"notebooks/{name}" for name in names}
+        part["chapters"] = [
+            page
+            for page in part["chapters"]
+            if page["file"] in kept or not page["file"].startswith(("notebooks/", _NOT_IN_A_PART))
+        ]
+    contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
+    (source / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))
+    config: dict[str, Any] = yaml.safe_load((source / "_config.yml").read_text())
+    settings = config["sphinx"]["config"]
+    settings["suppress_warnings"] = [*settings.get("suppress_warnings", []), *_MAY_MISS]
+    (source / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def _run_sphinx(root: Path, source: Path, output: Path, log: Path) -> None:
     # -W on a fresh folder: on an old one, Sphinx forgets the warnings of pages it does not read again.
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)]
     options = ["--path-output", str(output), "-W", "-n", "--keep-going"]
