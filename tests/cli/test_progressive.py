@@ -81,13 +81,16 @@ def test_interrupted_and_resumed_it_ends_with_the_same_bits(trained, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--strategy", "locked"], "unknown strategy 'locked'"),
-        (["--bits", "99"], "kernel bits must be an integer from 1 to 24"),
+        (["--strategy", "locked"], "argument --strategy: invalid choice: 'locked' (choose from "),
+        (["--bits", "25"], "kernel bits must be an integer from 1 to 24"),
+        (["--bits", "99"], "argument --bits: '99' is not one or three numbers of bits from 1 to 32"),
+        (["--edge-bits", "x"], "argument --edge-bits: 'x' is not a number of bits"),
+        (["--level-order", "size"], "argument --level-order: 'size' is neither one of input, output, random"),
         (["--epochs", "-1"], "epochs must be an integer of at least 0"),
         (["--level-order", "conv1,fire9"], "order must name each level once"),
         (["--percentile", "0"], "the percentile must be above 0"),
         (["--learning-rate", "nan"], "the learning rate must be a positive number"),
-        (["--decay", "slow"], "unknown decay 'slow'"),
+        (["--decay", "slow"], "argument --decay: invalid choice: 'slow' (choose from "),
         (["--output", "no.h5"], "the output must be a .keras file"),
     ],
 )

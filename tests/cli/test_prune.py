@@ -8,7 +8,8 @@ from fewbits.cli import main
 from fewbits.costs.complexity import totals
 from fewbits.data import load
 from fewbits.io.files import read_model, write_model
-from fewbits.training.loop import prepare, train
+from fewbits.training.loop import train
+from fewbits.training.recipe import prepare
 from helpers.cli import refused
 
 L = keras.layers
@@ -50,7 +51,7 @@ def test_it_writes_a_smaller_network_and_tells_steps_and_costs(network, tmp_path
         (lines[5], "MACs", before.macs, after.macs),
     ):
         assert line.split() == [name, f"{old:,}", f"{new:,}", f"{new / old:.1%}"]
-    assert lines[6].split()[0] == "ms" and lines[6].endswith("an image, LiteRT, one thread")
+    assert lines[6].split()[0] == "ms" and lines[6].endswith("per image, LiteRT, one thread")
     assert lines[7].startswith(f"{tmp_path / 'out.keras'} written; validation accuracy ")
     assert [path.name for path in tmp_path.iterdir()] == ["out.keras"]
 
@@ -81,11 +82,11 @@ def test_stopped_it_says_so_and_goes_on(network, tmp_path, capsys, monkeypatch):
     (tmp_path / "out.keras").unlink()
     from fewbits.cli import prune
 
-    tell = prune._tell_step
-    monkeypatch.setattr(prune, "_tell_step", lambda step, most: (_ for _ in ()).throw(KeyboardInterrupt))
+    tell = prune._print_step
+    monkeypatch.setattr(prune, "_print_step", lambda step, most: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(go(network, tmp_path, "--ratio", "0.5")) == 130
     assert "out.keras.checkpoint holds the last step; --resume goes on" in capsys.readouterr().err
-    monkeypatch.setattr(prune, "_tell_step", tell)
+    monkeypatch.setattr(prune, "_print_step", tell)
     assert main(go(network, tmp_path, "--ratio", "0.5", "--resume")) == 0
     assert "step 1 of" not in capsys.readouterr().out
     for old, new in zip(whole, read_model(tmp_path / "out.keras").get_weights(), strict=True):
@@ -96,9 +97,9 @@ def test_stopped_it_says_so_and_goes_on(network, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "a pruning needs one goal of ratio, weight_bytes, macs"),
+        ([], "pruning needs exactly one goal of ratio, weight_bytes, macs"),
         (["--ratio", "2"], "ratio must be between 0 and 1, not 2.0"),
-        (["--ratio", "0.5", "--criterion", "taylor2"], "unknown criterion 'taylor2'"),
+        (["--ratio", "0.5", "--criterion", "taylor2"], "argument --criterion: invalid choice: 'taylor2' (choose from "),
         (["--ratio", "0.5", "--train-images", "5"], "'5' is not two numbers, such as 3200,48000"),
         (["--macs", "3"], "macs must be at least"),
         (["--ratio", "0.5", "--output", "x.h5"], "the output must be a .keras file, not x.h5"),
@@ -112,7 +113,7 @@ def test_a_wrong_command_is_refused_in_one_sentence(network, tmp_path, capsys, a
 def test_an_output_or_a_dry_run_is_needed_and_not_both(network, tmp_path, capsys):
     for more in (["--dry-run", "--output", str(tmp_path / "out.keras")], []):
         arguments = ["prune", str(network), "--data", "digits", "--ratio", "0.5", *more]
-        assert "give --output FILE.keras, or --dry-run to see what would go" in refused(arguments, capsys)
+        assert "give --output FILE.keras, or --dry-run to see what would be removed" in refused(arguments, capsys)
 
 
 def test_the_smaller_network_computes(network, tmp_path):

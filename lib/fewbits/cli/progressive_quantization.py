@@ -1,18 +1,20 @@
 """`fewbits progressive-quantization`: a trained network learns to compute in few bits."""
 
+import argparse
 import sys
 from pathlib import Path
 
 from fewbits.cli.images import add_held_out, add_options, read_parts, report_skipped
-from fewbits.cli.parser import add_checkpoint, add_command, bits, check_output, percentiles
+from fewbits.cli.parser import Commands, add_checkpoint, add_command, bit_count, bits, check_output, percentiles
 from fewbits.cli.train import describe_checkpoint
+from fewbits.names import DECAYS, GRADIENTS, LAYER_ROUNDINGS, LEVEL_ORDERS, OPTIMIZERS, STRATEGIES
 
 ABOUT = """
-The network is quantized level by level, and trained after each. `lock` keeps what is quantized as it is; `train` lets
-it go on learning; `gradual` takes bits from all levels one by one, `gradual-by-level` from one level after the other.
-`all-at-once` quantizes all levels and trains, `static` does not train. A level is a module of a network of the zoo
-(fire2 of SqueezeNet), and a layer of others. Batch normalization is folded. Stopped at any moment, the same command
-with --resume goes on from the last finished epoch.
+The network is quantized level by level and trained after each level. `lock` keeps the weights of quantized levels as
+they are; `train` lets them learn on; `gradual` lowers the bits of all levels one by one, `gradual-by-level` those of
+one level after the other. `all-at-once` quantizes all levels and trains; `static` does not train. A level is a module
+of a network of the zoo (fire2 of SqueezeNet), and one layer of any other network. Batch normalization is folded. If the
+command is stopped, the same command with --resume continues from the last finished epoch.
 """
 EXAMPLES = """
   fewbits progressive-quantization digits.keras --data digits --bits 6 --epochs 2 --output digits-6.keras
@@ -21,89 +23,123 @@ EXAMPLES = """
 """
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
+    """Add the command and its options."""
     command = add_command(
         commands, "progressive-quantization", run, "train a network towards few bits", EXAMPLES, ABOUT
     )
     command.add_argument("model", type=Path, help="the trained network, a .keras file")
     add_options(command)
     add_held_out(command)
-    command.add_argument(
-        "--bits", type=bits, default=8, metavar="N|K,I,O", help="of all, or of kernel, input and output; - is float"
-    )
-    command.add_argument("--strategy", default="train", help="lock, train (default), gradual, gradual-by-level, ...")
-    command.add_argument("--epochs", type=int, default=1, help="of training for each level, or stage (default 1)")
-    command.add_argument(
-        "--level-order",
-        type=_order,
-        default="input",
-        help="input (default), output, random, sensitivity, or LEVEL,LEVEL,...",
-    )
-    command.add_argument("--relax", action="store_true", help="at the end unlock all levels and train once more")
-    command.add_argument("--edge-bits", type=int, metavar="N", help="least bits of the first and the last level")
-    msb = command.add_argument_group("MSBs")
-    msb.add_argument(
-        "--percentile",
-        type=percentiles,
-        default=99.9,
-        metavar="P|K,I,O",
-        help="share of the values that the MSB holds (default 99.9); mse: the MSB of least squared error; kl: that of "
-        "least divergence",
-    )
-    msb.add_argument("--generic", action="store_true", help="one MSB a kind for all layers: the largest")
-    msb.add_argument("--per-channel", action="store_true", help="an MSB for each filter of a kernel")
-    msb.add_argument("--recalibrate", action="store_true", help="choose MSBs anew where a stage begins")
-    command.add_argument("--rounding", default="nearest", help="floor, nearest (default), nearest-up, ...")
-    command.add_argument("--gradient", default="clipped", help="0 outside the range (clipped, default) or identity")
-    command.add_argument("--optimizer", default="sgd", help="sgd, with Nesterov momentum 0.9 (default), or adam")
-    command.add_argument("--learning-rate", type=float, default=0.001, help="default 0.001")
-    command.add_argument("--decay", default="constant", help="of the learning rate: constant (default) or cosine")
-    command.add_argument("--batch-size", type=int, default=32, help="images a step (default 32)")
-    command.add_argument("--seed", type=int, default=0, help="draws the order of images, and of levels (default 0)")
+    _add_schedule(command)
+    _add_calibration(command)
+    _add_recipe(command)
     command.add_argument("--output", type=Path, required=True, help="write the quantized network to this .keras file")
     add_checkpoint(command)
 
 
-def run(options) -> None:
+def _add_schedule(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("schedule")
+    group.add_argument(
+        "--bits",
+        type=bits,
+        default=8,
+        metavar="N|K,I,O",
+        help="bits of all values, or of kernel, input and output; - is float (default %(default)s)",
+    )
+    group.add_argument("--strategy", choices=STRATEGIES, default="train", help="default %(default)s")
+    group.add_argument(
+        "--epochs", type=int, default=1, help="epochs of training per level or stage (default %(default)s)"
+    )
+    group.add_argument(
+        "--level-order",
+        type=_order,
+        default="input",
+        metavar="ORDER",
+        help=f"{', '.join(LEVEL_ORDERS)}, or the names of all levels, LEVEL,LEVEL,... (default %(default)s)",
+    )
+    group.add_argument("--relax", action="store_true", help="at the end unlock all levels and train once more")
+    group.add_argument(
+        "--edge-bits", type=bit_count, metavar="N", help="least number of bits of the first and the last level"
+    )
+
+
+def _add_calibration(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("calibration")
+    group.add_argument(
+        "--percentile",
+        type=percentiles,
+        default=99.9,
+        metavar="P|K,I,O",
+        help="share of the values that the MSB holds, in percent; or mse, the MSB of the least squared error; or kl, "
+        "that of the least divergence (default %(default)s)",
+    )
+    group.add_argument("--generic", action="store_true", help="use the largest MSB of each kind for all layers")
+    group.add_argument("--per-channel", action="store_true", help="use an MSB for each filter of a kernel")
+    group.add_argument("--recalibrate", action="store_true", help="choose MSBs again when a stage begins")
+    group.add_argument("--rounding", choices=LAYER_ROUNDINGS, default="nearest", help="default %(default)s")
+    group.add_argument(
+        "--gradient",
+        choices=GRADIENTS,
+        default="clipped",
+        help="straight-through estimator: 0 outside the range, or 1 everywhere (default %(default)s)",
+    )
+
+
+def _add_recipe(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("training")
+    group.add_argument(
+        "--optimizer", choices=OPTIMIZERS, default="sgd", help="default %(default)s, with Nesterov momentum 0.9"
+    )
+    group.add_argument("--learning-rate", type=float, default=0.001, help="default %(default)s")
+    group.add_argument(
+        "--decay", choices=DECAYS, default="constant", help="how the learning rate falls (default %(default)s)"
+    )
+    group.add_argument("--batch-size", type=int, default=32, help="images per step (default %(default)s)")
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the order of the images, and of levels in random order (default %(default)s)",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Quantize and train the network, and write it."""
     check_output(options.output, ".keras")
     from fewbits import training, zoo
     from fewbits.backend import keras
     from fewbits.cli.progress import TrainingBar
     from fewbits.io.files import read_model, write_model
+    from fewbits.quantization.calibration import Calibration
     from fewbits.quantization.conversion import dequantize_model
-    from fewbits.training.schedules import progressive_quantization
 
     checkpoint = options.checkpoint or options.output.with_name(f"{options.output.name}.checkpoint")
+    three = options.bits if isinstance(options.bits, tuple) else (options.bits,) * 3
+    schedule = training.Schedule(
+        three, options.strategy, options.epochs, options.level_order, options.relax, options.edge_bits
+    )
+    calibration = Calibration(
+        options.percentile, not options.generic, options.per_channel, recalibrate=options.recalibrate
+    )
+    recipe = training.Recipe(options.optimizer, options.learning_rate, options.decay, options.batch_size, options.seed)
     model = dequantize_model(read_model(options.model))
     parts = train, validation = read_parts(options, "train", "validation", seed=options.seed)
     training.check_images(model, train.image_shape, f"the images of {options.data}")
-    three = options.bits if isinstance(options.bits, tuple) else (options.bits,) * 3
     print(f"{model.name} to {', '.join('float' if n is None else f'{n} bits' for n in three)}: {options.strategy}")
     print(f"training: {train.what}; validation: {validation.what}", flush=True)
     keras.utils.set_random_seed(options.seed)
     try:
-        outcome = progressive_quantization(
+        outcome = training.progressive_quantization(
             model,
             train.data,
-            three,
-            options.strategy,
+            schedule,
             validation=validation.data,
-            epochs=options.epochs,
+            calibration=calibration,
+            recipe=recipe,
             levels=zoo.levels(model) if model.name in zoo.NAMES else None,
-            order=options.level_order,
-            relax=options.relax,
-            edge_bits=options.edge_bits,
-            percentile=options.percentile,
-            per_layer=not options.generic,
-            per_channel=options.per_channel,
-            recalibrate=options.recalibrate,
             rounding=options.rounding,
             gradient=options.gradient,
-            optimizer=options.optimizer,
-            learning_rate=options.learning_rate,
-            decay=options.decay,
-            seed=options.seed,
-            batch_size=options.batch_size,
             checkpoint=checkpoint,
             resume=options.resume,
             progress=TrainingBar(sys.stdout),
@@ -120,11 +156,18 @@ def run(options) -> None:
     print(f"{options.output} written; validation accuracy {outcome.val_accuracy:.2%}, in float {before:.2%}")
 
 
-def _course(entries) -> str:
+def _course(entries: list[dict]) -> str:
+    """Return what a stage did to the accuracy, from its entries of the history."""
     if not entries:
         return "quantized, not trained"
     return f"quantized {entries[0]['val_accuracy_before']:>7.2%}   trained {entries[-1]['val_accuracy']:>7.2%}"
 
 
-def _order(text):
-    return text.split(",") if "," in text else text
+def _order(text: str) -> str | list[str]:
+    """Return the order of the levels: one of LEVEL_ORDERS, or names of levels."""
+    if "," in text:
+        return text.split(",")
+    if text not in LEVEL_ORDERS:
+        known = ", ".join(LEVEL_ORDERS)
+        raise argparse.ArgumentTypeError(f"{text!r} is neither one of {known} nor the names of all levels with commas")
+    return text

@@ -1,17 +1,19 @@
-"""`fewbits prune`: a trained network loses filters, and learns to do without them."""
+"""`fewbits prune`: a trained network loses filters and learns to do without them."""
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from fewbits.cli.images import add_held_out, add_options, read_parts, report_skipped
-from fewbits.cli.parser import add_checkpoint, add_command, check_output
+from fewbits.cli.parser import Commands, add_checkpoint, add_command, check_output
 from fewbits.errors import InputError
+from fewbits.names import CRITERIA, OPTIMIZERS
 
 ABOUT = """
-Step by step the filters that matter least are removed, and what is left is trained. The result is an ordinary, smaller
-network. One goal must be given: a ratio of filters, or what is left of bytes or MACs. A step that breaks the network,
-or falls below the least accuracy, is undone, and the last. Stopped at any moment, the same command with --resume goes
-on from the last finished step.
+In each step the filters that matter least are removed, and the rest is trained. The result is an ordinary, smaller
+network. One goal must be given: a ratio of filters, or a limit of bytes or MACs. A step that breaks the network or
+falls below the least accuracy is undone, and pruning ends. If the command is stopped, the same command with --resume
+continues from the last finished step.
 """
 EXAMPLES = """
   fewbits prune digits.keras --data digits --ratio 0.67 --dry-run
@@ -20,41 +22,53 @@ EXAMPLES = """
 """
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
+    """Add the command and its options."""
     command = add_command(commands, "prune", run, "remove the filters that matter least", EXAMPLES, ABOUT)
     command.add_argument("model", type=Path, help="the trained network, a .keras file")
     add_options(command)
     add_held_out(command)
-    goal = command.add_argument_group("goal, one of")
-    goal.add_argument("--ratio", type=float, help="share of the filters to remove, 0 to 1")
-    goal.add_argument("--bytes", type=int, dest="weight_bytes", help="of the weights at 32 bits, at most")
-    goal.add_argument("--macs", type=int, help="of one image, at most")
-    command.add_argument("--criterion", default="combined", help="mean-activation, activation-l2, taylor, ...")
-    command.add_argument("--per-step", type=int, default=128, help="filters to remove in each step (default 128)")
-    command.add_argument(
-        "--train-images",
-        type=_two,
-        default=(3_200, 48_000),
-        metavar="FIRST,LAST",
-        help="to train on behind the first step, and behind one that would leave nothing (default 3200,48000)",
+    goal = command.add_argument_group("goal (exactly one)")
+    goal.add_argument("--ratio", type=float, help="share of the filters to remove, from 0 to 1")
+    goal.add_argument("--bytes", type=int, dest="weight_bytes", help="largest size of the weights, at 32 bits each")
+    goal.add_argument("--macs", type=int, help="largest number of MACs per image")
+    steps = command.add_argument_group("steps")
+    steps.add_argument("--criterion", choices=CRITERIA, default="combined", help="default %(default)s")
+    steps.add_argument("--per-step", type=int, default=128, help="filters to remove in each step (default %(default)s)")
+    steps.add_argument(
+        "--least-accuracy",
+        type=float,
+        default=0.0,
+        help="least accuracy on the validation images, from 0 to 1 (default %(default)s)",
     )
-    command.add_argument(
-        "--least-accuracy", type=float, default=0.0, help="of the validation images, 0 to 1 (default 0)"
-    )
-    command.add_argument(
-        "--optimizer", default="sgd", help="sgd, with Nesterov momentum 0.9 (default), adam or rmsprop"
-    )
-    command.add_argument("--learning-rate", type=float, default=0.001, help="default 0.001")
-    command.add_argument("--batch-size", type=int, default=64, help="images at a time (default 64)")
-    command.add_argument("--seed", type=int, default=0, help="draws images and their order (default 0)")
-    command.add_argument("--dry-run", action="store_true", help="train nothing; print what would go")
+    _add_training(command)
+    command.add_argument("--dry-run", action="store_true", help="do not train; print what would be removed")
     command.add_argument("--output", type=Path, help="write the network to this .keras file")
     add_checkpoint(command)
 
 
-def run(options) -> None:
+def _add_training(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("training")
+    group.add_argument(
+        "--train-images",
+        type=_two,
+        default=(3_200, 48_000),
+        metavar="FIRST,LAST",
+        help="images to train on after the first step, and after a step that would remove every filter "
+        "(default 3200,48000)",
+    )
+    group.add_argument(
+        "--optimizer", choices=OPTIMIZERS, default="sgd", help="default %(default)s, with Nesterov momentum 0.9"
+    )
+    group.add_argument("--learning-rate", type=float, default=0.001, help="default %(default)s")
+    group.add_argument("--batch-size", type=int, default=64, help="images per step (default %(default)s)")
+    group.add_argument("--seed", type=int, default=0, help="seed of the images and their order (default %(default)s)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prune the network and write it, or print what would be removed."""
     if options.dry_run == (options.output is not None):
-        raise InputError("give --output FILE.keras, or --dry-run to see what would go")
+        raise InputError("give --output FILE.keras, or --dry-run to see what would be removed")
     if options.output:
         check_output(options.output, ".keras")
     from fewbits import training
@@ -73,8 +87,8 @@ def run(options) -> None:
     print(f"{model.name}: {plan.criterion}; training: {train.what}; validation: {validation.what}", flush=True)
     if options.dry_run:
         gone = would_remove(model, train.data, plan)
-        _tell_layers(model, gone)
-        _tell_costs(model, remove_filters(model, gone))
+        _print_layers(model, gone)
+        _print_costs(model, remove_filters(model, gone))
         return
     checkpoint = options.checkpoint or options.output.with_name(f"{options.output.name}.checkpoint")
     keras.utils.set_random_seed(options.seed)
@@ -86,24 +100,24 @@ def run(options) -> None:
             validation=validation.data,
             checkpoint=checkpoint,
             resume=options.resume,
-            progress=_tell_step,
+            progress=_print_step,
         )
         write_model(result.model, options.output)
     except KeyboardInterrupt:
-        told = f"{checkpoint} holds the last step; --resume goes on" if checkpoint.exists() else "nothing was written"
-        raise KeyboardInterrupt(told) from None
+        kept = f"{checkpoint} holds the last step; --resume goes on" if checkpoint.exists() else "nothing was written"
+        raise KeyboardInterrupt(kept) from None
     if not options.checkpoint:
         checkpoint.unlink(missing_ok=True)
     report_skipped(parts)
     if result.failed:
         why = {"accuracy": "fell below the least accuracy", "breakdown": "broke the network"}[result.stopped]
         print(f"step {result.failed['step']} {why}, and is undone")
-    _tell_costs(model, result.model)
+    _print_costs(model, result.model)
     before, after = (result.steps[i]["val_accuracy"] for i in (0, -1))
     print(f"{options.output} written; validation accuracy {after:.2%}, before {before:.2%}")
 
 
-def _tell_step(step, most) -> None:
+def _print_step(step: dict, most: int) -> None:
     left = sum(step["filters"].values())
     print(
         f"step {step['step']} of {most}  {left:,} filters  {step['weight_bytes']:,} bytes  {step['macs']:,} MACs  "
@@ -112,14 +126,14 @@ def _tell_step(step, most) -> None:
     )
 
 
-def _tell_layers(model, gone) -> None:
+def _print_layers(model: Any, gone: dict[str, list[int]]) -> None:
     for name, filters in gone.items():
         layer = model.get_layer(name)
         n = layer.units if hasattr(layer, "units") else layer.filters
         print(f"{name:<24}{len(filters):>6,} of {n:>6,} filters")
 
 
-def _tell_costs(*models) -> None:
+def _print_costs(*models: Any) -> None:
     """Print a table of what the network costs before and after."""
     from fewbits.costs import latency
     from fewbits.costs.complexity import totals
@@ -127,17 +141,22 @@ def _tell_costs(*models) -> None:
     from fewbits.quantization.conversion import dequantize_model
 
     before, after = map(totals, models)
-    rows = [("bytes", before.weight_bytes, after.weight_bytes), ("MACs", before.macs, after.macs)]
-    plain = map(dequantize_model, models)
-    taken = latency.measure_latency({name: litert.to_litert(net) for name, net in zip(("before", "after"), plain)})
     print(f"{'':<10}{'before':>14}{'after':>14}{'left':>9}")
+    rows = [("bytes", before.weight_bytes, after.weight_bytes), ("MACs", before.macs, after.macs)]
     for name, old, new in rows:
         print(f"{name:<10}{old:>14,}{new:>14,}{new / old:>9.1%}")
+    plain = zip(("before", "after"), map(dequantize_model, models))
+    try:
+        taken = latency.measure_latency({name: litert.to_litert(model) for name, model in plain})
+    except InputError as missing:  # LiteRT is in an extra
+        print(f"no latency: {missing}")
+        return
     old, new = (taken[name].median for name in ("before", "after"))
-    print(f"{'ms':<10}{old:>14.3f}{new:>14.3f}{new / old:>9.1%}  an image, LiteRT, one thread")
+    print(f"{'ms':<10}{old:>14.3f}{new:>14.3f}{new / old:>9.1%}  per image, LiteRT, one thread")
 
 
-def _two(text):
+def _two(text: str) -> tuple[int, int]:
+    """Return the two numbers of `text`."""
     try:
         first, last = map(int, text.split(","))
     except ValueError:

@@ -15,7 +15,7 @@ import numpy as np
 
 from fewbits.backend import keras
 from fewbits.errors import InputError
-from fewbits.quantization.calibration import Calibration, formats_for_each
+from fewbits.quantization.calibration import Calibration
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.quantization.layers import FLOAT, Formats
 from fewbits.training.batches import LabelledImages, Source, source_of
@@ -90,7 +90,7 @@ def progressive_quantization(
     source = source_of(model, data, "the training data")
     fresh = quantize_model(model, levels=levels, fold_batch_normalization=True, rounding=rounding, gradient=gradient)
     network = fresh if reuse is None else take_state(reuse, fresh)
-    formats_for = partial(_formats_for, network, _calibration_images(source), calibration, rounding)
+    formats_for = partial(calibration.formats, network, _calibration_images(source), rounding=rounding)
     judge = partial(evaluate, network, validation, recipe.batch_size)
     names = list(level_names(network))
     stages = schedule.stages(_ordered(schedule, network, validation, formats_for, recipe), names)
@@ -168,21 +168,6 @@ class _Course:
 
 
 # Formats
-
-
-def _formats_for(
-    network: QuantizedModel, images: np.ndarray, calibration: Calibration, rounding: str, widths: Iterable[Bits]
-) -> dict[Bits, dict[str, Formats]]:
-    """Return bits -> layer -> the formats that `calibration` chooses at these bits."""
-    return formats_for_each(
-        network,
-        images,
-        widths,
-        calibration.range_rule,
-        calibration.per_layer,
-        rounding,
-        per_channel=calibration.per_channel,
-    )
 
 
 def _calibration_images(source: Source) -> np.ndarray:
