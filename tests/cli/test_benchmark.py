@@ -80,7 +80,7 @@ def test_networks_of_any_runtime_are_timed_in_turn():
     ("arguments", "said"),
     [
         (["lenet.keras", "--runtimes", "keras,tvm"], "unknown runtime 'tvm'; it is one of keras, litert, onnx"),
-        (["lenet.keras", "lenet.keras"], "a network is named twice; each can be timed once"),
+        (["lenet.keras", "lenet.keras"], "a network is named twice; name each once"),
         (["lenet.keras", "--rounds", "0"], "--rounds must be at least 1, not 0"),
         (["none.keras", "--runtimes", "onnx"], "none.keras does not exist"),
         (["thesis.keras", "--runtimes", "onnx"], "layer conv1 rounds as the thesis does"),

@@ -109,7 +109,7 @@ def test_core_ml_says_what_was_checked_and_what_was_not(models, tmp_path, capsys
     pytest.importorskip("coremltools")
     assert main(export(models["quantized"], "coreml", tmp_path)) == 0
     said = capsys.readouterr().out
-    assert "its shapes and kernels are those of lenet; what it computes can be seen on macOS only" in said
+    assert "its shapes and kernels are those of lenet; only macOS can run it" in said
 
 
 def test_integers_as_c_and_as_onnx(models, tmp_path, capsys):
@@ -123,8 +123,8 @@ def test_integers_as_c_and_as_onnx(models, tmp_path, capsys):
 def test_integers_are_said_to_be_those_of_the_simulation(models, tmp_path, capsys, monkeypatch, to):
     integers = () if to == "c" else ("--integers",)
     network = lower(read_model(models["quantized"]), 32)
-    codes = sum(network.wires[i].size for name, i in network.outputs.items() if not name.startswith("pool"))
-    codes -= network.wires[network.outputs["flatten"]].size
+    codes = sum(network.tensors[i].size for name, i in network.outputs.items() if not name.startswith("pool"))
+    codes -= network.tensors[network.outputs["flatten"]].size
     arguments = (*integers, "--levels", "32", "--data", "digits", "--images", "9")
     assert main(export(models["quantized"], to, tmp_path, *arguments)) == 0
     written, *_, said = capsys.readouterr().out.splitlines()
@@ -178,16 +178,16 @@ def test_an_activation_that_is_not_known_is_refused_by_layer(models, tmp_path, c
 @pytest.mark.parametrize(
     ("to", "more", "said"),
     [
-        ("tar", (), "unknown format 'tar'; it is one of hdf5, onnx, litert, coreml, c"),
+        ("tar", (), "argument --to: invalid choice: 'tar' (choose from "),
         ("onnx", ("--output", "n.tflite"), "the output must be a .onnx file, not n.tflite"),
         ("coreml", ("--output", "n.onnx"), "the output must be a .mlpackage, not n.onnx"),
         ("onnx", ("--output", "no/n.onnx"), "there is no folder no"),
-        ("litert", ("--precision", "int4"), "unknown precision 'int4'"),
+        ("litert", ("--precision", "int4"), "argument --precision: invalid choice: 'int4' (choose from "),
         ("onnx", ("--precision", "int8"), "--precision is for --to litert"),
         ("litert", ("--integers",), "--integers is for --to onnx"),
         ("onnx", ("--levels", "16"), "--levels is for --to c and --integers"),
         ("hdf5", ("--output", "n.npz", "--data", "digits"), "activations are written to .h5 files"),
-        ("onnx", ("--part", "all"), "unknown part 'all'"),
+        ("onnx", ("--part", "all"), "argument --part: invalid choice: 'all' (choose from "),
         ("onnx", ("--data", "mnsit"), "'mnsit' is neither a folder nor one of"),
         ("onnx", ("--data", "crops"), "images of crops"),
         ("litert", ("--precision", "int8"), "int8 needs representative images"),

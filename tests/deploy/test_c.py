@@ -111,7 +111,7 @@ def test_optimized_for_this_machine_they_say_the_same(quantized, tmp_path):
 
 
 class Network:
-    """Operations that are added one by one, with limits by interval arithmetic; every method returns a tensor's index."""
+    """Operations added one by one, with limits by interval arithmetic; every method returns the index of a tensor."""
 
     def __init__(self, shape=(6, 5, 3), mean=0, seed=0):
         self.random = np.random.default_rng(seed)

@@ -1,19 +1,25 @@
 """`fewbits benchmark`: how long networks take, and how much memory, in each runtime."""
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from fewbits.cli.parser import add_command
-from fewbits.errors import InputError, check_name
+from fewbits.cli.parser import Commands, add_command
+from fewbits.errors import InputError, check_name, needs_extra
 from fewbits.names import RUNTIMES
 
+if TYPE_CHECKING:
+    from fewbits.backend import keras
+    from fewbits.costs.latency import Latency, Runner
+
 ABOUT = """
-One image at a time, on one thread: the median and the quartiles of --rounds runs, all networks in turn in each round,
-so that what slows the machine slows all. The ratio is that to the first network in the same runtime. LiteRT runs a
-quantized network as integers, ONNX Runtime and Keras as a simulation. Memory is what a process of its own needs at
-most to run the file, the runtime included. The runtime c is that of quantized networks alone: their C, compiled by this
-machine's compiler; its memory is the network's own, constants and all.
+One image at a time, on one thread: the median and the quartiles of --rounds runs. Each round runs all networks in turn,
+so whatever slows the machine slows all of them. The ratio is relative to the first network in the same runtime. LiteRT
+runs a quantized network as integers; ONNX Runtime and Keras run it as a simulation. Memory is the peak of a process of
+its own that runs the file, runtime included. The runtime c is for quantized networks only: their C, compiled by the
+compiler of this machine; its memory is that of the network alone, constants included.
 """
 EXAMPLES = """
   fewbits benchmark digits.keras small.keras quantized.keras
@@ -22,28 +28,33 @@ EXAMPLES = """
 """
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
+    """Add the command to the command line."""
     command = add_command(commands, "benchmark", run, "time networks in each runtime", EXAMPLES, ABOUT)
     command.add_argument(
-        "models", type=Path, nargs="+", metavar="model", help=".keras files, the first to compare with"
+        "models", type=Path, nargs="+", metavar="model", help=".keras files; ratios are relative to the first"
     )
     command.add_argument(
         "--runtimes",
         type=lambda text: [name.strip() for name in text.split(",")],
         default=RUNTIMES[:-1],
         metavar="A,B,...",
-        help=f"of {', '.join(RUNTIMES)} (default: all but c)",
+        help=f"one or more of {', '.join(RUNTIMES)} (default: all but c)",
     )
     command.add_argument("--rounds", type=int, default=100, help="runs of each network (default 100)")
 
 
-def run(options) -> None:
+def run(options: Namespace) -> None:
+    """Time the networks and print a table.
 
+    Raises:
+        InputError: when an option is invalid, a file cannot be read, or a network does not run in a runtime.
+    """
     for name in options.runtimes:
         check_name("runtime", name, RUNTIMES)
     for what, given in (("runtime", options.runtimes), ("network", options.models)):
         if len(set(given)) < len(given):
-            raise InputError(f"a {what} is named twice; each can be timed once")
+            raise InputError(f"a {what} is named twice; name each once")
     if options.rounds < 1:
         raise InputError(f"--rounds must be at least 1, not {options.rounds}")
     threads = _one_thread() if "keras" in options.runtimes else 1
@@ -52,25 +63,24 @@ def run(options) -> None:
 
     models = {path: read_model(path) for path in options.models}
     with TemporaryDirectory() as folder:
-        running, files = {}, {}
+        runners: dict[tuple[str, Path], Runner] = {}
+        files: dict[tuple[str, Path], Path] = {}
         for i, (path, model) in enumerate(models.items()):
             for runtime in options.runtimes:
-                _tell(f"{path} for {runtime}")
-                running[runtime, path], files[runtime, path] = _made(runtime, model, path, Path(folder, f"{i}"))
-        _tell(f"{options.rounds} rounds of {len(running)}")
-        taken = measure_latency(running, options.rounds)
-        _tell("memory")
-        _print_table(options, taken, running, files, threads)
+                _show_progress(f"{path} for {runtime}")
+                runners[runtime, path], files[runtime, path] = _runner(runtime, model, path, Path(folder, f"{i}"))
+        _show_progress(f"{options.rounds} rounds of {len(runners)}")
+        latencies = measure_latency(runners, options.rounds)
+        _show_progress("memory")
+        _print_table(options, latencies, runners, files, threads)
 
 
 def _one_thread() -> int:
-    """Have TensorFlow compute on one thread; return how many it takes: more where it has computed before."""
+    """Make TensorFlow compute on one thread; return how many it uses: more if it has computed before."""
     from fewbits import backend  # noqa: F401  it loads TensorFlow quietly
 
-    try:
+    with needs_extra("tensorflow", "timings of Keras"):
         import tensorflow as tf
-    except ImportError:
-        raise InputError("Keras is timed on TensorFlow; `pip install tensorflow`, or leave keras out") from None
     threading = tf.config.threading
     try:
         threading.set_intra_op_parallelism_threads(1)
@@ -80,53 +90,60 @@ def _one_thread() -> int:
     return threading.get_intra_op_parallelism_threads()
 
 
-def _made(runtime, model, path, stem):
-    """Return `model` at work in `runtime`, and the file that it is."""
+def _runner(runtime: str, model: "keras.Model", path: Path, stem: Path) -> "tuple[Runner, Path]":
+    """Return a runner of `model` in `runtime`, and the file that it runs."""
+    from fewbits import deploy
     from fewbits.costs.latency import KerasRunner
-    from fewbits.deploy import litert, onnx
+    from fewbits.io.tflite import LiteRTRunner
     from fewbits.quantization.conversion import QuantizedModel
 
     if runtime == "keras":
         return KerasRunner(model), path
     if runtime == "c":
-        from fewbits.deploy.compiled import CRunner
-        from fewbits.deploy.lowering import lower
-
-        runner, file = CRunner(lower(model)), stem.with_suffix(".so")
-        file.write_bytes(runner.library)
-        return runner, file
+        compiled = deploy.CRunner(deploy.lower(model))
+        return compiled, _written(stem.with_suffix(".so"), compiled.library)
     if runtime == "litert":
-        content = litert.to_litert(model, "int8" if isinstance(model, QuantizedModel) else "float32")
-        runner, file = litert.LiteRTRunner(content), stem.with_suffix(".tflite")
-    else:
-        content = onnx.to_onnx(model).SerializeToString()
-        runner, file = onnx.ONNXRunner(content), stem.with_suffix(".onnx")
-    file.write_bytes(content)
-    return runner, file
+        content = deploy.to_litert(model, "int8" if isinstance(model, QuantizedModel) else "float32")
+        return LiteRTRunner(content), _written(stem.with_suffix(".tflite"), content)
+    content = deploy.to_onnx(model).SerializeToString()
+    return deploy.ONNXRunner(content), _written(stem.with_suffix(".onnx"), content)
 
 
-def _print_table(options, taken, running, files, threads):
+def _written(path: Path, content: bytes) -> Path:
+    """Write a file; return its path."""
+    path.write_bytes(content)
+    return path
+
+
+def _print_table(
+    options: Namespace,
+    latencies: "dict[tuple[str, Path], Latency]",
+    runners: "dict[tuple[str, Path], Runner]",
+    files: dict[tuple[str, Path], Path],
+    threads: int,
+) -> None:
     from fewbits.costs.memory import peak_memory
+    from fewbits.deploy import CRunner
 
     width = max(len("network"), *(len(path.name) for path in options.models))
     print(
         f"{'runtime':<10}{'network':<{width}}{'ms':>12}{'quartiles':>24}{'ratio':>8}{'file bytes':>14}{'memory MB':>11}"
     )
     for runtime in options.runtimes:
-        first = taken[runtime, options.models[0]].median
+        first = latencies[runtime, options.models[0]].median
         for path in options.models:
-            time, file = taken[runtime, path], files[runtime, path]
+            time, file, runner = latencies[runtime, path], files[runtime, path], runners[runtime, path]
             spread = f"{time.low:.3f} to {time.high:.3f}"
-            network = running[runtime, path]
-            memory = (sum(network.memory) if runtime == "c" else peak_memory(runtime, file)) / 2**20
+            memory = (sum(runner.memory) if isinstance(runner, CRunner) else peak_memory(runtime, file)) / 2**20
             print(
                 f"{runtime:<10}{path.name:<{width}}{time.median:>12.3f}{spread:>24}{time.median / first:>8.2f}"
                 f"{file.stat().st_size:>14,}{memory:>11.1f}",
                 flush=True,
             )
-    print("one image, one thread" if threads == 1 else "one image, one thread; Keras on as many as it likes")
+    print("one image, one thread" if threads == 1 else "one image, one thread; Keras uses several")
 
 
-def _tell(what) -> None:
+def _show_progress(what: str) -> None:
+    """Show what is being done, on a terminal."""
     if sys.stderr.isatty():
         print(f"\r{what} ...".ljust(79), end="\r", file=sys.stderr, flush=True)

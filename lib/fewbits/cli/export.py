@@ -1,24 +1,33 @@
-"""`fewbits export`: a network as a file for another runtime, and how far that is off."""
+"""`fewbits export`: a network as a file for another runtime, and how far its outputs are from Keras."""
 
+from argparse import Namespace
 from os.path import realpath
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fewbits.cli.images import add_options, add_sample, read_sample, tell_skipped
-from fewbits.cli.parser import add_command, check_output
-from fewbits.errors import InputError, check_name
+from fewbits.cli.images import Sample, add_options, add_sample, read_sample, report_skipped
+from fewbits.cli.parser import Commands, add_command, check_output
+from fewbits.errors import InputError
 from fewbits.names import PARTS, PRECISIONS
 
-ABOUT = """
-A quantized network keeps its formats. What is written runs on images of --data, or of noise without it, beside Keras,
-and the command says how far the outputs are apart; of integers, in how many codes. Core ML computes on macOS only, so
-there the weights and shapes of what was written are checked instead. Nothing is left behind where a network cannot be
-exported.
+if TYPE_CHECKING:
+    import numpy as np
 
-  hdf5     .h5 or .npz: weights, codes and formats; in .h5 with --data also what each layer computes
-  onnx     .onnx: the simulation with its quantizers; --integers: the network of integers
-  litert   .tflite: --precision float32, float16 or int8, which of a quantized network has its own codes
+    from fewbits.backend import keras
+    from fewbits.costs.latency import Runner
+    from fewbits.deploy import IntegerNetwork
+
+ABOUT = """
+A quantized network keeps its formats. The file that is written runs beside Keras on images of --data, or on noise
+without it, and the command reports how far apart the outputs are; for integers, how many codes differ. Core ML runs on
+macOS only, so there the weights and shapes in the file are checked instead. If a network cannot be exported, nothing is
+left behind.
+
+  hdf5     .h5 or .npz: weights, codes and formats; .h5 with --data also holds the activations of each layer
+  onnx     .onnx: the simulation with its quantizers; with --integers, the integer network
+  litert   .tflite: --precision float32, float16 or int8; an int8 file of a quantized network has the network's codes
   coreml   .mlpackage: the simulation
-  c        a folder: the network of integers as C99
+  c        a folder: the integer network as C99
 """
 EXAMPLES = """
   fewbits export digits.keras --to onnx --output digits.onnx
@@ -26,24 +35,37 @@ EXAMPLES = """
   fewbits export quantized.keras --to c --levels 16 --output digits
 """
 SUFFIXES = {"hdf5": (".h5", ".hdf5", ".npz"), "onnx": (".onnx",), "litert": (".tflite",), "coreml": (), "c": ()}
-NOISE = 8  # images of noise, where the user gives none
+NOISE = 8  # images of noise if there is no --data
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
+    """Add the command and its options."""
     command = add_command(commands, "export", run, "write a network for another runtime", EXAMPLES, ABOUT)
     command.add_argument("model", type=Path, help="a .keras file")
-    command.add_argument("--to", required=True, help=f"one of {', '.join(SUFFIXES)}")
-    command.add_argument("--output", type=Path, required=True, help="write this file or folder")
-    command.add_argument("--precision", help="litert: float32 (default), float16, or int8")
-    command.add_argument("--integers", action="store_true", help="onnx: of integers alone, from bytes to codes")
-    command.add_argument("--levels", type=int, help="c, --integers: values a pixel has, a power of two (default 256)")
-    command.add_argument("--mean", type=int, help="c, --integers: the mean that is taken from pixels (default 0)")
+    command.add_argument("--to", choices=tuple(SUFFIXES), required=True, help="format of the file")
+    command.add_argument("--output", type=Path, required=True, help="file or folder to write")
+    command.add_argument("--precision", choices=PRECISIONS, help="for litert (default float32)")
+    command.add_argument(
+        "--integers", action="store_true", help="for onnx: integers only, from bytes to the codes of the outputs"
+    )
+    command.add_argument(
+        "--levels", type=int, help="for c and --integers: number of values of a pixel, a power of two (default 256)"
+    )
+    command.add_argument("--mean", type=int, help="for c and --integers: subtract this from pixels (default 0)")
     add_options(command, required=False)
     add_sample(command)
-    command.add_argument("--part", default="test", help="train, validation or test (default), if the data has parts")
+    command.add_argument(
+        "--part", choices=PARTS, default="test", help="part of the data, if it has parts (default test)"
+    )
 
 
-def run(options) -> None:
+def run(options: Namespace) -> None:
+    """Export the network, run the file, and print how far its outputs are from Keras.
+
+    Raises:
+        InputError: when an option is invalid, the network or the data cannot be read, or the network cannot be
+            exported.
+    """
     _check(options)
     from fewbits.io.files import read_model
     from fewbits.training.batches import check_images
@@ -55,13 +77,10 @@ def run(options) -> None:
         check_images(model, sample.part.image_shape, f"the images of {options.data}")
     _WRITERS[options.to](model, options, sample)
     if sample:
-        tell_skipped([sample.part])
+        report_skipped([sample.part])
 
 
-def _check(options):
-
-    check_name("format", options.to, tuple(SUFFIXES))
-    check_name("part", options.part, PARTS)
+def _check(options: Namespace) -> None:
     integers = options.to == "c" or options.integers
     for name, fits, where in (
         ("precision", options.to == "litert", "--to litert"),
@@ -71,8 +90,6 @@ def _check(options):
     ):
         if getattr(options, name) not in (None, False) and not fits:
             raise InputError(f"--{name} is for {where}")
-    if options.to == "litert":
-        check_name("precision", options.precision or "float32", PRECISIONS)
     if options.to == "coreml":
         from fewbits.deploy.coreml import check_mlpackage_path
 
@@ -80,13 +97,13 @@ def _check(options):
     elif SUFFIXES[options.to]:
         check_output(options.output, *SUFFIXES[options.to])
     if options.output.suffix == ".npz" and options.data:
-        raise InputError("activations are written to .h5 files; leave --data out, or name one")
+        raise InputError("activations are written to .h5 files; leave --data out, or choose an .h5 file")
     if realpath(options.output) == realpath(options.model):
         raise InputError("the output would overwrite the network")
 
 
-def _images(model, sample):
-    """Return images, and what they are."""
+def _images(model: "keras.Model", sample: Sample | None) -> "tuple[np.ndarray, str]":
+    """Return images, and a description of them."""
     import numpy as np
 
     if sample is None:
@@ -95,8 +112,22 @@ def _images(model, sample):
     return np.concatenate([images for images, *_ in sample.batches(32)]), sample.part.what
 
 
-def _tell(options, model, runner, sample) -> None:
-    """Print what was written, and how far its outputs are from Keras'."""
+def _write(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    from fewbits.io.files import write_aside
+
+    with write_aside(path) as file:
+        file.write(content)
+
+
+def _written(path: Path) -> str:
+    """Return a description of the file or folder that was written."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return f"{path} written; {sum(file.stat().st_size for file in files):,} bytes"
+
+
+def _report_outputs(path: Path, model: "keras.Model", runner: "Runner", sample: Sample | None) -> None:
+    """Print what was written, and how far its outputs are from Keras."""
     import numpy as np
 
     from fewbits.backend import keras
@@ -105,67 +136,56 @@ def _tell(options, model, runner, sample) -> None:
     ours = keras.tree.flatten(model.predict(images, verbose=0))[0]
     theirs = np.stack([runner.run(image) for image in images])
     gap, agree = np.abs(ours - theirs).max(), np.mean(ours.argmax(-1) == theirs.argmax(-1))
-    off = "equal to Keras" if gap == 0 else f"at most {gap:.3g} from Keras, of {np.abs(ours).max():.3g}"
-    print(f"{options.output} written; {_size(options.output):,} bytes; outputs {off}, on {what}")
+    distance = "equal to Keras" if gap == 0 else f"at most {gap:.3g} from Keras, of {np.abs(ours).max():.3g}"
+    print(f"{_written(path)}; outputs {distance}, on {what}")
     if agree < 1:
         print(f"the same class in {agree:.2%} of them")
 
 
-def _size(path):
-    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
-
-
-def _hdf5(model, options, sample):
-    from fewbits.deploy import arrays
+def _hdf5(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
+    from fewbits.deploy import write_hdf5_arrays, write_npz_arrays
 
     if options.output.suffix == ".npz":
-        arrays.write_npz_arrays(model, options.output)
+        write_npz_arrays(model, options.output)
     else:
-        arrays.write_hdf5_arrays(model, options.output, (images for images, *_ in sample.batches(32)) if sample else ())
-    print(f"{options.output} written; {_size(options.output):,} bytes")
+        write_hdf5_arrays(model, options.output, (images for images, *_ in sample.batches(32)) if sample else ())
+    print(_written(options.output))
 
 
-def _onnx(model, options, sample):
-    from fewbits.deploy import onnx
-    from fewbits.io.files import write_aside
+def _onnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
+    from fewbits.deploy import ONNXRunner, to_integer_onnx, to_onnx
 
     if options.integers:
-        from fewbits.deploy import onnx_integer
-
         network, pixels, what = _integers(model, options, sample)
-        content = onnx_integer.to_integer_onnx(network).SerializeToString()
-        runner = onnx.ONNXRunner(content)
-        with write_aside(options.output) as file:
-            file.write(content)
-        print(f"{options.output} written; {_size(options.output):,} bytes; from bytes to integer codes")
-        _tell_identity(model, network, "ONNX Runtime", runner, pixels, what)
-        return
-    content = onnx.to_onnx(model).SerializeToString()
-    runner = onnx.ONNXRunner(content)
-    with write_aside(options.output) as file:
-        file.write(content)
-    _tell(options, model, runner, sample)
+        content = to_integer_onnx(network).SerializeToString()
+        runner = ONNXRunner(content)
+        _write(options.output, content)
+        print(f"{_written(options.output)}; from bytes to integer codes")
+        _report_codes(model, network, "ONNX Runtime", runner, pixels, what)
+    else:
+        content = to_onnx(model).SerializeToString()
+        runner = ONNXRunner(content)
+        _write(options.output, content)
+        _report_outputs(options.output, model, runner, sample)
 
 
-def _litert(model, options, sample):
-    from fewbits.deploy import litert
-    from fewbits.io.files import write_aside
+def _litert(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
+    from fewbits.deploy import to_litert
+    from fewbits.io.tflite import LiteRTRunner
     from fewbits.quantization.conversion import QuantizedModel
 
     precision = options.precision or "float32"
-    images = _images(model, sample)[0] if sample else None
-    content = litert.to_litert(model, precision, images)
-    runner = litert.LiteRTRunner(content)
-    with write_aside(options.output) as file:
-        file.write(content)
-    _tell(options, model, runner, sample)
+    content = to_litert(model, precision, _images(model, sample)[0] if sample else None)
+    runner = LiteRTRunner(content)
+    _write(options.output, content)
+    _report_outputs(options.output, model, runner, sample)
     if precision == "int8" and isinstance(model, QuantizedModel):
-        _tell_codes(model, *_images(model, sample))
+        _report_litert_codes(model, *_images(model, sample))
 
 
-def _tell_codes(model, images, what):
-    """Print where LiteRT's codes are not ours."""
-    from fewbits.deploy.litert import compare_litert
+def _report_litert_codes(model: "keras.Model", images: "np.ndarray", what: str) -> None:
+    """Print where the codes of LiteRT differ from those of the network."""
+    from fewbits.deploy import compare_litert
 
     found = {name: agreement for name, agreement in compare_litert(model, images).items() if agreement.different}
     for name, agreement in found.items():
@@ -176,19 +196,18 @@ def _tell_codes(model, images, what):
         print(f"all codes of all layers are equal, on {what}")
 
 
-def _coreml(model, options, sample):
-    from fewbits.deploy import coreml
+def _coreml(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
+    from fewbits.deploy import write_coreml
 
-    coreml.write_coreml(model, options.output)
+    write_coreml(model, options.output)
     print(
-        f"{options.output} written; {_size(options.output):,} bytes; read again, its shapes and kernels are those of "
-        f"{model.name}; what it computes can be seen on macOS only"
+        f"{_written(options.output)}; read again, its shapes and kernels are those of {model.name}; only macOS can "
+        "run it"
     )
 
 
-def _c(model, options, sample):
-    from fewbits.deploy.c import write_c
-    from fewbits.deploy.compiled import CRunner, find_compiler
+def _c(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
+    from fewbits.deploy import CRunner, find_compiler, write_c
 
     network, pixels, what = _integers(model, options, sample)
     memory = write_c(network, options.output)
@@ -199,17 +218,18 @@ def _c(model, options, sample):
     if find_compiler():
         program = CRunner(network)
         print(f"compiled here, code and constants take {len(program.library):,} bytes")
-        _tell_identity(model, network, "the C", program, pixels, what)
+        _report_codes(model, network, "the C", program, pixels, what)
     else:
         print("it was not run: there is no C compiler on this machine")
 
 
-def _integers(model, options, sample):
-    """Return `model` as integers, integer images that it takes, and what they are."""
+def _integers(
+    model: "keras.Model", options: Namespace, sample: Sample | None
+) -> "tuple[IntegerNetwork, np.ndarray, str]":
+    """Return the integer network of `model`, pixels that it takes, and a description of them."""
     import numpy as np
 
-    from fewbits.deploy.identity import to_pixels
-    from fewbits.deploy.lowering import lower
+    from fewbits.deploy import lower, to_pixels
 
     levels, mean = 256 if options.levels is None else options.levels, options.mean or 0
     network = lower(model, levels, mean)
@@ -219,16 +239,18 @@ def _integers(model, options, sample):
     return network, to_pixels(network, images), what
 
 
-def _tell_identity(model, network, name, program, pixels, what):
-    """Print in how many codes the integers differ from the simulation, and `program` from the integers."""
-    from fewbits.deploy.identity import compare_layers, compare_program
+def _report_codes(
+    model: "keras.Model", network: "IntegerNetwork", name: str, program: "Runner", pixels: "np.ndarray", what: str
+) -> None:
+    """Print how many codes differ between integers and simulation, and between integers and `program`."""
+    from fewbits.deploy import compare_layers, compare_program
 
     layers = compare_layers(model, network, pixels)
     codes, off = (sum(getattr(layer, field) for layer in layers.values()) for field in ("codes", "different"))
-    said = compare_program(network.run(pixels), program, pixels)
+    outputs = compare_program(network.run(pixels), program, pixels)
     print(
         f"integers and simulation: {off:,} of {codes:,} codes of all layers differ; integers and {name}: "
-        f"{said.different:,} of {said.codes:,} of the outputs; on {what}"
+        f"{outputs.different:,} of {outputs.codes:,} of the outputs; on {what}"
     )
 
 

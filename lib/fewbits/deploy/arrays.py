@@ -37,7 +37,7 @@ def weights_and_codes(model: keras.Model) -> dict[str, np.ndarray]:
         InputError: as `check_exportable`.
     """
     check_exportable(model)
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for layer in model.layers:
         hidden = {id(v) for v in layer.state.weights} if hasattr(layer, "formats") else ()
         own = [v for v in layer.weights if id(v) not in hidden]
@@ -45,11 +45,11 @@ def weights_and_codes(model: keras.Model) -> dict[str, np.ndarray]:
         filters = kernel_formats(layer) if multiplies(layer) else ()
         if filters:
             kernel, bias = effective_weights(layer)
-            steps = np.float32([fmt.step for fmt in filters])
+            steps = np.asarray([fmt.step for fmt in filters], np.float32)
             steps = steps.reshape(kernel.shape[2:]) if isinstance(layer, keras.layers.DepthwiseConv2D) else steps
             found[f"{layer.name}/kernel_codes"] = (kernel / steps).astype(np.int32)
-            found[f"{layer.name}/kernel_msb"] = np.int32([fmt.msb for fmt in filters])
-            found[f"{layer.name}/kernel_nbits"] = np.int32([filters[0].nbits])
+            found[f"{layer.name}/kernel_msb"] = np.asarray([fmt.msb for fmt in filters], np.int32)
+            found[f"{layer.name}/kernel_nbits"] = np.asarray([filters[0].nbits], np.int32)
             if bias is not None:
                 found[f"{layer.name}/bias_used"] = bias
     return found
@@ -89,7 +89,7 @@ def write_npz_arrays(model: keras.Model, path: Path) -> None:
     Raises:
         InputError: as `weights_and_codes`.
     """
-    found = weights_and_codes(model)
+    found: dict[str, Any] = weights_and_codes(model)
     with write_aside(path) as file:
         np.savez_compressed(file, **found)
 
@@ -97,10 +97,11 @@ def write_npz_arrays(model: keras.Model, path: Path) -> None:
 def _attributes(layer):
     found: dict[str, Any] = {"kind": type(layer).__name__}
     if multiplies(layer):
-        for kind, fmt in zip(("kernel", "input", "output", "bias"), active_formats(layer)):
-            if fmt is not None and kind != "kernel":
+        own = active_formats(layer)
+        for kind, fmt in (("input", own.input), ("output", own.output), ("bias", own.bias)):
+            if fmt is not None:
                 found |= {f"{kind}_msb": fmt.msb, f"{kind}_nbits": fmt.nbits}
-        if active_formats(layer) != (None,) * 4:
+        if own != (None,) * 4:
             found["rounding"] = layer.rounding
     return found
 

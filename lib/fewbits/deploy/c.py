@@ -253,7 +253,9 @@ class _Source:
 
     def _finishing_call(self, action, name, bits, channels, lines, wide):
         """Return the call that applies `action` to the sums of a pixel."""
-        types, limits = {"sum": _int(bits)}, ()
+        types = {"sum": _int(bits)}
+        limits: tuple[str, ...] = ()
+        arguments: tuple[str, ...]
         if isinstance(action, program.DivideSums | program.ClipSums):
             limits = _literal(action.low), _literal(action.high)
         if isinstance(action, program.DivideSums):

@@ -95,7 +95,8 @@ def coreml_shapes(path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
         InputError: when the package cannot be read.
     """
     description = _read(_coremltools(), path).get_spec().description
-    return tuple(tuple(x.type.multiArrayType.shape) for x in (description.input[0], description.output[0]))
+    image, output = (tuple(x.type.multiArrayType.shape) for x in (description.input[0], description.output[0]))
+    return image, output
 
 
 def _coremltools():

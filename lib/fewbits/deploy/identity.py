@@ -54,7 +54,7 @@ def compare_layers(model: QuantizedModel, network: IntegerNetwork, images: np.nd
     for start in range(0, len(images), network.batch):
         pixels = images[start : start + network.batch]
         codes = network.trace(pixels)
-        floats = (pixels.astype(np.float64) - np.asarray(network.mean)) * 2.0**network.image.exponent
+        floats = (pixels.astype(np.float64) - np.asarray(network.mean)) * _scale(network)
         for name, found in read(floats.astype(np.float32)).items():
             tensor = network.tensors[network.outputs[name]]
             totals[name] = _joined(totals[name], _agreement(tensor, codes[name].reshape(found.shape), found))
@@ -112,9 +112,9 @@ def to_pixels(network: IntegerNetwork, images: np.ndarray) -> np.ndarray:
     Raises:
         InputError: when the images are not pixels that were scaled in this way.
     """
-    exact = np.asarray(images, np.float64) * 2.0**-network.image.exponent + np.asarray(network.mean)
+    levels = round(1 / _scale(network))
+    exact = np.asarray(images, np.float64) * levels + np.asarray(network.mean)
     pixels = np.rint(exact).astype(np.int64)
-    levels = 2**-network.image.exponent
     if (pixels != exact).any() or pixels.min() < 0 or pixels.max() >= levels:
         raise InputError(
             f"the images are not (pixel - mean) / {levels} for pixels of {levels} levels and a mean of "
@@ -143,6 +143,11 @@ def simulation(model: QuantizedModel, dtype: str = "float64") -> QuantizedModel:
     same = rebuild(model, clone)
     same.set_weights(model.get_weights())
     return QuantizedModel(same.input, same.output, name=model.name)
+
+
+def _scale(network: IntegerNetwork) -> float:
+    """Return what a step of the image stands for: 1 / levels."""
+    return float(to_values(network.image, np.ones(())))
 
 
 def _softened(layer: keras.Layer) -> bool:

@@ -1,9 +1,9 @@
 """LiteRT files (.tflite): floats, or the codes and power-of-two scales of a quantized network.
 
-TensorFlow's converter makes the graph; it chooses 8-bit codes wherever a fake quantizer stands. What it then does in its
-own way is corrected in the file: kernels and biases become the codes of the network, each with its step as the scale,
-and if a layer reads or makes codes with another step than its format's, a QUANTIZE is inserted. (The converter drops a
-quantizer that directly follows another.)
+TensorFlow's converter makes the graph; it chooses 8-bit codes wherever a fake quantizer stands. What it then does in
+its own way is corrected in the file: kernels and biases become the codes of the network, each with its step as the
+scale, and if a layer reads or makes codes with another step than its format's, a QUANTIZE is inserted. (The converter
+drops a quantizer that directly follows another.)
 
 LiteRT rounds to nearest. XNNPACK, on which it runs by default, rounds halves to even as `rounding="nearest"` does, and
 agrees with the simulation code by code in convolutions; LiteRT's own kernels round twice and do not agree.
@@ -127,7 +127,7 @@ def _precise(precision, images):
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if precision == "int8":
-            converter.representative_dataset = lambda: ([image[np.newaxis]] for image in np.float32(images))
+            converter.representative_dataset = lambda: ([image[np.newaxis]] for image in np.asarray(images, np.float32))
 
     return set_up
 
@@ -157,7 +157,7 @@ def _fake_quantize(x, step, name=None):
 
 def _with_codes(content: bytes, model: QuantizedModel) -> bytes:
     """Return the file with the codes and steps of `model` in every layer that multiplies."""
-    import flatbuffers
+    import flatbuffers  # type: ignore[import-untyped]  # it has no stubs
     from ai_edge_litert import schema_py_generated as schema
 
     file = schema.ModelT.InitFromPackedBuf(content, 0)
@@ -212,7 +212,7 @@ class _Edit:
         The converter takes the step of any of the inputs. With the step of the readers, codes are rounded before they
         are moved instead of after, which makes no difference. `pairs` holds operators and their layers.
         """
-        groups = []
+        groups: list[set[int]] = []
         for operator in self.graph.operators:
             if self.kind(operator) in MOVING:
                 moved = {i for i in (*operator.inputs, *operator.outputs) if self.step(i) is not None}

@@ -203,8 +203,8 @@ class _Lowering:
         output = Tensor(x.shape, _exponent(fmt), int(low.min()), int(high.max()))
         if output == x:
             return index
-        shift = shift[0] if len(set(shift)) == 1 else shift
-        fields = (shift, x.divisor, rounding, fmt.min_code, fmt.max_code)
+        alike = len(set(shift)) == 1
+        fields = (shift[0] if alike else shift, x.divisor, rounding, fmt.min_code, fmt.max_code)
         return self._add(operations.Requantize, name, (index,), output, *fields)
 
     def _aligned(self, name, index):
@@ -219,7 +219,7 @@ class _Lowering:
         return self._add(operations.Requantize, name, (index,), output, shift, 1, "floor", low, high)
 
     def _finest(self, layer, indices):
-        """Return the finest exponent of the tensors `indices`, how far each is shifted to reach it, and their limits."""
+        """Return the finest exponent of the tensors `indices`, their shifts to reach it, and their limits."""
         tensors = [self.tensors[i] for i in indices]
         if len({x.divisor for x in tensors}) > 1:
             raise InputError(f"layer {layer.name} joins averages with other values; quantize the averages first")
@@ -314,7 +314,8 @@ class _Lowering:
         x = self.tensors[index]
         outside = padding[0] if padding else ((0, 0), (0, 0))
         sides = [(n + sum(p) - w) // s + 1 for n, p, w, s in zip(x.shape, outside, window, strides)]
-        output = Tensor((*sides, x.shape[2]), x.exponent, *limits, divisor)
+        low, high = limits
+        output = Tensor((*sides, x.shape[2]), x.exponent, low, high, divisor)
         return self._add(kind, layer.name, (index,), output, tuple(window), tuple(strides), *padding)
 
     def _pad(self, layer, index):

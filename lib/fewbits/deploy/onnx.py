@@ -7,7 +7,7 @@ matters.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -112,14 +112,12 @@ class _Graph(ONNXGraph):
     def layer(self, call: Call, inputs: list[str]) -> str:
         """Add what a call of a layer computes from `inputs`; return the name of its output."""
         layer = call.operation
-        rank = len(call.inputs[0].shape)
         if multiplies(layer):
-            return self._multiply(layer, inputs[0], call.inputs[0].shape)
-        kind = type(layer).__name__
+            return self._multiply(call, *inputs)
         handler = self._HANDLERS.get(type(layer))
         if handler is None:
-            raise InputError(f"layer {layer.name} is a {kind}, which cannot be exported to ONNX")
-        return handler(self, layer, inputs, call, rank)
+            raise InputError(f"layer {layer.name} is a {type(layer).__name__}, which cannot be exported to ONNX")
+        return handler(self, call, *inputs)
 
     # Layout
 
@@ -143,7 +141,8 @@ class _Graph(ONNXGraph):
 
     # Layers with a kernel
 
-    def _multiply(self, layer, x, shape):
+    def _multiply(self, call, x):
+        layer, shape = call.operation, call.inputs[0].shape
         rank = len(shape)
         kernel, bias = effective_weights(layer)
         formats = active_formats(layer)
@@ -181,7 +180,7 @@ class _Graph(ONNXGraph):
 
     # Layers without a kernel
 
-    def _activate(self, layer, x, rank) -> str:
+    def _activate(self, layer, x, rank):
         function = layer.activation
         if function in (None, activations.linear):
             return x
@@ -197,86 +196,85 @@ class _Graph(ONNXGraph):
     def _clip(self, x, highest):
         return self.add("Clip", x, self.array(0), self.array(highest))
 
-    def _activation(self, layer, inputs, call, rank):
-        return self._activate(layer, *inputs, rank)
+    def _activation(self, call, x):
+        return self._activate(call.operation, x, _rank(call))
 
-    def _relu(self, layer, inputs, call, rank):
+    def _relu(self, call, x):
+        layer = call.operation
         if layer.threshold or (layer.negative_slope and layer.max_value is not None):
             raise InputError(
-                f"layer {layer.name} is a ReLU with a threshold, or a slope and an end, which ONNX has not"
+                f"layer {layer.name} is a ReLU with a threshold, or with a slope and a maximum, which ONNX lacks"
             )
         if layer.max_value is not None:
-            return self._clip(*inputs, layer.max_value)
-        return (
-            self.add("LeakyRelu", *inputs, alpha=layer.negative_slope)
-            if layer.negative_slope
-            else self.add("Relu", *inputs)
-        )
+            return self._clip(x, layer.max_value)
+        if layer.negative_slope:
+            return self.add("LeakyRelu", x, alpha=layer.negative_slope)
+        return self.add("Relu", x)
 
-    def _soften(self, layer, inputs, call, rank):
+    def _soften(self, call, x):
+        layer, rank = call.operation, _rank(call)
         if layer.axis not in (-1, rank - 1):
             raise InputError(f"layer {layer.name} is a softmax over axis {layer.axis}, not over the channels")
-        return self.add("Softmax", *inputs, axis=1 if rank == 4 else -1)
+        return self.add("Softmax", x, axis=1 if rank == 4 else -1)
 
-    def _pool(self, layer, inputs, call, rank):
+    def _pool(self, call, x):
+        layer = call.operation
         kind = "MaxPool" if isinstance(layer, layers.MaxPooling2D) else "AveragePool"
         pads = _padding(layer, call.inputs[0].shape, layer.pool_size)
-        return self.add(kind, *inputs, kernel_shape=layer.pool_size, strides=layer.strides, pads=pads)
+        return self.add(kind, x, kernel_shape=layer.pool_size, strides=layer.strides, pads=pads)
 
-    def _global_average(self, layer, inputs, call, rank):
-        total = self.add("ReduceSum", *inputs, self.array((2, 3), np.int64), keepdims=int(layer.keepdims))
+    def _global_average(self, call, x):
+        total = self.add("ReduceSum", x, self.array((2, 3), np.int64), keepdims=int(call.operation.keepdims))
         height, width = call.inputs[0].shape[1:3]
-        return self.add(
-            "Div", total, self.array(height * width)
-        )  # as Keras does, which does not multiply by the inverse
+        return self.add("Div", total, self.array(height * width))  # as Keras: it does not multiply by the inverse
 
-    def _global_max(self, layer, inputs, call, rank):
-        return self.add("ReduceMax", *inputs, axes=(2, 3), keepdims=int(layer.keepdims))
+    def _global_max(self, call, x):
+        return self.add("ReduceMax", x, axes=(2, 3), keepdims=int(call.operation.keepdims))
 
-    def _pad(self, layer, inputs, call, rank):
-        return self.padded(*inputs, layer.padding)
+    def _pad(self, call, x):
+        return self.padded(x, call.operation.padding)
 
-    def _crop(self, layer, inputs, call, rank):
-        ends = [side - end for side, (_, end) in zip(call.inputs[0].shape[1:3], layer.cropping)]
-        starts = [start for start, _ in layer.cropping]
-        return self.add("Slice", *inputs, *(self.array(a, np.int64) for a in (starts, ends, (2, 3))))
+    def _crop(self, call, x):
+        cropping = call.operation.cropping
+        ends = [side - end for side, (_, end) in zip(call.inputs[0].shape[1:3], cropping)]
+        starts = [start for start, _ in cropping]
+        return self.add("Slice", x, *(self.array(a, np.int64) for a in (starts, ends, (2, 3))))
 
-    def _reshape(self, layer, inputs, call, rank):
+    def _reshape(self, call, x):
         shape = call.outputs[0].shape[1:]
-        x = self.add("Reshape", self.last(*inputs, rank), self.array((-1, *shape), np.int64))
+        x = self.add("Reshape", self.last(x, _rank(call)), self.array((-1, *shape), np.int64))
         return self.first(x, 1 + len(shape))
 
-    def _skip(self, layer, inputs, call, rank):
-        return inputs[0]
+    def _skip(self, call, x):
+        return x
 
-    def _rescale(self, layer, inputs, call, rank):
-        return self._affine(*inputs, layer.scale, layer.offset, rank)
+    def _rescale(self, call, x):
+        return self._affine(x, call.operation.scale, call.operation.offset, _rank(call))
 
-    def _concatenate(self, layer, inputs, call, rank):
-        axis = layer.axis % rank
+    def _concatenate(self, call, *inputs):
+        rank = _rank(call)
+        axis = call.operation.axis % rank
         return self.add("Concat", *inputs, axis=TO_FIRST.index(axis) if rank == 4 else axis)
 
-    def _sum(self, layer, inputs, call, rank):
+    def _sum(self, call, *inputs):
         if len({len(x.shape) for x in call.inputs}) > 1:
-            raise InputError(f"layer {layer.name} adds images and vectors, which broadcast differently in ONNX")
-        total = inputs[0]
-        for x in inputs[1:]:
-            total = self.add("Add", total, x)
-        return total
+            raise InputError(f"layer {call.name} adds images and vectors, which broadcast differently in ONNX")
+        return self.sum(*inputs)
 
-    def _normalize(self, layer, inputs, call, rank):
+    def _normalize(self, call, x):
+        layer, rank = call.operation, _rank(call)
         if layer.axis not in (-1, rank - 1):
             raise InputError(f"layer {layer.name} normalizes axis {layer.axis}, not the channels")
         mean, variance = (np.asarray(v, np.float64) for v in (layer.moving_mean, layer.moving_variance))
         scale = (1.0 if layer.gamma is None else np.asarray(layer.gamma)) / np.sqrt(variance + layer.epsilon)
-        shift = (0.0 if layer.beta is None else np.asarray(layer.beta)) - mean * scale
-        return self._affine(*inputs, scale, shift, rank)
+        offset = (0.0 if layer.beta is None else np.asarray(layer.beta)) - mean * scale
+        return self._affine(x, scale, offset, rank)
 
     def _affine(self, x, scale, offset, rank):
-        """Add x * scale + offset, each a number or one per channel."""
+        """Add x * scale + offset, where scale and offset are numbers, or arrays with one entry per channel."""
         return self.add("Add", self.add("Mul", x, self.channels(scale, rank)), self.channels(offset, rank))
 
-    _HANDLERS = {
+    _HANDLERS: ClassVar[dict] = {
         layers.Activation: _activation,
         layers.ReLU: _relu,
         layers.Softmax: _soften,
@@ -295,6 +293,11 @@ class _Graph(ONNXGraph):
         layers.Add: _sum,
         layers.BatchNormalization: _normalize,
     }
+
+
+def _rank(call):
+    """Return how many axes the first input of a call has."""
+    return len(call.inputs[0].shape)
 
 
 def _padding(layer, shape, window, dilation=(1, 1)):

@@ -102,6 +102,12 @@ class ONNXGraph:
         padded = self.add("Pad", x, self.array((0, 0, top, left, 0, 0, bottom, right), np.int64))
         return self.add("Max", padded)  # otherwise ONNX Runtime merges it with a maximum that skips borders
 
+    def sum(self, first: str, *rest: str) -> str:
+        """Add the sum of tensors, in their order; return the name of its output."""
+        for x in rest:
+            first = self.add("Add", first, x)
+        return first
+
     def model(self, name: str, image: tuple, output: tuple) -> Any:
         """Return the complete model.
 

@@ -144,10 +144,7 @@ class _Graph(ONNXGraph):
         return self.add("Concat", *(self._shifted(x, shift) for x, shift in zip(inputs, operation.shifts)), axis=1)
 
     def _add(self, operation, *inputs):
-        total, *rest = (self._shifted(x, shift) for x, shift in zip(inputs, operation.shifts))
-        for x in rest:
-            total = self.add("Add", total, x)
-        return total
+        return self.sum(*(self._shifted(x, shift) for x, shift in zip(inputs, operation.shifts)))
 
     def _reshape(self, operation, x):
         height, width, channels = operation.output.shape

@@ -1,8 +1,8 @@
 """Operations of an integer network: what each computes from codes, and how large its codes can become.
 
 All arithmetic is on integers: sums of products of codes, shifts with rounding, and comparisons. Shapes are those of
-one image, (height, width, channels); a vector is (1, 1, n), and a dense layer is a convolution of one pixel. NumPy runs each
-operation on a whole batch, in int32 if its sums are proven to fit, otherwise in int64, without floating point.
+one image, (height, width, channels); a vector is (1, 1, n), and a dense layer is a convolution of one pixel. NumPy runs
+each operation on a whole batch, in int32 if its sums are proven to fit, otherwise in int64, without floating point.
 
 Source: vieito2017, 2.3 and 5.1 for the arithmetic (a format is a shift). Every bound assumes the worst case.
 """

@@ -2,8 +2,8 @@
 
 An operation that changes each code by itself (a shift, a ReLU, a bias) needs no loop of its own if nothing else reads
 its input: the loop that makes this input applies the operation as well, so sums never go to memory. Likewise, the
-inputs of a concatenation are written where they belong in its output. All other tensors share one arena, in which tensors that
-are never needed at the same time may occupy the same place.
+inputs of a concatenation are written where they belong in its output. All other tensors share one arena, in which
+tensors that are never needed at the same time may occupy the same place.
 """
 
 from collections import Counter
