@@ -4,13 +4,14 @@
 data/reference belongs to the book's repository; an installed package does not have it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import hypot, inf, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fewbits.errors import InputError
 from fewbits.experiment import Grid, Record, Store, Study, Tally, Trial, read_grid
+from fewbits.explore.plots import Table
 from fewbits.statistics import NOT_RUN, Estimate, Share, mean_interval
 from fewbits.statistics import paired as _paired
 from fewbits.training.schedules import ScheduleOutcome, Stage
@@ -52,6 +53,17 @@ class Cell(NamedTuple):
             return Estimate.of(self.accuracies)
         [test] = [record.results.test for record in self.records]
         return Estimate(self.accuracies[0], Share(test.hits, test.n).half_width, 1)
+
+    @property
+    def lost_by_seed(self) -> dict[tuple[int, ...], float]:
+        """How far top-1 is under that of the float network the trials start from, by what chance has decided."""
+        found = {drawn(record.trial): record.results.loss_of_accuracy for record in self.records}
+        return {key: lost for key, lost in found.items() if lost is not None}  # a float trial has no start
+
+    @property
+    def lost(self) -> Estimate:
+        """How far top-1 is under that of the float network the trials start from, over the seeds or folds."""
+        return Estimate.of(self.lost_by_seed.values())
 
     def paired(self, other: "Cell") -> Estimate:
         """Return by how much this cell is more accurate than `other`, from the seeds and folds that both have."""
@@ -120,22 +132,27 @@ def _folder() -> Path:
     return FOLDER
 
 
-def cells(name: str) -> list[Cell]:
-    """Return the cells of a grid, in order.
+def cells(*names: str) -> list[Cell]:
+    """Return the cells of one grid or several, in order.
 
     Raises:
         InputError: when no grid has this name; the message lists those that there are.
     """
     known = {grid.name: grid for grid in grids()}
-    if name not in known:
-        raise InputError(f"there is no reference grid {name!r}; there are {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            raise InputError(f"there is no reference grid {name!r}; there are {', '.join(known)}")
+    return [cell for name in names for cell in _cells(known[name])]
+
+
+def _cells(grid: Grid) -> Iterable[Cell]:
     store, found = Store(_folder() / "trials"), dict[Trial, Cell]()
-    for trial in known[name].trials:
+    for trial in grid.trials:
         cell = found.setdefault(_without_seed(trial), Cell(trial, []))
         record = store.load(trial)
         if record is not None:
             cell.records.append(record)
-    return list(found.values())
+    return found.values()
 
 
 def _without_seed(trial: Trial) -> Trial:
@@ -181,6 +198,20 @@ def outcome(record: Record) -> ScheduleOutcome:
     stages = [Stage(name, {}, frozenset(), epochs) for name, epochs in record.results.stages]
     validation = record.results.validation
     return ScheduleOutcome(None, stages, record.results.history, validation.hits / validation.n)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, also: Iterable[Cell] = (), note: str = "") -> Table:
+    """Return a table that says below it where its reference results come from.
+
+    Args:
+        columns: The column heads.
+        rows: The rows; their cells of grids are written as a mean with its interval, or "not run".
+        also: More cells that the numbers come from, if a row holds only text made from them.
+        note: What stands before the provenance, for example what the intervals are of.
+    """
+    rows = [tuple(row) for row in rows]
+    cells = [value for row in rows for value in row if isinstance(value, Cell)]
+    return Table(tuple(columns), rows, f"{note} Reference: {made_with([*cells, *also])}".lstrip())
 
 
 def made_with(results: Iterable[Cell | Record]) -> str:
