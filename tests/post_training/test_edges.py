@@ -155,7 +155,7 @@ def test_sharing_takes_the_largest_msb_of_the_readers_and_keeps_bits_kernels_and
 
 def test_a_network_in_float_is_refused():
     x = L.Input((8, 8, 3))
-    with pytest.raises(InputError, match="use quantize_model before"):
+    with pytest.raises(InputError, match="use quantize_model first"):
         share_formats(keras.Model(x, conv("a")(x)))
 
 

@@ -315,7 +315,7 @@ def test_a_remedy_keeps_switches_and_leaves_layers_that_are_not_enabled(remedy):
 
 @pytest.mark.parametrize("remedy", [round_kernels, reconstruct_mid_step, add_half_a_step])
 def test_a_float_network_has_no_formats_to_keep_to(remedy):
-    with pytest.raises(InputError, match="has no formats to keep to; use quantize_model before"):
+    with pytest.raises(InputError, match="has no formats to keep to; use quantize_model first"):
         remedy(network())
 
 

@@ -27,7 +27,7 @@ BINS = 2048  # of the histogram from which the divergence is computed
 
 Range = float | str  # a percentile, or one of RANGE_RULES
 RangeRule = Range | tuple[Range, ...]  # one for all, or one each for kernel, input and output
-Bits = int | None | tuple[int | None, ...]  # the same; None is float
+NBits = int | None | tuple[int | None, ...]  # the same; None is float
 MSBs = tuple[int | tuple[int, ...], int, int]  # of kernel (one, or one per filter), input and output
 
 
@@ -235,7 +235,7 @@ def _to_choose_from(values: np.ndarray) -> tuple[np.ndarray, range]:
 def formats_for(
     model: keras.Model,
     images: np.ndarray,
-    nbits: Bits = (8, 8, 8),
+    nbits: NBits = (8, 8, 8),
     range_rule: RangeRule = 99.9,
     per_layer: bool = True,
     rounding: str = "nearest",
@@ -247,7 +247,7 @@ def formats_for(
     Args:
         model: A model that `quantize_model` accepts, quantized or not.
         images: As in `observe`.
-        nbits: Bits of kernel, input and output, or one number for all three; None leaves a value in float.
+        nbits: NBits of kernel, input and output, or one number for all three; None leaves a value in float.
         range_rule: The percentile whose limits the MSB reaches, or one of RANGE_RULES: `mse` for the least squared
             error, `kl` for the least Kullback-Leibler divergence, at these bits and this `rounding`. One for all three,
             or one each for kernel, input and output.
@@ -281,14 +281,14 @@ def formats_for_each(
     Args:
         model: As in `formats_for`.
         images: As in `formats_for`.
-        widths: Bits of kernel, input and output, several times.
+        widths: NBits of kernel, input and output, several times.
         range_rule: As in `formats_for`.
         per_layer: As in `formats_for`.
         rounding: As in `formats_for`.
         per_channel: As in `formats_for`.
 
     Returns:
-        Bits -> layer name -> Formats.
+        NBits -> layer name -> Formats.
 
     Raises:
         InputError: as `formats_for`.
@@ -305,7 +305,7 @@ def msb_table(
     model: keras.Model,
     images: np.ndarray,
     range_rule: RangeRule = 99.9,
-    nbits: Bits = (8, 8, 8),
+    nbits: NBits = (8, 8, 8),
     rounding: str = "nearest",
     *,
     per_channel: bool = False,
@@ -334,7 +334,7 @@ def msb_table(
     }
 
 
-def _msbs(values: Values, range_rule: RangeRule, nbits: Bits, rounding: str, layer: keras.Layer | None = None) -> MSBs:
+def _msbs(values: Values, range_rule: RangeRule, nbits: NBits, rounding: str, layer: keras.Layer | None = None) -> MSBs:
     """Return the MSBs of kernel, input and output; that of the kernel per filter if its `layer` is given."""
     for_kernel, for_input, for_output = zip(_three(range_rule, "the range rule"), _three(nbits, "nbits"))
     kernel: int | tuple[int, ...]
@@ -353,7 +353,7 @@ def _msb(values: np.ndarray, rule: Any, nbits: int | None, rounding: str) -> int
     return msb_from_limits(*percentile_limits(values, rule))
 
 
-def formats_from_msbs(msbs: dict[str, MSBs], nbits: Bits = (8, 8, 8), per_layer: bool = True) -> dict[str, Formats]:
+def formats_from_msbs(msbs: dict[str, MSBs], nbits: NBits = (8, 8, 8), per_layer: bool = True) -> dict[str, Formats]:
     """Return formats with the MSBs that `msb_table` returns.
 
     Args:
