@@ -151,8 +151,8 @@ def _print_costs(*models: Any) -> None:
     except InputError as missing:  # LiteRT is in an extra
         print(f"no latency: {missing}")
         return
-    old, new = (taken[name].median for name in ("before", "after"))
-    print(f"{'ms':<10}{old:>14.3f}{new:>14.3f}{new / old:>9.1%}  per image, LiteRT, one thread")
+    slow, fast = (taken[name].median for name in ("before", "after"))
+    print(f"{'ms':<10}{slow:>14.3f}{fast:>14.3f}{fast / slow:>9.1%}  per image, LiteRT, one thread")
 
 
 def _two(text: str) -> tuple[int, int]:

@@ -42,8 +42,8 @@ def take_optimizer(network: keras.Model, fresh: keras.Model) -> None:
         network: built as `fresh`.
         fresh: a prepared model.
     """
-    old, new = (None if model.optimizer is None else model.optimizer.get_config() for model in (network, fresh))
-    if old and _without_rate(old) == _without_rate(new) and type(network.optimizer) is type(fresh.optimizer):
+    old, new = network.optimizer, fresh.optimizer
+    if type(old) is type(new) and _without_rate(old.get_config()) == _without_rate(new.get_config()):
         fresh.optimizer.build(fresh.trainable_variables)
         network.optimizer.build(network.trainable_variables)
         _assign(network.optimizer.variables, fresh.optimizer.variables)
