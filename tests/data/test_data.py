@@ -161,7 +161,7 @@ def test_a_missing_field_says_where_it_is_to_be_had(missing, folder, monkeypatch
         monkeypatch.chdir(folder)  # which is not to be read instead
         monkeypatch.delenv("FEWBITS_DATA")
     with pytest.raises(
-        InputError, match="^cwfid is the Crop/Weed Field .* of its authors, Haug and Ostermann; put "
+        InputError, match="^cwfid is the Crop/Weed Field .* from its authors, Haug and Ostermann, and put "
     ) as e:
         load("cwfid")
     assert "\n" not in str(e.value)
@@ -265,7 +265,7 @@ def test_the_real_data_have_their_published_class_counts(name, train, test):
 
 @pytest.mark.parametrize("name", ["imagenet", "MNIST", "", None])
 def test_an_unknown_name_is_answered_with_the_known_ones(name):
-    with pytest.raises(InputError, match=f"unknown data set {name!r}; there are {', '.join(NAMES)}"):
+    with pytest.raises(InputError, match=f"unknown data set {name!r}; it is one of {', '.join(NAMES)}"):
         load(name)
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from fewbits import InputError
 from fewbits.data import load_folder
-from fewbits.training.loop import evaluate, train
+from fewbits.training.evaluation import evaluate
+from fewbits.training.loop import train
 
 CLASSES = ("onion", "weed")
 
@@ -224,7 +225,7 @@ def truncated(path):
         (lambda p: p.symlink_to(p.parent / "missing"), "it is a link to a folder or to nothing"),
         (lambda p: p.symlink_to("/etc/hostname"), "it is a link that leads out of the folder"),
         (lambda p: p.symlink_to("../weed"), "it is a link to a folder or to nothing"),
-        (os.mkfifo, "it is no file"),
+        (os.mkfifo, "it is not a file"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_skipped_and_counted(spoil, said, photos):
@@ -280,7 +281,7 @@ def test_a_folder_without_two_classes_is_refused(photos, tmp_path):
     with pytest.raises(InputError, match="onion has 0 sub-folders"):
         load_folder(photos / "onion", size=8)
     for name in ("missing", "file"):
-        with pytest.raises(InputError, match=rf"{name} is no folder that can be read \("):
+        with pytest.raises(InputError, match=rf"{name} is not a folder that can be read \("):
             load_folder(tmp_path / name, size=8)
 
 
@@ -316,7 +317,8 @@ def test_wrong_options_are_refused(options, said, photos):
 
 def test_without_pillow_it_says_what_to_install(photos, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
-    with pytest.raises(InputError, match="folders of images need Pillow; install it with `pip install pillow`"):
+    said = r"Folders of images need the package PIL; install it with `pip install '.\[data\]'`"
+    with pytest.raises(InputError, match=said):
         load_folder(photos, size=8)
 
 
@@ -445,7 +447,7 @@ def test_what_a_table_lists_and_cannot_be_used_is_named_skipped_and_counted(tabl
     assert everything(folder)[1].tolist() == [0]
     assert {name: why.partition(" (")[0] for name, why in folder.skipped.items()} == {
         "images/c.png": "it is a link that leads out of the folder",
-        "gone.png": "labels.csv lists it, and it is not there",
+        "gone.png": "labels.csv lists it, but it does not exist",
         "images/t.jpg": "image file is truncated",
     }
     assert len(told) == 3 and folder.classes == tuple("01234567")
@@ -454,10 +456,13 @@ def test_what_a_table_lists_and_cannot_be_used_is_named_skipped_and_counted(tabl
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (["../secret.png,0"], "line 2: '../secret.png' is no path below the folder; write it from there on"),
-        (["a.png,1", "images/../../x.png,0"], "line 3: 'images/../../x.png' is no path below the folder"),
-        (["/etc/hostname,0"], "line 2: '/etc/hostname' is no path below the folder"),
-        ([",0"], "line 2: '' is no path below the folder"),
+        (
+            ["../secret.png,0"],
+            "line 2: '../secret.png' is not a path below the folder; write it relative to the folder",
+        ),
+        (["a.png,1", "images/../../x.png,0"], "line 3: 'images/../../x.png' is not a path below the folder"),
+        (["/etc/hostname,0"], "line 2: '/etc/hostname' is not a path below the folder"),
+        ([",0"], "line 2: '' is not a path below the folder"),
         (["a.png"], "line 2: the label must be an integer from 0 to 99999, not ''"),
         (["a.png,tench"], "the label must be an integer from 0 to 99999, not 'tench'"),
         (["a.png,1.0"], "not '1.0'"),

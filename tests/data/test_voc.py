@@ -216,21 +216,21 @@ def test_a_file_without_a_size_is_refused(folder):
 
 def test_boxes_of_another_size_than_the_image_are_refused(folder):
     boxes(folder, ("weed", 1, 1, 9, 9), size=(80, 60))
-    with pytest.raises(InputError, match=r"a\.png has 40 x 30 pixels, and its boxes are of 80 x 60"):
+    with pytest.raises(InputError, match=r"a\.png has 40 x 30 pixels, but its boxes are for 80 x 60"):
         cut_out(read_photographs(folder), 8)
 
 
 def test_a_truncated_image_is_refused_by_name(folder):
     boxes(folder, ("weed", 1, 1, 9, 9))
     (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:500])
-    with pytest.raises(InputError, match=r"a\.png is no image that can be read \("):
+    with pytest.raises(InputError, match=r"a\.png is not an image that can be read \("):
         cut_out(read_photographs(folder), 8)
 
 
 def test_a_folder_without_boxes_is_refused(folder):
     with pytest.raises(InputError, match=r"photos has no \.xml files; there must be one with boxes for each image"):
         read_photographs(folder)
-    with pytest.raises(InputError, match=r"a\.png is no folder"):
+    with pytest.raises(InputError, match=r"a\.png is not a folder"):
         read_photographs(folder / "a.png")
 
 
@@ -243,7 +243,8 @@ def test_two_files_of_one_image_are_refused(folder):
 
 def test_without_defusedxml_it_says_what_to_install(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "defusedxml.ElementTree", None)
-    with pytest.raises(InputError, match="install it with `pip install defusedxml`"):
+    said = r"Files of boxes need the package defusedxml.*; install it with `pip install '.\[data\]'`"
+    with pytest.raises(InputError, match=said):
         boxes(folder)
 
 

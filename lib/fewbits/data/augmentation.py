@@ -4,10 +4,19 @@ import numpy as np
 
 
 def shift_and_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return each image moved by up to an eighth of its side and mirrored left to right half of the time.
+    """Shift each image by up to an eighth of its side, and mirror half of them left to right.
 
-    images: (n, height, width, channels); what moves in at an edge is its mirror image. Not for digits or letters, which
-    a mirror changes. The usual augmentation of CIFAR-10 (He et al., 2016, shift by 4 of 32 pixels, with zeros).
+    An edge that moves in is filled with its mirror image. Not for digits or letters, whose meaning a mirror changes.
+
+    Args:
+        images: (n, height, width, channels).
+        rng: draws the shifts and which images are mirrored.
+
+    Returns:
+        New images of the same shape and type.
+
+    Source:
+        He et al., 2016, for CIFAR-10: a shift by 4 of 32 pixels, there filled with zeros.
     """
     n, height, width, _ = images.shape
     down, right = height // 8, width // 8
@@ -19,10 +28,20 @@ def shift_and_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def shift_flip_and_light(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return each image shifted and mirrored, in another light; pixels are 0 to 1, and may leave that range.
+    """Shift and mirror each image, then change its brightness and contrast.
 
-    Added to all pixels of an image: one number of up to 63 / 256 either way. Then each channel's distance from its mean
-    is multiplied by one factor from 0.2 to 1.8. images: (n, height, width, channels). Source: chiang2017, 4.3.2.
+    One number from -63 / 256 to 63 / 256 is added to all pixels of an image. Then each channel's distance from its mean
+    is multiplied by one factor from 0.2 to 1.8.
+
+    Args:
+        images: (n, height, width, channels), pixels from 0 to 1.
+        rng: draws the shifts, the mirrored images and the light.
+
+    Returns:
+        New images of the same shape, float32; pixels may leave the range from 0 to 1.
+
+    Source:
+        chiang2017, 4.3.2.
     """
     n = len(images)
     images = shift_and_flip(images, rng) + rng.uniform(-63 / 256, 63 / 256, (n, 1, 1, 1)).astype(np.float32)

@@ -1,7 +1,7 @@
 """Drawn photographs of onions and weeds in soil and in pots, with a tight box around each plant.
 
-They stand in for the photographs of backstrom2018, 3.1, which are unpublished: thin-bladed onions and three kinds of
-broad-leaved weeds from 45 degrees above, in light and shadow, some in a pot before a bright background.
+They replace the photographs of backstrom2018, 3.1, which are unpublished: thin-bladed onions and three kinds of
+broad-leaved weeds, seen from 45 degrees above, in light and shadow, some in a pot on a bright background.
 
 A leaf is a map from a rectangle to the picture: u runs along it, from 0 to 1, and v across it, from -1 to 1. It is
 drawn by painting many points (u, v), at twice the resolution of the image. What is painted later lies in front.
@@ -16,23 +16,27 @@ from typing import NamedTuple
 import numpy as np
 
 from fewbits.data.voc import Box, write_boxes
-from fewbits.errors import InputError, check_integers
+from fewbits.errors import check_integers, needs_extra
 from fewbits.io.files import write_aside
 
 CLASSES = ("onion", "weed")
-SMALLEST = 32  # pixels; on less, leaves fall between the pixels
+SMALLEST = 32  # pixels; in smaller images, leaves fall between the pixels
 MOST_PLANTS = 7
-LEAST_VISIBLE = 0.6  # of each plant's area; what would hide more of another plant does not grow
+LEAST_VISIBLE = 0.6  # share of each plant's area; a plant that would hide more of another one is left out
 LEAST_SIDE = 4  # of a box, in pixels
-DENSITY = 1.5  # points a pixel, along a leaf and across it: more than the square root of 2 leave no gaps
+DENSITY = 1.5  # points per pixel, along a leaf and across it; above the square root of 2 there are no gaps
 
 
 @dataclass(frozen=True)
 class Scene:
     """A drawn photograph.
 
-    image: (size, size, 3) uint8, RGB. boxes: one a plant, just around the pixels in which some of it is seen. masks:
-    (plants, size, size) bool, those pixels; what another plant hides or an edge of the image cuts off is not in them.
+    Attributes:
+        name: such as `scene-00000`.
+        image: (size, size, 3) uint8, RGB.
+        boxes: one per plant, just around its visible pixels.
+        masks: the visible pixels of each plant, (plants, size, size) bool: those that no other plant hides and no edge
+            of the image cuts off.
     """
 
     name: str
@@ -42,21 +46,37 @@ class Scene:
 
 
 def draw_scenes(n: int, size: int = 224, seed: int = 0) -> Iterator[Scene]:
-    """Yield `n` scenes of `size` x `size` pixels, each drawn when its turn comes; scene i is the same for every `n`.
+    """Draw scenes, each when its turn comes.
 
-    The same seed gives the same bits, on any machine whose sine errs in its last bits at most. Raises InputError where
-    n is below 1, size below 32 or seed below 0, or one of them is no integer.
+    The same seed gives the same bits on any machine whose sine is wrong in its last bits at most.
+
+    Args:
+        n: how many, at least 1; scene i is the same for every `n`.
+        size: height and width in pixels, at least 32.
+        seed: at least 0.
+
+    Returns:
+        An iterator over `n` scenes.
+
+    Raises:
+        InputError: when a number is out of range or not an integer.
     """
     check_integers(scenes=(n, 1), size=(size, SMALLEST), seed=(seed, 0))
     return (_scene(f"scene-{i:05}", int(size), np.random.default_rng([seed, i])) for i in range(n))
 
 
 def write_scene(scene: Scene, folder: Path) -> None:
-    """Write NAME.png, lossless, and NAME.xml, its boxes as PASCAL VOC has them, to `folder`."""
-    try:
+    """Write the image of a scene to NAME.png, and its boxes to NAME.xml in the format of PASCAL VOC.
+
+    Args:
+        scene: one of `draw_scenes`.
+        folder: an existing folder.
+
+    Raises:
+        InputError: when Pillow is not installed, or there is no such folder.
+    """
+    with needs_extra("data", "Image files"):
         from PIL import Image
-    except ImportError:
-        raise InputError("scenes are written with Pillow; install it with `pip install pillow`") from None
     height, width, _ = scene.image.shape
     with write_aside(folder / f"{scene.name}.png") as file:
         Image.fromarray(scene.image).save(file, "PNG")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fewbits.data.crops import Scene
 from fewbits.data.dataset import Split
 from fewbits.data.folders import load_folder, photograph_of
 from fewbits.data.voc import Box, Photograph
-from fewbits.errors import InputError, check_integers
+from fewbits.errors import InputError, check_integers, needs_extra
 from fewbits.io.files import write_aside
 
 BACKGROUND = "background"
@@ -21,20 +22,23 @@ TRIES = 200  # places for one image of the background
 
 @dataclass(frozen=True)
 class Cutouts(Split):
-    """Images (n, size, size, 3) uint8, RGB, labels (n,) int64, and the name of the photograph each comes from.
+    """Images (n, size, size, 3) uint8, RGB, labels (n,) int64, and the photograph that each image comes from.
 
-    classes: sorted names; a label is an index into them.
+    Attributes:
+        classes: sorted names; a label is an index into them.
+        photographs: the name of each image's photograph, (n,).
     """
 
     classes: tuple[str, ...]
     photographs: tuple[str, ...]
 
-    def pick(self, indices) -> "Cutouts":
-        """Return the images at `indices` (n,) only, in that order."""
+    def pick(self, indices: np.ndarray) -> "Cutouts":
+        """Return only the images at `indices` (n,), in that order."""
         photographs = tuple(self.photographs[i] for i in indices)
         return Cutouts(self.images[indices], self.labels[indices], self.classes, photographs)
 
     def take(self, n: int) -> "Cutouts":
+        """Return the first `n` images, or all if there are fewer."""
         return self.pick(np.arange(len(self))[:n])
 
     @property
@@ -44,7 +48,7 @@ class Cutouts(Split):
 
 
 def cut_out(
-    photographs: Sequence[Photograph],
+    photographs: Sequence[Photograph | Scene],
     size: int,
     *,
     square: bool = False,
@@ -52,16 +56,21 @@ def cut_out(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Cutouts:
-    """Return each box of each photograph, scaled to `size` x `size` pixels; bilinear.
+    """Cut each box out of its photograph and scale it to `size` x `size` pixels, bilinear.
 
-    photographs: have a `name`, an `image` (height, width, 3) and `boxes`, as a Photograph and a Scene do. square: cut
-    the smallest square around the box, moved into the photograph where it can be. Else the box is stretched, as in the
-    source: plants change their proportions, which costs it errors (4.2.4). background: add as many images that touch
-    no box as the photograph has boxes, one at least, but none where no room is found; their widths and heights are
-    normal with the mean and deviation of all boxes (3.1.4), within the smallest and the largest. seed: draws them.
-    progress: is told how many photographs are done.
+    Args:
+        photographs: photographs, or scenes of `draw_scenes`.
+        size: height and width of the images in pixels.
+        square: cut the smallest square around the box, moved into the photograph if it fits. Otherwise the box is
+            stretched, as in the source: plants change their proportions, which costs the source errors (4.2.4).
+        background: add images that touch no box: per photograph the number of its boxes, at least one, and none if
+            there is no room. Their widths and heights are drawn from a normal distribution with the mean and the
+            deviation of all boxes (3.1.4), between the smallest and the largest.
+        seed: draws the background.
+        progress: called with the number of photographs that are done.
 
-    Raises InputError without boxes, on a class called background, and where an image cannot be read.
+    Raises:
+        InputError: when there are no boxes, a class is called background, or an image cannot be read.
     """
     check_integers(size=(size, 1), seed=(seed, 0))
     boxes = [box for photograph in photographs for box in photograph.boxes]
@@ -69,7 +78,7 @@ def cut_out(
         raise InputError(f"{len(photographs)} photographs have no boxes; draw one around each plant")
     names = sorted({box.name for box in boxes} | ({BACKGROUND} if background else set()))
     if background and any(box.name == BACKGROUND for box in boxes):
-        raise InputError(f"a box is called {BACKGROUND!r}, and so are the images between boxes; do without those")
+        raise InputError(f"a box is called {BACKGROUND!r}, as are the images between boxes; turn `background` off")
     rng = np.random.default_rng(seed)
     images, found, origins = [], [], []
     for done, photograph in enumerate(photographs, 1):
@@ -88,9 +97,16 @@ def cut_out(
 def write_cutouts(cutouts: Cutouts, folder: Path, progress: Callable[[int], None] | None = None) -> None:
     """Write each image to `folder`/CLASS/PHOTOGRAPH-NUMBER.png, lossless: a folder that `load_folder` reads.
 
-    progress: is told how many images are done.
+    Args:
+        cutouts: the images.
+        folder: an existing folder; sub-folders of the classes are made.
+        progress: called with the number of images that are done.
+
+    Raises:
+        InputError: when Pillow is not installed.
     """
-    from PIL import Image
+    with needs_extra("data", "Image files"):
+        from PIL import Image
 
     numbers = dict.fromkeys(cutouts.photographs, 0)
     images = zip(cutouts.images, cutouts.labels, cutouts.photographs)
@@ -105,12 +121,20 @@ def write_cutouts(cutouts: Cutouts, folder: Path, progress: Callable[[int], None
 
 
 def read_cutouts(folder: Path | str, size: int) -> Cutouts:
-    """Return what `write_cutouts` wrote, sorted by class and name, scaled to `size` where it was of another.
+    """Read what `write_cutouts` wrote.
 
-    Raises InputError as `load_folder`, and where an image cannot be read or its name has no photograph.
+    Args:
+        folder: the folder it was written to.
+        size: height and width in pixels; images of another size are scaled.
+
+    Returns:
+        The images, sorted by class and name.
+
+    Raises:
+        InputError: as `load_folder`, and when an image cannot be read or its name does not contain its photograph.
     """
 
-    def refuse(path, reason):
+    def refuse(path: Path, reason: str) -> None:
         raise InputError(f"{path} cannot be used: {reason}")
 
     files = load_folder(folder, size=size, crop=False, on_skip=refuse)
@@ -119,8 +143,10 @@ def read_cutouts(folder: Path | str, size: int) -> Cutouts:
     return Cutouts(images.astype(np.uint8), files.labels, files.classes, photographs)
 
 
-def _between(taken: Sequence[Box], everywhere: Sequence[Box], width: int, height: int, square: bool, rng) -> list[Box]:
-    """Return boxes of background that touch none of those `taken`, in sizes like those of `everywhere`."""
+def _between(
+    taken: Sequence[Box], everywhere: Sequence[Box], width: int, height: int, square: bool, rng: np.random.Generator
+) -> list[Box]:
+    """Return boxes of background that touch none of the boxes `taken`, in sizes like those of `everywhere`."""
     widths, heights = ([getattr(box, side) for box in everywhere] for side in ("width", "height"))
     edges = np.array([box[1:] for box in taken]).reshape(-1, 4).T[..., np.newaxis]
     found = []
@@ -137,7 +163,7 @@ def _between(taken: Sequence[Box], everywhere: Sequence[Box], width: int, height
     return found
 
 
-def _drawn(sides: Sequence[int], most: int, rng) -> int:
+def _drawn(sides: Sequence[int], most: int, rng: np.random.Generator) -> int:
     """Return a side drawn as the `sides` are distributed, of at most `most` pixels."""
     return int(np.clip(round(rng.normal(np.mean(sides), np.std(sides))), min(sides), min(max(sides), most)))
 
@@ -152,7 +178,7 @@ def _squared(box: Box, pixels: np.ndarray) -> Box:
 
 
 def _resized(pixels: np.ndarray, box: Box, size: int) -> np.ndarray:
-    from PIL import Image
-
+    with needs_extra("data", "Image files"):
+        from PIL import Image
     part = Image.fromarray(pixels[box.top : box.bottom, box.left : box.right])
     return np.asarray(part.resize((size, size), Image.Resampling.BILINEAR))

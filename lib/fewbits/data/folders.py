@@ -1,7 +1,7 @@
 """Folders of photographs, sorted into sub-folders or listed in a table, decoded while the network computes.
 
-Source: vieito2017, 3.2.1 and 3.2.3: batches read by the CPU ahead of use, resized, cropped, in RGB or BGR, less the
-mean pixel of the training images.
+Source: vieito2017, 3.2.1 and 3.2.3: the CPU reads batches ahead of use, resizes and crops them, in RGB or BGR, and
+subtracts the mean pixel of the training images.
 """
 
 import csv
@@ -10,15 +10,16 @@ import os
 import warnings
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
 from fewbits.data.dataset import stratified
-from fewbits.errors import InputError, check_integers
+from fewbits.errors import InputError, check_integers, check_name, needs_extra
 from fewbits.names import CHANNEL_ORDERS
 
 AHEAD = 2  # batches that are decoded before they are asked for
@@ -30,16 +31,30 @@ LABEL_COLUMN = "label"
 CLASS_INDEX = "class_index.json"
 MOST_CLASSES = 100_000  # more is a slip, or an identifier taken for a label
 
+_Listed = tuple[list[str], list[str], list[int], dict[str, str]]  # classes, files, labels, skipped files with reasons
+
 
 class ImageFolder:
     """Images in files and their labels, in no more memory than a few batches; made by `load_folder`.
 
-    classes: names of the sub-folders, sorted, or those of a table; a label is an index into them. files: paths below
-    `path`, sorted. labels: (n,) int64. skipped: what could not be used, path below `path` -> why; a file is found to be
-    unreadable only when its turn to be decoded comes.
+    Attributes:
+        path: the folder.
+        classes: names of the sub-folders, sorted, or those of a table; a label is an index into them.
+        files: paths below `path`, sorted.
+        labels: (n,) int64.
+        skipped: path below `path` -> why the file was not used; an unreadable file is found when it is decoded.
     """
 
-    def __init__(self, path: Path, classes, files: Sequence[str], labels, skipped: dict, prepare, on_skip):
+    def __init__(
+        self,
+        path: Path,
+        classes: Sequence[str],
+        files: Sequence[str],
+        labels: Sequence[int] | np.ndarray,
+        skipped: dict[str, str],
+        prepare: "_Preparation",
+        on_skip: Callable[[Path, str], None],
+    ):
         self.path, self.classes, self.files = path, tuple(classes), tuple(files)
         self.labels = np.asarray(labels, np.int64)
         self.skipped = skipped
@@ -50,19 +65,28 @@ class ImageFolder:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image as it comes out."""
         return (self._prepare.size, self._prepare.size, 3)
 
     @property
     def checksum(self) -> str:
-        """SHA-256 over the names of the files, their labels and how images are prepared; not over what they hold."""
+        """SHA-256 over the names of the files, their labels and how images are prepared, but not over their content."""
         listing = (*self.files, *map(str, self.labels), repr(self._prepare.settings))
         return sha256("\n".join(listing).encode(errors="surrogateescape")).hexdigest()
 
-    def batches(self, batch_size: int, shuffle_seed=None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield images (n, size, size, 3) float32 and labels (n,) int64, in the order of `files`.
+    def batches(
+        self, batch_size: int, shuffle_seed: int | Sequence[int] | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Decode the images, batch by batch.
 
-        shuffle_seed: an integer or a sequence of them; draws the order. A batch is short of the files that cannot be
-        decoded: each is added to `skipped` and told once.
+        Files that cannot be decoded are left out of their batch, added to `skipped` and reported once.
+
+        Args:
+            batch_size: files per batch.
+            shuffle_seed: draws the order; None keeps that of `files`.
+
+        Yields:
+            Images (n, size, size, 3) float32 and labels (n,) int64.
         """
         order = (
             np.arange(len(self)) if shuffle_seed is None else np.random.default_rng(shuffle_seed).permutation(len(self))
@@ -81,18 +105,38 @@ class ImageFolder:
             pool.shutdown(cancel_futures=True)
 
     def split(self, share: float = 0.1, seed: int = 0) -> tuple["ImageFolder", "ImageFolder"]:
-        """Return two folders: the rest, and a random `share` of each class. Raises InputError outside (0, 1)."""
+        """Divide the images at random, with the same share of each class.
+
+        Args:
+            share: of the images to hold out, between 0 and 1.
+            seed: of the draw.
+
+        Returns:
+            The rest, and the share.
+
+        Raises:
+            InputError: when `share` is out of range, or each class has a single image.
+        """
         if not 0 < share < 1:
             raise InputError(f"the share must be between 0 and 1, not {share!r}")
         held_out, rest = stratified(self.labels, share, seed)
         if not len(held_out):
-            raise InputError(f"{self.path} has a single image a class; none can be held out")
+            raise InputError(f"{self.path} has a single image per class; none can be held out")
         return self.pick(rest), self.pick(held_out)
 
     def split_photographs(self, share: float = 0.1, seed: int = 0) -> tuple["ImageFolder", "ImageFolder"]:
-        """Return two folders: the rest, and all images of a random `share` of the photographs they were cut out of.
+        """Divide the images by the photographs they were cut out of.
 
-        Raises InputError outside (0, 1), where a file is not called PHOTOGRAPH-NUMBER, and with a single photograph.
+        Args:
+            share: of the photographs to hold out, between 0 and 1.
+            seed: of the draw.
+
+        Returns:
+            The rest, and all images of the share.
+
+        Raises:
+            InputError: when `share` is out of range, a file is not called PHOTOGRAPH-NUMBER, or there is only one
+                photograph.
         """
         if not 0 < share < 1:
             raise InputError(f"the share must be between 0 and 1, not {share!r}")
@@ -103,18 +147,18 @@ class ImageFolder:
         chosen = np.isin(photographs, names[: min(max(1, round(share * len(names))), len(names) - 1)])
         return self.pick(np.flatnonzero(~chosen)), self.pick(np.flatnonzero(chosen))
 
-    def pick(self, indices) -> "ImageFolder":
-        """Return the folder with the files at `indices` only, in that order."""
+    def pick(self, indices: np.ndarray) -> "ImageFolder":
+        """Return the folder with only the files at `indices` (n,), in that order."""
         files = [self.files[i] for i in indices]
         return ImageFolder(
             self.path, self.classes, files, self.labels[indices], self.skipped, self._prepare, self._on_skip
         )
 
-    def _submit(self, pool, indices):
+    def _submit(self, pool: ThreadPoolExecutor, indices: np.ndarray) -> list[tuple[int, Future]]:
         return [(i, pool.submit(self._decoded, self.files[i])) for i in indices]
 
-    def _decoded(self, name):
-        """Return the image, or in words why there is none."""
+    def _decoded(self, name: str) -> np.ndarray | str:
+        """Return the image, or the reason why there is none."""
         try:
             return self._prepare(self.path / name)
         except MemoryError:
@@ -122,7 +166,7 @@ class ImageFolder:
         except Exception as error:  # whatever a damaged file raises: Pillow's, struct's and zlib's errors differ
             return f"{error or type(error).__name__}".replace(str(self.path / name), "it")
 
-    def _usable(self, name, image):
+    def _usable(self, name: str, image: np.ndarray | str) -> bool:
         if isinstance(image, str) and name not in self.skipped:
             self.skipped[name] = image
             self._on_skip(self.path / name, image)
@@ -130,7 +174,14 @@ class ImageFolder:
 
 
 def photograph_of(path: Path) -> str:
-    """Return the photograph that the image file `path` was cut out of; InputError if it is not PHOTOGRAPH-NUMBER."""
+    """Return the name of the photograph that an image was cut out of.
+
+    Args:
+        path: the image file, called PHOTOGRAPH-NUMBER.
+
+    Raises:
+        InputError: when it is called something else.
+    """
     photograph, _, number = path.stem.rpartition("-")
     if not photograph or not number.isdecimal():
         raise InputError(f"{path} is not called PHOTOGRAPH-NUMBER{path.suffix}, so its photograph is unknown")
@@ -147,47 +198,60 @@ def load_folder(
     scale: float = 1.0,
     on_skip: Callable[[Path, str], None] | None = None,
 ) -> ImageFolder:
-    """Return the images below `path`: one sub-folder for each class, with folders of their own or without, or a table.
+    """Find the images below a folder that has one sub-folder per class, or a table of labels.
 
-    The table is a `labels.csv` in `path`. Its first line names the columns: `image` (or `file`, `filename`, `id`), a
-    path below `path` or its sub-folder `images`, with its suffix or without, and `label`, an integer from 0; what other
-    columns and unlisted files say is passed over. A `class_index.json` beside it may name the classes, label -> name or
-    [identifier, name] (the layout of Keras' imagenet_class_index.json); else they are called by their numbers.
+    Sub-folders may have folders of their own. The table is a `labels.csv` in the folder. Its first line names the
+    columns: `image` (or `file`, `filename`, `id`), a path below the folder or its sub-folder `images`, with or without
+    suffix, and `label`, an integer from 0. Other columns and files that are not listed are ignored. A
+    `class_index.json` beside it may name the classes, label -> name or [identifier, name] (the layout of Keras'
+    imagenet_class_index.json); otherwise their names are their numbers.
 
-    size: side of the images that come out, in pixels. crop: scale the shorter side to `size` and cut out the middle;
-    False squeezes the whole image into the square. Both are bilinear. order: of the channels, `rgb` or `bgr` (networks
-    from Caffe). mean_pixel: three numbers in that order, subtracted from pixels of 0 to 255. scale: what the
-    differences are multiplied with. on_skip: is told the path and the reason of what is not used, instead of a
-    warning: files that are no images, truncated, of more than 8 bits a channel or larger than Pillow's limit, and links
-    that lead out of the folder or to other folders; and what a table lists and is not there. Hidden files are passed
-    over.
+    These files are skipped: files that are not images, are truncated, have more than 8 bits per channel or are larger
+    than Pillow's limit; links that lead out of the folder or to other folders; and files that a table lists but that
+    do not exist. Hidden files are ignored.
 
-    Raises InputError where there is no Pillow, no such folder, fewer than two classes, a class without files, or a
-    table that cannot be read, lacks a column, names a file twice or outside of the folder, or has a label that is none.
+    Args:
+        path: the folder.
+        size: height and width, in pixels, of the images that come out.
+        order: of the channels, `rgb` or `bgr` (networks from Caffe).
+        mean_pixel: three numbers in that order, subtracted from pixels from 0 to 255; None subtracts nothing.
+        crop: scale the shorter side to `size` and cut out the middle; False squeezes the whole image into the square.
+            Both are bilinear.
+        scale: what the differences are multiplied by.
+        on_skip: called with the path of a file that is skipped and the reason; None warns.
+
+    Returns:
+        The files, to be decoded batch by batch.
+
+    Raises:
+        InputError: when Pillow is not installed, there is no such folder, there are fewer than two classes, a class has
+            no files, or a table cannot be read, lacks a column, names a file twice or outside of the folder, or has a
+            label that is not an integer.
     """
-    if order not in CHANNEL_ORDERS:
-        raise InputError(f"unknown order {order!r}; it is one of {', '.join(CHANNEL_ORDERS)}")
+    check_name("order", order, CHANNEL_ORDERS)
     check_integers(size=(size, 1))
     prepare = _Preparation(int(size), order, _checked_mean(mean_pixel), bool(crop), _checked_scale(scale))
     root, on_skip = Path(path), on_skip or _warn
     try:
         entries = {entry.name: entry for entry in os.scandir(root)}
     except OSError as error:
-        raise InputError(f"{root} is no folder that can be read ({error.strerror})") from None
+        raise InputError(f"{root} is not a folder that can be read ({error.strerror})") from None
     classes, files, labels, skipped = _listed(root) if TABLE in entries else _sorted(root, entries)
     for name, reason in skipped.items():
         on_skip(root / name, reason)
     return ImageFolder(root, classes, files, labels, skipped, prepare, on_skip)
 
 
-def _sorted(root: Path, entries: dict[str, os.DirEntry]):
-    """Return classes, files, labels and what is left out of a folder with one sub-folder a class."""
+def _sorted(root: Path, entries: dict[str, os.DirEntry]) -> _Listed:
+    """Return what a folder with one sub-folder per class holds."""
     classes = sorted(name for name, e in entries.items() if e.is_dir(follow_symlinks=False) and name[0] != ".")
     if len(classes) < 2:
         raise InputError(
             f"{root} has {len(classes)} sub-folders; it needs at least two, one for each class, or a {TABLE}"
         )
-    files, labels, skipped = [], [], {}
+    files: list[str] = []
+    labels: list[int] = []
+    skipped: dict[str, str] = {}
     for label, name in enumerate(classes):
         found, left_out = _listing(root, name)
         if not found:
@@ -198,12 +262,13 @@ def _sorted(root: Path, entries: dict[str, os.DirEntry]):
     return classes, files, labels, skipped
 
 
-def _listed(root: Path):
-    """Return classes, files, labels and what is left out of a folder with a table of labels."""
+def _listed(root: Path) -> _Listed:
+    """Return what a folder with a table of labels holds."""
     table = root / TABLE
     present, left_out = _listing(root, ".")
     named = _by_name([*present, *left_out])
-    label_of, skipped = {}, {}
+    label_of: dict[str, int] = {}
+    skipped: dict[str, str] = {}
     for line, name, label in _rows(table):
         found = named.get(name, [name])
         if len(found) > 1:
@@ -213,7 +278,7 @@ def _listed(root: Path):
             raise InputError(f"{table}, line {line}: {name!r} is listed twice; keep one line")
         label_of[file] = label
         if file in left_out or name not in named:
-            skipped[file] = left_out.get(file, f"{TABLE} lists it, and it is not there")
+            skipped[file] = left_out.get(file, f"{TABLE} lists it, but it does not exist")
     classes = _classes(root / CLASS_INDEX, table, max(label_of.values()))
     files = sorted(label_of.keys() - skipped.keys())
     if not files:
@@ -224,7 +289,7 @@ def _listed(root: Path):
 def _by_name(files: Sequence[str]) -> dict[str, list[str]]:
     """Return what a table may call each of `files` -> the files meant by it, more than one where stems are equal."""
     short = {file: file.removeprefix(f"{IMAGES}/") for file in files}
-    stems = defaultdict(list)
+    stems: dict[str, list[str]] = defaultdict(list)
     for file, name in short.items():
         for long in {file, name}:
             stems[str(PurePosixPath(long).with_suffix(""))].append(file)
@@ -249,10 +314,12 @@ def _rows(table: Path) -> list[tuple[int, str, int]]:
     return [(line, *_checked_row(f"{table}, line {line}", row[column], row[LABEL_COLUMN])) for line, row in rows]
 
 
-def _checked_row(where, name, label):
+def _checked_row(where: str, name: str | None, label: str | None) -> tuple[str, int]:
     path = PurePosixPath(name or "")
     if not path.parts or path.is_absolute() or ".." in path.parts:
-        raise InputError(f"{where}: {name!r} is no path below the folder; write it from there on, without ..")
+        raise InputError(
+            f"{where}: {name!r} is not a path below the folder; write it relative to the folder, without .."
+        )
     label = (label or "").strip()
     if not (label.isascii() and label.isdecimal() and len(label) < 10 and int(label) < MOST_CLASSES):
         raise InputError(f"{where}: the label must be an integer from 0 to {MOST_CLASSES - 1}, not {label[:40]!r}")
@@ -285,13 +352,11 @@ def _class_names(index: Path) -> list[str]:
 
 
 class _Preparation:
-    """What is done to each image file."""
+    """How an image file becomes an array."""
 
-    def __init__(self, size, order, mean, crop, scale):
-        try:
+    def __init__(self, size: int, order: str, mean: tuple[float, ...] | None, crop: bool, scale: float):
+        with needs_extra("data", "Folders of images"):
             from PIL import Image, ImageOps
-        except ImportError:
-            raise InputError("folders of images need Pillow; install it with `pip install pillow`") from None
         self._image, self._upright = Image, ImageOps.exif_transpose
         self.size, self.order, self.mean, self.crop, self.scale = size, order, mean, crop, scale
         self.settings = size, order, mean, crop, scale
@@ -300,7 +365,7 @@ class _Preparation:
         with self._image.open(path) as image:
             self._check_pixels(*image.size)
             if image.mode[0] in "IF":
-                raise ValueError(f"its pixels are of mode {image.mode}, not of 8 bits a channel")
+                raise ValueError(f"its pixels are of mode {image.mode}, not of 8 bits per channel")
             image = self._fitted(self._upright(image).convert("RGB"))
         pixels = np.asarray(image, np.float32)
         if self.order == "bgr":
@@ -309,7 +374,7 @@ class _Preparation:
             pixels = pixels - np.float32(self.mean)
         return np.ascontiguousarray(pixels * np.float32(self.scale))
 
-    def _fitted(self, image):
+    def _fitted(self, image: Any) -> Any:
         width, height = image.size
         bilinear = self._image.Resampling.BILINEAR
         if not self.crop:
@@ -320,7 +385,7 @@ class _Preparation:
         left, top = (width - self.size) // 2, (height - self.size) // 2
         return image.resize((width, height), bilinear).crop((left, top, left + self.size, top + self.size))
 
-    def _check_pixels(self, width, height):
+    def _check_pixels(self, width: int, height: int) -> None:
         limit = self._image.MAX_IMAGE_PIXELS
         if limit and width * height > limit:
             raise ValueError(f"it has {width} x {height} pixels, more than Pillow's limit of {limit:,}")
@@ -328,7 +393,9 @@ class _Preparation:
 
 def _listing(root: Path, name: str) -> tuple[list[str], dict[str, str]]:
     """Return the files below `root`/`name`, sorted, and what is left out with the reason; paths are below `root`."""
-    files, left_out, folders, home = [], {}, [name], root.resolve()
+    files: list[str] = []
+    left_out: dict[str, str] = {}
+    folders, home = [name], root.resolve()
     while folders:
         folder = folders.pop()
         for entry in os.scandir(root / folder):
@@ -342,11 +409,11 @@ def _listing(root: Path, name: str) -> tuple[list[str], dict[str, str]]:
             elif entry.is_file():
                 files.append(path)
             else:
-                left_out[path] = "it is a link to a folder or to nothing" if entry.is_symlink() else "it is no file"
+                left_out[path] = "it is a link to a folder or to nothing" if entry.is_symlink() else "it is not a file"
     return sorted(files), dict(sorted(left_out.items()))
 
 
-def _checked_mean(mean):
+def _checked_mean(mean: Sequence[float] | None) -> tuple[float, ...] | None:
     if mean is None:
         return None
     try:
@@ -358,11 +425,11 @@ def _checked_mean(mean):
     return mean
 
 
-def _checked_scale(scale):
+def _checked_scale(scale: float) -> float:
     if not np.isfinite(scale) or scale == 0:
         raise InputError(f"scale must be a number other than 0, not {scale!r}")
     return float(scale)
 
 
-def _warn(path, reason):
+def _warn(path: Path, reason: str) -> None:
     warnings.warn(f"{path} is skipped: {reason}", stacklevel=3)

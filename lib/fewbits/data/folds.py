@@ -1,7 +1,7 @@
 """Cross-validation: every plant is tested once, by a network that never saw its photograph.
 
 Source: backstrom2018, 3.1.5 and 3.1.6. The source shuffles and divides the images that were cut out; here whole
-photographs are divided, since two plants in one photograph share its soil, its light and at times their leaves.
+photographs are divided, because two plants in one photograph share its soil, its light and sometimes their leaves.
 """
 
 from collections import Counter
@@ -14,11 +14,22 @@ from fewbits.errors import InputError
 
 
 def split_folds(cutouts: Cutouts, k: int = 5, seed: int = 0) -> list[tuple[Cutouts, Cutouts]]:
-    """Return `k` pairs of training and test images, in which no photograph is on both sides.
+    """Divide images into `k` folds, so that no photograph is on both sides of one.
 
-    Each plant is in one test part, images of the background only in training parts. The photographs are shuffled with
-    `seed`, and those with most plants dealt first, each to the part that has least of what is in it: the parts
-    hold about as many of each class. Raises InputError where k is below 2, or fewer than k photographs have plants.
+    Each plant is in one test part; images of the background are in training parts only. The photographs are shuffled,
+    and those with most plants are dealt first, each to the part that holds the fewest plants of its classes, so that
+    the parts hold similar numbers of each class.
+
+    Args:
+        cutouts: the images.
+        k: the number of folds, at least 2.
+        seed: shuffles the photographs.
+
+    Returns:
+        `k` pairs of training and test images.
+
+    Raises:
+        InputError: when `k` is below 2, or fewer than `k` photographs have plants.
     """
     parts = _dealt(cutouts, k, seed)
     part_of = np.array([parts[name] for name in cutouts.photographs])
@@ -32,9 +43,16 @@ def split_folds(cutouts: Cutouts, k: int = 5, seed: int = 0) -> list[tuple[Cutou
 
 
 def centred(train: Split, *others: Split, scale: float = 1.0) -> tuple[Split, ...]:
-    """Return the splits as float32 less the mean pixel (3,) of the training images `train`, times `scale`.
+    """Subtract the mean pixel of the training images from all images, and scale them.
 
-    The mean is one number a channel, over all training images and places (3.1.6); in other splits it is the same.
+    Args:
+        train: the training images (n, height, width, channels), whose mean per channel, over all images and places, is
+            subtracted (3.1.6).
+        others: splits from which the same mean is subtracted.
+        scale: what the differences are multiplied by.
+
+    Returns:
+        The splits in the same order, with images of float32.
     """
     mean = train.images.mean((0, 1, 2), dtype=np.float64).astype(np.float32)
     return tuple(
@@ -43,9 +61,11 @@ def centred(train: Split, *others: Split, scale: float = 1.0) -> tuple[Split, ..
 
 
 def mirrored(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return `images` (n, height, width, channels), each mirrored left to right with probability one half.
+    """Mirror each image left to right with probability one half; an `augment` for `fewbits.training.train`.
 
-    To be given to `fewbits.training.train` as `augment`.
+    Args:
+        images: (n, height, width, channels).
+        rng: draws which images are mirrored.
     """
     return np.where(rng.integers(0, 2, (len(images), 1, 1, 1)) == 1, images[:, :, ::-1], images)
 

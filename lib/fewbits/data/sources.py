@@ -12,7 +12,7 @@ from fewbits.data.cutouts import cut_out
 from fewbits.data.dataset import Dataset, Split, checked_split, stratified
 from fewbits.data.folds import split_folds
 from fewbits.data.voc import read_photographs
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_name, needs_extra
 from fewbits.io.files import read_arrays
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -42,27 +42,35 @@ SCENES = 300  # drawn for `crops`
 
 
 def load(name: str, *, validation: float = 0.1, seed: int = 0, fold: int = 0) -> Dataset:
-    """Return the data set `name`, one of NAMES.
+    """Load a data set.
 
-    validation: share of the training images to hold out, drawn with `seed` and stratified by class. `digits` are
-    scikit-learn's 1,797 real handwritten digits, 8 x 8 with grey levels 0 to 16 (so 5-bit codes); a fifth of them,
-    drawn once with a fixed seed, is the test split. `crops` are onions, weeds and background, 32 x 32, cut out of 300
-    drawn scenes; whole scenes are held out, the last fifth of them for the test. The other data sets are read
-    from the folder in the environment variable FEWBITS_DATA (NAME.npz or NAME/NAME.npz) or, where that is not set,
-    through keras.datasets.
+    `digits` are scikit-learn's 1,797 real handwritten digits, 8 x 8 with grey levels 0 to 16 (so 5-bit codes); a fifth
+    of them, drawn once with a fixed seed, is the test split. They need the extra `data`.
+
+    `crops` are onions, weeds and background, 32 x 32, cut out of 300 drawn scenes; whole scenes are held out, the last
+    fifth of them for the test. They need the extra `data`, too.
 
     `cwfid` are crop, weeds and background, 32 x 32, cut out of the field photographs of Haug and Ostermann (2014) in
-    FEWBITS_DATA/cwfid, each with a file of PASCAL VOC beside it. fold: 0 to 4, which fifth of the photographs is
-    tested, as `split_folds` divides them with its seed 0; data sets that are not divided have the fold 0 only. One in
-    1 / validation of the other photographs is the validation part, drawn with `seed`; like the test part it has no
-    background (backstrom2018, 3.1.5). The source subtracts the mean of the training part; here `scaled` leaves pixels
-    as networks trained on other images know them, and batch normalization takes away what is the same in all.
+    FEWBITS_DATA/cwfid, each with a file of PASCAL VOC beside it. They are divided into five folds, as `split_folds`
+    does with its seed 0. Like the test part, the validation part has no background (backstrom2018, 3.1.5). The source
+    subtracts the mean of the training part; here `scaled` leaves pixels as networks trained on other images know them,
+    and batch normalization removes what is the same in all.
 
-    Raises InputError on an unknown name, a share outside (0, 1), a fold that is not there, or a file that is missing,
-    truncated or not what it should be.
+    The other data sets are read from the folder in the environment variable FEWBITS_DATA (NAME.npz or NAME/NAME.npz)
+    or, if it is not set, through keras.datasets.
+
+    Args:
+        name: one of NAMES.
+        validation: share of the training images to hold out, between 0 and 1, stratified by class; of `cwfid` and
+            `crops`, a share of the photographs.
+        seed: draws the validation part.
+        fold: which fold is the test part, from 0 to 4; 0 for data sets that are not divided.
+
+    Raises:
+        InputError: when the name is unknown, a number is out of range, a package is missing, or a file is missing,
+            truncated or not what it should be.
     """
-    if name not in NAMES:
-        raise InputError(f"unknown data set {name!r}; there are {', '.join(NAMES)}")
+    check_name("data set", name, NAMES)
     if not 0 < validation < 1:
         raise InputError(f"validation must be a share between 0 and 1, not {validation!r}")
     if isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < FOLDS[name]:
@@ -83,10 +91,8 @@ def load(name: str, *, validation: float = 0.1, seed: int = 0, fold: int = 0) ->
 
 
 def _digits() -> tuple[Split, Split]:
-    try:
+    with needs_extra("data", "The digits"):
         from sklearn.datasets import load_digits
-    except ImportError:
-        raise InputError("the digits come with scikit-learn; install it with `pip install scikit-learn`") from None
     digits = load_digits()
     everything = checked_split(digits.images, digits.target, 10, 32, "digits")
     test, train = stratified(everything.labels, 0.2, seed=2017)
@@ -107,8 +113,8 @@ def _cwfid(validation: float, seed: int, fold: int) -> Dataset:
     folder = Path(os.environ.get("FEWBITS_DATA", ""), "cwfid")
     if "FEWBITS_DATA" not in os.environ or not folder.is_dir():
         raise InputError(
-            "cwfid is the Crop/Weed Field Image Dataset, to be had from the page of its authors, Haug and Ostermann; "
-            "put its images with a .xml file of boxes beside each into cwfid in the folder FEWBITS_DATA names"
+            "cwfid is the Crop/Weed Field Image Dataset; get it from its authors, Haug and Ostermann, and put its "
+            "images, with a .xml file of boxes beside each, into cwfid in the folder that FEWBITS_DATA names"
         )
     plants = cut_out(read_photographs(folder), 32)
     rest, test = split_folds(plants, FOLDS["cwfid"])[fold]

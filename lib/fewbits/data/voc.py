@@ -12,12 +12,20 @@ from xml.etree import ElementTree  # writes only; what others wrote is parsed by
 
 import numpy as np
 
-from fewbits.errors import InputError, nearest
+from fewbits.errors import InputError, nearest, needs_extra
 from fewbits.io.files import write_aside
 
 
 class Box(NamedTuple):
-    """A rectangle of pixels of one class: rows top to bottom - 1, columns left to right - 1, both from 0."""
+    """A rectangle of pixels of one class, counted from 0.
+
+    Attributes:
+        name: the class.
+        left: the first column.
+        top: the first row.
+        right: the column after the last.
+        bottom: the row after the last.
+    """
 
     name: str
     left: int
@@ -27,16 +35,25 @@ class Box(NamedTuple):
 
     @property
     def width(self) -> int:
+        """The number of columns."""
         return self.right - self.left
 
     @property
     def height(self) -> int:
+        """The number of rows."""
         return self.bottom - self.top
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """An image file, its size in pixels, and the boxes in it."""
+    """An image file and the boxes in it.
+
+    Attributes:
+        path: the image file.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+        boxes: one per object.
+    """
 
     path: Path
     width: int
@@ -45,13 +62,15 @@ class Photograph:
 
     @property
     def name(self) -> str:
+        """The name of the file."""
         return self.path.name
 
     @property
     def image(self) -> np.ndarray:
         """The pixels (height, width, 3) uint8, RGB, decoded anew each time.
 
-        Raises InputError, naming the file, where it cannot be decoded or is of another size than its boxes say.
+        Raises:
+            InputError: when the file cannot be decoded, or has another size than its file of boxes says.
         """
         image = _pillow()
         try:
@@ -60,21 +79,30 @@ class Photograph:
                     return np.asarray(file.convert("RGB"))
                 width, height = file.size
         except Exception as error:  # whatever a damaged file raises: Pillow's, struct's and zlib's errors differ
-            raise InputError(f"{self.path} is no image that can be read ({error or type(error).__name__})") from None
+            raise InputError(
+                f"{self.path} is not an image that can be read ({error or type(error).__name__})"
+            ) from None
         raise InputError(
-            f"{self.path} has {width} x {height} pixels, and its boxes are of {self.width} x {self.height}"
+            f"{self.path} has {width} x {height} pixels, but its boxes are for {self.width} x {self.height}"
         )
 
 
 def read_photographs(folder: Path | str, classes: Collection[str] | None = None) -> list[Photograph]:
-    """Return the photographs of `folder`, one for each of its .xml files, in the order of their names.
+    """Read all files of boxes in a folder; each stands beside its image.
 
-    Images lie beside the files. classes: as in `read_boxes`. Raises InputError where there are none, where one cannot
-    be used, or where two are of one image.
+    Args:
+        folder: the folder.
+        classes: as in `read_boxes`.
+
+    Returns:
+        One photograph per .xml file, in the order of their names.
+
+    Raises:
+        InputError: when there are no files, one cannot be used, or two belong to one image.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; name one with images and a .xml file of boxes for each")
+        raise InputError(f"{folder} is not a folder; name one with images and a .xml file of boxes for each")
     photographs = [read_boxes(path, classes) for path in sorted(folder.glob("*.xml"))]
     if not photographs:
         raise InputError(f"{folder} has no .xml files; there must be one with boxes for each image")
@@ -86,11 +114,17 @@ def read_photographs(folder: Path | str, classes: Collection[str] | None = None)
 
 
 def read_boxes(path: Path | str, classes: Collection[str] | None = None) -> Photograph:
-    """Return what the VOC file `path` says of the image beside it, which is not decoded yet.
+    """Read the boxes of one image from a file of PASCAL VOC; the image is not decoded yet.
 
-    Parts of boxes that lie outside of the image are cut off. classes: the names that a box may have, where not any.
-    Raises InputError, naming the file, where it is no XML, declares a document type or entities, names an image that is
-    not beside it, or has a box that is outside of the image, without area, or of an unknown class.
+    Parts of boxes outside of the image are cut off.
+
+    Args:
+        path: the .xml file.
+        classes: the names that a box may have; None allows any.
+
+    Raises:
+        InputError: when the file is not XML, declares a document type or entities, names an image that is not beside
+            it, or has a box that is outside of the image, has no area or an unknown class.
     """
     path = Path(path)
     root = _parsed(path)
@@ -107,7 +141,18 @@ def read_boxes(path: Path | str, classes: Collection[str] | None = None) -> Phot
 
 
 def write_boxes(path: Path, image: str, width: int, height: int, boxes: Sequence[Box]) -> None:
-    """Write the VOC file `path` of `boxes` in the image file `image` beside it, whole or not at all."""
+    """Write boxes to a file of PASCAL VOC, whole or not at all.
+
+    Args:
+        path: the .xml file.
+        image: the name of the image file beside it.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+        boxes: one per object.
+
+    Raises:
+        InputError: when there is no folder for the file.
+    """
     root = ElementTree.Element("annotation")
     _add(root, filename=image)
     _add(ElementTree.SubElement(root, "size"), width=width, height=height, depth=3)
@@ -121,10 +166,8 @@ def write_boxes(path: Path, image: str, width: int, height: int, boxes: Sequence
 
 
 def _parsed(path):
-    try:
+    with needs_extra("data", "Files of boxes"):
         from defusedxml.ElementTree import parse
-    except ImportError:
-        raise InputError("boxes are read with defusedxml; install it with `pip install defusedxml`") from None
     try:
         root = parse(path, forbid_dtd=True).getroot()
     except FileNotFoundError:
@@ -190,8 +233,6 @@ def _add(element, **texts) -> None:
 
 
 def _pillow():
-    try:
+    with needs_extra("data", "Image files"):
         from PIL import Image
-    except ImportError:
-        raise InputError("photographs need Pillow; install it with `pip install pillow`") from None
     return Image
