@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fewbits import FixedPoint, InputError, quantize, quantize_model, zoo
 from fewbits.backend import keras, ops
-from fewbits.post_training import add_half_a_step, equalize, correct_bias, reconstruct_mid_step, round_kernels
+from fewbits.post_training import add_half_a_step, correct_bias, equalize, reconstruct_mid_step, round_kernels
 from fewbits.quantization.layers import Formats
 
 L = keras.layers

@@ -41,7 +41,9 @@ def test_each_bit_is_worth_six_decibels(rounding, lost_bits, nbits):
     """Signal power A**2 / 3 over noise power q**2 / 12 is 4**nbits; the noise of floor has power q**2 / 3."""
     fmt = FixedPoint(0, nbits)
     full_scale = UNIFORM - fmt.step / 2 if rounding == "nearest" else UNIFORM  # what rounds to all codes alike
-    assert quantization_error(full_scale, fmt, rounding).sqnr == pytest.approx(20 * log10(2) * (nbits - lost_bits), abs=0.06)
+    assert quantization_error(full_scale, fmt, rounding).sqnr == pytest.approx(
+        20 * log10(2) * (nbits - lost_bits), abs=0.06
+    )
 
 
 @pytest.mark.parametrize(("rounding", "steps"), [("floor", -0.5), ("nearest", 0), ("nearest-up", 0), ("stochastic", 0)])
