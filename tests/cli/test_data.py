@@ -82,7 +82,7 @@ def test_a_box_of_another_class_is_refused_where_classes_are_named(scenes, tmp_p
         (["crops", "--no-background", "--output", "x"], "--no-background is for voc-crops, not for crops"),
         (["voc-crops", ".", "--scenes", "3", "--output", "x"], "--scenes is for crops, not for voc-crops"),
         (["voc-crops", "--output", "x"], "voc-crops needs a folder of images with .xml files"),
-        (["voc-crops", "missing", "--output", "x"], "missing is no folder"),
+        (["voc-crops", "missing", "--output", "x"], "missing is not a folder"),
         (["voc-crops", "."], "--output is missing; name a new folder to write to"),
         (["crops", "--scenes", "3"], "--output is missing; name a new folder to write to"),
         (["crops", "--output", "."], ". exists; name a new folder"),

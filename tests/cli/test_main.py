@@ -64,7 +64,7 @@ def test_a_wrong_file_is_refused_by_name(kernel, capsys, content):
 
 
 def test_an_unknown_data_set_is_refused_with_those_that_exist(capsys):
-    assert "'mnits'; there are digits, mnist, cifar10, cifar100" in refused(["data", "mnits"], capsys)
+    assert "'mnits'; it is one of digits, mnist, cifar10, cifar100" in refused(["data", "mnits"], capsys)
 
 
 def test_nothing_is_left_half_written(kernel, tmp_path, monkeypatch):
