@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jupytext
-import nbformat
+from fewbits.errors import InputError, needs_extra
 
-from fewbits.errors import InputError
+with needs_extra("book", "Chapters"):
+    import jupytext
+    import nbformat
 
 PROFILES = ("smoke", "quick", "full")
 

@@ -6,13 +6,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import papermill
-from papermill.exceptions import PapermillExecutionError
-
 from fewbits.book.chapter import Chapter
 from fewbits.book.results import PROFILE_VARIABLE, differences, read_baseline, recorded
-from fewbits.errors import InputError
+from fewbits.errors import InputError, needs_extra
+
+with needs_extra("book", "Chapters"):
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
 
 # The environment of every notebook's kernel. FEWBITS_BOOK makes figures live without a kernel. oneDNN sums in a
 # different order on each kind of processor, and is slower for networks as small as the book's. TensorFlow's sums also

@@ -7,9 +7,12 @@ scripts and a kernel from other hosts, is left out.
 from html import escape
 from typing import Any, NoReturn
 
-from docutils.nodes import SkipNode
-from latex2mathml.converter import convert
-from sphinx.util.math import get_node_equation_number
+from fewbits.errors import needs_extra
+
+with needs_extra("book", "Pages"):
+    from docutils.nodes import SkipNode
+    from latex2mathml.converter import convert
+    from sphinx.util.math import get_node_equation_number
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-import nbformat
-import yaml  # type: ignore[import-untyped]  # its types are a package of their own
-
 from fewbits.book.chapter import Chapter, files_below, hash_files, library_files
 from fewbits.book.execution import ExecutionError
+from fewbits.errors import needs_extra
 from fewbits.io.files import write_aside
+
+with needs_extra("book", "Pages"):
+    import nbformat
+    import yaml  # type: ignore[import-untyped]  # its types are a package of their own
 
 # A part of the book leaves out the slow page (it imports the whole library), and may refer to pages that it lacks.
 _NOT_IN_A_PART = "book/api"

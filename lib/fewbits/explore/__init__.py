@@ -7,4 +7,9 @@ book's script looks the view up: the numbers are the library's in both.
 
 import lazy_loader
 
+from fewbits.errors import needs_extra
+
+with needs_extra("book", "Figures"):
+    import plotly  # noqa: F401  all modules here need it
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
