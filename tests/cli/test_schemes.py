@@ -80,7 +80,8 @@ def test_schemes_are_compared_and_a_second_run_runs_what_is_missing(digits, file
     assert f"\nfloat  {whole.float}\n" in table
     for scheme in SCHEMES:
         lost = whole.under_float(scheme)
-        line = f"  {whole[scheme]}  {100 * lost.mean:5.1f} ± {100 * lost.half_width:.1f} points under float  {scheme.name}\n"
+        points = f"{100 * lost.mean:5.1f} ± {100 * lost.half_width:.1f} points"
+        line = f"  {whole[scheme]}  {points} under float  {scheme.name}\n"
         assert line in table
     assert table.index("few bits") < table.index("rounded down") < table.index(f"{path} written; 25 images, 4 schemes")
     for other in (["--seed", "1"], ["--calibrate", "64"]):
@@ -158,7 +159,7 @@ def test_a_damaged_study_and_a_network_that_does_not_fit_the_data_are_refused(di
     assert path.read_text() == '{"images": 25}'
     keras.Sequential([L.Input((8, 8, 1)), L.Flatten(), L.Dense(7)]).save(file.parent / "seven.keras")
     seven = refused(command(file.parent / "seven.keras", file), capsys)
-    assert seven.endswith("seven.keras has 7 classes, the data 10")
+    assert seven.endswith("seven.keras has 7 classes, and the data has 10")
     keras.Sequential([L.Input((9, 9, 1)), L.Flatten(), L.Dense(10)]).save(file.parent / "nine.keras")
     assert "the images of digits" in refused(command(file.parent / "nine.keras", file), capsys)
     assert "none.keras does not exist" in refused(command(file.parent / "none.keras", file), capsys)

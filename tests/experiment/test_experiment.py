@@ -24,6 +24,7 @@ from fewbits.backend import keras
 from fewbits.data.augmentation import shift_flip_and_light
 from fewbits.deploy import compiled, onnx
 from fewbits.experiment import Record, Store, provenance, read_grid, run_trial, strategies, workers
+from fewbits.experiment.trial import TRIAL_STRATEGIES
 from fewbits.io import files, weights
 from fewbits.training.loop import read_history
 from fewbits.zoo import networks, trained
@@ -270,7 +271,7 @@ def test_fields_that_are_missing_are_named():
         (TRANSFER | {"transfer": 5}, "transfer: levels must be an integer from 0 to 4, those of lenet, not 5"),
         (TRANSFER | {"start": "basicnet"}, "transfer: basicnet.npz: conv1/kernel has the shape "),
         (TRANSFER | {"start": START | {"network": "alexnet_small"}}, "transfer: alexnet_small: conv1/kernel has the"),
-        ({"data": "cwfid"}, "data: cwfid is the Crop/Weed Field Image Dataset, to be had from the page of its authors"),
+        ({"data": "cwfid"}, "data: cwfid is the Crop/Weed Field Image Dataset; get it from its authors"),
         ({"order": ["conv1", "conv3"]}, r"order.1 'conv3' is unknown, perhaps 'conv\d'; it is one of conv1, "),
         ({"order": ["conv1"]}, "order must name each level once, and conv2 is there 0 times"),
     ],
@@ -738,6 +739,15 @@ def test_a_quantized_network_is_compared_with_its_integers(tmp_path, monkeypatch
     other = trial.model_copy(update={"rounding": "floor"})
     [outcome] = run_trials([other], tmp_path)
     assert outcome.record.results.identity["ONNX Runtime"] == (3590, 3590)
+
+
+def test_a_trial_with_a_start_is_refused_without_its_weights():
+    with pytest.raises(InputError, match="starts from trained weights; pass them as `start`"):
+        run_trial(quantized())
+
+
+def test_every_strategy_has_a_function():
+    assert set(strategies.STRATEGY_RUNS) == {*TRIAL_STRATEGIES, "transfer"}
 
 
 def test_a_network_that_takes_no_level_is_drawn_as_without_a_start(tmp_path):
