@@ -97,7 +97,7 @@ def test_what_cannot_be_mapped_is_refused():
         (flat, images, "flat ends in fc, not in global average pooling, so it has no heat maps"),
         (valid(), images[0], r"images must be \(n, height, width, channels\), not \(16, 16, 3\)"),
         (valid(), images[:0], r"images must be \(n, height, width, channels\), not \(0, 16, 16, 3\)"),
-        (valid(), images[..., :1], "small takes 3 channels, and the images have 1"),
+        (valid(), images[..., :1], "small takes 3 channels, but the images have 1"),
         (valid(), images[:, :4, :4], "small cannot run over images of 4 x 4; give it larger ones"),
     ):
         with pytest.raises(InputError, match=said):
@@ -201,12 +201,12 @@ def test_maps_and_scenes_that_do_not_fit_are_refused():
     maps = np.zeros((1, 4, 8, 3))
     for score in (pointing_game, overlap):
         for given, scenes, said in (
-            (maps, [FIELD, FIELD], "each map needs its scene, and there are 1 maps and 2 scenes"),
-            (maps[..., :2], [FIELD], r"maps must be \(n, h, w, 3\), the last one a class each, not \(1, 4, 8, 2\)"),
+            (maps, [FIELD, FIELD], "each map needs its scene, but there are 1 maps and 2 scenes"),
+            (maps[..., :2], [FIELD], r"maps must be \(n, h, w, 3\), one map per class, not \(1, 4, 8, 2\)"),
             (
                 maps,
                 [scene(8, 8, ("leek", 0, 0, 1, 1))],
-                "a box is of 'leek', and the maps are of background, onion, weed",
+                "a box has the class 'leek', but the maps are for background, onion, weed",
             ),
         ):
             with pytest.raises(InputError, match=said):

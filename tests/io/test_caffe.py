@@ -107,7 +107,7 @@ def test_a_network_without_bias_is_refused_by_layer(tmp_path):
 
 def test_what_is_no_number_is_refused_by_layer(tmp_path):
     npz(tmp_path / "w.npz", ARRAYS | {"conv1": (np.full((4, 3, 3, 5), "one"), np.zeros(4))})
-    with pytest.raises(InputError, match="the kernel of conv1 holds no numbers"):
+    with pytest.raises(InputError, match="the kernel of conv1 does not hold numbers"):
         load_caffe_weights(network(), tmp_path / "w.npz")
 
 

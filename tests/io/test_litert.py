@@ -95,10 +95,10 @@ def test_every_layer_gets_its_weights(tmp_path):
         ({KERNEL: None}, "has no tensor Conv2d_3_pointwise/weights; it is not a MobileNet v1 in floats"),
         ({BIAS: None}, "has no tensor Conv2d_3_pointwise/Conv2D_bias"),
         ({BIAS: np.zeros(4, np.uint8)}, "the bias of block3_pointwise holds uint8; floats are needed"),
-        ({BIAS: np.zeros(5, np.float32)}, r"the bias of block3_pointwise is \(5,\), and the network needs \(4,\)"),
+        ({BIAS: np.zeros(5, np.float32)}, r"the bias of block3_pointwise is \(5,\), but the network needs \(4,\)"),
         (
             {KERNEL: np.zeros((4, 3, 3, 4), np.float32)},
-            r"the kernel of block3_pointwise is \(3, 3, 4, 4\), and the netw",
+            r"the kernel of block3_pointwise is \(3, 3, 4, 4\), but the netw",
         ),
         ({KERNEL: np.zeros((4, 4), np.float32)}, r"the kernel of block3_pointwise is \(4, 4\)"),
         ({BIAS: np.array([0, 0, np.nan, 0], np.float32)}, "the bias of block3_pointwise holds NaN or infinity"),
@@ -218,7 +218,7 @@ def test_a_file_becomes_weights_to_start_from(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["w.tflite"], "w.tflite: the kernel of conv0 is (3, 3, 3, 3), and the network needs (3, 3, 3, 32)"),
+        (["w.tflite"], "w.tflite: the kernel of conv0 is (3, 3, 3, 3), but the network needs (3, 3, 3, 32)"),
         (["none.tflite"], "none.tflite does not exist"),
         (["w.tflite", "--width", "0"], "width must be a number of at least 1/32"),
         (["w.tflite", "--output", "w.keras"], "the output must be a .npz file, not w.keras"),

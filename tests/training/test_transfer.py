@@ -100,8 +100,8 @@ def test_what_does_not_fit_is_refused_by_name_and_changes_nothing(tmp_path):
     save = tmp_path / "pretrained.npz"
     weights.save_weights(source, save)
     for given, n, said in (
-        (source, 10, r"squeezenet_cifar: conv10/kernel has the shape \(1, 1, 512, 10\), and .* needs \(1, 1, 512, 3\)"),
-        (save, 10, r"pretrained\.npz: conv10/kernel has the shape \(1, 1, 512, 10\), and .* needs \(1, 1, 512, 3\)"),
+        (source, 10, r"squeezenet_cifar: conv10/kernel has the shape \(1, 1, 512, 10\), but .* needs \(1, 1, 512, 3\)"),
+        (save, 10, r"pretrained\.npz: conv10/kernel has the shape \(1, 1, 512, 10\), but .* needs \(1, 1, 512, 3\)"),
         (network(3, name="squeezenet_digits"), 2, "squeezenet_digits has no conv1_bn/gamma, so it cannot be taken"),
         (network(3, name="mobilenet_cifar"), 1, "mobilenet_cifar has no conv1/kernel, so it cannot be taken"),
         (tmp_path / "none.npz", 1, r"none\.npz does not exist"),

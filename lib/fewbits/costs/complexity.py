@@ -1,14 +1,15 @@
 """Parameters, multiply-accumulates and activation memory of each layer of a functional Keras model.
 
-Source: backstrom2018, Equations 2-6: for a convolution ks**2 * cin * cout parameters (2), as many MACs at every output
-pixel (3), and cout * H * W activations (4); for a dense layer, as many MACs as weights (5, 6). Here parameters count
-biases too, and the statistics of normalization; MACs are those of kernels alone: biases and pooling multiply nothing,
-and normalization folds into the convolution before it.
+Source: backstrom2018, Equations 2-6: a convolution has ks**2 * cin * cout parameters (2), as many MACs at every output
+pixel (3), and cout * H * W activations (4); a dense layer has as many MACs as weights (5, 6). Here parameters include
+biases and the statistics of normalization. MACs are those of kernels alone: biases and pooling do not multiply, and
+normalization folds into the convolution before it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fewbits.backend import keras
 from fewbits.errors import InputError
@@ -16,7 +17,7 @@ from fewbits.graph import Graph
 
 layers = keras.layers
 
-_KINDS = {  # a subclass is of its parent's kind
+_KINDS: dict[str, tuple[type, ...]] = {  # a subclass has the kind of its parent
     "convolution": (layers.Conv1D, layers.Conv2D, layers.Conv3D),
     "depthwise convolution": (layers.DepthwiseConv1D, layers.DepthwiseConv2D),
     "separable convolution": (layers.SeparableConv1D, layers.SeparableConv2D),
@@ -45,12 +46,18 @@ _PARAMETERS = (*_KERNELS, "bias", "gamma", "beta", "moving_mean", "moving_varian
 class Row:
     """One call of a layer, for one image.
 
-    output_shape: without the batch. parameters: 0 where an earlier row has counted them. activations: output values.
+    Attributes:
+        name: of the layer.
+        kind: such as `convolution`; `other` if none is known.
+        output_shape: without the batch; a tuple of shapes if there are several outputs.
+        parameters: 0 if an earlier row has counted them.
+        macs: multiply-accumulates.
+        activations: number of output values.
     """
 
     name: str
     kind: str
-    output_shape: tuple[int, ...]
+    output_shape: tuple[Any, ...]
     parameters: int
     macs: int
     activations: int
@@ -58,11 +65,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Totals:
-    """A whole model, for one image; activations are numbers of values.
+    """What a whole model costs, for one image.
 
-    activations: sum over all rows. peak_activations: most values held at once, where layers run in Keras' order, every
-    value (of the input too) is kept until its last use, and only layers that work element by element, or not at all
-    (normalization, activation, dropout, reshape), overwrite their input.
+    Attributes:
+        parameters: their number.
+        macs: multiply-accumulates.
+        activations: number of output values of all layers.
+        peak_activations: the most values held at once. Layers run in Keras' order, every value (of the input too) is
+            kept until its last use, and only layers that work element by element, or not at all (normalization,
+            activation, dropout, reshape), overwrite their input.
     """
 
     parameters: int
@@ -72,31 +83,46 @@ class Totals:
 
     @property
     def weight_bytes(self) -> int:
-        """Of the parameters, at 32 bits each."""
+        """Bytes of the parameters, at 32 bits each."""
         return 4 * self.parameters
 
 
 class _Call(NamedTuple):
-    layer: object
+    layer: keras.Layer
     kind: str
-    inputs: list
-    outputs: list
+    inputs: list[keras.KerasTensor]
+    outputs: list[keras.KerasTensor]
 
 
-def cost_table(model) -> list[Row]:
-    """Return a row for each call of a layer in `model`, nested models opened, in Keras' order of execution.
+def cost_table(model: keras.Model) -> list[Row]:
+    """Count the costs of each call of a layer.
 
     Parameters are what a layer computes with: kernels, bias, and the scale, shift and statistics of normalization;
     not what a subclass or a tracked sub-layer adds, such as the number formats of a quantized layer. A layer of
-    another kind (`other`) counts no MACs. Raises InputError where such a layer has weights, and for a model that is not
-    functional or whose input size is open.
+    unknown kind (`other`) has no MACs.
+
+    Args:
+        model: a functional, or a built sequential, model with a fixed input size; nested models are opened.
+
+    Returns:
+        One row per call, in Keras' order of execution.
+
+    Raises:
+        InputError: when a layer of unknown kind has weights, the model is not functional, or its input size is open.
     """
     calls, _ = _trace(_graph(model), model.inputs)
     return _rows(calls)
 
 
-def totals(model) -> Totals:
-    """Return the totals of `model`; errors as in `cost_table`."""
+def totals(model: keras.Model) -> Totals:
+    """Count the costs of a whole model.
+
+    Args:
+        model: as in `cost_table`.
+
+    Raises:
+        InputError: as `cost_table`.
+    """
     calls, outputs = _trace(_graph(model), model.inputs)
     rows = _rows(calls)
     return Totals(
@@ -107,7 +133,7 @@ def totals(model) -> Totals:
     )
 
 
-def _graph(model):
+def _graph(model: keras.Model) -> Graph:
     if not isinstance(model, keras.Function | keras.Sequential) or not getattr(model, "inputs", None):
         raise InputError(f"only a functional, or a built sequential, keras.Model can be counted, not {model!r}")
     graph = Graph(model)
@@ -117,9 +143,9 @@ def _graph(model):
     return graph
 
 
-def _trace(graph, inputs):
+def _trace(graph: Graph, inputs: list[keras.KerasTensor]) -> tuple[list[_Call], list[keras.KerasTensor]]:
     """Return every call of a layer when `graph` is run on symbolic `inputs`, and its outputs."""
-    calls = []
+    calls: list[_Call] = []
 
     def traced(call, *args, **kwargs):
         layer, arguments = call.operation, _tensors((args, kwargs))
@@ -135,19 +161,20 @@ def _trace(graph, inputs):
     return calls, outputs
 
 
-def _tensors(structure):
+def _tensors(structure: Any) -> list[keras.KerasTensor]:
     return [x for x in keras.tree.flatten(structure) if isinstance(x, keras.KerasTensor)]
 
 
-def _kind(layer):
+def _kind(layer: keras.Layer) -> str:
     kind = next((kind for kind, classes in _KINDS.items() if isinstance(layer, classes)), "other")
     if kind == "other" and getattr(layer, "weights", None):
         raise InputError(f"layer {layer.name!r}, a {type(layer).__name__}, has weights whose MACs cannot be counted")
     return kind
 
 
-def _rows(calls):
-    rows, counted = [], set()
+def _rows(calls: list[_Call]) -> list[Row]:
+    rows: list[Row] = []
+    counted: set[int] = set()
     for layer, kind, _, outputs in calls:
         shapes = [tuple(x.shape[1:]) for x in outputs]
         rows.append(
@@ -164,18 +191,18 @@ def _rows(calls):
     return rows
 
 
-def _count(layer, names):
+def _count(layer: keras.Layer, names: Iterable[str]) -> int:
     return sum(prod(weight.shape) for name in names if (weight := getattr(layer, name, None)) is not None)
 
 
-def _positions(layer, shape):
+def _positions(layer: keras.Layer, shape: tuple[int, ...]) -> int:
     """Return the number of places in an output of `shape` at which every weight of a kernel is used."""
     return prod(shape[1:] if getattr(layer, "data_format", None) == "channels_first" else shape[:-1])
 
 
-def _peak(inputs, calls, outputs):
+def _peak(inputs: list[keras.KerasTensor], calls: list[_Call], outputs: list[keras.KerasTensor]) -> int:
     """Return the most values held at once."""
-    last = {}  # the last call during which each tensor is held
+    last: dict[int, int] = {}  # the last call during which each tensor is held
     for step, call in enumerate(calls):
         for x in call.inputs:
             last[id(x)] = max(last.get(id(x), -1), step - (call.kind in _IN_PLACE))
@@ -188,5 +215,5 @@ def _peak(inputs, calls, outputs):
     return peak
 
 
-def _sizes(tensors):
+def _sizes(tensors: list[keras.KerasTensor]) -> dict[int, int]:
     return {id(x): prod(x.shape[1:]) for x in tensors}

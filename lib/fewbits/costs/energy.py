@@ -1,9 +1,9 @@
-"""What an inference costs in energy: an estimate of its arithmetic, and of reading each weight once. In picojoules.
+"""The energy of an inference in picojoules: an estimate of its arithmetic, and of reading each weight once.
 
 Source of all figures: horowitz2014, Figure 1.1.9, 45 nm at 0.9 V. An integer addition of 8 bits takes 0.03 pJ, of 32
 bits 0.1; a multiplication of 8 bits 0.2, of 32 bits 3.1; in float32, 0.9 and 3.7. Reading 64 bits takes 100 pJ from a
-cache of 1 MB, and 1300 pJ and more from DRAM. Between and below these figures is interpolation, which is ours: see
-`multiplication` and `addition`. Activations are not read, nothing is controlled, nothing leaks: a real chip takes more.
+cache of 1 MB, and 1300 pJ and more from DRAM. Values between and below these figures are our interpolation: see
+`multiplication` and `addition`. Reading activations, control and leakage are left out: a real chip takes more.
 """
 
 from numbers import Real
@@ -18,26 +18,56 @@ ACCUMULATOR = 32  # bits
 
 
 def multiplication(first: int, second: int) -> float:
-    """Return the energy of multiplying integers of so many bits, from 1 to 32.
+    """Estimate the energy of multiplying two integers.
 
-    Linear in the product of the widths, the number of partial products, through 0, 8 x 8 and 32 x 32 bits. Raises
-    InputError on other widths.
+    Linear in the product of the widths, the number of partial products, through 0, 8 x 8 and 32 x 32 bits.
+
+    Args:
+        first: bits of the first, from 1 to 32.
+        second: bits of the second, from 1 to 32.
+
+    Returns:
+        Picojoules.
+
+    Raises:
+        InputError: when a width is out of range.
+
+    Example:
+        >>> multiplication(8, 8)
+        0.2
     """
     return float(np.interp(_bits(first) * _bits(second), (0, 8 * 8, 32 * 32), (0, 0.2, 3.1)))
 
 
 def addition(bits: int) -> float:
-    """Return the energy of adding integers of so many bits, from 1 to 32.
+    """Estimate the energy of adding two integers.
 
-    Linear in the width through 0, 8 and 32 bits. Raises InputError on other widths.
+    Linear in the width through 0, 8 and 32 bits.
+
+    Args:
+        bits: of each, from 1 to 32.
+
+    Returns:
+        Picojoules.
+
+    Raises:
+        InputError: when the width is out of range.
     """
     return float(np.interp(_bits(bits), (0, 8, 32), (0, 0.03, 0.1)))
 
 
 def mac(kernel: int | None = None, input: int | None = None) -> float:
-    """Return the energy of a multiply-accumulate of a weight and an input of so many bits, in a sum of 32 bits.
+    """Estimate the energy of one multiply-accumulate, with a sum of 32 bits.
 
-    None is float32, for both if for one. Raises InputError on widths that are not from 1 to 32.
+    Args:
+        kernel: bits of the weight, from 1 to 32; None for float32.
+        input: bits of the input, from 1 to 32; None for float32. If one of the two is None, both are float32.
+
+    Returns:
+        Picojoules.
+
+    Raises:
+        InputError: when a width is out of range.
     """
     if kernel is None or input is None:
         return FLOAT_MULTIPLICATION + FLOAT_ADDITION
@@ -45,9 +75,17 @@ def mac(kernel: int | None = None, input: int | None = None) -> float:
 
 
 def reading(size: float, memory: str = "SRAM") -> float:
-    """Return the energy of reading `size` bytes once from `memory`, one of READING: SRAM is a cache of 1 MB.
+    """Estimate the energy of reading bytes once.
 
-    Raises InputError on another memory, and on a size that is no number of at least 0.
+    Args:
+        size: number of bytes, at least 0.
+        memory: `SRAM`, a cache of 1 MB, or `DRAM`.
+
+    Returns:
+        Picojoules.
+
+    Raises:
+        InputError: when the memory is unknown or the size is out of range.
     """
     check_name("memory", memory, READING)
     if isinstance(size, bool) or not isinstance(size, Real) or not 0 <= size < np.inf:
@@ -55,7 +93,7 @@ def reading(size: float, memory: str = "SRAM") -> float:
     return float(size) / 8 * READING[memory]
 
 
-def _bits(n):
+def _bits(n: int) -> int:
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 32:
         raise InputError(f"bits must be an integer from 1 to 32, not {n!r}")
     return n

@@ -7,7 +7,7 @@ A leaf is a map from a rectangle to the picture: u runs along it, from 0 to 1, a
 drawn by painting many points (u, v), at twice the resolution of the image. What is painted later lies in front.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import pi
 from pathlib import Path
@@ -108,6 +108,8 @@ def _box(name: str, mask: np.ndarray) -> Box:
 
 # Painting
 
+_Colour = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of u (n, 1) and v (m,) -> (n, m, 3)
+
 
 class _Leaf(NamedTuple):
     """Points of a leaf: columns and rows (n,) of the canvas, which may lie outside of it, and colours (n, 3) uint8."""
@@ -125,7 +127,7 @@ class _Canvas:
         self.colours = ground.reshape(-1, 3)
         self.plants = np.zeros(self.side**2, np.uint8)
         self.shaded = np.zeros(self.side**2, bool)
-        self.areas = []  # of each plant, before others hid some of it
+        self.areas: list[int] = []  # of each plant, before others hid some of it
 
     def add(self, plant: list[_Leaf]) -> bool:
         """Paint `plant`, or return False, where too little of it or of the plants behind it would be seen."""
@@ -139,11 +141,11 @@ class _Canvas:
         left = np.bincount(behind, minlength=len(self.areas) + 1)[1:]
         if inside < LEAST_VISIBLE or min(sides) < 2 * LEAST_SIDE or (left < LEAST_VISIBLE * np.array(self.areas)).any():
             return False
-        self.areas.append(np.count_nonzero(covered))
-        for leaf, (flat, inside) in zip(plant, points):  # each after its shadow
+        self.areas.append(int(np.count_nonzero(covered)))
+        for leaf, (flat, kept) in zip(plant, points):  # each after its shadow
             self.shaded[self._inside(leaf.x + self.sun.right, leaf.y + self.sun.down)[0]] = True
             self.shaded[flat] = False
-            self.colours[flat] = leaf.colours[inside]
+            self.colours[flat] = leaf.colours[kept]
             self.plants[flat] = len(self.areas)
         return True
 
@@ -163,13 +165,20 @@ class _Canvas:
         noise = rng.integers(-4, 5, pixels.shape, np.int8)
         return np.clip(pixels * (light / np.float32(8 * 4 * 256)) + noise, 0, 255).astype(np.uint8)
 
-    def _inside(self, x, y):
+    def _inside(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the flat indices of the points that are in the picture, and which those are."""
         inside = (x >= 0) & (x < self.side) & (y >= 0) & (y < self.side)
         return (y * self.side + x)[inside], inside
 
 
-def _leaf(start, headings, length, widths, colour, flat=1.0) -> _Leaf:
+def _leaf(
+    start: tuple[float, float],
+    headings: np.ndarray,
+    length: float,
+    widths: np.ndarray,
+    colour: _Colour,
+    flat: float = 1.0,
+) -> _Leaf:
     """Return the points of a leaf.
 
     start: column and row of its stalk. headings: (n,) directions in radians along it, equal steps apart; length: of
@@ -201,7 +210,7 @@ def _green(rng: np.random.Generator) -> np.ndarray:
 # Plants
 
 
-def _onion(base, reach, rng) -> list[_Leaf]:
+def _onion(base: tuple[float, float], reach: float, rng: np.random.Generator) -> list[_Leaf]:
     """Return thin blades that rise from one point, bow, and here and there break."""
     green, thickness = _green(rng), reach * rng.uniform(0.022, 0.05)
     blades = []
@@ -217,11 +226,11 @@ def _onion(base, reach, rng) -> list[_Leaf]:
     return blades
 
 
-def _weed(base, reach, rng) -> list[_Leaf]:
+def _weed(base: tuple[float, float], reach: float, rng: np.random.Generator) -> list[_Leaf]:
     return (_nettle, _dandelion, _mallow)[rng.integers(3)](base, reach * 0.6, rng)
 
 
-def _nettle(base, reach, rng) -> list[_Leaf]:
+def _nettle(base: tuple[float, float], reach: float, rng: np.random.Generator) -> list[_Leaf]:
     """Return a stem with pairs of pointed, toothed leaves that get smaller towards its top."""
     green, length, lean = _green(rng), reach * rng.uniform(0.7, 1.3), rng.uniform(-0.4, 0.4)
     along = _along(length)
@@ -240,31 +249,42 @@ def _nettle(base, reach, rng) -> list[_Leaf]:
     return leaves
 
 
-def _dandelion(base, reach, rng) -> list[_Leaf]:
+def _dandelion(base: tuple[float, float], reach: float, rng: np.random.Generator) -> list[_Leaf]:
     """Return long lobed leaves that lie around one point."""
-    green, lobes, width = _green(rng), rng.integers(3, 6), rng.uniform(0.14, 0.24)
+    green, lobes, width = _green(rng), int(rng.integers(3, 6)), rng.uniform(0.14, 0.24)
     return [
         _blade(base, heading, reach * rng.uniform(0.6, 1.0), width, green, rng, teeth=lobes, depth=0.6, stalk=0.12)
-        for heading in _around(rng.integers(6, 12), rng)
+        for heading in _around(int(rng.integers(6, 12)), rng)
     ]
 
 
-def _mallow(base, reach, rng) -> list[_Leaf]:
+def _mallow(base: tuple[float, float], reach: float, rng: np.random.Generator) -> list[_Leaf]:
     """Return round leaves on long stalks around one point."""
     green, width, stalk = _green(rng), rng.uniform(0.26, 0.42), rng.uniform(0.3, 0.5)
     return [
         _blade(base, heading, reach * rng.uniform(0.55, 1.0), width, green, rng, teeth=0, stalk=stalk)
-        for heading in _around(rng.integers(4, 10), rng)
+        for heading in _around(int(rng.integers(4, 10)), rng)
     ]
 
 
-def _around(n: int, rng) -> np.ndarray:
+def _around(n: int, rng: np.random.Generator) -> np.ndarray:
     """Return `n` directions all around, those to the back first."""
     headings = (np.arange(n) + rng.uniform(-0.3, 0.3, n)) * (2 * pi / n)
     return headings[np.argsort(np.sin(headings), kind="stable")]
 
 
-def _blade(start, heading, length, width, green, rng, *, teeth, stalk, depth=0.18) -> _Leaf:
+def _blade(
+    start: tuple[float, float],
+    heading: float,
+    length: float,
+    width: float,
+    green: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    teeth: int,
+    stalk: float,
+    depth: float = 0.18,
+) -> _Leaf:
     """Return a broad leaf on a stalk; width: half of it, as a share of length; stalk: its share of length.
 
     teeth: along each edge, none for a round leaf; depth: of them, as a share of the width.
@@ -280,11 +300,11 @@ def _blade(start, heading, length, width, green, rng, *, teeth, stalk, depth=0.1
     return _leaf(start, headings, length, widths, _veined(green * rng.uniform(0.8, 1.2), stalk, rng), flat=0.75)
 
 
-def _tube(green, rng):
+def _tube(green: np.ndarray, rng: np.random.Generator) -> _Colour:
     """Return the colours of a round blade, bright where it faces the sun, whitish at its foot."""
     facing, pale = rng.uniform(-0.5, 0.5), rng.uniform(0.02, 0.12)
 
-    def colour(u, v):
+    def colour(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         light = 1.15 - 0.4 * (v - facing) * (v - facing)
         white = np.clip(1 - u / pale, 0, 0.7)[..., np.newaxis]
         return (green * (1 - white) + 220 * white) * (light * (0.85 + 0.2 * u))[..., np.newaxis]
@@ -292,11 +312,11 @@ def _tube(green, rng):
     return colour
 
 
-def _veined(green, stalk, rng):
+def _veined(green: np.ndarray, stalk: float, rng: np.random.Generator) -> _Colour:
     """Return the colours of a leaf folded along its middle, with a light rib and veins."""
     fold, veins = rng.uniform(-0.14, 0.14), rng.integers(4, 8)
 
-    def colour(u, v):
+    def colour(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         rib = np.abs(v) < 0.07
         vein = ((u * veins - 0.8 * np.abs(v)) % 1 < 0.13) & (u > stalk)
         light = 1 + fold * np.sign(v) + 0.25 * rib + 0.12 * vein - 0.15 * (1 - u)
@@ -316,7 +336,7 @@ class _Sun(NamedTuple):
     shade: np.uint16
 
 
-def _sun(side: int, rng) -> _Sun:
+def _sun(side: int, rng: np.random.Generator) -> _Sun:
     right, down = rng.uniform(-0.03, 0.03), rng.uniform(0.005, 0.025)
     return _Sun(int(side * right), int(side * down), np.uint16(rng.integers(3, 8)))
 
@@ -330,12 +350,12 @@ class _Pot(NamedTuple):
     height: float
 
 
-def _pot(side: int, rng) -> _Pot:
+def _pot(side: int, rng: np.random.Generator) -> _Pot:
     width = side * rng.uniform(0.4, 0.6)
     return _Pot(side * rng.uniform(0.4, 0.6), side * rng.uniform(0.5, 0.65), width, width * rng.uniform(0.6, 0.8))
 
 
-def _place(side: int, pot: _Pot | None, rng) -> tuple[float, float]:
+def _place(side: int, pot: _Pot | None, rng: np.random.Generator) -> tuple[float, float]:
     """Return the column and row where a plant leaves the ground."""
     x, y = rng.uniform(-1, 1), rng.uniform(-1, 1)
     if pot is None:
@@ -343,7 +363,7 @@ def _place(side: int, pot: _Pot | None, rng) -> tuple[float, float]:
     return pot.x + 0.65 * pot.width * x, pot.y + 0.65 * pot.height * y
 
 
-def _ground(side: int, pot: _Pot | None, rng) -> np.ndarray:
+def _ground(side: int, pot: _Pot | None, rng: np.random.Generator) -> np.ndarray:
     """Return soil with pebbles, in a pot or without: (side, side, 3) uint8."""
     colours = _soil(side // 2, rng).repeat(2, 0).repeat(2, 1)
     _add_pebbles(colours, rng)
@@ -352,17 +372,17 @@ def _ground(side: int, pot: _Pot | None, rng) -> np.ndarray:
     return colours
 
 
-def _soil(size: int, rng) -> np.ndarray:
+def _soil(size: int, rng: np.random.Generator) -> np.ndarray:
     """Return clods of three sizes, and grains, of any brown: (size, size, 3) uint8."""
     relief = sum(share * _smooth(rng.integers(0, 256, (n, n)), size) for n, share in ((5, 0.3), (23, 0.3), (71, 0.4)))
     grain = rng.integers(-16, 17, (size, size), np.int8)
     brown = np.array([118, 92, 66]) * rng.uniform(0.55, 1.25) + rng.uniform(-14, 14, 3)
     light = np.float32(0.55) + relief * np.float32(0.9 / 256)
-    soil = light[..., np.newaxis] * brown.astype(np.float32) + grain[..., np.newaxis]
+    soil = np.asarray(light)[..., np.newaxis] * brown.astype(np.float32) + grain[..., np.newaxis]
     return np.clip(soil, 0, 255).astype(np.uint8)
 
 
-def _add_pebbles(colours, rng) -> None:
+def _add_pebbles(colours: np.ndarray, rng: np.random.Generator) -> None:
     """Paint stones and grains of fertilizer, which may look like leaves to a network (backstrom2018, 4.2.4)."""
     side = len(colours)
     for _ in range(rng.integers(0, 60)):
@@ -376,7 +396,7 @@ def _add_pebbles(colours, rng) -> None:
         spot[round_] = np.clip(light, 0, 255).astype(np.uint8)[round_][:, np.newaxis]
 
 
-def _add_pot(colours, pot: _Pot, rng) -> None:
+def _add_pot(colours: np.ndarray, pot: _Pot, rng: np.random.Generator) -> None:
     """Paint what is around the soil: the bright edge of the pot, its wall, and a bright background."""
     side = len(colours)
     right = ((np.arange(side) - pot.x) / pot.width)[np.newaxis]
@@ -385,12 +405,12 @@ def _add_pot(colours, pot: _Pot, rng) -> None:
     outside, wall = distance > 1, (down > 0) & (np.abs(right) < 1.08)
     clay = np.array([[196, 120, 84], [226, 226, 220], [88, 92, 96]][rng.integers(3)])
     rounded = (0.75 - 0.3 * right * right)[..., np.newaxis] * clay
-    _fill(colours, outside, rng.integers(205, 250))
+    _fill(colours, outside, int(rng.integers(205, 250)))
     _fill(colours, outside & wall, np.clip(rounded, 0, 255))
     _fill(colours, outside & (distance < 1.16), np.clip(clay * 1.15, 0, 255))
 
 
-def _fill(colours, where, colour) -> None:
+def _fill(colours: np.ndarray, where: np.ndarray, colour: np.ndarray | int) -> None:
     np.copyto(colours, np.asarray(colour).astype(np.uint8), where=where[..., np.newaxis])
 
 

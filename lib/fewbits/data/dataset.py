@@ -96,9 +96,11 @@ class Dataset:
         height, width, _ = self.image_shape
         if not 0 < side <= min(height, width):
             raise InputError(f"images of {self.name} are {height} x {width}; they cannot be scaled to {side} x {side}")
-        parts = (self.train, self.validation, self.test)
-        small = (Split(_area_mean(part.images, side), part.labels) for part in parts)
-        return replace(self, **dict(zip(PARTS, small)))
+
+        def smaller(split: Split) -> Split:
+            return Split(_area_mean(split.images, side), split.labels)
+
+        return replace(self, train=smaller(self.train), validation=smaller(self.validation), test=smaller(self.test))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -110,8 +112,8 @@ class Dataset:
         """SHA-256 over every image and label, in order."""
         digest = sha256()
         for split in (self.train, self.validation, self.test):
-            digest.update(np.ascontiguousarray(split.images))
-            digest.update(np.ascontiguousarray(split.labels))
+            digest.update(np.ascontiguousarray(split.images).data)
+            digest.update(np.ascontiguousarray(split.labels).data)
         return digest.hexdigest()
 
 

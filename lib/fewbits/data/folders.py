@@ -371,7 +371,7 @@ class _Preparation:
         if self.order == "bgr":
             pixels = pixels[..., ::-1]
         if self.mean is not None:
-            pixels = pixels - np.float32(self.mean)
+            pixels = pixels - np.array(self.mean, np.float32)
         return np.ascontiguousarray(pixels * np.float32(self.scale))
 
     def _fitted(self, image: Any) -> Any:

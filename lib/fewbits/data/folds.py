@@ -81,10 +81,11 @@ def _dealt(cutouts: Cutouts, k: int, seed: int) -> dict[str, int]:
         raise InputError(f"k must be an integer from 2 to {with_plants}, the photographs with plants, not {k!r}")
     shuffled = np.random.default_rng(seed).permutation(len(names))
     shuffled = shuffled[np.argsort(-counts[shuffled].sum(1), kind="stable")]
-    parts, held, photographs = {}, np.zeros((k, len(cutouts.classes)), int), np.zeros(k, int)
+    parts: dict[str, int] = {}
+    dealt, photographs = np.zeros((k, len(cutouts.classes)), int), np.zeros(k, int)
     for i in shuffled:
-        part = int(np.lexsort((photographs, held @ counts[i]))[0])
+        part = int(np.lexsort((photographs, dealt @ counts[i]))[0])
         parts[names[i]] = part
-        held[part] += counts[i]
+        dealt[part] += counts[i]
         photographs[part] += 1
     return parts

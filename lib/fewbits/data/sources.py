@@ -105,8 +105,8 @@ def _crops(validation: float, seed: int) -> Dataset:
     seen = np.random.default_rng(seed).permutation(SCENES * 4 // 5)
     held_out = seen[: min(max(1, round(validation * len(seen))), len(seen) - 1)]
     test, validated = scene >= len(seen), np.isin(scene, held_out)
-    parts = (plants.pick(np.flatnonzero(part)) for part in (~test & ~validated, validated, test))
-    return Dataset("crops", *parts, plants.classes, 256)
+    train, validated_part, tested = (plants.pick(np.flatnonzero(p)) for p in (~test & ~validated, validated, test))
+    return Dataset("crops", train, validated_part, tested, plants.classes, 256)
 
 
 def _cwfid(validation: float, seed: int, fold: int) -> Dataset:

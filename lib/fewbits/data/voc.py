@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree  # writes only; what others wrote is parsed by defusedxml
 
 import numpy as np
@@ -131,12 +131,12 @@ def read_boxes(path: Path | str, classes: Collection[str] | None = None) -> Phot
     width, height = (_number(path, root.find("size"), side, "the image") for side in ("width", "height"))
     if width < 1 or height < 1:
         raise InputError(f"{path}: the image has {width} x {height} pixels; write its true size")
-    boxes = (_box(path, i, object) for i, object in enumerate(root.findall("object"), 1))
-    boxes = tuple(_inside(path, i, box, width, height) for i, box in enumerate(boxes, 1))
-    unknown = [] if classes is None else [box.name for box in boxes if box.name not in classes]
-    if unknown:
-        near = nearest(unknown[0], classes)
-        raise InputError(f"{path}: unknown class {unknown[0]!r}{near}; there are {', '.join(classes)}")
+    found = (_box(path, i, element) for i, element in enumerate(root.findall("object"), 1))
+    boxes = tuple(_inside(path, i, box, width, height) for i, box in enumerate(found, 1))
+    for box in boxes:
+        if classes is not None and box.name not in classes:
+            near = nearest(box.name, classes)
+            raise InputError(f"{path}: unknown class {box.name!r}{near}; there are {', '.join(classes)}")
     return Photograph(_beside(path, root.findtext("filename")), width, height, boxes)
 
 
@@ -165,7 +165,7 @@ def write_boxes(path: Path, image: str, width: int, height: int, boxes: Sequence
         file.write(ElementTree.tostring(root, encoding="utf-8") + b"\n")
 
 
-def _parsed(path):
+def _parsed(path: Path) -> ElementTree.Element:
     with needs_extra("data", "Files of boxes"):
         from defusedxml.ElementTree import parse
     try:
@@ -192,7 +192,7 @@ def _beside(path: Path, name: str | None) -> Path:
     return image
 
 
-def _box(path, i, found) -> Box:
+def _box(path: Path, i: int, found: ElementTree.Element) -> Box:
     name = (found.findtext("name") or "").strip()
     if not _plain(name):
         raise InputError(f"{path}: box {i} needs a <name> that could be a folder's, not {name[:80]!r}")
@@ -208,14 +208,14 @@ def _plain(name: str) -> bool:
     return bool(name) and name[0] != "." and name.isprintable() and not set(name) & set('/\\:*?"<>|')
 
 
-def _inside(path, i, box, width, height) -> Box:
+def _inside(path: Path, i: int, box: Box, width: int, height: int) -> Box:
     left, top, right, bottom = max(box.left, 0), max(box.top, 0), min(box.right, width), min(box.bottom, height)
     if right <= left or bottom <= top:
         raise InputError(f"{path}: box {i} ({box.name}) lies outside of the image of {width} x {height} pixels")
     return Box(box.name, left, top, right, bottom)
 
 
-def _number(path, element, name, what) -> int:
+def _number(path: Path, element: ElementTree.Element | None, name: str, what: str) -> int:
     """Return the number in the child `name` of `element`, rounded; some tools write fractions of pixels."""
     text = "" if element is None else (element.findtext(name) or "").strip()
     try:
@@ -227,12 +227,12 @@ def _number(path, element, name, what) -> int:
     return round(value)
 
 
-def _add(element, **texts) -> None:
+def _add(element: ElementTree.Element, **texts: object) -> None:
     for name, text in texts.items():
         ElementTree.SubElement(element, name).text = str(text)
 
 
-def _pillow():
+def _pillow() -> Any:
     with needs_extra("data", "Image files"):
         from PIL import Image
     return Image

@@ -15,9 +15,19 @@ from fewbits.training.interruption import postponed
 
 
 def select(model: keras.Model, names: Sequence[str] | None = None, raw: bool = False) -> list[keras.Layer]:
-    """Return the named layers of `model`, each once; default: every layer that can be quantized.
+    """Find layers whose outputs can be read.
 
-    raw: the layers must have products. Raises InputError, naming the layer, where `extractor` cannot read one.
+    Args:
+        model: a functional model, or a sequential one with an Input.
+        names: of layers; None for every layer that can be quantized.
+        raw: whether the layers must have products.
+
+    Returns:
+        The layers, each once, in the order of `names`.
+
+    Raises:
+        InputError: when a layer does not exist, is used more than once, has several outputs or, with `raw`, no
+            products.
     """
     graph = Graph(model)
     known = {layer.name: layer for layer in model.layers}
@@ -35,7 +45,7 @@ def select(model: keras.Model, names: Sequence[str] | None = None, raw: bool = F
             raise InputError(f"layer {name} is a {kind}, which has no products; {', '.join(multiplying) or 'none'} do")
         calls = graph.calls_of(layer)
         if len(calls) > 1:
-            raise InputError(f"layer {name} is used {len(calls)} times; give each use a layer")
+            raise InputError(f"layer {name} is used {len(calls)} times; build one layer for each use")
         if isinstance(layer, keras.Model) or len(calls[0].outputs) != 1:
             raise InputError(f"layer {name} is a {kind}, not a layer with one output")
     return [known[name] for name in names]
@@ -44,11 +54,19 @@ def select(model: keras.Model, names: Sequence[str] | None = None, raw: bool = F
 def extractor(
     model: keras.Model, names: Sequence[str] | None = None, raw: bool = False
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Return what maps a batch of images, (n, height, width, channels), to layer name -> what it computes, (n, ...).
+    """Make a function that computes the outputs of layers; quantized layers compute as they are set.
 
-    names: default every layer that can be quantized. raw: the products of inputs and kernel, before bias, output
-    quantizer and activation, instead of the layer's output. Quantized layers compute as they are set. Raises
-    InputError as `select`.
+    Args:
+        model: a functional model, or a sequential one with an Input.
+        names: of layers; None for every layer that can be quantized.
+        raw: read the products of inputs and kernel, before bias, output quantizer and activation, instead of the
+            output of the layer.
+
+    Returns:
+        A function of images (n, height, width, channels) that returns layer name -> values (n, ...).
+
+    Raises:
+        InputError: as `select`.
     """
     chosen = select(model, names, raw)
     graph = Graph(model)
@@ -57,7 +75,7 @@ def extractor(
     reader = keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.inputs, tensors)
     reader.jit_compile = False
 
-    def compute(images):
+    def compute(images: np.ndarray) -> dict[str, np.ndarray]:
         with postponed():
             values = reader.predict_on_batch(images)
         return {layer.name: _product(layer, values[layer.name]) if raw else values[layer.name] for layer in chosen}
@@ -65,7 +83,7 @@ def extractor(
     return compute
 
 
-def _product(layer, inputs):
+def _product(layer: keras.Layer, inputs: np.ndarray) -> np.ndarray:
     if hasattr(layer, "extract"):
         return ops.convert_to_numpy(layer.extract(inputs))
     return ops.convert_to_numpy(quantized_type(layer).product(layer, inputs, layer.kernel))

@@ -11,7 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fewbits.backend import keras, ops
+from fewbits.data.crops import Scene
 from fewbits.data.cutouts import BACKGROUND
+from fewbits.data.voc import Photograph
 from fewbits.errors import InputError, nearest
 from fewbits.graph import Graph
 
@@ -19,9 +21,12 @@ BATCH = 16  # scenes at a time
 
 
 class Pointing(NamedTuple):
-    """How often the highest place of a map is in a box of its class: `hits` of `n` pairs of a scene and a class in it.
+    """How often the highest place of a map is in a box of its class.
 
-    chance: the share that places drawn blindly would hit.
+    Attributes:
+        hits: the pairs of a scene and a class in it for which it is.
+        n: all pairs.
+        chance: the share that random places would hit.
     """
 
     hits: int
@@ -30,11 +35,17 @@ class Pointing(NamedTuple):
 
 
 def heat_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Return what `model` computes for each class at each place, (n, h, w, classes) float32.
+    """Compute what a network says of each class at each place; its logits are the means of these maps.
 
-    Its logits are their means. model: ends in global average pooling; quantized layers compute as they are set.
-    images: (n, height, width, channels), scaled as it takes them, of any size that its windows fit in. Raises
-    InputError on another last layer, and images that do not fit.
+    Args:
+        model: ends in global average pooling; quantized layers compute as they are set.
+        images: (n, height, width, channels), scaled as the network expects, of any size that its windows fit in.
+
+    Returns:
+        (n, h, w, classes) float32.
+
+    Raises:
+        InputError: when the model ends in another layer, or the images do not fit.
     """
     last = model.layers[-1]
     if not isinstance(last, keras.layers.GlobalAveragePooling2D) or last.data_format != "channels_last":
@@ -43,10 +54,21 @@ def heat_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 def activation_maps(model: keras.Model, images: np.ndarray, layer: str) -> np.ndarray:
-    """Return the maps that leave `layer` of `model`, (n, h, w, channels) float32.
+    """Compute the output maps of a layer.
 
-    images: as in `heat_maps`. Source: backstrom2018, Figures 14, 16 and 20. Raises InputError on an unknown layer, one
-    without maps, and images that do not fit.
+    Args:
+        model: a network; quantized layers compute as they are set.
+        images: as in `heat_maps`.
+        layer: the name of a layer with maps as output.
+
+    Returns:
+        (n, h, w, channels) float32.
+
+    Raises:
+        InputError: when the layer is unknown or has no maps, or the images do not fit.
+
+    Source:
+        backstrom2018, Figures 14, 16 and 20.
     """
     names = [layer.name for layer in model.layers]
     if layer not in names:
@@ -57,14 +79,14 @@ def activation_maps(model: keras.Model, images: np.ndarray, layer: str) -> np.nd
     return _run(model, maps, images)
 
 
-def _run(model, maps, images) -> np.ndarray:
+def _run(model: keras.Model, maps: keras.KerasTensor, images: np.ndarray) -> np.ndarray:
     """Return what `model` computes of `maps`, one of its tensors, for images of any size."""
     if np.ndim(images) != 4 or not len(images):
         raise InputError(f"images must be (n, height, width, channels), not {np.shape(images)}")
     network = _up_to(model, maps)
     channels, given = network.input_shape[3], np.shape(images)[3]
     if given != channels:
-        raise InputError(f"{model.name} takes {channels} channels, and the images have {given}")
+        raise InputError(f"{model.name} takes {channels} channels, but the images have {given}")
     batches = (np.asarray(images[i : i + BATCH], np.float32) for i in range(0, len(images), BATCH))
     try:
         return np.concatenate([ops.convert_to_numpy(network(batch, training=False)) for batch in batches])
@@ -74,17 +96,30 @@ def _run(model, maps, images) -> np.ndarray:
 
 
 def probabilities(maps: np.ndarray) -> np.ndarray:
-    """Return the softmax over the classes at each place: (..., classes) float64."""
+    """Compute the softmax over the classes at each place.
+
+    Args:
+        maps: (..., classes), such as those of `heat_maps`.
+
+    Returns:
+        (..., classes) float64.
+    """
     powers = np.exp(np.asarray(maps, np.float64) - np.max(maps, -1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
 
 
-def pointing_game(maps: np.ndarray, scenes: Sequence, classes: Sequence[str]) -> Pointing:
-    """Return how often the highest place of a class's map is in one of its boxes, over the classes each scene holds.
+def pointing_game(maps: np.ndarray, scenes: Sequence[Scene | Photograph], classes: Sequence[str]) -> Pointing:
+    """Count how often the highest place of a class's map is in one of its boxes, over the classes in each scene.
 
-    maps: (n, h, w, classes), such as probabilities. scenes: n, with `image` (height, width, 3) and `boxes`, as a
-    Scene and a Photograph have. A place is the middle of its cell; of equal ones the first counts. Raises InputError
-    where numbers differ, on a box of another class, and without boxes.
+    A place is the middle of its cell; of equally high places the first counts.
+
+    Args:
+        maps: (n, h, w, classes), such as `probabilities`.
+        scenes: n scenes or photographs.
+        classes: the names of the classes, in the order of the maps.
+
+    Raises:
+        InputError: when numbers differ, a box has another class, or there are no boxes.
     """
     hits, chances = 0, []
     for heat, scene, height, width in _pairs(maps, scenes, classes):
@@ -97,11 +132,19 @@ def pointing_game(maps: np.ndarray, scenes: Sequence, classes: Sequence[str]) ->
     return Pointing(hits, len(chances), float(np.mean(chances)))
 
 
-def overlap(maps: np.ndarray, scenes: Sequence, classes: Sequence[str]) -> dict[str, float]:
-    """Return class -> intersection over union of the pixels where it is highest and those in its boxes, of all scenes.
+def overlap(maps: np.ndarray, scenes: Sequence[Scene | Photograph], classes: Sequence[str]) -> dict[str, float]:
+    """Compute the intersection over union of the pixels where a class is highest and the pixels in its boxes.
 
-    Arguments and errors as in `pointing_game`. A class called background has the pixels in no box. Left out are
-    classes that have no pixel in either.
+    Args:
+        maps: as in `pointing_game`.
+        scenes: as in `pointing_game`.
+        classes: as in `pointing_game`; a class called background has the pixels outside of all boxes.
+
+    Returns:
+        Class -> intersection over union over all scenes, without classes that have no pixel in either.
+
+    Raises:
+        InputError: when numbers differ, or a box has another class.
     """
     both, either = np.zeros(len(classes), int), np.zeros(len(classes), int)
     for heat, scene, height, width in _pairs(maps, scenes, classes):
@@ -120,7 +163,7 @@ def overlap(maps: np.ndarray, scenes: Sequence, classes: Sequence[str]) -> dict[
     return {name: float(a / b) for name, a, b in zip(classes, both, either) if b}
 
 
-def _up_to(model, maps) -> keras.Model:
+def _up_to(model: keras.Model, maps: keras.KerasTensor) -> keras.Model:
     """Return a copy of `model` that takes images of any size and ends in `maps`, one of its tensors."""
     image = keras.Input((None, None, model.input_shape[-1]))
     # New layers: `model` stays as it is, where shared ones would have two inputs.
@@ -131,29 +174,32 @@ def _up_to(model, maps) -> keras.Model:
     return network
 
 
-def _pairs(maps, scenes, classes) -> Iterator[tuple]:
+def _pairs(
+    maps: np.ndarray, scenes: Sequence[Scene | Photograph], classes: Sequence[str]
+) -> Iterator[tuple[np.ndarray, Scene | Photograph, int, int]]:
     """Yield each map, its scene, and the scene's height and width."""
     if np.ndim(maps) != 4 or np.shape(maps)[3] != len(classes):
-        raise InputError(f"maps must be (n, h, w, {len(classes)}), the last one a class each, not {np.shape(maps)}")
+        raise InputError(f"maps must be (n, h, w, {len(classes)}), one map per class, not {np.shape(maps)}")
     if len(maps) != len(scenes):
-        raise InputError(f"each map needs its scene, and there are {len(maps)} maps and {len(scenes)} scenes")
+        raise InputError(f"each map needs its scene, but there are {len(maps)} maps and {len(scenes)} scenes")
     for heat, scene in zip(maps, scenes):
         for box in scene.boxes:
             if box.name not in classes:
-                raise InputError(f"a box is of {box.name!r}, and the maps are of {', '.join(classes)}")
-        yield heat, scene, *scene.image.shape[:2]
+                raise InputError(f"a box has the class {box.name!r}, but the maps are for {', '.join(classes)}")
+        height, width = scene.image.shape[:2]
+        yield heat, scene, height, width
 
 
 def _middles(cells: int, side: int) -> np.ndarray:
-    """Return where the middles of `cells` cells are, along a side of so many pixels."""
+    """Return where the middles of `cells` equal cells are along a side of `side` pixels."""
     return (np.arange(cells) + 0.5) * side / cells
 
 
-def _inside(scene, classes, y, x) -> dict[int, np.ndarray]:
-    """Return label -> whether each place, rows `y` by columns `x`, is in a box of that class; of classes with a box."""
-    found = {}
+def _inside(scene: Scene | Photograph, classes: Sequence[str], y: np.ndarray, x: np.ndarray) -> dict[int, np.ndarray]:
+    """Return label -> whether each place, rows `y` by columns `x`, is in a box of that class, if it has boxes."""
+    found: dict[int, np.ndarray] = {}
     for box in scene.boxes:
         cells = ((y >= box.top) & (y < box.bottom))[:, np.newaxis] & (x >= box.left) & (x < box.right)
         label = classes.index(box.name)
-        found[label] = found.get(label, False) | cells
+        found[label] = found[label] | cells if label in found else cells
     return found

@@ -1,24 +1,25 @@
 """Weights that were trained with Caffe: from a .caffemodel, or an .npz of the same arrays.
 
 Caffe keeps a kernel as (out, in, height, width), Keras as (height, width, in, out); before a dense layer Caffe flattens
-the channels first, Keras last. Its networks expect the channels in the order blue, green, red, of 0 to 255, less the
-mean pixel, and pool with `ceil`.
+the channels first, Keras last. Its networks expect the channels in the order blue, green, red, pixels from 0 to 255
+less the mean pixel, and pool with `ceil`.
 """
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.errors import InputError
+from fewbits.errors import InputError, needs_extra
 from fewbits.graph import Graph
 from fewbits.io.files import read_arrays
 from fewbits.io.weights import assign_layers
 
 # The messages and fields of caffe.proto that hold weights: name -> (number, kind, whether repeated). Older files keep
 # layers in field 2, with other numbers, and a blob's shape in four fields.
-MESSAGES = {
+MESSAGES: dict[str, dict[str, tuple[int, str, bool]]] = {
     "Shape": {"dim": (1, "int64", True)},
     "Blob": {
         "num": (1, "int32", False),
@@ -33,7 +34,7 @@ MESSAGES = {
     "Net": {"layer": (100, "Layer", True), "layers": (2, "OldLayer", True)},
 }
 
-# Layers that leave numbers where they are, between a Flatten and the dense layer that reads it.
+# Layers that keep the order of numbers, between a Flatten and the dense layer that reads it.
 KEEPING_ORDER = (
     keras.layers.Activation,
     keras.layers.ReLU,
@@ -43,18 +44,24 @@ KEEPING_ORDER = (
 )
 
 
-def load_caffe_weights(model, path: Path) -> None:
-    """Give the convolutions and dense layers of `model` the weights in `path`, a .caffemodel or .npz file; all or none.
+def load_caffe_weights(model: keras.Model, path: Path) -> None:
+    """Give the convolutions and dense layers of a model the weights of a Caffe network, all or none.
 
-    Layers are found by name, where Caffe's fire2/squeeze1x1 is ours of fire2_squeeze1x1. Raises InputError, naming the
-    layer, where one is missing, has another shape, or holds NaN or infinity, where the file cannot be read, and on a
-    layer of `model` without bias.
+    Layers are found by name: Caffe's fire2/squeeze1x1 is fire2_squeeze1x1 here.
+
+    Args:
+        model: a built model, such as one of the zoo with `pooling="ceil"`; all its layers with a kernel have a bias.
+        path: a .caffemodel, or an .npz of the same arrays, NAME.w and NAME.b.
+
+    Raises:
+        InputError: when the file cannot be read, a layer is missing, has another shape, or holds NaN or infinity, or a
+            layer of the model has no bias.
     """
     path = Path(path)
     layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
     for layer in layers:
         if layer.bias is None:
-            raise InputError(f"{layer.name} of {model.name} has no bias, and Caffe's layers have one")
+            raise InputError(f"{layer.name} of {model.name} has no bias, but Caffe's layers have one")
     read = _from_npz if path.suffix == ".npz" else _from_caffemodel
     found = read(path, [layer.name.replace("_", "/", 1) for layer in layers])
     sides = _flattened(model)
@@ -62,16 +69,18 @@ def load_caffe_weights(model, path: Path) -> None:
     assign_layers(((layer, *_floats(path, layer, sides.get(layer.name), *pair)) for layer, pair in pairs), path)
 
 
-def _floats(path, layer, sides, kernel, bias):
+def _floats(
+    path: Path, layer: keras.Layer, sides: tuple[int, ...] | None, kernel: np.ndarray, bias: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return `kernel`, in Keras' order, and `bias` as float32."""
     for what, array in (("kernel", kernel), ("bias", bias)):
         if array.dtype.kind not in "fiu":
-            raise InputError(f"{path}: the {what} of {layer.name} holds no numbers")
+            raise InputError(f"{path}: the {what} of {layer.name} does not hold numbers")
     with np.errstate(over="ignore"):
         return _turned(kernel, layer, sides).astype(np.float32), bias.astype(np.float32)
 
 
-def _turned(kernel, layer, sides) -> np.ndarray:
+def _turned(kernel: np.ndarray, layer: keras.Layer, sides: tuple[int, ...] | None) -> np.ndarray:
     """Return Caffe's `kernel` in Keras' order; sides: (height, width, channels) of what a dense `layer` reads flat."""
     if not isinstance(layer, keras.layers.Dense):
         return np.moveaxis(kernel, (0, 1), (-1, -2)) if kernel.ndim == 4 else kernel
@@ -83,12 +92,13 @@ def _turned(kernel, layer, sides) -> np.ndarray:
     return kernel.T
 
 
-def _flattened(model) -> dict[str, tuple]:
+def _flattened(model: keras.Model) -> dict[str, tuple[int, ...]]:
     """Return name -> (height, width, channels) of what stood before it was flattened, for the dense layers of `model`.
 
     Raises InputError, naming the layer, where a dense one reads several arrays side by side.
     """
-    graph, found = Graph(model), {}
+    graph = Graph(model)
+    found: dict[str, tuple[int, ...]] = {}
     for layer in (layer for layer in model.layers if isinstance(layer, keras.layers.Dense)):
         call = graph.made_by(graph.calls_of(layer)[0].inputs[0])
         while isinstance(call.operation, KEEPING_ORDER):
@@ -102,16 +112,14 @@ def _flattened(model) -> dict[str, tuple]:
     return found
 
 
-def _from_npz(path, names):
+def _from_npz(path: Path, names: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
     arrays = read_arrays(path, tuple(f"{name}.{kind}" for name in names for kind in "wb"))
     return [(arrays[f"{name}.w"], arrays[f"{name}.b"]) for name in names]
 
 
-def _from_caffemodel(path, names):
-    try:
+def _from_caffemodel(path: Path, names: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+    with needs_extra("export", "Files of type .caffemodel"):
         from google.protobuf.message import DecodeError
-    except ImportError:
-        raise InputError("a .caffemodel is read with protobuf; install it with `pip install protobuf`") from None
     net = _net()()
     try:
         net.ParseFromString(path.read_bytes())
@@ -120,7 +128,7 @@ def _from_caffemodel(path, names):
     except DecodeError:
         read = [layer.name for layer in (*net.layers, *net.layer) if layer.name]  # whole, before the damage
         last = f"; the last layer read is {read[-1]}" if read else ""
-        raise InputError(f"{path} cannot be read{last}; it may be truncated, or no .caffemodel") from None
+        raise InputError(f"{path} cannot be read{last}; it may be truncated, or not be a .caffemodel") from None
     layers = {layer.name: layer for layer in (*net.layers, *net.layer)}
     found = []
     for name in names:
@@ -130,11 +138,11 @@ def _from_caffemodel(path, names):
         blobs = layers[name].blobs
         if len(blobs) != 2:
             raise InputError(f"{path}: the layer {name} has {len(blobs)} arrays; a kernel and a bias are needed")
-        found.append(tuple(_array(path, name, blob) for blob in blobs))
+        found.append((_array(path, name, blobs[0]), _array(path, name, blobs[1])))
     return found
 
 
-def _array(path, name, blob):
+def _array(path: Path, name: str, blob: Any) -> np.ndarray:
     if blob.HasField("shape"):
         shape = tuple(blob.shape.dim)
     else:
@@ -147,7 +155,7 @@ def _array(path, name, blob):
 
 
 @cache
-def _net():
+def _net() -> Any:
     """Return the class of Caffe's NetParameter, as far as MESSAGES describes it."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 

@@ -6,15 +6,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryDirectory
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from fewbits.errors import InputError
 
+if TYPE_CHECKING:  # Keras loads slowly, and reading arrays does not need it
+    from fewbits.backend import keras
+
 
 def read_array(path: Path) -> np.ndarray:
-    """Return the array of a .npy file, without unpickling; InputError, naming the file, where that cannot be done."""
+    """Read the array of a .npy file, without unpickling.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: when the file is missing, damaged, empty or of another kind.
+    """
     array = _load(path)
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} is an archive of arrays; a .npy file with one array is needed")
@@ -24,30 +34,48 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Return the named arrays of an .npz file, without unpickling; InputError as in `read_array`."""
+    """Read the named arrays of an .npz file, without unpickling.
+
+    Args:
+        path: the file.
+        names: of the arrays; others in the file are ignored.
+
+    Returns:
+        Name -> array.
+
+    Raises:
+        InputError: when the file is missing, damaged or of another kind, or has no array of a name.
+    """
     archive = _load(path)
     if isinstance(archive, np.ndarray):
         raise InputError(f"{path} is a single array; an .npz archive is needed")
     with archive:
         missing = [n for n in names if n not in archive]
         if missing:
-            held, more = archive.files[:8], len(archive.files) - 8
-            held = f"{', '.join(held)}{f' and {more} more' if more > 0 else ''}" or "none"
+            more = len(archive.files) - 8
+            held = f"{', '.join(archive.files[:8])}{f' and {more} more' if more > 0 else ''}" or "none"
             raise InputError(f"{path} has no array {missing[0]!r}; it holds {held}")
         with _naming(path):
             return {n: archive[n] for n in names}
 
 
-def read_model(path: Path):
-    """Return the keras.Model of a .keras file, not compiled, in Keras' safe mode: no code in the file is run.
+def read_model(path: Path) -> "keras.Model":
+    """Read the model of a .keras file in Keras' safe mode: no code in the file is run.
 
-    Raises InputError, naming the file, where that cannot be done.
+    Args:
+        path: the file; it may hold a QuantizedModel.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        InputError: when the file is missing, damaged or of another kind.
     """
     from fewbits.backend import keras
     from fewbits.quantization import conversion  # noqa: F401  so that Keras knows quantized models and their layers
 
     if path.suffix != ".keras":
-        raise InputError(f"{path} is no .keras file; save a model with `model.save('name.keras')`")
+        raise InputError(f"{path} is not a .keras file; save a model with `model.save('name.keras')`")
     try:
         with _naming(path), path.open("rb"):
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -57,8 +85,16 @@ def read_model(path: Path):
     return model
 
 
-def write_model(model, path: Path) -> None:
-    """Write `model` to the .keras file `path`, whole or not at all; without optimizer, whose state doubles the size."""
+def write_model(model: "keras.Model", path: Path) -> None:
+    """Write a model to a .keras file, whole or not at all, without its optimizer, whose state doubles the size.
+
+    Args:
+        model: any model that Keras can save.
+        path: the .keras file.
+
+    Raises:
+        InputError: when there is no folder for the file.
+    """
     plain = type(model).from_config(model.get_config())
     plain.set_weights(model.get_weights())
     with TemporaryDirectory() as folder:
@@ -70,7 +106,17 @@ def write_model(model, path: Path) -> None:
 
 @contextmanager
 def write_aside(path: Path) -> Iterator[BinaryIO]:
-    """Open a file beside `path` that takes its place when the block ends well, and is removed when it does not."""
+    """Open a file that replaces `path` when the block ends, and is removed when the block raises.
+
+    Args:
+        path: the file to write.
+
+    Yields:
+        The open file.
+
+    Raises:
+        InputError: when there is no folder for the file.
+    """
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written; there is no folder {path.parent}")
     aside = path.with_name(f".{path.name}.part")
@@ -84,13 +130,13 @@ def write_aside(path: Path) -> Iterator[BinaryIO]:
         aside.unlink(missing_ok=True)
 
 
-def _load(path: Path):
+def _load(path: Path) -> Any:
     with _naming(path):
         return np.load(path, allow_pickle=False)
 
 
 @contextmanager
-def _naming(path: Path):
+def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:

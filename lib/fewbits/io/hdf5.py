@@ -1,18 +1,25 @@
-"""HDF5 files that are written as their content comes, whole or not at all."""
+"""HDF5 files that are written piece by piece, whole or not at all."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from fewbits.io.files import write_aside
 
 
-def write_hdf5(path: Path, pieces: Iterable[dict[str, np.ndarray]], attributes: dict[str, dict]) -> None:
-    """Write a file whose datasets grow along their first axis by what each piece holds for them.
+def write_hdf5(path: Path, pieces: Iterable[Mapping[str, np.ndarray | list[str]]], attributes: dict[str, dict]) -> None:
+    """Write datasets that grow along their first axis by what each piece holds for them.
 
-    pieces: name of a dataset, with `/` before each sub-name -> array, or list of text. attributes: name of a dataset,
-    or `/` for the file -> its attributes.
+    Args:
+        path: the file.
+        pieces: name of a dataset, with `/` before each sub-name -> array, or list of text.
+        attributes: name of a dataset, or `/` for the file -> its attributes.
+
+    Raises:
+        InputError: when there is no folder for the file.
+        OSError: when the disk is full or fails.
     """
     import h5py
 
@@ -28,16 +35,17 @@ def write_hdf5(path: Path, pieces: Iterable[dict[str, np.ndarray]], attributes: 
         disk.check()
 
 
-def _append(target, name, values):
+def _append(target: Any, name: str, content: np.ndarray | list[str]) -> None:
     import h5py
 
-    text = isinstance(values, list)
-    if text:  # names of files may hold bytes that are no UTF-8
-        values = np.array([value.encode(errors="surrogateescape") for value in values], object)
+    if isinstance(content, list):  # names of files may hold bytes that are not UTF-8
+        values = np.array([text.encode(errors="surrogateescape") for text in content], object)
+        kind: Any = h5py.string_dtype()
+    else:
+        values, kind = content, content.dtype
     if name not in target:
-        kind = h5py.string_dtype() if text else values.dtype
         # h5py's own chunks are made for long data sets: a small one would take a megabyte.
-        chunks = values.shape if 0 < values.nbytes < 2**20 else True
+        chunks: Any = values.shape if 0 < values.nbytes < 2**20 else True
         target.create_dataset(name, (0, *values.shape[1:]), kind, maxshape=(None, *values.shape[1:]), chunks=chunks)
     dataset = target[name]
     dataset.resize(len(dataset) + len(values), axis=0)
@@ -45,47 +53,48 @@ def _append(target, name, values):
 
 
 class _Disk:
-    """A file for HDF5, whose library crashes the process after an error of the disk: the first is kept for `check`.
+    """A file for HDF5, whose library crashes the process after an error of the disk: `check` raises the first one.
 
-    After it nothing more is written, and HDF5 is told that all is well.
+    After an error nothing more is written, and HDF5 does not notice.
     """
 
-    def __init__(self, file):
-        self._file, self._place, self._end, self._error = file, 0, 0, None
+    def __init__(self, file: BinaryIO):
+        self._file, self._place, self._end = file, 0, 0
+        self._error: OSError | None = None
 
-    def check(self):
+    def check(self) -> None:
         if self._error:
             raise self._error
 
-    def seek(self, offset, whence=0):
+    def seek(self, offset: int, whence: int = 0) -> int:
         self._place = offset + (self._end if whence == 2 else 0)
         return self._place
 
-    def tell(self):
+    def tell(self) -> int:
         return self._place
 
-    def read(self, size=-1):
+    def read(self, size: int = -1) -> bytes:
         raise NotImplementedError("h5py uses readinto")
 
-    def readinto(self, buffer):
-        self._at_place(self._file.readinto, buffer)
+    def readinto(self, buffer: memoryview) -> int:
+        self._at_place(self._file.readinto, buffer)  # type: ignore[attr-defined]  # BinaryIO does not promise it
         return len(buffer)
 
-    def write(self, data):
+    def write(self, data: memoryview) -> int:
         size = memoryview(data).nbytes
         self._at_place(self._file.write, data)
         self._place += size
         self._end = max(self._end, self._place)
         return size
 
-    def truncate(self, size):
+    def truncate(self, size: int) -> None:
         self._end = size
         self._at_place(self._file.truncate, size)
 
-    def flush(self):
+    def flush(self) -> None:
         self._at_place(self._file.flush)
 
-    def _at_place(self, do, *arguments):
+    def _at_place(self, do: Callable[..., Any], *arguments: Any) -> None:
         if self._error is None:
             try:
                 self._file.seek(self._place)

@@ -1,19 +1,26 @@
-"""Trained weights in little space: an .npz of float16 arrays, one a variable, named by layer and variable."""
+"""Trained weights in little space: an .npz file of float16 arrays, one per variable, named LAYER/VARIABLE."""
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fewbits.backend import ops
+from fewbits.backend import keras, ops
 from fewbits.errors import InputError
 from fewbits.io.files import read_arrays, write_aside
 
 
-def save_weights(model, path: Path) -> None:
-    """Write the weights of `model` to the .npz file `path`, rounded to float16, whole or not at all.
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Write the weights of a model, rounded to float16, whole or not at all.
 
-    Raises InputError where a weight is NaN or not below 65,520, which float16 does not hold.
+    Args:
+        model: any built model.
+        path: the .npz file.
+
+    Raises:
+        InputError: when a weight is NaN or not below 65,520, which float16 does not hold, or there is no folder for the
+            file.
     """
     with np.errstate(over="ignore"):
         arrays = {name: ops.convert_to_numpy(v).astype(np.float16) for name, v in variables(model).items()}
@@ -24,37 +31,67 @@ def save_weights(model, path: Path) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def load_weights(model, path: Path) -> None:
-    """Give `model` the weights in `path`, all or, raising InputError that names the layer which does not fit, none."""
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Give a model the weights in a file of `save_weights`, all or none.
+
+    Args:
+        model: a built model with the layer names and shapes of the saved one.
+        path: the .npz file.
+
+    Raises:
+        InputError: when the file cannot be read, or an array is missing, has another shape, or holds NaN or infinity.
+    """
     assign_weights(model, read_arrays(path, tuple(variables(model))), path)
 
 
-def filters_in(path: Path, model) -> dict[str, int]:
-    """Return layer name -> how many filters it has in the .npz file `path`, of layers of `model`; errors as above."""
+def filters_in(path: Path, model: keras.Model) -> dict[str, int]:
+    """Count the filters of the layers of a model in a file of `save_weights`.
+
+    Args:
+        path: the .npz file.
+        model: a model with the same layer names; its numbers of filters may differ.
+
+    Returns:
+        Layer name -> number of filters in the file.
+
+    Raises:
+        InputError: when the file cannot be read or lacks a layer.
+    """
     kernels = tuple(name for name in variables(model) if name.endswith(("/kernel", "/pointwise_kernel")))
     return {name.split("/")[0]: kernel.shape[-1] for name, kernel in read_arrays(path, kernels).items()}
 
 
-def assign_weights(model, arrays: dict[str, np.ndarray], source) -> None:
-    """Give `model` the `arrays`, called as `variables` calls them, all or none; other weights stay as they are.
+def assign_weights(model: keras.Model, arrays: dict[str, np.ndarray], source: object) -> None:
+    """Give a model some arrays, all or none; its other weights stay as they are.
 
-    source: what InputError calls them, where a shape does not fit, or a number is NaN or infinite.
+    Args:
+        model: a built model.
+        arrays: LAYER/VARIABLE, as in `variables` -> array.
+        source: what messages call the arrays, such as the path of their file.
+
+    Raises:
+        InputError: when a shape does not fit, or an array holds NaN or infinity.
     """
     named = variables(model)
     for name, array in arrays.items():
         needed = tuple(named[name].shape)
         if array.shape != needed or array.dtype.kind != "f":
-            raise InputError(f"{source}: {name} has the shape {array.shape}, and {model.name} needs {needed}")
+            raise InputError(f"{source}: {name} has the shape {array.shape}, but {model.name} needs {needed}")
         if not np.isfinite(array).all():
             raise InputError(f"{source}: {name} holds NaN or infinity")
     for name, array in arrays.items():
         named[name].assign(array.astype(np.float32))
 
 
-def assign_layers(triples: Iterable[tuple], source) -> None:
-    """Give each layer of `triples`, (layer, kernel, bias), these arrays of floats, all layers or none.
+def assign_layers(triples: Iterable[tuple[keras.Layer, np.ndarray, np.ndarray]], source: object) -> None:
+    """Give layers their kernel and bias, all layers or none.
 
-    source: what InputError calls them, where a shape does not fit, or a number is NaN or infinite.
+    Args:
+        triples: a layer, and its kernel and bias as floats.
+        source: what messages call the arrays, such as the path of their file.
+
+    Raises:
+        InputError: when a shape does not fit, or an array holds NaN or infinity.
     """
     checked = []
     for layer, kernel, bias in triples:
@@ -62,7 +99,7 @@ def assign_layers(triples: Iterable[tuple], source) -> None:
             if array.shape != tuple(variable.shape):
                 raise InputError(
                     f"{source}: the {what} of {layer.name} is {array.shape}, "
-                    f"and the network needs {tuple(variable.shape)}"
+                    f"but the network needs {tuple(variable.shape)}"
                 )
             if not np.isfinite(array).all():
                 raise InputError(f"{source}: the {what} of {layer.name} holds NaN or infinity")
@@ -71,6 +108,6 @@ def assign_layers(triples: Iterable[tuple], source) -> None:
         variable.assign(array)
 
 
-def variables(model) -> dict:
-    """Return LAYER/VARIABLE -> variable of `model`, without the states of random layers."""
+def variables(model: keras.Model) -> dict[str, Any]:
+    """Return LAYER/VARIABLE -> variable of a model, without the states of random layers."""
     return {f"{layer.name}/{v.name}": v for layer in model.layers for v in layer.weights if "seed" not in v.name}

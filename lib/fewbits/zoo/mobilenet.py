@@ -81,8 +81,17 @@ def build_mobilenet_cifar_folded(input_shape: tuple[int, int, int], classes: int
     return _build("mobilenet_cifar_folded", input_shape, classes, width, False, HALVING[1:], scale=256 / 127.5)
 
 
-def _build(name, input_shape, classes, width, normalize=True, halving=HALVING, momentum=0.99, scale=None):
-    if not isinstance(width, Real) or isinstance(width, bool) or not 1 / 32 <= width < inf:
+def _build(
+    name: str,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    width: float,
+    normalize: bool = True,
+    halving: tuple[int, ...] = HALVING,
+    momentum: float = 0.99,
+    scale: float | None = None,
+) -> keras.Model:
+    if not isinstance(width, Real) or isinstance(width, bool) or not 1 / 32 <= float(width) < inf:
         raise InputError(f"width must be a number of at least 1/32, which leaves conv0 one filter, not {width!r}")
 
     def convolve(x, name, kind, *size, **options):

@@ -8,6 +8,8 @@ Sources: vieito2017, Codes 4 and 5 (v1.1); backstrom2018, Table 2, and the autho
 the border of one pixel that they put around the input of conv10); chernis, 4.2 and Tables 1 and 2.
 """
 
+from typing import Any
+
 from fewbits.backend import keras
 from fewbits.errors import check_name
 from fewbits.names import POOLINGS
@@ -16,13 +18,15 @@ layers = keras.layers
 
 SQUEEZE = {2: 16, 3: 16, 4: 32, 5: 32, 6: 48, 7: 48, 8: 64, 9: 64}  # the 1x1 filters that squeeze in each fire module
 
-_E1 = {"window": 2}
+_E1: dict[str, Any] = {"window": 2}
 _E2 = _E1 | {"kernel": 2}
 _E3 = _E2 | {"fires": (2, 4, 5, 6, 7, 8, 9), "dropout": 0.3}
 _E4 = _E2 | {"stride": 1, "pad": 1, "pools": (4, 8)}
 CHERNIS = {"baseline": {}, "e1": _E1, "e2": _E2, "e3": _E3, "e4": _E4, "e5": _E4}
 _ALONE = {"kernel": ("kernel",), "fires": ("fires",), "dropout": ("dropout",), "delay": ("stride", "pad", "pools")}
-ABLATION = {name: {option: (_E3 | _E4)[option] for option in options} for name, options in _ALONE.items()}
+ABLATION: dict[str, dict[str, Any]] = {
+    name: {option: (_E3 | _E4)[option] for option in options} for name, options in _ALONE.items()
+}
 ABLATION |= {"linear": {"last": None}}
 
 
@@ -64,7 +68,15 @@ def build_squeezenet_digits(input_shape: tuple[int, int, int], classes: int) -> 
         input_shape: height, width and channels of the images; made for 8 x 8 pixels.
         classes: number of classes.
     """
-    small = {"filters": 16, "kernel": 3, "stride": 1, "pad": 1, "window": 2, "pools": (1, 3), "fires": (2, 3, 4)}
+    small: dict[str, Any] = {
+        "filters": 16,
+        "kernel": 3,
+        "stride": 1,
+        "pad": 1,
+        "window": 2,
+        "pools": (1, 3),
+        "fires": (2, 3, 4),
+    }
     return _build("squeezenet_digits", input_shape, classes, "floor", **small, dropout=0.2, last=None)
 
 
@@ -78,7 +90,7 @@ def build_squeezenet_cifar(input_shape: tuple[int, int, int], classes: int) -> k
         input_shape: height, width and channels of the images; made for 32 x 32 pixels.
         classes: number of classes.
     """
-    small = {"filters": 32, "kernel": 3, "stride": 1, "pad": 1, "window": 2, "pools": (1, 2, 4, 8)}
+    small: dict[str, Any] = {"filters": 32, "kernel": 3, "stride": 1, "pad": 1, "window": 2, "pools": (1, 2, 4, 8)}
     return _build("squeezenet_cifar", input_shape, classes, "floor", **small, dropout=0.2, last=None, normalize=True)
 
 
