@@ -26,6 +26,7 @@ def setup(app: Any) -> dict[str, bool]:
     """
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("config-inited", _without_thebe)
+    app.connect("autodoc-skip-member", _skip_tuple_field)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -45,3 +46,8 @@ def _without_thebe(app: Any, config: Any) -> None:
     app.registry.css_files[:] = [f for f in app.registry.css_files if "thebe" not in f[0]]
     for event, listeners in app.events.listeners.items():
         app.events.listeners[event] = [f for f in listeners if not f.handler.__module__.startswith("sphinx_thebe")]
+
+
+def _skip_tuple_field(app: Any, kind: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    # The class lists its fields with their meaning; Python's own line says "Alias for field number 0".
+    return True if str(member.__doc__).startswith("Alias for field number") else None
