@@ -11,6 +11,7 @@ import pytest
 from fewbits import FixedPoint, InputError, quantize, quantize_model, zoo
 from fewbits.backend import keras, ops
 from fewbits.costs.complexity import cost_table, totals
+from fewbits.io.weights import load_weights, save_weights
 from fewbits.post_training import equalize
 from fewbits.quantization.calibration import observe
 from fewbits.quantization.conversion import dequantize_model
@@ -458,3 +459,31 @@ def test_networks_that_pad_every_window_take_images_of_any_size(name):
 def test_a_mistake_is_told_in_one_sentence(arguments, options, message):
     with pytest.raises(InputError, match=message):
         zoo.build(*arguments, **options)
+
+
+# Trained weights
+
+
+def test_a_network_is_built_with_its_weights_by_name_or_path(tmp_path):
+    shape = (8, 8, 1)
+    named = zoo.build("squeezenet_digits", shape, 10, weights="squeezenet_digits")
+    drawn = zoo.build("squeezenet_digits", shape, 10)
+    load_weights(drawn, zoo.find_weights("squeezenet_digits"))
+    path = tmp_path / "mine.npz"
+    save_weights(drawn, path)
+    for model in (named, *(zoo.build("squeezenet_digits", shape, 10, weights=where) for where in (path, str(path)))):
+        for mine, given in zip(drawn.get_weights(), model.get_weights(), strict=True):
+            assert np.array_equal(mine, given)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("squeezenet_digit", "there are no weights 'squeezenet_digit'; there are "),
+        ("missing.npz", "missing.npz does not exist"),
+        ("alexnet_digits", "alexnet_digits.npz has no array "),
+    ],
+)
+def test_weights_that_do_not_exist_or_fit_are_refused(weights, message):
+    with pytest.raises(InputError, match=message):
+        zoo.build("squeezenet_digits", (8, 8, 1), 10, weights=weights)
