@@ -117,3 +117,10 @@ def test_a_table_displays_itself_with_its_note(monkeypatch):
     table.show()
     assert shown[0].data == html
     assert re.fullmatch("<Table of 2 rows: bits, top-1>", repr(table))
+
+
+def test_a_curve_of_many_points_can_be_drawn_without_markers(shown):
+    curve = {x / 100: x for x in range(200)}
+    explore.lines({"curve": curve}, "1", "c", "a", x="x", y="y", mode="lines")
+    explore.lines({"curve": curve}, "2", "c", "a", x="x", y="y")
+    assert [figure["figure"].data[0].mode for figure in shown] == ["lines", "lines+markers"]

@@ -30,6 +30,7 @@ def lines(
     levels: Mapping[str, Any] | None = None,
     colours: Iterable[str] = plots.COLOURS,
     dashes: Iterable[str] | None = None,
+    mode: str = "lines+markers",
     table: plots.Table | None = None,
     **layout: Any,
 ) -> None:
@@ -46,6 +47,7 @@ def lines(
         levels: Name -> value, drawn as a dotted grey line across, for example of the float network.
         colours: Of the series, in their order.
         dashes: Of the series, in their order; by default solid for as many series as there are colours, then dotted.
+        mode: Plotly's; "lines" for curves of many points.
         table: The data of the figure; by default a row per place and a column per series.
         **layout: More of Plotly's layout. If all values are a `Share`, the y axis goes from 0 to 100 %.
 
@@ -57,7 +59,7 @@ def lines(
     traces = []
     for (name, found), (colour, dash) in zip(named.items(), styles):
         line = {"color": colour, "dash": dash}
-        traces.append(go.Scatter(**_trace(name, found, found.values()), mode="lines+markers", line=line))
+        traces.append(go.Scatter(**_trace(name, found, found.values()), mode=mode, line=line))
     places = _places(named)
     known = {name: _measured(value) for name, value in (levels or {}).items()}
     for name, value in known.items():
@@ -258,13 +260,17 @@ _CATEGORIES = {"type": "category", "autotickangles": [0, -45, -90], "automargin"
 def _table(series: Series, x: str, layout: Mapping[str, Any]) -> plots.Table:
     """Return a row per place and a column per series."""
     percent = "%" in layout["yaxis"].get("tickformat", "")
+    across = "%" in layout["xaxis"].get("tickformat", "")
 
     def written(value: Any) -> Any:
         value = getattr(value, "share", value)
         return f"{value:.1%}" if percent and isinstance(value, float) else value
 
     rows = [
-        (_place(place), *(written(found[place]) if place in found else "" for found in series.values()))
+        (
+            f"{place:.0%}" if across else _place(place),
+            *(written(found[place]) if place in found else "" for found in series.values()),
+        )
         for place in _places(series)
     ]
     return plots.Table((x, *series), rows)
