@@ -30,8 +30,8 @@ def write_hdf5(path: Path, pieces: Iterable[Mapping[str, np.ndarray | list[str]]
                 for name, values in piece.items():
                     _append(target, name, values)
                 disk.check()
-            for name, values in attributes.items():
-                target[name].attrs.update(values)
+            for name, given in attributes.items():
+                target[name].attrs.update(given)
         disk.check()
 
 
