@@ -45,9 +45,8 @@ reference: .venv/ready ## run what data/reference lacks, on real data: make refe
 	@FEWBITS_DATA="$(DATA)" $(BIN)/fewbits sweep data/reference/grids.toml --store data/reference/trials --skip-missing \
 		--processes $(or $(PROCESSES),1)
 	@mkdir -p $(BUILT)
-	@$(BIN)/python -c "from pathlib import Path; from fewbits import zoo; from fewbits.io import files; \
-		model = zoo.build('alexnet_small', (32, 32, 3), 10); from fewbits.io.weights import load_weights; load_weights(model, zoo.trained.find_weights("alexnet_cifar")); \
-		files.write_model(model, Path('$(BUILT)/alexnet_cifar.keras'))"
+	@$(BIN)/python -c "from pathlib import Path; from fewbits import io, zoo; \
+		io.write_model(zoo.build('alexnet_small', (32, 32, 3), 10, weights='alexnet_cifar'), Path('$(BUILT)/alexnet_cifar.keras'))"
 	@FEWBITS_DATA="$(DATA)" $(BIN)/fewbits schemes $(BUILT)/alexnet_cifar.keras data/reference/alexnet_cifar.toml \
 		--data cifar10 --images 10000 --output $(STUDIES)/alexnet_cifar.json
 	@if test -d "$(DATA)/imagenet1k"; then $(MAKE) --no-print-directory photographs; \
