@@ -78,6 +78,22 @@ class Cell(NamedTuple):
         found = self.paired(other)
         return found if found.n > 1 else self.estimate - other.estimate
 
+    @property
+    def steps(self) -> list[dict]:
+        """The steps of one of its prunings, the first that went furthest, as `fewbits.pruning.prune` returns them."""
+        return max((record.results.pruning or [] for record in self.records), key=len, default=[])
+
+    def filters_lost(self, number: int) -> dict[str, int]:
+        """Return layer -> how many filters it has lost up to a step of `steps`."""
+        whole, then = (self.steps[step]["filters"] for step in (0, number))
+        return {name: n - then[name] for name, n in whole.items()}
+
+    @property
+    def by_ratio(self) -> dict[float, "Cell"]:
+        """The share of filters removed -> the cell after that step of its prunings."""
+        whole, *_ = kept = [sum(step["filters"].values()) for step in self.steps]
+        return {1 - n / whole: self.after_step(step) for step, n in enumerate(kept)}
+
     def after_step(self, number: int) -> "Cell":
         """Return the cell as it was after a step of its prunings, without those that ended before.
 

@@ -6,12 +6,14 @@ Prose can quote a recorded result with MyST's `{glue:text}` role, and `make test
 import json
 import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 from fewbits.errors import InputError
 from fewbits.io.files import write_aside
+from fewbits.statistics import Estimate, Share
 
 PROFILE_VARIABLE = "FEWBITS_PROFILE"
 """The environment variable that tells a kernel which profile it runs; "quick" where it is not set."""
@@ -34,14 +36,15 @@ def record(within: float | Mapping[str, float] | None = None, **results: Any) ->
     Args:
         within: How far a float may move from its baseline before tests fail. A mapping gives one band per profile,
             as in `{"smoke": 0.6, "quick": 0.05}`; a profile that it does not name uses the band of "quick".
-        **results: The results by name: numbers, strings or NumPy scalars.
+        **results: The results by name: numbers, strings, NumPy scalars, a Share or an Estimate. A mapping records each
+            of its values: `rank={"weights-l1": 0.4}` as `rank_weights_l1`, `trained={(4, 4, 4): share}` as
+            `trained_444`.
 
     Raises:
         InputError: when a float has no band, is not finite, or a result is of another type.
     """
     band = _active_band(within) if isinstance(within, Mapping) else within
-    for name, value in results.items():
-        value = getattr(value, "item", lambda v=value: v)()
+    for name, value in _named(results):
         if not isinstance(value, (int, float, str)):
             raise InputError(f"result {name} must be a number or a string, not {type(value).__name__}")
         if isinstance(value, float):
@@ -64,10 +67,27 @@ def quote(**results: Any) -> None:
     """Make named results quotable in prose without comparing them.
 
     Args:
-        **results: Results that chance may change, such as the name of a winner.
+        **results: Results that chance may change, such as the name of a winner; mappings as in `record`.
     """
-    for name, value in results.items():
+    for name, value in _named(results):
         _glue(name, value)
+
+
+def _named(results: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield names and plain values; those of a mapping one by one, each named after the mapping and its key."""
+    for name, value in results.items():
+        if isinstance(value, Mapping):
+            yield from _named({f"{name}_{_word(key)}": part for key, part in value.items()})
+        elif isinstance(value, Share | Estimate):
+            yield name, float(value)
+        else:
+            yield name, getattr(value, "item", lambda v=value: v)()
+
+
+def _word(key: Any) -> str:
+    if isinstance(key, tuple):  # bits, such as 844, or words
+        key = ("" if all(isinstance(part, int) for part in key) else "_").join(map(str, key))
+    return re.sub(r"\W+", "_", str(key))
 
 
 def _glue(name: str, value: Any, **metadata: Any) -> None:

@@ -8,6 +8,7 @@ from . import layer_ranges as layer_ranges
 from . import overlays as overlays
 from . import patterns as patterns
 from . import plots as plots
+from . import rankings as rankings
 from . import repairs as repairs
 from . import resolutions as resolutions
 from . import sqnr_by_layer as sqnr_by_layer
@@ -34,9 +35,11 @@ from .layer_ranges import accuracy_by_level as accuracy_by_level
 from .layer_ranges import sqnr_by_percentile as sqnr_by_percentile
 from .overlays import overlay as overlay
 from .patterns import filters_by_step as filters_by_step
+from .patterns import pruning_curve as pruning_curve
 from .plots import ACCURACY as ACCURACY
 from .plots import PERCENT as PERCENT
 from .plots import Table as Table
+from .rankings import change_by_rank as change_by_rank
 from .repairs import accuracy_by_scheme as accuracy_by_scheme
 from .resolutions import QUANTITIES as QUANTITIES
 from .resolutions import SIDES as SIDES

@@ -1,4 +1,6 @@
-"""An explorer of prunings: which layers lose how many filters, step by step."""
+"""Prunings step by step: which layers lose how many filters, and what happens to the accuracy."""
+
+from itertools import cycle
 
 import plotly.graph_objects as go
 
@@ -7,12 +9,47 @@ from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
 
 
+def pruning_curve(runs: dict[str, list[dict]], label: str, caption: str) -> None:
+    """Show the validation accuracy of prunings after each removal and after the training that follows it.
+
+    Args:
+        runs: Name -> the steps of a pruning, as `fewbits.pruning.prune` returns them.
+        label: The number of the figure.
+        caption: What the figure shows.
+    """
+    traces, rows = [], []
+    for (name, (whole, *steps)), colour, dash in zip(runs.items(), cycle(plots.COLOURS), cycle(plots.DASHES)):
+        x, y = [0], [whole["val_accuracy"]]
+        for step in steps:
+            before, after = step["val_accuracy_before"], step["val_accuracy"]
+            x += 2 * [step["step"]]
+            y += [before, after]
+            losses = step["val_loss_before"], step["val_loss"]
+            rows.append((name, step["step"], sum(step["filters"].values()), f"{before:.1%}", f"{after:.1%}", *losses))
+        line = {"color": colour, "dash": dash}
+        traces.append(go.Scatter(x=x, y=y, name=name, mode="lines+markers", line=line))
+    plots.show(
+        plots.figure(*traces, x="step", y="validation accuracy", xaxis={"dtick": 1}, yaxis=plots.ACCURACY),
+        label,
+        caption,
+        f"Saw-toothed lines over the steps, one each for {', '.join(runs)}: accuracy falls when filters go and rises "
+        "when what is left is trained.",
+        plots.Table(("criterion", "step", "filters", "removed", "trained", "loss removed", "loss trained"), rows),
+    )
+
+
 def filters_by_step(runs: dict[str, list[dict]], label: str, caption: str) -> Explorer:
     """Return an explorer of the filters that each layer keeps, has lost before a step, and loses in it.
 
-    runs: name -> the steps of a pruning, as `fewbits.pruning.prune` returns them; all of one network. Layers that lose
-    nothing in any run are left out. A run that is shorter than the longest stays at its last step. Raises InputError
-    where no run has a step.
+    Layers that lose nothing in any run are left out. A run that is shorter than the longest stays at its last step.
+
+    Args:
+        runs: Name -> the steps of a pruning, as `fewbits.pruning.prune` returns them; all of one network.
+        label: The number of the figure.
+        caption: What the figure shows.
+
+    Raises:
+        InputError: when no run has a step.
     """
     last = max((len(steps) - 1 for steps in runs.values()), default=0)
     if not last:
@@ -21,7 +58,7 @@ def filters_by_step(runs: dict[str, list[dict]], label: str, caption: str) -> Ex
     whole = next(iter(runs.values()))[0]["filters"]
     names = [name for name in whole if name in losing]
 
-    def view(criterion, step):
+    def view(criterion: str, step: int) -> View:
         steps = runs[criterion][: step + 1]
         now = steps[-1]
         kept = [now["filters"][name] for name in names]
@@ -54,5 +91,5 @@ def filters_by_step(runs: dict[str, list[dict]], label: str, caption: str) -> Ex
         ),
         label,
         caption,
-        "Stacked bars, one a layer: filters that are kept, removed in this step, and removed before.",
+        "Stacked bars, one per layer: filters that are kept, removed in this step, and removed before.",
     )
