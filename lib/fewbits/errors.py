@@ -17,6 +17,10 @@ class InputError(ValueError):
 def nearest(name: object, names: Iterable[str]) -> str:
     """Return a hint for a message: ", perhaps 'NEAR'" if one of `names` is spelled like `name`, otherwise nothing.
 
+    Args:
+        name: What was given.
+        names: What it could have been.
+
     Example:
         >>> nearest("conv", ["conv1", "dense"])
         ", perhaps 'conv1'"

@@ -61,7 +61,12 @@ class Sample(NamedTuple):
 
 
 def add_options(command: argparse.ArgumentParser, required: bool = True) -> None:
-    """Add the options that name images and say how they are prepared."""
+    """Add the options that name images and say how they are prepared.
+
+    Args:
+        command: The parser of a command.
+        required: Whether the command needs images.
+    """
     command.add_argument(
         "--data",
         required=required,

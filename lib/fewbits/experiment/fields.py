@@ -26,7 +26,12 @@ def known(names: Collection[str]) -> AfterValidator:
 
 
 def unknown(value: object, names: Collection[str]) -> str:
-    """Return the end of a sentence that refuses `value`, which is not one of `names`."""
+    """Return the end of a sentence that refuses a value.
+
+    Args:
+        value: What was given.
+        names: What there is.
+    """
     return f"{value!r} is unknown{nearest(value, names)}; it is one of {', '.join(names)}"
 
 

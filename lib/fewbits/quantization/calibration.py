@@ -66,7 +66,17 @@ class Calibration:
     def formats(
         self, model: keras.Model, images: np.ndarray, widths: Iterable[tuple], rounding: str = "nearest"
     ) -> dict[tuple, dict[str, Formats]]:
-        """Return bits -> layer name -> Formats for each of `widths`, as `formats_for_each` does with these rules."""
+        """Return the formats that follow from these rules, for several widths at once.
+
+        Args:
+            model: As in `formats_for_each`.
+            images: As in `formats_for_each`.
+            widths: Bits of kernel, input and output, one tuple per width.
+            rounding: One of ROUNDINGS.
+
+        Returns:
+            Bits -> layer name -> Formats.
+        """
         return formats_for_each(
             model, images, widths, self.range_rule, self.per_layer, rounding, per_channel=self.per_channel
         )

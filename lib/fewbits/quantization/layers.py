@@ -311,7 +311,12 @@ class QuantizedConv2D(_Quantized, keras.layers.Conv2D):
     """
 
     def product(self, inputs: Any, kernel: Any) -> Any:
-        """Convolve `inputs` with `kernel`, in float and without bias."""
+        """Convolve `inputs` with `kernel`, in float and without bias.
+
+        Args:
+            inputs: A tensor of inputs, (batch, ...).
+            kernel: A tensor in the shape of the layer's kernel.
+        """
         return self.convolution_op(inputs, kernel)
 
 
@@ -323,7 +328,12 @@ class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
     """
 
     def product(self, inputs: Any, kernel: Any) -> Any:
-        """Convolve each channel of `inputs` with its filters in `kernel`, in float and without bias."""
+        """Convolve each channel of `inputs` with its filters in `kernel`, in float and without bias.
+
+        Args:
+            inputs: A tensor of inputs, (batch, ...).
+            kernel: A tensor in the shape of the layer's kernel.
+        """
         return ops.depthwise_conv(
             inputs, kernel, strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate
         )
@@ -340,7 +350,12 @@ class QuantizedDense(_Quantized, keras.layers.Dense):
     """
 
     def product(self, inputs: Any, kernel: Any) -> Any:
-        """Multiply the matrices `inputs` and `kernel`, in float and without bias."""
+        """Multiply the matrices `inputs` and `kernel`, in float and without bias.
+
+        Args:
+            inputs: A tensor of inputs, (batch, ...).
+            kernel: A tensor in the shape of the layer's kernel.
+        """
         return ops.matmul(inputs, kernel)
 
 
