@@ -6,7 +6,9 @@ from . import fronts as fronts
 from . import histograms as histograms
 from . import layer_ranges as layer_ranges
 from . import overlays as overlays
+from . import panels as panels
 from . import patterns as patterns
+from . import pictures as pictures
 from . import plots as plots
 from . import rankings as rankings
 from . import repairs as repairs
@@ -34,8 +36,12 @@ from .histograms import kernel_histogram as kernel_histogram
 from .layer_ranges import accuracy_by_level as accuracy_by_level
 from .layer_ranges import sqnr_by_percentile as sqnr_by_percentile
 from .overlays import overlay as overlay
+from .panels import stacked_lines as stacked_lines
 from .patterns import filters_by_step as filters_by_step
 from .patterns import pruning_curve as pruning_curve
+from .pictures import filter_mosaics as filter_mosaics
+from .pictures import liveliest_maps as liveliest_maps
+from .pictures import value_by_layer as value_by_layer
 from .plots import ACCURACY as ACCURACY
 from .plots import PERCENT as PERCENT
 from .plots import Table as Table
