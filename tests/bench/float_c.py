@@ -31,7 +31,8 @@ def float_source(network, order):
             tables += [_table(f"k{number}", kernel), _table(f"b{number}", bias)]
             window = (
                 f"for (int r = 0; r < {rows}; r++) for (int q = 0; q < {columns}; q++) {{ "
-                f"int v = y * {operation.strides[0]} + r - {top}, u = x * {operation.strides[1]} + q - {left}; {inside} {pixel}"
+                f"int v = y * {operation.strides[0]} + r - {top}, u = x * {operation.strides[1]} + q - {left}; "
+                f"{inside} {pixel}"
             )
             over_filters = f"for (int f = 0; f < {filters}; f++)"
             over_channels = f"for (int c = 0; c < {channels}; c++)"
