@@ -92,34 +92,34 @@ def least_important(model: keras.Model, scores: Scores, n: float) -> dict[str, l
 Batches = Callable[[], Iterable[Batch]]
 
 
-def weights_l1(model: keras.Model, batches: Batches, seed: int) -> Scores:
+def _weights_l1(model: keras.Model, batches: Batches, seed: int) -> Scores:
     """Return the sum of the absolute weights of each filter."""
     return _normalized({name: np.abs(kernel).sum(0) for name, kernel in _kernels(model).items()})
 
 
-def weights_l2(model: keras.Model, batches: Batches, seed: int) -> Scores:
+def _weights_l2(model: keras.Model, batches: Batches, seed: int) -> Scores:
     """Return the L2 norm of the weights of each filter."""
     return _normalized({name: np.sqrt((kernel**2).sum(0)) for name, kernel in _kernels(model).items()})
 
 
-def random(model: keras.Model, batches: Batches, seed: int) -> Scores:
+def _random(model: keras.Model, batches: Batches, seed: int) -> Scores:
     """Return random numbers: the control."""
     rng = np.random.default_rng(seed)
     return {name: rng.random((kernel.shape[1],)) for name, kernel in _kernels(model).items()}
 
 
-def mean_activation(model: keras.Model, batches: Batches, seed: int) -> Scores:
+def _mean_activation(model: keras.Model, batches: Batches, seed: int) -> Scores:
     """Return the mean activation over places and images, as a share of the layer's largest (Equations 11, 12)."""
     means = _over_maps(model, batches, lambda maps: maps.mean(1))
     return {name: mean / (np.abs(mean).max() or 1) for name, mean in means.items()}
 
 
-def activation_l2(model: keras.Model, batches: Batches, seed: int) -> Scores:
+def _activation_l2(model: keras.Model, batches: Batches, seed: int) -> Scores:
     """Return the L2 norm of the activation map (Equation 7.1), averaged over images."""
     return _normalized(_over_maps(model, batches, lambda maps: np.sqrt((maps**2).sum(1))))
 
 
-def taylor(model: keras.Model, batches: Batches, seed: int) -> Scores:
+def _taylor(model: keras.Model, batches: Batches, seed: int) -> Scores:
     """Return how much the loss of an image would change without the filter, averaged over images.
 
     To first order (Equation 8.6): for each image the product of map and gradient is summed over places, and the
@@ -128,7 +128,7 @@ def taylor(model: keras.Model, batches: Batches, seed: int) -> Scores:
     return _normalized(_over_images(model, batches, lambda changes: np.abs(changes).mean(0)))
 
 
-def taylor_averaged_first(model: keras.Model, batches: Batches, seed: int) -> Scores:
+def _taylor_averaged_first(model: keras.Model, batches: Batches, seed: int) -> Scores:
     """Return the same as `taylor` with the mean over images taken before the absolute value, a common mistake.
 
     What helps one image and harms another cancels out.
@@ -136,24 +136,24 @@ def taylor_averaged_first(model: keras.Model, batches: Batches, seed: int) -> Sc
     return _normalized(_over_images(model, batches, lambda changes: np.abs(changes.mean(0))))
 
 
-def combined(model: keras.Model, batches: Batches, seed: int) -> Scores:
+def _combined(model: keras.Model, batches: Batches, seed: int) -> Scores:
     """Return the mean of `taylor` and `activation_l2`, each normalized.
 
     gaikwad2018, 9.1, leaves open how the two are combined.
     """
-    parts = taylor(model, batches, seed), activation_l2(model, batches, seed)
+    parts = _taylor(model, batches, seed), _activation_l2(model, batches, seed)
     return {name: (parts[0][name] + parts[1][name]) / 2 for name in parts[0]}
 
 
 _CRITERIA: dict[str, Callable[[keras.Model, Batches, int], Scores]] = {
-    "mean-activation": mean_activation,
-    "activation-l2": activation_l2,
-    "taylor": taylor,
-    "taylor-averaged-first": taylor_averaged_first,
-    "combined": combined,
-    "weights-l1": weights_l1,
-    "weights-l2": weights_l2,
-    "random": random,
+    "mean-activation": _mean_activation,
+    "activation-l2": _activation_l2,
+    "taylor": _taylor,
+    "taylor-averaged-first": _taylor_averaged_first,
+    "combined": _combined,
+    "weights-l1": _weights_l1,
+    "weights-l2": _weights_l2,
+    "random": _random,
 }
 
 
