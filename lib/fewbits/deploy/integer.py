@@ -78,7 +78,7 @@ class IntegerNetwork:
             images: pixels, integers (n, height, width, channels).
 
         Returns:
-            Codes (int64), (n, *output_shape).
+            Codes (int64), of shape `(n, *output_shape)`.
 
         Raises:
             InputError: when images are not integers, have another shape, or exceed the range of the image's codes.
