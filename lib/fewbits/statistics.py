@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import hypot, inf, isfinite, nan, sqrt
+from typing import TypeVar
 
 import numpy as np
 
 from fewbits.errors import InputError
 
+Key = TypeVar("Key", bound=Hashable)
 NOT_RUN = "not run"
 """How a result that does not exist yet is written."""
 
@@ -190,7 +192,7 @@ class Estimate:
         return self.percent
 
 
-def paired(highs: Mapping[Hashable, float], lows: Mapping[Hashable, float]) -> Estimate:
+def paired(highs: Mapping[Key, float], lows: Mapping[Key, float]) -> Estimate:
     """Return by how much the values of `highs` exceed those of `lows` with the same key.
 
     Args:

@@ -95,7 +95,7 @@ def test_a_page_holds_each_image_once_and_every_map(explorer):
 def test_what_does_not_fit_is_refused():
     small = SimpleNamespace(image=np.zeros((4, 4, 3), np.uint8), boxes=())
     for scenes, heat, said in (
-        ({}, maps(), "scenes must be one at least, and of one size; there are 0 sizes"),
+        ({}, maps(), "give at least one scene, and scenes of one size; there are 0 sizes"),
         (SCENES | {"small": small}, maps(), "of one size; there are 2 sizes"),
         (SCENES, maps()[:1], r"the maps of net must be \(2, h, w, 3\), scenes first and .*, not \(1, 2, 4, 3\)"),
         (SCENES, maps()[..., :2], r"not \(2, 2, 4, 2\)"),

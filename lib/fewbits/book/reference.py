@@ -5,7 +5,6 @@ data/reference belongs to the book's repository; an installed package does not h
 """
 
 from collections.abc import Iterable, Sequence
-from math import hypot, inf, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from fewbits.experiment import Grid, Record, Store, Study, Tally, Trial, read_gr
 from fewbits.explore.plots import Table
 from fewbits.statistics import NOT_RUN, Estimate, Share, mean_interval
 from fewbits.statistics import paired as _paired
+from fewbits.statistics import verdict as _verdict
 from fewbits.training.schedules import ScheduleOutcome, Stage
 
 FOLDER = Path(__file__).parents[3] / "data" / "reference"
@@ -102,7 +102,7 @@ class Cell(NamedTuple):
         """
         found = []
         for record in self.records:
-            for step in record.results.pruning[number : number + 1]:
+            for step in (record.results.pruning or [])[number : number + 1]:
                 results = record.results.model_copy(update={"test": Tally(**step["test"])})
                 found.append(record.model_copy(update={"results": results}))
         return Cell(self.trial, found if number else found[:1])
@@ -259,63 +259,48 @@ def made_with(results: Iterable[Cell | Record]) -> str:
 
 # Until all chapters use estimates:
 
-
-def over_seeds(values) -> tuple[float, float] | None:
-    """Return the mean of `values`, one a seed, and half of its 95 % interval; None where there are none.
-
-    It is infinite where there is one: a seed does not tell how far another would be from it.
-    """
-    values = list(values)
-    return mean_interval(values) if len(values) > 1 else (values[0], inf) if values else None
+Pair = tuple[float, float]
 
 
-def paired(highs: dict, lows: dict) -> tuple[float, float] | None:
-    """Return `over_seeds` of how much the values of `highs` are above those of `lows` with the same key."""
-    return over_seeds(value - lows[which] for which, value in highs.items() if which in lows)
+def _pair(found: Estimate) -> Pair | None:
+    return (found.mean, found.half_width) if found else None
 
 
-def difference(high: Cell, low: Cell) -> tuple[float, float] | None:
-    """Return by how much `high` is above `low`, mean and half of its 95 % interval.
-
-    Compared is what has the same seeds and folds; None where that is one at most.
-    """
-    found = paired(high.drawn_accuracies, low.drawn_accuracies)
-    return found if found and isfinite(found[1]) else None
+def _estimate(found: Pair | None) -> Estimate:
+    return Estimate(*found, 2) if found else Estimate.of([])
 
 
-def gap(high: Cell, low: Cell) -> tuple[float, float] | None:
-    """Return `difference` or, where one seed or fold at most is in both, the same as far as the test images tell.
-
-    Half of the interval is then the root of the sum of the squares of both. None if not run.
-    """
-    found = difference(high, low)
-    if found or not (high.records and low.records):
-        return found
-    (a, reach), (b, other) = high.measured, low.measured
-    return a - b, hypot(reach, other)
+def over_seeds(values: Iterable[float]) -> Pair | None:
+    """Return `Estimate.of` as a pair."""
+    return _pair(Estimate.of(values))
 
 
-def percent(found: tuple[float, float] | None) -> str:
-    """Return a share and half of its interval, as `Cell.measured` or `over_seeds` returns them, in percent."""
-    return _text(found, "{:.1f}")
+def paired(highs: dict, lows: dict) -> Pair | None:
+    """Return `statistics.paired` as a pair."""
+    return _pair(_paired(highs, lows))
 
 
-def points(found: tuple[float, float] | None) -> str:
-    """Return a difference, as `difference` or `paired` returns it, as text: points of accuracy and their interval."""
-    return _text(found, "{:+.1f}", " points")
+def difference(high: Cell, low: Cell) -> Pair | None:
+    """Return `high.paired(low)` as a pair; None if they have fewer than two seeds in common."""
+    found = high.paired(low)
+    return _pair(found) if found.n > 1 else None
 
 
-def _text(found, form, unit="") -> str:
-    if found is None:
-        return NOT_RUN
-    mean, reach = (100 * x for x in found)
-    return form.format(mean) + (f" ± {reach:.1f}{unit}" if isfinite(reach) else f"{unit} (1 run)")
+def gap(high: Cell, low: Cell) -> Pair | None:
+    """Return `high - low` as a pair."""
+    return _pair(high - low)
 
 
-def verdict(*found: tuple[float, float] | None) -> str:
-    """Say whether all differences are above 0: `confirmed`, `refuted` where one is surely below, or `not decided`."""
-    if None in found:
-        return NOT_RUN
-    if all(mean > reach for mean, reach in found):
-        return "confirmed"
-    return "refuted" if any(-mean > reach for mean, reach in found) else "not decided"
+def percent(found: Pair | None) -> str:
+    """Return `Estimate.percent`."""
+    return _estimate(found).percent
+
+
+def points(found: Pair | None) -> str:
+    """Return `Estimate.points`."""
+    return _estimate(found).points
+
+
+def verdict(*found: Pair | None) -> str:
+    """Return `statistics.verdict`."""
+    return _verdict(*map(_estimate, found))

@@ -14,13 +14,16 @@ HIGHEST = 40  # of the axis, in bits
 def accumulator_sizes(networks: dict[tuple[int, int], IntegerNetwork], label: str, caption: str) -> Explorer:
     """Return an explorer of the proven size of each layer's sums, as a power of two.
 
-    networks: (bits of a weight, bits of an activation) -> a network with these formats, for every pair of some numbers
-    of bits; all of one network. A network without a layer that multiplies shows nothing.
+    Args:
+        networks: (bits of a weight, bits of an activation) -> the network with these formats, for every pair of some
+            numbers of bits. A network without a layer that multiplies shows nothing.
+        label: The number of the figure.
+        caption: What the figure shows.
     """
     weights, activations = (tuple(sorted({pair[i] for pair in networks})) for i in (0, 1))
     names = [step.layer for step in networks[weights[0], activations[0]].convolutions]
 
-    def view(weight_bits, activation_bits):
+    def view(weight_bits: int, activation_bits: int) -> View:
         network = networks[weight_bits, activation_bits]
         sums = [log2(max(1, step.magnitude)) for step in network.convolutions]
         beyond = [step.layer for step in network.convolutions if step.magnitude > FLOAT32_INTEGERS]
@@ -59,5 +62,5 @@ def accumulator_sizes(networks: dict[tuple[int, int], IntegerNetwork], label: st
         figure,
         label,
         caption,
-        "Bars, one a layer: the largest sum of products as a power of two, under lines at 24 and at 31.",
+        "Bars, one per layer: the largest sum of products as a power of two, under lines at 24 and at 31.",
     )

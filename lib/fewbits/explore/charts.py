@@ -138,7 +138,7 @@ def scatter(
         table: The data of the figure; by default a row per point.
         **layout: More of Plotly's layout.
     """
-    traces, rows, values = [], [], []
+    traces, rows, values = [], [], list[Any]()
     for (name, members), colour, symbol in zip(series.items(), cycle(colours), cycle(symbols)):
         rows += [(name, point, *place) for point, place in members.items()]
         shown = [(point, at, _measured(value)) for point, (at, value) in members.items()]

@@ -1,6 +1,7 @@
-"""How schedules went: the accuracy over their epochs, while they run and afterwards, and their kernels by stage."""
+"""How schedules went: the accuracy over their epochs, while they run and afterwards, and the kernels by stage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,23 +13,29 @@ from fewbits.explore.explorer import Explorer, View
 from fewbits.explore.histograms import short
 from fewbits.quantization.conversion import QuantizedModel
 from fewbits.quantization.sqnr import quantization_error
-from fewbits.statistics import wilson_interval
+from fewbits.statistics import Share
 from fewbits.training.loop import TrainingProgress
 from fewbits.training.schedules import ScheduleOutcome, Stage
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 MEASURES = ("SQNR in dB", "moved, in %")
+PathPoint = tuple[float, float, str, bool]  # epochs done, accuracy, what it is, whether a stage begins there
 MOST_SQNR = 60  # dB; few bits give less, and a layer whose values all fit has infinite
 
 
 def training_curve(
     outcomes: dict[str, ScheduleOutcome], images: int, label: str, caption: str, start: float | None = None
 ) -> None:
-    """Show, as "Figure `label`", the validation accuracy of schedules over their epochs.
+    """Show the validation accuracy of schedules over their epochs.
 
-    A cross marks where a stage begins, with what its quantization has left before anything is trained.
-    outcomes: name -> ScheduleOutcome. images: how many validation images the accuracies are measured on. start: the accuracy of
-    the float network.
+    A cross marks where a stage begins: what its quantization has left before anything is trained.
+
+    Args:
+        outcomes: Name -> outcome of the schedule.
+        images: How many validation images the accuracies are measured on.
+        label: The number of the figure.
+        caption: What the figure shows.
+        start: The accuracy of the float network.
     """
     paths = {name: _path(outcome.history, start, outcome) for name, outcome in outcomes.items()}
     figure = _figure()
@@ -43,7 +50,7 @@ def training_curve(
         plots.Table(
             ("schedule", "stage", "after epoch", "accuracy", "95 % low", "95 % high"),
             [
-                (name, what, int(epoch), accuracy, *_interval(accuracy, images))
+                (name, what, int(epoch), accuracy, _share(accuracy, images).low, _share(accuracy, images).high)
                 for name, path in paths.items()
                 for epoch, accuracy, what, _ in path
             ],
@@ -52,16 +59,21 @@ def training_curve(
 
 
 class LiveCurve:
-    """The figure of `training_curve`, growing while schedules run in JupyterLab; where the book is built, nothing.
+    """The figure of `training_curve`, growing while schedules run in JupyterLab; nothing while the book is built.
 
-    Hand what `follow` returns to a schedule as its `progress`. start: the accuracy of the float network.
+    Attributes:
+        start: The accuracy of the float network.
+        histories: Name of a schedule -> its epochs so far.
+        figure: The live figure; None before the first schedule.
     """
 
     def __init__(self, start: float | None = None):
-        self.start, self.histories, self.figure = start, {}, None
+        self.start = start
+        self.histories: dict[str, list[dict]] = {}
+        self.figure: Any = None
 
     def follow(self, name: str) -> Callable[[TrainingProgress], None]:
-        """Return a `progress` that draws the schedule `name`; the first call shows the figure."""
+        """Return the `progress` of a schedule that draws it; the first call shows the figure."""
         self.histories[name] = []
 
         def progress(step: TrainingProgress) -> None:
@@ -74,7 +86,7 @@ class LiveCurve:
             self._begin(name)
         return progress
 
-    def _begin(self, name):
+    def _begin(self, name: str) -> None:
         from IPython.display import display
 
         shown = self.figure is not None
@@ -84,7 +96,7 @@ class LiveCurve:
         if not shown:
             display(self.figure)
 
-    def _draw(self, name):
+    def _draw(self, name: str) -> None:
         first = 2 * list(self.histories).index(name)
         path = _path(self.histories[name], self.start)
         with self.figure.batch_update():
@@ -92,9 +104,12 @@ class LiveCurve:
                 trace.update({"x": new.x, "y": new.y, "hovertext": new.hovertext})
 
 
-def _path(history, start=None, outcome=None) -> list[tuple[float, float, str, bool]]:
+def _path(
+    history: Iterable[dict], start: float | None = None, outcome: ScheduleOutcome | None = None
+) -> list[PathPoint]:
     """Return the points of a schedule: epochs done, accuracy, what it is, and whether a stage begins there."""
-    points = [] if start is None else [(0, start, "float", False)]
+    history = list(history)
+    points: list[PathPoint] = [] if start is None else [(0, start, "float", False)]
     for entry in history:
         stage = f"stage {entry['stage']}" if outcome is None else outcome.stages[entry["stage"] - 1].name
         if "val_accuracy_before" in entry:
@@ -105,25 +120,25 @@ def _path(history, start=None, outcome=None) -> list[tuple[float, float, str, bo
     return points
 
 
-def _figure():
+def _figure() -> go.Figure:
     return plots.figure(
         x="epochs", y="validation accuracy", yaxis={"tickformat": ".0%", "range": [0, 1.02]}, height=420
     )
 
 
-def _traces(name, number, path) -> list[go.Scatter]:
+def _traces(name: str, number: int, path: list[PathPoint]) -> list[go.Scatter]:
     line = {"color": plots.COLOURS[number % len(plots.COLOURS)], "dash": DASHES[number % len(DASHES)], "width": 2}
     begins = [point for point in path if point[3]]
     marker = {"symbol": "x", "size": 9, "color": line["color"]}
 
-    def trace(points, **options):
+    def trace(points: list[PathPoint], **options: Any) -> go.Scatter:
         x, y, texts, _ = zip(*points) if points else [()] * 4
         return go.Scatter(x=x, y=y, hovertext=texts, name=name, legendgroup=name, **options)
 
     return [trace(path, mode="lines", line=line), trace(begins, mode="markers", marker=marker, showlegend=False)]
 
 
-def _name_levels(figure, paths) -> None:
+def _name_levels(figure: go.Figure, paths: Iterable[list[PathPoint]]) -> None:
     """Write what is quantized where, if all schedules agree on it."""
     marks = [{(epoch, what.removesuffix(" quantized")) for epoch, _, what, begins in path if begins} for path in paths]
     longest = max(marks, key=len, default=set())
@@ -139,13 +154,19 @@ def _name_levels(figure, paths) -> None:
 
 
 class Snapshots:
-    """Keeps kernels, formats and locks of every stage of a schedule: an `on_stage`."""
+    """Keeps kernels, formats and locks of every stage of a schedule; to be passed as its `on_stage`.
 
-    def __init__(self):
-        self.kernels: list[dict[str, np.ndarray]] = []  # [0] before the first stage, [i] after stage i
-        self.layers: list[dict[str, tuple]] = []  # of stage i + 1: layer name -> kernel format, rounding, locked
+    Attributes:
+        kernels: Layer name -> kernel, before the first stage and after each.
+        layers: Layer name -> (kernel format, rounding, locked), of each stage.
+    """
+
+    def __init__(self) -> None:
+        self.kernels: list[dict[str, np.ndarray]] = []
+        self.layers: list[dict[str, tuple]] = []
 
     def __call__(self, stage: Stage | None, network: QuantizedModel) -> None:
+        """Keep what a stage has set, and the kernels that the stage before it left; None marks the end."""
         layers = network.quantized_layers
         self.kernels.append({layer.name: ops.convert_to_numpy(layer.kernel).copy() for layer in layers})
         if stage is not None:
@@ -155,9 +176,15 @@ class Snapshots:
 def kernels_by_stage(runs: dict[str, tuple[ScheduleOutcome, Snapshots]], images: int, label: str) -> Explorer:
     """Return an explorer of finished schedules: what their stages have done to the kernels, layer by layer.
 
-    runs: name -> ScheduleOutcome, and the Snapshots that were its `on_stage`. images: how many validation images the
-    accuracies are measured on. A schedule that is shorter than the longest stays at its last stage. Raises InputError
-    on Snapshots that lack stages: those that a resumed training found finished.
+    A schedule that is shorter than the longest stays at its last stage.
+
+    Args:
+        runs: Name -> outcome, and the Snapshots that were the `on_stage` of the schedule.
+        images: How many validation images the accuracies are measured on.
+        label: The number of the figure.
+
+    Raises:
+        InputError: when Snapshots lack stages, because a resumed training found these finished.
     """
     for name, (outcome, kept) in runs.items():
         if len(kept.layers) != len(outcome.stages):
@@ -171,7 +198,7 @@ def kernels_by_stage(runs: dict[str, tuple[ScheduleOutcome, Snapshots]], images:
     }
     top = [max(max(bars[i]) for bars in heights.values()) for i in range(len(MEASURES))]
 
-    def view(schedule, stage, measured):
+    def view(schedule: str, stage: int, measured: str) -> View:
         outcome, kept = runs[schedule]
         stage, i = min(stage, len(outcome.stages)), MEASURES.index(measured)
         layers = kept.layers[stage - 1] if stage else dict.fromkeys(kept.kernels[0], (None, None, False))
@@ -181,8 +208,8 @@ def kernels_by_stage(runs: dict[str, tuple[ScheduleOutcome, Snapshots]], images:
             "quantized layers": str(sum(fmt is not None for fmt, *_ in layers.values())),
             "locked layers": str(sum(locked for *_, locked in layers.values())),
         }
-        bars = {"x": list(layers), "y": heights[schedule, stage][i]}
-        bars["marker"] = {"color": [_colour(fmt, locked) for fmt, _, locked in layers.values()]}
+        marker = {"color": [_colour(fmt, locked) for fmt, _, locked in layers.values()]}
+        bars = {"x": list(layers), "y": heights[schedule, stage][i], "marker": marker}
         return View([bars], readings, {"yaxis": {"title": {"text": measured}, "range": [0, 1.05 * top[i] or 1]}})
 
     last = max(stage for _, stage in heights)
@@ -194,12 +221,12 @@ def kernels_by_stage(runs: dict[str, tuple[ScheduleOutcome, Snapshots]], images:
         label,
         "The kernels after each stage. Grey layers are float, blue ones quantized, orange ones quantized and locked. "
         "Moved: the distance from the float network's kernel, in % of its norm. SQNR: of the quantized kernel.",
-        "Bars, one a layer: how far training has moved its kernel, or the signal-to-quantization-noise ratio.",
+        "Bars, one per layer: how far training has moved its kernel, or the signal-to-quantization-noise ratio.",
     )
 
 
-def _heights(kept, stage) -> tuple[list[float], list[float]]:
-    """Return, for each layer after `stage`, the height of its bar by each of MEASURES."""
+def _heights(kept: Snapshots, stage: int) -> tuple[list[float], list[float]]:
+    """Return the heights of the bars of all layers after a stage, by each of MEASURES."""
     kernels, before = kept.kernels[stage], kept.kernels[0]
     layers = kept.layers[stage - 1] if stage else {}
     formats = {name: (fmt, rounding) for name, (fmt, rounding, _) in layers.items() if fmt is not None}
@@ -209,20 +236,20 @@ def _heights(kept, stage) -> tuple[list[float], list[float]]:
     return short(np.clip(sqnr, 0, MOST_SQNR)), short(moved)
 
 
-def _accuracies(outcome, stage, images) -> dict[str, str]:
+def _accuracies(outcome: ScheduleOutcome, stage: int, images: int) -> dict[str, str]:
     entries = [entry for entry in outcome.history if entry["stage"] == stage]
     found = {}
     if entries:
         found = {"quantized": entries[0]["val_accuracy_before"], "trained": entries[-1]["val_accuracy"]}
     elif stage == len(outcome.stages):
         found = {"quantized": outcome.val_accuracy}
-    told = {name: (accuracy, *_interval(accuracy, images)) for name, accuracy in found.items()}
-    return {name: f"{accuracy:.1%} ({low:.1%} to {high:.1%})" for name, (accuracy, low, high) in told.items()}
+    shares = {name: (accuracy, _share(accuracy, images)) for name, accuracy in found.items()}
+    return {name: f"{accuracy:.1%} ({share.low:.1%} to {share.high:.1%})" for name, (accuracy, share) in shares.items()}
 
 
-def _interval(accuracy, images):
-    return wilson_interval(round(accuracy * images), images)
+def _share(accuracy: float, images: int) -> Share:
+    return Share(round(accuracy * images), images)
 
 
-def _colour(fmt, locked):
+def _colour(fmt: object, locked: bool) -> str:
     return plots.GREY if fmt is None else plots.ORANGE if locked else plots.BLUE

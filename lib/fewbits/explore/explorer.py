@@ -1,10 +1,11 @@
-"""An Explorer: a figure, a few controls, and a function from their values to what the figure shows."""
+"""An Explorer: a figure, some controls, and a function from their values to what the figure shows."""
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -17,8 +18,10 @@ from fewbits.explore import plots
 class View:
     """What one setting of the controls shows.
 
-    traces: the attributes that change, for the first traces of the explorer's figure. layout: the part of the layout
-    that changes. readings: name -> number as the reader sees it.
+    Attributes:
+        traces: The attributes that change, for the first traces of the explorer's figure.
+        readings: Name -> number as the reader sees it.
+        layout: The part of the layout that changes.
     """
 
     traces: list[dict]
@@ -30,9 +33,17 @@ class View:
 class Explorer:
     """A figure with controls.
 
-    controls: name -> its values in order; integers make a slider, words a menu. start: name -> first value shown.
-    view: called with one value a control, by name. figure: what does not change.
-    label, caption, alt: as in `plots.show`. Raises InputError when a start value is not among its control's values.
+    Attributes:
+        controls: Name -> its values in order; integers make a slider, words a menu.
+        start: Name -> the value that is shown first.
+        view: Called with one value per control, by name; returns what the figure then shows.
+        figure: What does not change.
+        label: The number of the figure.
+        caption: What the figure shows.
+        alt: A text alternative.
+
+    Raises:
+        InputError: when a start value is not among its control's values.
     """
 
     controls: dict[str, Sequence]
@@ -43,18 +54,18 @@ class Explorer:
     caption: str
     alt: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, values in self.controls.items():
             if self.start.get(name) not in values:
                 raise InputError(f"{name} starts at {self.start.get(name)!r}, which is not one of {list(values)}")
 
     def show(self) -> None:
-        """Display the explorer: alive where there is a kernel, self-contained in the book."""
+        """Display the explorer: live in JupyterLab, with all its views in the page while the book is built."""
         from IPython.display import HTML, display
 
         display(HTML(self.html()) if plots.in_book() else self.widget())
 
-    def widget(self):
+    def widget(self) -> Any:
         """Return the live widget: controls above the figure, readings below it."""
         import ipywidgets
 
@@ -62,7 +73,7 @@ class Explorer:
         readings = ipywidgets.HTML()
         menus = {name: _control(name, values, self.start[name]) for name, values in self.controls.items()}
 
-        def update(_change=None):
+        def update(_change: Any = None) -> None:
             view = self.view(**{name: menu.value for name, menu in menus.items()})
             with figure.batch_update():
                 for trace, changed in zip(figure.data, view.traces):
@@ -77,11 +88,11 @@ class Explorer:
         return ipywidgets.VBox([ipywidgets.HBox(list(menus.values())), figure, readings, caption])
 
     def states(self) -> list[View]:
-        """Return the view of every combination of the controls, the last control changing fastest."""
+        """Return the views of all combinations of the controls; the last control changes fastest."""
         return [self.view(**dict(zip(self.controls, values))) for values in itertools.product(*self.controls.values())]
 
     def html(self) -> str:
-        """Return the explorer as HTML that holds all its states; `book/offline/fewbits.js` makes it move."""
+        """Return the explorer as HTML with all its views; `book/offline/fewbits.js` switches between them."""
         states = self.states()
         data = {
             "controls": [[str(v) for v in values] for values in self.controls.values()],
@@ -98,15 +109,15 @@ class Explorer:
             f"{plots.caption_html(self.label, self.caption, self._table(states))}</figure>"
         )
 
-    def _index(self, setting: dict) -> int:
+    def _index(self, setting: Mapping[str, Any]) -> int:
         index = 0
         for name, values in self.controls.items():
             index = index * len(values) + list(values).index(setting[name])
         return index
 
     def _table(self, states: list[View]) -> plots.Table:
-        """Return the readings at every value of each control, the others at their start."""
-        settings = {self._index(self.start): self.start}
+        """Return the readings at every value of each control, with the others at their start."""
+        settings: dict[int, dict[str, Any]] = {self._index(self.start): self.start}
         for name, values in self.controls.items():
             for value in values:
                 setting = {**self.start, name: value}
@@ -116,7 +127,7 @@ class Explorer:
         return plots.Table(columns, rows)
 
 
-def _control(name, values, start):
+def _control(name: str, values: Sequence[Any], start: Any) -> Any:
     import ipywidgets
 
     if all(isinstance(v, int) for v in values):
@@ -124,7 +135,7 @@ def _control(name, values, start):
     return ipywidgets.Dropdown(description=name, options=list(values), value=start)
 
 
-def _input_html(name, values, start) -> str:
+def _input_html(name: str, values: Sequence[Any], start: Any) -> str:
     if all(isinstance(v, int) for v in values):
         at = list(values).index(start)
         return (
@@ -144,5 +155,5 @@ def _readings_html(readings: dict[str, str]) -> str:
     )
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value.tolist()

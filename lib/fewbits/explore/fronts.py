@@ -1,7 +1,7 @@
-"""An explorer of what accuracy costs: networks as points, and the line of those that no other beats."""
+"""Explorers of what accuracy costs: networks as points, and the Pareto front, the line of those that none beats."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -15,9 +15,16 @@ SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "
 
 
 class Point(NamedTuple):
-    """A network: what it is called and belongs to, its top-1 accuracy, half of its interval, and cost -> number.
+    """A network with its accuracy and its costs.
 
-    training: in a few words, what it has been trained with. command: that makes it.
+    Attributes:
+        name: What it is called.
+        group: What it belongs to, such as a technique.
+        accuracy: Top-1, from 0 to 1.
+        half_width: Half the width of the interval of its accuracy.
+        costs: Cost -> number.
+        training: In a few words, what it was trained with.
+        command: The command that makes it.
     """
 
     name: str
@@ -30,11 +37,20 @@ class Point(NamedTuple):
 
 
 def pareto_front(points: Sequence[Point], cost: str) -> list[Point]:
-    """Return the `points` that no other beats, cheapest first: none costs no more and is at least as accurate.
+    """Return the points that no other beats, cheapest first: no other costs as little and is as accurate.
 
-    Of equal points the first stays. A point without the `cost` is no candidate.
+    Of equal points the first stays. Points without the cost are left out.
+
+    Args:
+        points: Networks.
+        cost: Which of their costs to compare.
+
+    Example:
+        >>> small, large = Point("small", "ours", 0.8, 0.01, {"kB": 70}), Point("large", "ours", 0.7, 0.01, {"kB": 90})
+        >>> [point.name for point in pareto_front([large, small], "kB")]
+        ['small']
     """
-    best, found = -1.0, []
+    best, found = -1.0, list[Point]()
     for point in sorted((p for p in points if cost in p.costs), key=lambda p: (p.costs[cost], -p.accuracy)):
         if point.accuracy > best:
             best = point.accuracy
@@ -43,18 +59,24 @@ def pareto_front(points: Sequence[Point], cost: str) -> list[Point]:
 
 
 def accuracy_over_cost(points: Sequence[Point], units: dict[str, str], label: str, caption: str) -> Explorer:
-    """Return an explorer of `points`: accuracy over a cost that the reader chooses, with the line of `pareto_front`.
+    """Return an explorer of accuracy over a cost that the reader chooses, with the Pareto front.
 
-    units: cost -> what stands at its axis; costs are positive, for the axis is logarithmic. Raises InputError without
-    points.
+    Args:
+        points: Networks.
+        units: Cost -> its unit. Costs are positive, because the axis is logarithmic.
+        label: The number of the figure.
+        caption: What the figure shows.
+
+    Raises:
+        InputError: when there are no points.
     """
     if not points:
         raise InputError("there is no network to show; give at least one point")
     groups = _groups(points)
 
-    def view(cost):
+    def view(cost: str) -> View:
         best = pareto_front(points, cost)
-        traces = [{"x": [p.costs[cost] for p in best], "y": [p.accuracy for p in best]}]
+        traces: list[dict] = [{"x": [p.costs[cost] for p in best], "y": [p.accuracy for p in best]}]
         for members in groups.values():
             shown = [p for p in members if cost in p.costs]
             traces.append(
@@ -96,18 +118,27 @@ def accuracy_over_cost(points: Sequence[Point], units: dict[str, str], label: st
         figure,
         label,
         caption,
-        "Points, one a network: accuracy over what it costs, and the line of those that no other beats.",
+        "Points, one per network: accuracy over what it costs, and the line of those that no other beats.",
     )
 
 
 def choose_network(
     points: Sequence[Point], others: Sequence[Point], units: dict[str, str], label: str, caption: str
 ) -> Explorer:
-    """Return an explorer to choose a network of `points` from: one on the line, and the command that makes it.
+    """Return an explorer for choosing a network on the Pareto front, with the command that makes it.
 
-    The reader chooses the cost, the group whose line it is, or all of them, and the place on that line, the cheapest
-    first; behind the last stands the last. others: points of somebody else, shown beside all groups, never on the line.
-    units, errors: as in `accuracy_over_cost`. A point without a cost is not shown over it.
+    The reader chooses the cost, a group or all of them, and a place on the front of that group, the cheapest first;
+    places beyond the end show the last. A point without a cost is not shown over it.
+
+    Args:
+        points: Networks.
+        others: Networks of somebody else, shown beside all groups and never on the front.
+        units: As in `accuracy_over_cost`.
+        label: The number of the figure.
+        caption: What the figure shows.
+
+    Raises:
+        InputError: when there are no points.
     """
     if not points:
         raise InputError("there is no network to choose from; give at least one point")
@@ -118,17 +149,16 @@ def choose_network(
         for group in (ALL, *groups)
     }
 
-    def view(cost, place, technique):
+    def view(cost: str, place: int, technique: str) -> View:
         best = fronts[cost, technique]
         chosen = best[min(place, len(best)) - 1 :][:1]
-        traces = [_at(best, cost), _at(chosen, cost)]
+        traces: list[dict] = [_at(best, cost), _at(chosen, cost)]
         for group, members in (*groups.items(), *theirs.items()):
             seen = technique in (ALL, group)
             traces.append({"visible": True, "x": _at(members, cost)["x"]} if seen else {"visible": False})
         network = chosen[0] if chosen else Point("none", "", 0, 0, {})
-        place = f"{min(place, len(best))} of {len(best)}"
         readings = {
-            "place on the line": place,
+            "place on the line": f"{min(place, len(best))} of {len(best)}",
             "network": network.name,
             "technique": network.group,
             "accuracy": f"{network.accuracy:.1%} ± {100 * network.half_width:.1f}" if chosen else "",
@@ -141,7 +171,7 @@ def choose_network(
         }
         return View(traces, readings, {"xaxis": {"type": "log", "title": {"text": f"{cost} ({units[cost]})"}}})
 
-    def cloud(name, members, symbol, colour, **error):
+    def cloud(name: str, members: list[Point], symbol: str, colour: str, **error: Any) -> go.Scatter:
         return go.Scatter(
             name=name,
             mode="markers",
@@ -180,15 +210,15 @@ def choose_network(
         figure,
         label,
         caption,
-        "Points, one a network: accuracy over what it costs, the line of those that no other beats, and one chosen.",
+        "Points, one per network: accuracy over what it costs, the line of those that no other beats, and one chosen.",
     )
 
 
-def _groups(points) -> dict[str, list[Point]]:
+def _groups(points: Sequence[Point]) -> dict[str, list[Point]]:
     return {p.group: [q for q in points if q.group == p.group] for p in points}
 
 
-def _at(points, cost) -> dict[str, list]:
-    """Return where `points` are over `cost`, to four digits, None where it is not known."""
+def _at(points: Sequence[Point], cost: str) -> dict[str, list]:
+    """Return where points are over a cost, to four digits; None if it is not known."""
     found = [p.costs.get(cost) for p in points]
     return {"x": [c and float(f"{c:.4g}") for c in found], "y": [p.accuracy for p in points]}

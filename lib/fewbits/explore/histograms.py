@@ -1,27 +1,42 @@
 """Explorers of rounding: the quantizer itself, and a network's kernels."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from fewbits.backend import keras
 from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
 from fewbits.names import ROUNDINGS
 from fewbits.quantization.fixedpoint import FixedPoint, quantize
 from fewbits.quantization.sqnr import quantization_error
-from fewbits.statistics import wilson_interval
+from fewbits.statistics import Share
 
 BITS = tuple(range(1, 13))
 MSBS = tuple(range(-4, 4))
 DETERMINISTIC = tuple(r for r in ROUNDINGS if r != "stochastic")
 
 
-def staircase(label: str, bits=tuple(range(1, 7)), msbs=(-1, 0, 1), roundings=DETERMINISTIC) -> Explorer:
-    """Return an explorer of the quantizer itself: its staircase over [-2.5, 2.5], and the error below it."""
+def staircase(
+    label: str,
+    bits: Sequence[int] = tuple(range(1, 7)),
+    msbs: Sequence[int] = (-1, 0, 1),
+    roundings: Sequence[str] = DETERMINISTIC,
+) -> Explorer:
+    """Return an explorer of the quantizer: its staircase over [-2.5, 2.5] and, in the same figure, its error.
+
+    Args:
+        label: The number of the figure.
+        bits: What the reader can choose.
+        msbs: What the reader can choose.
+        roundings: What the reader can choose, of `names.ROUNDINGS`.
+    """
     x = np.linspace(-2.5, 2.5, 321)  # a step of 1/64: short numbers
 
-    def view(bits, msb, rounding):
+    def view(bits: int, msb: int, rounding: str) -> View:
         fmt = FixedPoint(msb, bits)
         y = quantize(x, fmt, rounding)
         levels = fmt.max_code - fmt.min_code + 1 + (rounding == "thesis")
@@ -53,13 +68,26 @@ def staircase(label: str, bits=tuple(range(1, 7)), msbs=(-1, 0, 1), roundings=DE
     )
 
 
-def kernel_histogram(model, images, labels, label: str, bits=BITS, msbs=MSBS, roundings=DETERMINISTIC) -> Explorer:
-    """Return an explorer of a trained network whose kernels are quantized, all to one format; biases stay float.
+def kernel_histogram(
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    label: str,
+    bits: Sequence[int] = BITS,
+    msbs: Sequence[int] = MSBS,
+    roundings: Sequence[str] = DETERMINISTIC,
+) -> Explorer:
+    """Return an explorer of a trained network whose kernels are all quantized to one format; biases stay float.
 
-    model: a Keras classifier; it is not changed. images, labels: what the accuracy is measured on.
+    Args:
+        model: A classifier; it is not changed.
+        images: What the accuracy is measured on.
+        labels: Their classes.
+        label: The number of the figure.
+        bits: What the reader can choose.
+        msbs: What the reader can choose.
+        roundings: What the reader can choose, of `names.ROUNDINGS`.
     """
-    from fewbits.backend import keras
-
     twin = keras.models.clone_model(model)
     twin.set_weights(model.get_weights())
     kernels = [v for v in twin.trainable_variables if v.name == "kernel"]
@@ -69,18 +97,17 @@ def kernel_histogram(model, images, labels, label: str, bits=BITS, msbs=MSBS, ro
     edges = (np.arange(-70, 72) - 0.5) * bin_width
     centres = short((edges[1:] + edges[:-1]) / 2)
 
-    def correct() -> int:
-        return int((twin.predict_on_batch(images).argmax(-1) == labels).sum())
+    def correct() -> Share:
+        return Share.of(twin.predict_on_batch(images).argmax(-1) == labels)
 
-    def view(bits, msb, rounding):
+    def view(bits: int, msb: int, rounding: str) -> View:
         fmt = FixedPoint(msb, bits)
         for kernel, original in zip(kernels, originals):
             kernel.assign(quantize(original, fmt, rounding))
-        error, hits = quantization_error(pooled, fmt, rounding), correct()
-        low, high = wilson_interval(hits, len(labels))
+        error = quantization_error(pooled, fmt, rounding)
         counts, _ = np.histogram(quantize(pooled, fmt, rounding), edges)
         readings = {
-            "accuracy": f"{hits / len(labels):.1%} ({low:.1%} to {high:.1%})",
+            "accuracy": str(correct()),
             "clipped": f"{error.clipped:.2%}",
             "underflowed": f"{error.underflowed:.2%}",
             "mean shift": f"{error.bias / fmt.step:+.2f} q",
@@ -123,10 +150,11 @@ def _clip_range(fmt: FixedPoint) -> list[dict]:
     ]
 
 
-def short(values) -> list[float]:
-    """Return `values` to six digits: enough to draw, a third of the bytes."""
+def short(values: Any) -> list[float]:
+    """Return numbers to six digits: enough to draw, and a third of the bytes."""
     return [float(f"{v:.6g}") for v in np.asarray(values, float)]
 
 
 def decibel(value: float) -> str:
+    """Return an SQNR as text."""
     return f"{value:.1f} dB" if math.isfinite(value) else "no error"

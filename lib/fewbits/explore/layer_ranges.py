@@ -1,5 +1,8 @@
 """Explorers of a network layer by layer: where its values lie, and what formats leave of them."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -7,19 +10,29 @@ from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
 from fewbits.explore.histograms import decibel
 from fewbits.quantization.calibration import PERCENTILES, Values, formats_from_msbs, msb_from_limits, percentile_limits
+from fewbits.quantization.conversion import QuantizedModel
 from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.sqnr import quantization_error
-from fewbits.statistics import wilson_interval
+from fewbits.statistics import Share
 
 BITS = (2, 3, 4, 5, 6, 8, 10)
 WAYS = (*PERCENTILES, 100)
 ROUNDINGS = ("floor", "nearest")
 
 
-def sqnr_by_percentile(observed: dict[str, Values], label: str, bits=BITS, percentiles=WAYS) -> Explorer:
-    """Return an explorer of the SQNR that percentile MSBs leave each layer.
+def sqnr_by_percentile(
+    observed: dict[str, Values],
+    label: str,
+    bits: Sequence[int] = BITS,
+    percentiles: Sequence[float] = WAYS,
+) -> Explorer:
+    """Return an explorer of the SQNR that MSBs from percentiles leave in each layer.
 
-    observed: layer name -> Values, from `dict(calibration.observe(model, images))`.
+    Args:
+        observed: Layer name -> Values, from `dict(calibration.observe(model, images))`.
+        label: The number of the figure.
+        bits: What the reader can choose.
+        percentiles: What the reader can choose.
     """
     msbs = {
         (kind, p): [msb_from_limits(*percentile_limits(getattr(v, kind), p)) for v in observed.values()]
@@ -28,7 +41,7 @@ def sqnr_by_percentile(observed: dict[str, Values], label: str, bits=BITS, perce
     }
     names, seen = list(observed), {}
 
-    def errors(kind, percentile, nbits, rounding):
+    def errors(kind: str, percentile: float, nbits: int, rounding: str) -> Iterator[Any]:
         values = [getattr(v, kind) for v in observed.values()]
         for name, x, msb in zip(names, values, msbs[kind, percentile]):
             key = kind, name, msb, nbits, rounding
@@ -36,7 +49,7 @@ def sqnr_by_percentile(observed: dict[str, Values], label: str, bits=BITS, perce
                 seen[key] = quantization_error(x, FixedPoint(msb, nbits), rounding)
             yield seen[key]
 
-    def view(values, percentile, bits, rounding):
+    def view(values: str, percentile: float, bits: int, rounding: str) -> View:
         error = list(errors(values, percentile, bits, rounding))
         sqnr = [e.sqnr for e in error]
         worst = int(np.argmin(sqnr))
@@ -71,33 +84,43 @@ def sqnr_by_percentile(observed: dict[str, Values], label: str, bits=BITS, perce
     )
 
 
-def accuracy_by_level(quantized, images, labels, tables: dict, label: str, bits=BITS) -> Explorer:
+def accuracy_by_level(
+    quantized: QuantizedModel,
+    images: np.ndarray,
+    labels: np.ndarray,
+    tables: Mapping[str, dict],
+    label: str,
+    bits: Sequence[int] = BITS,
+) -> Explorer:
     """Return an explorer of the accuracy of a quantized network, level by level.
 
-    quantized: a QuantizedModel; its formats and switches are changed. images, labels: what the accuracy is measured on.
-    tables: name of a rule -> what `calibration.msb_table` gave by it.
+    Args:
+        quantized: The network; its formats and switches are changed.
+        images: What the accuracy is measured on.
+        labels: Their classes.
+        tables: Name of a rule -> what `calibration.msb_table` returned by it.
+        label: The number of the figure.
+        bits: What the reader can choose.
     """
-    seen = {}
+    seen: dict[tuple, list[Share]] = {}
     steps = range(quantized.levels + 1)
 
-    def count(level):
+    def correct(level: int) -> Share:
         quantized.set_level(level)
-        return int((quantized.predict_on_batch(images).argmax(-1) == labels).sum())
+        return Share.of(quantized.predict_on_batch(images).argmax(-1) == labels)
 
-    def view(rule, bits, rounding, levels):
+    def view(rule: str, bits: int, rounding: str, levels: int) -> View:
         if (rule, bits, rounding) not in seen:
             quantized.set_formats(formats_from_msbs(tables[rule], bits))
             quantized.set_rounding(rounding)
-            seen[rule, bits, rounding] = [count(level) for level in steps]
-        correct = seen[rule, bits, rounding]
-        low, high = wilson_interval(correct[levels], len(labels))
-        share = [c / len(labels) for c in correct]
+            seen[rule, bits, rounding] = [correct(level) for level in steps]
+        shares = seen[rule, bits, rounding]
         colours = [plots.BLUE if level <= levels else plots.GREY for level in steps]
         readings = {
-            "accuracy": f"{share[levels]:.1%} ({low:.1%} to {high:.1%})",
-            "under float": f"{100 * (share[0] - share[levels]):+.1f} points",
+            "accuracy": str(shares[levels]),
+            "under float": f"{100 * (shares[0].value - shares[levels].value):+.1f} points",
         }
-        return View([{"y": [round(s, 4) for s in share], "marker": {"color": colours}}], readings)
+        return View([{"y": [round(share.value, 4) for share in shares], "marker": {"color": colours}}], readings)
 
     figure = plots.figure(
         go.Bar(x=["float", *(f"{n} on" for n in steps[1:])]),

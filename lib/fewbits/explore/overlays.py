@@ -1,12 +1,14 @@
 """An explorer of where networks see a class: heat maps over scenes with boxes."""
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
+from typing import Protocol
 
 import numpy as np
 import plotly.graph_objects as go
 
+from fewbits.data.voc import Box
 from fewbits.errors import InputError
 from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
@@ -15,18 +17,39 @@ DARKEST = 0.75  # so that the scene is seen where the network sees nothing
 DASHES = ("solid", "dash", "dot")
 
 
-def overlay(
-    scenes: dict[str, object], maps: dict[str, np.ndarray], classes: Sequence[str], label: str, caption: str
-) -> Explorer:
-    """Return an explorer that darkens a scene where a network does not see a class: backstrom2018, Figures 15 and 17.
+class BoxedImage(Protocol):
+    """An image with boxes around what it shows, as a Scene and a Photograph are."""
 
-    scenes: name -> with `image` (height, width, 3) uint8 and `boxes`, as a Scene and a Photograph have; all of one
-    size. maps: network -> probabilities (scenes, h, w, classes), as `inspection.localisation` makes them. Raises
-    InputError where these do not fit.
+    @property
+    def image(self) -> np.ndarray:
+        """(height, width, 3) uint8."""
+
+    @property
+    def boxes(self) -> Sequence[Box]:
+        """The boxes, each with the name of its class."""
+
+
+def overlay(
+    scenes: Mapping[str, BoxedImage], maps: Mapping[str, np.ndarray], classes: Sequence[str], label: str, caption: str
+) -> Explorer:
+    """Return an explorer that darkens a scene where a network does not see a class.
+
+    Args:
+        scenes: Name -> image with boxes; all of one size.
+        maps: Network -> probabilities (scenes, h, w, classes), as `inspection.localisation` makes them.
+        classes: The names of the classes.
+        label: The number of the figure.
+        caption: What the figure shows.
+
+    Raises:
+        InputError: when there are no scenes, they differ in size, or the maps do not fit them.
+
+    Source:
+        backstrom2018, Figures 15 and 17.
     """
     sizes = {scene.image.shape for scene in scenes.values()}
     if len(sizes) != 1:
-        raise InputError(f"scenes must be one at least, and of one size; there are {len(sizes)} sizes")
+        raise InputError(f"give at least one scene, and scenes of one size; there are {len(sizes)} sizes")
     [(height, width, _)] = sizes
     for name, heat in maps.items():
         if np.ndim(heat) != 4 or (len(heat), heat.shape[3]) != (len(scenes), len(classes)):
@@ -37,7 +60,7 @@ def overlay(
     boxed = [name for name in classes if any(box.name == name for scene in scenes.values() for box in scene.boxes)]
     numbers = {name: i for i, name in enumerate(scenes)}
 
-    def view(scene, network, seen):
+    def view(scene: str, network: str, seen: str) -> View:
         heat, boxes = maps[network][numbers[scene]], scenes[scene].boxes
         chosen = heat[..., classes.index(seen)]
         h, w = chosen.shape
@@ -95,17 +118,18 @@ def overlay(
     )
 
 
-def _outlines(boxes) -> dict:
-    """Return the lines of `boxes`, one after the other."""
-    x, y = [], []
+def _outlines(boxes: Iterable[Box]) -> dict:
+    """Return the lines of boxes, one box after the other."""
+    x: list[float | None] = []
+    y: list[float | None] = []
     for box in boxes:
         x += [box.left, box.right, box.right, box.left, box.left, None]
         y += [box.top, box.top, box.bottom, box.bottom, box.top, None]
     return {"x": x, "y": y}
 
 
-def _png(image) -> str:
-    """Return `image` as a data URI."""
+def _png(image: np.ndarray) -> str:
+    """Return an image as a data URI."""
     try:
         from PIL import Image
     except ImportError:

@@ -1,40 +1,57 @@
 """An explorer of a study: what is quantized, how it is rounded, and where the MSBs come from."""
 
+from collections.abc import Iterable, Mapping
+
 import plotly.graph_objects as go
 
 from fewbits.experiment import Scheme, Study
 from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
-from fewbits.statistics import wilson_interval
 
 ROUNDINGS = ("floor", "nearest")
 KINDS = ("kernels", "kernels, inputs", "kernels, inputs, outputs")
 
 
-def accuracy_by_scheme(study: Study, bits, rules: dict[str, dict], printed: dict, label: str, network: str) -> Explorer:
+def accuracy_by_scheme(
+    study: Study,
+    bits: Iterable[tuple],
+    rules: Mapping[str, dict],
+    printed: Mapping[tuple, float],
+    label: str,
+    network: str,
+) -> Explorer:
     """Return an explorer of the accuracy that bits, rounding and MSB rules leave of a network.
 
-    bits: of kernel, input and output; each setting is shown with others that quantize as much. rules: what the reader
-    chooses -> the fields of a Scheme. printed: bits -> share in print, to stand beside. network: what was run on what.
+    Args:
+        study: The answers of the schemes.
+        bits: Of kernel, input and output, None for float. Widths that quantize the same kinds are shown together.
+        rules: What the reader chooses -> the fields of a Scheme.
+        printed: Bits -> share that a thesis prints, shown beside.
+        label: The number of the figure.
+        network: What was run on what, for the caption.
     """
-    groups = {}
+    groups: dict[str, list[tuple]] = {}
     for three in bits:
         groups.setdefault(KINDS[sum(b is not None for b in three) - 1], []).append(three)
 
-    def view(quantized, rounding, MSB):
+    def view(quantized: str, rounding: str, MSB: str) -> View:
         chosen = groups[quantized]
         names = ["-".join("f" if b is None else str(b) for b in three) for three in chosen]
         found = [study.get(Scheme(bits=three, rounding=rounding, **rules[MSB])) for three in chosen]
-        ours = [None if answers is None else float(answers.top1.mean()) for answers in found]
-        reach = [(0, 0) if a is None else wilson_interval(int(a.top1.sum()), len(a.top1)) for a in found]
+        shares = [answers and answers.share for answers in found]
         error = {
-            "array": [round(high - (y or 0), 4) for y, (_, high) in zip(ours, reach)],
-            "arrayminus": [round((y or 0) - low, 4) for y, (low, _) in zip(ours, reach)],
+            "array": [share and round(share.high - share.value, 4) for share in shares],
+            "arrayminus": [share and round(share.value - share.low, 4) for share in shares],
         }
         colour = plots.ORANGE if rounding == "floor" else plots.BLUE
         traces = [
             {"x": names, "y": [printed.get(three) for three in chosen]},
-            {"x": names, "y": ours, "error_y": error, "marker": {"color": colour}},
+            {
+                "x": names,
+                "y": [share and share.value for share in shares],
+                "error_y": error,
+                "marker": {"color": colour},
+            },
         ]
         readings = {name: "not run" if answers is None else str(answers) for name, answers in zip(names, found)}
         return View(traces, readings)

@@ -1,6 +1,7 @@
 """An explorer of how errors travel through a network: the SQNR of each layer's output, measured and predicted."""
 
 from math import isfinite
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -19,14 +20,20 @@ ROUNDINGS = ("floor", "nearest")
 def propagated_sqnr(followed: Propagation, tables: dict[int, dict[str, Formats]], label: str) -> Explorer:
     """Return an explorer of the SQNR of each layer's output, measured and as Equation 8 predicts it.
 
-    followed: its network's formats and roundings are changed. tables: bits -> formats of everything, for example from
-    `dynamic_formats`; at least one. Raises InputError where there is none.
+    Args:
+        followed: The network that is followed; its formats and roundings are changed.
+        tables: Bits -> formats of all layers, for example from `dynamic_formats`.
+        label: The number of the figure.
+
+    Raises:
+        InputError: when there are no tables.
     """
     if not tables:
         raise InputError("formats are needed for at least one number of bits")
-    names, seen = list(followed.observed), {}
+    names = list(followed.observed)
+    seen: dict[tuple, list] = {}
 
-    def errors(quantized, bits, rounding):
+    def errors(quantized: str, bits: int, rounding: str) -> list:
         if (quantized, bits, rounding) not in seen:
             kept = QUANTIZED[quantized]
             formats = {
@@ -37,7 +44,7 @@ def propagated_sqnr(followed: Propagation, tables: dict[int, dict[str, Formats]]
             seen[quantized, bits, rounding] = list(followed.errors().values())
         return seen[quantized, bits, rounding]
 
-    def view(quantized, bits, rounding):
+    def view(quantized: str, bits: int, rounding: str) -> View:
         found = errors(quantized, bits, rounding)
         last, away = found[-1], [e.sqnr - e.predicted for e in found if isfinite(e.sqnr)]
         mean_square = last.bias + last.variance
@@ -51,7 +58,7 @@ def propagated_sqnr(followed: Propagation, tables: dict[int, dict[str, Formats]]
         kinds = ("sqnr", "predicted", "bias_sqnr", "variance_sqnr")
         return View([{"y": [_shown(getattr(e, kind)) for e in found]} for kind in kinds], readings)
 
-    def line(name, colour, **style):
+    def line(name: str, colour: str, **style: Any) -> go.Scatter:
         marker = {"symbol": style.pop("symbol"), "size": 8}
         return go.Scatter(x=names, name=name, mode="lines+markers", marker=marker, line={"color": colour, **style})
 
@@ -79,5 +86,5 @@ def propagated_sqnr(followed: Propagation, tables: dict[int, dict[str, Formats]]
     )
 
 
-def _shown(value):
+def _shown(value: float) -> float | None:
     return round(value, 2) if isfinite(value) else None

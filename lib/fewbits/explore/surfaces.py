@@ -6,16 +6,22 @@ from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
 
 
-def surface(quantities: dict[str, dict], axes: tuple[str, str], formats: dict[str, str], label: str, caption: str):
-    """Return an Explorer of quantities over two numbers, such as width and size of a network.
+def surface(
+    quantities: dict[str, dict], axes: tuple[str, str], formats: dict[str, str], label: str, caption: str
+) -> Explorer:
+    """Return an explorer of quantities over two numbers, such as width and size of a network.
 
-    quantities: name -> (first, second) -> number, None where it is not known; all have the same keys. axes: what the
-    two are called. formats: name -> how a number is written, as in str.format.
+    Args:
+        quantities: Name -> (first, second) -> number, None if it is not known; all have the same keys.
+        axes: What the two numbers are called.
+        formats: Name of a quantity -> how it is written, as in str.format.
+        label: The number of the figure.
+        caption: What the figure shows.
     """
     keys = list(next(iter(quantities.values())))
     rows, columns = (list(dict.fromkeys(key[i] for key in keys)) for i in (0, 1))
 
-    def view(quantity):
+    def view(quantity: str) -> View:
         values = quantities[quantity]
         write = {k: "not run" if v is None else formats[quantity].format(v) for k, v in values.items()}
         trace = {
