@@ -17,41 +17,34 @@
 #
 # ```{admonition} Predict first
 # :class: tip
-# A small AlexNet has five convolutions and three dense layers. Give **3 bits** to the weights of one kind only. Which kind takes it
-# better? And is that because of the kind of layer?
+# A small AlexNet has five convolutions and three dense layers. Give **3 bits** to the weights of one kind only. Which kind tolerates
+# that better? And is that because of the kind of layer?
 #
-# The rule predicts, from errors measured one by one, how clean the last layer's output will be. Everything goes to **8 bits**. By how
-# many decibels is the rule off if you round to nearest? If you round *down*? The answers are in
+# The rule predicts, from errors measured one by one, how clean the last layer's output will be. Everything is quantized to **8 bits**.
+# By how many decibels is the rule off if you round to nearest? If you round *down*? The answers are in
 # [Each kind alone](each-kind-alone) and [Where the rule fails](where-the-rule-fails).
 # ```
 
 # %% tags=["parameters", "hide-input"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %% tags=["hide-input"]
+# %%
 from math import log10
 
 import numpy as np
-import plotly.graph_objects as go
-from IPython.display import HTML, Markdown, display
 from scipy.stats import spearmanr
-from scipy.stats import t as student
 
-from fewbits.zoo.trained import find_weights
 from fewbits import FixedPoint, data, explore, quantize, quantize_model, zoo
-from fewbits.quantization import calibration
-from fewbits.book import papers, reference
-from fewbits.explore import plots
-from fewbits.io import weights
-from fewbits.backend import ops
-from fewbits.book import quote, record
-from fewbits.quantization.dynamic_fixed_point import dynamic_formats, fractional_length
+from fewbits.book import papers, quote, record, reference
 from fewbits.experiment import Scheme
-from fewbits.quantization.layers import FLOAT, Formats
-from fewbits.quantization.propagation import Propagation
-from fewbits.quantization.sqnr import measured_sqnr, predicted_sqnr, quantization_error
-from fewbits.statistics import wilson_interval
+from fewbits.explore import plots
+from fewbits.quantization import (
+    Formats, Propagation, calibration, dynamic_formats, fractional_length,
+    measured_sqnr, predicted_sqnr, quantization_error,
+)  # fmt: skip
+from fewbits.statistics import Share, verdict
 
+# %%
 SMOKE = profile == "smoke"
 BITS = (8, 4, 3) if SMOKE else (16, 8, 6, 5, 4, 3, 2)
 N = 64 if SMOKE else 320
@@ -64,14 +57,8 @@ N = 64 if SMOKE else 320
 
 # %%
 digits = data.load("digits", validation=0.25)
-few = digits.scaled(digits.train)[:64]
-
-
-def part(split):
-    return digits.scaled(split)[:N], split.labels[:N]
-
-
-validation, test = part(digits.validation), part(digits.test)
+few, _ = digits.arrays("train", 64)
+validation, test = digits.arrays("validation", N), digits.arrays("test", N)
 
 # %%
 ZOO = {
@@ -80,11 +67,12 @@ ZOO = {
 }
 models, networks = {}, {}
 for name, (network, trained) in ZOO.items():
-    model = models[name] = zoo.build(network, digits.image_shape, 10)
-    weights.load_weights(model, find_weights(trained))
+    model = zoo.build(network, digits.image_shape, 10, weights=trained)
+    models[name] = model
     networks[name] = quantize_model(
         model, levels=zoo.levels(model), rounding="nearest"
     )
+
 
 # %%
 def logits(name, images):
@@ -94,18 +82,16 @@ def logits(name, images):
     )
 
 
-def read(name, images, labels):
-    """Return how many images are read: a number from 0 to N."""
-    return int((logits(name, images).argmax(-1) == labels).sum())
+def read(name):
+    """Return the share of the test digits that a network reads."""
+    images, labels = test
+    return Share.of(logits(name, images).argmax(-1) == labels)
+
 
 # %%
-in_float = {name: read(name, *test) for name in networks}
-for name, hits in in_float.items():
-    print(f"{name}: {hits} of {N} test digits in float")
-
-# %% tags=["remove-cell"]
-for name, hits in in_float.items():
-    record(within=0.02, **{f"float_{name}": hits / N})
+in_float = {name: read(name) for name in networks}
+for name, share in in_float.items():
+    print(f"{name}: {share} of {N} test digits in float")
 
 # %% [markdown]
 # ## One length for each kind of values
@@ -144,10 +130,12 @@ for bits in (8, 4, 3, 2):
     print(f"{bits} bits: {higher[bits]:2} of {len(every)} MSBs are higher")
 
 # %% tags=["remove-cell"]
+# Quoted in the text
+record(within=0.02, **{f"float_{name}": share.value for name, share in in_float.items()})
 record(lengths_differing=differing, formats=len(every), higher_8=higher[8], higher_3=higher[3], higher_2=higher[2])
 
 # %% [markdown]
-# At 8 bits it costs {glue:text}`higher_8` of {glue:text}`formats` formats a step twice as wide, at 3 bits {glue:text}`higher_3`, at 2
+# At 8 bits {glue:text}`higher_8` of {glue:text}`formats` formats get a step twice as wide, at 3 bits {glue:text}`higher_3`, at 2
 # bits all of them: of the codes -2, -1, 0 and 1 only the last is on the positive side, so the step itself must exceed the largest value.
 #
 # (each-kind-alone)=
@@ -162,165 +150,150 @@ tables = {
     for name, model in models.items()
 }
 
+
 # %%
 def alone(table, kind):
     """Keep the formats of one kind of values, the others in float."""
-    dense = {name for name in table if name.startswith("fc")}
     if kind == "activations":
         return {n: fmt._replace(kernel=None) for n, fmt in table.items()}
     return {
-        n: Formats(fmt.kernel) if (n in dense) == (kind == "dense") else FLOAT
-        for n, fmt in table.items()
+        name: Formats(fmt.kernel)
+        if name.startswith("fc") == (kind == "dense") else Formats()
+        for name, fmt in table.items()
     }
+
 
 # %%
 KINDS = {
     "SqueezeNet": ("convolutions", "activations"),
     "AlexNet": ("convolutions", "dense", "activations"),
 }
-read_alone = {}
-for name, kinds in KINDS.items():
-    for kind in kinds:
-        for bits in BITS:
-            networks[name].set_formats(alone(tables[name][bits], kind))
-            read_alone[name, kind, bits] = read(name, *test)
+read_alone = {(n, kind): {} for n, kinds in KINDS.items() for kind in kinds}
+for (name, kind), shares in read_alone.items():
+    for bits in BITS:
+        networks[name].set_formats(alone(tables[name][bits], kind))
+        shares[bits] = read(name)
 
 # %% tags=["hide-input"]
-def line(name, places, hits, n, colour, dash="solid"):
-    """Return a line of shares with their intervals, and its rows of a table."""
-    y = np.array(hits) / n
-    low, high = np.transpose([wilson_interval(h, n) for h in hits])
-    error = {"type": "data", "symmetric": False, "array": high - y, "arrayminus": y - low, "thickness": 1}
-    trace = go.Scatter(x=places, y=y, name=name, line={"color": colour, "dash": dash}, error_y=error, mode="lines+markers")
-    return trace, [(name, *row) for row in zip(places, y, low, high)]
+# Accuracy over bits, one kind of values at a time
+explore.lines(
+    {", ".join(key): shares for key, shares in read_alone.items()},
+    "5.1",
+    "One kind of values in dynamic fixed point, rounded to nearest, the rest in float. "
+    f"{N} test digits, 95 % intervals (quick).",
+    "Accuracy over bits. All kinds hold until 5 bits; at 3 bits the dense weights still read nearly everything, at 2 "
+    "bits nothing does.",
+    x="bits", xaxis={"type": "category"}, dashes=("dot", "dot", "solid", "solid", "solid"), height=440,
+    colours=(plots.BLUE, plots.GREEN, plots.BLUE, plots.ORANGE, plots.GREEN),
+)  # fmt: skip
 
-
-COLOUR = {"convolutions": plots.BLUE, "dense": plots.ORANGE, "activations": plots.GREEN}
-drawn = [
-    line(f"{name}, {kind}", [str(b) for b in BITS], [read_alone[name, kind, b] for b in BITS], N, COLOUR[kind], dash)
-    for (name, kinds), dash in zip(KINDS.items(), ("dot", "solid"))
-    for kind in kinds
-]
-plots.show(
-    plots.figure(
-        *(trace for trace, _ in drawn),
-        x="bits",
-        y="top-1 accuracy",
-        xaxis={"type": "category"},
-        yaxis={"tickformat": ".0%", "range": [0, 1.02]},
-        height=440,
-    ),
-    label="5.1",
-    caption=f"One kind of values in dynamic fixed point, rounded to nearest, the rest in float. {N} test digits, 95 % intervals (quick).",
-    alt="Accuracy over bits. All kinds hold until 5 bits; at 3 bits the dense weights still read nearly everything, at 2 bits nothing does.",
-    table=plots.Table(("what", "bits", "accuracy", "95 % low", "95 % high"), [row for _, rows in drawn for row in rows]),
-)
 
 # %%
 def fewest(name, kind):
     """Return the fewest bits that, like all more, lose at most a point."""
-    lost = [in_float[name] - read_alone[name, kind, b] for b in BITS]
-    good = [n <= N / 100 for n in lost]
-    held = good.index(False) if False in good else len(good)
-    return BITS[held - 1] if held else "more than we tried"
+    held = "more than we tried"
+    for bits, share in read_alone[name, kind].items():
+        if (in_float[name] - share).mean > 0.01:
+            break
+        held = bits
+    return held
 
 
 few_bits = {kind: fewest("AlexNet", kind) for kind in KINDS["AlexNet"]}
-at_3 = {k: wilson_interval(read_alone["AlexNet", k, 3], N) for k in few_bits}
-apart = at_3["dense"][0] > at_3["convolutions"][1]
+at_3 = {kind: read_alone["AlexNet", kind][3] for kind in few_bits}
+apart = at_3["dense"].low > at_3["convolutions"].high
 print(few_bits, "- intervals at 3 bits apart:", apart)
 
 # %% tags=["remove-cell"]
-def share(hits, n=N):
-    low, high = wilson_interval(hits, n)
-    return f"{hits / n:.1%} ({low:.1%} to {high:.1%})"
-
-
-for kind in few_bits:
-    record(within=0.06 if SMOKE else 0.03, **{f"at_3_{kind}": read_alone["AlexNet", kind, 3] / N})
-    quote(**{f"fewest_{kind}": few_bits[kind], f"share_3_{kind}": share(read_alone["AlexNet", kind, 3])})
-    if kind != "dense":
-        quote(**{f"fewest_squeezenet_{kind}": fewest("SqueezeNet", kind)})
+# Quoted in the text
+record(within={"smoke": 0.06, "quick": 0.03}, **{f"at_3_{kind}": share.value for kind, share in at_3.items()})
+quote(**{f"share_3_{kind}": str(share) for kind, share in at_3.items()})
+quote(**{f"fewest_{kind}": bits for kind, bits in few_bits.items()})
 quote(verdict="confirmed" if apart else "not decided by these digits")
 
 # %% [markdown]
 # To lose at most a point, AlexNet's dense weights need {glue:text}`fewest_dense` bits, its convolutions
 # {glue:text}`fewest_convolutions`, its activations {glue:text}`fewest_activations`. At 3 bits, dense weights leave
-# {glue:text}`share_3_dense`, convolutions {glue:text}`share_3_convolutions`. That dense layers take fewer bits is
+# {glue:text}`share_3_dense`, convolutions {glue:text}`share_3_convolutions`. That dense layers need fewer bits is
 # **{glue:text}`verdict`**.
 #
-# Is it because they are dense? If so, it should show when every layer gets an *equal* error: noise as strong as its own kernel (0 dB),
-# in one layer at a time.
+# Is it because they are dense? If so, the difference should remain when every layer gets an *equal* error: noise as strong as its own
+# kernel (0 dB), in one layer at a time.
 
 # %%
 def with_noise(layer, seed, decibels=0):
-    kernel = ops.convert_to_numpy(layer.kernel)
+    """Return the share that AlexNet reads with noise in one kernel."""
+    kernel = layer.kernel.numpy()
     noise = np.random.default_rng(seed).uniform(-1, 1, kernel.shape)
     power = np.sum(kernel**2) / 10 ** (decibels / 10)
     noise *= np.sqrt(power / np.sum(noise**2))
     layer.kernel.assign(kernel + noise)
-    hits = read("AlexNet", *test)
+    share = read("AlexNet")
     layer.kernel.assign(kernel)
-    return hits
+    return share.value
+
+
+# %%
+def kernel_sqnr(kernel, bits):
+    """Return how far rounding errors lie below a kernel, in decibels."""
+    fmt = FixedPoint(bits - 1 - fractional_length(kernel, bits), bits)
+    return quantization_error(kernel, fmt, "nearest").sqnr
+
 
 # %%
 alexnet, draws = networks["AlexNet"], range(1 if SMOKE else 3)
-alexnet.set_formats(FLOAT)
-noisy = {layer.name: [with_noise(layer, seed) for seed in draws]
-         for layer in alexnet.quantized_layers}
-
-# %% tags=["hide-input"]
-of_3_bits = {n: quantization_error(v.kernel, tables["AlexNet"][3][n].kernel, "nearest").sqnr for n, v in observed["AlexNet"].items()}
-rows = [(n, f"{v.kernel.size:,}", f"{of_3_bits[n]:.1f} dB", f"{np.mean(noisy[n]) / N:.1%}") for n, v in observed["AlexNet"].items()]
-HTML(plots.Table(("layer", "weights", "SQNR of its kernel at 3 bits", f"read with noise of 0 dB ({len(draws)} draws, quick)"), rows).html())
+alexnet.set_formats(Formats())
+noisy, of_3_bits, rows = {}, {}, []
+for layer in alexnet.quantized_layers:
+    name, kernel = layer.name, layer.kernel.numpy()
+    of_3_bits[name] = kernel_sqnr(kernel, 3)
+    noisy[name] = np.mean([with_noise(layer, seed) for seed in draws])
+    decibels = f"{of_3_bits[name]:.1f} dB"
+    rows.append((name, kernel.size, decibels, f"{noisy[name]:.1%}"))
+read_with = f"read with noise of 0 dB ({len(draws)} draws, quick)"
+columns = "layer", "weights", "SQNR of its kernel at 3 bits", read_with
+explore.Table(columns, rows)
 
 # %% tags=["remove-cell"]
-def mean_of(values, prefix):
-    return float(np.mean([v for n, v in values.items() if n.startswith(prefix)]))
-
-
-record(within=0.5, kernels_of_convolutions=mean_of(of_3_bits, "conv"), kernels_of_dense=mean_of(of_3_bits, "fc"))
-for name in ("conv1", "conv2", "conv5", "fc6"):
-    record(within=0.3 if SMOKE else 0.1, **{f"noisy_{name}": float(np.mean(noisy[name]) / N)})
+# Quoted in the text
+kernels = {kind: np.mean([v for n, v in of_3_bits.items() if n.startswith(kind)]) for kind in ("conv", "fc")}
+record(within=0.5, kernels_of_convolutions=kernels["conv"], kernels_of_dense=kernels["fc"])
+record(within={"smoke": 0.3, "quick": 0.1}, **{f"noisy_{n}": noisy[n] for n in ("conv1", "conv2", "conv5", "fc6")})
 
 # %% [markdown]
 # The dense kernels are hardly rounded better: on average {glue:text}`kernels_of_dense:.1f` dB, the convolutions
 # {glue:text}`kernels_of_convolutions:.1f`. With equal noise conv1 leaves {glue:text}`noisy_conv1:.0%` and conv2
 # {glue:text}`noisy_conv2:.0%`; but conv5, a convolution too, leaves {glue:text}`noisy_conv5:.0%`, and fc6 {glue:text}`noisy_fc6:.0%`.
-# So it need not be the kind. Here the *first* layers are the tender ones, and those happen to be convolutions.
+# So it need not be the kind. Here the *first* layers are the sensitive ones, and those happen to be convolutions.
 #
 # ## Layer after layer
 #
 # Tables 4 and 6 quantize everything, up to and including a layer. `set_level` does that; a fire module is one level.
 
 # %%
-WIDTHS = (8, 4)
 steps = {}
 for name, network in networks.items():
-    for bits in WIDTHS:
+    for bits in (8, 4):
         network.set_formats(tables[name][bits])
         steps[name, bits] = []
         for level in range(network.levels + 1):
             network.set_level(level)
-            steps[name, bits].append(read(name, *test))
+            steps[name, bits].append(read(name))
 
 # %% tags=["hide-input"]
-LEVELS = {name: ["none", *(level[0].split("_")[0] for level in zoo.levels(model))] for name, model in models.items()}
-drawn = [
-    line(f"{name}, {bits} bits", list(range(len(hits))), hits, N, colour, "solid" if bits == 8 else "dot")
-    for ((name, bits), hits), colour in zip(steps.items(), np.repeat((plots.BLUE, plots.ORANGE), 2))
-]
-plots.show(
-    plots.figure(*(trace for trace, _ in drawn), x="levels quantized, from the input", y="top-1 accuracy", yaxis={"tickformat": ".0%"}),
-    label="5.2",
-    caption=f"Weights and activations quantized level after level. {N} test digits, 95 % intervals (quick).",
-    alt="Accuracy over quantized levels: flat at 8 bits; at 4 bits it falls, mostly with the first levels.",
-    table=plots.Table(("what", "levels", "accuracy", "95 % low", "95 % high"), [row for _, rows in drawn for row in rows]),
-)
+# Accuracy over levels
+explore.lines(
+    {f"{name}, {bits} bits": dict(enumerate(shares)) for (name, bits), shares in steps.items()},
+    "5.2", f"Weights and activations quantized level after level. {N} test digits, 95 % intervals (quick).",
+    "Accuracy over quantized levels: flat at 8 bits; at 4 bits it falls, mostly with the first levels.",
+    x="levels quantized, from the input", dashes=("solid", "dot"),
+    colours=(plots.BLUE, plots.BLUE, plots.ORANGE, plots.ORANGE),
+)  # fmt: skip
 
 # %% tags=["remove-cell"]
-worst_8 = max(max(in_float[n] - h for h in steps[n, 8]) for n in networks)
-record(within=0.03, worst_8=100 * worst_8 / N, squeezenet_4=steps["SqueezeNet", 4][-1] / N, alexnet_4=steps["AlexNet", 4][-1] / N)
+# Quoted in the text
+record(within=0.03, worst_8=100 * max((in_float[name] - share).mean for name in networks for share in steps[name, 8]))
+record(within=0.03, **{f"{name.lower()}_4": steps[name, 4][-1].value for name in networks})
 
 # %% [markdown]
 # At 8 bits no level costs anything that these digits show: at most {glue:text}`worst_8:.1f` points. At 4 bits SqueezeNet ends with
@@ -329,25 +302,20 @@ record(within=0.03, worst_8=100 * worst_8 / N, squeezenet_4=steps["SqueezeNet", 
 # ## Errors in decibels
 #
 # Accuracy needs labels, and at 8 bits it says nothing. The *signal-to-quantization-noise ratio* does: SQNR $\gamma$ is the power
-# of the values over that of their errors, $10 \log_{10} \gamma$ in dB. A bit more halves the step, quarters the power:
+# of the values divided by the power of their errors, $10 \log_{10} \gamma$ in dB. One more bit halves the step and quarters the power of
+# the errors:
 
 # %%
 kernel = observed["AlexNet"]["fc7"].kernel
-decibels = {}
-for bits in (4, 6, 8, 10):
-    msb = bits - 1 - fractional_length(kernel, bits)
-    fmt = FixedPoint(msb, bits)
-    decibels[bits] = quantization_error(kernel, fmt, "nearest").sqnr
-    print(f"{bits:2} bits: {decibels[bits]:.1f} dB")
+decibels = {bits: kernel_sqnr(kernel, bits) for bits in (4, 6, 8, 10)}
+for bits, sqnr in decibels.items():
+    print(f"{bits:2} bits: {sqnr:.1f} dB")
 per_bit = (decibels[10] - decibels[4]) / 6
-print(f"{per_bit:.2f} dB a bit")
-
-# %% tags=["remove-cell"]
-record(within=0.2, per_bit=per_bit)
+print(f"{per_bit:.2f} dB per bit")
 
 # %% [markdown]
-# In a product of noisy values, $(w + n_w)(a + n_a) \approx wa + w n_a + a n_w$, noise over signal adds up, and so it goes
-# through a network (Equation 8):
+# In a product of noisy values, $(w + n_w)(a + n_a) \approx wa + w n_a + a n_w$, the ratios of noise to signal add up. The same holds
+# through a whole network (Equation 8):
 #
 # $$\frac{1}{\gamma_{\text{output}}} = \frac{1}{\gamma_{a(0)}} + \frac{1}{\gamma_{w(1)}} + \frac{1}{\gamma_{a(1)}} + \dots +
 # \frac{1}{\gamma_{w(L)}} + \frac{1}{\gamma_{a(L)}}$$
@@ -370,18 +338,20 @@ for rounding in ("nearest", "floor"):
     print(rounding, "{:.1f} dB, rule {:.1f}".format(*product[rounding]))
 
 # %% tags=["remove-cell"]
-for rounding, (measured, rule) in product.items():
-    record(within=1.0, **{f"over_{rounding}": rule - measured})
+# Quoted in the text
+record(within=0.2, per_bit=per_bit)
+record(within=1.0, **{f"over_{rounding}": rule - measured for rounding, (measured, rule) in product.items()})
 
 # %% [markdown]
-# To nearest the rule promises {glue:text}`over_nearest:.1f` dB too much, rounded down {glue:text}`over_floor:.1f`. That is one layer.
+# Rounded to nearest, the rule promises {glue:text}`over_nearest:.1f` dB too much; rounded down, {glue:text}`over_floor:.1f`. That is one
+# layer.
 #
 # ## All layers
 #
-# `Propagation` compares what each layer hands on, behind its output quantizer and its activation, with the float network. That is the
-# $a(L)$ of Equation 8. Beside it stands what the rule says, from parts each measured *alone*. Where the branches of a fire module are
-# joined, nothing is multiplied: each branch's noise counts by its share of the power. The error has two parts: its mean in each channel
-# (*bias*), and what is left (*variance*).
+# `Propagation` compares what each layer passes on, after its output quantizer and its activation, with the float network. That is the
+# $a(L)$ of Equation 8. Next to it stands the prediction of the rule, from parts that are each measured *alone*. Where the branches of a
+# fire module are joined, nothing is multiplied: the noise of each branch counts by its share of the power. The error has two parts: its
+# mean in each channel (*bias*), and the rest (*variance*).
 
 # %%
 followed = {name: Propagation(network, validation[0][:64])
@@ -390,20 +360,20 @@ networks["AlexNet"].set_formats(tables["AlexNet"][8])
 for name, error in followed["AlexNet"].errors().items():
     print(f"{name}: {error.sqnr:.1f} dB, predicted {error.predicted:.1f}")
 
-# %% tags=["hide-input"]
-for number, name in enumerate(networks):
-    networks[name].set_level(networks[name].levels)
-    turned = {b: tables[name][b] for b in sorted(BITS) if 2 < b < 16}
-    explore.propagated_sqnr(followed[name], turned, f"5.{3 + number}").show()
+# %%
+for label, (name, network) in zip(("5.3", "5.4"), networks.items()):
+    network.set_level(network.levels)
+    by_bits = {b: tables[name][b] for b in sorted(BITS) if 2 < b < 16}
+    explore.propagated_sqnr(followed[name], by_bits, label).show()
 
 # %% [markdown]
-# Figure 5.3 is SqueezeNet, figure 5.4 AlexNet. Turn *rounding* to floor.
+# Figure 5.3 is SqueezeNet, figure 5.4 AlexNet. Set *rounding* to floor.
 #
 # (where-the-rule-fails)=
 # ## Where the rule fails
 
 # %%
-off, shares = {}, {}
+off, bias = {}, {}
 for name, network in networks.items():
     for bits in (8, 4):
         network.set_formats(tables[name][bits])
@@ -412,27 +382,32 @@ for name, network in networks.items():
             errors = list(followed[name].errors().values())
             key = name, bits, rounding
             off[key] = [e.sqnr - e.predicted for e in errors]
-            shares[key] = [e.bias / (e.bias + e.variance) for e in errors]
+            bias[key] = [e.bias / (e.bias + e.variance) for e in errors]
     network.set_rounding("nearest")
 
-# %% tags=["hide-input"]
-rows = [
-    (*key, f"{np.mean(gaps):+.1f} dB", f"{gaps[-1]:+.1f} dB", f"{np.mean(shares[key]):.0%}", f"{shares[key][-1]:.0%}")
-    for key, gaps in off.items()
-]
-HTML(plots.Table(("network", "bits", "rounding", "measured minus rule, mean of the layers", "last layer", "bias part of the error, mean", "last layer"), rows).html())
+# %%
+rows = []
+for key in off:
+    gap = (f"{v:+.1f} dB" for v in (np.mean(off[key]), off[key][-1]))
+    part = (f"{v:.0%}" for v in (np.mean(bias[key]), bias[key][-1]))
+    rows.append((*key, *gap, *part))
+columns = (
+    "network", "bits", "rounding",
+    "measured minus rule, mean of the layers", "last layer",
+    "bias part of the error, mean", "last layer",
+)  # fmt: skip
+explore.Table(columns, rows)
 
 # %% tags=["remove-cell"]
-for (name, bits, rounding), gaps in off.items():
-    if bits == 8:
-        record(within=2.0, **{f"off_{name}_{rounding}": gaps[-1]})
-        record(within=0.2, **{f"bias_{name}_{rounding}": float(np.mean(shares[name, bits, rounding]))})
+# Quoted in the text
+record(within=2.0, **{f"off_{name}_{rounding}": gaps[-1] for (name, bits, rounding), gaps in off.items() if bits == 8})
+record(within=0.2, **{f"bias_{name}_{rounding}": np.mean(b) for (name, bits, rounding), b in bias.items() if bits == 8})
 
 # %% [markdown]
-# Everything at 8 bits, last layer: to nearest, SqueezeNet is {glue:text}`off_SqueezeNet_nearest:+.1f` dB off the rule and AlexNet
-# {glue:text}`off_AlexNet_nearest:+.1f`; rounded down {glue:text}`off_SqueezeNet_floor:+.1f` and {glue:text}`off_AlexNet_floor:+.1f`.
-# Six decibels are a bit. At 4 bits floor even beats the rule, but only because nothing is left: a network that hands on zeros has 0 dB, and
-# the rule goes on falling.
+# Everything at 8 bits, last layer: rounded to nearest, SqueezeNet is {glue:text}`off_SqueezeNet_nearest:+.1f` dB off the rule and
+# AlexNet {glue:text}`off_AlexNet_nearest:+.1f`; rounded down {glue:text}`off_SqueezeNet_floor:+.1f` and
+# {glue:text}`off_AlexNet_floor:+.1f`. Six decibels are one bit. At 4 bits floor even beats the rule, but only because nothing is left: a
+# network that passes on zeros has 0 dB, and the rule goes on falling.
 #
 # Why? A sum of $n$ products, weights rounded:
 
@@ -448,16 +423,13 @@ for n in (1, 10, 100, 1000):
     print(f"{n:4} products: nearest {sums[n, 'nearest']:+.1f} dB,",
           f"floor {sums[n, 'floor']:+.1f} dB off the rule")
 
-# %% tags=["remove-cell"]
-record(within=1.0, sums_nearest=sums[1000, "nearest"], sums_floor=sums[1000, "floor"])
-
 # %% [markdown]
-# Errors to nearest have either sign and cancel: their power grows like $n$, as the signal's does. Errors of floor have *one* sign and
-# add up: their power grows like $n^2$. The rule knows powers only and cannot see it: with a thousand products it is off by
+# Errors of rounding to nearest have either sign and cancel: their power grows like $n$, as the signal's does. Errors of floor have *one*
+# sign and add up: their power grows like $n^2$. The rule knows only powers and cannot see the sign: with a thousand products it is off by
 # {glue:text}`sums_floor:.0f` dB.
 #
-# Is this error at least a constant, which a bias could take away? It is about $-q/2$ times the *sum of the inputs* in the window. In
-# our layer of before, kernel alone, correlate the two over all places:
+# Is this error at least a constant, which a bias could take away? It is about $-q/2$ times the *sum of the inputs* in the window. We
+# correlate the two over all places, in the same layer as above, with only the kernel rounded:
 
 # %%
 x = values.input.reshape(-1, values.input.shape[-1])
@@ -470,15 +442,17 @@ for rounding in ("nearest", "floor"):
     print(f"{rounding}: correlation {follows[rounding]:+.2f} on average")
 
 # %% tags=["remove-cell"]
+# Quoted in the text
+record(within=1.0, sums_nearest=sums[1000, "nearest"], sums_floor=sums[1000, "floor"])
 record(within=0.1, follows_floor=follows["floor"], follows_nearest=follows["nearest"])
 
 # %% [markdown]
-# Rounded down: {glue:text}`follows_floor:+.2f`; to nearest: {glue:text}`follows_nearest:+.2f`. The shift moves with the picture. So
+# Rounded down: {glue:text}`follows_floor:+.2f`; to nearest: {glue:text}`follows_nearest:+.2f`. The shift depends on the image. So
 # only a part of floor's error is bias, {glue:text}`bias_SqueezeNet_floor:.0%` on average over SqueezeNet's layers, and what
-# figure 5.3 shows as variance is no noise either. [Chapter 4](04-quantized-conv2d) saw what that does to the accuracy.
+# figure 5.3 shows as variance is not noise either. [Chapter 4](04-quantized-conv2d) saw what that does to the accuracy.
 #
-# Two smaller failures. Rounded to nearest, both networks *beat* the rule, AlexNet by far: the rule lets signal and noise through a layer alike,
-# and a trained layer need not. By how much does it amplify its signal more than white noise?
+# The rule fails in two smaller ways. Rounded to nearest, both networks *beat* the rule, AlexNet by far: the rule assumes that a layer
+# passes signal and noise on alike, and a trained layer need not. By how much does it amplify its signal more than white noise?
 
 # %%
 gain = {}
@@ -489,12 +463,9 @@ for name in ("fc6", "fc7", "fc8"):
     gain[name] = 10 * log10(of_signal / of_noise)
     print(f"{name}: {gain[name]:+.1f} dB")
 
-# %% tags=["remove-cell"]
-record(within=1.5, **{f"gain_{name}": value for name, value in gain.items()})
-
 # %% [markdown]
-# The last two layers lift the signal {glue:text}`gain_fc7:.0f` and {glue:text}`gain_fc8:.0f` dB above it. That is a part of the answer only:
-# most of AlexNet's lead over the rule is there behind conv5 already (figure 5.4). And **clipping** is an error
+# The last two layers amplify the signal {glue:text}`gain_fc7:.0f` and {glue:text}`gain_fc8:.0f` dB more than noise. That is only a part
+# of the answer: most of AlexNet's lead over the rule is already there after conv5 (figure 5.4). And **clipping** is an error
 # with a sign, too: it always points to zero. MSBs of the 95th percentile clip, those of the maximum hardly do:
 
 # %%
@@ -510,245 +481,233 @@ for name, network in networks.items():
               f"{clipped[name, p]:+.1f} dB off the rule")
 
 # %% tags=["remove-cell"]
-clip = {name: clipped[name, 95] - clipped[name, 100] for name in networks}
-record(within=2.0, **{f"clip_{name}": gap for name, gap in clip.items()})
+# Quoted in the text
+record(within=1.5, **{f"gain_{name}": value for name, value in gain.items()})
+record(within=2.0, **{f"clip_{name}": clipped[name, 95] - clipped[name, 100] for name in networks})
 
 # %% [markdown]
-# Clipping moves SqueezeNet by {glue:text}`clip_SqueezeNet:+.1f` dB against the rule and AlexNet by {glue:text}`clip_AlexNet:+.1f`: it costs more
-# than the rule says. It does not take the networks further from the rule, for without clipping both are better than it.
+# Clipping moves SqueezeNet by {glue:text}`clip_SqueezeNet:+.1f` dB against the rule and AlexNet by {glue:text}`clip_AlexNet:+.1f`: it costs
+# more than the rule says. It does not take the networks further from the rule, for without clipping both are better than the rule.
 #
-# ## Which layer is tender?
+# ## Which layer is sensitive?
 #
 # Quantize one layer at a time to 3 bits and count the validation digits it loses. Then forget the labels. Do two cheaper measures put
-# the layers in the same order? The SQNR of the layer's own parts, joined by the rule, needs no run of the quantized network. The SQNR of
-# the logits needs one.
+# the layers in the same order? The SQNR of the layer's own parts, combined by the rule, needs no run of the quantized network. The SQNR
+# of the logits needs one.
+
+# %%
+def own_parts(values, formats):
+    """Return the SQNR of what a layer rounds, combined by the rule."""
+    return predicted_sqnr(*(
+        quantization_error(getattr(values, kind), fmt, "nearest").sqnr
+        for kind, fmt in formats.items()
+    ))
+
 
 # %%
 def sensitivity(name, kinds, bits=3):
-    table, network, lost_by = tables[name][bits], networks[name], {}
-    network.set_formats(FLOAT)
-    exact = logits(name, validation[0])
-    for layer, fmt in table.items():
-        fmt = Formats(**{kind: getattr(fmt, kind) for kind in kinds})
-        own = [quantization_error(getattr(observed[name][layer], kind),
-                       getattr(fmt, kind), "nearest").sqnr for kind in kinds]
-        network.set_formats(dict.fromkeys(table, FLOAT) | {layer: fmt})
-        after = logits(name, validation[0])
-        right = [(y.argmax(-1) == validation[1]).sum() for y in (exact, after)]
-        lost_by[layer] = (int(right[0] - right[1]), predicted_sqnr(*own),
-                          measured_sqnr(exact, after))
-    return lost_by
+    """Return layer -> digits lost, SQNR of its own parts and of logits."""
+    network, (images, labels), found = networks[name], validation, {}
+    network.set_formats(Formats())
+    exact = logits(name, images)
+    for layer, values in observed[name].items():
+        fmt = {k: getattr(tables[name][bits][layer], k) for k in kinds}
+        network.set_formats({layer: Formats(**fmt)})
+        after = logits(name, images)
+        network.set_formats({layer: Formats()})
+        right = [(y.argmax(-1) == labels).sum() for y in (exact, after)]
+        sqnr = own_parts(values, fmt), measured_sqnr(exact, after)
+        found[layer] = (int(right[0] - right[1]), *sqnr)
+    return found
+
 
 # %%
 PARTS = {"kernel": ("kernel",), "all three": ("kernel", "input", "output")}
-tender = {(name, what): sensitivity(name, kinds)
-          for name in networks for what, kinds in PARTS.items()}
-rank = {}
-for key, lost_by in tender.items():
-    lost, own, after = np.transpose(list(lost_by.values()))
-    rank[key] = [spearmanr(-lost, sqnr).statistic for sqnr in (own, after)]
-    print(*key, "- own parts {:+.2f}, logits {:+.2f}".format(*rank[key]))
+lost_by = {(name, what): sensitivity(name, kinds)
+           for name in networks for what, kinds in PARTS.items()}
+
+# %%
+rank, rows = {}, []
+for key, found in lost_by.items():
+    lost, own, after = np.transpose(list(found.values()))
+    rank[key] = [spearmanr(-lost, sqnr) for sqnr in (own, after)]
+    texts = (f"{r.statistic:+.2f} (p = {r.pvalue:.1g})" for r in rank[key])
+    range_lost = f"{lost.min():.0f} to {lost.max():.0f}"
+    rows.append((*key, *texts, range_lost, len(lost) - len(set(lost))))
+columns = (
+    "network", "3 bits for", "rank correlation: own parts", "logits",
+    "digits lost by a layer", "ties",
+)  # fmt: skip
+explore.Table(columns, rows)
 
 # %% tags=["hide-input"]
-traces, rows = [], []
-for (name, what), lost_by in tender.items():
-    for layer, (lost, own, after) in lost_by.items():
-        rows.append((name, what, layer, lost, f"{own:.1f}", f"{after:.1f}"))
-    if what == "all three":
-        lost, own, after = np.transpose(list(lost_by.values()))
-        for x, of, colour in ((own, "own parts", plots.GREY), (after, "logits", plots.BLUE)):
-            symbol = "circle" if name == "SqueezeNet" else "x"
-            style = {"mode": "markers", "marker": {"color": colour, "symbol": symbol, "size": 10}}
-            traces.append(go.Scatter(x=x, y=lost / N, name=f"{name}, {of}", hovertext=list(lost_by), **style))
-plots.show(
-    plots.figure(*traces, x="SQNR in dB", y="validation digits lost", yaxis={"tickformat": ".0%"}, height=440),
-    label="5.5",
-    caption=f"One layer at a time with kernel, input and output of 3 bits: what it costs, over two SQNRs. {N} validation digits (quick).",
-    alt="Points, one a layer. Over the SQNR of the logits they lie on one falling curve; over that of the layer's own parts they are scattered.",
-    table=plots.Table(("network", "quantized", "layer", "digits lost", "SQNR of own parts in dB", "of the logits"), rows),
-)
-
-# %% tags=["hide-input"]
-def by_chance(n):
-    """Return what Spearman's correlation of n pairs exceeds by chance in one case of twenty, on either side."""
-    t = student.ppf(0.975, n - 2)
-    return t / np.sqrt(n - 2 + t * t)
-
-
-rows = []
-for (name, what), (own, after) in rank.items():
-    lost = [row[0] for row in tender[name, what].values()]
-    ties = len(lost) - len(set(lost))
-    rows.append((name, what, f"{own:+.2f}", f"{after:+.2f}", f"±{by_chance(len(lost)):.2f}", f"{min(lost)} to {max(lost)}", ties))
-HTML(plots.Table(("network", "3 bits for", "rank correlation: own parts", "logits", "by chance, 1 in 20", "digits lost by a layer", "ties"), rows).html())
+# What a layer costs, over two SQNRs
+SHOWN = [(name, i, of, lost_by[name, "all three"]) for name in networks for i, of in ((1, "own parts"), (2, "logits"))]
+explore.scatter(
+    {f"{name}, {of}": {n: (lost[i], lost[0] / N) for n, lost in found.items()} for name, i, of, found in SHOWN}, "5.5",
+    "One layer at a time with kernel, input and output of 3 bits: what it costs, over two SQNRs. "
+    f"{N} validation digits (quick).",
+    "Points, one per layer. Over the SQNR of the logits they lie on one falling curve; over that of the layer's own "
+    "parts they are scattered.",
+    x="SQNR in dB", y="validation digits lost", yaxis=explore.PERCENT, height=440,
+    colours=(plots.GREY, plots.BLUE), symbols=("circle", "circle", "x", "x"),
+)  # fmt: skip
 
 # %% tags=["remove-cell"]
-for (name, what), (own, after) in rank.items():
-    word = f"{name}_{what.split()[0]}"
-    quote(**{f"own_{word}": float(own)})
-    record(within=0.9 if SMOKE else 0.3, **{f"logits_{word}": float(after)})
-quote(own_beyond=int(sum(own > by_chance(len(tender[key])) for key, (own, _) in rank.items())), ranked=len(rank))
-quote(logits_beyond=int(sum(after > by_chance(len(tender[key])) for key, (_, after) in rank.items())))
-quote(alexnet_most=max(row[0] for row in tender["AlexNet", "kernel"].values()))
+# Quoted in the text
+logits_rank = {f"logits_{name}_{what.split()[0]}": after.statistic for (name, what), (_, after) in rank.items()}
+record(within={"smoke": 0.9, "quick": 0.3}, **logits_rank)
+own_beyond, logits_beyond = (sum(r.statistic > 0 and r.pvalue < 0.05 for r in found) for found in zip(*rank.values()))
+alexnet_most = max(lost for lost, *_ in lost_by["AlexNet", "kernel"].values())
+quote(own_beyond=int(own_beyond), logits_beyond=int(logits_beyond), ranked=len(rank), alexnet_most=alexnet_most)
 
 # %% [markdown]
 # Spearman's rank correlation is +1 where two orders agree. The logits rank well: {glue:text}`logits_SqueezeNet_all:.2f` in SqueezeNet
-# and {glue:text}`logits_AlexNet_all:.2f` in AlexNet with everything at 3 bits; beyond chance in {glue:text}`logits_beyond` of
-# {glue:text}`ranked` cases. The layer's own parts do so in {glue:text}`own_beyond`: here it counts more how much the
-# network cares for a layer than how well the layer is rounded. So spend the one run; labels you do not need.
+# and {glue:text}`logits_AlexNet_all:.2f` in AlexNet with everything at 3 bits; they are beyond chance (p below 0.05) in
+# {glue:text}`logits_beyond` of {glue:text}`ranked` cases. The layer's own parts are so in {glue:text}`own_beyond`: here it matters more how
+# sensitive the network is to a layer than how well the layer is rounded. So spend the one run; you do not need labels.
 #
-# A word of care. With kernels alone AlexNet's layers lose at most {glue:text}`alexnet_most` digits each: there an order rests on a
+# A word of caution. With kernels alone AlexNet's layers lose at most {glue:text}`alexnet_most` digits each: such an order rests on a
 # handful of images, and layers that lose equally many share a rank.
 #
 # ## On real data
 #
 # The same schemes on a small AlexNet for CIFAR-10, whose weights come with the book, and on the published SqueezeNet v1.1, which answers 1,000
-# photographs (*reference* results, rounded to nearest; what nobody has run yet says so). First, each kernel alone at 4 bits:
+# photographs (*reference* results, rounded to nearest; what nobody has run yet is marked *not run*). Both studies keep every answer under
+# its scheme:
 
-# %% tags=["hide-input"]
-photographs, cifar = reference.study("photographs"), reference.study("alexnet_cifar")
-FIRES = {f"fire{n}": [f"fire{n}_{part}" for part in ("squeeze1x1", "expand1x1", "expand3x3")] for n in range(2, 10)}
-V1_1 = {"conv1": ["conv1"], **FIRES, "conv10": ["conv10"]}
-ALEXNET = {"convolutions": [f"conv{n}" for n in range(1, 6)], "dense": ["fc6", "fc7", "fc8"]}
-SINGLE = {name: [name] for names in ALEXNET.values() for name in names}
-NOT_RUN, UNQUANTIZED = reference.NOT_RUN, Scheme(bits=(None, None, None))
+# %%
+photographs = reference.load_study("photographs")
+cifar = reference.load_study("alexnet_cifar")
 
 
 def dynamic(kernel, activations, layers=None):
-    return Scheme(bits=(kernel, activations, activations), percentile="dynamic", layers=layers and tuple(layers))
+    """Return the scheme of dynamic fixed point with these bits."""
+    bits = kernel, activations, activations
+    layers = None if layers is None else tuple(layers)
+    return Scheme(bits=bits, percentile="dynamic", layers=layers)
 
 
-def told(study, scheme):
-    return str(study[scheme]) if scheme in study else NOT_RUN
-
-
-def under(study, scheme):
-    """Return how many points a scheme is under float, and half of the interval; None where it was not run."""
-    lost = study.under_float(scheme)
-    return (100 * lost.mean, 100 * lost.half_width) if lost else None
-
-
-def points(found):
-    return NOT_RUN if found is None else "{:.1f} ± {:.1f} points".format(*found)
-
-
-def one_layer(study, groups, label, what):
-    """Show what each layer loses alone, and return it."""
-    found = {name: under(study, dynamic(4, None, [name])) for names in groups.values() for name in names}
-    run = {name: loss for name, loss in found.items() if loss is not None}
-    if run:
-        y, reach = np.transpose(list(run.values()))
-        error = {"type": "data", "array": reach, "thickness": 1}
-        plots.show(
-            plots.figure(
-                go.Bar(x=list(run), y=y, marker={"color": plots.BLUE}, error_y=error),
-                x="layer",
-                y="points under float",
-                showlegend=False,
-                margin={"b": 130},
-                height=400,
-            ),
-            label=label,
-            caption=f"{what}: top-1 lost when one kernel has 4 bits of dynamic fixed point; paired 95 % intervals (reference).",
-            alt="Bars, one a layer: the points of accuracy that it loses when it alone has a kernel of 4 bits.",
-            table=plots.Table(("layer", "points under float"), [(name, points(loss)) for name, loss in found.items()]),
-        )
-    return run
-
-
-tender_cifar = one_layer(cifar, SINGLE, "5.6", "The small AlexNet on 10,000 test images of CIFAR-10")
-tender_v1_1 = one_layer(photographs, V1_1, "5.7", "SqueezeNet v1.1 on 1,000 photographs")
-display(Markdown(f"*CIFAR-10: {cifar.made_with}*\n\n*Photographs: {photographs.made_with}*"))
-
-# %% tags=["hide-input"]
-with np.load(find_weights("alexnet_cifar")) as arrays:
-    kernels = {name: arrays[f"{name}/kernel"].astype(float) for name in SINGLE}
-own = {name: quantization_error(k, FixedPoint(3 - fractional_length(k, 4), 4), "nearest").sqnr for name, k in kernels.items()}
-four = {kind: dynamic(4, None, names) for kind, names in ALEXNET.items()}
-real_verdict = rank_cifar = worst_cifar = NOT_RUN
-if all(scheme in cifar for scheme in four.values()):
-    of = {kind: wilson_interval(int(cifar[scheme].top1.sum()), cifar.images) for kind, scheme in four.items()}
-    above, below = of["dense"][0] > of["convolutions"][1], of["dense"][1] < of["convolutions"][0]
-    real_verdict = "confirmed" if above else "refuted" if below else "not decided"
-if set(tender_cifar) == set(own):
-    rank_cifar = f"{spearmanr([own[name] for name in SINGLE], [-tender_cifar[name][0] for name in SINGLE]).statistic:+.2f}"
-    worst_cifar = max(tender_cifar, key=lambda name: tender_cifar[name][0])
-    worst_cifar = f"{worst_cifar}, {points(tender_cifar[worst_cifar])}"
-worst_v1_1 = NOT_RUN
-if tender_v1_1:
-    name = max(tender_v1_1, key=lambda name: tender_v1_1[name][0])
-    robust = sum(loss + reach <= 2 for loss, reach in tender_v1_1.values())
-    worst_v1_1 = f"{name}, {points(tender_v1_1[name])}; {robust} of {len(tender_v1_1)} surely lose less than 2"
-HTML(
-    plots.Table(
-        ("question", "answer (reference)"),
-        [
-            ("AlexNet, CIFAR-10: 4 bits for the weights of its convolutions", told(cifar, four["convolutions"])),
-            ("4 bits for those of its dense layers", told(cifar, four["dense"])),
-            ("do dense layers take fewer bits (Table 3)?", real_verdict),
-            ("which layer loses most at 4 bits, and how much?", worst_cifar),
-            ("rank correlation of what layers keep with the SQNR of their own kernels", rank_cifar),
-            ("SqueezeNet v1.1: which layer loses most at 4 bits, and how much?", worst_v1_1),
-        ],
-    ).html()
-)
-
-# %% tags=["remove-cell"]
-quote(best_kernel=max(own, key=own.get), best_decibels=max(own.values()))
-quote(real_verdict=real_verdict, worst_cifar=worst_cifar, rank_cifar=rank_cifar)
-quote(cifar_8=points(under(cifar, dynamic(8, 8, SINGLE))), photographs_8=points(under(photographs, dynamic(8, 8))))
+# %%
+FIRE = ("squeeze1x1", "expand1x1", "expand3x3")
+LEVELS = {  # network -> level -> layers
+    "AlexNet": {layer: [layer] for layer in observed["AlexNet"]},
+    "SqueezeNet": {
+        "conv1": ["conv1"],
+        **{f"fire{n}": [f"fire{n}_{x}" for x in FIRE] for n in range(2, 10)},
+        "conv10": ["conv10"],
+    },
+}
 
 # %% [markdown]
-# On CIFAR-10, that dense layers take fewer bits is **{glue:text}`real_verdict`**; and again the first layers are the tender ones. Most is
-# lost by {glue:text}`worst_cifar`. The SQNR of its own kernel does not tell: the best rounded kernel of all is that of
+# First, each kernel alone at 4 bits:
+
+# %%
+tender = {
+    name: {
+        layer: study.under_float(dynamic(4, None, [layer]))
+        for layers in LEVELS[name].values() for layer in layers
+    }
+    for name, study in (("AlexNet", cifar), ("SqueezeNet", photographs))
+}
+
+# %% tags=["hide-input"]
+# What each layer loses alone
+WHAT = "The small AlexNet on 10,000 test images of CIFAR-10", "SqueezeNet v1.1 on 1,000 photographs"
+for label, what, lost in zip(("5.6", "5.7"), WHAT, tender.values()):
+    explore.bars(
+        {"lost": lost}, label,
+        f"{what}: top-1 lost when one kernel has 4 bits of dynamic fixed point; paired 95 % intervals (reference).",
+        "Bars, one per layer: the accuracy that the network loses when this layer alone has a kernel of 4 bits.",
+        x="layer", y="points under float", height=400,
+    )  # fmt: skip
+
+# %%
+rows = []
+for name, lost in tender.items():
+    worst = max(lost, key=lambda layer: lost[layer].mean)
+    robust = sum(estimate.high <= 0.02 for estimate in lost.values())
+    rows.append((name, worst, lost[worst], f"{robust} of {len(lost)}"))
+columns = (
+    "network (reference)", "most is lost by", "points under float",
+    "surely lose less than 2 points",
+)  # fmt: skip
+made_with = f"AlexNet: {cifar.made_with} SqueezeNet: {photographs.made_with}"
+explore.Table(columns, rows, note=made_with)
+
+# %% [markdown]
+# Does the SQNR of its own kernel predict what a layer of AlexNet loses? And do dense layers need fewer bits on CIFAR-10, too?
+
+# %%
+alexnet = zoo.build("alexnet_small", (32, 32, 3), 10, weights="alexnet_cifar")
+own = {
+    layer: kernel_sqnr(alexnet.get_layer(layer).kernel.numpy(), 4)
+    for layer in tender["AlexNet"]
+}
+kept = [-lost.mean for lost in tender["AlexNet"].values()]
+rank_cifar = spearmanr([*own.values()], kept).statistic
+print(f"rank correlation {rank_cifar:+.2f}")
+
+# %%
+ALEXNET = {"convolutions": [*own][:5], "dense": [*own][5:]}
+four, lost = {}, {}
+for kind, layers in ALEXNET.items():
+    scheme = dynamic(4, None, layers)
+    four[kind], lost[kind] = cifar.get(scheme), cifar.under_float(scheme)
+    print(f"{kind}, weights of 4 bits: {four[kind]}")
+real_verdict = verdict(lost["convolutions"] - lost["dense"])
+print("dense layers need fewer bits:", real_verdict)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+_, worst, most, _ = rows[0]
+eight = {"cifar_8": cifar.under_float(dynamic(8, 8, own)), "photographs_8": photographs.under_float(dynamic(8, 8))}
+quote(best_kernel=max(own, key=own.get), best_decibels=max(own.values()), rank_cifar=f"{rank_cifar:+.2f}")
+quote(worst_cifar=f"{worst}, {most.percent} points", real_verdict=real_verdict)
+quote(**{name: f"{estimate.percent} points" for name, estimate in eight.items()})
+
+# %% [markdown]
+# On CIFAR-10, that dense layers need fewer bits is **{glue:text}`real_verdict`**; and again the first layers are the sensitive ones. The
+# largest loss is that of {glue:text}`worst_cifar`. The SQNR of a layer's own kernel does not predict this: the best rounded kernel of all is that of
 # {glue:text}`best_kernel`, with {glue:text}`best_decibels:.0f` dB, and the rank correlation is {glue:text}`rank_cifar`. But that is AlexNet. In
-# SqueezeNet v1.1 (figure 5.7) the tender ones come *late*: the 3x3 kernels of fire5 to fire9, the last one most. That the first layers are the
-# tender ones is no law.
+# SqueezeNet v1.1 (figure 5.7) the sensitive layers come *late*: the 3x3 kernels of fire5 to fire9, the last one most. It is not a law that the
+# first layers are the sensitive ones.
 #
 # ## What the thesis found
 #
 # Its Tables 3 and 5, one kind of values at a time. AlexNet and SqueezeNet on ImageNet; our AlexNet is the small one.
 
 # %% tags=["hide-input"]
-def quick(name, kind, bits):
-    return share(read_alone[name, kind, bits]) if (name, kind, bits) in read_alone else "-"
-
-
+# One kind of values at a time: the thesis, our studies and our digits
 WORDS = {"CONV weights": "convolutions", "FC weights": "dense", "Activations": "activations"}
 rows = []
 for number, name, study in ((3, "AlexNet", cifar), (5, "SqueezeNet", photographs)):
-    none = papers.table("backstrom2018", number + 1)[0]
-    rows.append((name, "nothing", "-", f"{none.get('accuracy', none.get('top1_accuracy')):.1%}", told(study, UNQUANTIZED), share(in_float[name])))
-    for row in papers.table("backstrom2018", number):
-        kind, bits = WORDS[row["quantized"]], row["bits"]
-        layers = ALEXNET.get(kind) if name == "AlexNet" else None
+    printed = [*papers.table("backstrom2018", number + 1)[0].values()][1]
+    rows.append((name, "nothing", "-", f"{printed:.1%}", study.float, in_float[name]))
+    for words, bits, printed in map(dict.values, papers.table("backstrom2018", number)):
+        kind, layers = WORDS[words], ALEXNET.get(WORDS[words]) if name == "AlexNet" else None
         scheme = dynamic(None, bits) if kind == "activations" else dynamic(bits, None, layers)
-        rows.append((name, kind, bits, f"{row['accuracy']:.1%}", told(study, scheme), quick(name, kind, bits)))
-HTML(plots.Table(("network", "quantized", "bits", "thesis", "ours (reference)", "ours (quick), digits"), rows).html())
+        quick = read_alone[name, kind].get(bits, "-")
+        rows.append((name, kind, bits, f"{printed:.1%}", study.get(scheme), quick))
+explore.Table(("network", "quantized", "bits", "thesis", "ours (reference)", "ours (quick), digits"), rows)
 
 # %% [markdown]
 # Its Tables 4 and 6, everything at 8 bits, up to and including a layer:
 
 # %% tags=["hide-input"]
-def reached(study, groups, level):
-    """Return what is left with all groups of layers up to `level` at 8 bits."""
-    if level == "none":
-        return told(study, UNQUANTIZED)
-    names = list(groups)
-    return told(study, dynamic(8, 8, [layer for name in names[: names.index(level) + 1] for layer in groups[name]]))
-
-
+# Level after level: the thesis, our studies and our digits
 rows = []
-for name, number, study, groups in (("AlexNet", 4, cifar, SINGLE), ("SqueezeNet", 6, photographs, V1_1)):
-    for row in papers.table("backstrom2018", number):
-        level, printed = row["layer"], row.get("accuracy", row.get("top1_accuracy"))
-        at = LEVELS[name].index(level) if level in LEVELS[name] else None
-        live = "-" if at is None else share(steps[name, 8][at])
-        rows.append((name, level, f"{printed:.1%}", reached(study, groups, level), live))
-HTML(plots.Table(("network", "up to", "thesis", "ours (reference)", "ours (quick), digits"), rows).html())
+for name, number, study in (("AlexNet", 4, cifar), ("SqueezeNet", 6, photographs)):
+    live = dict(zip(["none", *(level[0].split("_")[0] for level in zoo.levels(models[name]))], steps[name, 8]))
+    layers = []
+    for level, printed, *_ in map(dict.values, papers.table("backstrom2018", number)):
+        layers += LEVELS[name].get(level, [])
+        ours = study.get(dynamic(8, 8, layers)) if layers else study.float
+        rows.append((name, level, f"{printed:.1%}", ours, live.get(level, "-")))
+explore.Table(("network", "up to", "thesis", "ours (reference)", "ours (quick), digits"), rows)
 
 # %% [markdown]
-# How sure are its figures? It gives no number of images. But a share of $n$ images is a multiple of $1/n$:
+# How certain are its figures? It gives no number of images. But a share of $n$ images is a multiple of $1/n$:
 
 # %%
 images = {}
@@ -759,38 +718,38 @@ for number in (3, 4, 5, 6):
         for column, value in row.items() if column.endswith("accuracy")
     ]
     n = images[number] = 10_000 // int(np.gcd.reduce(cells))
-    low, high = wilson_interval(n // 2, n)
     print(f"Table {number}: multiples of 1/{n:,};",
-          f"half of so many is known to be {low:.1%} to {high:.1%}")
+          "half of the images right is", Share(n // 2, n))
 
 # %% tags=["remove-cell"]
+# Quoted in the text
 record(**{f"images_{number}": n for number, n in images.items()})
 five = {(row["quantized"], row["bits"]): 100 * row["accuracy"] for row in papers.table("backstrom2018", 5)}
 before = 100 * papers.table("backstrom2018", 6)[0]["top1_accuracy"]
-quote(thesis_16=before - five["CONV weights", 16], thesis_8=before - five["CONV weights", 8])
+quote(**{f"thesis_{bits}": before - five["CONV weights", bits] for bits in (16, 8)})
 
 # %% [markdown]
 # **Why they differ.** On the large effects we agree. With everything at 8 bits our AlexNet is {glue:text}`cifar_8` under float on CIFAR-10,
-# SqueezeNet {glue:text}`photographs_8` on the photographs. That dense layers take fewer bits is {glue:text}`verdict` on digits and
+# SqueezeNet {glue:text}`photographs_8` on the photographs. That dense layers need fewer bits is {glue:text}`verdict` on digits and
 # {glue:text}`real_verdict` on CIFAR-10; but in AlexNet they also come last, and with equal noise a late convolution does as well. Nor are late
-# layers robust by law: in SqueezeNet v1.1 the late 3x3 kernels lose most.
+# layers always robust: in SqueezeNet v1.1 the late 3x3 kernels lose most.
 #
 # The thesis' small differences can be chance, if it took {glue:text}`images_3` images for Table 3 and {glue:text}`images_5` for
 # Table 5. AlexNet's activations are *better* there with 8 bits than with 16. And SqueezeNet's weights lose {glue:text}`thesis_8:.1f`
-# points at 8 bits, but {glue:text}`thesis_16:.1f` at 16 already, whose step is 256 times finer: those two points are hardly rounding.
+# points at 8 bits, but {glue:text}`thesis_16:.1f` at 16 already, whose step is 256 times finer: rounding hardly explains those two points.
 #
 # ImageNet breaks down earlier than our digits; so does CIFAR-10, with the same small AlexNet and ten classes. The number of classes is not the
 # whole reason.
 #
 # ## Exercises
 #
-# **1.** The largest magnitude of a layer's weights is 0.995. Which fractional length has Equation 10 for 8 bits, and which MSB is that? What
-# would chapter 3 do?
+# **1.** The largest magnitude of a layer's weights is 0.995. Which fractional length does Equation 10 give for 8 bits, and which MSB is that?
+# What would chapter 3 do?
 #
 # ```{admonition} Solution
 # :class: dropdown
 # With $fl = 7$ the largest code is $127/128 = 0.992$, too small; so $fl = 6$, an MSB of $8 - 1 - 6 = 1$. Chapter 3 takes MSB 0 and clips
-# 0.995 to 0.992, an error of less than half a step, for steps half as wide everywhere else.
+# 0.995 to 0.992, an error of less than half a step. In return, all steps are half as wide.
 # ```
 #
 # **2.** A network has 26 layers. The SQNR of each layer's weights and activations is the same, $\gamma$. How far below $\gamma$ is the
@@ -805,26 +764,27 @@ quote(thesis_16=before - five["CONV weights", 16], thesis_8=before - five["CONV 
 # error.
 
 # %% tags=["hide-cell"]
+# Dense weights of 2 bits with another MSB
 formats = calibration.formats_for(models["AlexNet"], few, (2, None, None), "mse")
 networks["AlexNet"].set_formats(alone(formats, "dense"))
-rescued = read("AlexNet", *test) / N
+rescued = read("AlexNet").value
 print(f"dense weights of 2 bits, least squared error: {rescued:.1%}")
 
 # %% tags=["remove-cell"]
+# Quoted in the text
 record(within=0.1, rescued=rescued)
 
 # %% [markdown]
 # ```{admonition} Solution
 # :class: dropdown
-# Equation 10: with the other MSB, {glue:text}`rescued:.1%` are read. Never to clip is a good rule as long as there are codes to spare.
+# Equation 10: with the other MSB, {glue:text}`rescued:.1%` are read. Never clipping is a good rule as long as there are codes to spare.
 # ```
 #
 # ## Run it on yours
 #
 # ```python
 # from fewbits import quantize_model
-# from fewbits.quantization.dynamic_fixed_point import dynamic_formats
-# from fewbits.quantization.propagation import Propagation
+# from fewbits.quantization import Propagation, dynamic_formats
 #
 # network = quantize_model(model, dynamic_formats(model, images[:32]), rounding="nearest")
 # for name, error in Propagation(network, more_images[:64]).errors().items():
