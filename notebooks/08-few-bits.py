@@ -261,7 +261,7 @@ GRIDS = {
     "other ways, 10,000 images": reference.cells("gradual"),
 }
 rows = [(what, c.trial.strategy, c.trial.bits, c.trial.epochs, c) for what, cells in GRIDS.items() for c in cells]
-reference.table(("what", "strategy", "bits", "epochs of each stage", "top-1"), rows)
+reference.results_table(("what", "strategy", "bits", "epochs of each stage", "top-1"), rows)
 
 # %% tags=["remove-cell"]
 # Quoted in the text: points under float

@@ -441,7 +441,7 @@ def at(criterion, number):
 
 # %% tags=["hide-input"]
 # Accuracy by criterion when so many filters are gone
-reference.table(
+reference.results_table(
     ("criterion", *STEPS, "seeds"),
     [(criterion, *(at(criterion, n) for n in STEPS.values()), len(cells[criterion].records)) for criterion in CRITERIA],
     also=cells.values(),

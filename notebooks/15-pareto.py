@@ -93,7 +93,7 @@ quote(mac_saving=energy.mac() / energy.mac(4, 4), byte_in_macs=weight["DRAM"] / 
 # The *reference* results on CIFAR-10, all tested on the same 10,000 images. A pruning leaves a network at each of its steps, and each counts.
 
 # %%
-networks, not_run = inventory.networks("cifar10")
+networks, not_run = inventory.reference_networks("cifar10")
 print(Counter(n.technique for n in networks))
 print(f"{len(networks)} networks; {not_run} cells are not run yet")
 

@@ -26,7 +26,7 @@ def read_back(text, folder):
 
 @pytest.fixture(scope="module")
 def found():
-    return inventory.networks()
+    return inventory.reference_networks()
 
 
 def test_each_is_there_once_and_every_technique_is_known(found):
@@ -150,4 +150,4 @@ def test_fewer_bits_are_never_more_bytes_or_energy(few, many):
 
 def test_data_without_networks_here_are_refused():
     with pytest.raises(InputError, match="cifar10"):
-        inventory.networks("photographs")
+        inventory.reference_networks("photographs")

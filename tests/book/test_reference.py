@@ -210,11 +210,11 @@ def test_every_study_is_whole_asked_for_and_says_where_it_comes_from(path):
 
 def test_a_study_that_is_not_run_is_empty(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "FOLDER", tmp_path)
-    assert not reference.study("none") and reference.study("none").made_with == "Not run yet."
+    assert not reference.load_study("none") and reference.load_study("none").made_with == "Not run yet."
 
 
 def test_a_study_is_found_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "FOLDER", tmp_path)
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "ours.json").write_text('{"images": 3, "runs": [], "schemes": []}')
-    assert reference.study("ours").images == 3
+    assert reference.load_study("ours").images == 3

@@ -1,12 +1,12 @@
 from . import chapter as chapter
 from . import execution as execution
 from . import inventory as inventory
-from . import networks as networks
+from . import small_squeezenet as small_squeezenet
 from . import pages as pages
 from . import papers as papers
 from . import parallel as parallel
 from . import reference as reference
 from . import results as results
-from .networks import train_small_squeezenet as train_small_squeezenet
+from .small_squeezenet import train_small_squeezenet as train_small_squeezenet
 from .results import quote as quote
 from .results import record as record

@@ -101,7 +101,7 @@ class Network(NamedTuple):
         return command(self.trial)
 
 
-def networks(data: str = "cifar10") -> tuple[list[Network], int]:
+def reference_networks(data: str = "cifar10") -> tuple[list[Network], int]:
     """Return every network of the reference results on `data`, and how many cells of their grids are not run.
 
     Cells that share their first trial are one, that with most seeds; so are prunings' steps that are the same network.

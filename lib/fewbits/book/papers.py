@@ -35,7 +35,7 @@ def table(key: str, number: int) -> list[dict]:
         return [{column: _value(word) for column, word in row.items()} for row in csv.DictReader(lines)]
 
 
-def bits(row: Mapping) -> tuple[int, int, int]:
+def bits_of(row: Mapping) -> tuple[int, int, int]:
     """Return the bits of kernel, input and output in a row of vieito2017's tables."""
     return row["kernel_bits"], row["input_bits"], row["output_bits"]
 

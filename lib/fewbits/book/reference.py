@@ -204,7 +204,7 @@ def drawn(trial: Trial) -> tuple[int, ...]:
     return before if before and trial.strategy == "static" else (trial.seed, trial.fold, *before)
 
 
-def study(name: str) -> Study:
+def load_study(name: str) -> Study:
     """Return our study of schemes without training, an empty one if it has not been run; errors as in `grids`."""
     return Study.load(_folder() / "studies" / f"{name}.json")
 
@@ -216,7 +216,9 @@ def outcome(record: Record) -> ScheduleOutcome:
     return ScheduleOutcome(None, stages, record.results.history, validation.hits / validation.n)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, also: Iterable[Cell] = (), note: str = "") -> Table:
+def results_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, also: Iterable[Cell] = (), note: str = ""
+) -> Table:
     """Return a table that says below it where its reference results come from.
 
     Args:
