@@ -1,11 +1,13 @@
-"""Intervals, against scipy's."""
+"""Shares and means with their intervals; these are compared with scipy's."""
+
+from math import inf
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest, norm, ttest_1samp
 
 from fewbits import InputError
-from fewbits.statistics import mean_interval, wilson_interval
+from fewbits.statistics import Estimate, Share, mean_interval, paired, paired_difference, verdict, wilson_interval
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (0, 100), (100, 100), (553, 1000), (3, 7), (59, 10_000)])
@@ -37,3 +39,111 @@ def test_the_interval_of_a_mean_is_that_of_scipy(n):
 def test_one_value_has_no_interval():
     with pytest.raises(InputError, match="at least two values, not 1"):
         mean_interval([0.5])
+
+
+# Shares
+
+
+def test_a_share_is_written_with_its_interval():
+    low, high = wilson_interval(299, 360)
+    share = Share(299, 360)
+    assert (share.low, share.high) == (low, high) and share.half_width == (high - low) / 2
+    assert float(share) == share.value == 299 / 360 and f"{share:.2%}" == "83.06%"
+    assert str(share) == f"{share}" == f"83.1% ({low:.1%} to {high:.1%})"
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 0), (-1, 10), (11, 10)])
+def test_a_share_that_cannot_be_is_refused(hits, n):
+    with pytest.raises(InputError, match=f"not {hits} of {n}"):
+        Share(hits, n)
+
+
+def test_shares_of_the_same_images_are_compared_image_by_image():
+    first, second = np.arange(100) < 80, np.arange(100) % 97 < 77
+    found = Share.of(first) - Share.of(second)
+    assert (found.mean, found.half_width) == paired_difference(first, second) and found.n == 100
+    assert found.half_width < (Share(80, 100) - Share(80, 100)).half_width / 2
+
+
+def test_other_shares_are_compared_as_independent():
+    first, second = Share(80, 100), Share(60, 200)
+    found = first - second
+    assert found.mean == pytest.approx(0.5) and found.n == 100
+    assert found.half_width == pytest.approx((first.half_width**2 + second.half_width**2) ** 0.5)
+    assert (Share.of([True, False]) - Share(1, 2)).half_width == (Share(1, 2) - Share(1, 2)).half_width
+
+
+def test_answers_to_different_images_are_refused():
+    with pytest.raises(InputError, match="answers to the same images are needed, not 2 and 3"):
+        Share.of([True, False]) - Share.of([True, False, True])
+
+
+def test_equal_counts_are_equal_shares():
+    assert Share.of([True, False]) == Share(1, 2) != Share(2, 4)
+
+
+# Estimates
+
+
+@pytest.mark.parametrize("n", [2, 3, 30])
+def test_the_estimate_of_values_is_their_mean_with_its_interval(n):
+    values = np.random.default_rng(n).normal(2, 3, n)
+    theirs = ttest_1samp(values, 0).confidence_interval(0.95)
+    found = Estimate.of(iter(values))
+    assert (found.low, found.high) == pytest.approx(tuple(theirs)) and found.n == n
+    assert float(found) == found.mean == pytest.approx(values.mean())
+
+
+def test_one_seed_has_no_interval_and_decides_nothing():
+    found = Estimate.of([0.98])
+    assert found == Estimate(0.98, inf, 1) and found
+    assert found.points == "+98.0 points (1 run)" and found.percent == str(found) == "98.0 (1 run)"
+    assert verdict(found) == verdict(Estimate.of([-0.98])) == "not decided"
+
+
+def test_what_is_not_run_says_so_and_so_does_what_is_computed_from_it():
+    none, some = Estimate.of([]), Estimate(0.5, 0.1, 3)
+    for found in (none, none - some, some - none, paired({1: 0.5}, {2: 0.5})):
+        assert not found and found.percent == found.points == found.written(".3f", " nats") == "not run"
+        assert verdict(some, found) == "not run"
+
+
+def test_the_difference_of_estimates_has_both_errors():
+    found = Estimate(0.8, 0.03, 5) - Estimate(0.5, 0.04, 3)
+    assert (found.mean, found.half_width, found.n) == pytest.approx((0.3, 0.05, 3))
+
+
+@pytest.mark.parametrize(
+    ("form", "unit", "said"),
+    [
+        (".1%", "", "1.2 ± 0.4"),
+        ("+.2%", " points", "+1.23 ± 0.40 points"),
+        ("+.3f", " nats", "+0.012 ± 0.004 nats"),
+    ],
+)
+def test_an_estimate_is_written_as_asked(form, unit, said):
+    assert Estimate(0.0123, 0.004, 3).written(form, unit) == said
+
+
+def test_estimates_have_a_text_for_means_and_one_for_differences():
+    assert Estimate(0.7554, 0.0084, 3).percent == "75.5 ± 0.8"
+    assert Estimate(0.0123, 0.004, 3).points == "+1.2 ± 0.4 points"
+
+
+def test_pairs_of_equal_keys_are_compared():
+    found = paired({1: 0.9, 2: 0.8, 3: 0.1}, {1: 0.8, 2: 0.6})
+    assert (found.mean, found.half_width) == pytest.approx((0.15, 0.05 * 12.706), rel=1e-3)  # Student's t, one degree
+    assert found.n == 2
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([(0.2, 0.1), (0.3, 0.2)], "confirmed"),
+        ([(0.2, 0.1), (0.1, 0.2)], "not decided"),
+        ([(0.2, 0.1), (-0.3, 0.2)], "refuted"),
+        ([(0.1, 0.1)], "not decided"),
+    ],
+)
+def test_a_claim_is_confirmed_where_every_interval_is_above_zero(found, said):
+    assert verdict(*(Estimate(mean, half_width, 3) for mean, half_width in found)) == said

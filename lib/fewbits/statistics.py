@@ -56,7 +56,7 @@ class Share:
     @property
     def value(self) -> float:
         """The share, from 0 to 1."""
-        return self.hits / self.n
+        return float(self.hits / self.n)
 
     @property
     def low(self) -> float:
@@ -126,7 +126,7 @@ class Estimate:
     @classmethod
     def of(cls, values: Iterable[float]) -> Estimate:
         """Return the mean of values, one per seed or fold, with its interval by Student's t distribution."""
-        values = list(values)
+        values = [float(value) for value in values]
         if len(values) > 1:
             return cls(*mean_interval(values), len(values))
         return cls(values[0], inf, 1) if values else cls(nan, nan, 0)

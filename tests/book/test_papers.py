@@ -145,3 +145,13 @@ def test_an_accuracy_is_a_percentage(key, number):
 def test_a_table_that_is_not_transcribed_is_refused_with_those_that_are(key, number):
     with pytest.raises(InputError, match=f"no table {number} of '{key}'.*chernis/table-01, chernis/table-02"):
         papers.table(key, number)
+
+
+def test_bits_are_those_of_kernel_input_and_output():
+    assert papers.bits_of(papers.table("vieito2017", 13)[1]) == (6, 6, 6)
+
+
+def test_without_the_books_folder_one_sentence_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(papers, "FOLDER", tmp_path / "none")
+    with pytest.raises(InputError, match="the theses' tables belong to the book's repository"):
+        papers.table("vieito2017", 13)

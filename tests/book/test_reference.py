@@ -8,7 +8,7 @@ import pytest
 from fewbits import InputError
 from fewbits.book import reference
 from fewbits.experiment import Record, Scheme, Study, Trial, read_grid, study
-from fewbits.statistics import Estimate, Share, mean_interval, paired, verdict, wilson_interval
+from fewbits.statistics import Estimate, mean_interval
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_cells_join_what_differs_in_its_seed_only():
 
 def test_what_is_not_run_says_so():
     cell = reference.Cell(None, [])
-    assert str(cell) == "not run" and reference.difference(cell, cell) is None
+    assert str(cell) == "not run" and not cell.estimate and not cell - cell and not cell.paired(cell)
     assert reference.made_with([]) == "Not run yet."
 
 
@@ -73,8 +73,8 @@ def test_the_difference_is_taken_fold_by_fold(records):
         moved = [record.trial.model_copy(update={"fold": fold}) for record, fold in zip(found, order)]
         return reference.Cell(None, [r.model_copy(update={"trial": trial}) for r, trial in zip(found, moved)])
 
-    mean, reach = reference.difference(folds((2, 0, 1, 4), 100), folds((0, 1, 2, 3), 0))
-    assert mean == pytest.approx(0.01) and reach == pytest.approx(0, abs=1e-9)
+    found = folds((2, 0, 1, 4), 100).paired(folds((0, 1, 2, 3), 0))
+    assert found.mean == pytest.approx(0.01) and found.half_width == pytest.approx(0, abs=1e-9) and found.n == 3
     assert str(folds((0, 1, 2), 0)).endswith(" (3 folds)") and str(folds((2,), 0)) == "70.0% (1 fold)"
 
 
@@ -87,8 +87,8 @@ def _with(record, seed, hits):
 def test_the_difference_is_taken_seed_by_seed(records):
     lock = [_with(records[0], seed, 5000 + 1000 * seed) for seed in (1, 2, 3)]
     train = [_with(records[0], seed, 5100 + 1000 * seed) for seed in (3, 1, 2)]
-    mean, reach = reference.difference(reference.Cell(None, train), reference.Cell(None, lock))
-    assert mean == pytest.approx(0.01) and reach == pytest.approx(0, abs=1e-9)
+    found = reference.Cell(None, train).paired(reference.Cell(None, lock))
+    assert found.mean == pytest.approx(0.01) and found.half_width == pytest.approx(0, abs=1e-9)
     assert str(reference.Cell(None, lock)) == "70.0% ± 24.8 (3 seeds)"  # t(0.975, 2) = 4.303, deviation 0.1
 
 
@@ -96,15 +96,18 @@ def test_the_interval_is_of_the_seeds_or_of_the_images_of_one(records):
     low = [_with(records[0], seed, 5000 + 1000 * seed) for seed in (1, 2, 3)]
     high = [_with(records[0], seed, 5100 + 1000 * seed) for seed in (1, 2, 3)]
     n = records[0].results.test.n
-    assert reference.Cell(None, []).measured is None
-    assert reference.Cell(None, low).measured == reference.mean_interval([h / n for h in (6000, 7000, 8000)])
-    mean, reach = reference.Cell(None, low[:1]).measured
-    assert mean == 6000 / n and reach == pytest.approx(1.96 * (mean * (1 - mean) / n) ** 0.5, rel=0.01)
-    cells = [reference.Cell(None, found) for found in (high, low, high[:1], low[:1], [])]
-    assert reference.gap(*cells[:2]) == reference.difference(*cells[:2])
-    gap, reach = reference.gap(*cells[2:4])
-    assert gap == pytest.approx(100 / n) and reach == pytest.approx(2**0.5 * cells[3].measured[1], rel=0.01)
-    assert reference.gap(cells[0], cells[4]) is None and reference.gap(cells[4], cells[0]) is None
+    assert not reference.Cell(None, []).estimate
+    assert reference.Cell(None, low).estimate == Estimate(*mean_interval([h / n for h in (6000, 7000, 8000)]), 3)
+    found = reference.Cell(None, low[:1]).estimate
+    assert found.half_width == pytest.approx(1.96 * (found.mean * (1 - found.mean) / n) ** 0.5, rel=0.01)
+    assert found.mean == 6000 / n and found.n == 1
+    several, fewer, one, other, none = (reference.Cell(None, found) for found in (high, low, high[:1], low[:1], []))
+    assert several - fewer == several.paired(fewer)
+    gap = one - other
+    assert gap.mean == pytest.approx(100 / n)
+    assert gap.half_width == pytest.approx(2**0.5 * other.estimate.half_width, rel=0.01)
+    assert one.paired(other) == Estimate(one.estimate.mean - other.estimate.mean, inf, 1)
+    assert not several - none and not none - several
 
 
 def test_what_chance_has_decided_is_the_seeds_of_what_was_trained():
@@ -129,50 +132,76 @@ def pruned(records, *hits):
 
 def test_a_step_of_prunings_is_told_as_a_cell_of_those_that_came_so_far(records):
     cell = pruned(records, [90, 80, 70], [90, 60])
-    assert cell.after_step(1).drawn_accuracies == {(1, 0): 0.8, (2, 0): 0.6}
-    assert cell.after_step(1).measured == reference.mean_interval([0.8, 0.6])
-    assert cell.after_step(2).drawn_accuracies == {(1, 0): 0.7} and str(cell.after_step(2)) == "70.0% (1 seed)"
-    mean, reach = cell.after_step(2).measured
-    assert mean == 0.7 and reach == pytest.approx((0.7811 - 0.6042) / 2, abs=1e-4)  # Wilson's interval of 70 of 100
+    assert cell.after_step(1).by_seed == {(1, 0): 0.8, (2, 0): 0.6}
+    assert cell.after_step(1).estimate == Estimate(*mean_interval([0.8, 0.6]), 2)
+    assert cell.after_step(2).by_seed == {(1, 0): 0.7} and str(cell.after_step(2)) == "70.0% (1 seed)"
+    found = cell.after_step(2).estimate
+    assert found.half_width == pytest.approx((0.7811 - 0.6042) / 2, abs=1e-4)  # Wilson's interval of 70 of 100
+    assert found.mean == 0.7
     # the network that all start from, once, not twice the same
-    assert cell.after_step(0).measured == pruned(records, [90]).after_step(0).measured
-    assert cell.after_step(3).measured is None and str(cell.after_step(3)) == "not run"
+    assert cell.after_step(0).estimate == pruned(records, [90]).after_step(0).estimate
+    assert not cell.after_step(3).estimate and str(cell.after_step(3)) == "not run"
     assert cell.accuracies == 2 * [records[0].results.accuracy]  # the cell stays as it is
 
 
 def test_two_prunings_are_compared_step_by_step_and_seed_by_seed(records):
     high, low = pruned(records, [90, 80], [90, 70]), pruned(records, [90, 70], [90, 60], [90, 10])
-    gap, reach = reference.difference(high.after_step(1), low.after_step(1))
-    assert gap == pytest.approx(0.1) and reach == pytest.approx(0, abs=1e-9)
+    gap = high.after_step(1).paired(low.after_step(1))
+    assert gap.mean == pytest.approx(0.1) and gap.half_width == pytest.approx(0, abs=1e-9)
 
 
-def test_one_seed_has_no_interval_and_decides_nothing():
-    high, low = {(1, 0): 0.99, (2, 0): 0.5}, {(1, 0): 0.01, (3, 0): 0.5}
-    found = reference.paired(high, low)
-    assert found == (pytest.approx(0.98), inf) == reference.over_seeds(iter([0.98]))
-    assert reference.verdict(found) == reference.verdict((-0.98, inf)) == "not decided"
-    assert reference.points(found) == "+98.0 points (1 run)" and reference.percent(found) == "98.0 (1 run)"
-    assert reference.paired(high, {}) is None and reference.over_seeds([]) is None
+def with_filters(records, *counts):
+    """Return a cell of one pruning that leaves so many filters in its two layers at each step."""
+    steps = [{"step": n, "filters": dict(zip("ab", two))} for n, two in enumerate(counts)]
+    test = {"hits": 1, "n": 2, "loss": 1, "hits_top5": 1}
+    results = records[0].results.model_copy(update={"pruning": [step | {"test": test} for step in steps]})
+    return reference.Cell(None, [records[0].model_copy(update={"results": results})])
 
 
-def test_pairs_are_compared_and_told():
-    mean, reach = reference.paired({1: 0.9, 2: 0.8, 3: 0.1}, {1: 0.8, 2: 0.6})
-    assert (mean, reach) == pytest.approx((0.15, 0.05 * 12.706), rel=1e-3)  # Student's t of one degree of freedom
-    assert reference.points((0.0123, 0.004)) == "+1.2 ± 0.4 points" and reference.points(None) == "not run"
-    assert reference.percent((0.7554, 0.0084)) == "75.5 ± 0.8" and reference.percent(None) == "not run"
+def test_filters_are_counted_step_by_step(records):
+    cell = with_filters(records, (6, 4), (5, 3), (2, 3))
+    assert cell.filters_lost(1) == {"a": 1, "b": 1} and cell.filters_lost(2) == {"a": 4, "b": 1}
+    assert list(cell.by_ratio) == pytest.approx([0, 0.2, 0.5])
+    assert [found.estimate.mean for found in cell.by_ratio.values()] == 3 * [0.5]
 
 
-@pytest.mark.parametrize(
-    ("found", "said"),
-    [
-        ([(0.2, 0.1), (0.3, 0.2)], "confirmed"),
-        ([(0.2, 0.1), (0.1, 0.2)], "not decided"),
-        ([(0.2, 0.1), (-0.3, 0.2)], "refuted"),
-        ([(0.2, 0.1), None], "not run"),
-    ],
-)
-def test_a_claim_is_confirmed_where_every_interval_is_above_zero(found, said):
-    assert reference.verdict(*found) == said
+def test_the_steps_are_those_of_the_run_that_went_furthest(records):
+    short, long = with_filters(records, (6, 4)), with_filters(records, (6, 4), (1, 1))
+    both = reference.Cell(None, [*short.records, *long.records])
+    assert both.steps == long.steps and reference.Cell(None, []).steps == []
+
+
+def test_what_is_lost_against_float_is_counted_by_seed(records):
+    kept = [_with(records[0], seed, hits) for seed, hits in ((1, 5000), (2, 4000))]
+    n = records[0].results.test.n
+    before = records[0].results.test.model_copy(update={"hits": 6000})
+    kept = [r.model_copy(update={"results": r.results.model_copy(update={"float_test": before})}) for r in kept]
+    cell = reference.Cell(None, kept)
+    assert sorted(cell.lost_by_seed.values()) == [1000 / n, 2000 / n]
+    assert cell.lost == Estimate.of(cell.lost_by_seed.values())
+    floats = [r.model_copy(update={"results": r.results.model_copy(update={"float_test": None})}) for r in kept]
+    assert not reference.Cell(None, floats).lost
+
+
+def test_a_table_says_where_its_results_come_from(records):
+    cell, other = reference.Cell(None, records[:1]), reference.Cell(None, [])
+    table = reference.results_table(("what", "top-1"), [("a", cell), ("b", other)], note="Means.")
+    assert table.note == f"Means. Reference: {reference.made_with(records[:1])}"
+    html = table.html()
+    assert f"<td>{cell}</td>" in html and "<td>not run</td>" in html
+    assert reference.results_table(("what",), [("a",)], also=[cell]).note == f"Reference: {reference.made_with([cell])}"
+
+
+def test_cells_of_several_grids_come_in_order():
+    both = reference.cells("transfer", "float")
+    assert [c.trial for c in both] == [c.trial for name in ("transfer", "float") for c in reference.cells(name)]
+
+
+def test_without_the_books_folder_one_sentence_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "FOLDER", tmp_path / "none")
+    for read in (reference.grids, lambda: reference.cells("float"), lambda: reference.load_study("photographs")):
+        with pytest.raises(InputError, match="the reference results belong to the book's repository"):
+            read()
 
 
 def test_a_cell_is_found_by_its_fields_or_refused():

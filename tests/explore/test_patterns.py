@@ -3,7 +3,7 @@
 import pytest
 
 from fewbits import InputError
-from fewbits.explore import filters_by_step
+from fewbits.explore import filters_by_step, plots, pruning_curve
 
 
 def step(number, a, b, removed=None, **told):
@@ -56,3 +56,15 @@ def test_a_short_run_stays_at_its_last_step(explorer):
 def test_without_a_step_there_is_nothing_to_show(runs):
     with pytest.raises(InputError, match="there is no step to show"):
         filters_by_step(runs, "12.9", "A pruning.")
+
+
+def test_the_curve_falls_at_each_removal_and_rises_with_training(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "show", lambda *args: shown.append(args))
+    loss = {"val_loss": 0.4, "val_loss_before": 1.5}
+    steps = [LONG[0], *({**each, **loss} for each in LONG[1:])]
+    pruning_curve({"combined": steps, "random": steps[:2]}, "12.9", "Prunings.")
+    [(figure, label, caption, alt, table)] = shown
+    assert list(figure.data[0].x) == [0, 1, 1, 2, 2] and list(figure.data[0].y) == [0.9, 0.5, 0.9, 0.4, 0.9]
+    assert list(figure.data[1].x) == [0, 1, 1] and "combined, random" in alt
+    assert table.rows[1] == ("combined", 2, 8, "40.0%", "90.0%", 1.5, 0.4) and len(table.rows) == 3
