@@ -31,28 +31,23 @@
 # %% tags=["parameters", "hide-input"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %% tags=["hide-input"]
+# %%
 import numpy as np
-import plotly.graph_objects as go
-from IPython.display import HTML, Markdown, display
-from plotly.subplots import make_subplots
 
-from fewbits.zoo.trained import find_weights
-from fewbits import FixedPoint, data, explore, quantize, quantize_model
-from fewbits.book import papers
-from fewbits.explore import plots
-from fewbits.book import reference
-from fewbits import training, zoo
-from fewbits.training import transfer
-from fewbits.io import weights
-from fewbits.backend import keras, ops
-from fewbits.book import quote, record
-from fewbits.quantization.conversion import dequantize_model
+from fewbits import data, explore, training, zoo
+from fewbits.backend import keras
+from fewbits.book import papers, quote, record, reference
 from fewbits.data.augmentation import shift_and_flip
-from fewbits.quantization.dynamic_fixed_point import fractional_length
-from fewbits.inspection.localisation import activation_maps, heat_maps, overlap, pointing_game, probabilities
-from fewbits.statistics import wilson_interval
+from fewbits.explore import plots
+from fewbits.inspection import localisation
+from fewbits.io import weights
+from fewbits.quantization import (
+    FixedPoint, dequantize_model, fractional_length, quantize, quantize_model,
+)  # fmt: skip
+from fewbits.statistics import Estimate, Share, paired, verdict
+from fewbits.training import transfer
 
+# %%
 SMOKE = profile == "smoke"
 IMAGES, EPOCHS, SCENES = (24, 1, 8) if SMOKE else (96, 8, 60)
 NAMES = {0: "from nothing", 9: "nine levels taken"}
@@ -64,7 +59,7 @@ NAMES = {0: "from nothing", 9: "nine levels taken"}
 # is no more to it than copying arrays by name:
 
 # %%
-SOURCE = find_weights("squeezenet_cifar")  # trained on CIFAR-10
+SOURCE = zoo.find_weights("squeezenet_cifar")  # trained on CIFAR-10
 
 
 def take(model, count):
@@ -75,7 +70,6 @@ def take(model, count):
         for name, variable in weights.variables(model).items():
             if name.split("/")[0].split("_")[0] in levels[:count]:
                 variable.assign(arrays[name])
-
 
 # %%
 def build(seed=1):
@@ -89,9 +83,6 @@ transfer.take_levels(by_library, "squeezenet_cifar", 9)
 pairs = list(zip(by_hand.get_weights(), by_library.get_weights()))
 equal = sum(bool(np.array_equal(a, b)) for a, b in pairs)
 print(f"{equal} of {len(pairs)} arrays are equal")
-
-# %% tags=["remove-cell"]
-record(equal=equal, arrays=len(pairs))
 
 # %% [markdown]
 # Nine is the most: the tenth level answers with ten classes, and we have three.
@@ -136,28 +127,16 @@ before = {levels: transfer.copy_kernels(net) for levels, net in nets.items()}
 history = {levels: train(net) for levels, net in nets.items()}
 scores = {n: training.evaluate(net, test) for n, net in nets.items()}
 for levels, score in scores.items():
-    low, high = wilson_interval(score.hits, score.n)
-    print(f"{NAMES[levels]}: {score.accuracy:.1%}",
-          f"({low:.1%} to {high:.1%})")
-
-# %% tags=["remove-cell"]
-for levels, score in scores.items():
-    record(within=0.7 if SMOKE else 0.15, **{f"accuracy_{levels}": score.accuracy})
-quote(gained=100 * (scores[9].accuracy - scores[0].accuracy))
+    print(f"{NAMES[levels]}: {score.share}")
 
 # %% tags=["hide-input"]
-traces = [
-    go.Scatter(x=[e["epoch"] for e in told], y=[e["loss"] for e in told], name=NAMES[levels], line={"color": colour, "dash": dash})
-    for (levels, told), colour, dash in zip(history.items(), (plots.ORANGE, plots.BLUE), ("dot", "solid"))
-]
-rows = [(NAMES[levels], e["epoch"], e["loss"], f"{e['accuracy']:.1%}") for levels, told in history.items() for e in told]
-plots.show(
-    plots.figure(*traces, x="epoch", y="training loss in nats", yaxis={"rangemode": "tozero"}, xaxis={"dtick": 1}),
-    label="11.1",
-    caption=f"Loss while {len(few[1])} images are learned, from two starts; one seed (quick).",
-    alt="Training loss over epochs, one line a start. With nine levels taken it falls earlier and deeper.",
-    table=plots.Table(("start", "epoch", "loss", "accuracy on the training images"), rows),
-)
+# The loss, epoch by epoch
+START = {"colours": (plots.ORANGE, plots.BLUE), "dashes": ("dot", "solid")}
+explore.lines(
+    {NAMES[n]: {epoch["epoch"]: epoch["loss"] for epoch in epochs} for n, epochs in history.items()}, "11.1",
+    f"Loss while {len(few[1])} images are learned, from two starts; one seed (quick).",
+    "Training loss over epochs, one line a start. With nine levels taken it falls earlier and deeper.", x="epoch",
+    y="training loss in nats", mode="lines", yaxis={"rangemode": "tozero"}, xaxis={"dtick": 1}, **START)  # fmt: skip
 
 # %% [markdown]
 # {glue:text}`gained:.0f` points, for nothing but a better start. (One seed, one choice of images;
@@ -174,21 +153,15 @@ plots.show(
 # How far is each kernel from where it began? The norm of the change, as a share of the norm before:
 
 # %%
-moved = {levels: transfer.relative_change(before[levels], transfer.copy_kernels(net))
-         for levels, net in nets.items()}
-apart = transfer.relative_change(transfer.copy_kernels(build(1)), transfer.copy_kernels(build(2)))
+after = {n: transfer.copy_kernels(net) for n, net in nets.items()}
+moved = {n: transfer.relative_change(before[n], after[n]) for n in NAMES}
 for levels, shares in moved.items():
     *body, last = shares.values()
     print(f"{NAMES[levels]}: {np.mean(body):.1%} on average,",
           f"conv10 {last:.1%}")
-print(f"two random draws are {np.mean(list(apart.values())):.0%} apart")
-
-# %% tags=["remove-cell"]
-for levels, shares in moved.items():
-    body = float(np.mean(list(shares.values())[:-1]))
-    quote(**{f"moved_{levels}": body})
-    record(within=0.3 if SMOKE else 0.15, **{f"moved_body_{levels}": body})
-quote(apart=float(np.mean(list(apart.values()))))
+one, other = (transfer.copy_kernels(build(seed)) for seed in (1, 2))
+apart = np.mean(list(transfer.relative_change(one, other).values()))
+print(f"two random draws are {apart:.0%} apart")
 
 # %% [markdown]
 # Neither goes far, not even the one that had to learn everything: {glue:text}`moved_0:.0%` of its length, when a network that forgot its
@@ -196,41 +169,13 @@ quote(apart=float(np.mean(list(apart.values()))))
 # far is Adam's doing: it gives all weights steps of about one size.) Look at the first layer, before and after:
 
 # %% tags=["hide-input"]
-def mosaic(kernel, columns=8):
-    """Return the filters of `kernel` (h, w, 3, n) as an image, each from its lowest weight, 0, to its highest, 255."""
-    h, w, _, n = kernel.shape
-    low, high = kernel.min((0, 1, 2)), kernel.max((0, 1, 2))
-    tiles = np.moveaxis(255 * (kernel - low) / (high - low), 3, 0)
-    image = np.full((n // columns * (h + 1) + 1, columns * (w + 1) + 1, 3), 128.0)
-    for i, tile in enumerate(tiles):
-        y, x = (i // columns) * (h + 1) + 1, (i % columns) * (w + 1) + 1
-        image[y : y + h, x : x + w] = tile
-    return image.astype(np.uint8)
-
-
-boards = {
-    "taken": before[9]["conv1"],
-    "taken, then trained": ops.convert_to_numpy(nets[9].get_layer("conv1").kernel),
-    "drawn": before[0]["conv1"],
-    "drawn, then trained": ops.convert_to_numpy(nets[0].get_layer("conv1").kernel),
-}
-figure = make_subplots(2, 2, subplot_titles=list(boards), horizontal_spacing=0.03, vertical_spacing=0.1)
-figure.update_layout(template=plots.TEMPLATE, height=400, margin={"l": 5, "r": 5, "t": 35, "b": 5})
-for i, kernel in enumerate(boards.values()):
-    figure.add_trace(go.Image(z=mosaic(kernel), hoverinfo="skip"), 1 + i // 2, 1 + i % 2)
-figure.update_xaxes(visible=False, constrain="domain").update_yaxes(visible=False, constrain="domain", constraintoward="top")
-figure.update_annotations(font_size=13)
-plots.show(
-    figure,
-    label="11.2",
-    caption="The 32 filters of conv1 as colours, each over its own range: taken from CIFAR-10, and what our images made of them; drawn at "
-    "random, and the same (quick).",
-    alt="Four boards of small coloured squares, two in a row. The boards of a row are nearly equal, square by square.",
-    table=plots.Table(
-        ("conv1", "moved", "standard deviation"),
-        [(NAMES[n], f"{moved[n]['conv1']:.1%}", f"{transfer.weight_spread(transfer.copy_kernels(nets[n]))['conv1']:.3f}") for n in (9, 0)],
-    ),
-)
+# The filters of conv1, before and after
+boards = {"taken": before[9], "taken, then trained": after[9], "drawn": before[0], "drawn, then trained": after[0]}
+explore.filter_mosaics(
+    {name: kernels["conv1"] for name, kernels in boards.items()}, "11.2",
+    "The 32 filters of conv1 as colours, each over its own range: taken or drawn, and after training (quick).",
+    "Four boards of small coloured squares, two in a row. The boards of a row are nearly equal, square by square.",
+)  # fmt: skip
 
 # %% [markdown]
 # (few-bits-afterwards)=
@@ -254,36 +199,18 @@ for levels, net in nets.items():
     folded = quantize_model(net, fold_batch_normalization=True)
     folded = dequantize_model(folded)
     kernels[levels] = transfer.copy_kernels(folded)
+    left[levels] = {"float": scores[levels]}
     for bits in BITS:
         round_kernels(folded, kernels[levels], bits)
-        left[levels, bits] = training.evaluate(folded, test)
+        left[levels][bits] = training.evaluate(folded, test)
 
 # %% tags=["hide-input"]
-traces, rows = [], []
-for levels, colour, dash in ((0, plots.ORANGE, "dot"), (9, plots.BLUE, "solid")):
-    found = {"float": scores[levels], **{str(b): left[levels, b] for b in BITS}}
-    y = np.array([score.accuracy for score in found.values()])
-    low, high = np.transpose([wilson_interval(score.hits, score.n) for score in found.values()])
-    error = {"type": "data", "symmetric": False, "array": high - y, "arrayminus": y - low, "thickness": 1}
-    style = {"name": NAMES[levels], "mode": "lines+markers", "line": {"color": colour, "dash": dash}}
-    traces.append(go.Scatter(x=list(found), y=y, error_y=error, **style))
-    rows += [(NAMES[levels], bits, f"{a:.1%}", f"{l:.1%} to {h:.1%}") for bits, a, l, h in zip(found, y, low, high)]
-plots.show(
-    plots.figure(*traces, x="bits of the weights", y="top-1 accuracy", xaxis={"type": "category"}, yaxis={"tickformat": ".0%", "range": [0, 1.02]}),
-    label="11.3",
-    caption=f"Weights of few bits after training from two starts. {len(test[1])} test images, 95 % intervals; one seed (quick).",
-    alt="Accuracy over bits of the weights, one line a start, falling towards few bits.",
-    table=plots.Table(("start", "bits", "accuracy", "95 % interval"), rows),
-)
-
-# %% tags=["remove-cell"]
-for levels in NAMES:
-    record(within=0.9 if SMOKE else 0.3, **{f"weights_4_{levels}": left[levels, 4].accuracy})
-    record(within=0.9 if SMOKE else 0.2, **{f"weights_8_{levels}": left[levels, 8].accuracy})
-    quote(**{f"lost_4_{levels}": 100 * (scores[levels].accuracy - left[levels, 4].accuracy)})
-    quote(**{f"lost_8_{levels}": 100 * (scores[levels].accuracy - left[levels, 8].accuracy)})
-    quote(**{f"peak_{levels}": float(np.mean([abs(k).max() / k.std() for k in kernels[levels].values()]))})
-quote(order_4="worse" if left[9, 4].hits < left[0, 4].hits else "better")
+# Accuracy with weights of few bits
+explore.lines(
+    {NAMES[n]: found for n, found in left.items()}, "11.3",
+    f"Few-bit weights after training from two starts. {len(test[1])} test images, 95 % intervals, one seed (quick).",
+    "Accuracy over bits of the weights, one line a start, falling towards few bits.", x="bits of the weights", **START,
+)  # fmt: skip
 
 # %% [markdown]
 # At 8 bits they lose {glue:text}`lost_8_0:.1f` points (from nothing) and {glue:text}`lost_8_9:.1f` (nine levels taken), at 4 bits
@@ -300,8 +227,10 @@ quote(order_4="worse" if left[9, 4].hits < left[0, 4].hits else "better")
 # %%
 scenes = list(data.draw_scenes(SCENES, 112, seed=2018))
 images = np.stack([scene.image for scene in scenes]) / np.float32(256)
-maps = {NAMES[n]: probabilities(heat_maps(net, images))
-        for n, net in nets.items()}
+maps = {}
+for levels, net in nets.items():
+    heat = localisation.heat_maps(net, images)
+    maps[NAMES[levels]] = localisation.probabilities(heat)
 print("one answer:", nets[9].output_shape[1:],
       "- a map:", maps[NAMES[9]].shape[1:])
 
@@ -310,14 +239,11 @@ print("one answer:", nets[9].output_shape[1:],
 # stretched to 32 x 32. Choose a scene, a start and a class; what is dark, the network does not see as that class.
 
 # %% tags=["hide-input"]
+# An explorer of scenes with both plants
 both = [i for i, scene in enumerate(scenes) if len({box.name for box in scene.boxes}) == 2][:4]
-explore.overlay(
-    {f"scene {n}": scenes[i] for n, i in enumerate(both, 1)},
-    {name: heat[both] for name, heat in maps.items()},
-    crops.classes,
-    "11.4",
-    "Drawn scenes with the boxes of their plants, lit where the network sees the chosen class (quick).",
-).show()
+shown, heats = {f"scene {n}": scenes[i] for n, i in enumerate(both, 1)}, {name: maps[name][both] for name in maps}
+caption = "Drawn scenes with the boxes of their plants, lit where the network sees the chosen class (quick)."
+explore.overlay(shown, heats, crops.classes, "11.4", caption).show()
 
 # %% [markdown]
 # How good is that? In the *pointing game* {cite:p}`zhang2016` the highest place of a class's map wins if it lies in a box of the class.
@@ -325,30 +251,28 @@ explore.overlay(
 # finger, and the same maps beside the boxes of *another* scene.
 
 # %%
-found = {n: pointing_game(m, scenes, crops.classes) for n, m in maps.items()}
 others = scenes[1:] + scenes[:1]
-control = {n: pointing_game(m, others, crops.classes)
-           for n, m in maps.items()}
-for name, game in found.items():
-    low, high = wilson_interval(game.hits, game.n)
-    print(f"{name}: {game.hits} of {game.n} ({low:.0%} to {high:.0%}),",
-          f"blind {game.chance:.0%},",
-          f"other scenes {control[name].hits / control[name].n:.0%}")
-
-# %% tags=["hide-input"]
-rows = []
+games, rows = {}, []
 for name, heat in maps.items():
-    for what, beside in (("its own boxes", scenes), ("those of another scene", others)):
-        rows.append((name, what, *(f"{x:.0%}" for x in overlap(heat, beside, crops.classes).values())))
-HTML(plots.Table(("start", f"overlap with ({len(scenes)} scenes, quick)", *crops.classes), rows).html())
+    game, control = (
+        localisation.pointing_game(heat, beside, crops.classes)
+        for beside in (scenes, others)
+    )
+    games[name] = Share(game.hits, game.n)
+    blind, elsewhere = game.chance, control.hits / control.n
+    rows.append((name, games[name], f"{blind:.0%}", f"{elsewhere:.0%}"))
+explore.Table(("start", "points right", "blind", "other scenes"), rows)
 
-# %% tags=["remove-cell"]
-for levels, name in NAMES.items():
-    record(within=0.9 if SMOKE else 0.3, **{f"pointing_{levels}": found[name].hits / found[name].n})
-    quote(**{f"points_{levels}": found[name].hits / found[name].n, f"blind_{levels}": found[name].chance})
-record(within=1e-9, chance=found[NAMES[9]].chance)
-own, other = (overlap(maps[NAMES[9]], beside, crops.classes) for beside in (scenes, others))
-quote(**{f"iou_{name}": share for name, share in own.items()}, **{f"iou_other_{name}": share for name, share in other.items()})
+# %%
+iou, rows = {}, []
+for name, heat in maps.items():
+    for boxes, beside in (("its own", scenes), ("another's", others)):
+        found = localisation.overlap(heat, beside, crops.classes)
+        iou[name, boxes] = found
+        shares = (f"{share:.0%}" for share in found.values())
+        rows.append((name, boxes, *shares))
+columns = "start", f"boxes ({len(scenes)} scenes, quick)", *crops.classes
+explore.Table(columns, rows)
 
 # %% [markdown]
 # The network that took its levels points right {glue:text}`points_9:.0%` of the time, the other {glue:text}`points_0:.0%`, a blind finger
@@ -362,44 +286,44 @@ quote(**{f"iou_{name}": share for name, share in own.items()}, **{f"iou_other_{n
 # its SqueezeNet several stay empty, though all classes are in the picture. Behind our last fire module that can be counted:
 
 # %%
-inner = {n: activation_maps(net, images, "fire9_concat")
-         for n, net in nets.items()}
-for levels, found_maps in inner.items():
-    per_map = found_maps.max(axis=(1, 2)) > 0  # scene, map
-    print(f"{NAMES[levels]}: {np.mean(found_maps == 0):.0%} zeros;",
-          f"{np.mean(~per_map):.0%} of {per_map.shape[1]} maps empty",
-          f"in a scene, {np.mean(~per_map.any(axis=0)):.0%} in all")
+inner, zeros, empty, never = {}, {}, {}, {}
+for n, net in nets.items():
+    inner[n] = localisation.activation_maps(net, images, "fire9_concat")
+    silent = inner[n].max(axis=(1, 2)) <= 0  # scene, map
+    zeros[n], empty[n] = np.mean(inner[n] == 0), np.mean(silent)
+    never[n] = np.mean(silent.all(axis=0))
+    print(f"{NAMES[n]}: {zeros[n]:.0%} zeros;",
+          f"{empty[n]:.0%} of {silent.shape[1]} maps empty",
+          f"in a scene, {never[n]:.0%} in all")
 
 # %% tags=["hide-input"]
-figure = make_subplots(2, 8, horizontal_spacing=0.01, vertical_spacing=0.12, row_titles=list(NAMES.values()))
-figure.update_layout(template=plots.TEMPLATE, height=300, margin={"l": 5, "r": 25, "t": 15, "b": 5})
-rows = []
-for row, levels in enumerate(NAMES, 1):
-    of_scene = inner[levels][both[0]]
-    liveliest = np.argsort(-of_scene.std(axis=(0, 1)), kind="stable")[:8]
-    for column, number in enumerate(liveliest, 1):
-        squares = go.Heatmap(z=of_scene[::-1, :, number], colorscale="Cividis", showscale=False,
-                             hovertemplate=f"map {number}: %{{z:.2f}}<extra></extra>")
-        figure.add_trace(squares, row, column)
-        rows.append((NAMES[levels], int(number), f"{of_scene[..., number].mean():.3f}", f"{np.mean(of_scene[..., number] == 0):.0%}"))
-figure.update_xaxes(visible=False, constrain="domain").update_yaxes(visible=False, constrain="domain")
-figure.update_annotations(font_size=12)
-plots.show(
-    figure,
-    label="11.5",
-    caption="The eight maps of fire9 that vary most over scene 1, from two starts (quick).",
-    alt="Two rows of eight small coloured squares: maps of the last fire module, bright in a few places.",
-    table=plots.Table(("start", "map", "mean", "zeros"), rows),
-)
+# The maps that vary most
+explore.liveliest_maps(
+    {name: inner[n][both[0]] for n, name in NAMES.items()}, "11.5",
+    "The eight maps of fire9 that vary most over scene 1, from two starts (quick).",
+    "Two rows of eight small coloured squares: maps of the last fire module, bright in a few places.", what="start",
+)  # fmt: skip
 
 # %% tags=["remove-cell"]
-zeros = {n: float(np.mean(found_maps == 0)) for n, found_maps in inner.items()}
-empty = {n: float(np.mean(found_maps.max(axis=(1, 2)) <= 0)) for n, found_maps in inner.items()}
-for levels in NAMES:
-    record(within=0.5 if SMOKE else 0.2, **{f"zeros_{levels}": zeros[levels], f"empty_{levels}": empty[levels]})
-    quote(**{f"zeros_of_{levels}": zeros[levels], f"empty_of_{levels}": empty[levels]})
+# Quoted in the text: quick results
+record(equal=equal, arrays=len(pairs))
+record(within={"smoke": 0.7, "quick": 0.15}, accuracy={n: score.accuracy for n, score in scores.items()})
+quote(gained=100 * (scores[9].accuracy - scores[0].accuracy))
+on_average = {n: np.mean(list(shares.values())[:-1]) for n, shares in moved.items()}
+record(within={"smoke": 0.3, "quick": 0.15}, moved_body=on_average)
+quote(moved=on_average, apart=apart)
+at = {bits: {n: found[bits].accuracy for n, found in left.items()} for bits in (8, 4)}
+record(within={"smoke": 0.9, "quick": 0.2}, weights_8=at[8])
+record(within={"smoke": 0.9, "quick": 0.3}, weights_4=at[4], pointing={n: games[NAMES[n]].value for n in NAMES})
+quote(lost={f"{bits}_{n}": 100 * (scores[n].accuracy - at[bits][n]) for bits in at for n in NAMES})
+quote(peak={n: np.mean([abs(k).max() / k.std() for k in found.values()]) for n, found in kernels.items()})
+quote(order_4="worse" if at[4][9] < at[4][0] else "better")
+record(within=1e-9, chance=blind)
+quote(points={n: games[NAMES[n]].value for n in NAMES}, blind_9=blind)
+quote(iou=iou[NAMES[9], "its own"], iou_other=iou[NAMES[9], "another's"])
+record(within={"smoke": 0.5, "quick": 0.2}, zeros=zeros, empty=empty)
+quote(zeros_of=zeros, empty_of=empty, never=max(never.values()))
 quote(sparser="as the thesis saw it" if zeros[9] > zeros[0] else "against what the thesis saw")
-quote(never=max(float(np.mean(found_maps.max(axis=(0, 1, 2)) <= 0)) for found_maps in inner.values()))
 
 # %% [markdown]
 # {glue:text}`zeros_of_9:.0%` zeros with nine levels taken, {glue:text}`zeros_of_0:.0%` from nothing: {glue:text}`sparser`, but by little,
@@ -414,98 +338,42 @@ quote(never=max(float(np.mean(found_maps.max(axis=(0, 1, 2)) <= 0)) for found_ma
 # that each plant is tested once, by a network that has not seen its photograph. How many there are to learn from is told below.
 
 # %% tags=["hide-input"]
-cells = {c.trial.transfer: c for name in ("transfer", "transfer, other levels") for c in reference.cells(name)}
-cells = dict(sorted(cells.items()))
-[frozen] = reference.cells("transfer, frozen")
-LEVELS = ["none", "conv1", *(f"fire{n}" for n in range(2, 10))]
-
-
-def spread(values):
-    """Return the mean of `values` and their standard deviation; None where there are less than two."""
-    return (np.mean(values), np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def told(cell):
-    return reference.percent(spread(cell.accuracies))
-
-
-def plants(cell):
-    """Return the hits and the number of plants of all folds."""
-    tests = [r.results.test for r in cell.records]
-    return sum(t.hits for t in tests), sum(t.n for t in tests)
-
-
-def pooled(cell):
-    hits, n = plants(cell)
-    return f"{hits} of {n}" if n else "-"
-
-
-rows = [(n, LEVELS[n], told(cell), pooled(cell)) for n, cell in cells.items()]
-rows.append((9, "fire9, and held", told(frozen), pooled(frozen)))
-display(HTML(plots.Table(("tl", "levels up to", "accuracy in %, mean ± SD of 5 folds (reference)", "plants right"), rows).html()))
-display(Markdown(f"*{reference.made_with([r for c in (*cells.values(), frozen) for r in c.records])}*"))
-
-# %% tags=["hide-input"]
-folds = {n: {r.trial.fold: r.results.accuracy for r in cell.records} for n, cell in cells.items() if cell.records}
-numbers = sorted({fold for found in folds.values() for fold in found})
-traces = [
-    go.Scatter(
-        x=[str(n) for n in folds],
-        y=[found.get(fold) for found in folds.values()],
-        name=f"fold {fold}",
-        mode="lines+markers",
-        line={"color": plots.GREY, "width": 1},
-        marker={"symbol": symbol, "size": 9},
-    )
-    for fold, symbol in zip(numbers, ("circle", "square", "diamond", "cross", "x"))
-]
-middle = {n: spread(list(found.values())) for n, found in folds.items() if len(found) > 1}
-traces.append(
-    go.Scatter(
-        x=[str(n) for n in middle],
-        y=[mean for mean, _ in middle.values()],
-        error_y={"type": "data", "array": [deviation for _, deviation in middle.values()]},
-        name="mean and SD",
-        mode="lines+markers",
-        line={"color": plots.BLUE, "width": 3},
-    )
-)
-plots.show(
-    plots.figure(*traces, x="levels taken (tl)", y="top-1 accuracy", xaxis={"type": "category"}, yaxis={"tickformat": ".0%"}, height=440),
-    label="11.6",
-    caption="Accuracy on field photographs over the number of levels taken, fold by fold (reference).",
-    alt="Lines, one a fold, and their mean. The folds differ more from each other than the numbers of levels do.",
-    table=plots.Table(("tl", *(f"fold {f}" for f in numbers)), [(n, *(f"{x.get(f, float('nan')):.1%}" for f in numbers)) for n, x in folds.items()]),
-)
-
-# %% tags=["hide-input"]
-gap = reference.difference(cells[9], cells[0])
-hits, n = plants(cells[9])
-share = hits / n if n else 0.9
-by_count = 100 * np.sqrt(share * (1 - share) * len(cells[9].records) / n) if n else 0.0
+# Accuracy on field photographs, by the number of levels taken
+cells = {c.trial.transfer: c for c in reference.cells("transfer", "transfer, other levels")}
+cells, [frozen] = dict(sorted(cells.items())), reference.cells("transfer, frozen")
 sixty = {c.trial.transfer: c for c in reference.cells("transfer, 60 images")}
-gap_60 = reference.difference(sixty[9], sixty[0])
 
-rows = [
-    ("all images: nine levels less none, paired over the folds", reference.points(gap)),
-    ("60 images: none", told(sixty[0])),
-    ("60 images: nine levels", told(sixty[9])),
-    ("60 images: nine levels less none", reference.points(gap_60)),
-    ("SD that chance alone gives, from the number of plants in a fold", f"{by_count:.1f} points"),
-]
-HTML(plots.Table(("question", "answer (reference)"), rows).html())
 
-# %% tags=["remove-cell"]
-quote(gap=reference.points(gap), verdict=reference.verdict(gap), by_count=float(by_count), right_0=pooled(cells[0]), right_9=pooled(cells[9]))
-quote(gap_60=reference.points(gap_60), verdict_60=reference.verdict(gap_60))
-last = [r.results.history[-1] for r in sixty[0].records]
-quote(guess=float(np.log(3)), **{k: float(np.mean([e[of] for e in last])) for k, of in (("fit_60", "accuracy"), ("loss_60", "val_loss"))})
-first = cells[0].records[0].results
-quote(learned=n - first.test.n - first.validation.n)
+def spread(cell):  # "±" is the standard deviation over the folds here, as in the thesis
+    found = cell.accuracies
+    return Estimate(np.mean(found), np.std(found, ddof=1), len(found)) if len(found) > 1 else Estimate.of(found)
+
+
+def plants(cell):  # of all folds together
+    tests = [r.results.test for r in cell.records]
+    return f"{sum(t.hits for t in tests)} of {sum(t.n for t in tests)}" if tests else None
+
+
+rows = [(n, "all images", spread(c).percent, plants(c)) for n, c in cells.items()]
+rows += [("9, and held", "all images", spread(frozen).percent, plants(frozen))]
+rows += [(n, "60 images", spread(c).percent, plants(c)) for n, c in sixty.items()]
+heads = "levels taken (tl)", "trained with", "accuracy in %, mean ± SD of 5 folds (reference)", "plants right"
+reference.results_table(heads, rows, also=[*cells.values(), frozen])
+
+# %% tags=["hide-input"]
+# The same, fold by fold
+run = {n: cell for n, cell in cells.items() if cell.records}
+folds = {f"fold {key[1]}": {n: c.by_seed.get(key) for n, c in run.items()} for key in sorted(cells[0].by_seed)}
+explore.lines(
+    {**folds, "mean and SD": {n: spread(cell) for n, cell in run.items()}}, "11.6",
+    "Accuracy on field photographs over the number of levels taken, fold by fold (reference).",
+    "Lines, one a fold, and their mean. The folds differ more from each other than the numbers of levels do.",
+    x="levels taken (tl)", colours=[plots.GREY] * len(folds) + [plots.BLUE], dashes=[*plots.DASHES, "solid"],
+    xaxis={"type": "category"}, height=440)  # fmt: skip
 
 # %% [markdown]
-# Here is the surprise: {glue:text}`right_0` plants are right from nothing, {glue:text}`right_9` with nine levels taken. The difference is
-# {glue:text}`gap`; that transfer helps is **{glue:text}`verdict`**. In the first fold they learn from {glue:text}`learned` plants and as many
+# Here is the surprise: {glue:text}`right_0` plants are right from nothing, {glue:text}`right_9` with nine levels taken. The difference,
+# paired over the folds, is {glue:text}`gap`; that transfer helps is **{glue:text}`verdict`**. In the first fold they learn from {glue:text}`learned` plants and as many
 # images of soil. With 60 images, half of them plants, nine levels are ahead by {glue:text}`gap_60`: {glue:text}`verdict_60`, but perhaps not
 # for what they know. Momentum is 0.99 in all these trainings, so the trap from above is open: from nothing, the 60 images end with
 # {glue:text}`fit_60:.0%` of the training images right and a validation loss of {glue:text}`loss_60:.2f` nats; a blind guess has
@@ -518,34 +386,19 @@ quote(learned=n - first.test.n - first.validation.n)
 # While they learn, the two look more different than they are:
 
 # %% tags=["hide-input"]
+# Training loss and validation accuracy, by epoch
 def mean_curve(cell, quantity):
     return np.mean([[epoch[quantity] for epoch in r.results.history] for r in cell.records], 0)
 
 
-drawn = {n: cells[n] for n in cells if cells[n].records}
-COLOUR = {0: plots.ORANGE, 9: plots.BLUE} | {n: (plots.GREEN, plots.PURPLE, plots.GREY)[n % 3] for n in range(1, 9)}
-figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06)
-figure.update_layout(template=plots.TEMPLATE, height=560)
-rows = []
-for n, cell in drawn.items():
-    loss, accuracy = mean_curve(cell, "loss"), mean_curve(cell, "val_accuracy")
-    epochs = np.arange(1, len(loss) + 1)
-    line = {"color": COLOUR[n], "dash": "dot" if n == 0 else "solid"}
-    figure.add_trace(go.Scatter(x=epochs, y=loss, name=f"tl = {n}", line=line), 1, 1)
-    figure.add_trace(go.Scatter(x=epochs, y=accuracy, name=f"tl = {n}", line=line, showlegend=False), 2, 1)
-    rows += [(n, int(e), float(l), f"{a:.1%}") for e, l, a in zip(epochs, loss, accuracy)]
-figure.update_xaxes(title="epoch", row=2).update_yaxes(title="training loss", rangemode="tozero", row=1)
-figure.update_yaxes(title="validation accuracy", tickformat=".0%", row=2)
-plots.show(
-    figure,
-    label="11.7",
-    caption="Training loss, and accuracy on held-out photographs, by epoch; means over the folds (reference).",
-    alt="Two panels over epochs. The losses are close. The validation accuracy from nothing drops to nearly zero, then rises slowly.",
-    table=plots.Table(("tl", "epoch", "training loss", "validation accuracy"), rows),
-)
-
-# %% tags=["remove-cell"]
-quote(late=int(np.argmax(mean_curve(cells[0], "val_accuracy") > 0.5)))
+quantities = {"training loss": "loss", "validation accuracy": "val_accuracy"}
+explore.stacked_lines(
+    {y: {f"tl = {n}": dict(enumerate(mean_curve(c, of), 1)) for n, c in run.items()} for y, of in quantities.items()},
+    "11.7", "Training loss, and accuracy on held-out photographs, by epoch; means over the folds (reference).",
+    "Two panels over epochs. The losses are close. The validation accuracy from nothing drops, then rises slowly.",
+    x="epoch", axes={"training loss": {"rangemode": "tozero"}, "validation accuracy": explore.PERCENT},
+    colours=(plots.ORANGE, plots.BLUE, plots.GREEN, plots.PURPLE, plots.GREY), dashes=("dot", *["solid"] * 9),
+)  # fmt: skip
 
 # %% [markdown]
 # The losses run side by side; but of the plants on held-out photographs the network from nothing has less than half right for
@@ -554,61 +407,23 @@ quote(late=int(np.argmax(mean_curve(cells[0], "val_accuracy") > 0.5)))
 # what was learned.
 
 # %% tags=["hide-input"]
-def board(quantity, label, caption, alt, scale, ticks):
-    """Show a quantity of each layer over the levels taken, its mean over the folds, and return it. scale: of the colour."""
-    known = {}
-    for n, cell in drawn.items():
-        found = [getattr(r.results, quantity) for r in cell.records]
-        known[n] = {name: float(np.mean([f[name] for f in found])) for name in found[0]}
-    names = list(known[0])
-    z = [[scale(known[n][name]) if n in known else None for n in cells] for name in names]
-    squares = go.Heatmap(
-        x=[str(n) for n in cells],
-        y=names,
-        z=z,
-        customdata=[[f"{known[n][name]:.3g}" if n in known else "" for n in cells] for name in names],
-        colorscale="Cividis",
-        hoverongaps=False,
-        hovertemplate="tl = %{x}, %{y}: %{customdata}<extra></extra>",
-        colorbar={
-            "orientation": "h",
-            "y": 1.01,
-            "yanchor": "bottom",
-            "thickness": 12,
-            "tickvals": [float(scale(t)) for t in ticks],
-            "ticktext": [f"{t:g}" for t in ticks],
-        },
-    )
-    style = {"xaxis": {"type": "category"}, "yaxis": {"autorange": "reversed", "automargin": True, "dtick": 1}, "height": 660}
-    rows = [(name, *(known[n][name] for n in known)) for name in names]
-    table = plots.Table(("layer", *(f"tl = {n}" for n in known)), rows)
-    plots.show(plots.figure(squares, x="levels taken (tl)", y="", **style), label, caption, alt, table)
-    return known
+# How far each kernel moved, and how wide its weights are: means over the folds
+def by_layer(quantity):
+    found = {n: [getattr(r.results, quantity) for r in cell.records] for n, cell in cells.items()}
+    return {n: {name: np.mean([f[name] for f in of]) for name in (of[0] if of else ())} for n, of in found.items()}
 
 
-far = board(
-    "moved",
-    "11.8",
-    "How far training moved each kernel, as a share of its norm before: means over the folds, logarithmic colours; blank: not run "
-    "(reference).",
-    "A heat map of layers by levels taken. Most kernels that were drawn moved further than the same kernels taken; the last layer moved most.",
-    np.log10,
-    (0.01, 0.03, 0.1, 0.3),
-)
-deviation = board(
-    "spread",
-    "11.9",
-    "The standard deviation of each kernel's weights after training: means over the folds; blank: not run (reference).",
-    "A heat map of layers by levels taken. In the first levels the weights that were taken are wider.",
-    float,
-    (0.1, 0.2, 0.3, 0.4),
-)
-
-# %% tags=["remove-cell"]
-body = [name for name in far[0] if name != "conv10"]
-quote(far_0=float(np.mean([far[0][name] for name in body])), far_9=float(np.mean([far[9][name] for name in body])))
-quote(further=sum(far[0][name] > far[9][name] for name in body), layers=len(body))
-quote(wider=sum(deviation[9][name] > deviation[0][name] for name in body), conv1_0=deviation[0]["conv1"], conv1_9=deviation[9]["conv1"])
+far, deviation, taken = by_layer("moved"), by_layer("spread"), {"x": "levels taken (tl)", "name": "tl"}
+explore.value_by_layer(
+    far, "11.8",
+    "How far each kernel moved, as a share of its norm: means over folds, logarithmic; blank: not run (reference).",
+    "A heat map of layers by levels taken. Most drawn kernels moved further than those taken, the last layer most.",
+    logarithmic=True, **taken)  # fmt: skip
+explore.value_by_layer(
+    deviation, "11.9",
+    "The standard deviation of each kernel's weights after training: means over folds; blank: not run (reference).",
+    "A heat map of layers by levels taken. In the first levels the weights that were taken are wider.", **taken,
+)  # fmt: skip
 
 # %% [markdown]
 # What was taken moves {glue:text}`far_9:.1%` on average, what was drawn {glue:text}`far_0:.1%`; further in {glue:text}`further` of
@@ -617,40 +432,13 @@ quote(wider=sum(deviation[9][name] > deviation[0][name] for name in body), conv1
 # transferred networks should suffer from few bits?
 
 # %% tags=["hide-input"]
-GRIDS = {"8-8-8": "transfer, quantized", "6-6-6": "transfer, quantized to 6 bits", "4-4-4": "transfer, quantized to 4 bits"}
-quantized = {(bits, c.trial.start.transfer): c for bits, name in GRIDS.items() for c in reference.cells(name)}
-
-
-def lost(cell):
-    """Return fold -> the accuracy that quantization cost."""
-    return {r.trial.fold: r.results.loss_of_accuracy for r in cell.records}
-
-
-rows, extra = [], {}
-for bits in GRIDS:
-    costs = {n: lost(quantized[bits, n]) for n in (0, 9)}
-    extra[bits] = reference.paired(costs[9], costs[0])
-    rows.append((
-        bits,
-        told(quantized[bits, 0]),
-        told(quantized[bits, 9]),
-        *(reference.points(reference.over_seeds(costs[n].values())) for n in (0, 9)),
-        reference.points(extra[bits]),
-    ))
-columns = ("bits", "tl = 0: accuracy, mean ± SD", "tl = 9", "tl = 0: lost by rounding", "tl = 9: lost", "tl = 9 loses more by")
-display(HTML(plots.Table(columns, rows).html()))
-display(Markdown(f"*Reference, paired over folds. {reference.made_with([r for c in quantized.values() for r in c.records])}*"))
-
-# %% tags=["remove-cell"]
-unknown = [bits for bits, found in extra.items() if found is None]
-sure = [bits for bits, found in extra.items() if found is not None and found[0] > found[1]]
-surely_not = [bits for bits, found in extra.items() if found is not None and -found[0] > found[1]]
-sensitive = reference.NOT_RUN if unknown else "confirmed" if sure and not surely_not else "refuted" if surely_not else "not decided"
-six = [100 * cost for cost in lost(quantized["6-6-6", 9]).values()] or [0.0]
-quote(most_6=float(max(six)), least_6=float(min(six)))
-quote(sensitive=sensitive, **{f"extra_{bits[0]}": reference.points(found) for bits, found in extra.items()})
-eight = reference.difference(quantized["8-8-8", 9], quantized["8-8-8", 0])
-quote(eight=reference.points(eight))
+# What quantization costs, with and without levels taken
+grids = {8: "transfer, quantized", 6: "transfer, quantized to 6 bits", 4: "transfer, quantized to 4 bits"}
+quantized = {bits: {c.trial.start.transfer: c for c in reference.cells(name)} for bits, name in grids.items()}
+extra = {bits: paired(c[9].lost_by_seed, c[0].lost_by_seed) for bits, c in quantized.items()}
+heads = "bits", "tl = 0: accuracy", "tl = 9: accuracy", "tl = 0: lost", "tl = 9: lost", "tl = 9 loses more by"
+rows = [((b,) * 3, c[0], c[9], c[0].lost.points, c[9].lost.points, extra[b].points) for b, c in quantized.items()]
+reference.results_table(heads, rows, note="Paired over folds, 95 % intervals.")
 
 # %% [markdown]
 # Kernels, inputs and outputs of all layers, rounded to nearest, nothing trained again. On average the networks with nine levels taken do
@@ -664,30 +452,21 @@ quote(eight=reference.points(eight))
 # deviation stands the one that counting alone would give, with a fifth of its images in each fold.
 
 # %% tags=["hide-input"]
-TABLE_7 = {row["tl"]: (row["accuracy"], row["std_dev"]) for row in papers.table("backstrom2018", 7)}
-ALEXNET_IMAGES, SQUEEZENET_IMAGES = 332 + 259, 410 + 639  # 4.2 and 4.4.1; the background is not tested
+# The thesis' accuracies beside the deviation that counting would give, and ours
+def by_chance(share, images):  # with a fifth of the images in each fold
+    return 100 * np.sqrt(share * (1 - share) / (images / 5))
 
 
-def counting(percentage, images):
-    p = percentage / 100
-    return 100 * np.sqrt(p * (1 - p) / (images / 5))
-
-
-rows = []
-for tl, (mean, sd) in TABLE_7.items():
-    rows.append(("AlexNet (Table 7)", tl, f"{mean} ± {sd}", f"{counting(mean, ALEXNET_IMAGES):.2f}", "-"))
-for row in papers.table("backstrom2018", 11):
-    for tl, ours in ((0, 0), (25, 9)):
-        mean, sd = row[f"tl_{tl}_accuracy"], row[f"tl_{tl}_std_dev"]
-        mine = told(quantized["8-8-8", ours]) if row["network"].endswith("1.1") else "-"
-        rows.append((f"{row['network']}, 8 bits (Table 11)", tl, f"{mean} ± {sd}", f"{counting(mean, SQUEEZENET_IMAGES):.2f}", mine))
-HTML(plots.Table(("network", "tl", "thesis, % ± SD", "SD by counting", "ours at 8-8-8 (reference)"), rows).html())
-
-# %% tags=["remove-cell"]
-ratios = [sd / counting(mean, ALEXNET_IMAGES) for mean, sd in TABLE_7.values()]
-quote(least_ratio=float(min(ratios)), most_ratio=float(max(ratios)), best_7=max(TABLE_7, key=lambda tl: TABLE_7[tl][0]))
-v11 = papers.table("backstrom2018", 11)[1]
-quote(gain_11=v11["tl_25_accuracy"] - v11["tl_0_accuracy"])
+table_7, table_11 = (papers.table("backstrom2018", number) for number in (7, 11))
+printed = [("AlexNet (Table 7)", row["tl"], row["accuracy"], row["std_dev"], 332 + 259) for row in table_7]  # 4.2
+printed += [  # 4.4.1; the background is not tested
+    (f"{row['network']}, 8 bits (Table 11)", tl, row[f"tl_{tl}_accuracy"], row[f"tl_{tl}_std_dev"], 410 + 639)
+    for row in table_11 for tl in (0, 25)
+]  # fmt: skip
+chance = [by_chance(mean / 100, images) for *_, mean, _, images in printed]
+ours = ["-"] * (len(printed) - 2) + [spread(quantized[8][n]).percent for n in (0, 9)]  # SqueezeNet v1.1 comes last
+rows = [(*row[:2], f"{row[2]} ± {row[3]}", f"{by:.2f}", mine) for row, by, mine in zip(printed, chance, ours)]
+explore.Table(("network", "tl", "thesis, % ± SD", "SD by counting", "ours at 8-8-8 (reference)"), rows)
 
 # %% [markdown]
 # In Table 7 the accuracy is highest at tl = {glue:text}`best_7`. The thesis reads that as a rise and a fall, and calls it a speculation, rightly:
@@ -726,12 +505,32 @@ quote(gain_11=v11["tl_25_accuracy"] - v11["tl_0_accuracy"])
 # **3.** Does the finger point at the *class*, or just at some plant? Give the onions' boxes to the weeds and the other way round.
 
 # %% tags=["hide-cell"]
+# The finger, with the names of the plants changed
 swapped = [crops.classes.index(name) for name in ("background", "weed", "onion")]
-game = pointing_game(maps[NAMES[9]][..., swapped], scenes, crops.classes)
+game = localisation.pointing_game(maps[NAMES[9]][..., swapped], scenes, crops.classes)
 print(f"{game.hits} of {game.n} ({game.hits / game.n:.0%}), blind {game.chance:.0%}")
 
 # %% tags=["remove-cell"]
-record(within=0.9 if SMOKE else 0.3, swapped=game.hits / game.n)
+# Quoted in the text: reference results, and exercise 3
+gap, gap_60 = (c[9].paired(c[0]) for c in (cells, sixty))
+quote(gap=gap.points, verdict=verdict(gap), gap_60=gap_60.points, verdict_60=verdict(gap_60))
+right, n = map(int, plants(cells[9]).split(" of "))
+first, last = cells[0].records[0].results, [r.results.history[-1] for r in sixty[0].records]
+quote(right={n: plants(cells[n]) for n in (0, 9)}, by_count=by_chance(right / n, n))
+quote(learned=n - first.test.n - first.validation.n, late=np.argmax(mean_curve(cells[0], "val_accuracy") > 0.5))
+quote(guess=np.log(3), fit_60=np.mean([e["accuracy"] for e in last]), loss_60=np.mean([e["val_loss"] for e in last]))
+body = [name for name in far[0] if name != "conv10"]
+quote(far={n: np.mean([far[n][name] for name in body]) for n in (0, 9)}, layers=len(body))
+quote(further=sum(far[0][name] > far[9][name] for name in body), conv1={n: deviation[n]["conv1"] for n in (0, 9)})
+quote(wider=sum(deviation[9][name] > deviation[0][name] for name in body))
+verdicts, six = [verdict(more) for more in extra.values()], [100 * x for x in quantized[6][9].lost_by_seed.values()]
+quote(sensitive=next((v for v in ("not run", "refuted", "confirmed") if v in verdicts), "not decided"))
+quote(most_6=max(six), least_6=min(six), extra={bits: more.points for bits, more in extra.items()})
+ratios = [row["std_dev"] / by for row, by in zip(table_7, chance)]
+quote(least_ratio=min(ratios), most_ratio=max(ratios), best_7=max(table_7, key=lambda row: row["accuracy"])["tl"])
+eight, v11 = quantized[8][9].paired(quantized[8][0]), table_11[1]
+quote(eight=eight.points, gain_11=v11["tl_25_accuracy"] - v11["tl_0_accuracy"])
+record(within={"smoke": 0.9, "quick": 0.3}, swapped=game.hits / game.n)
 
 # %% [markdown]
 # ```{admonition} Solution
@@ -744,7 +543,7 @@ record(within=0.9 if SMOKE else 0.3, swapped=game.hits / game.n)
 # ```python
 # from fewbits import training, zoo
 # from fewbits.training import transfer
-# from fewbits.inspection.localisation import activation_maps, heat_maps, probabilities
+# from fewbits.inspection.localisation import heat_maps, probabilities
 #
 # network = zoo.build("squeezenet_cifar", (32, 32, 3), 2)
 # transfer.take_levels(network, "squeezenet_cifar", 9)

@@ -17,17 +17,20 @@ def shown(monkeypatch):
 
 def test_a_filter_is_a_square_from_its_lowest_weight_to_its_highest(shown):
     kernel = np.random.default_rng(0).normal(size=(2, 3, 3, 4))
-    table = plots.Table(("board", "filters"), [("drawn", 4)])
-    explore.filter_mosaics({"drawn": kernel, "doubled": 2 * kernel + 1}, "1", "c", "a", table, per_row=2)
-    [(figure, data)] = shown
+    explore.filter_mosaics({"drawn": kernel, "doubled": 2 * kernel + 1}, "1", "c", "a", per_row=2)
+    [(figure, table)] = shown
     board, doubled = (np.array(trace.z) for trace in figure.data)
-    assert data is table and [note.text for note in figure.layout.annotations] == ["drawn", "doubled"]
+    assert [note.text for note in figure.layout.annotations] == ["drawn", "doubled"]
     assert board.shape == (2 * 3 + 1, 2 * 4 + 1, 3) and np.abs(board.astype(int) - doubled).max() <= 1
     last = board[4:6, 5:8]  # the fourth filter is the second of the second row
     weights = kernel[..., 3]
     expected = 255 * (weights - weights.min()) / (weights.max() - weights.min())
     assert np.abs(last - expected).max() < 1 and (last.min(), last.max()) == (0, 255)
     assert (board[3] == 128).all() and (board[:, 4] == 128).all()  # the lines between them
+    assert table.rows[1] == (
+        "doubled",
+        *map(pytest.approx, (2 * kernel.min() + 1, 2 * kernel.max() + 1, 2 * kernel.std())),
+    )
 
 
 def test_the_maps_that_vary_most_come_first(shown):
@@ -43,11 +46,12 @@ def test_the_maps_that_vary_most_come_first(shown):
 
 def test_a_network_that_is_not_run_is_a_blank_column(shown):
     values = {0: {"conv1": 0.01, "fire2": 0.1}, 1: {}, 9: {"conv1": 0.1, "fire2": 1.0}}
-    explore.value_by_layer(values, "1", "c", "a", x="levels", name="tl", ticks=(0.01, 1), logarithmic=True)
+    explore.value_by_layer(values, "1", "c", "a", x="levels", name="tl", logarithmic=True)
     [(figure, table)] = shown
     [cells] = figure.data
     assert cells.x == ("0", "1", "9") and cells.y == ("conv1", "fire2")
     assert [[*row] for row in cells.z] == [[-2, None, -1], [-1, None, 0]]
-    assert cells.colorbar.tickvals == (-2, 0) and cells.colorbar.ticktext == ("0.01", "1")
+    assert cells.colorbar.ticktext == ("0.01", "0.03", "0.1", "0.3", "1")
+    assert cells.colorbar.tickvals == pytest.approx(np.log10([0.01, 0.03, 0.1, 0.3, 1]))
     assert table.columns == ("layer", "tl = 0", "tl = 9")
     assert table.rows == [("conv1", 0.01, 0.1), ("fire2", 0.1, 1.0)]

@@ -15,7 +15,6 @@ def filter_mosaics(
     label: str,
     caption: str,
     alt: str,
-    table: plots.Table,
     *,
     columns: int = 2,
     per_row: int = 8,
@@ -27,7 +26,6 @@ def filter_mosaics(
         label: The number of the figure, such as "11.2".
         caption: What the figure shows.
         alt: A text alternative.
-        table: The data of the figure.
         columns: How many boards stand side by side.
         per_row: How many filters stand side by side on a board; the number of filters is a multiple of it.
     """
@@ -37,7 +35,9 @@ def filter_mosaics(
         board = go.Image(z=_mosaic(kernel, per_row), hoverinfo="skip")
         fig.add_trace(board, 1 + i // columns, 1 + i % columns)
     fig.update_yaxes(constraintoward="top")
-    plots.show(fig, label, caption, alt, table)
+    rows = [(name, *(float(of(k)) for of in (np.min, np.max, np.std))) for name, k in kernels.items()]
+    heads = "kernel", "lowest weight", "highest weight", "standard deviation"
+    plots.show(fig, label, caption, alt, plots.Table(heads, rows))
 
 
 def _mosaic(kernel: np.ndarray, per_row: int) -> np.ndarray:
@@ -86,7 +86,6 @@ def value_by_layer(
     *,
     x: str,
     name: str,
-    ticks: Sequence[float],
     logarithmic: bool = False,
 ) -> None:
     """Show a value per layer and network as a table of coloured cells.
@@ -99,12 +98,13 @@ def value_by_layer(
         alt: A text alternative.
         x: The title of the x axis: what the networks differ in.
         name: The same in short, for the data table: "tl" for heads such as "tl = 9".
-        ticks: The values that the scale of colours names.
         logarithmic: Whether equal ratios, rather than equal differences, look alike.
     """
     known = {network: of for network, of in values.items() if of}
     layers = list(next(iter(known.values()), {}))
     scale = np.log10 if logarithmic else float
+    ends = [end(value for of in known.values() for value in of.values()) for end in (min, max)] if known else [1, 1]
+    ticks = [tick for tick in _TICKS if ends[0] <= tick <= ends[1]] if logarithmic else []
     squares = go.Heatmap(
         x=[str(network) for network in values],
         y=layers,
@@ -118,14 +118,16 @@ def value_by_layer(
             "y": 1.01,
             "yanchor": "bottom",
             "thickness": 12,
-            "tickvals": [float(scale(tick)) for tick in ticks],
-            "ticktext": [f"{tick:g}" for tick in ticks],
+            **({"tickvals": np.log10(ticks).tolist(), "ticktext": [f"{tick:g}" for tick in ticks]} if ticks else {}),
         },
     )
     vertical = {"autorange": "reversed", "automargin": True, "dtick": 1}
     fig = plots.figure(squares, x=x, y="", xaxis={"type": "category"}, yaxis=vertical, height=660)
     rows = [(layer, *(float(of[layer]) for of in known.values())) for layer in layers]
     plots.show(fig, label, caption, alt, plots.Table(("layer", *(f"{name} = {network}" for network in known)), rows))
+
+
+_TICKS = [digit * 10.0**power for power in range(-6, 6) for digit in (1, 3)]  # of logarithmic colours
 
 
 def _grid(rows: int, columns: int, font: int, titles: Sequence[str] = (), **options: Any) -> go.Figure:
