@@ -98,6 +98,12 @@ def test_points_may_share_a_place(shown):
     assert (shown[0]["figure"].data[0].x, shown[0]["figure"].data[0].y) == ((1, 1), (2.0, 3.0))
 
 
+def test_each_series_of_points_can_have_its_own_mode(shown):
+    series = {name: {"a": (1, 2.0)} for name in ("ours", "theirs", "others")}
+    explore.scatter(series, "1", "c", "a", x="x", mode=("markers", "lines+markers+text"))
+    assert [trace.mode for trace in shown[0]["figure"].data] == ["markers", "lines+markers+text", "markers"]
+
+
 def test_a_histogram_counts_every_value_and_marks_the_ranges(shown):
     values = np.random.default_rng(1).normal(size=(20, 50))
     explore.histogram(values, {"most": (-1.5, 1.25)}, "1", "c", "a", bins=30)

@@ -117,7 +117,7 @@ def scatter(
     *,
     x: str,
     y: str = "top-1 accuracy",
-    mode: str = "markers",
+    mode: str | Sequence[str] = "markers",
     colours: Iterable[str] = plots.COLOURS,
     symbols: Iterable[str] = ("circle",),
     table: plots.Table | None = None,
@@ -132,14 +132,16 @@ def scatter(
         alt: A text alternative.
         x: The title of the x axis.
         y: The title of the y axis.
-        mode: Plotly's: "markers"; "lines+markers" joins the points of a series; "markers+text" writes their names.
+        mode: Plotly's: "markers"; "lines+markers" joins the points of a series; "markers+text" writes their names. A
+            sequence has one per series.
         colours: Of the series, in their order.
         symbols: Of the series, in their order, such as "circle" and "diamond".
         table: The data of the figure; by default a row per point.
         **layout: More of Plotly's layout.
     """
     traces, rows, values = [], [], list[Any]()
-    for (name, members), colour, symbol in zip(series.items(), cycle(colours), cycle(symbols)):
+    looks = zip(cycle(colours), cycle(symbols), cycle([mode] if isinstance(mode, str) else mode))
+    for (name, members), (colour, symbol, drawn) in zip(series.items(), looks):
         rows += [(name, point, *place) for point, place in members.items()]
         shown = [(point, at, _measured(value)) for point, (at, value) in members.items()]
         shown = [place for place in shown if None not in place]
@@ -147,7 +149,14 @@ def scatter(
         values += up
         marker = {"color": colour, "symbol": symbol, "size": 10}
         hover = "%{text}: %{x:,.4~g}, %{y:,.4~g}<extra></extra>"
-        look = {"mode": mode, "marker": marker, "text": points, "hovertemplate": hover, "line": {"width": 1}}
+        look = {
+            "mode": drawn,
+            "textposition": "top center",
+            "marker": marker,
+            "text": points,
+            "hovertemplate": hover,
+            "line": {"width": 1},
+        }
         traces.append(go.Scatter(**_trace(name, across, up), **look))
     layout = _layout(values, [0.0], layout)
     table = table or plots.Table(("", "point", x, y), rows)
