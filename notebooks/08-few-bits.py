@@ -241,7 +241,7 @@ record(within={"smoke": 0.5, "quick": 0.15}, **found)
 # %% [markdown]
 # Kernels of 2 bits hold the values $-A$, $-A/2$, 0 and $A/2$. With 4-bit inputs and outputs, static quantization leaves
 # {glue:text}`static_244:.1%`, and five epochs bring back {glue:text}`trained_244:.1%`, or {glue:text}`edges_244:.1%` with 8 bits at the edges.
-# With 2 bits for everything nothing comes back: {glue:text}`edges_222:.1%`, even so. A signed output of 2 bits behind a ReLU is 0 or
+# With 2 bits for everything nothing comes back: {glue:text}`edges_222:.1%`, even so. A signed output of 2 bits after a ReLU is 0 or
 # $A/2$. Whether the gradients are lost or twenty steps (five epochs of four batches) are too few, we have not measured.
 
 # %% [markdown]

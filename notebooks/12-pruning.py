@@ -144,7 +144,6 @@ print(f"{len(change)} filters, alone: the loss changes by",
 # %% tags=["remove-cell"]
 # Quoted in the text
 record(within=0.1, unmissed=float(np.mean(change < 0)))
-quote(worst=float(change.max()), median=float(np.median(change)))
 
 # %% [markdown]
 # That took one run over the images for each filter. A large network has thousands of filters and a million images; and once two filters
