@@ -229,11 +229,11 @@ for n in BITS:
 
 # %% tags=["hide-input"]
 # Kernels, inputs and outputs alone, over the bits
-images = f"{len(test[1])} test digits, one trained network, 95 % intervals (quick)."
+setting = f"{len(test[1])} test digits, one trained network, 95 % intervals (quick)."
 look = {"x": "bits", "xaxis": {"type": "category"}, "dashes": ("dot", "solid"), "colours": np.repeat(plots.COLOURS, 2)}
 explore.lines(
     alone, "4.1",
-    f"Kernels, inputs or outputs quantized alone, each layer with its own MSBs. Dotted: rounded down. {images}",
+    f"Kernels, inputs or outputs quantized alone, each layer with its own MSBs. Dotted: rounded down. {setting}",
     "Accuracy over bits: solid lines of rounding to nearest stay high, dotted ones of rounding down fall earlier.",
     **look, height=420,
 )  # fmt: skip
@@ -251,16 +251,15 @@ explore.lines(
 
 # %%
 full = {}
-for r in ROUNDINGS:
-    one_for_all = {n: quantized(n, r, per_layer=False) for n in BITS}
-    per_layer = {n: quantized(n, r) for n in BITS}
-    full[f"generic MSB, {r}"] = one_for_all
-    full[f"per-layer MSB, {r}"] = per_layer
+for name, per_layer in (("generic MSB", False), ("per-layer MSB", True)):
+    for r in ROUNDINGS:
+        found = {n: quantized(n, r, per_layer=per_layer) for n in BITS}
+        full[f"{name}, {r}"] = found
 
 # %% tags=["hide-input"]
 # Everything quantized, over the bits
 explore.lines(
-    full, "4.2", f"Kernel, input and output of every layer at once. Dotted: rounded down. {images}",
+    full, "4.2", f"Kernel, input and output of every layer at once. Dotted: rounded down. {setting}",
     "Accuracy over bits: from 3 to 6 bits rounding to nearest with per-layer MSBs is best; from 8 bits on, one MSB for "
     "all is level with it.",
     **look, height=420,
