@@ -25,20 +25,17 @@
 # %% tags=["parameters", "hide-input"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %% tags=["hide-input"]
+# %%
 import numpy as np
-import plotly.graph_objects as go
-from IPython.display import HTML, Markdown, display
 
 from fewbits import explore, zoo
-from fewbits.costs import latency
-from fewbits.explore import plots
-from fewbits.book import reference
 from fewbits.backend import keras
-from fewbits.book import quote, record
-from fewbits.costs.complexity import cost_table, totals
-from fewbits.deploy import litert
+from fewbits.book import quote, record, reference
+from fewbits.costs import cost_table, measure_latency, totals
+from fewbits.deploy import to_litert
+from fewbits.statistics import verdict
 
+# %%
 SMOKE = profile == "smoke"
 WIDTHS, SIZES = (1.0, 0.75, 0.5, 0.25), (32, 24, 16)
 
@@ -61,9 +58,6 @@ ratio = counted[1].macs / counted[0].macs
 print(f"{ratio:.4f} of the MACs; the formula says {1 / 128 + 1 / 9:.4f}")
 print(f"{counted[1].parameters / counted[0].parameters:.4f} of the weights")
 
-# %% tags=["remove-cell"]
-record(within=1e-9, ratio=ratio)
-
 # %% [markdown]
 # An eighth of the work, and where it goes is telling: the filters that look *around* a pixel cost little, the mixing of channels nearly
 # everything.
@@ -76,9 +70,6 @@ for row in cost_table(model):
     work[kind] = work.get(kind, 0) + row.macs
 share = {kind: n / sum(work.values()) for kind, n in work.items() if n}
 print({kind: f"{s:.1%}" for kind, s in share.items()})
-
-# %% tags=["remove-cell"]
-record(within=1e-9, pointwise=share["pointwise"], depthwise=share["depthwise"])
 
 # %% [markdown]
 # (what-each-saves)=
@@ -104,40 +95,29 @@ for key in ((1.0, 32), (0.5, 32), (1.0, 16)):
     print(key, f"{cost[key].parameters:,} parameters,",
           f"{cost[key].macs / 1e6:.1f} M MACs")
 
-# %% tags=["remove-cell"]
-for (width, size), c in cost.items():
-    record(**{f"macs_{width:g}_{size}": c.macs, f"parameters_{width:g}_{size}": c.parameters})
-quote(half_width=cost[0.5, 32].macs / cost[1.0, 32].macs, half_size=cost[1.0, 16].macs / cost[1.0, 32].macs)
-quote(file_of_half_width=cost[0.5, 32].parameters / cost[1.0, 32].parameters)
-
 # %% [markdown]
 # Half the width leaves {glue:text}`half_width:.1%` of the MACs and {glue:text}`file_of_half_width:.1%` of the parameters; half the
 # size {glue:text}`half_size:.1%` of the MACs and all of the parameters. As published, for photographs of 224 pixels and fewer, MobileNet
-# has these MACs, in millions; `complexity` counts them from the graph:
+# has these MACs, in millions; `totals` counts them from the graph:
 
-# %% tags=["hide-input"]
+# %%
+PIXELS = 224, 192, 160, 128
 photos, rows = {}, []
 for width in WIDTHS:
-    for size in (224, 192, 160, 128):
-        photos[width, size] = totals(zoo.build("mobilenet_v1", (size, size, 3), 1000, width=width)).macs / 1e6
-    rows.append((f"{width:g}", *(f"{photos[width, size]:.1f}" for size in (224, 192, 160, 128))))
-HTML(plots.Table(("width", "224", "192", "160", "128"), rows).html())
-
-# %% tags=["remove-cell"]
-record(within=0.05, photos_1_224=photos[1.0, 224], photos_quarter_128=photos[0.25, 128])
+    for size in PIXELS:
+        net = zoo.build("mobilenet_v1", (size, size, 3), 1000, width=width)
+        photos[width, size] = totals(net).macs / 1e6
+    rows.append((width, *(f"{photos[width, size]:.1f}" for size in PIXELS)))
+explore.Table(("width", *map(str, PIXELS)), rows)
 
 # %% [markdown]
 # MACs are not yet time. Here is one image, on one thread of this machine, by LiteRT; all twelve in turn, round after round:
 
 # %%
-files = {key: litert.to_litert(net) for key, net in nets.items()}
-taken = latency.measure_latency(files, rounds=10 if SMOKE else 200)
+files = {key: to_litert(net) for key, net in nets.items()}
+taken = measure_latency(files, rounds=10 if SMOKE else 200)
 for key in ((1.0, 32), (0.5, 32), (1.0, 16)):
     print(key, taken[key])
-
-# %% tags=["remove-cell"]
-quote(faster_by_width=taken[1.0, 32].median / taken[0.5, 32].median, faster_by_size=taken[1.0, 32].median / taken[1.0, 16].median)
-quote(macs_by_width=cost[1.0, 32].macs / cost[0.5, 32].macs, macs_by_size=cost[1.0, 32].macs / cost[1.0, 16].macs)
 
 # %% [markdown]
 # By half the width {glue:text}`macs_by_width:.1f` times fewer MACs are {glue:text}`faster_by_width:.1f` times less time, by half the
@@ -149,87 +129,74 @@ quote(macs_by_width=cost[1.0, 32].macs / cost[0.5, 32].macs, macs_by_size=cost[1
 # Costs are counted and timed in seconds, accuracy takes hours of training: here are the twelve networks of the thesis' Table 4.1 on
 # CIFAR-10 (*reference* results; more seeds at the four corners). Turn the quantity:
 
-# %% tags=["hide-input"]
-cells = {(c.trial.width, c.trial.size): c for c in reference.cells("MobileNet")}
-cells |= {(c.trial.width, c.trial.size): c for c in reference.cells("MobileNet, corners") if c.records}
-
-
-def mean_of(cell, of):
-    """Return the mean over the seeds of what `of` makes of a test result; None where it was not run."""
-    found = [of(record.results.test) for record in cell.records]
-    return float(np.mean(found)) if found else None
-
-
-accuracy = {key: mean_of(cells[key], lambda test: test.hits / test.n) for key in nets}
+# %%
 quantities = {
-    "top-1": accuracy,
-    "top-5": {key: mean_of(cells[key], lambda test: test.hits_top5 / test.n) for key in nets},
     "parameters": {key: c.parameters for key, c in cost.items()},
     "MACs in millions": {key: c.macs / 1e6 for key, c in cost.items()},
-    "file in kB": {key: len(content) / 1000 for key, content in files.items()},
-    "ms an image": {key: found.median for key, found in taken.items()},
+    "file in kB": {key: len(file) / 1000 for key, file in files.items()},
+    "ms an image": {key: time.median for key, time in taken.items()},
 }
-formats = dict(zip(quantities, ("{:.1%}", "{:.1%}", "{:,}", "{:.1f}", "{:,.0f}", "{:.3f}")))
-explore.surface(quantities, ("width", "size"), formats, "10.1", "MobileNet on CIFAR-10 at each width and size of the images.").show()
-Markdown(f"*Accuracies (reference): {reference.made_with([r for c in cells.values() for r in c.records])} Times: this machine (quick).*")
+
+# %% tags=["hide-input"]
+# An explorer of the twelve networks
+every = sorted(reference.cells("MobileNet", "MobileNet, corners"), key=lambda cell: len(cell.records))
+cells = {(c.trial.width, c.trial.size): c for c in every}  # at the corners those with more seeds
+tests = {key: [record.results.test for record in cells[key].records] for key in nets}
+accuracies = {
+    f"top-{n}": {k: sum(getattr(t, hits) / t.n for t in of) / len(of) if of else None for k, of in tests.items()}
+    for n, hits in ((1, "hits"), (5, "hits_top5"))
+}
+formats = dict(zip((*accuracies, *quantities), ("{:.1%}", "{:.1%}", "{:,}", "{:.1f}", "{:,.0f}", "{:.3f}")))
+caption = "MobileNet on CIFAR-10 at each width and size of the images. Accuracies: reference; times: this machine."
+explore.surface(accuracies | quantities, ("width", "size"), formats, "10.1", caption).show()
 
 # %% [markdown]
 # The same twelve as points. Those on the line are beaten by none that is shown. Beside them, where they were run, the rivals of the thesis in
 # sizes for such images, and this book's SqueezeNet. It was trained for 30 epochs, all others for 4: compare the MobileNets with each other.
 
+# %%
+networks = "resnet_cifar", "inception_cifar", "squeezenet_cifar"
+rivals = {name: zoo.build(name, (32, 32, 3), 10) for name in networks}
+their_files = {name: to_litert(net) for name, net in rivals.items()}
+their_times = measure_latency(their_files, rounds=10 if SMOKE else 100)
+cost |= {name: totals(net) for name, net in rivals.items()}
+files, taken = files | their_files, taken | their_times
+
+# %%
+UNITS = {"MACs": "millions", "parameters": "thousands",
+         "file": "kB", "time of an image": "ms"}
+spent = {}
+for key, c in cost.items():
+    counted = c.macs / 1e6, c.parameters / 1e3
+    spent[key] = *counted, len(files[key]) / 1e3, taken[key].median
+
 # %% tags=["hide-input"]
-UNITS = {"MACs": "millions", "parameters": "thousands", "file": "kB", "time of an image": "ms"}
-
-
-def costs_of(net, content, time):
-    counted = totals(net)
-    numbers = counted.macs / 1e6, counted.parameters / 1e3, len(content) / 1e3, time.median
-    return dict(zip(UNITS, numbers))
-
-
-rivals = {name: zoo.build(name, (32, 32, 3), 10) for name in ("resnet_cifar", "inception_cifar", "squeezenet_cifar")}
-their_files = {name: litert.to_litert(net) for name, net in rivals.items()}
-their_times = latency.measure_latency(their_files, rounds=10 if SMOKE else 100)
-their_cells = {c.trial.network: c for c in (*reference.cells("rivals of MobileNet"), *reference.cells("float"))}
-points = [
-    explore.Point(f"{width:g}, {size} px", f"MobileNet, {size} px", accuracy[width, size], cells[width, size].measured[1],
-                  costs_of(net, files[width, size], taken[width, size]))
-    for (width, size), net in nets.items()
-    if accuracy[width, size] is not None
-]
-points += [
-    explore.Point(name, name, float(np.mean(their_cells[name].accuracies)), their_cells[name].measured[1],
-                  costs_of(net, their_files[name], their_times[name]))
-    for name, net in rivals.items()
-    if their_cells[name].records
-]
-explore.accuracy_over_cost(points, UNITS, "10.2", "Accuracy on CIFAR-10 over what it costs (reference; times: this machine). "
-               "SqueezeNet was trained for 30 epochs, on a GPU; all others for 4.").show()
+# Accuracy over cost, with the rivals
+cells |= {c.trial.network: c for c in reference.cells("rivals of MobileNet", "float")}
+words = {(w, s): (f"{w:g}, {s} px", f"MobileNet, {s} px") for w, s in nets} | {name: (name, name) for name in rivals}
+known = {key: cells[key].estimate for key in words if cells[key].records}
+points = [explore.Point(*words[k], e.mean, e.half_width, dict(zip(UNITS, spent[k]))) for k, e in known.items()]
+caption = "Accuracy on CIFAR-10 over cost (reference; times: this machine). SqueezeNet: 30 epochs on a GPU; others: 4."
+explore.accuracy_over_cost(points, UNITS, "10.2", caption).show()
 
 # %% [markdown]
 # Three pairs cost about the same in MACs, one with fewer filters, the other with fewer pixels:
 
-# %% tags=["hide-input"]
-PAIRS = [((0.75, 32), (1.0, 24)), ((0.5, 32), (1.0, 16)), ((0.25, 32), (0.5, 16))]
-
-
-rows, verdicts = [], []
+# %%
+PAIRS = [((0.75, 32), (1.0, 24)), ((0.5, 32), (1.0, 16)),
+         ((0.25, 32), (0.5, 16))]
 for wide, fine in PAIRS:
-    known = reference.gap(cells[wide], cells[fine])
-    gap, reach = (100 * x for x in known or (0, 0))
-    verdicts.append("not run" if not known else "fewer filters" if gap > reach else "fewer pixels" if -gap > reach else "not decided")
-    rows.append((
-        f"{wide[0]:g}, {wide[1]} px against {fine[0]:g}, {fine[1]} px",
-        f"{cost[wide].macs / cost[fine].macs:.2f}", f"{cost[wide].parameters / cost[fine].parameters:.2f}",
-        f"{taken[wide].median / taken[fine].median:.2f}", f"{gap:+.1f} ± {reach:.1f}" if known else "not run", verdicts[-1]))
-HTML(plots.Table(("fewer filters against fewer pixels", "MACs", "parameters", "time", "points of accuracy", "better"), rows).html())
+    times = cost[wide].macs / cost[fine].macs
+    print(f"{wide} has {times:.2f} times the MACs of {fine}")
 
-# %% tags=["remove-cell"]
-won = {name: verdicts.count(name) for name in ("fewer filters", "fewer pixels", "not decided", "not run")}
-quote(filters_win=won["fewer filters"], pixels_win=won["fewer pixels"], undecided=won["not decided"] + won["not run"])
-lever = "confirmed" if won["fewer filters"] == 3 else "refuted" if won["fewer pixels"] == 3 else "not decided"
-once = any(reference.difference(cells[wide], cells[fine]) is None for wide, fine in PAIRS)
-quote(lever=f"{lever}, with one seed" if once and lever != "not decided" else lever)
+# %% tags=["hide-input"]
+# Fewer filters against fewer pixels
+gaps = [cells[wide] - cells[fine] for wide, fine in PAIRS]
+better = [{"confirmed": "fewer filters", "refuted": "fewer pixels"}.get(v, v) for v in map(verdict, gaps)]
+ratios = [[f"{a / b:.2f}" for a, b in zip(spent[wide], spent[fine])] for wide, fine in PAIRS]
+names = [f"{words[wide][0]} against {words[fine][0]}" for wide, fine in PAIRS]
+rows = [(name, *ratio, gap.written("+.1%"), won) for name, ratio, gap, won in zip(names, ratios, gaps, better)]
+reference.results_table(("fewer filters or pixels", *UNITS, "points", "better"), rows, also=[cells[k] for k in nets])
 
 # %% [markdown]
 # At about equal MACs, fewer filters win {glue:text}`filters_win` of 3 times, fewer pixels {glue:text}`pixels_win` times;
@@ -243,20 +210,18 @@ quote(lever=f"{lever}, with one seed" if once and lever != "not decided" else le
 # others, which are held, then all of them at a smaller rate. Weights at width 0.25 are published, for photographs of 128 pixels and
 # with batch normalization folded into biases; `fewbits import-litert` reads them. Do they help with 32 pixels, or with 16?
 
-# %% tags=["hide-input"]
-stages = {n: {c.trial.size: c for c in reference.cells(f"MobileNet from ImageNet, {n} stage")} for n in ("first", "second")}
-rows = [
-    (f"{size} px", str(cells[0.25, size]), str(stages["first"][size]), str(stages["second"][size])) for size in SIZES
-]
-display(HTML(plots.Table(("width 0.25", "from nothing, 4 epochs", "the last level, 2 epochs", "then all, 4 epochs"), rows).html()))
-of_stages = [r for by_size in stages.values() for c in by_size.values() for r in c.records]
-Markdown(f"*(reference)* {reference.made_with(of_stages)}")
-
-# %% tags=["remove-cell"]
+# %%
 held = zoo.build("mobilenet_cifar_folded", (32, 32, 3), 10, width=0.25)
-quote(last_level=held.get_layer("fc").count_params(), all_levels=held.count_params())
-quote(last_16=str(stages["first"][16]), all_16=str(stages["second"][16]), nothing_16=str(cells[0.25, 16]))
-quote(last_32=str(stages["first"][32]), all_32=str(stages["second"][32]), nothing_32=str(cells[0.25, 32]))
+last_level = held.get_layer("fc").count_params()
+all_levels = held.count_params()
+print(f"{last_level:,} of {all_levels:,} parameters are in the last level")
+
+# %% tags=["hide-input"]
+# Two stages from ImageNet
+stages = [reference.cells(f"MobileNet from ImageNet, {n} stage") for n in ("first", "second")]
+first, second = ({c.trial.size: c for c in found} for found in stages)
+rows = [(f"{size} px", cells[0.25, size], first[size], second[size]) for size in SIZES]
+reference.results_table(("width 0.25", "from nothing, 4 epochs", "last level, 2 epochs", "then all, 4 epochs"), rows)
 
 # %% [markdown]
 # Of {glue:text}`all_levels:,d` parameters the first stage trains {glue:text}`last_level:,d`. At 32 pixels it reaches
@@ -274,14 +239,26 @@ quote(last_32=str(stages["first"][32]), all_32=str(stages["second"][32]), nothin
 # ([errata](91-errata)).
 
 # %% tags=["hide-input"]
-rows = []
-for name, thesis in (("mobilenet_cifar", "MobileNet"), ("resnet_cifar", "ResNet"), ("inception_cifar", "Inception v3")):
-    net = nets[1.0, 32] if name == "mobilenet_cifar" else rivals[name]
-    cell = cells[1.0, 32] if name == "mobilenet_cifar" else their_cells[name]
-    time = taken[1.0, 32] if name == "mobilenet_cifar" else their_times[name]
-    counted = totals(net)
-    rows.append((thesis, name, f"{counted.parameters:,}", f"{counted.macs / 1e6:.1f} M", str(time), str(cell)))
-HTML(plots.Table(("thesis", "ours, for 32 x 32", "parameters", "MACs", "an image (quick)", "top-1 (reference)"), rows).html())
+# The networks of the thesis and ours
+OURS = {"MobileNet": (1.0, 32), "ResNet": "resnet_cifar", "Inception v3": "inception_cifar"}
+rows = [(of, words[k][1], cost[k].parameters, f"{spent[k][0]:.1f} M", taken[k], cells[k]) for of, k in OURS.items()]
+explore.Table(("thesis", "ours, for 32 x 32", "parameters", "MACs", "an image (quick)", "top-1 (reference)"), rows)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+record(within=1e-9, ratio=ratio, pointwise=share["pointwise"], depthwise=share["depthwise"])
+record(**{f"{what}_{w:g}_{s}": getattr(cost[w, s], what) for w, s in nets for what in ("macs", "parameters")})
+record(within=0.05, photos_1_224=photos[1.0, 224], photos_quarter_128=photos[0.25, 128])
+by_width, by_size = (np.divide(spent[1.0, 32], spent[key]) for key in ((0.5, 32), (1.0, 16)))  # in the order of UNITS
+quote(last_level=last_level, all_levels=all_levels)
+quote(half_width=1 / by_width[0], half_size=1 / by_size[0], file_of_half_width=1 / by_width[1])
+quote(macs_by_width=by_width[0], macs_by_size=by_size[0], faster_by_width=by_width[3], faster_by_size=by_size[3])
+filters, pixels = better.count("fewer filters"), better.count("fewer pixels")
+lever = "confirmed" if filters == 3 else "refuted" if pixels == 3 else "not decided"
+once = lever != "not decided" and any(cells[wide].paired(cells[fine]).n < 2 for wide, fine in PAIRS)
+quote(filters_win=filters, pixels_win=pixels, undecided=3 - filters - pixels, lever=lever + once * ", with one seed")
+starts = {"last": first, "all": second, "nothing": {size: cells[0.25, size] for size in SIZES}}
+quote(**{name: {size: str(by_size[size]) for size in (16, 32)} for name, by_size in starts.items()})
 
 # %% [markdown]
 # **Why they differ.** The thesis starts from weights of ImageNet and trains for about 200 epochs on a hundred classes; the twelve above
