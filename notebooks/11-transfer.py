@@ -135,7 +135,7 @@ START = {"colours": (plots.ORANGE, plots.BLUE), "dashes": ("dot", "solid")}
 explore.lines(
     {NAMES[n]: {epoch["epoch"]: epoch["loss"] for epoch in epochs} for n, epochs in history.items()}, "11.1",
     f"Loss while {len(few[1])} images are learned, from two starts; one seed (quick).",
-    "Training loss over epochs, one line a start. With nine levels taken it falls earlier and deeper.", x="epoch",
+    "Training loss over epochs, one line per start. With nine levels taken it falls earlier and deeper.", x="epoch",
     y="training loss in nats", mode="lines", yaxis={"rangemode": "tozero"}, xaxis={"dtick": 1}, **START)  # fmt: skip
 
 # %% [markdown]
@@ -209,7 +209,7 @@ for levels, net in nets.items():
 explore.lines(
     {NAMES[n]: found for n, found in left.items()}, "11.3",
     f"Few-bit weights after training from two starts. {len(test[1])} test images, 95 % intervals, one seed (quick).",
-    "Accuracy over bits of the weights, one line a start, falling towards few bits.", x="bits of the weights", **START,
+    "Accuracy over bits of the weights, a line per start, falling towards few bits.", x="bits of the weights", **START,
 )  # fmt: skip
 
 # %% [markdown]
@@ -358,7 +358,7 @@ rows = [(n, "all images", spread(c).percent, plants(c)) for n, c in cells.items(
 rows += [("9, and held", "all images", spread(frozen).percent, plants(frozen))]
 rows += [(n, "60 images", spread(c).percent, plants(c)) for n, c in sixty.items()]
 heads = "levels taken (tl)", "trained with", "accuracy in %, mean ± SD of 5 folds (reference)", "plants right"
-reference.results_table(heads, rows, also=[*cells.values(), frozen])
+reference.results_table(heads, rows, also=[*cells.values(), frozen, *sixty.values()])
 
 # %% tags=["hide-input"]
 # The same, fold by fold
@@ -367,7 +367,7 @@ folds = {f"fold {key[1]}": {n: c.by_seed.get(key) for n, c in run.items()} for k
 explore.lines(
     {**folds, "mean and SD": {n: spread(cell) for n, cell in run.items()}}, "11.6",
     "Accuracy on field photographs over the number of levels taken, fold by fold (reference).",
-    "Lines, one a fold, and their mean. The folds differ more from each other than the numbers of levels do.",
+    "Lines, one per fold, and their mean. The folds differ more from each other than the numbers of levels do.",
     x="levels taken (tl)", colours=[plots.GREY] * len(folds) + [plots.BLUE], dashes=[*plots.DASHES, "solid"],
     xaxis={"type": "category"}, height=440)  # fmt: skip
 
