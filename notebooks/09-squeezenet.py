@@ -25,21 +25,20 @@
 # %% tags=["parameters", "hide-input"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %% tags=["hide-input"]
+# %%
 import numpy as np
-import plotly.graph_objects as go
-from IPython.display import HTML, Markdown
 
-from fewbits import data, training, zoo
-from fewbits.book import papers, reference
-from fewbits.explore import plots
+from fewbits import data, explore, training, zoo
 from fewbits.backend import keras
-from fewbits.book import quote, record
-from fewbits.costs.complexity import cost_table, totals
-from fewbits.statistics import wilson_interval
+from fewbits.book import papers, quote, record, reference
+from fewbits.costs import cost_table, totals
+from fewbits.explore import plots
+from fewbits.statistics import Estimate, Share
 
+# %%
 SMOKE = profile == "smoke"
-STEPS = {"baseline": "baseline", "e1": "E1", "e2": "E2", "e3": "E3", "e4": "E4"}
+STEPS = {"baseline": "baseline",
+         "e1": "E1", "e2": "E2", "e3": "E3", "e4": "E4"}
 ALONE = {  # change -> what it is; e1 is the first of them already
     "e1": "windows 2x2",
     "kernel": "filters 2x2",
@@ -86,27 +85,13 @@ for name in ("baseline", "e2", "e4"):
     print(name, list(sides(nets[name]).values()))
 
 # %% tags=["hide-input"]
-lines = {"baseline": "baseline", "e1": "E1", "e2": "E2, E3", "e4": "E4"}
-plots.show(
-    plots.figure(
-        *(
-            go.Scatter(
-                x=list(sides(nets[name])), y=list(sides(nets[name]).values()), name=words, mode="lines+markers",
-                line={"color": colour, "dash": dash},
-            )
-            for (name, words), colour, dash in zip(lines.items(), plots.COLOURS, ("solid", "dot", "dash", "solid"))
-        ),
-        x="level",
-        y="side of its map in pixels",
-        xaxis={"categoryorder": "array", "categoryarray": LEVELS, "tickangle": -45, "title": {"standoff": 12}},
-        margin={"l": 60, "r": 15, "t": 15, "b": 85},
-        yaxis={"type": "log", "tickvals": [1, 2, 4, 8, 16, 32], "range": [-0.1, 1.6]},
-    ),
-    label="9.1",
-    caption="What is left of 32 pixels after each level.",
-    alt="Four falling lines on a logarithmic axis: the baseline ends at one pixel, E1 and E2 at two, E4 stays above them throughout and ends at nine.",
-    table=plots.Table(("level", *lines.values()), [(x, *(sides(nets[n]).get(x, "") for n in lines)) for x in LEVELS]),
-)
+# The side of each level's map
+explore.lines(
+    {words: sides(nets[name]) for name, words in STEPS.items() if name != "e3"},
+    "9.1", "What is left of 32 pixels after each level. E3 is as E2, without fire3.",
+    "Four falling lines, logarithmic: the baseline ends at one pixel, E1 and E2 at two, E4, above them, at nine.",
+    x="level", y="side of its map in pixels", dashes=("solid", "dot", "dash", "solid"),
+    yaxis={"type": "log", "tickvals": [1, 2, 4, 8, 16, 32], "range": [-0.1, 1.6]})  # fmt: skip
 
 # %% [markdown]
 # The baseline decides by maps of a single pixel. How much of the image does one value see there? Each filter and each window widens
@@ -126,10 +111,6 @@ def seen(net):
 
 print({words: seen(nets[name]) for name, words in STEPS.items()})
 
-# %% tags=["remove-cell"]
-for name, net in nets.items():
-    record(**{f"seen_{name}": seen(net), f"last_side_{name}": sides(net)["conv10"]})
-
 # %% [markdown]
 # The baseline looks at {glue:text}`seen_baseline:d` pixels, side by side, of an image that has 32; the rest of the view is padding.
 # E4's view of {glue:text}`seen_e4:d` is hardly wider than the image.
@@ -148,13 +129,9 @@ noise = np.random.default_rng(9).normal(size=kernel.shape)
 noise[1, 1] = kernel[1, 1]
 layer.set_weights([noise, bias])
 change = np.abs(np.array(net(images)) - before).max()
+layer.set_weights([kernel, bias])
 idle = kernel.size * 8 // 9
 print(f"{idle:,} weights replaced; the outputs change by {change}")
-
-# %% tags=["remove-cell"]
-layer.set_weights([kernel, bias])
-record(idle=idle, changed=int(change > 0))
-quote(idle_share=idle / totals(net).parameters)
 
 # %% [markdown]
 # {glue:text}`idle:,d` weights, {glue:text}`idle_share:.0%` of the network, can be anything. They cost memory, and they multiply.
@@ -167,24 +144,16 @@ quote(idle_share=idle / totals(net).parameters)
 
 # %%
 cost = {name: totals(net) for name, net in nets.items()}
-base = cost["baseline"]
-for name in ("e2", "e4"):
-    print(f"{STEPS[name]}: {cost[name].macs / base.macs:.1f} times the MACs,",
-          f"{cost[name].parameters / base.parameters:.2f} the parameters")
-
-# %% tags=["hide-input"]
-words = STEPS | {name: f"only: {what}" for name, what in ALONE.items() if name not in STEPS}
-HTML(plots.Table(
-    ("network", "parameters", "MACs in millions", "times the baseline's", "peak of activations"),
-    [(w, c.parameters, f"{c.macs / 1e6:.1f}", f"{c.macs / base.macs:.2f}", c.peak_activations)
-     for name, w in words.items() for c in [cost[name]]],
-).html())
-
-# %% tags=["remove-cell"]
-for name, c in cost.items():
-    record(**{f"parameters_{name}": c.parameters, f"macs_{name}": c.macs, f"peak_{name}": c.peak_activations})
-quote(e4_macs=cost["e4"].macs / base.macs, e4_e2_macs=cost["e4"].macs / cost["e2"].macs, e4_peak=cost["e4"].peak_activations / base.peak_activations)
-quote(e1_macs=cost["e1"].macs / base.macs, delay_macs=cost["delay"].macs / base.macs)
+macs = {name: counted.macs for name, counted in cost.items()}
+times = {name: count / macs["baseline"] for name, count in macs.items()}
+single = {n: f"only: {what}" for n, what in ALONE.items() if n != "e1"}
+rows = []
+for n, what in (STEPS | single).items():
+    millions, peak = f"{macs[n] / 1e6:.1f}", cost[n].peak_activations
+    rows.append((what, cost[n].parameters, millions, f"{times[n]:.2f}", peak))
+columns = ("network", "parameters", "MACs in millions",
+           "times the baseline's", "peak of activations")
+explore.Table(columns, rows)
 
 # %% [markdown]
 # Most of the changes keep pixels. Even the smaller *window* leaves larger maps, by one pixel here and there, and does
@@ -215,9 +184,6 @@ born = {
 for name, share in born.items():
     print(f"{STEPS[name]}: {share:.0%} of the classes")
 
-# %% tags=["remove-cell"]
-record(within=0.1, **{f"born_dead_{name}": float(share) for name, share in born.items()})
-
 # %% [markdown]
 # On a map of one pixel, nearly a coin is tossed for each class, once. On {glue:text}`last_side_e4:d` by {glue:text}`last_side_e4:d` pixels,
 # some place in some image is above zero more easily. *So E4 does not only keep more pixels, it is also born healthier.* Training may wake a
@@ -247,16 +213,10 @@ def trained(name, epochs=1 if SMOKE else 4):
 answers = {name: trained(name) for name in ("baseline", "e2")}
 scores = {}
 for name, logits in answers.items():
-    right = int(np.sum(logits.argmax(axis=1) == test.labels))
-    low, high = wilson_interval(right, len(test))
+    share = Share.of(logits.argmax(axis=1) == test.labels)
     gone = np.sum(logits.max(axis=0) <= 0)
-    print(f"{STEPS[name]}: {right / len(test):.1%} ({low:.1%} to {high:.1%}),",
-          f"{gone} of 3 classes dead")
-    scores[name] = right / len(test)
-
-# %% tags=["remove-cell"]
-record(within=0.6 if SMOKE else 0.35, **{f"crops_{name}": score for name, score in scores.items()})
-quote(largest=float(np.bincount(test.labels).max() / len(test)), tested=len(test))
+    print(f"{STEPS[name]}: {share}, {gone} of 3 classes dead")
+    scores[name] = share.value
 
 # %% [markdown]
 # Who always answers with the most frequent class is right in {glue:text}`largest:.1%` of these {glue:text}`tested:d` images. The
@@ -269,131 +229,67 @@ quote(largest=float(np.bincount(test.labels).max() / len(test)), tested=len(test
 # Now on CIFAR-10, {glue:text}`epochs:d` epochs each (*reference*). First the report's steps, as they pile up:
 
 # %% tags=["hide-input"]
-cells = {
-    cell.trial.network.removeprefix("squeezenet_chernis_"): cell
-    for grid in ("SqueezeNet of chernis", "SqueezeNet ablation", "SqueezeNet, three seeds")  # the last has the first seed, too
-    for cell in reference.cells(grid)
-}
+# The report's steps, ours and as printed
+GRIDS = "SqueezeNet of chernis", "SqueezeNet ablation", "SqueezeNet, three seeds"  # the last has the first seed, too
+cells = {c.trial.network.removeprefix("squeezenet_chernis_"): c for c in reference.cells(*GRIDS)}
 EPOCHS = cells["baseline"].trial.epochs
 printed = {row["model"]: row for row in papers.table("chernis", 1)}
-thesis = dict(zip([*STEPS, "e5"], printed.values()))
-
-
-def measured(name):
-    """Return the accuracy of a network in percent and half of its 95 % interval; None if not run."""
-    found = cells[name].measured
-    return found and tuple(100 * x for x in found)
-
-
-def points_above(one, other="baseline"):
-    """Return by how many points `one` is above `other`, and half of the 95 % interval of that; None if not run."""
-    found = reference.gap(cells[one], cells[other])
-    return found and tuple(100 * x for x in found)
-
-
-def told(pair):
-    return "not run" if pair is None else f"{pair[0]:+.1f} ± {pair[1]:.1f}"
-
-
+thesis = dict(zip([*STEPS, "e5"], (row["accuracy"] for row in printed.values())))
 BEFORE = {"e1": "baseline", "e2": "e1", "e3": "e2", "e4": "e2"}
-rows = [
-    (w, str(cells[name]), told(points_above(name, BEFORE[name])) if name in BEFORE else "", f"{thesis[name]['accuracy']} %",
-     f"{thesis[name]['accuracy'] - thesis[BEFORE[name]]['accuracy']:+.2f}" if name in BEFORE else "")
-    for name, w in STEPS.items()
-]
-HTML(plots.Table(("network", "ours (reference)", "points over the step it builds on", "as printed", "points, as printed"), rows).html())
+gained = {n: ((cells[n] - cells[m]).written("+.1%"), f"{thesis[n] - thesis[m]:+.2f}") for n, m in BEFORE.items()}
+rows = [(what, cells[n], f"{thesis[n]} %", *gained.get(n, ("", ""))) for n, what in STEPS.items()]
+reference.results_table(("step", "ours (reference)", "as printed", "points over its base", "points, as printed"), rows)
 
 # %% [markdown]
 # Where a network has one seed, the interval is of the test images alone, without the luck of the weights.
 #
 # Then each change alone, all else the baseline's. Two of the five leave the maps as large as
-# they were. What a gain costs is told by its points for each doubling of the MACs:
+# they were. What a gain costs is told by its points for each doubling of the MACs. The last two rows say by how much the gains of
+# the parts, each alone and then summed, exceed the gain of the step that has them all.
 
 # %% tags=["hide-input"]
-gains = {name: points_above(name) for name in ALONE}
-rows = []
-for name, what in ALONE.items():
-    doublings = np.log2(cost[name].macs / base.macs)
-    rate = f"{gains[name][0] / doublings:+.1f}" if gains[name] and doublings > 0 else "not run" if doublings > 0 else "no more MACs"
-    rows.append((what, str(cells[name]), told(gains[name]), f"{cost[name].macs / base.macs:.2f}", rate))
-rows.append(("no last ReLU (ours)", str(cells["linear"]), told(points_above("linear")), f"{cost['linear'].macs / base.macs:.2f}", "no more MACs"))
-HTML(plots.Table(("alone", "accuracy (reference)", "points over the baseline", "times the MACs", "points a doubling"), rows).html())
-
-# %% tags=["hide-input"]
-def carrier():
-    """Return a sentence: which change alone gains most, and whether it is ahead of the next."""
-    missing = [what for name, what in ALONE.items() if gains[name] is None]
-    if missing:
-        return f"Which change alone carries the gain is **not run**: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing."
-    first, second = sorted(gains, key=lambda name: -gains[name][0])[:2]
-    ahead = gains[first][0] - gains[second][0] > np.hypot(gains[first][1], gains[second][1])
-    once = ahead and min(len(cells[name].records) for name in (first, second)) == 1
-    verdict = "clear on the test images, with one seed" if once else "clear" if ahead else "not decided"
-    return (f"Alone, *{ALONE[first]}* gains most, {told(gains[first])} points. That it is ahead of *{ALONE[second]}*, "
-            f"{told(gains[second])}, is **{verdict}**.")
+# One change at a time, and whether the parts add up
+def parts_less_whole(whole, *parts):  # the baseline's error is in all gains, and cancels but once
+    terms = {whole: -1, "baseline": 1 - len(parts)} | dict.fromkeys(parts, 1)
+    found = [(k, cells[n].estimate) for n, k in terms.items()]
+    half_width = np.sqrt(sum((k * e.half_width) ** 2 for k, e in found))
+    return Estimate(sum(k * e.mean for k, e in found), half_width, min(e.n for _, e in found)).points
 
 
-def together(whole, *parts):
-    """Return how the sum of the gains of `parts` compares with that of `whole`, which has them all."""
-    if points_above(whole) is None or any(gains[part] is None for part in parts):
-        return f"The sum of the parts of {STEPS[whole]} is **not run**."
-    total, joint = sum(gains[part][0] for part in parts), points_above(whole)[0]
-    # The baseline is in each gain: of its error, all but one share is in what is left.
-    reach = np.sqrt(sum(measured(n)[1] ** 2 for n in (*parts, whole)) + ((len(parts) - 1) * measured("baseline")[1]) ** 2)
-    verdict = "more than" if total - joint > reach else "less than" if joint - total > reach else "about"
-    return f"The parts of {STEPS[whole]} alone make {total:+.1f} points, all together {joint:+.1f}: the sum is **{verdict}** the whole (± {reach:.1f})."
-
-
-Markdown(" ".join([carrier(), together("e4", "e1", "kernel", "delay"), together("e3", "e1", "kernel", "fires", "dropout")]))
+only = ALONE | {"linear": "no last ReLU (ours)"}
+gains = {n: cells[n] - cells["baseline"] for n in only}
+rate = {n: gains[n] and f"{100 * gains[n].mean / np.log2(times[n]):+.1f}" for n in only if times[n] > 1}
+rows = [(only[n], cells[n], g.points, f"{times[n]:.2f}", rate.get(n, "no more MACs")) for n, g in gains.items()]
+rows += [("the parts of E4 less E4", "", parts_less_whole("e4", "e1", "kernel", "delay"), "", "")]
+rows += [("the parts of E3 less E3", "", parts_less_whole("e3", "e1", "kernel", "fires", "dropout"), "", "")]
+reference.results_table(("alone", "ours (reference)", "over baseline", "times the MACs", "points per doubling"), rows)
 
 # %% [markdown]
 # Accuracy over what it costs, with the report's own points beside ours:
 
 # %% tags=["hide-input"]
-def trace(names, label, mode, **style):
-    known = [n for n in names if measured(n)]
-    return go.Scatter(
-        x=[cost[n].macs / 1e6 for n in known], y=[measured(n)[0] for n in known], name=label, mode=mode,
-        error_y={"type": "data", "array": [measured(n)[1] for n in known], "thickness": 1},
-        text=[words.get(n, "no last ReLU") for n in known], hovertemplate="%{text}: %{y:.1f} %, %{x:.1f} M MACs<extra></extra>", **style)
-
-
-plots.show(
-    plots.figure(
-        trace(STEPS, "ours, the steps (reference)", "lines+markers", marker={"size": 10, "color": plots.BLUE}, line={"width": 1}),
-        trace([n for n in (*ALONE, "linear") if n not in STEPS], "ours, one change (reference)", "markers",
-              marker={"size": 10, "symbol": "diamond", "color": plots.ORANGE}),
-        go.Scatter(
-            x=[cost[n].macs / 1e6 for n in STEPS], y=[thesis[n]["accuracy"] for n in STEPS], name="as printed",
-            mode="lines+markers+text", text=list(STEPS.values()), textposition=["middle left", "middle right", "middle left", "top center", "top left"],
-            marker={"size": 11, "symbol": "circle-open", "color": plots.GREY}, line={"width": 1, "dash": "dot"},
-            hovertemplate="%{text}: %{y:.1f} %, printed<extra></extra>"),
-        x="MACs of an image, in millions",
-        y="top-1 accuracy in %",
-        xaxis={"type": "log", "range": [0.6, 2.55], "tickvals": [10, 30, 100, 300]},
-        height=420,
-        showlegend=True,
-    ),
-    label="9.2",
-    caption=f"Accuracy on CIFAR-10 over MACs: ours after {EPOCHS} epochs with 95 % intervals, the report's after 20. Points that are not run are left out.",
-    alt="Points over a logarithmic axis: baseline, E1, E2 and E3 close together near ten million MACs, E4 far to the right.",
-    table=plots.Table(
-        ("network", "MACs in millions", "ours in % (reference)", "as printed in %"),
-        [(words.get(n, "no last ReLU"), f"{cost[n].macs / 1e6:.1f}", str(cells[n]), thesis[n]["accuracy"] if n in thesis else "")
-         for n in nets]),
-)
-Markdown(f"*Ours: {reference.made_with([r for c in cells.values() for r in c.records])}*")
+# Accuracy over MACs, ours and the report's
+points = {n: (macs[n] / 1e6, cells[n]) for n in nets}
+explore.scatter(
+    {
+        "ours, the steps (reference)": {what: points[n] for n, what in STEPS.items()},
+        "ours, one change (reference)": {only[n]: points[n] for n in only if n not in STEPS},
+        "as printed": {what: (macs[n] / 1e6, thesis[n] / 100) for n, what in STEPS.items()},
+    }, "9.2", f"Accuracy on CIFAR-10 over MACs: ours after {EPOCHS} epochs (95 % intervals), the report's after 20.",
+    "Points over a logarithmic axis: baseline, E1, E2 and E3 close together near ten million MACs, E4 far right.",
+    x="MACs of an image, in millions", mode=("lines+markers", "markers", "lines+markers+text"),
+    symbols=("circle", "diamond", "circle-open"), colours=(plots.BLUE, plots.ORANGE, plots.GREY), height=420,
+    xaxis={"type": "log", "range": [0.6, 2.55], "tickvals": [10, 30, 100, 300]})  # fmt: skip
 
 # %% [markdown]
 # E1 changes two things in the report, the windows and the preparation of the images, and says nothing of the second. One guess is
 # augmentation. Without it:
 
 # %% tags=["hide-input"]
-plain = {cell.trial.network.removeprefix("squeezenet_chernis_"): cell for cell in reference.cells("SqueezeNet, no augmentation")}
-HTML(plots.Table(
-    ("network", "images as they are (reference)", "shifted and mirrored (reference)"),
-    [(STEPS[name], str(cell), str(cells[name])) for name, cell in plain.items()],
-).html())
+# With and without augmentation
+plain = {c.trial.network.removeprefix("squeezenet_chernis_"): c for c in reference.cells("SqueezeNet, no augmentation")}
+rows = [(STEPS[name], cell, cells[name]) for name, cell in plain.items()]
+reference.results_table(("network", "images as they are (reference)", "shifted and mirrored (reference)"), rows)
 
 # %% [markdown]
 # ## A hundred classes
@@ -406,19 +302,15 @@ hundred = zoo.build("squeezenet_chernis_e5", (32, 32, 3), 100)
 more = totals(hundred).parameters - cost["e4"].parameters
 print(f"{more:,} more parameters: 90 x (512 + 1) = {90 * 513:,}")
 for name, classes in (("e4", 10), ("e5", 100)):
-    above = thesis[name]["accuracy"] / (100 / classes)
+    above = thesis[name] / (100 / classes)
     print(f"{name}: {above:.1f} times as good as a guess (as printed)")
 
-# %% tags=["remove-cell"]
-record(more_classes=more, parameters_e5=totals(hundred).parameters, e5_printed=printed["Experiment 5"]["parameters"])
-
 # %% tags=["hide-input"]
+# A hundred classes, ours and as printed
 e5 = reference.cell("SqueezeNet of chernis on CIFAR-100")
-top5 = "not run" if not e5.records else f"{np.mean([r.results.test.hits_top5 / r.results.test.n for r in e5.records]):.1%}"
-HTML(plots.Table(
-    ("E5 on CIFAR-100", "top-1", "top-5"),
-    [("ours (reference)", str(e5), top5), ("as printed", f"{thesis['e5']['accuracy']} %", "not given")],
-).html())
+top5 = Estimate.of(r.results.test.hits_top5 / r.results.test.n for r in e5.records)
+rows = ("ours (reference)", e5, top5), ("as printed", f"{thesis['e5']} %", "not given")
+explore.Table(("E5 on CIFAR-100", "top-1", "top-5 in %"), rows)
 
 # %% [markdown]
 # ## What the thesis found
@@ -427,22 +319,18 @@ HTML(plots.Table(
 # its numbers do not add up ([errata](91-errata) has them all):
 
 # %% tags=["hide-input"]
-e3, e4 = printed["Experiment 3"], printed["Experiment 4"]
+# What the report prints, and what we count
+e3, e4, e5_parameters = (printed[f"Experiment {n}"]["parameters"] for n in (3, 4, 5))
 modules = len({layer.name.split("_")[0] for layer in nets["e3"].layers if layer.name.startswith("fire")})
+(p2, p3, p4), over_e2 = (cost[name].parameters for name in ("e2", "e3", "e4")), thesis["e4"] - thesis["e2"]
 rows = [
-    ("E3, parameters", f"{e3['parameters']:,}", f"{cost['e3'].parameters:,}"),
-    ("E3, fire modules left", "6", f"{modules}"),
-    ("E4 delays downsampling \"to reduce the number of parameters\"", f"{e4['parameters']:,}, as E2",
-     f"{cost['e4'].parameters:,}: {cost['e4'].parameters - cost['e2'].parameters} fewer than E2, at {cost['e4'].macs / cost['e2'].macs:.1f} times its MACs"),
-    ("E4 builds on", "not said", f"E2: its Table 2 has fire3, and E3's {cost['e3'].parameters:,} parameters are not E4's"),
-    ("gain of E4", f"{e4['accuracy'] - e3['accuracy']:+.2f} over E3", f"{e4['accuracy'] - printed['Experiment 2']['accuracy']:+.2f} over E2, on which it builds"),
-]
-HTML(plots.Table(("what", "printed", "counted"), rows).html())
-
-# %% tags=["remove-cell"]
-quote(epochs=EPOCHS, printed_first=printed["Baseline"]["accuracy"], printed_best=e4["accuracy"])
-record(fires_left=modules, e3_printed=e3["parameters"], e3_slip=e3["parameters"] - cost["e3"].parameters)
-record(within=1e-6, e4_over_e2=e4["accuracy"] - printed["Experiment 2"]["accuracy"])
+    ("E3, parameters", e3, p3), ("E3, fire modules left", 6, modules),
+    ('E4 delays downsampling "to reduce the number of parameters"', f"{e4:,}, as E2",
+     f"{p4:,}: {p4 - p2} fewer than E2, at {macs['e4'] / macs['e2']:.1f} times its MACs"),
+    ("E4 builds on", "not said", f"E2: its Table 2 has fire3, and E3's {p3:,} parameters are not E4's"),
+    ("gain of E4", f"{thesis['e4'] - thesis['e3']:+.2f} over E3", f"{over_e2:+.2f} over E2, on which it builds"),
+]  # fmt: skip
+explore.Table(("what", "printed", "counted"), rows)
 
 # %% [markdown]
 # **Why they differ.** The report trains for 20 epochs, we for {glue:text}`epochs:d`, with a rate that falls to zero. It names neither optimizer nor
@@ -455,14 +343,27 @@ record(within=1e-6, e4_over_e2=e4["accuracy"] - printed["Experiment 2"]["accurac
 # **1.** From which side of the image on does no weight of the baseline lie idle? Think first: which map must have two pixels?
 
 # %% tags=["hide-cell"]
-for side in range(32, 80):
-    left = (side - 7) // 2 + 1
-    for _ in range(3):
-        left = -((3 - left) // 2) + 1  # rounded up
-    if left > 1:
-        break
+# From which side on fire9's map has two pixels
+maps = {side: (side - 7) // 2 + 1 for side in range(32, 80)}
+for _ in range(3):  # the poolings, rounded up
+    maps = {side: -((3 - left) // 2) + 1 for side, left in maps.items()}
+side = min(side for side, left in maps.items() if left > 1)
 wide = zoo.build("squeezenet_chernis_baseline", (side, side, 3), 10)
-print(f"from {side} pixels: fire9's map has {sides(wide)['fire9']} by as many")
+print(f"from {side} pixels: fire9's map is {sides(wide)['fire9']} pixels wide")
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+parameters = {name: counted.parameters for name, counted in cost.items()} | {"e5": totals(hundred).parameters}
+peak = {name: counted.peak_activations for name, counted in cost.items()}
+record(seen={n: seen(net) for n, net in nets.items()}, last_side={n: sides(net)["conv10"] for n, net in nets.items()})
+record(idle=idle, changed=int(change > 0), parameters=parameters, macs=macs, peak=peak, fires_left=modules)
+record(within=0.1, born_dead=born)
+record(within={"smoke": 0.6, "quick": 0.35}, crops=scores)
+record(e3_printed=e3, e3_slip=e3 - p3, e5_printed=e5_parameters, more_classes=more)
+record(within=1e-6, e4_over_e2=over_e2)
+quote(idle_share=idle / parameters["baseline"], largest=np.bincount(test.labels).max() / len(test), tested=len(test))
+quote(e1_macs=times["e1"], delay_macs=times["delay"], e4_macs=times["e4"], e4_peak=peak["e4"] / peak["baseline"])
+quote(epochs=EPOCHS, printed_first=thesis["baseline"], printed_best=thesis["e4"])
 
 # %% [markdown]
 # **2.** E4 undoes two halvings. Each halves both sides, so why has E4 not 16 times the MACs of E2, but more?
