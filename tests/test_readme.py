@@ -1,15 +1,19 @@
-"""What the README tells a visitor to type works."""
+"""What the README and the API page tell a visitor to type works."""
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from fewbits import formats_for, quantize_model
 from fewbits.backend import keras
-from fewbits.cli import main
+from fewbits.cli import command_parser, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+API = (ROOT / "book" / "api.md").read_text()
 
 
 def test_your_model_in_ten_lines(tmp_path, monkeypatch, capsys):
@@ -26,6 +30,42 @@ def test_your_model_in_ten_lines(tmp_path, monkeypatch, capsys):
     assert all(None not in formats[:3] for formats in quantized.formats.values())
     assert main("export yours-in-8-bits.keras --to c --output device".split()) == 0
     assert "integers and simulation: 0 of 600 codes" in capsys.readouterr().out
+
+
+def test_every_example_of_the_api_page_runs(capsys):
+    rng, layers = np.random.default_rng(0), keras.layers
+    inputs = layers.Input((16, 16, 3))
+    x = layers.Conv2D(6, 3, activation="relu", name="conv1")(inputs)
+    x = layers.Conv2D(9, 3, activation="relu", name="fire2_expand3x3")(x)
+    network = keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Conv2D(3, 1, name="conv10")(x)))
+    pixels, labels = rng.integers(0, 256, (8, 16, 16, 3), np.uint8), np.arange(8) % 3
+    images = pixels / np.float32(256)
+    quantized = quantize_model(network, rounding="nearest")
+    quantized.set_formats(formats_for(quantized, images, nbits=(8, 8, 8)))
+    examples = re.findall(r"```python\n(.*?)```", API, re.S)
+    assert len(examples) >= 4
+    for example in examples:
+        held_out = {"held_out": images, "their_labels": labels, "image": images[0]}
+        exec(
+            example,
+            {
+                "network": network,
+                "quantized": quantized,
+                "images": images,
+                "labels": labels,
+                "pixels": pixels,
+                **held_out,
+            },
+        )
+    assert "Agreement(codes=9408, different=0" in capsys.readouterr().out  # 8 images of 14 x 14 x 6
+
+
+COMMANDS = re.findall(r"^(fewbits .*?)(?:  +#.*)?$", README + API, re.M)
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if "--help" not in line])
+def test_every_command_named_is_understood(line):
+    command_parser().parse_args(shlex.split(line)[1:])
 
 
 def test_every_make_target_named_exists():

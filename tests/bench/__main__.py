@@ -1,4 +1,4 @@
-"""What must be fast, timed (`make bench`). Tests never assert a time; here ratios are printed for people.
+"""Time what must be fast (`make bench`). Tests never assert a time; benchmarks print ratios for people to read.
 
 python tests/bench slider|network|sweep|device
 """

@@ -1,4 +1,4 @@
-"""One image through SqueezeNet on one thread: its C, a plain float loop in C, and LiteRT."""
+"""Time one image through SqueezeNet on one thread: fewbits' C, plain float loops in C, and LiteRT."""
 
 import ctypes
 import subprocess
@@ -25,7 +25,7 @@ OURS, LITERT = "fewbits C, -O3", "LiteRT int8"
 FLAGS = ("-O3", "-O2", "-O3 -march=native", "-O2 -march=native")
 ROUNDS, REPEATS = 30, 10
 rng = np.random.default_rng(0)
-IMAGES = np.kron(rng.integers(0, 256, (64, 8, 8, 3)), np.ones((1, 4, 4, 1))).astype(np.uint8)  # drawn, in squares
+IMAGES = np.kron(rng.integers(0, 256, (64, 8, 8, 3)), np.ones((1, 4, 4, 1))).astype(np.uint8)  # random squares
 
 
 def report():
@@ -40,15 +40,13 @@ def report():
     of_ours, of_litert = timing.ratios(times, OURS), timing.ratios(times, LITERT)
     compiler = subprocess.run(["gcc", "--version"], capture_output=True, text=True).stdout.split("\n")[0]
     print(f"{NAME}, 8 bits, one image, one thread; {compiler}")
-    print(
-        f"median (quartiles) of {ROUNDS} rounds of {REPEATS} images, all in turn in one process; time on the processor"
-    )
+    print(f"median (quartiles) of {ROUNDS} rounds of {REPEATS} images, interleaved in one process; processor time")
     print(f"{'':42}{'ms':>24}{'of ours':>22}{'of LiteRT int8':>22}")
     for name, taken in times.items():
         cells = ["{1:.2f} ({0:.2f}-{2:.2f})".format(*q[name]) for q in (of_ours, of_litert)]
         ms = "{1:.3f} ({0:.3f}-{2:.3f})".format(*np.quantile(taken, (0.25, 0.5, 0.75)))
         print(f"{name:42}{ms:>24}" + "".join(f"{cell:>22}" for cell in cells))
-    print("\nGoals: ours at most the time of the float loops at -O3, and at most 10 of LiteRT int8")
+    print("\nGoals: ours takes at most the time of the float loops at -O3, and at most 10 times that of LiteRT int8")
 
 
 def _ours(network, folder):

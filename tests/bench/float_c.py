@@ -1,4 +1,4 @@
-"""The C that anybody would write first: the same network in float, plain loops, no integers and no blocks."""
+"""The C that anybody would write first: the same network in float, with plain loops, no integers and no blocking."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A training step and an inference of SqueezeNet with kernels, inputs and outputs in 8 bits, over the float one's."""
+"""Time a training step and an inference of SqueezeNet in 8 bits (kernels, inputs and outputs), relative to float."""
 
 import os
 import time
@@ -14,7 +14,7 @@ from fewbits.quantization.conversion import quantize_model
 FORMATS = FixedPoint(0, 8), FixedPoint(3, 8), FixedPoint(3, 8)  # kernel, input, output
 BATCH = 128
 ROUNDS = 30
-REPEATS = 2  # steps a round
+REPEATS = 2  # steps per round
 FLOAT, XLA, FEWBITS = "float (Keras Conv2D)", "float, jit_compile=True", "fewbits"
 rng = np.random.default_rng(0)
 IMAGES, LABELS = rng.random((BATCH, 32, 32, 3), np.float32), rng.integers(0, 10, BATCH)
@@ -33,7 +33,7 @@ def report():
         "inference": {name: lambda m=model: m.predict_on_batch(IMAGES) for name, model in networks.items()},
     }
     print(
-        f"\nratios to float: median (quartiles) of {ROUNDS} rounds, all in turn in one process; first steps in seconds"
+        f"\nratios to float: median (quartiles) of {ROUNDS} rounds, interleaved in one process; first steps in seconds"
     )
     print(f"{'':28}{'training':>22}{'inference':>22}{'first training':>18}{'first inference':>18}")
     times = {what: timing.interleaved(actions, ROUNDS, REPEATS) for what, actions in steps.items()}
@@ -42,7 +42,7 @@ def report():
         cells = ["{1:.2f} ({0:.2f}-{2:.2f})".format(*of_float[what][name]) for what in times]
         print(f"{name:28}" + "".join(f"{cell:>22}" for cell in cells) + "".join(f"{s:>18.1f}" for s in first[name]))
     medians = " and ".join(f"{np.median(t[FLOAT]):.0f} ms" for t in times.values())
-    print(f"\n{FLOAT}: {medians}. Goals for fewbits: at most 1.25 and 1.10, and ahead of both others")
+    print(f"\n{FLOAT}: {medians}. Goals for fewbits: at most 1.25 and 1.10, and faster than both other libraries")
 
 
 def _networks():
@@ -63,7 +63,7 @@ def _networks():
 
 
 def _report_agreement(networks):
-    """Say how many of the first convolution's outputs are equal, bit for bit, to fewbits'."""
+    """Print which share of the first convolution's outputs equals fewbits', bit for bit."""
     first = {
         name: keras.Model(model.inputs, model.get_layer("conv1").output)([IMAGES]).numpy()
         for name, model in networks.items()

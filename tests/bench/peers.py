@@ -1,7 +1,7 @@
 """The libraries that fewbits is compared with: the same network, kernel, input and output in the same formats.
 
 Both round to nearest (half to even) and saturate, as fewbits does here; biases stay in float (fewbits' go onto the
-grid of the products). What they may leave out of their work is left out: no learnt bit widths, no cost in operations.
+grid of the products). Their optional work is switched off: no learned bit widths, no cost in operations.
 """
 
 from functools import partial
@@ -19,7 +19,7 @@ hgq2      input, kernel, ReLU, then output; formats in variables, here not train
 
 
 def found():
-    """Return name -> function (model, formats) -> model, of each library that is installed."""
+    """Return name -> function (model, formats) -> model, for each installed library."""
     peers = {}
     for package, suffix, builder in (
         ("qkeras-v3", "", qkeras_model),
@@ -34,7 +34,7 @@ def found():
 
 
 def qkeras_model(model, formats):
-    """Quantizers of fixed formats; the gradient passes everywhere, also where a value was clipped."""
+    """Return `model` with quantizers of fixed formats; the gradient passes everywhere, even if a value was clipped."""
     from qkeras import QConv2D, quantized_bits
 
     kernel, inputs, output = (quantized_bits(fmt.nbits, fmt.msb, alpha=1.0) for fmt in formats)
@@ -47,9 +47,9 @@ def qkeras_model(model, formats):
 
 
 def hgq_model(model, formats, overflow="SAT"):
-    """One format for a tensor, in variables that are not trained; the output is quantized after the activation.
+    """Return `model` with one format per tensor, in untrained variables; outputs are quantized after the activation.
 
-    overflow: of inputs and outputs. HGQ's own choice is WRAP, which is less work: in training it rounds, and no more.
+    overflow: the mode of inputs and outputs. HGQ's default is WRAP, which is less work: in training it only rounds.
     """
     from hgq.config import QuantizerConfig
     from hgq.layers import QConv2D
@@ -76,7 +76,7 @@ def hgq_model(model, formats, overflow="SAT"):
 
 
 def _cloned(model, convolution):
-    """Return `model` with its convolutions, all with a ReLU, made by `convolution` of their settings; same weights."""
+    """Return `model` with its convolutions, all with a ReLU, built by `convolution` from settings; same weights."""
     settings = ("name", "filters", "kernel_size", "strides", "padding")
 
     def clone(layer):

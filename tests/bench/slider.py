@@ -1,4 +1,4 @@
-"""A move of the weights explorer's slider, kernel side: quantize, classify 359 images, fill the figure."""
+"""Time a slider's move in kernel_histogram, in the kernel: quantize, classify 359 images, fill the figure."""
 
 import statistics
 
@@ -35,4 +35,4 @@ def report(runs=30):
     to = move()
     to(0)  # warms up
     median = statistics.median(milliseconds(lambda i=i: to(i)) for i in range(1, runs + 1))
-    print(f"a slider's move, kernel side     {median:8.1f} ms    (goal: 200 ms with the browser's share)")
+    print(f"a slider's move, in the kernel   {median:8.1f} ms    (goal: 200 ms including the browser)")

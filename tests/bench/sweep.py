@@ -1,4 +1,4 @@
-"""A sweep of eight equal trials, but for their seeds, in one process and in two."""
+"""Time a sweep of eight trials that differ only in their seeds, in one process and in two."""
 
 import tempfile
 import time
@@ -10,7 +10,7 @@ TRIALS = [Trial(network="squeezenet_digits", data="digits", epochs=10, seed=seed
 
 
 def seconds(processes):
-    """Return how long the sweep takes, the start of its processes included."""
+    """Return how long the sweep takes, including the start of its processes."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         outcomes = run_trials(TRIALS, folder, processes=processes)

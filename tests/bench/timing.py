@@ -1,4 +1,4 @@
-"""Times, and ratios of times: on a shared machine only what ran side by side can be compared."""
+"""Times and their ratios: on a shared machine, only interleaved runs can be compared."""
 
 import time
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def milliseconds(action, repeats=1, clock=time.perf_counter):
-    """Return the mean time of `repeats` calls of `action`, by a `clock` in seconds."""
+    """Return the mean time of `repeats` calls of `action`, measured by a `clock` in seconds."""
     began = clock()
     for _ in range(repeats):
         action()
@@ -14,7 +14,7 @@ def milliseconds(action, repeats=1, clock=time.perf_counter):
 
 
 def interleaved(actions, rounds, repeats, clock=time.perf_counter):
-    """Return name -> times in milliseconds, one a round; every round runs all `actions` (name -> callable)."""
+    """Return name -> times in milliseconds, one per round; every round runs all `actions` (name -> callable)."""
     times = {name: [] for name in actions}
     names = list(actions)
     for i in range(rounds):
