@@ -5,6 +5,7 @@ from . import small_squeezenet as small_squeezenet
 from . import pages as pages
 from . import papers as papers
 from . import parallel as parallel
+from . import published as published
 from . import reference as reference
 from . import results as results
 from .small_squeezenet import train_small_squeezenet as train_small_squeezenet
