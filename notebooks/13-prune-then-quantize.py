@@ -569,7 +569,7 @@ rows = [(what, f"{ours:.1f}", f"{asked} {limit}",
 # %% tags=["hide-input"]
 # Five goals, and what has become of them
 note = f"Times: this machine. The original: {original}; trained on: {trained_on}; with 8 bits: {in_8}."
-reference.table(("goal", "ours (reference)", "asked for", ""), rows, also=goals, note=note)
+reference.results_table(("goal", "ours (reference)", "asked for", ""), rows, also=goals, note=note)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
