@@ -68,7 +68,9 @@ def test_our_mobilenet_needs_the_published_macs_at_every_width_and_resolution(wi
 def test_layers_need_what_equations_2_to_6_of_backstrom2018_say(ks, cin, cout, height, width):
     convolution = layers.Conv2D(cout, ks, padding="same", use_bias=False)
     dense = [layers.Dense(units, use_bias=False) for units in (11, 13)]
-    conv, _, first, second = cost_table(model_of(convolution, layers.Flatten(), *dense, input_shape=(height, width, cin)))
+    conv, _, first, second = cost_table(
+        model_of(convolution, layers.Flatten(), *dense, input_shape=(height, width, cin))
+    )
     assert conv.parameters == ks**2 * cin * cout  # (2)
     assert conv.macs == ks**2 * cin * cout * height * width  # (3)
     assert conv.activations == cout * height * width  # (4)

@@ -196,7 +196,9 @@ def spies():
 
 @pytest.fixture(scope="module")
 def explorer(spies):
-    return explore.kernels_by_stage({name: (outcome, spy.shots) for name, (outcome, spy) in spies.items()}, IMAGES, "9.9")
+    return explore.kernels_by_stage(
+        {name: (outcome, spy.shots) for name, (outcome, spy) in spies.items()}, IMAGES, "9.9"
+    )
 
 
 def test_snapshots_are_copies_of_the_kernels_at_every_stage(spies):

@@ -49,7 +49,9 @@ def test_the_network_explorer_shows_the_accuracy_after_each_level(model):
 
 def test_a_view_seen_again_is_the_same(model):
     network = quantize_model(model)
-    explorer = explore.accuracy_by_level(network, IMAGES, LABELS, {"max": calibration.msb_table(model, IMAGES, 100)}, "9.9")
+    explorer = explore.accuracy_by_level(
+        network, IMAGES, LABELS, {"max": calibration.msb_table(model, IMAGES, 100)}, "9.9"
+    )
     setting = {"rule": "max", "bits": 2, "rounding": "floor", "levels": 2}
     first = explorer.view(**setting)
     explorer.view(**{**setting, "bits": 8})

@@ -257,7 +257,7 @@ def formats_for(
     Args:
         model: A model that `quantize_model` accepts, quantized or not.
         images: As in `observe`.
-        nbits: NBits of kernel, input and output, or one number for all three; None leaves a value in float.
+        nbits: Bits of kernel, input and output, or one number for all three; None leaves a value in float.
         range_rule: The percentile whose limits the MSB reaches, or one of RANGE_RULES: `mse` for the least squared
             error, `kl` for the least Kullback-Leibler divergence, at these bits and this `rounding`. One for all three,
             or one each for kernel, input and output.
