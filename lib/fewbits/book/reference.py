@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 from fewbits.errors import InputError
 from fewbits.experiment import Grid, Record, Store, Study, Tally, Trial, read_grid
 from fewbits.explore.plots import Table
-from fewbits.statistics import NOT_RUN, Estimate, Share, mean_interval
-from fewbits.statistics import paired as _paired
-from fewbits.statistics import verdict as _verdict
+from fewbits.statistics import NOT_RUN, Estimate, Share, mean_interval, paired
 from fewbits.training.schedules import ScheduleOutcome, Stage
 
 FOLDER = Path(__file__).parents[3] / "data" / "reference"
@@ -67,7 +65,7 @@ class Cell(NamedTuple):
 
     def paired(self, other: "Cell") -> Estimate:
         """Return by how much this cell is more accurate than `other`, from the seeds and folds that both have."""
-        return _paired(self.by_seed, other.by_seed)
+        return paired(self.by_seed, other.by_seed)
 
     def __sub__(self, other: "Cell") -> Estimate:
         """Return by how much this cell is more accurate than `other`.
@@ -116,18 +114,6 @@ class Cell(NamedTuple):
             return f"{self.accuracies[0]:.1%} (1 {what})"
         mean, half_width = mean_interval(self.accuracies)
         return f"{mean:.1%} ± {100 * half_width:.1f} ({len(self.records)} {what}s)"
-
-    # Until all chapters use estimates:
-
-    @property
-    def measured(self) -> tuple[float, float] | None:
-        """Top-1 and half of its 95 % interval; None if not run."""
-        return (self.estimate.mean, self.estimate.half_width) if self.records else None
-
-    @property
-    def drawn_accuracies(self) -> dict[tuple[int, ...], float]:
-        """The same as `by_seed`."""
-        return self.by_seed
 
 
 def grids() -> list[Grid]:
@@ -257,52 +243,3 @@ def made_with(results: Iterable[Cell | Record]) -> str:
         f"{hardware['gpu'] or hardware['cpu']}, {hardware['cores']} cores; Keras {versions['keras']} on {backend} "
         f"{versions[backend]}; code {', '.join(commits)}; {seconds / 60:.0f} min."
     )
-
-
-# Until all chapters use estimates:
-
-Pair = tuple[float, float]
-
-
-def _pair(found: Estimate) -> Pair | None:
-    return (found.mean, found.half_width) if found else None
-
-
-def _estimate(found: Pair | None) -> Estimate:
-    return Estimate(*found, 2) if found else Estimate.of([])
-
-
-def over_seeds(values: Iterable[float]) -> Pair | None:
-    """Return `Estimate.of` as a pair."""
-    return _pair(Estimate.of(values))
-
-
-def paired(highs: dict, lows: dict) -> Pair | None:
-    """Return `statistics.paired` as a pair."""
-    return _pair(_paired(highs, lows))
-
-
-def difference(high: Cell, low: Cell) -> Pair | None:
-    """Return `high.paired(low)` as a pair; None if they have fewer than two seeds in common."""
-    found = high.paired(low)
-    return _pair(found) if found.n > 1 else None
-
-
-def gap(high: Cell, low: Cell) -> Pair | None:
-    """Return `high - low` as a pair."""
-    return _pair(high - low)
-
-
-def percent(found: Pair | None) -> str:
-    """Return `Estimate.percent`."""
-    return _estimate(found).percent
-
-
-def points(found: Pair | None) -> str:
-    """Return `Estimate.points`."""
-    return _estimate(found).points
-
-
-def verdict(*found: Pair | None) -> str:
-    """Return `statistics.verdict`."""
-    return _verdict(*map(_estimate, found))
