@@ -13,27 +13,23 @@
 # simulation, another line of the same thesis or another thesis contradicts. Here are {glue:text}`errata` of them, each with the cell that
 # shows it. Most are slips; [the last](rounding-down) decides what a thesis concludes.
 #
-# We read text extracted from the theses' PDF files, in which a digit may have been lost; one item of
-# our own list [did not survive its check](not-an-erratum) either.
+# We read text extracted from the theses' PDF files, in which a digit may have been lost. One item of our own list
+# [did not survive its check](not-an-erratum) either.
 
 # %% tags=["parameters", "remove-cell"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %% tags=["hide-input"]
+# %%
 import re
 
 import numpy as np
-from IPython.display import HTML, Markdown, display
 
-from fewbits.zoo.trained import find_weights
-from fewbits import FixedPoint, quantize, to_codes, zoo
-from fewbits.quantization import calibration
-from fewbits.costs import complexity
-from fewbits.book import papers, reference
-from fewbits.explore import plots
-from fewbits.io import weights
+from fewbits import FixedPoint, explore, quantize, to_codes, zoo
 from fewbits.backend import keras
-from fewbits.book import quote, record
+from fewbits.book import papers, quote, record, reference
+from fewbits.costs import totals
+from fewbits.quantization import msb_from_limits
+from fewbits.zoo import find_weights
 
 layers = keras.layers
 
@@ -56,7 +52,7 @@ def erratum(source, where, printed, found, how):
 #
 # From {cite:p}`vieito2017`.
 #
-# **Equation 3** is to count the weights between four images of 2x2 and five outputs. Its 320 belongs to images of 4x4:
+# **Equation 3** counts the weights between four images of 2x2 and five outputs. Its 320 belongs to images of 4x4:
 
 # %%
 weights_of = {side: 4 * side**2 * 5 for side in (2, 4)}
@@ -65,7 +61,7 @@ erratum("vieito2017", "Equation 3", 320, weights_of[2], "Equation 1")
 
 # %% [markdown]
 # **Codes 6 and 7** clip to $+A$ before they floor, so $+A$ itself is left as a value. Two's complement has no code for it.
-# Code 14 clips lower, yet section 5.4.1 has the two equivalent.
+# Code 14 clips lower, yet section 5.4.1 calls the two equivalent.
 
 # %%
 fmt = FixedPoint(msb=0, nbits=8)
@@ -81,8 +77,8 @@ erratum("vieito2017", "5.4.1", "equivalent to Code 14",
         f"not for x >= {x[code_6 != code_14].min()}", "both run")
 
 # %% [markdown]
-# **Code 7** is to let gradients through: it gives a floor another gradient, stores the result, and then computes its output from
-# `floordiv`, which has none, as section 4.5.1 itself says.
+# **Code 7** is meant to let gradients through: it gives a floor another gradient, stores the result, and then computes its output from
+# `floordiv`, which has no gradient, as section 4.5.1 itself says.
 
 # %%
 import tensorflow as tf  # as loaded, quietly, by fewbits.backend
@@ -116,7 +112,8 @@ erratum("vieito2017", "4.2.2, Fire modules", 10,
         sum(name.startswith("fire") for name in names), "Table 11, our zoo")
 
 # %% [markdown]
-# **MNIST** has images of 16x16 in section 3.3.2. The published files tell: a header of 16 bytes, then a byte a pixel.
+# **MNIST** has images of 16x16 in section 3.3.2. The sizes of the published files say otherwise: they have a header of 16 bytes, then one byte
+# per pixel.
 
 # %%
 training, test = 47_040_016 - 16, 7_840_016 - 16
@@ -139,7 +136,7 @@ falling = [level for level, of in msbs.items() if of != sorted(of)]
 erratum("vieito2017", "Table 11, kernels", "MSBs by percentile",
         "falling in " + ", ".join(falling), "order")
 row = papers.table("vieito2017", 2)[-1]
-widest = calibration.msb_from_limits(row["lower"], row["upper"])
+widest = msb_from_limits(row["lower"], row["upper"])
 lowest = min(of[0] for of in msbs.values())
 erratum("vieito2017", "Table 11, kernels at 95 %", f"all at least {lowest}",
         f"{widest} for all together", "Table 2, Equation 11")
@@ -155,7 +152,7 @@ erratum("vieito2017", "Table 11, kernels at 95 %", f"all at least {lowest}",
 
 # %%
 v1_0 = zoo.build("squeezenet_v1_0", (227, 227, 3), 1000)
-assert round(complexity.totals(v1_0).parameters, -5) == 1_200_000
+assert round(totals(v1_0).parameters, -5) == 1_200_000
 wider = (3 * 3 - 1) * 512 * 1000  # of conv10, if its filters were 3x3
 table_2 = {row["layer"]: row for row in papers.table("backstrom2018", 2)}
 for name in ("conv10", "pool4", "pool8"):
@@ -166,7 +163,7 @@ for name in ("conv10", "pool4", "pool8"):
     erratum("backstrom2018", f"Table 2, {name}", printed, found, "our zoo")
 
 # %% [markdown]
-# Its column of activations is the size that *enters* each layer. Each follows from the one before, but for one:
+# Its column of activations is the size that *enters* each layer. Each follows from the one before, except for one:
 
 # %%
 for name, row in table_2.items():
@@ -179,14 +176,14 @@ for name, row in table_2.items():
                 f"{side}x{side}", "our zoo")
 
 # %% [markdown]
-# **Table 12** has MACs without a unit. Our count gives it; and it agrees on the number of kernels, three classes included.
+# **Table 12** has MACs without a unit. Our count gives the unit, and it agrees on the number of kernels, three classes included.
 
 # %%
 three = zoo.build("squeezenet_v1_1", (224, 224, 3), 3)
 convolutions = [x for x in three.layers if isinstance(x, layers.Conv2D)]
 first = papers.table("backstrom2018", 12)[0]
 assert sum(x.filters for x in convolutions) == first["kernels"]
-macs = complexity.totals(three).macs
+macs = totals(three).macs
 unit = round(np.log10(macs / first["mac"]))
 share = first["mac"] * 10**unit / macs
 erratum("backstrom2018", "Table 12, MAC", f"{first['mac']}",
@@ -215,7 +212,7 @@ erratum("backstrom2018", "abstract, accuracy in % at 1/10 of the size", 96.9,
 #
 # From {cite:p}`chiang2017`. Its Tables 4.1 to 4.3 are images; nothing here needs them.
 #
-# **Section 2.1.2.3** spreads 8 bits over [-20, 50] and has code 128 stand for 35.0:
+# **Section 2.1.2.3** spreads 8 bits over [-20, 50] and says that code 128 stands for 35.0:
 
 # %%
 low, high = -20, 50
@@ -233,7 +230,7 @@ def separable(side, channels=32, filters=64):
     image = layers.Input((side, side, channels))
     x = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(image)
     x = layers.Conv2D(filters, 1, use_bias=False)(x)
-    return complexity.totals(keras.Model(image, x))
+    return totals(keras.Model(image, x))
 
 
 full, half = separable(32), separable(16)
@@ -284,8 +281,8 @@ for name, c, s in (("Fire3", 128, 16), ("Fire4", 128, 32), ("Fire5", 256, 32)):
                 rows[name]["parameters"], fire(c, s), "formula, E4's total")
 
 # %% [markdown]
-# **Table 2, Conv10** leaves out its biases, which all fire modules count. Only with them do the rows add up to E4's total in
-# Table 1, which is right:
+# **Table 2, Conv10** leaves out its biases, which all fire modules count. The rows add up to E4's total in Table 1, which is right, only
+# with them:
 
 # %%
 conv1, conv10 = 2 * 2 * 3 * 96 + 96, 512 * 10 + 10
@@ -329,13 +326,13 @@ erratum("chernis", "Table 2, side of the input", printed, 32, "formula")
 #
 # From {cite:p}`gaikwad2018`.
 #
-# **Section 1.1** gives SqueezeNet 2,292 parameters, 8.1 uses the number for filters. It fits neither, for no version:
+# **Section 1.1** gives SqueezeNet 2,292 parameters; section 8.1 uses the number for filters. It fits neither, in any version:
 
 # %%
 # Tables here are numbered by chapter: 102 is Table 1.2, 801 is Table 8.1.
 printed = papers.table("gaikwad2018", 102)[-1]["million_parameters"]
 for model in (v1_0, v1_1):
-    parameters = complexity.totals(model).parameters
+    parameters = totals(model).parameters
     filters = sum(getattr(x, "filters", 0) for x in model.layers) - 1000
     print(f"{model.name}: {parameters:,} parameters, {filters:,} filters")
     assert 2292 not in (parameters, filters)
@@ -345,8 +342,8 @@ erratum("gaikwad2018", "1.1, parameters", 2292,
 erratum("gaikwad2018", "8.1, filters to prune", 2292, filters, "counted")
 
 # %% [markdown]
-# Sections 7.2, 8.2 and 9.2 find 11.92 iterations, from two thirds of the filters at 128 an iteration. Neither number of filters
-# gives that:
+# Sections 7.2, 8.2 and 9.2 find 11.92 iterations, from two thirds of the filters at 128 per iteration. Neither number of filters gives
+# that:
 
 # %%
 needed = {n: 2 / 3 * n / 128 for n in (2292, filters)}
@@ -355,32 +352,32 @@ found = " or ".join(f"{i:.2f} for {n:,}" for n, i in needed.items())
 erratum("gaikwad2018", "7.2, 8.2 and 9.2, iterations", "11.92",
         found, "formula")
 
-*pruned, totals = papers.table("gaikwad2018", 801)
-origin = totals["total"] / 0.67
-print(f"{totals['total']:,} filters are 67 % of {origin:,.1f}")
+*pruned, whole = papers.table("gaikwad2018", 801)
+origin = whole["total"] / 0.67
+print(f"{whole['total']:,} filters are 67 % of {origin:,.1f}")
 
 # %% [markdown]
 # Where 2,292 comes from we can only guess: what was pruned, divided by 67 %, is {glue:text}`origin:,.1f`.
 #
-# **Table 8.1** has good totals. Where its cells fall short of them, as our text gives the cells:
+# **Table 8.1** has good totals. In our text some of its cells fall short of them:
 
 # %%
 def short(total, cells):
     return total - sum(cell for cell in cells if cell != "x")
 
 
-columns = [c for c in totals if c.startswith("iteration")]
+columns = [c for c in whole if c.startswith("iteration")]
 gaps = {r["layer"]: short(r["total"], [r[c] for c in columns]) for r in pruned}
-gaps |= {c: short(totals[c], [r[c] for r in pruned]) for c in columns}
+gaps |= {c: short(whole[c], [r[c] for r in pruned]) for c in columns}
 gaps = {name: gap for name, gap in gaps.items() if gap}
 unread = [r["layer"] for r in pruned if "x" in r.values()]
 [eight] = {gaps[layer] for layer in unread}
-assert sum(totals[c] for c in columns) == totals["total"]
+assert sum(whole[c] for c in columns) == whole["total"]
 print(gaps)
 
 # %% [markdown]
 # Three cells are an x in our text, and can only be {glue:text}`eight`. The row of Fire 3 and one column miss the same
-# {glue:text}`fire_3_gap`, so the cell where they meet is wrong. All this may be the text's fault; we count no erratum.
+# {glue:text}`fire_3_gap`, so the cell where they meet is wrong. All this may be the fault of our text; we count no erratum.
 #
 # (not-an-erratum)=
 # **Smaller by how much?** The sizes are printed with their reductions: 2.9 MB to 984 KB, 69 % (section 8.2), and to 846 KB, 72 %
@@ -403,7 +400,7 @@ for after, printed in ((984, 69), (846, 72)):
 
 # %% [markdown]
 # **Accuracy over pruning ratio**, Tables 7.1 and 8.2. Both end with an accuracy of 0 at 100 %. With no filter left nothing can be
-# measured; but a network that answers always the same is right for one of ten classes. And section 8.2 reports 73 % at 67 %,
+# measured; but a network that always gives the same answer is right for one of ten classes. And section 8.2 reports 73 % at 67 %,
 # referring to its table.
 
 # %%
@@ -426,7 +423,7 @@ erratum("gaikwad2018", "3.5.1, MNIST training images", 6000,
 # (rounding-down)=
 # ## The one that matters: rounding down
 #
-# Tables 5, 6 and 9 of {cite:p}`vieito2017`: what a SqueezeNet keeps of its 51 % where kernels have 8 bits, and where they have 16.
+# Tables 5, 6 and 9 of {cite:p}`vieito2017` show what a SqueezeNet keeps of its 51 % when kernels have 8 bits, and when they have 16.
 
 # %%
 kept = {8: [], 16: []}
@@ -442,7 +439,7 @@ print(kept)
 assert max(kept[8]) < 10 and min(kept[16]) > 40
 
 # %% [markdown]
-# Kernels of 8 bits fail, whatever inputs and outputs have. Section 5.3.3 concludes that fewer than 16 bits need advanced
+# Kernels of 8 bits fail, whatever bits inputs and outputs have. Section 5.3.3 concludes that fewer than 16 bits need advanced
 # techniques. But the operator rounds *down*, so a weight loses half a step $q$ on average. Round to nearest, and the mean error is
 # gone; here on the kernels of our CIFAR-10 network, in the format of Table 5:
 
@@ -478,25 +475,29 @@ for rounding in ("thesis", "nearest"):
 assert abs(mean["thesis"] - expected) < 0.1 * abs(expected)
 
 # %% [markdown]
-# **Two theses, opposite verdicts.** {cite:t}`backstrom2018` quantizes a SqueezeNet for ImageNet to 8 bits too, and loses little. Beside
-# them our network for CIFAR-10 (reference results; weights, inputs and outputs at 8 bits, an MSB a layer):
+# **Two theses, opposite verdicts.** {cite:t}`backstrom2018` quantizes a SqueezeNet for ImageNet to 8 bits too, and loses little. We put our
+# network for CIFAR-10 beside them (reference results; weights, inputs and outputs at 8 bits, one MSB per layer):
 
-# %% tags=["hide-input"]
-theirs = {r["bits"]: r["accuracy"] for r in papers.table("vieito2017", 5)}
-conv = {r["bits"]: 100 * r["accuracy"] for r in papers.table("backstrom2018", 5) if r["quantized"] == "CONV weights"}
+# %%
+tables = papers.table("vieito2017", 5), papers.table("backstrom2018", 5)
+down = {row["bits"]: row["accuracy"] for row in tables[0]}
+conv = {row["bits"]: 100 * row["accuracy"] for row in tables[1]
+        if row["quantized"] == "CONV weights"}
 floats = 100 * papers.table("backstrom2018", 6)[0]["top1_accuracy"]
-lost = {"vieito2017": theirs[32] - theirs[8], "backstrom2018": floats - conv[8]}
+lost = {"vieito2017": down[32] - down[8], "backstrom2018": floats - conv[8]}
 assert lost["vieito2017"] > 10 * lost["backstrom2018"]
 
-[trained] = reference.cells("float")
-ours = {r: reference.cell("static", bits=(8, 8, 8), rounding=r) for r in ("floor", "nearest")}
-table = [
-    ("vieito2017, Table 5, weights", "down", f"{theirs[32]} %", f"{theirs[8]} %"),
-    ("backstrom2018, Tables 5 and 6, weights", "not said", f"{floats:.2f} %", f"{conv[8]:.2f} %"),
-    *(("ours", r, str(trained), str(c)) for r, c in ours.items()),
-]
-display(HTML(plots.Table(("source", "rounding", "float", "8 bits"), table).html()))
-display(Markdown(f"*Ours: {reference.made_with([r for cell in ours.values() for r in cell.records])}*"))
+# %%
+trained = reference.cell("float")
+rows = [
+    ("vieito2017, Table 5, weights", "down", f"{down[32]} %", f"{down[8]} %"),
+    ("backstrom2018, Tables 5 and 6, weights", "not said",
+     f"{floats:.2f} %", f"{conv[8]:.2f} %"),
+]  # fmt: skip
+for rounding in ("floor", "nearest"):
+    ours = reference.cell("static", bits=(8, 8, 8), rounding=rounding)
+    rows.append(("ours", rounding, str(trained), ours))
+reference.results_table(("source", "rounding", "float", "8 bits"), rows)
 
 # %%
 erratum("vieito2017", "5.3.3, Tables 5, 6 and 9", "8 bits are too few",
@@ -506,20 +507,24 @@ erratum("both theses", "points lost with 8-bit weights, Tables 5",
         "table against table")
 
 # %% [markdown]
-# That rounding explains the gap is our reading: backstrom2018 does not name its own, and the theses differ in the weights too, and
-# in one MSB for all layers against one a layer. Chapter 6 puts it to the test.
+# That rounding explains the gap is our reading: backstrom2018 does not name its own rounding. The theses also differ in the weights, and
+# one has one MSB for all layers, the other one per layer. Chapter 6 puts it to the test.
 #
 # (all-errata)=
 # ## All of them
 
-# %% tags=["hide-input"]
-HTML(plots.Table(("source", "where", "printed", "found", "checked by"), errata).html())
+# %%
+columns = "source", "where", "printed", "found", "checked by"
+explore.Table(columns, errata)
 
 # %% tags=["remove-cell"]
+# Quoted in the text
 sources = [source for source, *_ in errata]
-record(errata=len(errata), **{f"errata_{s.replace(' ', '_')}": sources.count(s) for s in dict.fromkeys(sources)})
+record(errata=len(errata))
+record(errata={source: sources.count(source) for source in sources})
 record(**{re.sub(r"\W+", "_", f"{s} {where}").lower(): str(found) for s, where, _, found, _ in errata})
 record(unread=len(unread), eight=eight, fire_3_gap=gaps["Fire 3"], e4_total=total)
-record(within=0.01, shift_thesis=float(shift["thesis"]), shift_nearest=float(shift["nearest"]))
-record(within=0.02, mean_thesis=float(mean["thesis"]), mean_nearest=float(mean["nearest"]))
+for rounding in ("thesis", "nearest"):
+    record(within=0.01, shift={rounding: shift[rounding]})
+    record(within=0.02, mean={rounding: mean[rounding]})
 quote(origin=origin, wider=wider)

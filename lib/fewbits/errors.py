@@ -104,8 +104,8 @@ def needs_extra(extra: str, purpose: str) -> Iterator[None]:
     """Turn a failed import in the block into an InputError that says how to install what is missing.
 
     Args:
-        extra: the group of optional dependencies in pyproject.toml that holds what the block imports.
-        purpose: what needs it, in the plural, such as "ONNX files"; the message starts with it.
+        extra: The group of optional dependencies in pyproject.toml that holds what the block imports.
+        purpose: What needs it, in the plural, such as "ONNX files"; the message starts with it.
 
     Raises:
         InputError: when an import in the block fails.

@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: what follows `fewbits`; by default those of this process.
+        arguments: What follows `fewbits`; by default those of this process.
 
     Returns:
         The exit status: 0; 1 if a command did only a part of its work; 2 after a mistake of the user, which is

@@ -18,10 +18,10 @@ class Part(NamedTuple):
     """Images with labels.
 
     Attributes:
-        data: a pair of arrays or an ImageFolder, as `fewbits.training.train` takes it.
-        what: a description for the user.
-        image_shape: height, width and channels.
-        classes: how many.
+        data: A pair of arrays or an ImageFolder, as `fewbits.training.train` takes it.
+        what: A description for the user.
+        image_shape: Height, width and channels.
+        classes: How many.
     """
 
     data: Any
@@ -34,7 +34,7 @@ class Sample(NamedTuple):
     """Some images of a part of the data.
 
     Attributes:
-        part: the images.
+        part: The images.
         numbers: (images,) int, their numbers in the whole part.
     """
 
@@ -115,8 +115,8 @@ def read_sample(options: argparse.Namespace, name: str) -> Sample:
     """Return images drawn at random, in the order in which they are stored.
 
     Args:
-        options: with `images`, how many to draw at most, and `seed`.
-        name: the part of the data to draw from.
+        options: With `images`, how many to draw at most, and `seed`.
+        name: The part of the data to draw from.
 
     Raises:
         InputError: when the options do not fit, or the data cannot be read.
@@ -142,10 +142,10 @@ def read_parts(options: argparse.Namespace, *names: str, seed: int = 0) -> list[
     """Return parts of the data that the options name.
 
     Args:
-        options: as `add_options` declares them.
-        names: train, validation or test. A folder without parts is each of them; only train and validation together
+        options: As `add_options` declares them.
+        names: Train, validation or test. A folder without parts is each of them; only train and validation together
             divide it, one image in ten for validation.
-        seed: draws what is held out of a folder without parts.
+        seed: Draws what is held out of a folder without parts.
 
     Raises:
         InputError: when the options do not fit, or the data cannot be read or have no such part.

@@ -32,12 +32,12 @@ def add_command(
     """Add a command.
 
     Args:
-        commands: the commands to add it to.
-        name: what the user types.
-        run: called with the parsed options; returns the exit status, None for 0.
-        summary: what the command does, as an imperative in a few words without a period.
-        examples: shown below the options.
-        about: shown below the summary.
+        commands: The commands to add it to.
+        name: What the user types.
+        run: Called with the parsed options; returns the exit status, None for 0.
+        summary: What the command does, as an imperative in a few words without a period.
+        examples: Shown below the options.
+        about: Shown below the summary.
 
     Returns:
         The parser of the command, for its options.
@@ -58,8 +58,8 @@ def check_output(path: Path, *suffixes: str) -> None:
     """Refuse a file that cannot be written before the work is done.
 
     Args:
-        path: the file to write.
-        suffixes: what its name may end in.
+        path: The file to write.
+        suffixes: What its name may end in.
 
     Raises:
         InputError: when the name ends otherwise, `path` is a folder, or its folder does not exist.

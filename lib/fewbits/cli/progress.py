@@ -82,9 +82,9 @@ class CountBar:
     A bar on a terminal, and a line at the end, for which `finish` is called.
 
     Args:
-        stream: where to write.
-        total: how many things there are.
-        unit: what they are, in the plural.
+        stream: Where to write.
+        total: How many things there are.
+        unit: What they are, in the plural.
     """
 
     def __init__(self, stream: TextIO, total: int, unit: str):

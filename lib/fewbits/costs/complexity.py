@@ -47,12 +47,12 @@ class Row:
     """One call of a layer, for one image.
 
     Attributes:
-        name: of the layer.
-        kind: such as `convolution`; `other` if none is known.
-        output_shape: without the batch; a tuple of shapes if there are several outputs.
+        name: Of the layer.
+        kind: Such as `convolution`; `other` if none is known.
+        output_shape: Without the batch; a tuple of shapes if there are several outputs.
         parameters: 0 if an earlier row has counted them.
-        macs: multiply-accumulates.
-        activations: number of output values.
+        macs: Multiply-accumulates.
+        activations: Number of output values.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Totals:
     """What a whole model costs, for one image.
 
     Attributes:
-        parameters: their number.
-        macs: multiply-accumulates.
-        activations: number of output values of all layers.
-        peak_activations: the most values held at once. Layers run in Keras' order, every value (of the input too) is
+        parameters: Their number.
+        macs: Multiply-accumulates.
+        activations: Number of output values of all layers.
+        peak_activations: The most values held at once. Layers run in Keras' order, every value (of the input too) is
             kept until its last use, and only layers that work element by element, or not at all (normalization,
             activation, dropout, reshape), overwrite their input.
     """
@@ -102,7 +102,7 @@ def cost_table(model: keras.Model) -> list[Row]:
     unknown kind (`other`) has no MACs.
 
     Args:
-        model: a functional, or a built sequential, model with a fixed input size; nested models are opened.
+        model: A functional, or a built sequential, model with a fixed input size; nested models are opened.
 
     Returns:
         One row per call, in Keras' order of execution.
@@ -118,7 +118,7 @@ def totals(model: keras.Model) -> Totals:
     """Count the costs of a whole model.
 
     Args:
-        model: as in `cost_table`.
+        model: As in `cost_table`.
 
     Raises:
         InputError: as `cost_table`.

@@ -23,8 +23,8 @@ def multiplication(first: int, second: int) -> float:
     Linear in the product of the widths, the number of partial products, through 0, 8 x 8 and 32 x 32 bits.
 
     Args:
-        first: bits of the first, from 1 to 32.
-        second: bits of the second, from 1 to 32.
+        first: Bits of the first, from 1 to 32.
+        second: Bits of the second, from 1 to 32.
 
     Returns:
         Picojoules.
@@ -45,7 +45,7 @@ def addition(bits: int) -> float:
     Linear in the width through 0, 8 and 32 bits.
 
     Args:
-        bits: of each, from 1 to 32.
+        bits: Of each, from 1 to 32.
 
     Returns:
         Picojoules.
@@ -60,8 +60,8 @@ def mac(kernel: int | None = None, input: int | None = None) -> float:
     """Estimate the energy of one multiply-accumulate, with a sum of 32 bits.
 
     Args:
-        kernel: bits of the weight, from 1 to 32; None for float32.
-        input: bits of the input, from 1 to 32; None for float32. If one of the two is None, both are float32.
+        kernel: Bits of the weight, from 1 to 32; None for float32.
+        input: Bits of the input, from 1 to 32; None for float32. If one of the two is None, both are float32.
 
     Returns:
         Picojoules.
@@ -78,7 +78,7 @@ def reading(size: float, memory: str = "SRAM") -> float:
     """Estimate the energy of reading bytes once.
 
     Args:
-        size: number of bytes, at least 0.
+        size: Number of bytes, at least 0.
         memory: `SRAM`, a cache of 1 MB, or `DRAM`.
 
     Returns:

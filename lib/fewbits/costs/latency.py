@@ -16,9 +16,9 @@ class Latency(NamedTuple):
     """The time that one image takes.
 
     Attributes:
-        median: milliseconds.
-        low: the lower quartile, in milliseconds.
-        high: the upper quartile, in milliseconds.
+        median: Milliseconds.
+        low: The lower quartile, in milliseconds.
+        high: The upper quartile, in milliseconds.
     """
 
     median: float
@@ -78,8 +78,8 @@ def measure_latency(networks: Mapping[Any, bytes | Runner], rounds: int = 100) -
     Each round runs every network once, in turn, so whatever slows the machine for a while slows all of them.
 
     Args:
-        networks: name -> content of a LiteRT file, or a runner.
-        rounds: how often each network is timed.
+        networks: Name -> content of a LiteRT file, or a runner.
+        rounds: How often each network is timed.
 
     Returns:
         Name -> latency.

@@ -19,7 +19,7 @@ def peak_memory(runtime: str, path: Path) -> int:
 
     Args:
         runtime: "keras", "litert" or "onnx".
-        path: a .keras, .tflite or .onnx file.
+        path: A .keras, .tflite or .onnx file.
 
     Returns:
         Bytes.

@@ -10,7 +10,7 @@ def shift_and_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     Args:
         images: (n, height, width, channels).
-        rng: draws the shifts and which images are mirrored.
+        rng: Draws the shifts and which images are mirrored.
 
     Returns:
         New images of the same shape and type.
@@ -35,7 +35,7 @@ def shift_flip_and_light(images: np.ndarray, rng: np.random.Generator) -> np.nda
 
     Args:
         images: (n, height, width, channels), pixels from 0 to 1.
-        rng: draws the shifts, the mirrored images and the light.
+        rng: Draws the shifts, the mirrored images and the light.
 
     Returns:
         New images of the same shape, float32; pixels may leave the range from 0 to 1.

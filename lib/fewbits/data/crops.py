@@ -32,10 +32,10 @@ class Scene:
     """A drawn photograph.
 
     Attributes:
-        name: such as `scene-00000`.
+        name: Such as `scene-00000`.
         image: (size, size, 3) uint8, RGB.
-        boxes: one per plant, just around its visible pixels.
-        masks: the visible pixels of each plant, (plants, size, size) bool: those that no other plant hides and no edge
+        boxes: One per plant, just around its visible pixels.
+        masks: The visible pixels of each plant, (plants, size, size) bool: those that no other plant hides and no edge
             of the image cuts off.
     """
 
@@ -51,9 +51,9 @@ def draw_scenes(n: int, size: int = 224, seed: int = 0) -> Iterator[Scene]:
     The same seed gives the same bits on any machine whose sine is wrong in its last bits at most.
 
     Args:
-        n: how many, at least 1; scene i is the same for every `n`.
-        size: height and width in pixels, at least 32.
-        seed: at least 0.
+        n: How many, at least 1; scene i is the same for every `n`.
+        size: Height and width in pixels, at least 32.
+        seed: At least 0.
 
     Returns:
         An iterator over `n` scenes.
@@ -69,8 +69,8 @@ def write_scene(scene: Scene, folder: Path) -> None:
     """Write the image of a scene to NAME.png, and its boxes to NAME.xml in the format of PASCAL VOC.
 
     Args:
-        scene: one of `draw_scenes`.
-        folder: an existing folder.
+        scene: One of `draw_scenes`.
+        folder: An existing folder.
 
     Raises:
         InputError: when Pillow is not installed, or there is no such folder.

@@ -25,8 +25,8 @@ class Cutouts(Split):
     """Images (n, size, size, 3) uint8, RGB, labels (n,) int64, and the photograph that each image comes from.
 
     Attributes:
-        classes: sorted names; a label is an index into them.
-        photographs: the name of each image's photograph, (n,).
+        classes: Sorted names; a label is an index into them.
+        photographs: The name of each image's photograph, (n,).
     """
 
     classes: tuple[str, ...]
@@ -59,15 +59,15 @@ def cut_out(
     """Cut each box out of its photograph and scale it to `size` x `size` pixels, bilinear.
 
     Args:
-        photographs: photographs, or scenes of `draw_scenes`.
-        size: height and width of the images in pixels.
-        square: cut the smallest square around the box, moved into the photograph if it fits. Otherwise the box is
+        photographs: Photographs, or scenes of `draw_scenes`.
+        size: Height and width of the images in pixels.
+        square: Cut the smallest square around the box, moved into the photograph if it fits. Otherwise the box is
             stretched, as in the source: plants change their proportions, which costs the source errors (4.2.4).
-        background: add images that touch no box: per photograph the number of its boxes, at least one, and none if
+        background: Add images that touch no box: per photograph the number of its boxes, at least one, and none if
             there is no room. Their widths and heights are drawn from a normal distribution with the mean and the
             deviation of all boxes (3.1.4), between the smallest and the largest.
-        seed: draws the background.
-        progress: called with the number of photographs that are done.
+        seed: Draws the background.
+        progress: Called with the number of photographs that are done.
 
     Raises:
         InputError: when there are no boxes, a class is called background, or an image cannot be read.
@@ -98,9 +98,9 @@ def write_cutouts(cutouts: Cutouts, folder: Path, progress: Callable[[int], None
     """Write each image to `folder`/CLASS/PHOTOGRAPH-NUMBER.png, lossless: a folder that `load_folder` reads.
 
     Args:
-        cutouts: the images.
-        folder: an existing folder; sub-folders of the classes are made.
-        progress: called with the number of images that are done.
+        cutouts: The images.
+        folder: An existing folder; sub-folders of the classes are made.
+        progress: Called with the number of images that are done.
 
     Raises:
         InputError: when Pillow is not installed.
@@ -124,8 +124,8 @@ def read_cutouts(folder: Path | str, size: int) -> Cutouts:
     """Read what `write_cutouts` wrote.
 
     Args:
-        folder: the folder it was written to.
-        size: height and width in pixels; images of another size are scaled.
+        folder: The folder it was written to.
+        size: Height and width in pixels; images of another size are scaled.
 
     Returns:
         The images, sorted by class and name.

@@ -14,7 +14,7 @@ class Split:
     """One part of a data set.
 
     Attributes:
-        images: unsigned integers (n, height, width, channels).
+        images: Unsigned integers (n, height, width, channels).
         labels: int64 (n,), from 0 up.
     """
 
@@ -36,12 +36,12 @@ class Dataset:
     The validation split is cut from the training images, never from the test images: choose on it, report on test.
 
     Attributes:
-        name: the name of the data set.
-        train: the images to train on.
-        validation: the images to choose on.
-        test: the images to report on.
-        classes: the names of the classes; label i means `classes[i]`.
-        levels: a power of two; all pixels are codes below it.
+        name: The name of the data set.
+        train: The images to train on.
+        validation: The images to choose on.
+        test: The images to report on.
+        classes: The names of the classes; label i means `classes[i]`.
+        levels: A power of two; all pixels are codes below it.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Dataset:
         """Return the images of `split` as float32 in [0, 1): codes times a power of two, so exact.
 
         Args:
-            split: one of the splits of this data set, or a part of one.
+            split: One of the splits of this data set, or a part of one.
 
         Returns:
             Images (n, height, width, channels).
@@ -67,7 +67,7 @@ class Dataset:
 
         Args:
             part: `train`, `validation` or `test`.
-            n: how many, counted from the first; all if None, or if there are fewer.
+            n: How many, counted from the first; all if None, or if there are fewer.
 
         Returns:
             Images (n, height, width, channels), float32 in [0, 1), and labels (n,), int64.
@@ -85,7 +85,7 @@ class Dataset:
         """Return the data set with smaller images, each pixel the rounded mean of the area it covers.
 
         Args:
-            side: the new height and width, in pixels.
+            side: The new height and width, in pixels.
 
         Raises:
             InputError: when `side` is larger than the images are.
@@ -138,8 +138,8 @@ def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray,
 
     Args:
         labels: (n,).
-        share: from 0 to 1; at least one image of each class is chosen, and at least one is left.
-        seed: of the draw.
+        share: From 0 to 1; at least one image of each class is chosen, and at least one is left.
+        seed: Of the draw.
 
     Returns:
         The indices of the share, and those of the rest, both in ascending order.
@@ -158,9 +158,9 @@ def checked_split(images: np.ndarray, labels: np.ndarray, classes: int, levels: 
     Args:
         images: (n, height, width[, channels]), integers, or floats that hold integers.
         labels: (n,) or (n, 1).
-        classes: the number of classes; labels are below it.
-        levels: the number of grey levels; pixels are below it.
-        name: what messages call the data set.
+        classes: The number of classes; labels are below it.
+        levels: The number of grey levels; pixels are below it.
+        name: What messages call the data set.
 
     Raises:
         InputError: when shapes, types or ranges do not fit; the message names the data set.

@@ -38,11 +38,11 @@ class ImageFolder:
     """Images in files and their labels, in no more memory than a few batches; made by `load_folder`.
 
     Attributes:
-        path: the folder.
-        classes: names of the sub-folders, sorted, or those of a table; a label is an index into them.
-        files: paths below `path`, sorted.
+        path: The folder.
+        classes: Names of the sub-folders, sorted, or those of a table; a label is an index into them.
+        files: Paths below `path`, sorted.
         labels: (n,) int64.
-        skipped: path below `path` -> why the file was not used; an unreadable file is found when it is decoded.
+        skipped: Path below `path` -> why the file was not used; an unreadable file is found when it is decoded.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class ImageFolder:
         Files that cannot be decoded are left out of their batch, added to `skipped` and reported once.
 
         Args:
-            batch_size: files per batch.
-            shuffle_seed: draws the order; None keeps that of `files`.
+            batch_size: Files per batch.
+            shuffle_seed: Draws the order; None keeps that of `files`.
 
         Yields:
             Images (n, size, size, 3) float32 and labels (n,) int64.
@@ -108,8 +108,8 @@ class ImageFolder:
         """Divide the images at random, with the same share of each class.
 
         Args:
-            share: of the images to hold out, between 0 and 1.
-            seed: of the draw.
+            share: Of the images to hold out, between 0 and 1.
+            seed: Of the draw.
 
         Returns:
             The rest, and the share.
@@ -128,8 +128,8 @@ class ImageFolder:
         """Divide the images by the photographs they were cut out of.
 
         Args:
-            share: of the photographs to hold out, between 0 and 1.
-            seed: of the draw.
+            share: Of the photographs to hold out, between 0 and 1.
+            seed: Of the draw.
 
         Returns:
             The rest, and all images of the share.
@@ -177,7 +177,7 @@ def photograph_of(path: Path) -> str:
     """Return the name of the photograph that an image was cut out of.
 
     Args:
-        path: the image file, called PHOTOGRAPH-NUMBER.
+        path: The image file, called PHOTOGRAPH-NUMBER.
 
     Raises:
         InputError: when it is called something else.
@@ -211,14 +211,14 @@ def load_folder(
     do not exist. Hidden files are ignored.
 
     Args:
-        path: the folder.
-        size: height and width, in pixels, of the images that come out.
-        order: of the channels, `rgb` or `bgr` (networks from Caffe).
-        mean_pixel: three numbers in that order, subtracted from pixels from 0 to 255; None subtracts nothing.
-        crop: scale the shorter side to `size` and cut out the middle; False squeezes the whole image into the square.
+        path: The folder.
+        size: Height and width, in pixels, of the images that come out.
+        order: Of the channels, `rgb` or `bgr` (networks from Caffe).
+        mean_pixel: Three numbers in that order, subtracted from pixels from 0 to 255; None subtracts nothing.
+        crop: Scale the shorter side to `size` and cut out the middle; False squeezes the whole image into the square.
             Both are bilinear.
-        scale: what the differences are multiplied by.
-        on_skip: called with the path of a file that is skipped and the reason; None warns.
+        scale: What the differences are multiplied by.
+        on_skip: Called with the path of a file that is skipped and the reason; None warns.
 
     Returns:
         The files, to be decoded batch by batch.

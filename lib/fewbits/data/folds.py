@@ -21,9 +21,9 @@ def split_folds(cutouts: Cutouts, k: int = 5, seed: int = 0) -> list[tuple[Cutou
     the parts hold similar numbers of each class.
 
     Args:
-        cutouts: the images.
-        k: the number of folds, at least 2.
-        seed: shuffles the photographs.
+        cutouts: The images.
+        k: The number of folds, at least 2.
+        seed: Shuffles the photographs.
 
     Returns:
         `k` pairs of training and test images.
@@ -46,10 +46,10 @@ def centred(train: Split, *others: Split, scale: float = 1.0) -> tuple[Split, ..
     """Subtract the mean pixel of the training images from all images, and scale them.
 
     Args:
-        train: the training images (n, height, width, channels), whose mean per channel, over all images and places, is
+        train: The training images (n, height, width, channels), whose mean per channel, over all images and places, is
             subtracted (3.1.6).
-        others: splits from which the same mean is subtracted.
-        scale: what the differences are multiplied by.
+        others: Splits from which the same mean is subtracted.
+        scale: What the differences are multiplied by.
 
     Returns:
         The splits in the same order, with images of float32.
@@ -65,7 +65,7 @@ def mirrored(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     Args:
         images: (n, height, width, channels).
-        rng: draws which images are mirrored.
+        rng: Draws which images are mirrored.
     """
     return np.where(rng.integers(0, 2, (len(images), 1, 1, 1)) == 1, images[:, :, ::-1], images)
 

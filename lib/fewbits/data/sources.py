@@ -60,11 +60,11 @@ def load(name: str, *, validation: float = 0.1, seed: int = 0, fold: int = 0) ->
     or, if it is not set, through keras.datasets.
 
     Args:
-        name: one of NAMES.
-        validation: share of the training images to hold out, between 0 and 1, stratified by class; of `cwfid` and
+        name: One of NAMES.
+        validation: Share of the training images to hold out, between 0 and 1, stratified by class; of `cwfid` and
             `crops`, a share of the photographs.
-        seed: draws the validation part.
-        fold: which fold is the test part, from 0 to 4; 0 for data sets that are not divided.
+        seed: Draws the validation part.
+        fold: Which fold is the test part, from 0 to 4; 0 for data sets that are not divided.
 
     Raises:
         InputError: when the name is unknown, a number is out of range, a package is missing, or a file is missing,

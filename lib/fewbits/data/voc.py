@@ -20,11 +20,11 @@ class Box(NamedTuple):
     """A rectangle of pixels of one class, counted from 0.
 
     Attributes:
-        name: the class.
-        left: the first column.
-        top: the first row.
-        right: the column after the last.
-        bottom: the row after the last.
+        name: The class.
+        left: The first column.
+        top: The first row.
+        right: The column after the last.
+        bottom: The row after the last.
     """
 
     name: str
@@ -49,10 +49,10 @@ class Photograph:
     """An image file and the boxes in it.
 
     Attributes:
-        path: the image file.
-        width: of the image, in pixels.
-        height: of the image, in pixels.
-        boxes: one per object.
+        path: The image file.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+        boxes: One per object.
     """
 
     path: Path
@@ -91,8 +91,8 @@ def read_photographs(folder: Path | str, classes: Collection[str] | None = None)
     """Read all files of boxes in a folder; each stands beside its image.
 
     Args:
-        folder: the folder.
-        classes: as in `read_boxes`.
+        folder: The folder.
+        classes: As in `read_boxes`.
 
     Returns:
         One photograph per .xml file, in the order of their names.
@@ -119,8 +119,8 @@ def read_boxes(path: Path | str, classes: Collection[str] | None = None) -> Phot
     Parts of boxes outside of the image are cut off.
 
     Args:
-        path: the .xml file.
-        classes: the names that a box may have; None allows any.
+        path: The .xml file.
+        classes: The names that a box may have; None allows any.
 
     Raises:
         InputError: when the file is not XML, declares a document type or entities, names an image that is not beside
@@ -144,11 +144,11 @@ def write_boxes(path: Path, image: str, width: int, height: int, boxes: Sequence
     """Write boxes to a file of PASCAL VOC, whole or not at all.
 
     Args:
-        path: the .xml file.
-        image: the name of the image file beside it.
-        width: of the image, in pixels.
-        height: of the image, in pixels.
-        boxes: one per object.
+        path: The .xml file.
+        image: The name of the image file beside it.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+        boxes: One per object.
 
     Raises:
         InputError: when there is no folder for the file.

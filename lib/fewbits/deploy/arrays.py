@@ -26,7 +26,7 @@ def weights_and_codes(model: keras.Model) -> dict[str, np.ndarray]:
     """Return the weights of a model, and the codes of its quantized kernels.
 
     Args:
-        model: a functional model, quantized or not.
+        model: A functional model, quantized or not.
 
     Returns:
         LAYER/VARIABLE -> array (float32). For a quantized kernel also LAYER/kernel_codes (int32), LAYER/kernel_msb
@@ -63,9 +63,9 @@ def write_hdf5_arrays(model: keras.Model, path: Path, batches: Iterable[np.ndarr
     input and output.
 
     Args:
-        model: a functional model, quantized or not.
-        path: the .h5 file.
-        batches: batches of images, (n, height, width, channels). The file holds their activations in every layer that
+        model: A functional model, quantized or not.
+        path: The .h5 file.
+        batches: Batches of images, (n, height, width, channels). The file holds their activations in every layer that
             multiplies, and the outputs of the network.
 
     Raises:
@@ -83,8 +83,8 @@ def write_npz_arrays(model: keras.Model, path: Path) -> None:
     """Write what `weights_and_codes` returns to a NumPy file, whole or not at all.
 
     Args:
-        model: as in `weights_and_codes`.
-        path: the .npz file.
+        model: As in `weights_and_codes`.
+        path: The .npz file.
 
     Raises:
         InputError: as `weights_and_codes`.

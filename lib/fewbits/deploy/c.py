@@ -39,9 +39,9 @@ class CMemory(NamedTuple):
     """Bytes that the C takes, without the code itself.
 
     Attributes:
-        weight_bytes: constants, in flash: kernels, biases and tables.
-        arena_bytes: the codes between layers; tensors share this memory.
-        scratch_bytes: the sums of a few pixels and the windows that they come from.
+        weight_bytes: Constants, in flash: kernels, biases and tables.
+        arena_bytes: The codes between layers; tensors share this memory.
+        scratch_bytes: The sums of a few pixels and the windows that they come from.
     """
 
     weight_bytes: int
@@ -60,8 +60,8 @@ def write_c(network: IntegerNetwork, folder: Path) -> CMemory:
     NAME is the name of the network, with underscores for characters that C does not allow.
 
     Args:
-        network: an integer network.
-        folder: the folder to write, whole or not at all; it must not exist yet, or be empty.
+        network: An integer network.
+        folder: The folder to write, whole or not at all; it must not exist yet, or be empty.
 
     Returns:
         The memory that the C takes.

@@ -25,17 +25,17 @@ class CRunner:
 
     Attributes:
         image_shape: (height, width, channels) of an image.
-        levels: pixels are below this number.
-        memory: bytes that the C takes, as `write_c` returns them.
-        library: content of the shared library.
+        levels: Pixels are below this number.
+        memory: Bytes that the C takes, as `write_c` returns them.
+        library: Content of the shared library.
     """
 
     def __init__(self, network: IntegerNetwork, *flags: str):
         """Write `network` as C and compile it.
 
         Args:
-            network: an integer network.
-            flags: options of the compiler, by default -O3.
+            network: An integer network.
+            flags: Options of the compiler, by default -O3.
 
         Raises:
             InputError: when there is no C compiler, and as `write_c`.
@@ -59,7 +59,7 @@ class CRunner:
         """Return the codes of the logits of one image.
 
         Args:
-            image: pixels (uint8), (height, width, channels).
+            image: Pixels (uint8), (height, width, channels).
 
         Returns:
             Codes (int32), flat.

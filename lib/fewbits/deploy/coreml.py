@@ -26,8 +26,8 @@ def write_coreml(model: keras.Model, path: Path) -> None:
     written is read again and checked.
 
     Args:
-        model: a functional model, quantized or not.
-        path: the .mlpackage to write; an existing package is replaced.
+        model: A functional model, quantized or not.
+        path: The .mlpackage to write; an existing package is replaced.
 
     Raises:
         InputError: when the shapes or weights in the package are not those of `model`; when coremltools is not
@@ -54,7 +54,7 @@ def check_mlpackage_path(path: Path) -> None:
     """Check that a package can be written to a path.
 
     Args:
-        path: the path of the package.
+        path: The path of the package.
 
     Raises:
         InputError: when `path` does not end in .mlpackage, its folder does not exist, or something else is there.
@@ -71,7 +71,7 @@ def coreml_weights(path: Path) -> list[np.ndarray]:
     """Return the constants in a package.
 
     Args:
-        path: a .mlpackage.
+        path: A .mlpackage.
 
     Returns:
         Arrays, in the order of the package.
@@ -86,7 +86,7 @@ def coreml_shapes(path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the shapes of the input and the output of a package.
 
     Args:
-        path: a .mlpackage.
+        path: A .mlpackage.
 
     Returns:
         The two shapes, with the batch.

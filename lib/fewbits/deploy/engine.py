@@ -29,14 +29,14 @@ class EngineMapping:
     """How a layer runs on the engine.
 
     Attributes:
-        layer: name of the layer.
-        reason: why the layer does not run on the engine; empty if it does.
-        window: side of the engine's window, 3 or 5.
+        layer: Name of the layer.
+        reason: Why the layer does not run on the engine; empty if it does.
+        window: Side of the engine's window, 3 or 5.
         weight_bits: 4, 8 or 16.
-        passes: number of passes over a plane.
-        macs: multiply-accumulates of the layer for one image.
+        passes: Number of passes over a plane.
+        macs: Multiply-accumulates of the layer for one image.
         utilisation: `macs` divided by what the multipliers of the engine could do in these passes.
-        shift: how far the sum of a window must be shifted so that 16 bits hold the worst-case sums of the layer.
+        shift: How far the sum of a window must be shifted so that 16 bits hold the worst-case sums of the layer.
     """
 
     layer: str
@@ -53,7 +53,7 @@ def map_to_engine(network: IntegerNetwork) -> list[EngineMapping]:
     """Return how each layer of `network` that multiplies runs on the engine.
 
     Args:
-        network: an integer network.
+        network: An integer network.
 
     Returns:
         One mapping per convolution, depthwise convolution or dense layer, in topological order.
@@ -68,9 +68,9 @@ def convolve_on_engine(operation: Convolve, codes: np.ndarray, shift: int) -> np
     saturates; a single sum over all planes would differ.
 
     Args:
-        operation: the convolution.
-        codes: input codes, (n, height, width, channels).
-        shift: how far each sum is shifted to the right.
+        operation: The convolution.
+        codes: Input codes, (n, height, width, channels).
+        shift: How far each sum is shifted to the right.
 
     Returns:
         16-bit sums in units of 2**shift, (n, height, width, filters).

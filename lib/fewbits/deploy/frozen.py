@@ -17,7 +17,7 @@ def check_exportable(model: keras.Model) -> None:
     without the rounding of the thesis.
 
     Args:
-        model: any Keras model.
+        model: Any Keras model.
 
     Raises:
         InputError: when the model cannot be exported; the message names the layer.
@@ -56,10 +56,10 @@ class Frozen(keras.layers.Layer):
     """A layer that multiplies, with its current weights and formats as constants.
 
     Attributes:
-        weights_used: kernel and bias (float32) as the layer multiplies and adds them; the bias may be None.
-        formats: the formats that the layer uses.
-        rounding: the rounding of a quantized layer, otherwise None.
-        depthwise: whether the layer is a depthwise convolution.
+        weights_used: Kernel and bias (float32) as the layer multiplies and adds them; the bias may be None.
+        formats: The formats that the layer uses.
+        rounding: The rounding of a quantized layer, otherwise None.
+        depthwise: Whether the layer is a depthwise convolution.
     """
 
     def __init__(self, layer: keras.Layer):
@@ -88,7 +88,12 @@ class Frozen(keras.layers.Layer):
         return ops.convert_to_tensor(kernel)
 
     def quantizer(self, x: keras.KerasTensor, fmt: FixedPoint | None) -> keras.KerasTensor:
-        """Return `x` in the format `fmt`; unchanged if that is None."""
+        """Return a tensor in a format.
+
+        Args:
+            x: The tensor.
+            fmt: Its format; None leaves it unchanged.
+        """
         return x if fmt is None else quantclip(x, fmt, self.rounding)
 
     def compute_output_shape(self, shape: tuple) -> tuple:
@@ -100,8 +105,8 @@ def freeze(model: keras.Model, kind: type[Frozen] = Frozen) -> keras.Model:
     """Return a model in which every layer that multiplies is frozen.
 
     Args:
-        model: a functional model, quantized or not.
-        kind: the class of the frozen layers, Frozen or a subclass.
+        model: A functional model, quantized or not.
+        kind: The class of the frozen layers, Frozen or a subclass.
 
     Returns:
         A new model; other layers are copied.

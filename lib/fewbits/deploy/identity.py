@@ -19,9 +19,9 @@ class Agreement(NamedTuple):
     """How the codes of a layer agree.
 
     Attributes:
-        codes: number of codes that were compared.
-        different: how many of them differ.
-        largest: the largest difference, in steps of the format.
+        codes: Number of codes that were compared.
+        different: How many of them differ.
+        largest: The largest difference, in steps of the format.
     """
 
     codes: int
@@ -36,9 +36,9 @@ def compare_layers(model: QuantizedModel, network: IntegerNetwork, images: np.nd
     simulated in float64. An average is compared as the float nearest to its exact quotient.
 
     Args:
-        model: the quantized model.
-        network: what `lower` returned for it.
-        images: pixels, integers (n, height, width, channels), as `network.run` takes them.
+        model: The quantized model.
+        network: What `lower` returned for it.
+        images: Pixels, integers (n, height, width, channels), as `network.run` takes them.
 
     Returns:
         Layer name -> agreement.
@@ -65,7 +65,7 @@ def program_runners(network: IntegerNetwork) -> dict[str, Runner]:
     """Return other programs that must compute the codes of `network.run`.
 
     Args:
-        network: an integer network.
+        network: An integer network.
 
     Returns:
         Name -> runner: "ONNX Runtime" and, if this machine has a C compiler, "C".
@@ -87,9 +87,9 @@ def compare_program(codes: np.ndarray, program: Runner, images: np.ndarray) -> A
     """Compare the codes that a program computes with those of the integer network.
 
     Args:
-        codes: what `network.run` returns for `images`.
-        program: a runner; it gets one image at a time.
-        images: pixels, integers (n, height, width, channels).
+        codes: What `network.run` returns for `images`.
+        program: A runner; it gets one image at a time.
+        images: Pixels, integers (n, height, width, channels).
 
     Returns:
         The agreement of all codes.
@@ -103,8 +103,8 @@ def to_pixels(network: IntegerNetwork, images: np.ndarray) -> np.ndarray:
     """Return the pixels that stand for scaled images.
 
     Args:
-        network: an integer network, whose levels and mean are used.
-        images: floats (n, height, width, channels) as the Keras model takes them: (pixel - mean) / levels.
+        network: An integer network, whose levels and mean are used.
+        images: Floats (n, height, width, channels) as the Keras model takes them: (pixel - mean) / levels.
 
     Returns:
         Integers (n, height, width, channels), uint8 if there are at most 256 levels.
@@ -127,7 +127,7 @@ def simulation(model: QuantizedModel, dtype: str = "float64") -> QuantizedModel:
     """Return a copy of `model` that computes in `dtype` and has no softmax in its last layer.
 
     Args:
-        model: the quantized model; the copy has its formats and weights.
+        model: The quantized model; the copy has its formats and weights.
         dtype: "float32", which holds integers up to 2**24, or "float64", up to 2**53.
 
     Returns:
@@ -158,8 +158,8 @@ def to_values(tensor: Tensor, codes: np.ndarray) -> np.ndarray:
     """Return the values that codes stand for.
 
     Args:
-        tensor: the tensor that holds the codes.
-        codes: integers (n, ...), channels last.
+        tensor: The tensor that holds the codes.
+        codes: Integers (n, ...), channels last.
 
     Returns:
         Values (float64) of the same shape.

@@ -21,12 +21,12 @@ class IntegerNetwork:
     """Operations in topological order, each of which makes one tensor; tensor 0 is the image.
 
     Attributes:
-        name: name of the Keras model.
-        image: the tensor of the pixels minus `mean`.
-        mean: the integer that is subtracted from the pixels of each channel.
-        operations: the operations; operation n (from 1) makes tensor n, and the last one makes the logits.
-        outputs: layer name -> index of the tensor that holds the output of the layer.
-        output_shape: shape of the logits in Keras, without the batch.
+        name: Name of the Keras model.
+        image: The tensor of the pixels minus `mean`.
+        mean: The integer that is subtracted from the pixels of each channel.
+        operations: The operations; operation n (from 1) makes tensor n, and the last one makes the logits.
+        outputs: Layer name -> index of the tensor that holds the output of the layer.
+        output_shape: Shape of the logits in Keras, without the batch.
 
     Example:
         A quantized network is lowered, and then runs on pixels:
@@ -75,7 +75,7 @@ class IntegerNetwork:
         """Return the codes of the logits.
 
         Args:
-            images: pixels, integers (n, height, width, channels).
+            images: Pixels, integers (n, height, width, channels).
 
         Returns:
             Codes (int64), of shape `(n, *output_shape)`.
@@ -90,7 +90,7 @@ class IntegerNetwork:
         """Return the codes that each layer outputs.
 
         Args:
-            images: as in `run`.
+            images: As in `run`.
 
         Returns:
             Layer name -> codes, (n, height, width, channels).

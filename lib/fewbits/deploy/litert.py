@@ -43,11 +43,11 @@ def to_litert(model: keras.Model, precision: str = "float32", images: np.ndarray
     """Convert a Keras model.
 
     Args:
-        model: a functional model, quantized or not.
-        precision: one of PRECISIONS. "float32": what Keras computes; the quantizers of a quantized model become
+        model: A functional model, quantized or not.
+        precision: One of PRECISIONS. "float32": what Keras computes; the quantizers of a quantized model become
             operators. "float16": weights take two bytes, and the computation is in float32. "int8": integers inside; a
             quantized model keeps its own formats and codes, for a float model LiteRT chooses them.
-        images: for "int8" of a float model, representative images, (n, height, width, channels), float32.
+        images: For "int8" of a float model, representative images, (n, height, width, channels), float32.
 
     Returns:
         Content of a .tflite file for one image at a time, with float inputs and outputs.
@@ -73,9 +73,9 @@ def compare_litert(model: QuantizedModel, images: np.ndarray, delegate: bool = T
     Every layer that multiplies is compared, in a file that outputs the codes of all of them.
 
     Args:
-        model: a quantized model.
+        model: A quantized model.
         images: (n, height, width, channels), float32.
-        delegate: as in `litert_interpreter`.
+        delegate: As in `litert_interpreter`.
 
     Returns:
         Layer name -> agreement, in steps of the layer's output format; the output of the network comes last.

@@ -32,9 +32,9 @@ def lower(model: QuantizedModel, levels: int = 256, mean: int | Sequence[int] = 
     A softmax at the end is left out.
 
     Args:
-        model: the quantized model; it takes (pixel - mean) / levels for unsigned pixels below `levels`.
-        levels: number of values of a pixel, a power of two.
-        mean: an integer, or one per channel.
+        model: The quantized model; it takes (pixel - mean) / levels for unsigned pixels below `levels`.
+        levels: Number of values of a pixel, a power of two.
+        mean: An integer, or one per channel.
 
     Returns:
         The integer network.

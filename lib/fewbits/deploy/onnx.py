@@ -29,7 +29,7 @@ def to_onnx(model: keras.Model) -> Any:
     """Convert a Keras model.
 
     Args:
-        model: a functional model of layers that `quantize_model` knows, quantized or not.
+        model: A functional model of layers that `quantize_model` knows, quantized or not.
 
     Returns:
         An onnx.ModelProto from `image`, float32 (n, height, width, channels), to `output`, float32.
@@ -55,8 +55,8 @@ def write_onnx(model: keras.Model, path: Path) -> None:
     """Write what `to_onnx` returns to a file, whole or not at all.
 
     Args:
-        model: as in `to_onnx`.
-        path: the .onnx file.
+        model: As in `to_onnx`.
+        path: The .onnx file.
 
     Raises:
         InputError: as `to_onnx`.
@@ -71,14 +71,14 @@ class ONNXRunner:
 
     Attributes:
         image_shape: (height, width, channels) of an image.
-        levels: number of values that a pixel can have; only integer networks, which take bytes, have this attribute.
+        levels: Number of values that a pixel can have; only integer networks, which take bytes, have this attribute.
     """
 
     def __init__(self, content: bytes):
         """Load a file.
 
         Args:
-            content: content of an .onnx file.
+            content: Content of an .onnx file.
 
         Raises:
             InputError: when onnxruntime is not installed or cannot read the file.

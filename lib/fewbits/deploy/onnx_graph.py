@@ -14,16 +14,16 @@ class ONNXGraph:
     """An ONNX graph under construction.
 
     Attributes:
-        nodes: the nodes so far (onnx.NodeProto).
-        arrays: the constants so far (onnx.TensorProto).
+        nodes: The nodes so far (onnx.NodeProto).
+        arrays: The constants so far (onnx.TensorProto).
     """
 
     def __init__(self, real: type[np.floating], default: type[np.generic]):
         """Start an empty graph.
 
         Args:
-            real: the floating-point type in which the graph rounds.
-            default: the type of constants for which none is given.
+            real: The floating-point type in which the graph rounds.
+            default: The type of constants for which none is given.
 
         Raises:
             InputError: when the package onnx is not installed.
@@ -38,10 +38,10 @@ class ONNXGraph:
         """Add a node.
 
         Args:
-            kind: an operator of ONNX.
-            inputs: names of its inputs.
-            output: name of its output; made from `kind` if None.
-            attributes: attributes of the operator.
+            kind: An operator of ONNX.
+            inputs: Names of its inputs.
+            output: Name of its output; made from `kind` if None.
+            attributes: Attributes of the operator.
 
         Returns:
             The name of the output.
@@ -54,8 +54,8 @@ class ONNXGraph:
         """Add a constant.
 
         Args:
-            values: a number or an array.
-            dtype: its type; the default of the graph if None.
+            values: A number or an array.
+            dtype: Its type; the default of the graph if None.
 
         Returns:
             The name of the constant.
@@ -68,7 +68,7 @@ class ONNXGraph:
         """Add nodes that round floats to integers exactly, without a sum that would itself be rounded.
 
         Args:
-            x: name of the tensor to round.
+            x: Name of the tensor to round.
             rounding: "floor", "nearest", "nearest-up" or "nearest-away".
 
         Returns:
@@ -85,15 +85,20 @@ class ONNXGraph:
         return self.add("Add", low, self.cast(up, self._real))
 
     def cast(self, x: str, dtype: Any) -> str:
-        """Add a conversion of `x` to the type `dtype`; return the name of its output."""
+        """Add a conversion to another type; return the name of its output.
+
+        Args:
+            x: Name of the tensor to convert.
+            dtype: The NumPy type to convert to.
+        """
         return self.add("Cast", x, to=self._number(dtype))
 
     def padded(self, x: str, padding: tuple[tuple[int, int], tuple[int, int]]) -> str:
         """Add a border of zeros.
 
         Args:
-            x: name of a tensor, (n, channels, height, width).
-            padding: rows above and below, columns left and right.
+            x: Name of a tensor, (n, channels, height, width).
+            padding: Rows above and below, columns left and right.
 
         Returns:
             The name of the padded tensor.
@@ -103,7 +108,12 @@ class ONNXGraph:
         return self.add("Max", padded)  # otherwise ONNX Runtime merges it with a maximum that skips borders
 
     def sum(self, first: str, *rest: str) -> str:
-        """Add the sum of tensors, in their order; return the name of its output."""
+        """Add the sum of tensors, in their order; return the name of its output.
+
+        Args:
+            first: Name of the first tensor.
+            rest: Names of the others.
+        """
         for x in rest:
             first = self.add("Add", first, x)
         return first
@@ -112,9 +122,9 @@ class ONNXGraph:
         """Return the complete model.
 
         Args:
-            name: name of the graph.
-            image: name, type and shape of the input.
-            output: name, type and shape of the output.
+            name: Name of the graph.
+            image: Name, type and shape of the input.
+            output: Name, type and shape of the output.
 
         Returns:
             An onnx.ModelProto, checked.

@@ -22,7 +22,7 @@ def to_integer_onnx(network: IntegerNetwork) -> Any:
     """Convert an integer network.
 
     Args:
-        network: an integer network.
+        network: An integer network.
 
     Returns:
         An onnx.ModelProto from `image`, uint8 (n, height, width, channels), to `codes`, int32. Its metadata,
@@ -47,8 +47,8 @@ def write_integer_onnx(network: IntegerNetwork, path: Path) -> None:
     """Write what `to_integer_onnx` returns to a file, whole or not at all.
 
     Args:
-        network: an integer network.
-        path: the .onnx file.
+        network: An integer network.
+        path: The .onnx file.
 
     Raises:
         InputError: as `to_integer_onnx`.

@@ -23,10 +23,10 @@ class Tensor:
 
     Attributes:
         shape: (height, width, channels) of one image.
-        exponent: one integer, or one per channel (a tuple) if filters have formats of their own.
-        low: the smallest code that can occur.
-        high: the largest code that can occur.
-        divisor: what is left to divide by: the pixels of an average, otherwise 1.
+        exponent: One integer, or one per channel (a tuple) if filters have formats of their own.
+        low: The smallest code that can occur.
+        high: The largest code that can occur.
+        divisor: What is left to divide by: the pixels of an average, otherwise 1.
     """
 
     shape: tuple[int, int, int]
@@ -55,8 +55,8 @@ def signed_bits(low: int, high: int) -> int:
     """Return the bits that two's complement needs for the integers from `low` to `high`.
 
     Args:
-        low: the smallest integer.
-        high: the largest integer.
+        low: The smallest integer.
+        high: The largest integer.
 
     Returns:
         The number of bits, at least 1.
@@ -73,10 +73,10 @@ class Operation:
     """One operation of an integer network.
 
     Attributes:
-        layer: name of the Keras layer that the operation belongs to.
-        inputs: indices of the tensors that it reads; tensor 0 is the image, tensor n the output of operation n.
-        output: the tensor that it makes.
-        in_place: whether each output code depends only on the input code at the same place.
+        layer: Name of the Keras layer that the operation belongs to.
+        inputs: Indices of the tensors that it reads; tensor 0 is the image, tensor n the output of operation n.
+        output: The tensor that it makes.
+        in_place: Whether each output code depends only on the input code at the same place.
     """
 
     layer: str
@@ -89,8 +89,8 @@ class Operation:
         """Return the output codes of a batch.
 
         Args:
-            inputs: the codes of each input, integers (n, height, width, channels).
-            options: none; subclasses take their inputs by position.
+            inputs: The codes of each input, integers (n, height, width, channels).
+            options: None; subclasses take their inputs by position.
 
         Returns:
             Integers (n, height, width, channels), exact.
@@ -103,14 +103,14 @@ class Convolve(Operation):
     """Sums of products of codes and kernel, plus bias.
 
     Attributes:
-        kernel: codes (int64), (height, width, in, filters), or (height, width, in, multiplier) if depthwise.
-        bias: codes (int64), one per filter.
-        strides: rows and columns from one window to the next.
-        padding: rows of zeros above and below, columns of zeros left and right.
-        dilation: rows and columns from one weight of a window to the next.
-        depthwise: whether each filter reads a single channel.
-        partial_bits: bits that hold every partial sum, in any order, with the bias: the width of the accumulator.
-        magnitude: the largest possible sum of absolute products, plus the bias. Up to 2**24, a simulation in float32 is
+        kernel: Codes (int64), (height, width, in, filters), or (height, width, in, multiplier) if depthwise.
+        bias: Codes (int64), one per filter.
+        strides: Rows and columns from one window to the next.
+        padding: Rows of zeros above and below, columns of zeros left and right.
+        dilation: Rows and columns from one weight of a window to the next.
+        depthwise: Whether each filter reads a single channel.
+        partial_bits: Bits that hold every partial sum, in any order, with the bias: the width of the accumulator.
+        magnitude: The largest possible sum of absolute products, plus the bias. Up to 2**24, a simulation in float32 is
             exact.
     """
 
@@ -153,11 +153,11 @@ class Requantize(Operation):
     """Codes on another grid: divided by divisor * 2**shift, rounded, and clipped.
 
     Attributes:
-        shift: one integer, or one per channel (a tuple); a negative shift multiplies.
-        divisor: the divisor of the input.
-        rounding: one of INTEGER_ROUNDINGS.
-        low: the smallest code of the new format.
-        high: the largest code of the new format.
+        shift: One integer, or one per channel (a tuple); a negative shift multiplies.
+        divisor: The divisor of the input.
+        rounding: One of INTEGER_ROUNDINGS.
+        low: The smallest code of the new format.
+        high: The largest code of the new format.
     """
 
     shift: int | tuple[int, ...]
@@ -180,8 +180,8 @@ class Clip(Operation):
     """Codes clipped to a range: a ReLU.
 
     Attributes:
-        low: the smallest code that passes.
-        high: the largest code that passes.
+        low: The smallest code that passes.
+        high: The largest code that passes.
     """
 
     low: int
@@ -199,8 +199,8 @@ class AddConstant(Operation):
     """codes * 2**shift + constant: a bias that is added after the output is rounded.
 
     Attributes:
-        shift: an integer that is not negative; it moves the codes to the grid of the constant.
-        constant: codes (int64), one per channel.
+        shift: An integer that is not negative; it moves the codes to the grid of the constant.
+        constant: Codes (int64), one per channel.
     """
 
     shift: int
@@ -218,9 +218,9 @@ class MaxPool(Operation):
     """The largest code of each window.
 
     Attributes:
-        window: rows and columns of a window.
-        strides: rows and columns from one window to the next.
-        padding: as in Convolve, but the padding never wins.
+        window: Rows and columns of a window.
+        strides: Rows and columns from one window to the next.
+        padding: As in Convolve, but the padding never wins.
     """
 
     window: tuple[int, int]
@@ -239,8 +239,8 @@ class SumPool(Operation):
     """The sum of each window: an average that is divided when it is next rounded.
 
     Attributes:
-        window: rows and columns of a window.
-        strides: rows and columns from one window to the next.
+        window: Rows and columns of a window.
+        strides: Rows and columns from one window to the next.
     """
 
     window: tuple[int, int]
@@ -256,7 +256,7 @@ class Pad(Operation):
     """Codes with a border of zeros; a negative padding crops.
 
     Attributes:
-        padding: rows above and below, columns left and right.
+        padding: Rows above and below, columns left and right.
     """
 
     padding: tuple[tuple[int, int], tuple[int, int]]
@@ -274,7 +274,7 @@ class Concatenate(Operation):
     """The channels of all inputs on the finest of their grids.
 
     Attributes:
-        shifts: for each input, its codes are multiplied by 2**shift.
+        shifts: For each input, its codes are multiplied by 2**shift.
     """
 
     shifts: tuple[int, ...]
@@ -289,7 +289,7 @@ class Add(Operation):
     """The sum of all inputs on the finest of their grids.
 
     Attributes:
-        shifts: for each input, its codes are multiplied by 2**shift.
+        shifts: For each input, its codes are multiplied by 2**shift.
     """
 
     shifts: tuple[int, ...]
@@ -315,9 +315,9 @@ def divide_rounded(codes: np.ndarray, divisor: int | np.ndarray, rounding: str) 
     """Return `codes` / `divisor`, rounded, with integer arithmetic only.
 
     Args:
-        codes: integers.
-        divisor: positive integers that broadcast against `codes`.
-        rounding: one of INTEGER_ROUNDINGS, as in `fewbits.quantize`.
+        codes: Integers.
+        divisor: Positive integers that broadcast against `codes`.
+        rounding: One of INTEGER_ROUNDINGS, as in `fewbits.quantize`.
 
     Returns:
         Integers of the shape of `codes`.

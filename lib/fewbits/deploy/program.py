@@ -26,12 +26,12 @@ class DivideSums:
     """Divide by divisor * 2**shift, round and clip.
 
     Attributes:
-        shift: an integer that is not negative, or one per channel (a tuple). In a tuple, negative shifts multiply and
+        shift: An integer that is not negative, or one per channel (a tuple). In a tuple, negative shifts multiply and
             the divisor is 1. If the divisor is not 1, the shift is 0.
-        divisor: a positive integer.
-        rounding: one of INTEGER_ROUNDINGS.
-        low: the smallest result.
-        high: the largest result.
+        divisor: A positive integer.
+        rounding: One of INTEGER_ROUNDINGS.
+        low: The smallest result.
+        high: The largest result.
     """
 
     shift: int | tuple[int, ...]
@@ -46,7 +46,7 @@ class MultiplySums:
     """Multiply by a factor.
 
     Attributes:
-        factor: a power of two.
+        factor: A power of two.
     """
 
     factor: int
@@ -68,8 +68,8 @@ class ClipSums:
     """Clip to a range.
 
     Attributes:
-        low: the smallest result.
-        high: the largest result.
+        low: The smallest result.
+        high: The largest result.
     """
 
     low: int
@@ -84,16 +84,16 @@ class Loop:
     """A loop over the pixels of an output: for each pixel compute the sums, apply `finish`, and store the codes.
 
     Attributes:
-        kind: convolve, depthwise, max_pool, sum_pool, pad, add, copy, or load (the pixels minus their mean).
-        operation: what the loop computes; None for a copy and a load.
-        name: name of the layer.
-        inputs: indices of the tensors that the loop reads.
+        kind: Convolve, depthwise, max_pool, sum_pool, pad, add, copy, or load (the pixels minus their mean).
+        operation: What the loop computes; None for a copy and a load.
+        name: Name of the layer.
+        inputs: Indices of the tensors that the loop reads.
         shape: (height, width, channels) of what the loop makes.
-        tensor: index of the tensor that the loop writes.
-        bits: width of the sums.
-        finish: what becomes of the sums of a pixel, in order.
-        offset: the first channel of the tensor that the loop writes.
-        stride: channels of that tensor, from one pixel to the next.
+        tensor: Index of the tensor that the loop writes.
+        bits: Width of the sums.
+        finish: What becomes of the sums of a pixel, in order.
+        offset: The first channel of the tensor that the loop writes.
+        stride: Channels of that tensor, from one pixel to the next.
     """
 
     kind: str
@@ -121,9 +121,9 @@ class Buffer:
     """The memory of the codes of a tensor.
 
     Attributes:
-        bits: width of a code: 8, 16 or 32.
-        size: number of codes.
-        start: offset in the arena, in bytes.
+        bits: Width of a code: 8, 16 or 32.
+        size: Number of codes.
+        start: Offset in the arena, in bytes.
     """
 
     bits: int
@@ -141,9 +141,9 @@ class Program:
     """The loops of a network, in the order in which they run, and their memory.
 
     Attributes:
-        network: the planned network; its operations may be reordered to save memory.
-        loops: the loops.
-        buffers: tensor index -> buffer, for all tensors in the arena: not the image, unless it has a mean, and not the
+        network: The planned network; its operations may be reordered to save memory.
+        loops: The loops.
+        buffers: Tensor index -> buffer, for all tensors in the arena: not the image, unless it has a mean, and not the
             logits.
     """
 
@@ -162,7 +162,7 @@ def plan_program(network: IntegerNetwork) -> Program:
     """Return an integer network as a program.
 
     Args:
-        network: an integer network.
+        network: An integer network.
 
     Returns:
         The program.
@@ -362,8 +362,8 @@ def stored_bits(tensor: Tensor, name: str) -> int:
     """Return the smallest width in memory that holds the codes of a tensor.
 
     Args:
-        tensor: the tensor.
-        name: name of the layer, for the message.
+        tensor: The tensor.
+        name: Name of the layer, for the message.
 
     Returns:
         8, 16 or 32.

@@ -39,7 +39,7 @@ def checked_percentile(value: object) -> float | str | tuple[float | str, ...]:
     """Return range rules as a trial keeps them: one if all are equal, else a tuple of three.
 
     Args:
-        value: a percentile above 0 and at most 100 or one of RANGE_RULES, or one or three of them in a list.
+        value: A percentile above 0 and at most 100 or one of RANGE_RULES, or one or three of them in a list.
 
     Raises:
         ValueError: when it is something else.
@@ -74,7 +74,7 @@ def one_sentence(*kinds: type[BaseModel]) -> Iterator[None]:
     """Turn pydantic's ValidationError into an InputError.
 
     Args:
-        kinds: the models whose fields are suggested for a field that is misspelled.
+        kinds: The models whose fields are suggested for a field that is misspelled.
 
     Raises:
         InputError: when the block raises ValidationError; the message names the field.

@@ -20,9 +20,9 @@ def describe(checksum: str, start: bytes | None, seconds: float) -> dict[str, An
     """Return the provenance of a record.
 
     Args:
-        checksum: of the data.
-        start: the weights it started from, of which the SHA-256 is kept; None if there are none.
-        seconds: how long it took, since it was last resumed.
+        checksum: Of the data.
+        start: The weights it started from, of which the SHA-256 is kept; None if there are none.
+        seconds: How long it took, since it was last resumed.
     """
     return {
         "fewbits": fewbits.__version__,

@@ -18,9 +18,9 @@ class TrialOutcome(NamedTuple):
     """What became of a trial.
 
     Attributes:
-        trial: the trial.
-        record: its record; None if it failed.
-        error: why it failed, in one sentence; None if it did not.
+        trial: The trial.
+        record: Its record; None if it failed.
+        error: Why it failed, in one sentence; None if it did not.
     """
 
     trial: Trial
@@ -32,10 +32,10 @@ class TrialsProgress(NamedTuple):
     """How far a run is, as `run_trials` reports it after each trial.
 
     Attributes:
-        outcome: of the trial that was just finished.
-        done: how many trials are finished, those found in the store included.
-        total: how many there are.
-        seconds_left: an estimate for the rest.
+        outcome: Of the trial that was just finished.
+        done: How many trials are finished, those found in the store included.
+        total: How many there are.
+        seconds_left: An estimate for the rest.
     """
 
     outcome: TrialOutcome
@@ -60,12 +60,12 @@ def run_trials(
     with the environment variable TF_NUM_INTRAOP_THREADS.
 
     Args:
-        trials: what to run; equal trials run once.
-        store: a Store, or its folder.
+        trials: What to run; equal trials run once.
+        store: A Store, or its folder.
         processes: 1 for this process. More are started with Dask, each with its share of TensorFlow's threads; a script
             that asks for them needs `if __name__ == "__main__":`.
-        scheduler: the address of a Dask cluster instead. Its workers need fewbits and the data, but not the store.
-        progress: called after each trial.
+        scheduler: The address of a Dask cluster instead. Its workers need fewbits and the data, but not the store.
+        progress: Called after each trial.
 
     Returns:
         The outcomes, in the order of `trials`.

@@ -44,14 +44,14 @@ class Scheme(BaseModel):
     """One way of quantizing a trained network without training; schemes with equal fields are equal.
 
     Attributes:
-        bits: of kernel, input and output; None, or "float", for float.
-        rounding: of all three, one of `names.LAYER_ROUNDINGS`.
+        bits: Of kernel, input and output; None, or "float", for float.
+        rounding: Of all three, one of `names.LAYER_ROUNDINGS`.
         msb: MSBs of kernel, input and output for all layers; None to choose them by `percentile`.
-        percentile: the range rule, as in `calibration.formats_for`, or "dynamic" for dynamic fixed point.
-        per_layer: as in `calibration.formats_for`.
-        per_channel: as in `calibration.formats_for`.
-        remedies: post-training repairs, names in REMEDIES; they are applied in the order of REMEDIES.
-        layers: names of the layers to quantize; None for all.
+        percentile: The range rule, as in `calibration.formats_for`, or "dynamic" for dynamic fixed point.
+        per_layer: As in `calibration.formats_for`.
+        per_channel: As in `calibration.formats_for`.
+        remedies: Post-training repairs, names in REMEDIES; they are applied in the order of REMEDIES.
+        layers: Names of the layers to quantize; None for all.
 
     Raises:
         InputError: when a field is missing, unknown or out of range, or two fields do not fit; the message names it.
@@ -110,8 +110,8 @@ def quantize_each(
     """Quantize a float network by each scheme.
 
     Args:
-        model: the float network.
-        schemes: how to quantize it.
+        model: The float network.
+        schemes: How to quantize it.
         images: (n, height, width, channels), some tens, without labels. The first FORMAT_IMAGES set formats; remedies
             that need values use all.
 

@@ -19,10 +19,10 @@ class Tally(_Frozen):
     """The score of a network on a part of the data.
 
     Attributes:
-        hits: how many images it gets right.
-        n: how many images there are.
-        loss: the mean cross-entropy in nats.
-        hits_top5: how many images have their class among the five most likely; None with five classes or fewer.
+        hits: How many images it gets right.
+        n: How many images there are.
+        loss: The mean cross-entropy in nats.
+        hits_top5: How many images have their class among the five most likely; None with five classes or fewer.
     """
 
     hits: int
@@ -35,17 +35,17 @@ class Results(_Frozen):
     """What a trial measured.
 
     Attributes:
-        test: the tally of the network on the test images.
-        validation: its tally on the validation images.
-        float_test: the tally of the float network it started from on the test images; None for a float trial.
-        parameters: number of parameters.
-        history: an entry per epoch, as `training.train` returns it.
-        stages: name and epochs of each stage of the schedule; empty for a float trial.
-        pruning: an entry per step, as `fewbits.pruning.prune` returns it, with the tally `test`; of a pruning only.
-        pruned: why the pruning ended.
-        moved: layer -> how far its kernel moved in the training, relative to its norm; of a float trial with a start.
-        spread: layer -> standard deviation of its weights; of a float trial with a start.
-        identity: program -> how many codes were compared and how many differ; of a trial with integers. NumPy is
+        test: The tally of the network on the test images.
+        validation: Its tally on the validation images.
+        float_test: The tally of the float network it started from on the test images; None for a float trial.
+        parameters: Number of parameters.
+        history: An entry per epoch, as `training.train` returns it.
+        stages: Name and epochs of each stage of the schedule; empty for a float trial.
+        pruning: An entry per step, as `fewbits.pruning.prune` returns it, with the tally `test`; of a pruning only.
+        pruned: Why the pruning ended.
+        moved: Layer -> how far its kernel moved in the training, relative to its norm; of a float trial with a start.
+        spread: Layer -> standard deviation of its weights; of a float trial with a start.
+        identity: Program -> how many codes were compared and how many differ; of a trial with integers. NumPy is
             compared with the simulation in all layers, the other programs with NumPy in the logits.
     """
 
@@ -76,9 +76,9 @@ class Record(_Frozen):
     """A finished trial.
 
     Attributes:
-        trial: what was asked.
-        results: what was measured.
-        provenance: code, data, versions and hardware, as `provenance.describe` returns them.
+        trial: What was asked.
+        results: What was measured.
+        provenance: Code, data, versions and hardware, as `provenance.describe` returns them.
     """
 
     trial: Trial
@@ -92,7 +92,7 @@ class Store:
     A trial that is not finished keeps KEY.checkpoint there. Each file is written whole or not at all.
 
     Attributes:
-        folder: the folder; it is made if it does not exist.
+        folder: The folder; it is made if it does not exist.
 
     Raises:
         InputError: when the folder cannot be made.
@@ -128,8 +128,8 @@ class Store:
         """Write a record, and delete the checkpoint of its trial.
 
         Args:
-            record: the record.
-            weights: the weights of its network as `save_weights` packs them; None if they are not kept.
+            record: The record.
+            weights: The weights of its network as `save_weights` packs them; None if they are not kept.
         """
         if weights is not None:  # before the record, which promises them
             with write_aside(self.weights(record.trial)) as file:

@@ -44,11 +44,11 @@ class Setting:
     """What a strategy works on.
 
     Attributes:
-        trial: the trial to run.
-        dataset: its data, as loaded.
-        model: the network that the trial begins with.
-        data: scaled images and labels, by part.
-        options: further arguments of the training: validation data, checkpoint and augmentation.
+        trial: The trial to run.
+        dataset: Its data, as loaded.
+        model: The network that the trial begins with.
+        data: Scaled images and labels, by part.
+        options: Further arguments of the training: validation data, checkpoint and augmentation.
     """
 
     trial: Trial
@@ -61,8 +61,8 @@ class Setting:
         """Return the Score of `model` on a part of the data, as a dict.
 
         Args:
-            model: a network that is compiled for batches of the trial's size.
-            part: one of "train", "validation" and "test".
+            model: A network that is compiled for batches of the trial's size.
+            part: One of "train", "validation" and "test".
         """
         return training.evaluate(model, self.data[part], self.trial.batch_size)._asdict()
 
@@ -72,9 +72,9 @@ class Made:
     """What a strategy leaves.
 
     Attributes:
-        model: the network.
-        weights: its weights as `save_weights` packs them; None for a quantized network, whose weights are not kept.
-        results: those fields of Results that the strategy knows.
+        model: The network.
+        weights: Its weights as `save_weights` packs them; None for a quantized network, whose weights are not kept.
+        results: Those fields of Results that the strategy knows.
     """
 
     model: keras.Model
@@ -86,9 +86,9 @@ def run_trial(trial: Trial, start: bytes | None = None, checkpoint: Path | None 
     """Run one trial.
 
     Args:
-        trial: what to run.
-        start: the weights that the trial starts from, as `save_weights` packs them.
-        checkpoint: a file that is replaced after each epoch; if it exists, the trial goes on from it.
+        trial: What to run.
+        start: The weights that the trial starts from, as `save_weights` packs them.
+        checkpoint: A file that is replaced after each epoch; if it exists, the trial goes on from it.
 
     Returns:
         The record of the trial and, if its network is float, the network's weights as `save_weights` packs them.

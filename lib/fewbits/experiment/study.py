@@ -47,9 +47,9 @@ class Study(Mapping[Scheme, Answers]):
     """The answers of one network under each scheme that was run: a mapping Scheme -> Answers.
 
     Attributes:
-        path: the .json file that keeps it; None for no file.
-        images: how many images were answered.
-        runs: the provenance of each run that added to it.
+        path: The .json file that keeps it; None for no file.
+        images: How many images were answered.
+        runs: The provenance of each run that added to it.
     """
 
     def __init__(self, path: Path | str | None = None):
@@ -104,8 +104,8 @@ class Study(Mapping[Scheme, Answers]):
         """Return how far the top-1 of a scheme is under float, compared image by image.
 
         Args:
-            scheme: what to compare with float; if it was not run, the estimate is one of no values.
-            images: which images to compare on, as an index; all by default.
+            scheme: What to compare with float; if it was not run, the estimate is one of no values.
+            images: Which images to compare on, as an index; all by default.
         """
         if scheme not in self:
             return Estimate.of([])
@@ -130,9 +130,9 @@ class Study(Mapping[Scheme, Answers]):
         """Keep the answers of a scheme, and replace the file, if any.
 
         Args:
-            scheme: the scheme.
-            answers: what it answered in the last of `runs`.
-            seconds: how long it took.
+            scheme: The scheme.
+            answers: What it answered in the last of `runs`.
+            seconds: How long it took.
         """
         packed = {name: np.packbits(bits).tobytes().hex() for name, bits in answers._asdict().items()}
         self._entries[scheme] = {**packed, "seconds": round(seconds, 2), "run": len(self.runs) - 1}
@@ -169,13 +169,13 @@ def run_schemes(
     on.
 
     Args:
-        model: a float network that returns a score per class.
-        schemes: the schemes to run; equal schemes run once.
+        model: A float network that returns a score per class.
+        schemes: The schemes to run; equal schemes run once.
         calibration: (n, height, width, channels) images, some tens, to set formats; they need no labels.
-        data: images and labels to answer.
-        path: the file of the study; None for no file.
-        checksum: of the data and of how they were prepared.
-        progress: called after each scheme with the scheme, how many are done, and how many there are.
+        data: Images and labels to answer.
+        path: The file of the study; None for no file.
+        checksum: Of the data and of how they were prepared.
+        progress: Called after each scheme with the scheme, how many are done, and how many there are.
 
     Returns:
         The study, with the answers of all schemes and of float.

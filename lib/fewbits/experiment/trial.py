@@ -80,43 +80,43 @@ class Trial(BaseModel):
     """One training of a float network, one pruning, or one way of quantizing it; trials with equal fields are equal.
 
     Attributes:
-        network: one of `zoo.NAMES`.
-        data: one of `data.NAMES`.
-        fold: which fold of the data is tested, as in `data.load`.
-        width: multiplies the filters of a network that has this option.
-        size: side of the images in pixels; None for their own (chiang2017, 4.3.3).
-        images: number of training images, drawn with a fixed seed and stratified by class; None for all.
-        seed: draws initial weights and the order of the images.
-        profile: what the result is for, "quick" or "reference".
+        network: One of `zoo.NAMES`.
+        data: One of `data.NAMES`.
+        fold: Which fold of the data is tested, as in `data.load`.
+        width: Multiplies the filters of a network that has this option.
+        size: Side of the images in pixels; None for their own (chiang2017, 4.3.3).
+        images: Number of training images, drawn with a fixed seed and stratified by class; None for all.
+        seed: Draws initial weights and the order of the images.
+        profile: What the result is for, "quick" or "reference".
         strategy: "float", "prune" or one of `names.STRATEGIES`.
-        start: where weights come from: a float Trial or a pruning, which runs first, or the name of trained weights, as
+        start: Where weights come from: a float Trial or a pruning, which runs first, or the name of trained weights, as
             in `zoo.find_weights`. A mapping is a Trial that takes network, data, fold, width and size from this one
             unless it has its own, and the fold only if the data are the same. A quantized or pruned network takes all
             weights from its start, a float network those of its first `transfer` levels.
-        transfer: how many levels a float trial takes from its start, as in `training.take_levels`.
-        freeze: do not train these levels (backstrom2018, 2.4).
-        epochs: of the whole training, or of each stage of a schedule; 0 for the strategies "static" and "prune".
-        optimizer: one of `names.OPTIMIZERS`.
-        learning_rate: where the learning rate starts.
-        decay: of the learning rate, as in `training.decaying_rate`.
-        weight_decay: of a float trial, as in `training.prepare`.
-        batch_size: images per step.
+        transfer: How many levels a float trial takes from its start, as in `training.take_levels`.
+        freeze: Do not train these levels (backstrom2018, 2.4).
+        epochs: Of the whole training, or of each stage of a schedule; 0 for the strategies "static" and "prune".
+        optimizer: One of `names.OPTIMIZERS`.
+        learning_rate: Where the learning rate starts.
+        decay: Of the learning rate, as in `training.decaying_rate`.
+        weight_decay: Of a float trial, as in `training.prepare`.
+        batch_size: Images per step.
         augment: True shifts and mirrors training images; "light" also changes brightness and contrast.
-        ratio: share of the filters that a pruning removes, as in `pruning.Plan`.
-        per_step: filters that a pruning removes in each step.
-        criterion: which filters a pruning removes, one of `names.CRITERIA`.
-        train_images: as `images` in `pruning.Plan`.
-        bits: of kernel, input and output of a quantized trial; None, or "float", for float.
-        rounding: one of `names.LAYER_ROUNDINGS`.
-        gradient: one of `names.GRADIENTS`.
-        percentile: the range rule, as in `quantization.Calibration`.
-        per_layer: as in `quantization.Calibration`.
-        per_channel: as in `quantization.Calibration`.
-        recalibrate: as in `quantization.Calibration`.
-        order: of the levels, as in `training.Schedule`.
-        relax: as in `training.Schedule`.
-        edge_bits: as in `training.Schedule`.
-        integers: compute the test images also with integers of at most 8 bits, in three programs, and count the codes
+        ratio: Share of the filters that a pruning removes, as in `pruning.Plan`.
+        per_step: Filters that a pruning removes in each step.
+        criterion: Which filters a pruning removes, one of `names.CRITERIA`.
+        train_images: As `images` in `pruning.Plan`.
+        bits: Of kernel, input and output of a quantized trial; None, or "float", for float.
+        rounding: One of `names.LAYER_ROUNDINGS`.
+        gradient: One of `names.GRADIENTS`.
+        percentile: The range rule, as in `quantization.Calibration`.
+        per_layer: As in `quantization.Calibration`.
+        per_channel: As in `quantization.Calibration`.
+        recalibrate: As in `quantization.Calibration`.
+        order: Of the levels, as in `training.Schedule`.
+        relax: As in `training.Schedule`.
+        edge_bits: As in `training.Schedule`.
+        integers: Compute the test images also with integers of at most 8 bits, in three programs, and count the codes
             that differ.
 
     Raises:
@@ -256,9 +256,9 @@ def load_images(data: str, size: int | None, fold: int) -> Dataset:
     """Return the data set of a trial.
 
     Args:
-        data: one of `data.NAMES`.
-        size: side of the images in pixels; None for their own.
-        fold: which fold is tested.
+        data: One of `data.NAMES`.
+        size: Side of the images in pixels; None for their own.
+        fold: Which fold is tested.
     """
     dataset = load(data, fold=fold)
     return dataset if size is None else dataset.resized(size)
@@ -268,10 +268,10 @@ def build_network(network: str, image_shape: tuple[int, int, int], classes: int,
     """Return the network of a trial, with new weights.
 
     Args:
-        network: one of `zoo.NAMES`.
-        image_shape: height, width and channels.
-        classes: number of classes.
-        width: multiplies the filters; other than 1 only for a network that has this option.
+        network: One of `zoo.NAMES`.
+        image_shape: Height, width and channels.
+        classes: Number of classes.
+        width: Multiplies the filters; other than 1 only for a network that has this option.
     """
     if width == 1:
         return zoo.build(network, image_shape, classes)
@@ -290,9 +290,9 @@ def begin(trial: Trial, network: keras.Model, source: keras.Model | Path) -> ker
     """Return the network that a trial begins with.
 
     Args:
-        trial: the trial, which has a start.
-        network: its network with new weights.
-        source: the network or the weights that it starts from.
+        trial: The trial, which has a start.
+        network: Its network with new weights.
+        source: The network or the weights that it starts from.
 
     Returns:
         `network` with the levels that the trial takes from its start: the first `transfer`, or all. If the start was
@@ -367,8 +367,8 @@ class Grid(NamedTuple):
     """All combinations of some values, written as one table of a file.
 
     Attributes:
-        name: of the grid.
-        priority: whether to run it first.
+        name: Of the grid.
+        priority: Whether to run it first.
         trials: Trials, or Schemes if `read_grid` was asked for them.
     """
 
@@ -400,8 +400,8 @@ def read_grid(path: Path | str, kind: type = Trial) -> list[Grid]:
     two tables: `fixed` holds further fields, and `vary` lists of values. There is a trial for each combination.
 
     Args:
-        path: the file.
-        kind: what a combination is, Trial or Scheme.
+        path: The file.
+        kind: What a combination is, Trial or Scheme.
 
     Raises:
         InputError: when the file is missing or garbled, or asks for a trial that cannot be; the message names file,

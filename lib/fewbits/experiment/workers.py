@@ -30,8 +30,8 @@ def open_workers(processes: int, scheduler: str | None) -> Iterator[Run]:
     """Start workers, or connect to them, for the time of a `with` block.
 
     Args:
-        processes: how many processes to start on this machine; 1 runs the trials in this process.
-        scheduler: the address of a Dask cluster to use instead.
+        processes: How many processes to start on this machine; 1 runs the trials in this process.
+        scheduler: The address of a Dask cluster to use instead.
 
     Yields:
         A function that takes tasks and yields, for each as it is done, its trial and what `run_trial` returned or, as

@@ -150,7 +150,13 @@ def as_script(json: str) -> str:
 
 
 def caption_html(label: str, caption: str, table: Table) -> str:
-    """Return the caption of a figure as HTML, with its data folded below it; arguments as in `show`."""
+    """Return the caption of a figure as HTML, with its data folded below it.
+
+    Args:
+        label: The number of the figure.
+        caption: What it shows.
+        table: Its data.
+    """
     return (
         f"<figcaption><b>Figure {escape(label)}.</b> {escape(caption)}</figcaption>"
         f"<details><summary>Data of figure {escape(label)}</summary>{table.html()}</details>"

@@ -18,9 +18,9 @@ def select(model: keras.Model, names: Sequence[str] | None = None, raw: bool = F
     """Find layers whose outputs can be read.
 
     Args:
-        model: a functional model, or a sequential one with an Input.
-        names: of layers; None for every layer that can be quantized.
-        raw: whether the layers must have products.
+        model: A functional model, or a sequential one with an Input.
+        names: Of layers; None for every layer that can be quantized.
+        raw: Whether the layers must have products.
 
     Returns:
         The layers, each once, in the order of `names`.
@@ -57,9 +57,9 @@ def extractor(
     """Make a function that computes the outputs of layers; quantized layers compute as they are set.
 
     Args:
-        model: a functional model, or a sequential one with an Input.
-        names: of layers; None for every layer that can be quantized.
-        raw: read the products of inputs and kernel, before bias, output quantizer and activation, instead of the
+        model: A functional model, or a sequential one with an Input.
+        names: Of layers; None for every layer that can be quantized.
+        raw: Read the products of inputs and kernel, before bias, output quantizer and activation, instead of the
             output of the layer.
 
     Returns:

@@ -24,9 +24,9 @@ class Pointing(NamedTuple):
     """How often the highest place of a map is in a box of its class.
 
     Attributes:
-        hits: the pairs of a scene and a class in it for which it is.
-        n: all pairs.
-        chance: the share that random places would hit.
+        hits: The pairs of a scene and a class in it for which it is.
+        n: All pairs.
+        chance: The share that random places would hit.
     """
 
     hits: int
@@ -38,7 +38,7 @@ def heat_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Compute what a network says of each class at each place; its logits are the means of these maps.
 
     Args:
-        model: ends in global average pooling; quantized layers compute as they are set.
+        model: Ends in global average pooling; quantized layers compute as they are set.
         images: (n, height, width, channels), scaled as the network expects, of any size that its windows fit in.
 
     Returns:
@@ -57,9 +57,9 @@ def activation_maps(model: keras.Model, images: np.ndarray, layer: str) -> np.nd
     """Compute the output maps of a layer.
 
     Args:
-        model: a network; quantized layers compute as they are set.
-        images: as in `heat_maps`.
-        layer: the name of a layer with maps as output.
+        model: A network; quantized layers compute as they are set.
+        images: As in `heat_maps`.
+        layer: The name of a layer with maps as output.
 
     Returns:
         (n, h, w, channels) float32.
@@ -115,8 +115,8 @@ def pointing_game(maps: np.ndarray, scenes: Sequence[Scene | Photograph], classe
 
     Args:
         maps: (n, h, w, classes), such as `probabilities`.
-        scenes: n scenes or photographs.
-        classes: the names of the classes, in the order of the maps.
+        scenes: N scenes or photographs.
+        classes: The names of the classes, in the order of the maps.
 
     Raises:
         InputError: when numbers differ, a box has another class, or there are no boxes.
@@ -136,9 +136,9 @@ def overlap(maps: np.ndarray, scenes: Sequence[Scene | Photograph], classes: Seq
     """Compute the intersection over union of the pixels where a class is highest and the pixels in its boxes.
 
     Args:
-        maps: as in `pointing_game`.
-        scenes: as in `pointing_game`.
-        classes: as in `pointing_game`; a class called background has the pixels outside of all boxes.
+        maps: As in `pointing_game`.
+        scenes: As in `pointing_game`.
+        classes: As in `pointing_game`; a class called background has the pixels outside of all boxes.
 
     Returns:
         Class -> intersection over union over all scenes, without classes that have no pixel in either.

@@ -50,8 +50,8 @@ def load_caffe_weights(model: keras.Model, path: Path) -> None:
     Layers are found by name: Caffe's fire2/squeeze1x1 is fire2_squeeze1x1 here.
 
     Args:
-        model: a built model, such as one of the zoo with `pooling="ceil"`; all its layers with a kernel have a bias.
-        path: a .caffemodel, or an .npz of the same arrays, NAME.w and NAME.b.
+        model: A built model, such as one of the zoo with `pooling="ceil"`; all its layers with a kernel have a bias.
+        path: A .caffemodel, or an .npz of the same arrays, NAME.w and NAME.b.
 
     Raises:
         InputError: when the file cannot be read, a layer is missing, has another shape, or holds NaN or infinity, or a

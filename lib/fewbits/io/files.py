@@ -20,7 +20,7 @@ def read_array(path: Path) -> np.ndarray:
     """Read the array of a .npy file, without unpickling.
 
     Args:
-        path: the file.
+        path: The file.
 
     Raises:
         InputError: when the file is missing, damaged, empty or of another kind.
@@ -37,8 +37,8 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Read the named arrays of an .npz file, without unpickling.
 
     Args:
-        path: the file.
-        names: of the arrays; others in the file are ignored.
+        path: The file.
+        names: Of the arrays; others in the file are ignored.
 
     Returns:
         Name -> array.
@@ -63,7 +63,7 @@ def read_model(path: Path) -> "keras.Model":
     """Read the model of a .keras file in Keras' safe mode: no code in the file is run.
 
     Args:
-        path: the file; it may hold a QuantizedModel.
+        path: The file; it may hold a QuantizedModel.
 
     Returns:
         The model, not compiled.
@@ -89,8 +89,8 @@ def write_model(model: "keras.Model", path: Path) -> None:
     """Write a model to a .keras file, whole or not at all, without its optimizer, whose state doubles the size.
 
     Args:
-        model: any model that Keras can save.
-        path: the .keras file.
+        model: Any model that Keras can save.
+        path: The .keras file.
 
     Raises:
         InputError: when there is no folder for the file.
@@ -109,7 +109,7 @@ def write_aside(path: Path) -> Iterator[BinaryIO]:
     """Open a file that replaces `path` when the block ends, and is removed when the block raises.
 
     Args:
-        path: the file to write.
+        path: The file to write.
 
     Yields:
         The open file.

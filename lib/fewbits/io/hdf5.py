@@ -13,9 +13,9 @@ def write_hdf5(path: Path, pieces: Iterable[Mapping[str, np.ndarray | list[str]]
     """Write datasets that grow along their first axis by what each piece holds for them.
 
     Args:
-        path: the file.
-        pieces: name of a dataset, with `/` before each sub-name -> array, or list of text.
-        attributes: name of a dataset, or `/` for the file -> its attributes.
+        path: The file.
+        pieces: Name of a dataset, with `/` before each sub-name -> array, or list of text.
+        attributes: Name of a dataset, or `/` for the file -> its attributes.
 
     Raises:
         InputError: when there is no folder for the file.

@@ -30,8 +30,8 @@ def to_tflite(model: keras.Model, set_up: Callable[[Any], None] = lambda convert
     """Convert a Keras model with TensorFlow's converter.
 
     Args:
-        model: takes images of one size.
-        set_up: sets attributes of the converter before it runs.
+        model: Takes images of one size.
+        set_up: Sets attributes of the converter before it runs.
 
     Returns:
         Content of a .tflite file that takes one image at a time.
@@ -65,8 +65,8 @@ def litert_interpreter(content: bytes, delegate: bool = True) -> Any:
     """Return LiteRT's interpreter of a file, which runs on one thread.
 
     Args:
-        content: content of a .tflite file.
-        delegate: whether layers run on XNNPACK, the default of LiteRT, or on LiteRT's own kernels.
+        content: Content of a .tflite file.
+        delegate: Whether layers run on XNNPACK, the default of LiteRT, or on LiteRT's own kernels.
 
     Returns:
         An `ai_edge_litert.interpreter.Interpreter` without tensors yet.
@@ -93,8 +93,8 @@ class LiteRTRunner:
         """Load a file.
 
         Args:
-            content: content of a .tflite file.
-            delegate: as in `litert_interpreter`.
+            content: Content of a .tflite file.
+            delegate: As in `litert_interpreter`.
 
         Raises:
             InputError: when ai-edge-litert is not installed.
@@ -124,8 +124,8 @@ def load_tflite_weights(model: keras.Model, path: Path) -> None:
     Layers are matched by name: Conv2d_3_pointwise in the file is our block3_pointwise.
 
     Args:
-        model: a MobileNet v1 without batch normalization.
-        path: a .tflite file.
+        model: A MobileNet v1 without batch normalization.
+        path: A .tflite file.
 
     Raises:
         InputError: when the file cannot be read; naming the layer, when weights are missing, are not floats, hold NaN

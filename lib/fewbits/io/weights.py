@@ -15,8 +15,8 @@ def save_weights(model: keras.Model, path: Path) -> None:
     """Write the weights of a model, rounded to float16, whole or not at all.
 
     Args:
-        model: any built model.
-        path: the .npz file.
+        model: Any built model.
+        path: The .npz file.
 
     Raises:
         InputError: when a weight is NaN or not below 65,520, which float16 does not hold, or there is no folder for the
@@ -35,8 +35,8 @@ def load_weights(model: keras.Model, path: Path) -> None:
     """Give a model the weights in a file of `save_weights`, all or none.
 
     Args:
-        model: a built model with the layer names and shapes of the saved one.
-        path: the .npz file.
+        model: A built model with the layer names and shapes of the saved one.
+        path: The .npz file.
 
     Raises:
         InputError: when the file cannot be read, or an array is missing, has another shape, or holds NaN or infinity.
@@ -48,8 +48,8 @@ def filters_in(path: Path, model: keras.Model) -> dict[str, int]:
     """Count the filters of the layers of a model in a file of `save_weights`.
 
     Args:
-        path: the .npz file.
-        model: a model with the same layer names; its numbers of filters may differ.
+        path: The .npz file.
+        model: A model with the same layer names; its numbers of filters may differ.
 
     Returns:
         Layer name -> number of filters in the file.
@@ -65,9 +65,9 @@ def assign_weights(model: keras.Model, arrays: dict[str, np.ndarray], source: ob
     """Give a model some arrays, all or none; its other weights stay as they are.
 
     Args:
-        model: a built model.
+        model: A built model.
         arrays: LAYER/VARIABLE, as in `variables` -> array.
-        source: what messages call the arrays, such as the path of their file.
+        source: What messages call the arrays, such as the path of their file.
 
     Raises:
         InputError: when a shape does not fit, or an array holds NaN or infinity.
@@ -87,8 +87,8 @@ def assign_layers(triples: Iterable[tuple[keras.Layer, np.ndarray, np.ndarray]],
     """Give layers their kernel and bias, all layers or none.
 
     Args:
-        triples: a layer, and its kernel and bias as floats.
-        source: what messages call the arrays, such as the path of their file.
+        triples: A layer, and its kernel and bias as floats.
+        source: What messages call the arrays, such as the path of their file.
 
     Raises:
         InputError: when a shape does not fit, or an array holds NaN or infinity.

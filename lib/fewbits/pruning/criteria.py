@@ -38,12 +38,12 @@ def importance(
     """Return the importance of each filter; the least important is pruned first.
 
     Args:
-        model: the network; criteria that need a loss need a single output, of logits.
-        data: a tuple of images and labels, or an iterable of such batches that can be read again, for example a
+        model: The network; criteria that need a loss need a single output, of logits.
+        data: A tuple of images and labels, or an iterable of such batches that can be read again, for example a
             tf.data.Dataset. Labels are class numbers; only criteria that need a loss read them.
-        criterion: one of `names.CRITERIA`.
-        batch_size: images per step, if `data` is a tuple.
-        seed: of the criterion `random`.
+        criterion: One of `names.CRITERIA`.
+        batch_size: Images per step, if `data` is a tuple.
+        seed: Of the criterion `random`.
 
     Returns:
         Layer name -> importance (filters,) float64. Layers that are used twice are left out.
@@ -66,9 +66,9 @@ def least_important(model: keras.Model, scores: Scores, n: float) -> dict[str, l
     Filters that are removed together count as many as they are, and their importance is the sum.
 
     Args:
-        model: the network.
-        scores: layer name -> importance of its filters, as from `importance`; filters of other layers stay.
-        n: how many filters to remove. Fewer are returned if a layer would lose its last filter.
+        model: The network.
+        scores: Layer name -> importance of its filters, as from `importance`; filters of other layers stay.
+        n: How many filters to remove. Fewer are returned if a layer would lose its last filter.
 
     Returns:
         Layer name -> numbers of its filters, as `remove_filters` takes them.

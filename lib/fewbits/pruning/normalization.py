@@ -12,8 +12,8 @@ def renew_statistics(model: keras.Model, batches: Iterable[tuple[Any, Any]]) -> 
     A short training would not do it: with Keras' momentum of 0.99, 40 steps leave two thirds of the old values.
 
     Args:
-        model: the network to change.
-        batches: pairs of images and labels; the labels do not count.
+        model: The network to change.
+        batches: Pairs of images and labels; the labels do not count.
     """
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [layer.momentum for layer in layers]

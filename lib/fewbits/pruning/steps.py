@@ -38,20 +38,20 @@ class Plan:
     a nearer one.
 
     Attributes:
-        ratio: share of the filters to remove, of those that can be removed.
-        weight_bytes: bytes of the weights at most, as `complexity.totals` counts them.
+        ratio: Share of the filters to remove, of those that can be removed.
+        weight_bytes: Bytes of the weights at most, as `complexity.totals` counts them.
         macs: MACs of one image at most, as `complexity.totals` counts them.
-        per_step: filters to remove in each step.
-        criterion: one of `names.CRITERIA`.
-        rank_images: how many training images the criterion looks at, drawn for each step.
-        images: how many images to train on after the first step, and after a step that would remove every filter.
+        per_step: Filters to remove in each step.
+        criterion: One of `names.CRITERIA`.
+        rank_images: How many training images the criterion looks at, drawn for each step.
+        images: How many images to train on after the first step, and after a step that would remove every filter.
             Between them the number grows by the same factor from step to step (backstrom2018: 50 to 750 batches of
             64).
-        optimizer: of the training, as in `training.prepare`.
-        learning_rate: of the training; a tenth of it in the last third.
-        batch_size: images per step of the training.
-        least_accuracy: accuracy on the validation images, from 0 to 1, below which a step is undone.
-        seed: draws images and their order.
+        optimizer: Of the training, as in `training.prepare`.
+        learning_rate: Of the training; a tenth of it in the last third.
+        batch_size: Images per step of the training.
+        least_accuracy: Accuracy on the validation images, from 0 to 1, below which a step is undone.
+        seed: Draws images and their order.
 
     Raises:
         InputError: when there is not exactly one goal, or a field holds a value that it cannot take.
@@ -84,8 +84,8 @@ class Plan:
         """Return how many images to train on after `step`.
 
         Args:
-            step: counted from 1.
-            steps: after which every filter would be removed.
+            step: Counted from 1.
+            steps: After which every filter would be removed.
         """
         first, last = self.images
         return round(first * (last / first) ** ((step - 1) / max(1, steps - 1)))
@@ -95,15 +95,15 @@ class Pruned(NamedTuple):
     """What a pruning leaves.
 
     Attributes:
-        model: the network after the last step that was not undone.
-        steps: a dict for each step, 0 being the original: `step`; `filters`, those left in each layer; `parameters`,
+        model: The network after the last step that was not undone.
+        steps: A dict for each step, 0 being the original: `step`; `filters`, those left in each layer; `parameters`,
             `weight_bytes`, `macs`; `val_accuracy` and `val_loss`. From step 1 on also `removed`, the filters of the
             original in each layer; `val_accuracy_before` and `val_loss_before`, measured after the removal, with the
             statistics of batch normalization renewed, and before any training; `images` trained on; and `loss` of the
             last epoch.
         stopped: `goal`; `accuracy`, if the next step fell below the least accuracy; or `breakdown`, if its loss became
             NaN, or was worse than that of guessing while its accuracy was less than twice that of guessing.
-        failed: the dict of the step that was undone, if there is one.
+        failed: The dict of the step that was undone, if there is one.
     """
 
     model: keras.Model
@@ -127,16 +127,16 @@ def prune(
     """Remove filters from a copy of `model` and train it, step by step.
 
     Args:
-        model: a float network that returns logits; it stays as it is.
-        data: the training images and labels, as in `training.train`.
-        plan: how to prune, and how far.
-        validation: judges each step, as in `training.train`.
-        augment: as in `training.train`.
-        also: called with the network of each step; returns further entries of the step's dict.
-        checkpoint: a file that is replaced after each step.
-        resume: continue from the checkpoint if it exists. A run that is killed at any moment and resumed ends with the
+        model: A float network that returns logits; it stays as it is.
+        data: The training images and labels, as in `training.train`.
+        plan: How to prune, and how far.
+        validation: Judges each step, as in `training.train`.
+        augment: As in `training.train`.
+        also: Called with the network of each step; returns further entries of the step's dict.
+        checkpoint: A file that is replaced after each step.
+        resume: Continue from the checkpoint if it exists. A run that is killed at any moment and resumed ends with the
             same network.
-        progress: called with the dict of each step and the number of steps there are at most.
+        progress: Called with the dict of each step and the number of steps there are at most.
 
     Returns:
         The network, a dict for each step, and why the pruning stopped.
@@ -177,9 +177,9 @@ def would_remove(model: keras.Model, data: LabelledImages, plan: Plan) -> dict[s
     """Return the filters that would be removed if the goal had to be reached at once, without any training.
 
     Args:
-        model: as in `prune`.
-        data: as in `prune`.
-        plan: as in `prune`.
+        model: As in `prune`.
+        data: As in `prune`.
+        plan: As in `prune`.
 
     Returns:
         Layer name -> numbers of its filters, as `remove_filters` takes them.

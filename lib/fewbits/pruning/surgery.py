@@ -52,7 +52,7 @@ def removable(model: keras.Model) -> list[tuple[tuple[str, int], ...]]:
     have to lose several at once.
 
     Args:
-        model: a functional model, or a sequential one with an Input.
+        model: A functional model, or a sequential one with an Input.
 
     Returns:
         Groups of (layer name, filter number), in the order of the graph.
@@ -78,8 +78,8 @@ def remove_filters(model: keras.Model, filters: Mapping[str, Iterable[int]]) -> 
     Quantized layers keep their formats.
 
     Args:
-        model: a functional model, or a sequential one with an Input.
-        filters: layer name -> numbers of the filters of a convolution or the units of a dense layer.
+        model: A functional model, or a sequential one with an Input.
+        filters: Layer name -> numbers of the filters of a convolution or the units of a dense layer.
 
     Returns:
         The smaller model, not compiled.
@@ -119,8 +119,8 @@ def shrunk_to(model: keras.Model, filters: Mapping[str, int]) -> keras.Model:
     """Return a model with fewer filters, to take the weights of a network that was pruned before.
 
     Args:
-        model: as in `remove_filters`; it stays as it is.
-        filters: layer name -> how many filters it keeps, the first ones.
+        model: As in `remove_filters`; it stays as it is.
+        filters: Layer name -> how many filters it keeps, the first ones.
 
     Returns:
         The smaller model, not compiled.
@@ -145,9 +145,9 @@ class _Channels:
     A channel is a number. Channels that are added are joined.
 
     Attributes:
-        made: layer -> the channels that its filters make.
-        entering: layer -> the channels of its inputs.
-        leaving: layer -> the channels of its output.
+        made: Layer -> the channels that its filters make.
+        entering: Layer -> the channels of its inputs.
+        leaving: Layer -> the channels of its output.
     """
 
     made: dict[str, np.ndarray] = field(default_factory=dict)

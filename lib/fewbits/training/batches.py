@@ -18,8 +18,8 @@ class ArraySource:
     """Checked images and labels in memory, with the methods of an ImageFolder that training needs.
 
     Attributes:
-        images: real numbers (n, height, width, channels).
-        labels: integers (n,).
+        images: Real numbers (n, height, width, channels).
+        labels: Integers (n,).
     """
 
     images: np.ndarray
@@ -47,8 +47,8 @@ class ArraySource:
         """Yield the images and labels in batches; the last may be smaller.
 
         Args:
-            batch_size: images per batch.
-            shuffle_seed: draws the order; None keeps it.
+            batch_size: Images per batch.
+            shuffle_seed: Draws the order; None keeps it.
 
         Yields:
             Images (n, height, width, channels) float32 and labels (n,).
@@ -72,10 +72,10 @@ def source_of(model: keras.Model, data: LabelledImages, what: str) -> Source:
     """Return `data` as a source of batches for `model`.
 
     Args:
-        model: has one input, of images, and one output, of shape (n, classes).
-        data: a Split, whose pixels are taken as they are; a pair of images (n, height, width, channels) and labels
+        model: Has one input, of images, and one output, of shape (n, classes).
+        data: A Split, whose pixels are taken as they are; a pair of images (n, height, width, channels) and labels
             (n,); an ImageFolder; or what this function returned before.
-        what: what error messages call the data.
+        what: What error messages call the data.
 
     Returns:
         A source with a length, `checksum`, `labels`, `batches` and `pick`.
@@ -104,9 +104,9 @@ def check_images(model: keras.Model, shape: tuple[int, ...], what: str) -> None:
     """Check that `model` takes images of `shape`.
 
     Args:
-        model: has one input, of images.
-        shape: height, width and channels of the images.
-        what: what the error message calls the images.
+        model: Has one input, of images.
+        shape: Height, width and channels of the images.
+        what: What the error message calls the images.
 
     Raises:
         InputError: when `model` has several inputs, or takes images of another shape.

@@ -18,9 +18,9 @@ def save(path: Path, header: dict[str, Any], variables: dict[str, Any]) -> None:
     """Write a checkpoint, whole or not at all.
 
     Args:
-        path: the file to write or replace.
-        header: plain data, as JSON knows it.
-        variables: name -> variable of Keras.
+        path: The file to write or replace.
+        header: Plain data, as JSON knows it.
+        variables: Name -> variable of Keras.
 
     Raises:
         InputError: when the file cannot be written; the one before it stays whole.
@@ -39,8 +39,8 @@ def read_header(path: Path, kind: str) -> dict[str, Any]:
     """Return the header of a checkpoint.
 
     Args:
-        path: the checkpoint.
-        kind: the kind that it must be of, such as `loop.KIND`.
+        path: The checkpoint.
+        kind: The kind that it must be of, such as `loop.KIND`.
 
     Returns:
         The header, with `kind` and `made_with`.
@@ -67,11 +67,11 @@ def resumed(path: Path, resume: bool, kind: str, made_with: dict[str, Any], run:
     """Return the header of the checkpoint to continue from; None if there is none yet.
 
     Args:
-        path: where the checkpoint is, or will be.
-        resume: whether the caller asked to continue from it.
-        kind: the kind that it must be of.
-        made_with: name -> value of all that must be the same for the run to be continued.
-        run: what the checkpoint is of, in a word for error messages.
+        path: Where the checkpoint is, or will be.
+        resume: Whether the caller asked to continue from it.
+        kind: The kind that it must be of.
+        made_with: Name -> value of all that must be the same for the run to be continued.
+        run: What the checkpoint is of, in a word for error messages.
 
     Returns:
         The header, as from `read_header`, or None.
@@ -97,9 +97,9 @@ def restore(path: Path, variables: dict[str, Any], owner: str) -> None:
     """Assign the values in a checkpoint to variables, to all or to none.
 
     Args:
-        path: the checkpoint.
-        variables: name -> variable of Keras.
-        owner: whose variables they are, for error messages.
+        path: The checkpoint.
+        variables: Name -> variable of Keras.
+        owner: Whose variables they are, for error messages.
 
     Raises:
         InputError: when a value is missing, or has another shape or type than its variable.

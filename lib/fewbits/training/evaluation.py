@@ -16,10 +16,10 @@ class Score(NamedTuple):
     """How well a network classifies images.
 
     Attributes:
-        hits: images whose label is the class with the highest output.
-        n: images in all.
-        loss: mean cross-entropy, in nats.
-        hits_top5: images whose label is among the five classes with the highest outputs; None for a network of at most
+        hits: Images whose label is the class with the highest output.
+        n: Images in all.
+        loss: Mean cross-entropy, in nats.
+        hits_top5: Images whose label is among the five classes with the highest outputs; None for a network of at most
             five classes.
     """
 
@@ -43,9 +43,9 @@ def evaluate(model: keras.Model, data: LabelledImages, batch_size: int = 100) ->
     """Return how well `model` classifies `data`.
 
     Args:
-        model: returns logits, or ends in softmax.
-        data: as in `train`.
-        batch_size: images per step; it does not change the score.
+        model: Returns logits, or ends in softmax.
+        data: As in `train`.
+        batch_size: Images per step; it does not change the score.
 
     Returns:
         The score over all images that can be read.
@@ -77,8 +77,8 @@ def rank_of_label(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Of equal outputs the lower class comes first, as with argmax. If an output of an image is NaN, its label comes last.
 
     Args:
-        outputs: logits or probabilities (n, classes).
-        labels: integers (n,).
+        outputs: Logits or probabilities (n, classes).
+        labels: Integers (n,).
 
     Returns:
         Ranks (n,), from 0 to the number of classes.

@@ -36,12 +36,12 @@ class TrainingProgress(NamedTuple):
     """How far a training is: `progress` receives it after each batch and, with all results, after each epoch.
 
     Attributes:
-        epoch: the current epoch, from 1.
-        epochs: epochs in all.
-        step: batches done in this epoch; equal to `steps` only after the epoch, validation included.
-        steps: batches per epoch.
-        results: name -> mean over the epoch so far, such as loss and accuracy.
-        seconds_left: an estimate for the whole training.
+        epoch: The current epoch, from 1.
+        epochs: Epochs in all.
+        step: Batches done in this epoch; equal to `steps` only after the epoch, validation included.
+        steps: Batches per epoch.
+        results: Name -> mean over the epoch so far, such as loss and accuracy.
+        seconds_left: An estimate for the whole training.
     """
 
     epoch: int
@@ -72,19 +72,19 @@ def train(
     bits in every weight, optimizer variable and the history, on one machine without GPU.
 
     Args:
-        model: returns logits (n, classes); compiled by `prepare` if it is not compiled yet.
-        data: a Split, whose pixels are taken as they are; a pair of images (n, height, width, channels) and labels
+        model: Returns logits (n, classes); compiled by `prepare` if it is not compiled yet.
+        data: A Split, whose pixels are taken as they are; a pair of images (n, height, width, channels) and labels
             (n,); or an ImageFolder.
-        validation: evaluated after each epoch; of the same kinds.
-        epochs: epochs in all, those of a resumed checkpoint included.
-        batch_size: images per step.
-        seed: draws the order of the images and their augmentation.
-        checkpoint: a file that is replaced after each epoch.
-        resume: continue from the checkpoint if it exists.
-        augment: maps a batch of images and a NumPy generator to images of the same shape.
-        before_epoch: called with the number of each epoch before it starts; may change the variables of the model, and
+        validation: Evaluated after each epoch; of the same kinds.
+        epochs: Epochs in all, those of a resumed checkpoint included.
+        batch_size: Images per step.
+        seed: Draws the order of the images and their augmentation.
+        checkpoint: A file that is replaced after each epoch.
+        resume: Continue from the checkpoint if it exists.
+        augment: Maps a batch of images and a NumPy generator to images of the same shape.
+        before_epoch: Called with the number of each epoch before it starts; may change the variables of the model, and
             returns entries for the epoch's dict.
-        progress: called after each batch and each epoch.
+        progress: Called after each batch and each epoch.
 
     Returns:
         One dict per epoch: epoch, loss, accuracy and, with validation, val_loss and val_accuracy.

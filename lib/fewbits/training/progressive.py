@@ -52,25 +52,25 @@ def progressive_quantization(
     """Train a copy of the float `model` towards few bits; `model` stays as it is.
 
     Args:
-        model: a trained network that returns logits; batch normalization is folded in the copy.
-        data: as in `train`.
-        schedule: what is quantized when, and to how many bits.
-        validation: judges each stage, and the levels in an order by sensitivity; as in `train`.
-        calibration: how MSBs are chosen, from 64 training images: once, from the float network, or with `recalibrate`
+        model: A trained network that returns logits; batch normalization is folded in the copy.
+        data: As in `train`.
+        schedule: What is quantized when, and to how many bits.
+        validation: Judges each stage, and the levels in an order by sensitivity; as in `train`.
+        calibration: How MSBs are chosen, from 64 training images: once, from the float network, or with `recalibrate`
             when a stage begins, from the network as it is then, for all levels that are not locked.
-        recipe: optimizer, learning rate, batch size and seed of the training.
-        levels: names of the layers of each level, for example `zoo.levels(model)`; by default one layer per level.
-        rounding: as in QuantizedConv2D.
-        gradient: as in QuantizedConv2D.
-        on_stage: called with each stage and the network when the stage's formats and locks are set, and with None at
+        recipe: Optimizer, learning rate, batch size and seed of the training.
+        levels: Names of the layers of each level, for example `zoo.levels(model)`; by default one layer per level.
+        rounding: As in QuantizedConv2D.
+        gradient: As in QuantizedConv2D.
+        on_stage: Called with each stage and the network when the stage's formats and locks are set, and with None at
             the end; the kernels are those that the stage before left. Not called for stages that a resumed training
             finds finished.
-        reuse: the network of an earlier outcome. It starts again from `model`, so that nothing is compiled anew, and
+        reuse: The network of an earlier outcome. It starts again from `model`, so that nothing is compiled anew, and
             the earlier outcome loses it.
-        augment: as in `train`.
-        checkpoint: as in `train`.
-        resume: as in `train`.
-        progress: as in `train`.
+        augment: As in `train`.
+        checkpoint: As in `train`.
+        resume: As in `train`.
+        progress: As in `train`.
 
     Returns:
         The quantized network, its stages, history and validation accuracy.
@@ -213,10 +213,10 @@ def sensitivity(
     """Return how many images `network` classifies correctly with each level alone quantized.
 
     Args:
-        network: its formats are all float afterwards.
-        validation: as in `train`.
-        formats: layer name -> Formats, for all quantized layers.
-        batch_size: images per step.
+        network: Its formats are all float afterwards.
+        validation: As in `train`.
+        formats: Layer name -> Formats, for all quantized layers.
+        batch_size: Images per step.
 
     Returns:
         Level name -> hits on the validation images, in the order of the levels.

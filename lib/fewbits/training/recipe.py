@@ -19,11 +19,11 @@ class Recipe:
     """How the epochs of a schedule are trained.
 
     Attributes:
-        optimizer: one of `names.OPTIMIZERS`, or an optimizer of Keras, which brings its own learning rate.
-        learning_rate: the rate at the first step, or a learning-rate schedule of Keras.
-        decay: one of `names.DECAYS`; how the rate falls over the whole training, as in `decaying_rate`.
-        batch_size: images per step.
-        seed: draws the order of the images, their augmentation, and levels in random order.
+        optimizer: One of `names.OPTIMIZERS`, or an optimizer of Keras, which brings its own learning rate.
+        learning_rate: The rate at the first step, or a learning-rate schedule of Keras.
+        decay: One of `names.DECAYS`; how the rate falls over the whole training, as in `decaying_rate`.
+        batch_size: Images per step.
+        seed: Draws the order of the images, their augmentation, and levels in random order.
 
     Raises:
         InputError: when a field holds a value that it cannot take.
@@ -47,9 +47,9 @@ class Recipe:
         """Compile `model` for a training of `epochs` epochs of `images` images each.
 
         Args:
-            model: returns logits.
-            epochs: how many epochs the whole training has.
-            images: how many images an epoch has.
+            model: Returns logits.
+            epochs: How many epochs the whole training has.
+            images: How many images an epoch has.
 
         Returns:
             `model`.
@@ -71,13 +71,13 @@ def prepare(
     """Compile `model` for training with cross-entropy.
 
     Args:
-        model: returns logits.
+        model: Returns logits.
         optimizer: `sgd`, with Nesterov momentum; `adam`; `rmsprop`, with momentum, whose mean of squared gradients
             keeps 0.9 of its value at each step (chiang2017, 4.3.3.1); or an optimizer of Keras, for which the other
             arguments do not count.
-        learning_rate: a number or a learning-rate schedule of Keras.
-        momentum: of `sgd` and `rmsprop`.
-        weight_decay: the share of each weight, times the learning rate, that each step subtracts.
+        learning_rate: A number or a learning-rate schedule of Keras.
+        momentum: Of `sgd` and `rmsprop`.
+        weight_decay: The share of each weight, times the learning rate, that each step subtracts.
 
     Returns:
         `model`.
@@ -120,12 +120,12 @@ def decaying_rate(
     """Return the learning rate of a whole training, as `prepare` takes it.
 
     Args:
-        learning_rate: the rate at the first step.
+        learning_rate: The rate at the first step.
         decay: `constant`; `cosine`, which falls to 0; or `staircase`, which is multiplied by 0.94 after every second
             epoch (chiang2017, 4.3.3.1).
-        epochs: how many epochs the training has.
-        images: how many images an epoch has.
-        batch_size: images per step.
+        epochs: How many epochs the training has.
+        images: How many images an epoch has.
+        batch_size: Images per step.
 
     Returns:
         `learning_rate` itself if it is constant, else a learning-rate schedule of Keras.

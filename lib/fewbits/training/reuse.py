@@ -14,8 +14,8 @@ def take_state(network: QuantizedModel, fresh: QuantizedModel) -> QuantizedModel
     """Give `network` the values of all variables of `fresh`, and unlock its layers.
 
     Args:
-        network: left by an earlier schedule.
-        fresh: built alike: the same layers in the same graph, names of layers with weights, levels and gradient.
+        network: Left by an earlier schedule.
+        fresh: Built alike: the same layers in the same graph, names of layers with weights, levels and gradient.
 
     Returns:
         `network`.
@@ -39,8 +39,8 @@ def take_optimizer(network: keras.Model, fresh: keras.Model) -> None:
     If the optimizer of `network` has the same settings, it keeps its graph and gets the variables of a new one.
 
     Args:
-        network: built as `fresh`.
-        fresh: a prepared model.
+        network: Built as `fresh`.
+        fresh: A prepared model.
     """
     old, new = network.optimizer, fresh.optimizer
     if type(old) is type(new) and _without_rate(old.get_config()) == _without_rate(new.get_config()):

@@ -23,10 +23,10 @@ class Stage(NamedTuple):
     """What holds during some epochs of a schedule.
 
     Attributes:
-        name: the level that is new in the stage, and its bits if they fall.
-        bits: level -> bits of kernel, input and output; levels that are not listed compute in float.
-        locked: the levels whose weights stay as they are.
-        epochs: epochs of training.
+        name: The level that is new in the stage, and its bits if they fall.
+        bits: Level -> bits of kernel, input and output; levels that are not listed compute in float.
+        locked: The levels whose weights stay as they are.
+        epochs: Epochs of training.
     """
 
     name: str
@@ -40,17 +40,17 @@ class Schedule:
     """How a network gets from float to few bits.
 
     Attributes:
-        bits: of kernel, input and output at the end; None is float.
+        bits: Of kernel, input and output at the end; None is float.
         strategy: `static` quantizes all levels and trains nothing; `all-at-once` quantizes all levels and trains;
             `lock` quantizes and locks level after level and trains the others; `train` does the same without locks;
             `gradual` lowers the bits of all levels one by one, from 8; `gradual-by-level` lowers those of one level
             after the other.
-        epochs: epochs of each stage. A stage in which nothing can learn has none: that of `static`, and the last one
+        epochs: Epochs of each stage. A stage in which nothing can learn has none: that of `static`, and the last one
             of `lock`.
-        order: of the levels. `input` or `output` first; `random`, drawn from the seed; by `sensitivity`, where the
+        order: Of the levels. `input` or `output` first; `random`, drawn from the seed; by `sensitivity`, where the
             level that costs the least accuracy when it alone is quantized goes first; or the names of all levels.
-        relax: whether all levels are unlocked at the end and trained for another stage.
-        edge_bits: the least bits of the first and the last level of the network; None for those of `bits`.
+        relax: Whether all levels are unlocked at the end and trained for another stage.
+        edge_bits: The least bits of the first and the last level of the network; None for those of `bits`.
 
     Raises:
         InputError: when a field holds a value that it cannot take.
@@ -80,8 +80,8 @@ class Schedule:
         """Return the stages of the schedule.
 
         Args:
-            levels: names of the levels, in the order in which they are quantized.
-            network: their names in the order of the network, whose first and last level have `edge_bits`; by default
+            levels: Names of the levels, in the order in which they are quantized.
+            network: Their names in the order of the network, whose first and last level have `edge_bits`; by default
                 `levels`.
 
         Returns:
@@ -128,11 +128,11 @@ class ScheduleOutcome(NamedTuple):
     """What a schedule leaves.
 
     Attributes:
-        model: the quantized network; None in an outcome that was read from a record.
-        stages: the stages of the schedule.
-        history: as from `training.train`. Each entry also has `stage`, a number from 1; the first entry of a stage
+        model: The quantized network; None in an outcome that was read from a record.
+        stages: The stages of the schedule.
+        history: As from `training.train`. Each entry also has `stage`, a number from 1; the first entry of a stage
             has `val_accuracy_before`, measured when the formats of the stage were set and nothing was trained yet.
-        val_accuracy: accuracy on the validation images at the end.
+        val_accuracy: Accuracy on the validation images at the end.
     """
 
     model: QuantizedModel | None

@@ -22,10 +22,10 @@ def take_levels(model: keras.Model, source: keras.Model | Path | str, levels: in
     The other levels of `model` stay as they are; in `source` they may differ, such as a last level for other classes.
 
     Args:
-        model: the network to change.
-        source: a network, the path of a .keras file or of an .npz file of `save_weights`, or the name of a trained
+        model: The network to change.
+        source: A network, the path of a .keras file or of an .npz file of `save_weights`, or the name of a trained
             network of the book. Its layers have the same names.
-        levels: how many; levels are those of `zoo.levels`, and a batch normalization belongs to the level of its
+        levels: How many; levels are those of `zoo.levels`, and a batch normalization belongs to the level of its
             convolution.
 
     Raises:
@@ -44,8 +44,8 @@ def freeze_levels(model: keras.Model, levels: int) -> None:
     Their batch normalization uses and keeps the means and variances it has.
 
     Args:
-        model: the network to change; not compiled, because a compiled model goes on training as it was compiled.
-        levels: how many, as in `take_levels`.
+        model: The network to change; not compiled, because a compiled model goes on training as it was compiled.
+        levels: How many, as in `take_levels`.
 
     Raises:
         InputError: when `model` is compiled, or has fewer levels.
@@ -61,8 +61,8 @@ def first_levels(model: keras.Model, levels: int) -> list[str]:
     """Return the names of the layers with weights in the first `levels` levels of `model`.
 
     Args:
-        model: the network.
-        levels: how many, as in `take_levels`.
+        model: The network.
+        levels: How many, as in `take_levels`.
 
     Returns:
         Names in the order of the layers of `model`.
@@ -112,8 +112,8 @@ def relative_change(before: dict[str, np.ndarray], after: dict[str, np.ndarray])
     the change itself, which grows with the number of weights.
 
     Args:
-        before: layer -> kernel, as from `copy_kernels`.
-        after: the same layers, later.
+        before: Layer -> kernel, as from `copy_kernels`.
+        after: The same layers, later.
 
     Returns:
         Layer -> the relative change.
@@ -131,7 +131,7 @@ def weight_spread(kernels: dict[str, np.ndarray]) -> dict[str, float]:
     """Return the standard deviation of the weights of each kernel.
 
     Args:
-        kernels: layer -> kernel, as from `copy_kernels`.
+        kernels: Layer -> kernel, as from `copy_kernels`.
 
     Returns:
         Layer -> the standard deviation over all its weights.

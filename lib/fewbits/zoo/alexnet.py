@@ -18,9 +18,9 @@ def build_alexnet(input_shape: tuple[int, int, int], classes: int, groups: int =
     """Build AlexNet: 60,965,224 parameters at 227 x 227 x 3 and 1000 classes.
 
     Args:
-        input_shape: height, width and channels of the images; at least 67 x 67 pixels.
-        classes: number of classes.
-        groups: with 2, each filter of conv2, conv4 and conv5 reads one half of the channels, as on the two graphics
+        input_shape: Height, width and channels of the images; at least 67 x 67 pixels.
+        classes: Number of classes.
+        groups: With 2, each filter of conv2, conv4 and conv5 reads one half of the channels, as on the two graphics
             cards of 2012; with 1 it reads all, which takes 62,378,344 parameters.
 
     Raises:
@@ -48,8 +48,8 @@ def build_alexnet_small(input_shape: tuple[int, int, int], classes: int) -> kera
     32 x 32 x 3, 79 % of them dense, and 9.9 million MACs; at 8 x 8 x 1 it has 287,566, 59 % dense, and 0.7 million.
 
     Args:
-        input_shape: height, width and channels of the images, of 8 x 8 to 32 x 32 pixels.
-        classes: number of classes.
+        input_shape: Height, width and channels of the images, of 8 x 8 to 32 x 32 pixels.
+        classes: Number of classes.
     """
     x = image = layers.Input(input_shape, name="image")
     x = _convolve(x, "conv1", 18, 3)

@@ -14,8 +14,8 @@ def build_basicnet(input_shape: tuple[int, int, int], classes: int) -> keras.Mod
     """Build BasicNet.
 
     Args:
-        input_shape: height, width and channels of the images; at least 2 x 2 pixels.
-        classes: number of classes.
+        input_shape: Height, width and channels of the images; at least 2 x 2 pixels.
+        classes: Number of classes.
     """
     x = image = layers.Input(input_shape, name="image")
     x = layers.Conv2D(32, 3, padding="same", activation="relu", name="conv1")(x)

@@ -60,8 +60,8 @@ def build_inception_v3(input_shape: tuple[int, int, int], classes: int) -> keras
     8 x 8. The auxiliary head that the authors add in training is left out.
 
     Args:
-        input_shape: height, width and channels of the images; at least 75 x 75 pixels, made for 299 x 299.
-        classes: number of classes.
+        input_shape: Height, width and channels of the images; at least 75 x 75 pixels, made for 299 x 299.
+        classes: Number of classes.
     """
     x = image = layers.Input(input_shape, name="image")
     x = _convolve(x, "conv1", 32, 3, strides=2, padding="valid")
@@ -85,8 +85,8 @@ def build_inception_cifar(input_shape: tuple[int, int, int], classes: int) -> ke
     It needs 82.0 million MACs at 32 x 32 x 3.
 
     Args:
-        input_shape: height, width and channels of the images; at least 7 x 7 pixels.
-        classes: number of classes.
+        input_shape: Height, width and channels of the images; at least 7 x 7 pixels.
+        classes: Number of classes.
     """
     x = image = layers.Input(input_shape, name="image")
     x = _convolve(x, "conv1", 32, 3)

@@ -14,8 +14,8 @@ def build_lenet(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
     """Build LeNet.
 
     Args:
-        input_shape: height, width and channels of the images; at least 4 x 4 pixels.
-        classes: number of classes.
+        input_shape: Height, width and channels of the images; at least 4 x 4 pixels.
+        classes: Number of classes.
     """
     x = image = layers.Input(input_shape, name="image")
     x = layers.Conv2D(20, 5, padding="same", activation="relu", name="conv1")(x)

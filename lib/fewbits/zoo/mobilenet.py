@@ -32,9 +32,9 @@ def build_mobilenet_v1(
     and 568.7, 325.4, 149.5 and 41.0 million MACs at 224 x 224.
 
     Args:
-        input_shape: height, width and channels of the images, of any size.
-        classes: number of classes.
-        width: multiplies the number of filters; at least 1/32.
+        input_shape: Height, width and channels of the images, of any size.
+        classes: Number of classes.
+        width: Multiplies the number of filters; at least 1/32.
         normalize: False leaves batch normalization out and gives every convolution a bias, as after folding; published
             LiteRT files need it.
 
@@ -54,9 +54,9 @@ def build_mobilenet_cifar(input_shape: tuple[int, int, int], classes: int, width
     3,331,364, 1,909,876, 880,836 and 244,244 parameters, and 46.4, 26.6, 12.2 and 3.4 million MACs at 32 x 32.
 
     Args:
-        input_shape: height, width and channels of the images, of any size.
-        classes: number of classes.
-        width: as in `build_mobilenet_v1`.
+        input_shape: Height, width and channels of the images, of any size.
+        classes: Number of classes.
+        width: As in `build_mobilenet_v1`.
 
     Raises:
         InputError: as `build_mobilenet_v1`.
@@ -71,9 +71,9 @@ def build_mobilenet_cifar_folded(input_shape: tuple[int, int, int], classes: int
     to that range from 0 to 255/256, the range of the other networks of this book.
 
     Args:
-        input_shape: height, width and channels of the images, of any size.
-        classes: number of classes.
-        width: as in `build_mobilenet_v1`.
+        input_shape: Height, width and channels of the images, of any size.
+        classes: Number of classes.
+        width: As in `build_mobilenet_v1`.
 
     Raises:
         InputError: as `build_mobilenet_v1`.

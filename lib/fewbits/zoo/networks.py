@@ -46,12 +46,12 @@ def build(
     """Build the network `name`, with new or trained weights.
 
     Args:
-        name: one of NAMES.
-        input_shape: height, width and channels of the images.
-        classes: number of classes, at least 2.
-        weights: the name of trained weights, as in `find_weights`, or the path of an .npz file of `save_weights`; None
+        name: One of NAMES.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes, at least 2.
+        weights: The name of trained weights, as in `find_weights`, or the path of an .npz file of `save_weights`; None
             draws new weights.
-        options: those of the network, such as `pooling="ceil"` for squeezenet_v1_1.
+        options: Those of the network, such as `pooling="ceil"` for squeezenet_v1_1.
 
     Returns:
         A functional model that maps images (batch, height, width, channels) to logits (batch, classes).

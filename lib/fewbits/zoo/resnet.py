@@ -22,8 +22,8 @@ def build_resnet50(input_shape: tuple[int, int, int], classes: int) -> keras.Mod
     keras.applications.ResNet50, strides are in the first convolution of a block, and convolutions have a bias.
 
     Args:
-        input_shape: height, width and channels of the images, of any size.
-        classes: number of classes.
+        input_shape: Height, width and channels of the images, of any size.
+        classes: Number of classes.
     """
     x = image = layers.Input(input_shape, name="image")
     x = layers.ZeroPadding2D(3, name="conv0_pad")(x)
@@ -47,9 +47,9 @@ def build_resnet_cifar(input_shape: tuple[int, int, int], classes: int, blocks: 
     channels, it takes every second pixel and adds channels of zeros.
 
     Args:
-        input_shape: height, width and channels of the images, of any size.
-        classes: number of classes.
-        blocks: number of blocks per stage; 5, 7, 9 and 18 give ResNet-32, 44, 56 and 110.
+        input_shape: Height, width and channels of the images, of any size.
+        classes: Number of classes.
+        blocks: Number of blocks per stage; 5, 7, 9 and 18 give ResNet-32, 44, 56 and 110.
 
     Raises:
         InputError: when `blocks` is not an integer of at least 1.

@@ -34,9 +34,9 @@ def build_squeezenet_v1_0(input_shape: tuple[int, int, int], classes: int, pooli
     """Build SqueezeNet v1.0: 1,248,424 parameters at 1000 classes.
 
     Args:
-        input_shape: height, width and channels of the images.
-        classes: number of classes.
-        pooling: as in `build_squeezenet_v1_1`.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+        pooling: As in `build_squeezenet_v1_1`.
 
     Raises:
         InputError: when `pooling` is unknown.
@@ -48,8 +48,8 @@ def build_squeezenet_v1_1(input_shape: tuple[int, int, int], classes: int, pooli
     """Build SqueezeNet v1.1: 1,235,496 parameters at 1000 classes.
 
     Args:
-        input_shape: height, width and channels of the images.
-        classes: number of classes.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
         pooling: `floor` drops pixels at the edge that fill no window, as vieito2017 does; `ceil` completes their
             window, as Caffe does: the published weights need it.
 
@@ -65,8 +65,8 @@ def build_squeezenet_digits(input_shape: tuple[int, int, int], classes: int) -> 
     Its conv10 has no ReLU: trained on few images, a class whose last ReLU died would not come back.
 
     Args:
-        input_shape: height, width and channels of the images; made for 8 x 8 pixels.
-        classes: number of classes.
+        input_shape: Height, width and channels of the images; made for 8 x 8 pixels.
+        classes: Number of classes.
     """
     small: dict[str, Any] = {
         "filters": 16,
@@ -87,8 +87,8 @@ def build_squeezenet_cifar(input_shape: tuple[int, int, int], classes: int) -> k
     after every convolution but the last, to be folded before quantization.
 
     Args:
-        input_shape: height, width and channels of the images; made for 32 x 32 pixels.
-        classes: number of classes.
+        input_shape: Height, width and channels of the images; made for 32 x 32 pixels.
+        classes: Number of classes.
     """
     small: dict[str, Any] = {"filters": 32, "kernel": 3, "stride": 1, "pad": 1, "window": 2, "pools": (1, 2, 4, 8)}
     return _build("squeezenet_cifar", input_shape, classes, "floor", **small, dropout=0.2, last=None, normalize=True)
@@ -107,9 +107,9 @@ def build_squeezenet_chernis(variant: str, input_shape: tuple[int, int, int], cl
     2 and none; the dropout rate of e4, here the baseline's 0.5.
 
     Args:
-        variant: one of CHERNIS.
-        input_shape: height, width and channels of the images.
-        classes: number of classes.
+        variant: One of CHERNIS.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
     """
     return _build(f"squeezenet_chernis_{variant}", input_shape, classes, "ceil", **CHERNIS[variant])
 
@@ -125,9 +125,9 @@ def build_squeezenet_ablation(change: str, input_shape: tuple[int, int, int], cl
     Parameters at 10 classes: 727,594; 728,122; 740,554; 740,554; 740,554.
 
     Args:
-        change: one of ABLATION.
-        input_shape: height, width and channels of the images.
-        classes: number of classes.
+        change: One of ABLATION.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
     """
     return _build(f"squeezenet_chernis_{change}", input_shape, classes, "ceil", **ABLATION[change])
 
