@@ -459,12 +459,19 @@ record(within={"smoke": 0.3, "quick": 0.1}, zeros=means, zeros_last={n: found[LA
 # is quantized without training, batch normalization folded: MSBs of the 99.9th percentile at 8 and 6 bits, of least squared error at 4.
 # First the two tables of the thesis. Beside each of its networks stands the step of ours that keeps about as many filters.
 
-# %% tags=["hide-input"]
-# Table 12 of the thesis, in float
+# %%
+def counted(step):
+    found = [step[what] for what in ("weight_bytes", "macs", "parameters")]
+    return [sum(step["filters"].values()), *found]
+
+
 stepwise = reference.cell("pruning", criterion="combined")
 runs = [record.results.pruning for record in stepwise.records]
-COUNTED = ("weight_bytes", "macs", "parameters")  # of a step, means over the seeds:
-steps = [np.mean([[sum(s["filters"].values()), *map(s.get, COUNTED)] for s in same], 0) for same in zip(*runs)]
+steps = [np.mean([counted(step) for step in seeds], 0)
+         for seeds in zip(*runs)]
+
+# %% tags=["hide-input"]
+# Table 12 of the thesis, in float
 table_12, table_13 = (papers.table("backstrom2018", number) for number in (12, 13))
 rows = []
 for theirs in table_12:
