@@ -356,8 +356,9 @@ def in_4_bits(net, formats):
 
 
 # %% [markdown]
-# Both orders remove as many filters by the same criterion, and see as many images in all. Pruned first: some of the images in float, and
-# the rest at 4 bits, once the network is quantized. Quantized first: all of them at 4 bits, with the formats of the whole network.
+# Both orders remove the same number of filters by the same criterion, and see the same number of images in all. Pruned first: some of the
+# images in float, and the rest at 4 bits, once the network is quantized. Quantized first: all of them at 4 bits, with the formats of the
+# whole network.
 
 # %%
 total = IMAGES + MORE * len(train[1])
@@ -457,7 +458,7 @@ record(within={"smoke": 0.3, "quick": 0.1}, zeros=means, zeros_last={n: found[LA
 #
 # The SqueezeNet for CIFAR-10 is pruned in steps of a twelfth of its filters with training between them ([chapter 12](12-pruning)). Then it
 # is quantized without training, batch normalization folded: MSBs of the 99.9th percentile at 8 and 6 bits, of least squared error at 4.
-# First the two tables of the thesis. Beside each of its networks stands the step of ours that keeps about as many filters.
+# First the two tables of the thesis. Each of its networks has beside it the step of ours that keeps about the same share of the filters.
 
 # %%
 def counted(step):
@@ -639,15 +640,15 @@ quote(mobile_macs=macs[nearest] / 1e6, shape_macs=shape_macs / 1e6)
 
 # %% [markdown]
 # (One seed each: these intervals know the test images, not the luck of a training.) Neither comparison is fair. The pruned network was
-# trained for 30 epochs before its first filter went, and for 20 after the last; its shape alone for 30, MobileNet for 4. And MobileNet has {glue:text}`mobile_macs:.1f` million
-# MACs, the shape {glue:text}`shape_macs:.1f`.
+# trained for 30 epochs before its first filter went, and for 20 after the last; its shape alone for 30, MobileNet for 4. And MobileNet has
+# {glue:text}`mobile_macs:.1f` million MACs, the shape {glue:text}`shape_macs:.1f`.
 #
 # ## What the thesis found
 #
-# {cite:t}`backstrom2018` prunes 91 steps by mean activation, 23 kernels each. In float, nothing is lost down to a third of the kernels. With 8
-# bits the networks down to 1705 kernels lose nothing either; the one with 1498 loses {glue:text}`thesis_first:.1f` points, and from there on
-# it is {glue:text}`thesis_least:.1f` to {glue:text}`thesis_most:.1f`. {cite:t}`gaikwad2018` puts a pruned network, 846 KB instead of 2.9 MB, on a PC
-# and on an embedded computer: an image takes half the time on both.
+# {cite:t}`backstrom2018` prunes 91 steps by mean activation, 23 kernels each. In float, nothing is lost down to a third of the kernels.
+# With 8 bits the networks down to 1705 kernels lose nothing either; the one with 1498 loses {glue:text}`thesis_first:.1f` points, and from
+# there on it is {glue:text}`thesis_least:.1f` to {glue:text}`thesis_most:.1f`. {cite:t}`gaikwad2018` runs a pruned network, 846 KB instead
+# of 2.9 MB, on a PC and on an embedded computer: an image takes half the time on both.
 #
 # **Why they differ.** His networks know ImageNet and have three classes of plants to tell apart; ours has ten classes. Short training after
 # each step does not win back what pruning takes; twenty epochs at the end did ({glue:text}`regained` % with 60 % of the filters gone, one
