@@ -69,11 +69,6 @@ weight = {m: energy.reading(4, m) for m in energy.READING}
 print(f"a float32 weight read: {weight['SRAM']:.0f} pJ from a cache,",
       f"{weight['DRAM']:.0f} pJ from DRAM")
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(within=1e-9, mac={bits or "float": energy.mac(bits, bits) for bits in WIDTHS}, read=weight)
-quote(mac_saving=energy.mac() / energy.mac(4, 4), byte_in_macs=weight["DRAM"] / energy.mac())
-
 # %% [markdown]
 # From float to 4 bits a MAC becomes {glue:text}`mac_saving:.0f` times cheaper. But one float weight, fetched from DRAM, costs as much as
 # {glue:text}`byte_in_macs:.0f` MACs of floats. A weight that is used at few pixels is expensive to *have*, not to use.
@@ -119,6 +114,8 @@ explore.Table(("technique", "networks", "top-1", "bytes", "seeds"), rows, note)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+record(within=1e-9, mac={bits or "float": energy.mac(bits, bits) for bits in WIDTHS}, read=weight)
+quote(mac_saving=energy.mac() / energy.mac(4, 4), byte_in_macs=weight["DRAM"] / energy.mac())
 fits = {True: [], False: []}  # in float or not -> does each fit the cache?
 for n in networks:
     fits[n.trial.bits is None].append(n.size <= 1e6)
@@ -188,8 +185,8 @@ quote(fastest=max(speeds, key=speeds.get), slowest=min(speeds, key=speeds.get))
 quote(speed_ratio=max(speeds.values()) / min(speeds.values()))
 fixed = [costs.totals(models[name]) for name in ("squeezenet_cifar", "mobilenet_cifar width 0.25 32 px")]
 record(macs=dict(enumerate(t.macs for t in fixed)), parameters=dict(enumerate(t.parameters for t in fixed)))
-if not SMOKE:
-    quote(eight_time=taken["squeezenet_cifar 8-8-8"].median / taken["squeezenet_cifar"].median)
+eight = taken.get("squeezenet_cifar 8-8-8")
+quote(eight_time=eight.median / taken["squeezenet_cifar"].median if eight else float("nan"))  # nan: smoke
 
 # %% [markdown]
 # As integers of 8 bits, SqueezeNet takes {glue:text}`eight_time:.0%` of its time in float.
@@ -298,8 +295,8 @@ quote(quantized_on_macs=sum(count["MACs"][t] for t in FEW))
 # weights of ImageNet, so there it shows what these are worth as much as what is narrow.
 #
 # Quantization does not move a network along the axis of MACs. A quantized network can be on that line only by reading better than the
-# float one it came from; {glue:text}`quantized_on_macs` do. Over bytes and energy it is a lever, and the figure shows where it stands beside
-# pruning: choose one technique, then the other.
+# float one it came from; {glue:text}`quantized_on_macs` do. Over bytes and energy it is a lever, and the figure shows how it compares
+# with pruning: choose one technique, then the other.
 #
 # (why-axes-disagree)=
 # ## Why the axes disagree
@@ -320,21 +317,6 @@ explore.Table(
     (f"rank correlation, {len(distinct)} networks (reference)", *COUNTED),
     [(cost, *(f"{rank:.2f}" for rank in ranks))
      for cost, ranks in zip(COUNTED, alike)], note)
-
-# %% tags=["remove-cell"]
-# Quoted in the text
-pairs = {f"{a} and {b}": alike[i, j] for i, a in enumerate(COUNTED) for j, b in enumerate(COUNTED) if i < j}
-for name, pair in {"closest": max(pairs, key=pairs.get), "farthest": min(pairs, key=pairs.get)}.items():
-    quote(**{name: pair, f"{name}_rank": pairs[pair]})
-uses = {n.name: n.macs / sum(layer.weights for layer in n.layers) for n in networks}
-whole = next(n for n in networks if n.name == "squeezenet_cifar")
-rarest = max((n for n in networks if n.trial.bits is None), key=lambda n: n.size / n.macs)
-four = whole._replace(layers=tuple(layer._replace(bits=(4, 4)) for layer in whole.layers))
-MEMORIES = {"cache": "SRAM", "dram": "DRAM"}
-quote(read={key: energy.reading(whole.size, m) / whole.energy(m) for key, m in MEMORIES.items()})
-quote(rarest=rarest.name, rarest_dram=energy.reading(rarest.size, "DRAM") / rarest.energy("DRAM"))
-quote(uses=uses[whole.name], rarest_uses=uses[rarest.name])
-record(within=1e-6, four={key: whole.energy(m) / four.energy(m) for key, m in MEMORIES.items()})
 
 # %% [markdown]
 # The most alike are **{glue:text}`closest`** ({glue:text}`closest_rank:.2f`), the least **{glue:text}`farthest`**
@@ -391,6 +373,18 @@ explore.scatter(
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+pairs = {f"{a} and {b}": alike[i, j] for i, a in enumerate(COUNTED) for j, b in enumerate(COUNTED) if i < j}
+for name, pair in {"closest": max(pairs, key=pairs.get), "farthest": min(pairs, key=pairs.get)}.items():
+    quote(**{name: pair, f"{name}_rank": pairs[pair]})
+uses = {n.name: n.macs / sum(layer.weights for layer in n.layers) for n in networks}
+whole = next(n for n in networks if n.name == "squeezenet_cifar")
+rarest = max((n for n in networks if n.trial.bits is None), key=lambda n: n.size / n.macs)
+four = whole._replace(layers=tuple(layer._replace(bits=(4, 4)) for layer in whole.layers))
+MEMORIES = {"cache": "SRAM", "dram": "DRAM"}
+quote(read={key: energy.reading(whole.size, m) / whole.energy(m) for key, m in MEMORIES.items()})
+quote(rarest=rarest.name, rarest_dram=energy.reading(rarest.size, "DRAM") / rarest.energy("DRAM"))
+quote(uses=uses[whole.name], rarest_uses=uses[rarest.name])
+record(within=1e-6, four={key: whole.energy(m) / four.energy(m) for key, m in MEMORIES.items()})
 quote(his_eight=sum(p.name.endswith("8 bits") for p in his_line["bytes"]), his_bytes=len(his_line["bytes"]))
 record(his_line_bytes=len(his_line["bytes"]), his_line_macs=len(his_line["MACs"]))
 quote(ours_few_bits=sum(count["bytes"][t] for t in FEW), both_on_bytes=count["bytes"][inventory.BOTH])
