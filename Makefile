@@ -6,6 +6,9 @@ BIN := .venv/bin
 BUILT := _build/reference
 STUDIES := data/reference/studies
 PHOTOGRAPHS = $(BIN)/fewbits schemes $(BUILT)/squeezenet-ceil.keras data/reference/photographs.toml --data "$(DATA)/imagenet1k" --no-crop
+# Each part runs in processes of its own: TensorFlow keeps every quantizer it has compiled until its process ends.
+TESTS := "tests/quantization tests/post_training tests/io tests/data" "tests/training tests/pruning" \
+	"tests/deploy tests/costs tests/zoo tests/inspection" "tests/experiment tests/cli" "tests/explore tests/book tests/test_*.py"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 
@@ -23,7 +26,9 @@ chapter: .venv/ready ## run one chapter, build its page and open it: make chapte
 	@$(BIN)/python -m fewbits.book render --open $(if $(filter 1 2 3 4 5 6 7 8 9,$(N)),0$(N),$(N))
 
 test: .venv/ready ## run all tests (of pages, if a book and Chromium are there); CHAPTERS=no leaves out running chapters
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(if $(filter no,$(CHAPTERS)),-m "not chapters")
+	@failed=; for part in $(TESTS); do echo "== $$part"; \
+		$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(if $(filter no,$(CHAPTERS)),-m "not chapters") $$part || failed=yes; \
+	done; test -z "$$failed"
 
 pages: book ## build the book, then test its pages in Chromium
 	@$(BIN)/python -m pytest --numprocesses 2 tests/book/test_pages.py --require-pages

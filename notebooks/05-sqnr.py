@@ -254,12 +254,6 @@ read_with = f"read with noise of 0 dB ({len(draws)} draws, quick)"
 columns = "layer", "weights", "SQNR of its kernel at 3 bits", read_with
 explore.Table(columns, rows)
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-kernels = {kind: np.mean([v for n, v in of_3_bits.items() if n.startswith(kind)]) for kind in ("conv", "fc")}
-record(within=0.5, kernels_of_convolutions=kernels["conv"], kernels_of_dense=kernels["fc"])
-record(within={"smoke": 0.3, "quick": 0.1}, **{f"noisy_{n}": noisy[n] for n in ("conv1", "conv2", "conv5", "fc6")})
-
 # %% [markdown]
 # The dense kernels are hardly rounded better: on average {glue:text}`kernels_of_dense:.1f` dB, the convolutions
 # {glue:text}`kernels_of_convolutions:.1f`. With equal noise conv1 leaves {glue:text}`noisy_conv1:.0%` and conv2
@@ -289,11 +283,6 @@ explore.lines(
     x="levels quantized, from the input", dashes=("solid", "dot"),
     colours=(plots.BLUE, plots.BLUE, plots.ORANGE, plots.ORANGE),
 )  # fmt: skip
-
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(within=0.03, worst_8=100 * max((in_float[name] - share).mean for name in networks for share in steps[name, 8]))
-record(within=0.03, **{f"{name.lower()}_4": steps[name, 4][-1].value for name in networks})
 
 # %% [markdown]
 # At 8 bits no level costs anything that these digits show: at most {glue:text}`worst_8:.1f` points. At 4 bits SqueezeNet ends with
@@ -339,6 +328,11 @@ for rounding in ("nearest", "floor"):
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+kernels = {kind: np.mean([v for n, v in of_3_bits.items() if n.startswith(kind)]) for kind in ("conv", "fc")}
+record(within=0.5, kernels_of_convolutions=kernels["conv"], kernels_of_dense=kernels["fc"])
+record(within={"smoke": 0.3, "quick": 0.1}, **{f"noisy_{n}": noisy[n] for n in ("conv1", "conv2", "conv5", "fc6")})
+record(within=0.03, worst_8=100 * max((in_float[name] - share).mean for name in networks for share in steps[name, 8]))
+record(within=0.03, **{f"{name.lower()}_4": steps[name, 4][-1].value for name in networks})
 record(within=0.2, per_bit=per_bit)
 record(within=1.0, **{f"over_{rounding}": rule - measured for rounding, (measured, rule) in product.items()})
 
@@ -441,11 +435,6 @@ for rounding in ("nearest", "floor"):
     follows[rounding] = float(np.mean(each))
     print(f"{rounding}: correlation {follows[rounding]:+.2f} on average")
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(within=1.0, sums_nearest=sums[1000, "nearest"], sums_floor=sums[1000, "floor"])
-record(within=0.1, follows_floor=follows["floor"], follows_nearest=follows["nearest"])
-
 # %% [markdown]
 # Rounded down: {glue:text}`follows_floor:+.2f`; to nearest: {glue:text}`follows_nearest:+.2f`. The shift depends on the image. So
 # only a part of floor's error is bias, {glue:text}`bias_SqueezeNet_floor:.0%` on average over SqueezeNet's layers, and what
@@ -482,6 +471,8 @@ for name, network in networks.items():
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+record(within=1.0, sums_nearest=sums[1000, "nearest"], sums_floor=sums[1000, "floor"])
+record(within=0.1, follows_floor=follows["floor"], follows_nearest=follows["nearest"])
 record(within=1.5, **{f"gain_{name}": value for name, value in gain.items()})
 record(within=2.0, **{f"clip_{name}": clipped[name, 95] - clipped[name, 100] for name in networks})
 
@@ -721,13 +712,6 @@ for number in (3, 4, 5, 6):
     print(f"Table {number}: multiples of 1/{n:,};",
           "half of the images right is", Share(n // 2, n))
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(**{f"images_{number}": n for number, n in images.items()})
-five = {(row["quantized"], row["bits"]): 100 * row["accuracy"] for row in papers.table("backstrom2018", 5)}
-before = 100 * papers.table("backstrom2018", 6)[0]["top1_accuracy"]
-quote(**{f"thesis_{bits}": before - five["CONV weights", bits] for bits in (16, 8)})
-
 # %% [markdown]
 # **Why they differ.** On the large effects we agree. With everything at 8 bits our AlexNet is {glue:text}`cifar_8` under float on CIFAR-10,
 # SqueezeNet {glue:text}`photographs_8` on the photographs. That dense layers need fewer bits is {glue:text}`verdict` on digits and
@@ -772,6 +756,10 @@ print(f"dense weights of 2 bits, least squared error: {rescued:.1%}")
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+record(**{f"images_{number}": n for number, n in images.items()})
+five = {(row["quantized"], row["bits"]): 100 * row["accuracy"] for row in papers.table("backstrom2018", 5)}
+before = 100 * papers.table("backstrom2018", 6)[0]["top1_accuracy"]
+quote(**{f"thesis_{bits}": before - five["CONV weights", bits] for bits in (16, 8)})
 record(within=0.1, rescued=rescued)
 
 # %% [markdown]

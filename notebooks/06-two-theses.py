@@ -40,16 +40,6 @@ from fewbits.statistics import Share
 
 SMOKE = profile == "smoke"
 
-# %% tags=["remove-cell"]
-# What the theses print
-vieito = {row["bits"]: row["accuracy"] for row in papers.table("vieito2017", 5)}
-backstrom = papers.table("backstrom2018", 5)
-backstrom = {row["bits"]: row["accuracy"] for row in backstrom if row["quantized"] == "CONV weights"}
-backstrom_float = papers.table("backstrom2018", 6)[0]["top1_accuracy"]
-all_8, train_8 = papers.table("vieito2017", 9)[1]["accuracy"], papers.table("vieito2017", 10)[-1]["dynamic_accuracy"]
-quote(vieito={"float": f"{vieito[32]} %", 8: f"{vieito[8]} %", 888: f"{all_8} %", "train": f"{train_8} %"})
-quote(backstrom_float=f"{100 * backstrom_float:.2f} %", backstrom_8=f"{100 * backstrom[8]:.2f} %")
-
 # %% [markdown]
 # ## The suspect: half a step
 #
@@ -121,11 +111,6 @@ explore.scatter(
     shapes=[{**half_step, "name": "−q/2 times the sum", "line": {"color": plots.GREY, "dash": "dash"}}],
 )  # fmt: skip
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(within=0.001, mean={rounding: float(error) for rounding, error in mean_error.items()})
-record(within=0.1, slope=slope, spread=float(window_sum.std() / window_sum.mean()))
-
 # %% [markdown]
 # The slope is {glue:text}`slope_floor:.2f` steps for floor and {glue:text}`slope_nearest:.2f` for nearest. And the sum is not the
 # same everywhere: its standard deviation is {glue:text}`spread:.0%` of its mean. So the error depends on the image and on the place, and
@@ -170,6 +155,15 @@ explore.lines(
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+vieito = {row["bits"]: row["accuracy"] for row in papers.table("vieito2017", 5)}
+backstrom = papers.table("backstrom2018", 5)
+backstrom = {row["bits"]: row["accuracy"] for row in backstrom if row["quantized"] == "CONV weights"}
+backstrom_float = papers.table("backstrom2018", 6)[0]["top1_accuracy"]
+all_8, train_8 = papers.table("vieito2017", 9)[1]["accuracy"], papers.table("vieito2017", 10)[-1]["dynamic_accuracy"]
+quote(vieito={"float": f"{vieito[32]} %", 8: f"{vieito[8]} %", 888: f"{all_8} %", "train": f"{train_8} %"})
+quote(backstrom_float=f"{100 * backstrom_float:.2f} %", backstrom_8=f"{100 * backstrom[8]:.2f} %")
+record(within=0.001, mean={rounding: float(error) for rounding, error in mean_error.items()})
+record(within=0.1, slope=slope, spread=float(window_sum.std() / window_sum.mean()))
 for word, options in zip(("down", "folded", "mid", "nearest"), LINES.values()):
     record(within=0.02, **{word: {5: live[kernels_only(5, **options)].share}})
 record(within=0.02, float_accuracy=live.float.share)
@@ -264,14 +258,6 @@ for number, bits, msb, accuracy in CELLS:
     rows.append((number, bits, used, f"{accuracy} %", *ours))
 explore.Table(("Table", "bits", "MSBs", "thesis (51 % in float)", "ours: floor", "ours: nearest"), rows)
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(cells_of_thesis=len(CELLS))
-dynamic = study.under_float(Scheme(bits=(8, f, f), percentile="dynamic"))
-quote(dynamic_under=dynamic.percent, backstrom_lost=100 * (backstrom_float - backstrom[8]))
-quote(all_down=answers((8, 8, 8), "floor").share, all_near=answers((8, 8, 8), "nearest").share)
-quote(clipped=answers((24, f, f), "nearest", msb=(-2, 9, 9)).share)
-
 # %% [markdown]
 # Three things hold up. Clipping kernels at a quarter of their range ruins the network whatever the rounding
 # ({glue:text}`clipped:.1%`): there the thesis is right. At 8-8-8 its {glue:text}`vieito_888` become {glue:text}`all_down:.1%` with the
@@ -334,6 +320,11 @@ compare(LADDER, [(8, 8, 8), (6, 6, 6)], percentile=99.99)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+record(cells_of_thesis=len(CELLS))
+dynamic = study.under_float(Scheme(bits=(8, f, f), percentile="dynamic"))
+quote(dynamic_under=dynamic.percent, backstrom_lost=100 * (backstrom_float - backstrom[8]))
+quote(all_down=answers((8, 8, 8), "floor").share, all_near=answers((8, 8, 8), "nearest").share)
+quote(clipped=answers((24, f, f), "nearest", msb=(-2, 9, 9)).share)
 quote(folded={b: answers((b, f, f), "floor", remedies=("fold mean shift",), **THESIS).share for b in (8, 6)})
 
 # %% [markdown]
@@ -439,15 +430,6 @@ rows = [
 columns = "bits", "chosen on the other half", "top-1", "points under float"
 explore.Table(columns, rows)
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-lost, left = ({b: found[b, b, b] for b in LOW} for found in (lost, low))
-quote(lost={b: 100 * x.mean for b, x in lost.items()}, reach={b: 100 * x.half_width for b, x in lost.items()})
-for b, goal in ((8, 0.01), (6, 0.05)):
-    met = "met, but not for sure" if lost[b].mean <= goal else "not met"
-    quote(goal={b: "met for sure" if lost[b].high <= goal else met})
-quote(left=left)
-
 # %% [markdown]
 # 8-8-8 ends {glue:text}`lost_8:.1f` ± {glue:text}`reach_8:.1f` points under float (we wanted at most 1: {glue:text}`goal_8`), 6-6-6
 # {glue:text}`lost_6:.1f` ± {glue:text}`reach_6:.1f` (at most 5: {glue:text}`goal_6`). 5-5-5 keeps {glue:text}`left_5:.1%`, 4-4-4
@@ -475,6 +457,12 @@ explore.Table(("images and pooling", "thesis", "ours: top-1", "points under the 
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+lost, left = ({b: found[b, b, b] for b in LOW} for found in (lost, low))
+quote(lost={b: 100 * x.mean for b, x in lost.items()}, reach={b: 100 * x.half_width for b, x in lost.items()})
+for b, goal in ((8, 0.01), (6, 0.05)):
+    met = "met, but not for sure" if lost[b].mean <= goal else "not met"
+    quote(goal={b: "met for sure" if lost[b].high <= goal else met})
+quote(left=left)
 quote(rgb=others["RGB instead of BGR"].share, both=others["both"].share, pooling=under_first["floor pooling"].percent)
 
 # %% [markdown]

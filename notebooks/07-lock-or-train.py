@@ -107,12 +107,6 @@ for name, layers in levels.items():
     sizes[name] = sum(now[n].size for n in names)
     print(f"{name:8}{changed[name]:6} of {sizes[name]:6} weights changed")
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(within={"smoke": 0.6, "quick": 0.05}, float_accuracy=float_accuracy)
-record(locked_changed=changed["conv1"] + changed["fire2"])
-record(within=0.3, free_changed=sum([*changed.values()][2:]) / sum([*sizes.values()][2:]))
-
 # %% [markdown]
 # Locked means locked: {glue:text}`locked_changed` of their weights differ in any bit, in spite of Adam's momentum. Of the others
 # {glue:text}`free_changed:.1%` have moved.
@@ -181,6 +175,9 @@ explore.bars(
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+record(within={"smoke": 0.6, "quick": 0.05}, float_accuracy=float_accuracy)
+record(locked_changed=changed["conv1"] + changed["fire2"])
+record(within=0.3, free_changed=sum([*changed.values()][2:]) / sum([*sizes.values()][2:]))
 record(within=0.25, long_lock=long["lock"][2].value)
 record(within={"smoke": 0.6, "quick": 0.15}, long_train=long["train"][2].value)
 quote(train_deepest=min(h.get("val_accuracy_before", 1.0) for h in long["train"][0].history))

@@ -61,10 +61,6 @@ float_validation = training.evaluate(model, validation, 64).accuracy
 float_accuracy = training.evaluate(model, test, 64).accuracy
 print(f"float: {float_accuracy:.1%} of {len(test[1])} test digits")
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(within={"smoke": 0.6, "quick": 0.05}, float_accuracy=float_accuracy)
-
 # %% [markdown]
 # (ways-down)=
 # ## Ways down
@@ -79,11 +75,6 @@ planned = {way: Schedule((3, 3, 3), way).stages(levels) for way in WAYS}
 for way, stages in planned.items():
     first = ", ".join(stage.name for stage in stages[:3])
     print(f"{way:17}{len(stages):2} stages: {first}, ...")
-
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(gradual_stages=len(planned["gradual"]), by_level_stages=len(planned["gradual-by-level"]))
-quote(total=TOTAL)
 
 # %% [markdown]
 # More stages with equal epochs in each would be more training. A fair comparison gives every way {glue:text}`total` epochs in all. The
@@ -132,6 +123,9 @@ explore.Table(
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+record(within={"smoke": 0.6, "quick": 0.05}, float_accuracy=float_accuracy)
+record(gradual_stages=len(planned["gradual"]), by_level_stages=len(planned["gradual-by-level"]))
+quote(total=TOTAL)
 best, *_, worst = sorted(shares, key=lambda way: -shares[way].value)
 quote(best_way=best)
 record(within={"smoke": 0.5, "quick": 0.1}, worst_way=shares[worst].value)
@@ -163,11 +157,6 @@ for order in ORDERS:
     rows.append((order, stages, share))
 explore.Table(("first", "order", "test accuracy (quick)"), rows)
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(within={"smoke": 0.5, "quick": 0.12}, order_input=orders["input"])
-quote(order_spread=max(orders.values()) - min(orders.values()))
-
 # %% [markdown]
 # From the best to the worst order it is {glue:text}`order_spread:.1%` of the digits. One seed cannot tell that from chance: look at the
 # intervals. With five levels there is little to arrange; whether it matters with ten, nobody has run yet.
@@ -194,14 +183,16 @@ explore.Table(columns, rows)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+record(within={"smoke": 0.5, "quick": 0.12}, order_input=orders["input"])
+quote(order_spread=max(orders.values()) - min(orders.values()))
 after = {f"rule_{name}": rules[rule, "all-at-once"].value for name, rule in (("most", 99.9), ("mse", "mse"))}
 record(within={"smoke": 0.5, "quick": 0.2}, **after)
-record(within={"smoke": 0.5, "quick": 0.12}, recalibrated=again.value)
+record(within={"smoke": 0.5, "quick": 0.25}, recalibrated=again.value)
 
 # %% [markdown]
 # After training, the 99.9th percentile leaves {glue:text}`rule_most:.1%`, the least error {glue:text}`rule_mse:.1%`: the rule is worth
 # more than the way. Recalibrating every stage gives {glue:text}`recalibrated:.1%`, against {glue:text}`order_input:.1%` with the formats
-# of the float network. A network that has learned to live with a format does not gain by another.
+# of the float network. The same seed ends many points away on another processor, so one seed does not say whether to recalibrate.
 #
 # (how-low)=
 # ## How low?
@@ -230,14 +221,6 @@ explore.bars(
     x="bits of kernel, input and output", colours=(plots.GREY, plots.BLUE, plots.GREEN),
 )  # fmt: skip
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-static, trained, edges = low.values()
-found = {f"trained_{b[0]}{b[1]}{b[2]}": share.value for b, share in trained.items()}
-found |= {f"edges_{b[0]}{b[1]}{b[2]}": share.value for b, share in edges.items()}
-found |= {"static_444": static[4, 4, 4].value, "static_244": static[2, 4, 4].value}
-record(within={"smoke": 0.5, "quick": 0.15}, **found)
-
 # %% [markdown]
 # Kernels of 2 bits hold the values $-A$, $-A/2$, 0 and $A/2$. With 4-bit inputs and outputs, static quantization leaves
 # {glue:text}`static_244:.1%`, and five epochs bring back {glue:text}`trained_244:.1%`, or {glue:text}`edges_244:.1%` with 8 bits at the edges.
@@ -265,6 +248,11 @@ reference.results_table(("what", "strategy", "bits", "epochs of each stage", "to
 
 # %% tags=["remove-cell"]
 # Quoted in the text: points under float
+static, trained, edges = low.values()
+found = {f"trained_{b[0]}{b[1]}{b[2]}": share.value for b, share in trained.items()}
+found |= {f"edges_{b[0]}{b[1]}{b[2]}": share.value for b, share in edges.items()}
+found |= {"static_444": static[4, 4, 4].value, "static_244": static[2, 4, 4].value}
+record(within={"smoke": 0.5, "quick": 0.15}, **found)
 few_bits = {f"under_{b}": reference.cell("few bits, all images", bits=(b, b, b)) for b in (4, 3)}
 few_bits |= {f"edges_4{more}": reference.cell(EDGES[0], epochs=n) for more, n in (("", 6), ("_longer", 12))}
 few_bits["edges_3"] = reference.cell(EDGES[1], bits=(3, 3, 3))

@@ -83,10 +83,6 @@ same = [
 groups = pruning.removable(network)
 print(all(same), "-", len(groups), "filters can go")
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(same=all(same), filters=len(groups))
-
 # %% [markdown]
 # The new network computes what the old one computes with that filter silent, up to the last bits of float; but it is smaller:
 
@@ -108,10 +104,6 @@ outputs = [ops.convert_to_numpy(net(images)) for net in (smaller, silent)]
 apart = np.abs(outputs[0] - outputs[1]).max()
 before, after = totals(network).weight_bytes, totals(smaller).weight_bytes
 print(f"outputs differ by {apart:.1e}; {before:,} bytes become {after:,}")
-
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(alike=bool(apart < 1e-4), bytes_before=before, bytes_after=after)
 
 # %% [markdown]
 # (one-by-one)=
@@ -140,10 +132,6 @@ print(f"{len(change)} filters, alone: the loss changes by",
       f"{change.min():+.3f} to {change.max():+.3f},",
       f"the median by {np.median(change):+.4f};",
       f"it falls for {np.mean(change < 0):.0%}")  # fmt: skip
-
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(within=0.1, unmissed=float(np.mean(change < 0)))
 
 # %% [markdown]
 # That took one run over the images for each filter. A large network has thousands of filters and a million images; and once two filters
@@ -189,10 +177,6 @@ mine = taylor(network, "conv1", *few)
 off = np.abs(mine / np.linalg.norm(mine) - scores["taylor"]["conv1"]).max()
 print(f"{off:.1e} apart")
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(taylor_alike=bool(off < 1e-3))
-
 # %% [markdown]
 # How well do they guess what we measured? A criterion has no sign: it asks how much a filter *does*, for better or worse. So the truth
 # here is the size of the change. Rank all filters by a criterion and by the truth, and compare the ranks
@@ -209,10 +193,6 @@ ranks = {c: float(spearmanr(g, truth).statistic) for c, g in guess.items()}
 for criterion, rank in sorted(ranks.items(), key=lambda item: -item[1]):
     print(f"{criterion:<22} {rank:+.2f}")
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(within={"smoke": 0.5, "quick": 0.15}, rank=ranks)
-
 # %% tags=["hide-input"]
 # An explorer of the criteria's ranks
 explore.change_by_rank(
@@ -226,10 +206,6 @@ silent_ones = guess["activation-l2"] == 0  # for every image
 order = np.argsort(np.argsort(guess["weights-l1"])) / len(tried)
 print(f"{silent_ones.sum()} filters never fire; of all filters, the",
       f"weights rank {order[silent_ones].mean():.0%} below them")  # fmt: skip
-
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(within=10.0, never_fire=float(silent_ones.sum()))
 
 # %% [markdown]
 # Weights cannot know. After the ReLU of a dead filter every map is 0. Such a filter can go at no cost, and yet its weights are as large as
@@ -261,6 +237,12 @@ explore.lines(
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+record(same=all(same), filters=len(groups))
+record(alike=bool(apart < 1e-4), bytes_before=before, bytes_after=after)
+record(within=0.1, unmissed=float(np.mean(change < 0)))
+record(taylor_alike=bool(off < 1e-3))
+record(within={"smoke": 0.5, "quick": 0.15}, rank=ranks)
+record(within=10.0, never_fire=float(silent_ones.sum()))
 SOME, HALF = SHARES[len(SHARES) // 4], SHARES[len(SHARES) // 2]
 record(within={"smoke": 0.6, "quick": 0.3}, at_once={criterion: by_share[SOME] for criterion, by_share in left.items()})
 (best_some, leader), (best_half, _) = (max((left[c][share], c) for c in CRITERIA) for share in (SOME, HALF))
@@ -335,13 +317,6 @@ explore.bars(
     x="layer", y="accuracy lost", yaxis=explore.PERCENT, height=420, colours=(plots.GREY, plots.BLUE, plots.ORANGE),
 )  # fmt: skip
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-tender = {f"{kind}_tender": float(np.mean([x for name, x in lost[PARTS[-1]].items() if kind in name]))
-          for kind in ("squeeze", "expand")}  # fmt: skip
-record(within={"smoke": 0.9, "quick": 0.25}, **tender)
-quote(part=PARTS[-1])
-
 # %% [markdown]
 # Squeeze layers are sensitive: with {glue:text}`part:.0%` of their filters gone they cost {glue:text}`squeeze_tender:.0%` on average,
 # expand layers {glue:text}`expand_tender:.0%`. Everything must pass through the few filters of a squeeze layer.
@@ -372,10 +347,6 @@ score = training.evaluate(one, held_out, 64)
 before, after = totals(network).weight_bytes, totals(one).weight_bytes
 print(f"{before:,} bytes become {after:,}; accuracy {score.accuracy:.1%}")
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(within={"smoke": 0.6, "quick": 0.1}, one_step=score.accuracy)
-
 # %% [markdown]
 # The library's `prune` adds what long runs need: a goal, images drawn anew for each step, more training the further it goes, a lower
 # learning rate in the last third of each training (`backstrom2018`, 4.5.2), a checkpoint after each step, and a look at the loss. If the
@@ -398,6 +369,11 @@ explore.pruning_curve(runs, "12.4", caption)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+tender = {f"{kind}_tender": float(np.mean([x for name, x in lost[PARTS[-1]].items() if kind in name]))
+          for kind in ("squeeze", "expand")}  # fmt: skip
+record(within={"smoke": 0.9, "quick": 0.25}, **tender)
+quote(part=PARTS[-1])
+record(within={"smoke": 0.6, "quick": 0.1}, one_step=score.accuracy)
 ends = {criterion: steps[-1]["val_accuracy"] for criterion, steps in runs.items()}
 record(within={"smoke": 0.7, "quick": 0.3}, pruned=ends)
 first, *_, last = runs["combined"]
@@ -543,11 +519,6 @@ rows += [(gone, *in_thesis(int(gone.split()[0])), at("activation-l2", n), at("ta
 columns = "thesis, L2 (7.1)", "thesis, Taylor (8.2)", "ours, L2 (reference)", "ours, Taylor (reference)"
 explore.Table(("filters gone", *columns), rows)
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-quote(true_67=0.67 * RATIO_OF / theirs_all)
-record(theirs_all=theirs_all)
-
 # %% [markdown]
 # And here is where they went, after 12 steps of 128 (Table 8.1) and, where half of all filters are gone as well, after 6 of ours:
 
@@ -566,10 +537,6 @@ thesis_has, *ours = (parts(counts, OURS) for counts in (theirs_net, cells["taylo
 columns = "of what went: thesis", "of all filters: thesis", "of what went: ours (reference)", "of all filters: ours"
 shares = ([f"{share:.1%}" for share in found] for found in (thesis_went, thesis_has, *ours))
 explore.Table(("fire modules", *columns), list(zip(("the first", "middle", "last four"), *shares)))
-
-# %% tags=["remove-cell"]
-# Quoted in the text
-record(within=0.001, last_thesis=thesis_went[2], last_have=thesis_has[2])
 
 # %% [markdown]
 # {glue:text}`last_thesis:.0%` of what the thesis removes come from the last four modules, and it concludes that these hold what is
@@ -616,6 +583,9 @@ explore.Table(("claim (reference)", *claims), rows)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+quote(true_67=0.67 * RATIO_OF / theirs_all)
+record(theirs_all=theirs_all)
+record(within=0.001, last_thesis=thesis_went[2], last_have=thesis_has[2])
 by_mean, by_chance = (cells[c].after_step(6).estimate for c in ("mean-activation", "random"))
 quote(half_mean_activation=by_mean.percent, half_random=by_chance.percent)
 quote(than="less than" if by_mean.mean < by_chance.mean else "not less than")
