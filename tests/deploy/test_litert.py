@@ -1,5 +1,7 @@
 """LiteRT files: sizes, precisions, and a quantized network's own codes, equal on XNNPACK."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -31,8 +33,15 @@ def trained(name, shape):
     return model
 
 
+@cache
+def converted(model):
+    """Return one quantized network per model, which is compiled once; `quantized` sets all that differs."""
+    return quantize_model(model, fold_batch_normalization=True)
+
+
 def quantized(model, bits=8, rounding="nearest", **options):
-    model = quantize_model(model, fold_batch_normalization=True, rounding=rounding)
+    model = converted(model)
+    model.set_rounding(rounding)
     model.set_formats(calibration.formats_for(model, images_for(model), bits, 99.9, **options))
     return model
 
@@ -87,12 +96,17 @@ def test_the_int8_file_has_our_codes_in_every_layer(squeezenet, bits, options):
     assert all(agreement.different == 0 and agreement.codes > 0 for agreement in found.values()), found
 
 
-@pytest.mark.parametrize("per_channel", [False, True])
-def test_depthwise_layers_too(per_channel):
+@pytest.fixture(scope="module")
+def mobilenet():
     network = zoo.build("mobilenet_cifar", (16, 16, 3), 7, width=0.1)
     rng = np.random.default_rng(0)
     network.set_weights([np.abs(rng.normal(1, 0.3, w.shape)) if w.ndim == 1 else w for w in network.get_weights()])
-    model = quantized(network, per_channel=per_channel)
+    return network
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_depthwise_layers_too(mobilenet, per_channel):
+    model = quantized(mobilenet, per_channel=per_channel)
     found = compare_litert(model, images_for(model))
     assert all(agreement.different == 0 for agreement in found.values()), found
 
