@@ -57,6 +57,12 @@ def squeezenet():
     return model
 
 
+@pytest.fixture(scope="module")
+def quantized_squeezenet(squeezenet):
+    """Return a quantized network, compiled once; each test sets formats and rounding."""
+    return quantize_model(squeezenet)
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "options"),
     [
@@ -73,19 +79,18 @@ def test_a_float_network_is_that_of_keras(name, shape, options):
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-def test_a_quantized_network_is_equal_with_every_rounding(squeezenet, rounding):
-    images = images_for(squeezenet)
-    model = quantize_model(squeezenet, rounding=rounding)
+def test_a_quantized_network_is_equal_with_every_rounding(squeezenet, quantized_squeezenet, rounding):
+    images, model = images_for(squeezenet), quantized_squeezenet
+    model.set_rounding(rounding)
     for bits in ((8, 8, 8), (6, 5, 4)):
-        model.set_formats(calibration.formats_for(model, images, bits, 99.5))
+        model.set_formats(calibration.formats_for(squeezenet, images, bits, 99.5))
         off, largest = gap(model, images)
         assert off == 0 and largest > 0
 
 
-def test_roundings_differ_so_that_equality_means_something(squeezenet):
-    images = images_for(squeezenet)
-    model = quantize_model(squeezenet)
-    model.set_formats(calibration.formats_for(model, images, (6, 5, 4), 99.5))
+def test_roundings_differ_so_that_equality_means_something(squeezenet, quantized_squeezenet):
+    images, model = images_for(squeezenet), quantized_squeezenet
+    model.set_formats(calibration.formats_for(squeezenet, images, (6, 5, 4), 99.5))
     outputs = []
     for rounding in ROUNDINGS:
         model.set_rounding(rounding)
@@ -125,8 +130,8 @@ def test_msbs_of_each_filter_biases_of_both_orders_and_layers_in_float(lenet):
 def test_a_depthwise_network_folded_is_equal():
     network = shaken(zoo.build("mobilenet_cifar", (16, 16, 3), 7, width=0.1))
     images = images_for(network)
+    model = quantize_model(network, fold_batch_normalization=True, rounding="nearest")
     for per_channel in (False, True):
-        model = quantize_model(network, fold_batch_normalization=True, rounding="nearest")
         model.set_formats(calibration.formats_for(model, images, (8, 8, 6), 99.9, per_channel=per_channel))
         off, largest = gap(model, images)
         assert off == 0 and largest > 0
