@@ -1,5 +1,8 @@
 """`fewbits prune`: what it says and writes, that it goes on where it was stopped, and what it refuses."""
 
+from contextlib import redirect_stdout
+from io import StringIO
+
 import numpy as np
 import pytest
 
@@ -38,13 +41,22 @@ def filters(path):
     return {layer.name: layer.kernel.shape[-1] for layer in read_model(path).layers if layer.weights}
 
 
-def test_it_writes_a_smaller_network_and_tells_steps_and_costs(network, tmp_path, capsys):
-    assert main(go(network, tmp_path, "--ratio", "0.5")) == 0
-    lines = capsys.readouterr().out.splitlines()
+@pytest.fixture(scope="module")
+def pruned(network, tmp_path_factory):
+    """Return the folder of a network pruned by half, and what the command printed."""
+    folder, out = tmp_path_factory.mktemp("pruned"), StringIO()
+    with redirect_stdout(out):
+        assert main(go(network, folder, "--ratio", "0.5")) == 0
+    return folder, out.getvalue()
+
+
+def test_it_writes_a_smaller_network_and_tells_steps_and_costs(network, pruned):
+    folder, out = pruned
+    lines = out.splitlines()
     assert lines[0].startswith("small: combined; training: 1,295 images (train part of digits); validation: 143 images")
     assert [line.split("  ")[0] for line in lines[1:3]] == ["step 1 of 2", "step 2 of 2"]
-    assert sum(filters(tmp_path / "out.keras").values()) == 24 - 7
-    before, after = (totals(read_model(path)) for path in (network, tmp_path / "out.keras"))
+    assert sum(filters(folder / "out.keras").values()) == 24 - 7
+    before, after = (totals(read_model(path)) for path in (network, folder / "out.keras"))
     assert lines[3].split() == ["before", "after", "left"]
     for line, name, old, new in (
         (lines[4], "bytes", before.weight_bytes, after.weight_bytes),
@@ -52,8 +64,8 @@ def test_it_writes_a_smaller_network_and_tells_steps_and_costs(network, tmp_path
     ):
         assert line.split() == [name, f"{old:,}", f"{new:,}", f"{new / old:.1%}"]
     assert lines[6].split()[0] == "ms" and lines[6].endswith("per image, LiteRT, one thread")
-    assert lines[7].startswith(f"{tmp_path / 'out.keras'} written; validation accuracy ")
-    assert [path.name for path in tmp_path.iterdir()] == ["out.keras"]
+    assert lines[7].startswith(f"{folder / 'out.keras'} written; validation accuracy ")
+    assert [path.name for path in folder.iterdir()] == ["out.keras"]
 
 
 @pytest.mark.parametrize("goal", [("--ratio", "0.5"), ("--bytes", "2000"), ("--macs", "1200")])
@@ -76,10 +88,8 @@ def test_a_step_that_is_undone_is_told(network, tmp_path, capsys):
     assert filters(tmp_path / "out.keras") == {"conv1": 8, "dense2": 6, "dense3": 10}
 
 
-def test_stopped_it_says_so_and_goes_on(network, tmp_path, capsys, monkeypatch):
-    assert main(go(network, tmp_path, "--ratio", "0.5")) == 0
-    whole = read_model(tmp_path / "out.keras").get_weights()
-    (tmp_path / "out.keras").unlink()
+def test_stopped_it_says_so_and_goes_on(network, pruned, tmp_path, capsys, monkeypatch):
+    whole = read_model(pruned[0] / "out.keras").get_weights()
     from fewbits.cli import prune
 
     tell = prune._print_step
@@ -116,7 +126,6 @@ def test_an_output_or_a_dry_run_is_needed_and_not_both(network, tmp_path, capsys
         assert "give --output FILE.keras, or --dry-run to see what would be removed" in refused(arguments, capsys)
 
 
-def test_the_smaller_network_computes(network, tmp_path):
-    assert main(go(network, tmp_path, "--ratio", "0.3")) == 0
-    outputs = ops.convert_to_numpy(read_model(tmp_path / "out.keras")(np.ones((2, 8, 8, 1), np.float32)))
+def test_the_smaller_network_computes(pruned):
+    outputs = ops.convert_to_numpy(read_model(pruned[0] / "out.keras")(np.ones((2, 8, 8, 1), np.float32)))
     assert outputs.shape == (2, 10) and np.isfinite(outputs).all()
