@@ -254,7 +254,7 @@ REFUSED = {
     "all of a layer": (
         lambda: network("squeezenet_digits"),
         {"conv1": range(16)},
-        "conv1 would keep no filter; leave it one",
+        "conv1 would keep no filter; leave it at least one",
     ),
     "one of two that are added": (
         branches,
@@ -291,7 +291,7 @@ REFUSED = {
     "unequal groups": (
         lambda: network("alexnet"),
         {"conv2": [0]},
-        "conv2 works in 2 groups, which .* filters each",
+        "conv2 works in 2 groups, which must keep equally many filters, not 127, 128",
     ),
     "unequal groups of channels": (
         lambda: network("alexnet"),

@@ -390,9 +390,9 @@ def test_groups_keep_their_outputs_through_observation_conversion_back_and_equal
 def test_networks_run_on_jax():
     code = (
         "import numpy as np\n"
-        "from fewbits import complexity, zoo\n"
+        "from fewbits import costs, zoo\n"
         "model = zoo.build('lenet', (28, 28, 1), 10)\n"
-        "print(complexity.totals(model).macs, np.array(model(np.ones((2, 28, 28, 1), 'float32'))).shape)"
+        "print(costs.totals(model).macs, np.array(model(np.ones((2, 28, 28, 1), 'float32'))).shape)"
     )
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
