@@ -9,8 +9,9 @@ from fewbits.backend import keras
 from fewbits.experiment import Scheme, Store, Trial, run_schemes
 from fewbits.io.weights import load_weights
 from fewbits.pruning import Plan, prune
+from fewbits.quantization.calibration import Calibration
 from fewbits.quantization.conversion import quantize_model
-from fewbits.training import prepare, progressive_quantization, train
+from fewbits.training import Recipe, Schedule, prepare, progressive_quantization, train
 
 FOLDER = Path(__file__).parent / "old_files"
 LEVELS = [["conv1"], ["conv2", "conv3"], ["fc"]]
@@ -113,14 +114,11 @@ def test_a_schedule_goes_on(expected, data, held_out, tmp_path):
     outcome = progressive_quantization(
         trained(),
         data,
-        (4, 4, 4),
-        "lock",
+        Schedule(bits=(4, 4, 4), strategy="lock", epochs=1),
         validation=held_out,
-        epochs=1,
-        percentile=99.9,
+        calibration=Calibration(range_rule=99.9),
+        recipe=Recipe(batch_size=8, seed=3),
         rounding="nearest",
-        batch_size=8,
-        seed=3,
         on_stage=lambda stage, network: stages.append(stage and stage.name),
         checkpoint=path,
         resume=True,
