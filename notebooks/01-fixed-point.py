@@ -36,7 +36,7 @@ from fewbits.backend import keras
 from fewbits.book import papers, record
 from fewbits.quantization import (
     FixedPoint, quantclip, quantization_error, quantize, to_codes,
-)  # fmt: skip
+)
 from fewbits.statistics import Share
 
 # %%
@@ -190,7 +190,7 @@ explore.lines(
     f"Accuracy on {len(test[1])} test digits, MSB 0, one trained network (quick); error bars are 95 % intervals.",
     "Accuracy over bits: rounded to nearest it stays near float down to three bits; rounded down it falls earlier.",
     x="bits of each weight", levels={"float": float_accuracy}, xaxis={"type": "category"},
-)  # fmt: skip
+)
 
 # %% [markdown]
 # With 4 bits, the copy rounded down reads {glue:text}`floor_4_bits:.1%` of the test digits, and the copy rounded to
@@ -249,7 +249,7 @@ explore.lines(
     "Staircase from -1 to 0.875; the clipped gradient is one inside this range and zero outside, identity is always one.",
     x="x", y="value and slope", mode="lines", dashes=("solid", "solid", "dash"),
     table=explore.Table(("x", *curves), [(place, *(curve[place] for curve in curves.values())) for place in x[::10]]),
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Would integers say the same?

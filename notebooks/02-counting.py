@@ -137,7 +137,7 @@ weights = {
     "convolution 3x3, to five images": {
         n: count((n, n, 4), 5, kernel=3, border=1)[0] - 5 for n in sides
     },
-}  # fmt: skip
+}
 
 # %% tags=["hide-input"]
 # Weights over the side of the images
@@ -146,7 +146,7 @@ explore.lines(
     "Weights over the side of the images: both dense lines climb, one past ten to the tenth; the convolution is flat.",
     x="side of each image in pixels", y="weights", xaxis={"type": "log", "tickvals": sides},
     yaxis={"type": "log", "exponentformat": "power", "dtick": 2},
-)  # fmt: skip
+)
 
 # %% [markdown]
 # A convolution shares its weights between all places, so their number does not depend on the size. This saves
@@ -229,7 +229,7 @@ record(
     doubled_macs=sums.macs / small.macs, doubled_activations=sums.activations / small.activations,
     doubled_parameters=sums.parameters - small.parameters, peak_megabytes=4 * sums.peak_activations / 1e6,
     peak_in_first_pooling=sums.peak_activations == rows["conv1"].activations + rows["pool1"].activations,
-)  # fmt: skip
+)
 
 # %% [markdown]
 # The levels are those at which vieito2017 quantizes; a pooling counts to the level before it. So do copies: a
@@ -299,7 +299,7 @@ explore.scatter(
     "about the same height, ResNet and Inception between them and highest, four MobileNets in a line from lower left.",
     x="parameters", y="MACs for one image", xaxis={"type": "log", "tickvals": [3e5, 1e6, 3e6, 1e7, 3e7, 1e8]},
     yaxis={"type": "log", "tickvals": [3e7, 1e8, 3e8, 1e9, 3e9, 1e10], "automargin": True},
-)  # fmt: skip
+)
 
 # %%
 alexnet = cost_table(network("alexnet", 227))
@@ -343,7 +343,7 @@ explore.scatter(
     "Accuracy over MACs, logarithmic: four networks close together near ten million, E4 beyond two hundred million.",
     x="MACs for one image", y="top-1 accuracy in %", yaxis={"range": [40, 77]},
     xaxis={"type": "log", "range": [6.7, 8.6], "tickvals": [1e7, 3e7, 1e8, 3e8]},
-)  # fmt: skip
+)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
@@ -359,7 +359,7 @@ record(
     squeezenet_over_alexnet_macs=squeezenet.macs / alexnet.macs, resnet_over_alexnet_macs=resnet.macs / alexnet.macs,
     alexnet_over_resnet=alexnet.parameters / resnet.parameters, e4_more_parameters=e4.parameters - e2.parameters,
     e4_more_macs=e4.macs / e2.macs, e4_more_peak=e4.peak_activations / e2.peak_activations,
-)  # fmt: skip
+)
 
 # %% [markdown]
 # E4 is the report's best network. It has {glue:text}`e4_more_parameters:d` parameters more than E2, but it does
@@ -442,7 +442,7 @@ record(
     fire3_parameters=counts["fire3"][1], fire4_squeeze=counts["fire4"][0],
     fire4_parameters=counts["fire4"][1], conv10_parameters=counts["conv10"][1],
     rows_add_up=sum(n for _, n in counts.values()) == printed[4]["parameters"],
-)  # fmt: skip
+)
 
 # %% [markdown]
 # **Why they differ.** Counts cannot differ by chance, so each difference has a cause.

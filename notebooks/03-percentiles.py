@@ -34,7 +34,7 @@ from fewbits.backend import keras
 from fewbits.book import papers, quote, record, train_small_squeezenet
 from fewbits.quantization import (
     FixedPoint, msb_table, observe, percentile_limits, quantization_error,
-)  # fmt: skip
+)
 
 # %%
 keras.utils.set_random_seed(1)
@@ -107,7 +107,7 @@ explore.histogram(
     f"All {len(kernels):,} weights of the network, with the limits that hold four percentiles (quick).",
     "Histogram of the weights, a narrow peak with long tails; four pairs of lines mark the percentiles' limits.",
     y="number of weights",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # The outermost limits reach {glue:text}`reach_ratio:.1f` times as far as the innermost. Only {glue:text}`beyond:.1%` of
@@ -124,7 +124,7 @@ explore.histogram(
     f"All {len(outputs):,} convolution outputs of the network, with the limits that hold four percentiles (quick).",
     "Histogram of the outputs, a narrow peak with long tails; four pairs of lines mark the percentiles' limits.",
     y="number of convolution outputs",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # The outputs reach further and have longer tails, mostly because layers differ.
@@ -155,7 +155,7 @@ for found, label, what in ((kernel_reach, "3.3", "weights"), (output_reach, "3.4
         found, label, f"The limit that holds each percentile of a layer's {what} (quick; 32 training images).",
         f"Lines of the limits of the {what} over the layers, one per percentile; layers differ by powers of two.",
         x="layer", y=f"limit of the {what}", yaxis={"type": "log", "dtick": "D2"}, height=430,
-    )  # fmt: skip
+    )
 
 # %%
 msbs = msb_table(model, train[0][:32], range_rule=99.9)

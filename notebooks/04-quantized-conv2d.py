@@ -37,7 +37,7 @@ from fewbits.explore import plots
 from fewbits.quantization import (
     FixedPoint, QuantizedConv2D, formats_from_msbs, msb_from_limits, msb_table,
     observe, percentile_limits, quantclip, quantize, quantize_model,
-)  # fmt: skip
+)
 from fewbits.statistics import Share
 
 # %%
@@ -236,7 +236,7 @@ explore.lines(
     f"Kernels, inputs or outputs quantized alone, each layer with its own MSBs. Dotted: rounded down. {setting}",
     "Accuracy over bits: solid lines of rounding to nearest stay high, dotted ones of rounding down fall earlier.",
     **look, height=420,
-)  # fmt: skip
+)
 
 # %% [markdown]
 # At 4 bits rounded down, the {glue:text}`worst_floor`s hurt most: the network reads {glue:text}`worst_floor_4:.1%` of
@@ -263,7 +263,7 @@ explore.lines(
     "Accuracy over bits: from 3 to 6 bits rounding to nearest with per-layer MSBs is best; from 8 bits on, one MSB for "
     "all is level with it.",
     **look, height=420,
-)  # fmt: skip
+)
 
 # %% [markdown]
 # At 6 bits, with an MSB for each layer, the network reads {glue:text}`floor_6:.1%` rounded down and

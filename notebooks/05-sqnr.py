@@ -41,7 +41,7 @@ from fewbits.explore import plots
 from fewbits.quantization import (
     Formats, Propagation, calibration, dynamic_formats, fractional_length,
     measured_sqnr, predicted_sqnr, quantization_error,
-)  # fmt: skip
+)
 from fewbits.statistics import Share, verdict
 
 # %%
@@ -185,7 +185,7 @@ explore.lines(
     "bits nothing does.",
     x="bits", xaxis={"type": "category"}, dashes=("dot", "dot", "solid", "solid", "solid"), height=440,
     colours=(plots.BLUE, plots.GREEN, plots.BLUE, plots.ORANGE, plots.GREEN),
-)  # fmt: skip
+)
 
 
 # %%
@@ -282,7 +282,7 @@ explore.lines(
     "Accuracy over quantized levels: flat at 8 bits; at 4 bits it falls, mostly with the first levels.",
     x="levels quantized, from the input", dashes=("solid", "dot"),
     colours=(plots.BLUE, plots.BLUE, plots.ORANGE, plots.ORANGE),
-)  # fmt: skip
+)
 
 # %% [markdown]
 # At 8 bits no level costs anything that these digits show: at most {glue:text}`worst_8:.1f` points. At 4 bits SqueezeNet ends with
@@ -389,7 +389,7 @@ columns = (
     "network", "bits", "rounding",
     "measured minus rule, mean of the layers", "last layer",
     "bias part of the error, mean", "last layer",
-)  # fmt: skip
+)
 explore.Table(columns, rows)
 
 # %% tags=["remove-cell"]
@@ -528,7 +528,7 @@ for key, found in lost_by.items():
 columns = (
     "network", "3 bits for", "rank correlation: own parts", "logits",
     "digits lost by a layer", "ties",
-)  # fmt: skip
+)
 explore.Table(columns, rows)
 
 # %% tags=["hide-input"]
@@ -542,7 +542,7 @@ explore.scatter(
     "parts they are scattered.",
     x="SQNR in dB", y="validation digits lost", yaxis=explore.PERCENT, height=440,
     colours=(plots.GREY, plots.BLUE), symbols=("circle", "circle", "x", "x"),
-)  # fmt: skip
+)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
@@ -611,7 +611,7 @@ for label, what, lost in zip(("5.6", "5.7"), WHAT, tender.values()):
         f"{what}: top-1 lost when one kernel has 4 bits of dynamic fixed point; paired 95 % intervals (reference).",
         "Bars, one per layer: the accuracy that the network loses when this layer alone has a kernel of 4 bits.",
         x="layer", y="points under float", height=400,
-    )  # fmt: skip
+    )
 
 # %%
 rows = []
@@ -622,7 +622,7 @@ for name, lost in tender.items():
 columns = (
     "network (reference)", "most is lost by", "points under float",
     "surely lose less than 2 points",
-)  # fmt: skip
+)
 made_with = f"AlexNet: {cifar.made_with} SqueezeNet: {photographs.made_with}"
 explore.Table(columns, rows, note=made_with)
 

@@ -109,7 +109,7 @@ explore.scatter(
     x="sum of the inputs in the window", y="mean error of the outputs there", colours=(plots.ORANGE, plots.BLUE),
     symbols=("circle", "diamond"), table=explore.Table(("rounding", "slope in steps"), [*slope.items()]),
     shapes=[{**half_step, "name": "−q/2 times the sum", "line": {"color": plots.GREY, "dash": "dash"}}],
-)  # fmt: skip
+)
 
 # %% [markdown]
 # The slope is {glue:text}`slope_floor:.2f` steps for floor and {glue:text}`slope_nearest:.2f` for nearest. And the sum is not the
@@ -151,7 +151,7 @@ explore.lines(
     f"Kernels of few bits, MSB 0, nothing trained. {len(test[1])} test digits, 95 % intervals (quick).",
     "Lines of the accuracy: rounded down falls first, then with the mean shift folded, mid-step and nearest last.",
     x="bits of the kernels", xaxis={"type": "category"}, levels={"float": live.float}, height=440,
-)  # fmt: skip
+)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
@@ -293,7 +293,7 @@ PRICES = {
     "kernels rounded to nearest offline": (("round kernels",), "nothing"),
     "mid-step reconstruction": (
         ("mid-step",), "one more sum per window, shared by all filters"),
-}  # fmt: skip
+}
 compare(PRICES, [(8, f, f), (6, f, f)], **THESIS)
 
 # %% [markdown]
@@ -315,7 +315,7 @@ LADDER = {
     "half a step alone": (("half a step",), "see above"),
     "mean shift folded, alone": (("fold mean shift",), "see above"),
     "mid-step alone": (("mid-step",), "see above"),
-}  # fmt: skip
+}
 compare(LADDER, [(8, 8, 8), (6, 6, 6)], percentile=99.99)
 
 # %% tags=["remove-cell"]
@@ -393,7 +393,7 @@ explore.lines(
     f"Everything rounded to nearest, nothing trained. {study.images:,} photographs, 95 % intervals (reference).",
     "Lines of the accuracy: all are close to float at 8 bits; at 6 and fewer the searched and refitted are far above.",
     x="bits of kernel, input and output", levels={"float": study.float}, height=440,
-)  # fmt: skip
+)
 
 # %%
 columns = [f"{b}-{b}-{b}: points under float" for b in LOW]

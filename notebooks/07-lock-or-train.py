@@ -35,7 +35,7 @@ from fewbits import data, explore, quantize_model, training, zoo
 from fewbits.backend import keras
 from fewbits.book import (
     papers, quote, record, reference, train_small_squeezenet,
-)  # fmt: skip
+)
 from fewbits.explore import plots
 from fewbits.quantization import Calibration, formats_for
 from fewbits.training import Recipe, Schedule
@@ -127,7 +127,7 @@ def run(strategy, bits, rounding="floor", epochs=SHORT, **options):
         recipe=Recipe("adam", learning_rate=0.001, batch_size=64, seed=2),
         levels=zoo.levels(model), rounding=rounding,
         on_stage=shots, reuse=network, **options,
-    )  # fmt: skip
+    )
     return outcome, shots, training.evaluate(network, test, 64).share
 
 
@@ -171,7 +171,7 @@ explore.bars(
     f"Static quantization, quantize-and-lock and quantize-while-train with one epoch per level, rounded down. {IMAGES}",
     "Bars of the accuracy, three for each number of bits: training the quantized levels is best, until nothing is left.",
     x="bits of kernel, input and output", **STYLE,
-)  # fmt: skip
+)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
@@ -215,7 +215,7 @@ explore.bars(
     f"The three strategies at 4 bits, rounded down and to nearest; one epoch per level. {IMAGES}",
     "Bars of the accuracy at 4 bits: at the level of guessing when rounded down, high when rounded to nearest.",
     x="bits and rounding", **STYLE,
-)  # fmt: skip
+)
 
 # %% [markdown]
 # To nearest, 4 bits read {glue:text}`static_4_nearest:.1%` with no training at all, {glue:text}`lock_4_nearest:.1%` locked and
@@ -247,7 +247,7 @@ explore.bars(
     "Bars of the mean shift, two for each layer: above zero in most layers when rounded down, close to zero when rounded "
     "to nearest.",
     x="layer", y="mean shift in steps", height=420,
-)  # fmt: skip
+)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
@@ -316,7 +316,7 @@ explore.training_curve(
     {s: reference.outcome(found) for s, found in first.items()}, start.results.validation.n, "7.6",
     "Quantize-and-lock and quantize-while-train at 6-6-6 on CIFAR-10, rounded to nearest (reference; the first seed).",
     start=start.results.validation.hits / start.results.validation.n,
-)  # fmt: skip
+)
 
 # %% tags=["remove-cell"]
 # Quoted in the text

@@ -36,7 +36,7 @@ from fewbits import data, explore, names, training, zoo
 from fewbits.backend import keras
 from fewbits.book import (
     papers, quote, record, reference, train_small_squeezenet,
-)  # fmt: skip
+)
 from fewbits.explore import plots
 from fewbits.quantization import Calibration
 from fewbits.training import Recipe, Schedule
@@ -95,7 +95,7 @@ def run(schedule, rule=RULE, **options):
         model, few, schedule, validation=validation, calibration=rule,
         recipe=RECIPE, levels=zoo.levels(model), on_stage=shots,
         **options, **compiled,
-    )  # fmt: skip
+    )
     compiled["reuse"] = outcome.model
     share = training.evaluate(outcome.model, test, 64).share
     return outcome, shots, share
@@ -219,7 +219,7 @@ explore.bars(
     "Bars of the accuracy: high at 4 bits, less at 3, less again with 2-bit kernels, and at the level of guessing with "
     "2 bits for all.",
     x="bits of kernel, input and output", colours=(plots.GREY, plots.BLUE, plots.GREEN),
-)  # fmt: skip
+)
 
 # %% [markdown]
 # Kernels of 2 bits hold the values $-A$, $-A/2$, 0 and $A/2$. With 4-bit inputs and outputs, static quantization leaves

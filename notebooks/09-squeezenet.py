@@ -91,7 +91,7 @@ explore.lines(
     "9.1", "What is left of 32 pixels after each level. E3 is as E2, without fire3.",
     "Four falling lines, logarithmic: the baseline ends at one pixel, E1 and E2 at two, E4, above them, at nine.",
     x="level", y="side of its map in pixels", dashes=("solid", "dot", "dash", "solid"),
-    yaxis={"type": "log", "tickvals": [1, 2, 4, 8, 16, 32], "range": [-0.1, 1.6]})  # fmt: skip
+    yaxis={"type": "log", "tickvals": [1, 2, 4, 8, 16, 32], "range": [-0.1, 1.6]})
 
 # %% [markdown]
 # The baseline decides by maps of a single pixel. How much of the image does one value see there? Each filter and each window widens
@@ -279,7 +279,7 @@ explore.scatter(
     "Points over a logarithmic axis: baseline, E1, E2 and E3 close together near ten million MACs, E4 far right.",
     x="MACs of an image, in millions", mode=("lines+markers", "markers", "lines+markers+text"),
     symbols=("circle", "diamond", "circle-open"), colours=(plots.BLUE, plots.ORANGE, plots.GREY), height=420,
-    xaxis={"type": "log", "range": [0.6, 2.55], "tickvals": [10, 30, 100, 300]})  # fmt: skip
+    xaxis={"type": "log", "range": [0.6, 2.55], "tickvals": [10, 30, 100, 300]})
 
 # %% [markdown]
 # E1 changes two things in the report, the windows and the preparation of the images, and says nothing of the second. One guess is
@@ -329,7 +329,7 @@ rows = [
      f"{p4:,}: {p4 - p2} fewer than E2, at {macs['e4'] / macs['e2']:.1f} times its MACs"),
     ("E4 builds on", "not said", f"E2: its Table 2 has fire3, and E3's {p3:,} parameters are not E4's"),
     ("gain of E4", f"{thesis['e4'] - thesis['e3']:+.2f} over E3", f"{over_e2:+.2f} over E2, on which it builds"),
-]  # fmt: skip
+]
 explore.Table(("what", "printed", "counted"), rows)
 
 # %% [markdown]

@@ -43,7 +43,7 @@ from fewbits.inspection import localisation
 from fewbits.io import weights
 from fewbits.quantization import (
     FixedPoint, dequantize_model, fractional_length, quantize, quantize_model,
-)  # fmt: skip
+)
 from fewbits.statistics import Estimate, Share, paired, verdict
 from fewbits.training import transfer
 
@@ -136,7 +136,7 @@ explore.lines(
     {NAMES[n]: {epoch["epoch"]: epoch["loss"] for epoch in epochs} for n, epochs in history.items()}, "11.1",
     f"Loss while {len(few[1])} images are learned, from two starts; one seed (quick).",
     "Training loss over epochs, one line per start. With nine levels taken it falls earlier and deeper.", x="epoch",
-    y="training loss in nats", mode="lines", yaxis={"rangemode": "tozero"}, xaxis={"dtick": 1}, **START)  # fmt: skip
+    y="training loss in nats", mode="lines", yaxis={"rangemode": "tozero"}, xaxis={"dtick": 1}, **START)
 
 # %% [markdown]
 # {glue:text}`gained:.0f` points, for nothing but a better start. (One seed, one choice of images;
@@ -175,7 +175,7 @@ explore.filter_mosaics(
     {name: kernels["conv1"] for name, kernels in boards.items()}, "11.2",
     "The 32 filters of conv1 as colours, each over its own range: taken or drawn, and after training (quick).",
     "Four boards of small coloured squares, two in a row. The boards of a row are nearly equal, square by square.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # (few-bits-afterwards)=
@@ -210,7 +210,7 @@ explore.lines(
     {NAMES[n]: found for n, found in left.items()}, "11.3",
     f"Few-bit weights after training from two starts. {len(test[1])} test images, 95 % intervals, one seed (quick).",
     "Accuracy over bits of the weights, a line per start, falling towards few bits.", x="bits of the weights", **START,
-)  # fmt: skip
+)
 
 # %% [markdown]
 # At 8 bits they lose {glue:text}`lost_8_0:.1f` points (from nothing) and {glue:text}`lost_8_9:.1f` (nine levels taken), at 4 bits
@@ -302,7 +302,7 @@ explore.liveliest_maps(
     {name: inner[n][both[0]] for n, name in NAMES.items()}, "11.5",
     "The eight maps of fire9 that vary most over scene 1, from two starts (quick).",
     "Two rows of eight small coloured squares: maps of the last fire module, bright in a few places.", what="start",
-)  # fmt: skip
+)
 
 # %% tags=["remove-cell"]
 # Quoted in the text: quick results
@@ -369,7 +369,7 @@ explore.lines(
     "Accuracy on field photographs over the number of levels taken, fold by fold (reference).",
     "Lines, one per fold, and their mean. The folds differ more from each other than the numbers of levels do.",
     x="levels taken (tl)", colours=[plots.GREY] * len(folds) + [plots.BLUE], dashes=[*plots.DASHES, "solid"],
-    xaxis={"type": "category"}, height=440)  # fmt: skip
+    xaxis={"type": "category"}, height=440)
 
 # %% [markdown]
 # Here is the surprise: {glue:text}`right_0` plants are right from nothing, {glue:text}`right_9` with nine levels taken. The difference,
@@ -398,7 +398,7 @@ explore.stacked_lines(
     "Two panels over epochs. The losses are close. The validation accuracy from nothing drops, then rises slowly.",
     x="epoch", axes={"training loss": {"rangemode": "tozero"}, "validation accuracy": explore.PERCENT},
     colours=(plots.ORANGE, plots.BLUE, plots.GREEN, plots.PURPLE, plots.GREY), dashes=("dot", *["solid"] * 9),
-)  # fmt: skip
+)
 
 # %% [markdown]
 # The losses run side by side; but of the plants on held-out photographs the network from nothing has less than half right for
@@ -418,12 +418,12 @@ explore.value_by_layer(
     far, "11.8",
     "How far each kernel moved, as a share of its norm: means over folds, logarithmic; blank: not run (reference).",
     "A heat map of layers by levels taken. Most drawn kernels moved further than those taken, the last layer most.",
-    logarithmic=True, **taken)  # fmt: skip
+    logarithmic=True, **taken)
 explore.value_by_layer(
     deviation, "11.9",
     "The standard deviation of each kernel's weights after training: means over folds; blank: not run (reference).",
     "A heat map of layers by levels taken. In the first levels the weights that were taken are wider.", **taken,
-)  # fmt: skip
+)
 
 # %% [markdown]
 # What was taken moves {glue:text}`far_9:.1%` on average, what was drawn {glue:text}`far_0:.1%`; further in {glue:text}`further` of
@@ -462,7 +462,7 @@ printed = [("AlexNet (Table 7)", row["tl"], row["accuracy"], row["std_dev"], 332
 printed += [  # 4.4.1; the background is not tested
     (f"{row['network']}, 8 bits (Table 11)", tl, row[f"tl_{tl}_accuracy"], row[f"tl_{tl}_std_dev"], 410 + 639)
     for row in table_11 for tl in (0, 25)
-]  # fmt: skip
+]
 chance = [by_chance(mean / 100, images) for *_, mean, _, images in printed]
 ours = ["-"] * (len(printed) - 2) + [spread(quantized[8][n]).percent for n in (0, 9)]  # SqueezeNet v1.1 comes last
 rows = [(*row[:2], f"{row[2]} ± {row[3]}", f"{by:.2f}", mine) for row, by, mine in zip(printed, chance, ours)]

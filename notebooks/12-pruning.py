@@ -131,7 +131,7 @@ change = np.array(losses) - whole.loss
 print(f"{len(change)} filters, alone: the loss changes by",
       f"{change.min():+.3f} to {change.max():+.3f},",
       f"the median by {np.median(change):+.4f};",
-      f"it falls for {np.mean(change < 0):.0%}")  # fmt: skip
+      f"it falls for {np.mean(change < 0):.0%}")
 
 # %% [markdown]
 # That took one run over the images for each filter. A large network has thousands of filters and a million images; and once two filters
@@ -163,7 +163,7 @@ def taylor(model, name, images, labels):
 
     def loss(maps):
         return ops.sum(keras.losses.sparse_categorical_crossentropy(
-            labels, above(maps["a"]), from_logits=True))  # fmt: skip
+            labels, above(maps["a"]), from_logits=True))
 
     a = below(images)
     products = a * gradients(loss, {"a": a})["a"]
@@ -199,13 +199,13 @@ explore.change_by_rank(
     guess, truth, [f"{name}, filter {i}" for name, i in tried], "12.1",
     "Each point is a filter: where the criterion ranks it, and by how much the loss changes without it (quick); the "
     "line is the median of each tenth. A good criterion rises from left to right.",
-).show()  # fmt: skip
+).show()
 
 # %%
 silent_ones = guess["activation-l2"] == 0  # for every image
 order = np.argsort(np.argsort(guess["weights-l1"])) / len(tried)
 print(f"{silent_ones.sum()} filters never fire; of all filters, the",
-      f"weights rank {order[silent_ones].mean():.0%} below them")  # fmt: skip
+      f"weights rank {order[silent_ones].mean():.0%} below them")
 
 # %% [markdown]
 # Weights cannot know. After the ReLU of a dead filter every map is 0. Such a filter can go at no cost, and yet its weights are as large as
@@ -233,7 +233,7 @@ explore.lines(
     f"{len(labels)} validation images (quick).",
     "Accuracy over the share of filters removed, one line per criterion, all falling; random falls first.",
     **AXES,
-)  # fmt: skip
+)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
@@ -262,12 +262,12 @@ quote(some=SOME, best_some=best_some, leader=leader, random_some=left["random"][
 
 # %%
 DIVISORS = {"its norm": np.linalg.norm,
-            "its largest": lambda score: np.abs(score).max()}  # fmt: skip
+            "its largest": lambda score: np.abs(score).max()}
 divided = {c: {} for c in CRITERIA if c != "random"}
 for criterion in divided:
     for by, divisor in DIVISORS.items():
         fair = {name: score / divisor(score)
-                for name, score in scores[criterion].items()}  # fmt: skip
+                for name, score in scores[criterion].items()}
         gone = least_important(network, fair, round(0.3 * len(groups)))
         accuracy = loss_without(network, gone).accuracy
         divided[criterion][by] = accuracy
@@ -277,13 +277,13 @@ columns = "accuracy (quick)", *(f"each layer over {by}" for by in DIVISORS)
 explore.Table(columns, [
     (criterion, *(f"{accuracy:.1%}" for accuracy in found.values()))
     for criterion, found in divided.items()
-])  # fmt: skip
+])
 
 # %% tags=["remove-cell"]
 # Quoted in the text
 over = dict(zip(("norm", "largest"), zip(*map(dict.values, divided.values()))))
 record(within={"smoke": 0.5, "quick": 0.2}, over={by: float(np.mean(found)) for by, found in over.items()},
-       weights_over=dict(zip(over, divided["weights-l1"].values())))  # fmt: skip
+       weights_over=dict(zip(over, divided["weights-l1"].values())))
 quote(norm_wins=sum(norm > largest for norm, largest in zip(*over.values())), divided=len(divided))
 
 # %% [markdown]
@@ -315,7 +315,7 @@ explore.bars(
     "What it costs when one layer alone loses its least important filters, without training (quick).",
     "Bars, a group for each layer: the accuracy that is lost. They are highest at the narrow layers near the input.",
     x="layer", y="accuracy lost", yaxis=explore.PERCENT, height=420, colours=(plots.GREY, plots.BLUE, plots.ORANGE),
-)  # fmt: skip
+)
 
 # %% [markdown]
 # Squeeze layers are sensitive: with {glue:text}`part:.0%` of their filters gone they cost {glue:text}`squeeze_tender:.0%` on average,
@@ -357,7 +357,7 @@ runs = {}
 for criterion in ("combined", "random"):
     plan = Plan(ratio=0.25 if SMOKE else 0.75, per_step=148, seed=1,
                 criterion=criterion, images=(1280, 1280), batch_size=64,
-                optimizer="adam", learning_rate=0.001)  # fmt: skip
+                optimizer="adam", learning_rate=0.001)
     pruned = pruning.prune(network, shown, plan, validation=held_out)
     runs[criterion] = pruned.steps
     print(criterion, pruned.stopped, f"{pruned.steps[-1]['val_accuracy']:.1%}")
@@ -370,7 +370,7 @@ explore.pruning_curve(runs, "12.4", caption)
 # %% tags=["remove-cell"]
 # Quoted in the text
 tender = {f"{kind}_tender": float(np.mean([x for name, x in lost[PARTS[-1]].items() if kind in name]))
-          for kind in ("squeeze", "expand")}  # fmt: skip
+          for kind in ("squeeze", "expand")}
 record(within={"smoke": 0.9, "quick": 0.25}, **tender)
 quote(part=PARTS[-1])
 record(within={"smoke": 0.6, "quick": 0.1}, one_step=score.accuracy)
@@ -390,7 +390,7 @@ explore.filters_by_step(
     runs, "12.5",
     "Filters of each layer, step by step (quick). Random choice takes from each layer in proportion to what it has; a "
     "criterion finds where there is too much.",
-).show()  # fmt: skip
+).show()
 
 # %% [markdown]
 # ## On CIFAR-10
@@ -445,7 +445,7 @@ explore.lines(
     "single seed with that of the test images.",
     "Test accuracy over the share of filters removed, one line per criterion, falling ever faster.",
     **AXES | {"yaxis": {"range": [0, 0.9]}},
-)  # fmt: skip
+)
 
 # %% [markdown]
 # **Is *combined* better than each of its parts?** {cite:t}`gaikwad2018` says so (Figure 9.9), from one run of each. One run decides
@@ -454,12 +454,12 @@ explore.lines(
 # %%
 RIVALS = "taylor", "activation-l2", "weights-l2", "weights-l1", "random"
 PAIRS = [*(("combined", rival) for rival in RIVALS),
-         ("taylor", "taylor-averaged-first")]  # fmt: skip
+         ("taylor", "taylor-averaged-first")]
 leads, rows = {}, []
 for pair in PAIRS:
     high, low = (cells[criterion] for criterion in pair)
     leads[pair] = [high.after_step(n).paired(low.after_step(n))
-                   for n in STEPS.values()]  # fmt: skip
+                   for n in STEPS.values()]
     points = [lead.points for lead in leads[pair]]
     rows.append((" above ".join(pair), *points, verdict(*leads[pair])))
 explore.Table(("claim (reference)", *STEPS, "at all three"), rows)
@@ -504,7 +504,7 @@ explore.filters_by_step({criterion: cell.steps for criterion, cell in cells.item
 printed = {n: {row["pruning_ratio"]: row["accuracy"] for row in papers.table("gaikwad2018", n)} for n in (701, 802)}
 RATIO_OF = 2292  # filters, in the thesis
 theirs_net = {layer.name: layer.filters for layer in zoo.build("squeezenet_v1_1", (224, 224, 3), 10).layers
-              if hasattr(layer, "filters")}  # fmt: skip
+              if hasattr(layer, "filters")}
 theirs_all = sum(theirs_net.values()) - 10
 
 
@@ -558,7 +558,7 @@ columns = "share gone when half of all are (reference, one seed)", *halves
 explore.Table(columns, [
     (kind, *(f"{share_gone(lost, kind):.0%}" for lost in halves.values()))
     for kind in ("squeeze1x1", "expand1x1", "expand3x3")
-])  # fmt: skip
+])
 
 # %% tags=["hide-input"]
 # What backstrom2018 claims of mean activation
@@ -578,7 +578,7 @@ rows = [
      *(f"{higher.written('+.2f', ' nats')}: {verdict(higher)}" for higher, _ in claims.values())),
     ("expand layers lose a larger share than squeeze layers",
      *(f"{spares.points}: {verdict(spares)}" for _, spares in claims.values())),
-]  # fmt: skip
+]
 explore.Table(("claim (reference)", *claims), rows)
 
 # %% tags=["remove-cell"]

@@ -73,7 +73,7 @@ plan = pruning.Plan(
     ratio=RATIO, per_step=400, images=(IMAGES, IMAGES), seed=1,
     criterion="combined", rank_images=256, batch_size=64,
     optimizer="adam", learning_rate=0.002,
-)  # fmt: skip
+)
 pruned = pruning.prune(whole, train, plan, validation=validation)
 longer = remove_filters(pruned.model, {})  # a copy
 rate = training.decaying_rate(0.003, "cosine", EPOCHS, len(train[1]), 64)
@@ -184,7 +184,7 @@ explore.lines(
     "intervals; one pruning (quick).",
     "Lines of accuracy over bits, one per network, flat down to 6 bits and falling to 4; the pruned one lies lowest.",
     x="bits of kernels, inputs and outputs", yaxis={"range": None}, dashes=("solid", "dot", "dash"),
-)  # fmt: skip
+)
 
 # %% [markdown]
 # How many points does each lose? (The same images before and after, so these are paired differences.)
@@ -429,7 +429,7 @@ explore.map_boards(
     maps, "13.2", f"Maps of {LAST} for one image of ten digits, before and after pruning; black is zero (quick).",
     "Boards of small grey pictures, some of them black; the pruned network has far fewer.",
     scene=scene, heights=(0.15, 0.65, 0.2),
-)  # fmt: skip
+)
 
 # %% tags=["hide-input"]
 # Zeros in each layer
@@ -438,7 +438,7 @@ explore.bars(
     f"Share of zeros in the output of each layer, after its ReLU; {len(test[1])} test digits (quick).",
     "Bars, two per layer: the share of zeros in the whole and in the pruned network.",
     x="", y="share of zeros", yaxis=explore.PERCENT, patterns=("", "/"), height=460,
-)  # fmt: skip
+)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
@@ -487,7 +487,7 @@ reference.results_table(
     rows, also=[stepwise],
     note="Table 12, networks in float. Thesis: % ± standard deviation of five folds; ours (reference): 95 % interval, "
     "over seeds, or over the test images of one.",
-)  # fmt: skip
+)
 
 # %% tags=["hide-input"]
 # Table 13 of the thesis, with 8 bits
@@ -505,7 +505,7 @@ reference.results_table(
     ("thesis: kernels", "thesis: 8 bits, %", "thesis: points lost", "ours: 8 bits",
      *(f"ours: points lost at {b}" for b in BITS)), rows, also=THIRD.values(),
     note="Table 13, the same at 8 bits; ours (reference) whole and with a third of the filters.",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # Does the pruned network lose more by its bits than the whole one does?
@@ -618,7 +618,7 @@ explore.accuracy_over_cost(
     shapes, UNITS, "13.4",
     "Accuracy on CIFAR-10 over what it costs: pruned, or built small. 95 % intervals, over seeds or over the test "
     f"images of one. Reference: {reference.made_with(cell for *_, cell, _ in candidates)}",
-).show()  # fmt: skip
+).show()
 
 # %%
 macs = {width: costs.totals(net).macs for width, net in narrow.items()}

@@ -166,7 +166,7 @@ explore.accumulator_sizes(
     networks, "14.1",
     "The largest sum of absolute products, plus bias, in each layer of SqueezeNet for the digits: proven, whatever the "
     "image.",
-).show()  # fmt: skip
+).show()
 
 # %% [markdown]
 # And how large do the sums become on the test digits?
@@ -262,7 +262,7 @@ explore.bars(
     "Bars, one per layer: none with XNNPACK; with LiteRT's own kernels in nearly every layer, and most in the last.",
     x="layer", y="codes that differ", yaxis=explore.PERCENT, height=440,
     table=explore.Table(("kernels", "layer", "codes", "differ", "by at most, in steps"), rows),
-)  # fmt: skip
+)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
@@ -389,7 +389,7 @@ explore.bars(
     "Bars by runtime, four networks each: LiteRT is fastest in every one; pruned networks take less time everywhere.",
     x="runtime", y="ms for an image", yaxis={"type": "log", "tickvals": [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20]},
     table=explore.Table(("runtime", "network", "time", "bytes"), rows),
-)  # fmt: skip
+)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
@@ -464,7 +464,7 @@ explore.bars(
     table=explore.Table(
         ("layer", "passes", "multipliers with work"), [(r.layer, r.passes, f"{r.utilisation:.0%}") for r in plan]
     ),
-)  # fmt: skip
+)
 
 # %% [markdown]
 # And its sums have 16 bits. A window's sum is shifted so far that all planes together are sure to fit, then added, and each addition

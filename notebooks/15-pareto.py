@@ -369,7 +369,7 @@ explore.scatter(
     "in kernels.",
     x="kB, as printed", y="accuracy", mode="lines+markers", symbols=("circle", "square"),
     xaxis={"type": "log"}, yaxis=explore.PERCENT,
-)  # fmt: skip
+)
 
 # %% tags=["remove-cell"]
 # Quoted in the text

@@ -493,7 +493,7 @@ rows = [
     ("vieito2017, Table 5, weights", "down", f"{down[32]} %", f"{down[8]} %"),
     ("backstrom2018, Tables 5 and 6, weights", "not said",
      f"{floats:.2f} %", f"{conv[8]:.2f} %"),
-]  # fmt: skip
+]
 for rounding in ("floor", "nearest"):
     ours = reference.cell("static", bits=(8, 8, 8), rounding=rounding)
     rows.append(("ours", rounding, str(trained), ours))
