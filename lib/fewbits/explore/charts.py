@@ -147,7 +147,7 @@ def scatter(
         shown = [place for place in shown if None not in place]
         points, across, up = zip(*shown) if shown else ((), (), ())
         values += up
-        marker = {"color": colour, "symbol": symbol, "size": 10}
+        marker = {"color": colour, "symbol": symbol, "size": 12}
         hover = "%{text}: %{x:,.4~g}, %{y:,.4~g}<extra></extra>"
         look = {
             "mode": drawn,
