@@ -41,3 +41,6 @@ CHANNEL_ORDERS = ("rgb", "bgr")
 POOLINGS = ("floor", "ceil")
 PRECISIONS = ("float32", "float16", "int8")
 RUNTIMES = ("keras", "litert", "onnx", "c")
+
+# The book: how long its chapters run
+PROFILES = ("smoke", "quick", "full")

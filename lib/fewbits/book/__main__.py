@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewbits.errors import InputError
+from fewbits.names import PROFILES
 
 if TYPE_CHECKING:
     from fewbits.book.chapter import Chapter
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     pack.set_defaults(command=_pack)
 
     for command in (execute, render, baselines):
-        command.add_argument("--profile", choices=("smoke", "quick", "full"), default="quick")
+        command.add_argument("--profile", choices=PROFILES, default="quick")
         command.add_argument("--workers", type=int, help="how many chapters run at a time; default one per core")
         command.add_argument("chapters", nargs="*", help="the beginnings of chapter names, for example 01; default all")
     options = parser.parse_args(arguments)

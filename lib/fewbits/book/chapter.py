@@ -12,8 +12,6 @@ with needs_extra("book", "Chapters"):
     import jupytext
     import nbformat
 
-PROFILES = ("smoke", "quick", "full")
-
 
 @dataclass(frozen=True)
 class Chapter:
