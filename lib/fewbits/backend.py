@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache
 from typing import Any
 
 from fewbits.errors import needs_extra
@@ -72,56 +72,62 @@ def gradients(function: Callable[[dict], Any], arguments: dict[str, Any]) -> dic
     return tape.gradient(value, arguments)
 
 
-def fuse(*functions: Callable) -> Callable[..., list]:
-    """Compile several functions of tensors together, so that one pass over memory computes them all.
+def float_of_bits(x: Any) -> Any:
+    """Return the float32 numbers whose bits are those of `x`, an int32 tensor of any rank, known or not."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
 
-    TensorFlow passes over memory for every operation, so there the functions are compiled together. (Keras' own
-    `jit_compile` would include the convolutions, and XLA's are slow on a CPU.) The backward pass is one pass per
-    function, run only if its gradient is needed; it recomputes what it needs, which costs less than to store it.
+        return tf.bitcast(x, tf.float32)
+    return ops.view(x, "float32")
+
+
+def choose(index: Any, functions: tuple[Callable[..., Any], ...], *arguments: Any) -> Any:
+    """Return the result of one of several element-wise functions.
+
+    On TensorFlow it is one node of a graph, whose functions are traced, optimized and instantiated once for all layers
+    that call them, whatever the shapes, and only the chosen one runs. Other backends compute all and select.
 
     Args:
-        *functions: Functions of tensors that depend on nothing but their arguments.
+        index: A number from 0 to len(functions) - 1, an int32 tensor.
+        functions: Functions of `arguments` that depend on nothing but them.
+        *arguments: Tensors.
 
     Returns:
-        A function that takes a tuple of arguments for each of `functions` and returns a list of their results.
+        A tensor of the shape and dtype of the first argument; gradients do not pass.
     """
-
-    def together(*arguments):
-        return [function(*map(ops.convert_to_tensor, tensors)) for function, tensors in zip(functions, arguments)]
-
     if keras.backend.backend() != "tensorflow":
-        return together
+        chosen = functions[0](*arguments)
+        for number, function in enumerate(functions[1:], 1):
+            chosen = ops.where(index == number, function(*arguments), chosen)
+        return chosen
     import tensorflow as tf
 
-    compiled = partial(tf.function, autograph=False, jit_compile=True)
-
-    def backward_pass(function):
-        def gradients(tensors, upstream):
-            with tf.GradientTape() as tape:
-                tape.watch([t for t in tensors if t.dtype.is_floating])
-                results = function(*tensors)
-            return tape.gradient(results, tensors, upstream)
-
-        return compiled(gradients)
-
-    forward, backward = compiled(together), [backward_pass(function) for function in functions]
-
-    def fused(*arguments):
-        arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
-
-        @tf.custom_gradient
-        def apply(*_):
-            results = forward(*arguments)
-
-            def gradient(*upstream):
-                upstream = tf.nest.pack_sequence_as(results, upstream)
-                return tf.nest.flatten([back(*pair) for back, *pair in zip(backward, arguments, upstream)])
-
-            return results, gradient
-
-        return apply(*tf.nest.flatten(arguments))
-
-    return fused
+    dtypes = tuple(argument.dtype for argument in arguments)
+    branches = [_traced(function, dtypes) for function in functions]
+    [chosen] = tf.raw_ops.StatelessCase(branch_index=index, input=arguments, Tout=dtypes[:1], branches=branches)
+    chosen.set_shape(arguments[0].shape)
+    return chosen
 
 
-__all__ = ["fuse", "gradients", "keras", "no_stderr", "ops", "random", "tensor"]
+def call_traced_once(function: Callable[..., list], *arguments: Any) -> list:
+    """Return `function(*arguments)`, a list of tensors; gradients do not pass.
+
+    On TensorFlow it is one node of a graph, as in `choose`.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return function(*arguments)
+    return _traced(function, tuple(argument.dtype for argument in arguments))(*arguments)
+
+
+@cache
+def _traced(function, dtypes):
+    """Return a function of TensorFlow's for tensors of any shape, of these dtypes."""
+    import tensorflow as tf
+
+    with tf.init_scope():
+        signature = [tf.TensorSpec(None, dtype) for dtype in dtypes]
+        traced = tf.function(function, signature, autograph=False, experimental_attributes={"_noinline": True})
+        return traced.get_concrete_function()
+
+
+__all__ = ["choose", "float_of_bits", "gradients", "keras", "no_stderr", "ops", "random", "tensor"]

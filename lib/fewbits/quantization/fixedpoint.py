@@ -188,7 +188,7 @@ def from_codes(codes: Any, fmt: FixedPoint) -> np.ndarray:
 def quantclip(
     x: Any,
     fmt: Any,
-    rounding: Any = "floor",
+    rounding: str = "floor",
     gradient: str = "clipped",
     overflow: str = "saturate",
     seed: Any = None,
@@ -202,7 +202,7 @@ def quantclip(
         x: A float tensor.
         fmt: A FixedPoint of at most 24 bits, or a pair `(msb, nbits)` of integers, integer tensors or variables that
             broadcast against `x`; changing a variable never retraces.
-        rounding: As in `quantize`; also a tensor, as an index into ROUNDINGS (not that of `stochastic`).
+        rounding: As in `quantize`.
         gradient: `clipped` passes the gradient where the value was not clipped and stops it elsewhere; `identity`
             passes it everywhere.
         overflow: As in `quantize`.
@@ -258,8 +258,6 @@ def _codes(v, half, rounding, overflow, xp, draw):
     This is the one definition of the arithmetic: `xp` is numpy or keras.ops. half: 2**(nbits-1). draw: shape -> uniform
     numbers in [0, 1).
     """
-    if not isinstance(rounding, str):
-        return _codes_at(v, half, rounding, xp)
     if rounding == "thesis":  # clips first, to +A, then floors
         clipped = xp.clip(v, -half, half)
         return xp.floor(clipped), clipped == v
@@ -286,20 +284,6 @@ def _rounded(v, rounding, xp, draw):
     return xp.where(up, low + 1, low)
 
 
-def _codes_at(v, half, rounding, xp):
-    """Return what `_codes` does if `rounding` is a tensor, an index into ROUNDINGS other than that of stochastic.
-
-    All roundings are computed side by side, so that a compiler makes one pass of them.
-    """
-    low = _rounded(v, "floor", xp, None)
-    codes = low
-    for name in ("nearest", "nearest-up", "nearest-away"):
-        codes = xp.where(rounding == ROUNDINGS.index(name), _rounded(v, name, xp, None), codes)
-    thesis = rounding == ROUNDINGS.index("thesis")
-    fitting = xp.clip(codes, -half, xp.where(thesis, half, half - 1))
-    return fitting, xp.where(thesis, xp.clip(v, -half, half) == v, fitting == codes)
-
-
 def _numpy_codes(x, fmt, rounding, overflow, seed):
     """Return the codes of `x` as float64, and where they were neither clipped nor wrapped."""
     _check_names(rounding, overflow)
@@ -320,16 +304,15 @@ def exp2(k: Any) -> Any:
     Returns:
         A number, or a float32 tensor.
     """
-    from fewbits.backend import ops
+    from fewbits.backend import float_of_bits, ops
 
     if isinstance(k, Integral):
         return 2.0**k
-    return ops.view((ops.clip(ops.cast(k, "int32"), -126, 127) + 127) * 2**23, "float32")
+    return float_of_bits((ops.clip(ops.cast(k, "int32"), -126, 127) + 127) * 2**23)
 
 
 def _check_names(rounding, overflow):
     check_name("overflow", overflow, OVERFLOWS)
-    if not hasattr(rounding, "shape"):  # not a tensor
-        check_name("rounding", rounding, ROUNDINGS)
-    if overflow == "wrap" and (not isinstance(rounding, str) or rounding == "thesis"):
+    check_name("rounding", rounding, ROUNDINGS)
+    if overflow == "wrap" and rounding == "thesis":
         raise InputError("the thesis' operator clips; use overflow='saturate', or name another rounding to wrap")

@@ -10,21 +10,19 @@ Source: vieito2017, Code 11 (QuantizedConv2D), whose order of bias and output qu
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fewbits.backend import fuse, keras, ops
+from fewbits.backend import keras, ops
 from fewbits.errors import InputError, check_name
 from fewbits.names import BIAS_ORDERS, GRADIENTS, KINDS, LAYER_ROUNDINGS, ROUNDINGS
 from fewbits.quantization.fixedpoint import (
     MAX_NBITS_KERAS,
     FixedPoint,
-    exp2,
-    quantclip,
     quantize,
 )
+from fewbits.quantization.rounding import SCALARS, Rounder
 
 
 class Formats(NamedTuple):
@@ -44,8 +42,6 @@ class Formats(NamedTuple):
 
 
 FLOAT = Formats()
-
-SCALARS = ("rounding", "enabled", "locked", "kernel_nbits", *(f"{k}_{n}" for k in KINDS[1:] for n in ("msb", "nbits")))
 
 
 class _State(keras.layers.Layer):
@@ -239,28 +235,26 @@ class _Quantized(_Layer):
 
     def call(self, inputs: Any) -> Any:
         """Compute the outputs of the layer for a tensor of inputs."""
-        products, bias = self._products(inputs)
+        rounded = self._rounder()
+        products = self._products(inputs, rounded)
+        bias = None if self.bias is None else rounded(self.bias, "bias")
         activation = self.activation or keras.activations.linear
         if self.bias_order == "output":
-            return activation(_plus(self._finish(products), bias))
+            return activation(_plus(rounded(products, "output"), bias))
         if activation is keras.activations.relu:
-            return self._finish(_plus(products, bias), activation)
-        return activation(self._finish(_plus(products, bias)))
+            return rounded(_plus(products, bias), "output", relu=True)
+        return activation(rounded(_plus(products, bias), "output"))
 
     def extract(self, inputs: Any) -> Any:
         """Return the raw products of quantized inputs and kernel, before bias, output quantizer and activation."""
-        return self._products(inputs)[0]
+        return self._products(inputs, self._rounder())
 
-    def _products(self, inputs):
-        """Return the products, and the bias in the form in which it is added to them or to the output."""
-        weights = (self.kernel,) if self.bias is None else (self.kernel, self.bias)
-        scalars = self.state.scalars
-        prepare = _before_product(self.gradient, self.bias_order, self._kernel_channels())
-        inputs, (kernel, *bias) = prepare((inputs, scalars), (scalars, self.state.kernel_msb, *weights))
-        return self.product(inputs, kernel), *(bias or [None])
+    def _rounder(self):
+        channels = ops.reshape(self.state.kernel_msb, self._kernel_channels())
+        return Rounder(self.state.scalars, channels, self.gradient, self.bias_order)
 
-    def _finish(self, x, activation=None):
-        return _after_product(self.gradient, activation)((x, self.state.scalars))[0]
+    def _products(self, inputs, rounded):
+        return self.product(rounded(inputs, "input"), rounded(self.kernel, "kernel"))
 
     def _kernel_channels(self):
         """Return the shape in which one number per filter broadcasts against the kernel."""
@@ -461,56 +455,3 @@ def _as_config(fmt):
 
 def _plus(x, bias):
     return x if bias is None else ops.add(x, ops.reshape(bias, (1,) * (len(x.shape) - 1) + (-1,)))  # Keras' own way
-
-
-# The passes over memory. Layers with equal settings share them, and what was compiled for them.
-
-
-@cache
-def _before_product(gradient, bias_order, channels):
-    """Return the pass before the product: over inputs, and over kernel and bias."""
-
-    def round_inputs(x, scalars):
-        return _rounded(x, "input", _named(scalars), gradient)
-
-    def round_weights(scalars, kernel_msb, kernel, *biases):
-        state = _named(scalars) | {"kernel_msb": ops.reshape(kernel_msb, channels)}
-        rounded = [_rounded_bias(bias, bias_order, kernel_msb, state, gradient) for bias in biases]
-        return [_rounded(kernel, "kernel", state, gradient), *rounded]
-
-    return fuse(round_inputs, round_weights)
-
-
-@cache
-def _after_product(gradient, activation):
-    """Return the pass after the product and its bias."""
-
-    def round_outputs(x, scalars):
-        y = _rounded(x, "output", _named(scalars), gradient)
-        return y if activation is None else activation(y)
-
-    return fuse(round_outputs)
-
-
-def _named(scalars):
-    return {name: scalars[i] for i, name in enumerate(SCALARS)}
-
-
-def _rounded(x, kind, state, gradient):
-    """Return `x` in the format of `kind`; unchanged if there is none or the layer is not enabled."""
-    msb, nbits = state[f"{kind}_msb"], state[f"{kind}_nbits"]
-    rounded = quantclip(x, (msb, ops.maximum(nbits, 1)), state["rounding"], gradient)
-    return ops.where((state["enabled"] != 0) & (nbits != 0), rounded, x)
-
-
-def _rounded_bias(bias, bias_order, kernel_msb, state, gradient):
-    """Return the bias in its own format or, without one, rounded to nearest on the grid of the products."""
-    own = _rounded(bias, "bias", state, gradient)
-    if bias_order == "output":
-        return own
-    nbits, kernel_nbits = state["input_nbits"], state["kernel_nbits"]
-    step = exp2(kernel_msb - kernel_nbits + state["input_msb"] - nbits + 2)
-    on_grid = ops.cast(ops.round(ops.cast(bias, "float32") / step) * step, bias.dtype)
-    on_grid = ops.stop_gradient(on_grid) + (bias - ops.stop_gradient(bias))
-    integers = (kernel_nbits != 0) & (nbits != 0) & (state["enabled"] != 0)
-    return ops.where(state["bias_nbits"] != 0, own, ops.where(integers, on_grid, bias))

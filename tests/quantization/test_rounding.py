@@ -1,17 +1,17 @@
-"""The quantized layers' passes over memory: NumPy's bits, the gradient of the plain operations, nothing traced anew."""
+"""The rounding of quantized layers: NumPy's bits, the gradient of the plain operations, nothing traced anew."""
 
 import numpy as np
 import pytest
 
 from fewbits import FixedPoint, quantize
-from fewbits.backend import fuse, keras, ops
-from fewbits.names import LAYER_ROUNDINGS
-from fewbits.quantization import layers as quantized
+from fewbits.backend import keras
+from fewbits.names import LAYER_ROUNDINGS, ROUNDINGS
 from fewbits.quantization.fixedpoint import is_clipped
 from fewbits.quantization.layers import QuantizedConv2D
+from fewbits.quantization.rounding import SCALARS, Rounder
 
 tf = pytest.importorskip("tensorflow")
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="passes are fused for TensorFlow")
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has passes of its own")
 
 FORMATS = (tuple(FixedPoint(msb, 5) for msb in (-3, -2, 0, 1)), FixedPoint(0, 4), FixedPoint(1, 5))
 RNG = np.random.default_rng(0)
@@ -70,9 +70,18 @@ def test_one_trace_serves_every_rounding_and_switch(rounding):
     assert len(traces) == 1
 
 
-def test_the_passes_of_layers_of_equal_settings_are_compiled_once():
-    passes = [quantized._after_product(a.gradient, a.activation) for a in (layer(), layer(rounding="nearest"))]
-    assert passes[0] is passes[1]
+def test_a_layer_adds_few_nodes_to_a_graph_and_layers_share_what_these_call():
+    """A first step would be slow if each layer and batch size were traced, optimized or compiled on its own."""
+
+    def called(model, batch):
+        graph = tf.function(model).get_concrete_function(tf.TensorSpec((batch, 5, 5, 3))).graph
+        attributes = [
+            op.node_def.attr for op in graph.get_operations() if op.type in ("StatelessCase", "PartitionedCall")
+        ]
+        assert len(graph.get_operations()) < 60
+        return {f.name for a in attributes for f in [a["f"].func, *a["branches"].list.func]}
+
+    assert called(layer(activation="relu"), 8) == called(layer(rounding="nearest", activation="relu"), 3)
 
 
 @every_rounding
@@ -92,6 +101,28 @@ def test_the_way_back_stops_where_numpy_says_clipped(rounding, gradient, activat
 
 
 @every_rounding
+@pytest.mark.parametrize("nbits", [1, 2, 5])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_values_and_gradient_hold_at_every_tie_and_end_and_right_beside_them(rounding, nbits, dtype):
+    fmt = FixedPoint(1, nbits)
+    quarters = (np.arange(-10 * 2**nbits, 10 * 2**nbits + 1) * (fmt.step / 4)).astype(dtype)
+    x = np.concatenate([quarters, *(np.nextafter(quarters, np.array(end, dtype)) for end in (-99, 99))])
+    x = tf.constant(x[np.abs(x) > 1e-30])  # next to 0 is a subnormal number
+    scalars = dict.fromkeys(SCALARS, 0) | {"rounding": ROUNDINGS.index(rounding), "enabled": 1}
+    scalars |= {f"{kind}_msb": fmt.msb for kind in ("input", "output")}
+    scalars |= {f"{kind}_nbits": fmt.nbits for kind in ("kernel", "input", "output")}
+    rounder = Rounder(list(scalars.values()), [fmt.msb])
+    for kind, relu in (("kernel", False), ("input", False), ("output", True)):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = rounder(x, kind, relu)
+        expected = quantize(x, fmt, rounding)
+        kept = ~is_clipped(x, fmt, rounding) & (not relu or expected > 0)
+        assert np.array_equal(y, np.maximum(expected, 0) if relu else expected)
+        assert np.array_equal(tape.gradient(y, x), kept.astype(dtype))
+
+
+@every_rounding
 def test_the_gradient_of_kernel_and_bias_is_the_straight_through_one(rounding):
     formats = (*FORMATS[:2], FixedPoint(6, 12))  # an output that never clips
     learning, x = layer(formats, rounding=rounding), tf.constant(IMAGES)
@@ -102,17 +133,6 @@ def test_the_gradient_of_kernel_and_bias_is_the_straight_through_one(rounding):
     sums = quantize(IMAGES, FORMATS[1], rounding).sum((0, 1, 2))
     np.testing.assert_allclose(kernel, kept * sums[:, None] * np.arange(4), rtol=1e-5, atol=1e-4)
     np.testing.assert_array_equal(bias, IMAGES[..., 0].size * np.arange(4.0))
-
-
-def test_fused_functions_run_in_one_pass_and_go_back_each_on_its_own():
-    both = fuse(lambda x, n: x * ops.cast(n, "float32"), lambda a, b: [a * b, a + b])
-    x, a, b = map(tf.constant, (2.0, 3.0, 5.0))
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch([x, a, b])
-        tripled, (product, total) = both((x, tf.constant(3)), (a, b))
-    assert (float(tripled), float(product), float(total)) == (6, 15, 8)
-    assert float(tape.gradient(tripled, x)) == 3
-    assert [float(g) for g in tape.gradient([product, total], [a, b])] == [5 + 1, 3 + 1]
 
 
 def test_half_precision_stays_half_precision():

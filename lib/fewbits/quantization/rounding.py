@@ -1,0 +1,204 @@
+"""The rounding of the quantized layers: formats, rounding and switch are tensors, so that they can change at any time.
+
+It agrees bit for bit with `fewbits.quantize`, except for the sign of a zero. TensorFlow passes over memory for every
+operation, so there the passes are few; nothing is compiled for a layer or a shape. Other backends compile the plain
+operations into one pass.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fewbits.backend import call_traced_once, choose, keras, ops, tensor
+from fewbits.names import KINDS, ROUNDINGS
+from fewbits.quantization.fixedpoint import exp2
+
+# What a quantized layer keeps in one variable: its switches, and MSB and bits of each kind; 0 bits are float. (The MSBs
+# of its kernel, one per filter, have a variable of their own.)
+SCALARS = ("rounding", "enabled", "locked", "kernel_nbits", *(f"{k}_{n}" for k in KINDS[1:] for n in ("msb", "nbits")))
+FLOOR, NEAREST, UP, AWAY, _, THESIS = range(len(ROUNDINGS))
+
+
+class Grid(NamedTuple):
+    """The values to which a tensor is rounded, multiples of a step; all are tensors.
+
+    Attributes:
+        low: The smallest value, float32; for kernel and bias, one number per filter.
+        high: The largest one, alike.
+        step: The step, alike.
+        nbits: The bits, int32.
+        rounding: An index into ROUNDINGS, int32.
+        way: Which of the functions of `_forward` to use, int32; 0 leaves the tensor in float.
+    """
+
+    low: Any
+    high: Any
+    step: Any
+    nbits: Any
+    rounding: Any
+    way: Any
+
+
+class Rounder:
+    """Rounds the tensors of one layer, each to the format of its kind, with a straight-through gradient.
+
+    Args:
+        scalars: An int32 tensor or variable of numbers in the order of SCALARS.
+        kernel_msb: The MSB of each filter, an int32 tensor that broadcasts against the kernel.
+        gradient: As in `fewbits.quantclip`.
+        bias_order: As in QuantizedConv2D.
+    """
+
+    def __init__(self, scalars: Any, kernel_msb: Any, gradient: str = "clipped", bias_order: str = "accumulator"):
+        numbers = call_traced_once(_grids(bias_order), tensor(scalars), tensor(kernel_msb))
+        grids = [Grid(*numbers[i : i + len(Grid._fields)]) for i in range(0, len(numbers), len(Grid._fields))]
+        self.gradient, self.grids = gradient, dict(zip(KINDS, grids))
+
+    def __call__(self, x: Any, kind: str, relu: bool = False) -> Any:
+        """Round the tensor `x`, or its positive part.
+
+        Args:
+            x: A float tensor.
+            kind: Which format to use, one of KINDS. A bias without a format is rounded to nearest on the grid of the
+                products of inputs and kernel, if both have formats and it is added to these; its gradient passes.
+            relu: Whether to apply a ReLU. It is applied before the rounding, where a backend can fuse it with what
+                computes `x`; values and gradient are those of a ReLU after the rounding.
+
+        Returns:
+            A tensor of the shape and dtype of `x`.
+        """
+        x = tensor(ops.relu(x) if relu else x)
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        wide = "float64" if dtype == "float64" else "float32"
+        *ends, nbits, rounding, way = self.grids[kind]
+        grid = *(ops.cast(number, wide) for number in ends), nbits, rounding
+
+        @ops.custom_gradient
+        def rounded(x):
+            x = ops.cast(x, wide)
+
+            def straight_through(*args, upstream=None):
+                upstream = args[0] if upstream is None else upstream
+                if self.gradient == "identity" and not relu:
+                    return upstream
+                ways = _backward(_single(kind), self.gradient, relu)
+                return ops.cast(choose(way, ways, ops.cast(upstream, wide), x, *grid), dtype)
+
+            return ops.cast(choose(way, _forward(_single(kind)), x, *grid), dtype), straight_through
+
+        return rounded(x)
+
+
+def _single(kind):
+    """Return whether the grid of a kind is given by single numbers, for which TensorFlow has faster kernels."""
+    return keras.backend.backend() == "tensorflow" and kind in ("input", "output")
+
+
+@cache
+def _grids(bias_order):
+    """Return the function that computes the numbers of all grids of a layer: (scalars, kernel_msb) -> a list."""
+
+    def grids(scalars, kernel_msb):
+        of = {name: scalars[i] for i, name in enumerate(SCALARS)} | {"kernel_msb": kernel_msb}
+        own = {kind: _own(of[f"{kind}_msb"], of[f"{kind}_nbits"], of["rounding"], of["enabled"]) for kind in KINDS}
+        bias = _own(of["bias_msb"] + 0 * ops.reshape(kernel_msb, (-1,)), *own["bias"][3:5], of["enabled"])
+        if bias_order == "accumulator":
+            step = ops.reshape(own["kernel"].step, (-1,)) * own["input"].step
+            on = of["enabled"] * ops.cast(of["kernel_nbits"] * of["input_nbits"] != 0, "int32")
+            products = Grid(-np.inf + 0 * step, np.inf + 0 * step, step, 0, NEAREST, 2 * on)
+            bias = [ops.where(of["bias_nbits"] != 0, *pair) for pair in zip(bias, products)]
+        return [number for grid in (own["kernel"], own["input"], own["output"], bias) for number in grid]
+
+    return grids
+
+
+def _own(msb, nbits, rounding, enabled):
+    """Return the grid of a format, float if it has 0 bits or is not enabled."""
+    amplitude, step = exp2(msb), exp2(msb + 1 - nbits)
+    thesis = rounding == THESIS
+    way = 1 + ops.where(thesis, FLOOR, ops.minimum(rounding, UP))
+    way = ops.where((enabled != 0) & (nbits != 0), way, 0)
+    return Grid(-amplitude, ops.where(thesis, amplitude, amplitude - step), step, nbits, rounding, way)
+
+
+def _forward(single):
+    """Return the functions that round, by the `way` of a grid: (x, *Grid) -> x on that grid."""
+    return _unchanged, _floor, _nearest_in_one_pass if single else _nearest, _ties_up_or_away
+
+
+@cache
+def _backward(single, gradient, relu):
+    """Return the functions that go back, by the `way` of a grid: (upstream, x, *Grid) -> gradient.
+
+    As rounding never decreases, the gradient passes where x is between two numbers: the first and the last that are
+    not clipped or, with a ReLU, the first that is not rounded to 0.
+    """
+
+    def backward(upstream, x, low, high, step, nbits, rounding):
+        half = ops.where((rounding == FLOOR) | (rounding == THESIS), 0, step / 2)
+        even_inside = (rounding == NEAREST) & (nbits == 1)  # at a tie beyond an end, the even code is the inner one
+        if relu:
+            first = _above(step - half, rounding == NEAREST)
+        else:
+            first = -_below(half - low, (rounding == AWAY) | even_inside)
+        last = _below(-low - half, ~even_inside & (rounding != THESIS)) if gradient == "clipped" else np.inf + step
+        return (_passed_in_one_pass if single else _passed)(upstream, x, first, last)
+
+    def float_relu(upstream, x, *_):
+        return ops.where(x > 0, upstream, 0)
+
+    return float_relu if relu else _unchanged, backward, backward, backward
+
+
+def _unchanged(x, *_):
+    return x
+
+
+def _floor(x, low, high, step, *_):
+    return ops.floor_divide(ops.maximum(ops.minimum(x, high), low), step) * step
+
+
+def _nearest(x, low, high, step, *_):
+    return ops.round(ops.maximum(ops.minimum(x, high), low) / step) * step  # half to even
+
+
+def _nearest_in_one_pass(x, low, high, step, nbits, _):
+    import tensorflow as tf
+
+    return tf.raw_ops.QuantizeAndDequantizeV3(input=x, input_min=low, input_max=high, num_bits=nbits)
+
+
+def _ties_up_or_away(x, low, high, step, _, rounding):
+    codes = ops.maximum(ops.minimum(x, high), low) / step
+    away = ops.sign(codes) * _nearest_up(ops.abs(codes))
+    return ops.where(rounding == UP, _nearest_up(codes), away) * step
+
+
+def _nearest_up(v):
+    """Return `v` rounded to integers, ties up. The sum v + 0.5 would round before it can be floored."""
+    low = ops.floor(v)
+    return ops.where(v - low >= 0.5, low + 1, low)
+
+
+def _passed(upstream, x, first, last):
+    """Return `upstream` where first <= x <= last, else 0."""
+    return ops.where((x >= first) & (x <= last), upstream, 0)
+
+
+def _passed_in_one_pass(upstream, x, first, last):
+    import tensorflow as tf
+
+    return tf.raw_ops.QuantizeAndDequantizeV4Grad(gradients=upstream, input=x, input_min=first, input_max=last)[0]
+
+
+def _below(number, wanted):
+    """Return the largest float below a positive `number` where `wanted`, else `number`."""
+    eps = np.finfo(keras.backend.standardize_dtype(number.dtype)).epsneg
+    return ops.where(wanted, number * float(1 - eps), number)
+
+
+def _above(number, wanted):
+    """Return the smallest float above `number`, a power of two, where `wanted`, else `number`."""
+    eps = np.finfo(keras.backend.standardize_dtype(number.dtype)).eps
+    return ops.where(wanted, number * float(1 + eps), number)
