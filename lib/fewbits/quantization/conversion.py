@@ -1,6 +1,6 @@
 """Conversion of a float model to one that computes in fixed point, and back.
 
-Weights are kept, and the original model is untouched. Convolutions, depthwise convolutions and dense layers get
+Weights are kept, and the original model is untouched. Convolutions, depthwise and transposed ones, and dense layers get
 quantizers; FLOAT_LAYERS lists what may stand between them.
 """
 
@@ -8,46 +8,88 @@ from collections.abc import Sequence
 from typing import Any
 
 from fewbits.backend import keras, ops
-from fewbits.errors import InputError, check_integer, nearest
-from fewbits.graph import Graph, rebuild
+from fewbits.errors import InputError, check_integer, check_name, nearest
+from fewbits.graph import Call, Graph, rebuild
 from fewbits.graph import clone as cloned
+from fewbits.names import UNSUPPORTED
+from fewbits.quantization.canonical_form import canonical
+from fewbits.quantization.folding import Folding, folded_weights, foldings, scale_and_shift
 from fewbits.quantization.layers import (
     FLOAT,
     SCALARS,
     Formats,
+    QuantizedConv1D,
     QuantizedConv2D,
+    QuantizedConv2DTranspose,
     QuantizedDense,
+    QuantizedDepthwiseConv1D,
     QuantizedDepthwiseConv2D,
 )
 
 layers = keras.layers
 
 QUANTIZED: dict[type, Any] = {
+    layers.Conv1D: QuantizedConv1D,
     layers.Conv2D: QuantizedConv2D,
+    layers.Conv2DTranspose: QuantizedConv2DTranspose,
+    layers.DepthwiseConv1D: QuantizedDepthwiseConv1D,
     layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
     layers.Dense: QuantizedDense,
 }
-# Layers that stay as they are: they move, select, sum or average values, or normalize them until they are folded.
+# Layers that stay as they are: they move, select, join or average values, apply a function to each, or only act in
+# training.
 FLOAT_LAYERS = (
     layers.InputLayer,
     layers.Activation,
+    layers.ELU,
+    layers.LeakyReLU,
+    layers.PReLU,
     layers.ReLU,
     layers.Softmax,
+    layers.MaxPooling1D,
     layers.MaxPooling2D,
+    layers.AveragePooling1D,
     layers.AveragePooling2D,
+    layers.GlobalAveragePooling1D,
     layers.GlobalAveragePooling2D,
+    layers.GlobalMaxPooling1D,
     layers.GlobalMaxPooling2D,
+    layers.ZeroPadding1D,
     layers.ZeroPadding2D,
+    layers.Cropping1D,
     layers.Cropping2D,
+    layers.UpSampling1D,
+    layers.UpSampling2D,
     layers.Flatten,
+    layers.Permute,
+    layers.RepeatVector,
     layers.Reshape,
-    layers.Dropout,
     layers.Identity,
+    layers.Normalization,
     layers.Rescaling,
-    layers.Concatenate,
     layers.Add,
+    layers.Average,
+    layers.Concatenate,
+    layers.Maximum,
+    layers.Minimum,
+    layers.Multiply,
+    layers.Subtract,
     layers.BatchNormalization,
+    layers.ActivityRegularization,
+    layers.AlphaDropout,
+    layers.Dropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
 )
+PREPROCESSING = layers.RandomFlip.__bases__  # augmentation, resizing and cropping of images; Keras does not export it
+# Why layers that users ask for cannot be quantized, and what to use instead.
+REFUSED: dict[type, str] = {
+    layers.LayerNormalization: "computes mean and variance of each input; use BatchNormalization, which can be folded",
+    layers.GroupNormalization: "computes mean and variance of each input; use BatchNormalization, which can be folded",
+    layers.Lambda: "runs code that is not known; use a Keras layer or operation for it",
+}
 
 
 @keras.saving.register_keras_serializable("fewbits")
@@ -133,58 +175,65 @@ def quantize_model(
     rounding: str = "floor",
     gradient: str = "clipped",
     bias_order: str = "accumulator",
+    unsupported: str = "refuse",
+    duplicate_shared: bool = False,
 ) -> QuantizedModel:
     """Return `model` with quantized layers and the same weights, with all levels on.
 
     Args:
-        model: A functional or sequential model of the layers in QUANTIZED and FLOAT_LAYERS.
+        model: A functional or sequential model of the layers in QUANTIZED and FLOAT_LAYERS, of models of these, and of
+            operations such as `x + y` and `ops.relu`; see `canonical`.
         formats: `(kernel, input, output)` for every layer, or layer name -> such formats; None is float.
         levels: Names of the layers of each level, for example `zoo.levels(model)`; by default one layer per level.
         fold_batch_normalization: Whether to fold the scale and shift of each batch normalization into the layer before
-            it, and to make a ReLU that follows the activation of that layer.
+            or after it or, where neither can take them, into a depthwise convolution of its own; and to make a ReLU
+            that follows the activation of that layer. `foldings` tells what becomes of each.
         rounding: As in QuantizedConv2D.
         gradient: As in QuantizedConv2D.
         bias_order: As in QuantizedConv2D.
+        unsupported: `refuse`, or `float` to leave layers of other kinds in float.
+        duplicate_shared: Whether a layer with weights that is used several times becomes one layer for each use.
 
     Returns:
         A new model; `model` stays as it is.
 
     Raises:
-        InputError: on a layer of another kind, a layer with weights that is used twice, an unknown name, and a batch
-            normalization that cannot be folded; the message names the layer.
+        InputError: on an unknown name, and on layers of other kinds and layers with weights that are used several
+            times; the message names each layer and what to do.
     """
-    check_layers(model)
-    names = [layer.name for layer in model.layers if quantized_type(layer)]
+    check_name("unsupported", unsupported, UNSUPPORTED)
+    model = canonical(model, duplicate_shared=duplicate_shared)
+    check_layers(model, unsupported)
+    plan = foldings(model) if fold_batch_normalization else []
+    own = [folding.layer for folding in plan if folding.way == "own"]
+    names = [layer.name for layer in model.layers if quantized_type(layer) or layer.name in own]
     if not names:
         raise InputError(f"{model.name} has no convolution, depthwise convolution or dense layer to quantize")
-    formats = _by_name(formats, names)
-    level = _levels(levels, names)
-    folded = _foldable(model) if fold_batch_normalization else {}
-    relus = _relus_after(model, folded)
+    formats, level = _by_name(formats, names), _levels(levels, names)
+    folded = {f.layer for f in plan if f.way in ("before", "after")}
+    relus = _relus_after(model, plan)
+    absorbed = {id(call.outputs[0]) for call in relus.values()}
+    absorbed |= {id(f.call.outputs[0]) for f in plan if f.way in ("before", "after")}
 
     def clone(layer):
-        kind = quantized_type(layer)
-        if kind is None:
+        kind, config = quantized_type(layer), layer.get_config()
+        if layer.name in own:
+            kind, config = _scale_layer(layer)
+        elif kind is None:
             return cloned(layer)
-        config = layer.get_config() | {"formats": formats.get(layer.name, FLOAT), "level": level[layer.name]}
+        config |= {"formats": formats.get(layer.name, FLOAT), "level": level[layer.name]}
         config |= {"rounding": rounding, "gradient": gradient, "bias_order": bias_order}
         config |= {"use_bias": True} if layer.name in folded else {}
         return kind.from_config(config | ({"activation": "relu"} if layer.name in relus else {}))
 
-    absorbed = {*folded.values(), *relus.values()}
-
     def apply(call, layer, *args, **kwargs):
-        return args[0] if call.name in absorbed else layer(*args, **kwargs)
+        if id(call.outputs[0]) in absorbed:
+            return args[0]
+        return layer(args[0]) if call.name in own else layer(*args, **kwargs)
 
     quantized = rebuild(model, clone, apply)
     for layer in _with_weights(quantized):
-        old = model.get_layer(layer.name)
-        if layer.name in folded:
-            kernel, bias = _folded_weights(old, model.get_layer(folded[layer.name]))
-            layer.kernel.assign(kernel)
-            layer.bias.assign(bias)
-        else:
-            _copy_weights(old, layer)
+        _set_weights(layer, model, plan)
     return QuantizedModel(quantized.input, quantized.output, name=model.name)
 
 
@@ -197,6 +246,7 @@ def dequantize_model(model: keras.Model) -> keras.Model:
     Returns:
         A new model with the same layer names.
     """
+    model = canonical(model)
     plain_type: dict[type, Any] = {quantized: plain for plain, quantized in QUANTIZED.items()}
 
     def clone(layer):
@@ -213,24 +263,48 @@ def dequantize_model(model: keras.Model) -> keras.Model:
     return plain
 
 
-def check_layers(model: keras.Model) -> None:
+def check_layers(model: keras.Model, unsupported: str = "refuse") -> None:
     """Check that `model` has a graph, and only layers that can be quantized or stay in float.
 
     Args:
         model: A functional or sequential model.
+        unsupported: As in `quantize_model`.
 
     Raises:
-        InputError: on a model without a graph, and, naming the layer, on a layer of another kind or one with weights
-            that is used more than once.
+        InputError: on a model without a graph, and on layers of other kinds and layers with weights that are used
+            several times; the message names each layer and what to do.
+    """
+    refused = refusals(canonical(model), unsupported)
+    if refused:
+        more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
+        raise InputError("; ".join(list(refused.values())[:5]) + more)
+
+
+def refusals(model: keras.Model, unsupported: str = "refuse") -> dict[str, str]:
+    """Return the layers that keep a network from being quantized.
+
+    Args:
+        model: A network as `canonical` returns it.
+        unsupported: As in `quantize_model`.
+
+    Returns:
+        Layer name -> what is wrong and what to do, a clause.
     """
     graph = Graph(model)
-    for layer in model.layers:
-        if quantized_type(layer) is None and type(layer) not in FLOAT_LAYERS:
-            known = ", ".join(kind.__name__ for kind in (*QUANTIZED, *FLOAT_LAYERS[1:]))
-            raise InputError(f"layer {layer.name} is a {type(layer).__name__}, which cannot be quantized; {known} can")
-        calls = len(graph.calls_of(layer))
-        if calls > 1 and layer.weights:
-            raise InputError(f"layer {layer.name} is used {calls} times; give each use a layer")
+    reasons = {layer.name: _refusal(layer, len(graph.calls_of(layer)), unsupported) for layer in graph.layers}
+    return {name: f"layer {name} {reason}" for name, reason in reasons.items() if reason}
+
+
+def _refusal(layer: keras.Layer, calls: int, unsupported: str) -> str | None:
+    known = quantized_type(layer) or type(layer) in FLOAT_LAYERS or isinstance(layer, PREPROCESSING)
+    if not known and unsupported == "refuse":
+        reason = REFUSED.get(type(layer), "cannot be quantized")
+        return f"is a {type(layer).__name__}, which {reason}; unsupported='float' leaves it in float"
+    if quantized_type(layer) and getattr(layer, "data_format", "channels_last") != "channels_last":
+        return "takes channels first; build it with data_format='channels_last'"
+    if calls > 1 and layer.weights:
+        return f"is used {calls} times; duplicate_shared=True gives each use a layer"
+    return None
 
 
 def quantized_type(layer: keras.Layer) -> Any:
@@ -272,43 +346,39 @@ def _copy_weights(old, new):
         new.bias.assign(ops.convert_to_numpy(old.bias))
 
 
-def _foldable(model: keras.Model) -> dict[str, str]:
-    """Return layer name -> name of the batch normalization after it; InputError if one cannot be folded."""
-    found, graph = {}, Graph(model)
-    for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            tensor = graph.calls_of(layer)[0].inputs[0]
-            before = graph.made_by(tensor).operation
-            alone = graph.only_reader(tensor) is not None
-            linear = getattr(before, "activation", None) in (None, keras.activations.linear)
-            if not quantized_type(before) or not linear or not alone or layer.axis not in (-1, 3):
-                raise InputError(
-                    f"batch normalization {layer.name} cannot be folded: it must be the only reader of a layer to "
-                    f"quantize without activation, not of {before.name}"
-                )
-            found[before.name] = layer.name
+def _set_weights(layer: keras.Layer, model: keras.Model, plan: Sequence[Folding]) -> None:
+    """Give a layer of the quantized model the weights of the one of `model` with its name, and what is folded in."""
+    old = model.get_layer(layer.name)
+    norms = {f.way: f.call.operation for f in plan if f.layer == layer.name}
+    if "own" in norms:
+        scale, shift = scale_and_shift(norms["own"])
+        layer.kernel.assign(ops.reshape(scale, layer.kernel.shape))
+        layer.bias.assign(shift)
+    elif norms.keys() & {"before", "after"}:
+        kernel, bias = folded_weights(old, norms.get("before"), norms.get("after"))
+        layer.kernel.assign(kernel)
+        layer.bias.assign(bias)
+    else:
+        _copy_weights(old, layer)
+
+
+def _scale_layer(norm: keras.Layer) -> tuple[Any, dict[str, Any]]:
+    """Return class and configuration of the depthwise convolution that multiplies and shifts as `norm` does."""
+    kind = {3: QuantizedDepthwiseConv1D, 4: QuantizedDepthwiseConv2D}[len(norm.input.shape)]
+    return kind, kind(1, name=norm.name, dtype=norm.dtype_policy).get_config()
+
+
+def _relus_after(model: keras.Model, plan: Sequence[Folding]) -> dict[str, Call]:
+    """Return layer name -> the call of a ReLU that alone reads its batch normalization and can move into the layer."""
+    graph, found = Graph(model), {}
+    for folding in plan:
+        reader = graph.only_reader(folding.call.outputs[0])
+        if folding.way in ("before", "own") and reader is not None and _is_relu(reader.operation):
+            found[folding.layer] = reader
     return found
-
-
-def _relus_after(model: keras.Model, folded: dict[str, str]) -> dict[str, str]:
-    """Return layer name -> name of the ReLU that alone reads its batch normalization and can move into the layer."""
-    graph = Graph(model)
-    normalized = {name: graph.calls_of(model.get_layer(norm))[0].outputs[0] for name, norm in folded.items()}
-    readers = {name: graph.only_reader(tensor) for name, tensor in normalized.items()}
-    return {name: reader.name for name, reader in readers.items() if reader and _is_relu(reader.operation)}
 
 
 def _is_relu(layer: keras.Operation) -> bool:
     if type(layer) is layers.ReLU:
         return (layer.max_value, layer.negative_slope, layer.threshold) == (None, 0, 0)
     return type(layer) is layers.Activation and layer.activation is keras.activations.relu
-
-
-def _folded_weights(layer, norm):
-    """Return kernel and bias of `layer` with the scale and shift of `norm` folded in."""
-    mean, variance = norm.moving_mean, norm.moving_variance
-    scale = ops.rsqrt(variance + norm.epsilon) * (1.0 if norm.gamma is None else norm.gamma)
-    bias = (0.0 if layer.bias is None else layer.bias) - mean
-    shift = bias * scale + (0.0 if norm.beta is None else norm.beta)
-    channels = layer.kernel.shape[2:] if isinstance(layer, layers.DepthwiseConv2D) else (-1,)
-    return layer.kernel * ops.reshape(scale, channels), shift

@@ -250,15 +250,11 @@ class _Quantized(_Layer):
         return self._products(inputs, self._rounder())
 
     def _rounder(self):
-        channels = ops.reshape(self.state.kernel_msb, self._kernel_channels())
+        channels = per_filter(self, self.state.kernel_msb)
         return Rounder(self.state.scalars, channels, self.gradient, self.bias_order)
 
     def _products(self, inputs, rounded):
         return self.product(rounded(inputs, "input"), rounded(self.kernel, "kernel"))
-
-    def _kernel_channels(self):
-        """Return the shape in which one number per filter broadcasts against the kernel."""
-        return (self._filters,)
 
     # What is saved
 
@@ -332,8 +328,69 @@ class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
             inputs, kernel, strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate
         )
 
-    def _kernel_channels(self):
-        return tuple(self.kernel.shape[2:])
+
+@keras.saving.register_keras_serializable("fewbits")
+class QuantizedConv1D(_Quantized, keras.layers.Conv1D):
+    """A Conv1D that computes in fixed point; arguments as in QuantizedConv2D.
+
+    Its kernel is (length, in, filters), for sequences (batch, steps, in).
+    """
+
+    def product(self, inputs: Any, kernel: Any) -> Any:
+        """Convolve `inputs` with `kernel`, in float and without bias.
+
+        Args:
+            inputs: A tensor of inputs, (batch, ...).
+            kernel: A tensor in the shape of the layer's kernel.
+        """
+        causal = self.padding == "causal"
+        if causal:
+            inputs = ops.pad(inputs, [[0, 0], [self.dilation_rate[0] * (self.kernel_size[0] - 1), 0], [0, 0]])
+        padding = "valid" if causal else self.padding
+        return ops.conv(inputs, kernel, list(self.strides), padding, dilation_rate=self.dilation_rate)
+
+
+@keras.saving.register_keras_serializable("fewbits")
+class QuantizedDepthwiseConv1D(_Quantized, keras.layers.DepthwiseConv1D):
+    """A DepthwiseConv1D that computes in fixed point; arguments as in QuantizedConv2D.
+
+    Its kernel is (length, in, multiplier) and has in * multiplier filters.
+    """
+
+    def product(self, inputs: Any, kernel: Any) -> Any:
+        """Convolve each channel of `inputs` with its filters in `kernel`, in float and without bias.
+
+        Args:
+            inputs: A tensor of inputs, (batch, ...).
+            kernel: A tensor in the shape of the layer's kernel.
+        """
+        return ops.depthwise_conv(
+            inputs, kernel, strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate
+        )
+
+
+@keras.saving.register_keras_serializable("fewbits")
+class QuantizedConv2DTranspose(_Quantized, keras.layers.Conv2DTranspose):
+    """A Conv2DTranspose that computes in fixed point; arguments as in QuantizedConv2D.
+
+    Its kernel is (height, width, filters, in).
+    """
+
+    def product(self, inputs: Any, kernel: Any) -> Any:
+        """Convolve `inputs` with the transpose of `kernel`, in float and without bias.
+
+        Args:
+            inputs: A tensor of inputs, (batch, ...).
+            kernel: A tensor in the shape of the layer's kernel.
+        """
+        return ops.conv_transpose(
+            inputs,
+            kernel,
+            strides=list(self.strides),
+            padding=self.padding,
+            output_padding=self.output_padding,
+            dilation_rate=self.dilation_rate,
+        )
 
 
 @keras.saving.register_keras_serializable("fewbits")
@@ -356,6 +413,10 @@ class QuantizedDense(_Quantized, keras.layers.Dense):
 # What a layer knows about itself, also a plain Keras layer
 
 
+DEPTHWISE = keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D
+TRANSPOSED = (keras.layers.Conv2DTranspose,)
+
+
 def by_filter(layer: keras.Layer, kernel: Any) -> np.ndarray:
     """Return the `kernel` of `layer` as a matrix with one column per filter.
 
@@ -366,10 +427,44 @@ def by_filter(layer: keras.Layer, kernel: Any) -> np.ndarray:
         kernel: An array or tensor in the shape of the layer's kernel.
 
     Returns:
-        An array (weights, filters); `reshape(kernel.shape)` undoes it.
+        An array (weights, filters); `from_filters` undoes it.
     """
-    own = kernel.shape[2:] if isinstance(layer, keras.layers.DepthwiseConv2D) else kernel.shape[-1:]
-    return np.reshape(ops.convert_to_numpy(kernel), (-1, int(np.prod(own))))
+    kernel = ops.convert_to_numpy(kernel)
+    if isinstance(layer, TRANSPOSED):
+        kernel = np.moveaxis(kernel, -2, -1)
+    own = kernel.shape[-2:] if isinstance(layer, DEPTHWISE) else kernel.shape[-1:]
+    return np.reshape(kernel, (-1, int(np.prod(own))))
+
+
+def from_filters(layer: keras.Layer, columns: np.ndarray) -> np.ndarray:
+    """Return a matrix with one column per filter in the shape of the kernel of `layer`.
+
+    Args:
+        layer: As in `by_filter`.
+        columns: As `by_filter` returns it.
+
+    Returns:
+        An array in the shape of the layer's kernel.
+    """
+    shape = tuple(layer.kernel.shape)
+    if isinstance(layer, TRANSPOSED):
+        return np.moveaxis(columns.reshape((*shape[:-2], shape[-1], shape[-2])), -1, -2)
+    return columns.reshape(shape)
+
+
+def per_filter(layer: keras.Layer, numbers: Any) -> Any:
+    """Return one number per filter in a shape that broadcasts against the kernel of `layer`.
+
+    Args:
+        layer: As in `by_filter`.
+        numbers: A tensor (filters,).
+
+    Returns:
+        A tensor.
+    """
+    if isinstance(layer, DEPTHWISE):
+        return ops.reshape(numbers, tuple(layer.kernel.shape[-2:]))
+    return ops.reshape(numbers, (-1, 1) if isinstance(layer, TRANSPOSED) else (-1,))
 
 
 def active_formats(layer: keras.Layer) -> Formats:
@@ -394,7 +489,7 @@ def quantized_kernel(layer: keras.Layer, rounding: str | None = None) -> np.ndar
     if not formats:
         return kernel
     columns = zip(by_filter(layer, kernel).T, formats)
-    return np.stack([quantize(w, fmt, rounding or layer.rounding) for w, fmt in columns], -1).reshape(kernel.shape)
+    return from_filters(layer, np.stack([quantize(w, fmt, rounding or layer.rounding) for w, fmt in columns], -1))
 
 
 def effective_weights(layer: keras.Layer) -> tuple[np.ndarray, np.ndarray | None]:

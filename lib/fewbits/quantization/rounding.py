@@ -20,7 +20,7 @@ SCALARS = ("rounding", "enabled", "locked", "kernel_nbits", *(f"{k}_{n}" for k i
 FLOOR, NEAREST, UP, AWAY, _, THESIS = range(len(ROUNDINGS))
 
 
-class Grid(NamedTuple):
+class _Grid(NamedTuple):
     """The values to which a tensor is rounded, multiples of a step; all are tensors.
 
     Attributes:
@@ -52,7 +52,7 @@ class Rounder:
 
     def __init__(self, scalars: Any, kernel_msb: Any, gradient: str = "clipped", bias_order: str = "accumulator"):
         numbers = call_traced_once(_grids(bias_order), tensor(scalars), tensor(kernel_msb))
-        grids = [Grid(*numbers[i : i + len(Grid._fields)]) for i in range(0, len(numbers), len(Grid._fields))]
+        grids = [_Grid(*numbers[i : i + len(_Grid._fields)]) for i in range(0, len(numbers), len(_Grid._fields))]
         self.gradient, self.grids = gradient, dict(zip(KINDS, grids))
 
     def __call__(self, x: Any, kind: str, relu: bool = False) -> Any:
@@ -106,7 +106,7 @@ def _grids(bias_order):
         if bias_order == "accumulator":
             step = ops.reshape(own["kernel"].step, (-1,)) * own["input"].step
             on = of["enabled"] * ops.cast(of["kernel_nbits"] * of["input_nbits"] != 0, "int32")
-            products = Grid(-np.inf + 0 * step, np.inf + 0 * step, step, 0, NEAREST, 2 * on)
+            products = _Grid(-np.inf + 0 * step, np.inf + 0 * step, step, 0, NEAREST, 2 * on)
             bias = [ops.where(of["bias_nbits"] != 0, *pair) for pair in zip(bias, products)]
         return [number for grid in (own["kernel"], own["input"], own["output"], bias) for number in grid]
 
@@ -119,17 +119,17 @@ def _own(msb, nbits, rounding, enabled):
     thesis = rounding == THESIS
     way = 1 + ops.where(thesis, FLOOR, ops.minimum(rounding, UP))
     way = ops.where((enabled != 0) & (nbits != 0), way, 0)
-    return Grid(-amplitude, ops.where(thesis, amplitude, amplitude - step), step, nbits, rounding, way)
+    return _Grid(-amplitude, ops.where(thesis, amplitude, amplitude - step), step, nbits, rounding, way)
 
 
 def _forward(single):
-    """Return the functions that round, by the `way` of a grid: (x, *Grid) -> x on that grid."""
+    """Return the functions that round, by the `way` of a grid: (x, *grid) -> x on that grid."""
     return _unchanged, _floor, _nearest_in_one_pass if single else _nearest, _ties_up_or_away
 
 
 @cache
 def _backward(single, gradient, relu):
-    """Return the functions that go back, by the `way` of a grid: (upstream, x, *Grid) -> gradient.
+    """Return the functions that go back, by the `way` of a grid: (upstream, x, *grid) -> gradient.
 
     As rounding never decreases, the gradient passes where x is between two numbers: the first and the last that are
     not clipped or, with a ReLU, the first that is not rounded to 0.

@@ -1,0 +1,253 @@
+"""The same network in the layers that the library knows: nested models opened, operations as layers, each used once.
+
+Quantization, and all that follows it, sees only networks of this form.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fewbits.backend import keras
+from fewbits.graph import Call, Graph, clone
+
+layers = keras.layers
+
+
+def canonical(model: keras.Model, *, duplicate_shared: bool = False) -> keras.Model:
+    """Return a network with the outputs of `model` in which every call is one of a layer that the library knows.
+
+    Nested models are opened; their layers keep their names, with that of the model before it where two would be equal.
+    Operations such as `x + y`, `x * 0.5` and `ops.relu` become layers. Separable convolutions become a depthwise and a
+    pointwise one. An operation for which there is no layer stays as it is.
+
+    Args:
+        model: A functional model, or a sequential one with an input; it stays as it is.
+        duplicate_shared: Whether a layer with weights that is called several times becomes one layer for each call,
+            with the same weights.
+
+    Returns:
+        `model` itself if it has this form; otherwise a new model with copies of the layers and their weights.
+
+    Raises:
+        InputError: when `model` has no graph.
+    """
+    graph = Graph(model)
+    if not any(_changes(graph, call, duplicate_shared) for call in graph.calls):
+        return model
+    rewriting = _Rewriting(graph, duplicate_shared)
+    inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in graph.inputs]
+    outputs = graph.run(inputs, rewriting.step)
+    pack = keras.tree.pack_sequence_as
+    if isinstance(model, keras.Sequential):
+        rewritten = keras.Model(*inputs, *outputs, name=model.name)
+    else:
+        rewritten = keras.Model(pack(model.input, inputs), pack(model.output, outputs), name=model.name)
+    for layer, source in rewriting.copies:
+        layer.set_weights(source)
+    return rewritten
+
+
+def _changes(graph: Graph, call: Call, duplicate_shared: bool) -> bool:
+    operation = call.operation
+    shared = bool(getattr(operation, "weights", ())) and len(graph.calls_of(operation)) > 1
+    rewritten = isinstance(operation, (keras.Model, *SEPARABLE)) or _layer_of(call) is not None
+    return rewritten or duplicate_shared and shared
+
+
+class _Rewriting:
+    """What has been rewritten so far: the layer for each operation, the names in use, and the weights to copy."""
+
+    def __init__(self, graph: Graph, duplicate_shared: bool):
+        self.duplicate_shared = duplicate_shared
+        self.made: dict[int, list[keras.Operation]] = {}
+        self.names = {call.name for call in graph.calls if not isinstance(call.operation, keras.Model)}
+        self.own = set(self.names)  # names of the outermost model, which keeps them
+        self.copies: list[tuple[keras.Layer, list[np.ndarray]]] = []
+
+    def step(self, call: Call, *args: Any, path: str = "", **kwargs: Any) -> Any:
+        operation = call.operation
+        if isinstance(operation, keras.Model):
+            inside = f"{path}{operation.name}_"
+            return Graph(operation).run(
+                keras.tree.flatten(args), lambda call, *a, **k: self.step(call, *a, path=inside, **k)
+            )
+        found = _layer_of(call)
+        if found is not None:
+            make, tensors = found
+            return self._once(operation, path, make)[0](tensors(args))
+        if not isinstance(operation, keras.Layer):
+            return operation(*args, **kwargs)
+        if isinstance(operation, SEPARABLE):
+            depthwise, pointwise = self._once(operation, path, *_parts_of_separable(operation))
+            return pointwise(depthwise(*args))
+        kwargs.pop("training", None) if path else None  # a nested model was called with it
+        return self._once(operation, path, lambda name: _clone_named(operation, name))[0](*args, **kwargs)
+
+    def _once(self, operation: keras.Operation, path: str, *makers: Callable[[str], keras.Layer]) -> list:
+        """Return the layers for an operation, made at its first call or, if shared layers are duplicated, at each."""
+        weights = bool(getattr(operation, "weights", ()))
+        if id(operation) not in self.made or self.duplicate_shared and weights:
+            again = id(operation) in self.made
+            self.made[id(operation)] = [make(self._name(operation.name, path, again)) for make in makers]
+            if weights:
+                self._copy(operation, self.made[id(operation)])
+        return self.made[id(operation)]
+
+    def _copy(self, operation, made):
+        values = operation.get_weights()
+        if len(made) == 1:
+            self.copies.append((made[0], values))
+        else:
+            self.copies += [(made[0], values[:1]), (made[1], values[1:])]
+
+    def _name(self, name: str, path: str, again: bool) -> str:
+        if not path and not again:
+            return name
+        wanted = name if name not in self.names else f"{path}{name}"
+        number = 2
+        while wanted in self.names:
+            wanted, number = f"{path}{name}_{number}", number + 1
+        self.names.add(wanted)
+        return wanted
+
+
+def _clone_named(layer: keras.Layer, name: str) -> keras.Layer:
+    return clone(layer) if name == layer.name else type(layer).from_config(layer.get_config() | {"name": name})
+
+
+# Separable convolutions
+
+SEPARABLE = layers.SeparableConv1D, layers.SeparableConv2D
+
+
+def _parts_of_separable(layer: keras.Layer) -> tuple[Callable[[str], keras.Layer], ...]:
+    """Return what makes the depthwise and the pointwise convolution that `layer` consists of."""
+    config, one = layer.get_config(), isinstance(layer, layers.SeparableConv1D)
+    depthwise, pointwise = (layers.DepthwiseConv1D, layers.Conv1D) if one else (layers.DepthwiseConv2D, layers.Conv2D)
+    shared = {key: config[key] for key in ("data_format", "dtype", "trainable")}
+    first = {key: config[key] for key in ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")}
+    first |= {f"depthwise_{k}": config[f"depthwise_{k}"] for k in ("initializer", "regularizer", "constraint")}
+    second = {key: config[key] for key in ("filters", "activation", "use_bias", "bias_initializer", "bias_regularizer")}
+    second |= {f"kernel_{k}": config[f"pointwise_{k}"] for k in ("initializer", "regularizer", "constraint")}
+    return (
+        lambda name: depthwise.from_config({**shared, **first, "use_bias": False, "name": f"{name}_depthwise"}),
+        lambda name: pointwise.from_config({**shared, **second, "kernel_size": 1, "name": name}),
+    )
+
+
+# Operations that are written as layers
+
+_MERGES = {
+    "Add": layers.Add,
+    "Subtract": layers.Subtract,
+    "Multiply": layers.Multiply,
+    "Maximum": layers.Maximum,
+    "Minimum": layers.Minimum,
+}
+_ACTIVATIONS = {
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "Sigmoid": "sigmoid",
+    "HardSigmoid": "hard_sigmoid",
+    "HardSilu": "hard_silu",
+    "Silu": "silu",
+    "Tanh": "tanh",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Selu": "selu",
+}
+
+Found = tuple[Callable[[str], keras.Layer], Callable[[tuple], Any]]  # makes the layer; takes its inputs from arguments
+
+
+def _layer_of(call: Call) -> Found | None:
+    """Return what makes the layer that computes what the operation of `call` does; None if it is one or has none."""
+    operation = call.operation
+    kind, args = type(operation).__name__, call.arguments
+    if isinstance(operation, keras.Layer) or not type(operation).__module__.startswith("keras.src.ops"):
+        return None
+    if kind in _MERGES and len(call.inputs) == 2 and call.inputs[0].shape == call.inputs[1].shape:
+        return lambda name: _MERGES[kind](name=name), lambda args: list(args)
+    if kind in _MERGES or kind in ("Divide", "TrueDivide", "Negative"):
+        return _affine(kind, args)
+    if kind in _ACTIVATIONS:
+        return lambda name: layers.Activation(_ACTIVATIONS[kind], name=name), _first
+    if kind == "LeakyRelu":
+        return lambda name: layers.LeakyReLU(operation.negative_slope, name=name), _first
+    if kind == "Softmax" and operation.axis in (-1, len(call.inputs[0].shape) - 1):
+        return lambda name: layers.Softmax(name=name), _first
+    if kind == "Clip" and operation.x_min == 0 and np.ndim(operation.x_max) == 0:
+        return lambda name: layers.ReLU(operation.x_max, name=name), _first
+    if kind == "Concatenate":
+        return lambda name: layers.Concatenate(operation.axis, name=name), lambda args: list(args[0])
+    if kind == "Reshape" and None not in call.outputs[0].shape[1:] and call.inputs[0].shape[0] is None:
+        return lambda name: layers.Reshape(call.outputs[0].shape[1:], name=name), _first
+    if kind == "Transpose" and operation.axes and operation.axes[0] == 0:
+        return lambda name: layers.Permute(tuple(operation.axes[1:]), name=name), _first
+    if kind in ("Mean", "Max"):
+        return _global_pooling(operation, call.inputs[0])
+    if kind == "Pad" and operation.mode == "constant" and len(call.inputs[0].shape) == 4:
+        rows = [tuple(int(n) for n in side) for side in operation.pad_width]
+        fill = call.keywords.get("constant_values", args[1] if len(args) > 1 else None)
+        if len(rows) == 4 and not any(rows[0] + rows[3]) and not fill:
+            return lambda name: layers.ZeroPadding2D(tuple(rows[1:3]), name=name), _first
+    if kind == "GetItem" and len(call.inputs) == 1:
+        return _cropping(args[1], call.inputs[0].shape)
+    return None
+
+
+def _first(args: tuple) -> Any:
+    return args[0]
+
+
+def _affine(kind: str, args: tuple) -> Found | None:
+    """Return what makes the Rescaling for an operation on a tensor and a number; None if there is none."""
+    if kind == "Negative":
+        return lambda name: layers.Rescaling(-1.0, name=name), _first
+    tensor_first = isinstance(args[0], keras.KerasTensor)
+    other = args[1] if tensor_first else args[0]
+    if isinstance(other, keras.KerasTensor) or np.ndim(other) != 0:
+        return None
+    number = float(np.asarray(other))
+    scale_and_offset = {
+        "Add": (1.0, number),
+        "Subtract": (1.0, -number) if tensor_first else (-1.0, number),
+        "Multiply": (number, 0.0),
+        "Divide": (1 / number, 0.0) if tensor_first and number else None,
+        "TrueDivide": (1 / number, 0.0) if tensor_first and number else None,
+    }.get(kind)
+    if scale_and_offset is None:
+        if kind == "Maximum" and number == 0:
+            return lambda name: layers.ReLU(name=name), lambda args: args[0] if tensor_first else args[1]
+        return None
+    return lambda name: layers.Rescaling(*scale_and_offset, name=name), lambda args: args[0 if tensor_first else 1]
+
+
+def _global_pooling(operation: Any, x: keras.KerasTensor) -> Found | None:
+    axes = operation.axis if isinstance(operation.axis, (tuple, list)) else [operation.axis]
+    if None in axes or getattr(operation, "initial", None) is not None:
+        return None
+    if sorted(axis % len(x.shape) for axis in axes) != list(range(1, len(x.shape) - 1)):
+        return None
+    kinds = {
+        ("Mean", 4): layers.GlobalAveragePooling2D,
+        ("Mean", 3): layers.GlobalAveragePooling1D,
+        ("Max", 4): layers.GlobalMaxPooling2D,
+        ("Max", 3): layers.GlobalMaxPooling1D,
+    }
+    kind = kinds.get((type(operation).__name__, len(x.shape)))
+    return None if kind is None else (lambda name: kind(keepdims=operation.keepdims, name=name), _first)
+
+
+def _cropping(key: Any, shape: tuple) -> Found | None:
+    """Return what makes the cropping that a slice of an image's height and width is; None for other slices."""
+    key = key if isinstance(key, tuple) else (key,)
+    if len(shape) != 4 or Ellipsis in key or not all(isinstance(k, slice) and k.step in (None, 1) for k in key):
+        return None
+    key = (*key, *[slice(None)] * (4 - len(key)))
+    if key[0] != slice(None) or key[3] != slice(None) or None in shape[1:3]:
+        return None
+    ranges = [k.indices(side) for k, side in zip(key[1:3], shape[1:3])]
+    sides = tuple((start, side - stop) for (start, stop, _), side in zip(ranges, shape[1:3]))
+    return lambda name: layers.Cropping2D(sides, name=name), _first
