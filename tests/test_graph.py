@@ -181,3 +181,77 @@ def test_a_rebuilt_model_keeps_its_class_and_compilation():
     own.compile("sgd", "mse")
     assert type(rebuild(own)) is Own and rebuild(own).compiled
     assert not isinstance(rebuild(Wide(3)), Wide) and not rebuild(Wide(3)).compiled
+
+
+class Half(keras.metrics.MeanAbsoluteError):
+    """A metric of one's own that its configuration does not make again."""
+
+    def __init__(self, model):
+        super().__init__(name="half")
+
+
+class Slow(keras.optimizers.SGD):
+    """An optimizer of one's own that its configuration does not make again."""
+
+    def __init__(self, model):
+        super().__init__(0.5)
+
+
+def focal(y, p):
+    return ops.mean((1 - p) ** 2)
+
+
+def test_a_model_is_rebuilt_with_its_own_loss_and_metrics_and_another_optimizer():
+    for loss in (focal, lambda y, p: ops.mean(p), {"out": focal}):
+        x = L.Input((4,))
+        model = keras.Model(x, {"out": L.Dense(2, name="out")(x)})
+        model.compile(keras.optimizers.SGD(0.25, momentum=0.5), loss, metrics={"out": [Half(model), "mse"]})
+        other = rebuild(model)
+        assert other.compiled and other.loss == loss and other.optimizer is not model.optimizer
+        assert float(other.optimizer.learning_rate) == 0.25 and other.optimizer.momentum == 0.5
+        other.fit(IMAGES[:, 0, :4, 0], {"out": IMAGES[:, 1, :2, 0]}, verbose=0)
+        assert int(other.optimizer.iterations) == 1 and int(model.optimizer.iterations) == 0
+
+
+def test_a_model_whose_optimizer_cannot_be_made_again_is_rebuilt_not_compiled():
+    x = L.Input((4,))
+    model = keras.Model(x, L.Dense(2)(x))
+    model.compile(Slow(model), "mse")
+    assert not rebuild(model).compiled and model.compiled
+
+
+class Unnamed:
+    """An activation, an initializer, a regularizer and a constraint that Keras cannot store."""
+
+    def __call__(self, x, **options):
+        return ops.zeros(x, **options) if isinstance(x, tuple) else ops.sin(x)
+
+
+def relu(x):
+    return ops.clip(x, 0, 0.5)
+
+
+def test_what_keras_does_not_know_goes_over_into_a_clone():
+    for own in (relu, lambda x, **options: relu(x), Unnamed()):
+        options = {"activation": own, "kernel_regularizer": own, "bias_constraint": own, "name": "conv"}
+        layer = L.Conv2D(3, 2, **options, kernel_initializer="he_normal", padding="same")
+        layer.build((None, 6, 6, 3))
+        other = graph.clone(layer, name="other", padding="valid")
+        assert (other.name, other.padding, other.filters) == ("other", "valid", 3)
+        assert other.activation is layer.activation is own
+        assert other.kernel_regularizer is own and other.bias_constraint is own
+        assert type(other.kernel_initializer).__name__ == "HeNormal"
+        assert other.kernel_initializer is not layer.kernel_initializer  # Keras makes another one
+    zeros = graph.clone(L.Dense(3, kernel_initializer=Unnamed()))
+    zeros.build((None, 2))
+    assert not np.any(zeros.kernel)
+
+
+def test_what_keras_knows_is_made_again_from_its_name():
+    for activation in ("relu", keras.activations.gelu, ops.relu, None):
+        layer = L.Conv2D(3, 2, activation=activation)
+        assert graph.configuration(layer) == layer.get_config()
+    assert graph.clone(L.Dense(3, activation=ops.relu)).activation is keras.activations.relu
+    assert graph.clone(L.Dense(3, activation=ops.sin)).activation is ops.sin
+    kept = L.Dense(3, activation=L.ReLU(2.0))
+    assert graph.clone(kept).activation is not kept.activation and graph.clone(kept).activation.max_value == 2

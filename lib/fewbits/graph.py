@@ -7,10 +7,14 @@ module depends on how Keras stores a graph.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 from fewbits.backend import keras
 from fewbits.errors import InputError
+
+# What the names of functions and objects that a layer is given end in.
+OBJECTS = "activation", "initializer", "regularizer", "constraint"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,16 @@ class Call:
     def name(self) -> str:
         """The name of the operation."""
         return self.operation.name
+
+    @property
+    def arguments(self) -> tuple:
+        """The positional arguments of the call; symbolic tensors stand for the tensors it reads."""
+        return tuple(self._arguments.args)
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The keyword arguments of the call."""
+        return dict(self._arguments.kwargs)
 
     @property
     def is_input(self) -> bool:
@@ -149,9 +163,34 @@ class Graph:
         return _grouped((tensor, call) for call, tensors in zip(self.calls, once) for tensor in tensors)
 
 
-def clone(operation: keras.Operation) -> keras.Operation:
-    """Return a new operation with the configuration of `operation`, without its weights."""
-    return type(operation).from_config(operation.get_config())
+def clone(operation: Any, kind: Any = None, **changes: Any) -> Any:
+    """Return a new operation with the configuration of `operation`, without its weights.
+
+    Args:
+        operation: A layer, another Keras operation, or what else Keras makes from a configuration.
+        kind: The class of the new operation, by default that of `operation`.
+        **changes: Entries of the configuration that differ, such as `name="conv2"`.
+    """
+    return (kind or type(operation)).from_config(configuration(operation) | changes)
+
+
+def configuration(operation: Any) -> dict[str, Any]:
+    """Return the configuration of `operation`, from which `from_config` makes another one.
+
+    Keras stores functions and objects by their names, and does not find a user's own again, or finds one of its own
+    with that name. Activations, initializers, regularizers and constraints that Keras does not know therefore stand in
+    the configuration themselves.
+
+    Args:
+        operation: As in `clone`.
+    """
+    own = {name: value for name, value in vars(operation).items() if name.endswith(OBJECTS) and not _is_known(value)}
+    vars(operation).update({name: keras.activations.linear if name.endswith(OBJECTS[0]) else None for name in own})
+    try:  # without them, because Keras cannot store all
+        config = operation.get_config()
+    finally:
+        vars(operation).update(own)
+    return config | {name: value for name, value in own.items() if name in config}
 
 
 def rebuild(
@@ -170,7 +209,8 @@ def rebuild(
 
     Returns:
         A model of the class of `model` where that class is built from inputs and outputs, otherwise a `keras.Model`. It
-        is compiled as a functional `model` is.
+        is compiled as a functional `model` is, with the same losses and metrics and an optimizer of its own, unless
+        Keras cannot make that optimizer from its configuration.
 
     Raises:
         InputError: when `model` has no graph.
@@ -191,9 +231,27 @@ def rebuild(
     rebuilt = keras.Model(pack(model.input, inputs), pack(model.output, outputs), name=model.name)
     if type(model).__init__ is type(rebuilt).__init__:
         rebuilt = type(model)(rebuilt.input, rebuilt.output, name=model.name)
-    if model.compiled:
-        rebuilt.compile_from_config(model.get_compile_config())
+    if model.compiled and type(rebuilt).compile is keras.Model.compile:
+        _compile_as(rebuilt, model)
     return rebuilt
+
+
+def _compile_as(rebuilt: keras.Model, model: keras.Model) -> None:
+    given = dict(model._compile_config.config)
+    try:
+        given["optimizer"] = given["optimizer"] and clone(given["optimizer"])
+    except Exception:  # whatever an optimizer of the user's own raises
+        return
+    rebuilt.compile(**given)
+
+
+def _is_known(part: Any) -> bool:
+    """Return whether Keras makes `part` of a layer again from its configuration."""
+    kind = part if isinstance(part, FunctionType) else type(part)
+    if part is None or keras.saving.get_registered_name(kind) != kind.__name__:
+        return True
+    builtin = kind.__module__.split(".")[0] == "keras"
+    return builtin and (kind is not part or hasattr(keras.activations, kind.__name__))
 
 
 def _grouped(pairs: Iterable[tuple[Any, Call]]) -> dict[int, list[Call]]:
