@@ -13,6 +13,7 @@ from . import names as names
 from . import post_training as post_training
 from . import pruning as pruning
 from . import quantization as quantization
+from . import registration as registration
 from . import statistics as statistics
 from . import training as training
 from . import zoo as zoo
