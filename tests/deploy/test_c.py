@@ -511,6 +511,22 @@ def test_any_name_of_network_and_layers_compiles(name, layer, tmp_path):
     np.testing.assert_array_equal(compute(network, pixels, tmp_path), network.run(pixels).reshape(3, -1))
 
 
+@pytest.mark.skipif(not shutil.which("g++"), reason="g++ is not installed")
+def test_a_program_in_cpp_links_the_c(tmp_path):
+    network, folder = small(), tmp_path / "c"
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 2))
+    expected = compute(network, pixels, tmp_path)
+    write_c(network, folder)
+    gcc(*STRICT, "-c", folder / "net.c", "-o", folder / "net.o")
+    (folder / "main.cpp").write_text(BATCH.format(name="net", NAME="NET"))
+    strict = "-std=c++11 -Wall -Wextra -Werror -pedantic".split()
+    files = [folder / "main.cpp", folder / "net.o", "-o", folder / "program"]
+    done = subprocess.run(["g++", *strict, *map(str, files)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:4000]
+    ran = subprocess.run([folder / "program"], input=pixels.astype(np.uint8).tobytes(), capture_output=True)
+    np.testing.assert_array_equal(np.frombuffer(ran.stdout, np.int32).reshape(3, -1), expected)
+
+
 def refused():
     wide = Network((4, 4, 2))
     wide.convolve(wide.requantize(wide.convolve(0, 2, bits=24), 0, low=-(2**31), high=2**31 - 1), 3, (2, 2), bits=24)

@@ -54,7 +54,7 @@ class CMemory(NamedTuple):
         return self.arena_bytes + self.scratch_bytes
 
 
-def write_c(network: IntegerNetwork, folder: Path) -> CMemory:
+def write_c(network: IntegerNetwork, folder: Path | str) -> CMemory:
     """Write an integer network as C: NAME.h, NAME.c, main.c and Makefile.
 
     NAME is the name of the network, with underscores for characters that C does not allow.

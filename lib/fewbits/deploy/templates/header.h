@@ -9,6 +9,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define ${NAME}_HEIGHT $height
 #define ${NAME}_WIDTH $width
 #define ${NAME}_CHANNELS $channels
@@ -23,5 +27,9 @@
    logits: ${NAME}_LOGITS codes; a code stands for code $value.
    The arena is static: only one call at a time. */
 void ${name}_run(const uint8_t *image, int32_t *logits);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
