@@ -44,7 +44,7 @@ KEEPING_ORDER = (
 )
 
 
-def load_caffe_weights(model: keras.Model, path: Path) -> None:
+def load_caffe_weights(model: keras.Model, path: Path | str) -> None:
     """Give the convolutions and dense layers of a model the weights of a Caffe network, all or none.
 
     Layers are found by name: Caffe's fire2/squeeze1x1 is fire2_squeeze1x1 here.

@@ -1,6 +1,7 @@
 """Reading arrays that others wrote, and writing files whole or not at all."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:  # Keras loads slowly, and reading arrays does not need it
     from fewbits.backend import keras
 
 
-def read_array(path: Path) -> np.ndarray:
+def read_array(path: Path | str) -> np.ndarray:
     """Read the array of a .npy file, without unpickling.
 
     Args:
@@ -33,7 +34,7 @@ def read_array(path: Path) -> np.ndarray:
     return array
 
 
-def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def read_arrays(path: Path | str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Read the named arrays of an .npz file, without unpickling.
 
     Args:
@@ -59,7 +60,7 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
             return {n: archive[n] for n in names}
 
 
-def read_model(path: Path) -> "keras.Model":
+def read_model(path: Path | str) -> "keras.Model":
     """Read the model of a .keras file in Keras' safe mode: no code in the file is run.
 
     Args:
@@ -69,23 +70,22 @@ def read_model(path: Path) -> "keras.Model":
         The model, not compiled.
 
     Raises:
-        InputError: when the file is missing, damaged or of another kind.
+        InputError: when the file is missing, damaged or of another kind, or holds code, or a class or a function that
+            Keras does not know.
     """
     from fewbits.backend import keras
-    from fewbits.quantization import conversion  # noqa: F401  so that Keras knows quantized models and their layers
 
+    path = Path(path)
     if path.suffix != ".keras":
         raise InputError(f"{path} is not a .keras file; save a model with `model.save('name.keras')`")
-    try:
-        with _naming(path), path.open("rb"):
-            model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except InputError as error:  # Keras' messages go on for paragraphs, and quote the whole configuration
-        first = str(error).split("\n")[0]
-        raise InputError(first if len(first) <= 400 else f"{first[:400]} ...") from None
-    return model
+    with _naming(path), path.open("rb"):
+        try:
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+        except (TypeError, ValueError) as error:
+            raise _misread(path, str(error)) from None
 
 
-def write_model(model: "keras.Model", path: Path) -> None:
+def write_model(model: "keras.Model", path: Path | str) -> None:
     """Write a model to a .keras file, whole or not at all, without its optimizer, whose state doubles the size.
 
     Args:
@@ -95,7 +95,7 @@ def write_model(model: "keras.Model", path: Path) -> None:
     Raises:
         InputError: when there is no folder for the file.
     """
-    plain = type(model).from_config(model.get_config())
+    plain = _uncompiled(model)
     plain.set_weights(model.get_weights())
     with TemporaryDirectory() as folder:
         temporary = Path(folder) / "model.keras"
@@ -105,7 +105,7 @@ def write_model(model: "keras.Model", path: Path) -> None:
 
 
 @contextmanager
-def write_aside(path: Path) -> Iterator[BinaryIO]:
+def write_aside(path: Path | str) -> Iterator[BinaryIO]:
     """Open a file that replaces `path` when the block ends, and is removed when the block raises.
 
     Args:
@@ -117,6 +117,7 @@ def write_aside(path: Path) -> Iterator[BinaryIO]:
     Raises:
         InputError: when there is no folder for the file.
     """
+    path = Path(path)
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written; there is no folder {path.parent}")
     aside = path.with_name(f".{path.name}.part")
@@ -130,15 +131,42 @@ def write_aside(path: Path) -> Iterator[BinaryIO]:
         aside.unlink(missing_ok=True)
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path | str) -> Any:
     with _naming(path):
         return np.load(path, allow_pickle=False)
 
 
+def _uncompiled(model: "keras.Model") -> "keras.Model":
+    """Return a model with the graph of `model`, not compiled."""
+    from fewbits.graph import rebuild
+
+    try:
+        return type(model).from_config(model.get_config())
+    except (TypeError, ValueError):  # of a function or class that Keras does not find by its name
+        same = rebuild(model)
+        return type(same)(same.input, same.output, name=model.name)
+
+
+def _misread(path: Path, said: str) -> InputError:
+    """Return the error for what Keras has said, in paragraphs that quote the whole configuration."""
+    unknown = re.search(r"Could not locate (class|function) '([^']+)'", said)
+    if unknown:
+        return InputError(
+            f"{path} holds the {unknown[1]} {unknown[2]}, which Keras does not know; in Python, load it with "
+            f"`keras.saving.load_model(path, custom_objects={{'{unknown[2]}': {unknown[2]}}})`"
+        )
+    if "safe_mode" in said:
+        return InputError(f"{path} holds code, a Lambda layer or a lambda; put a Keras layer or a named function there")
+    reason = re.split(r"\n|{", said.split("Exception encountered: ")[-1])[0].strip()[:400]
+    return InputError(f"{path} cannot be read ({reason}); it may be truncated or of another kind")
+
+
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _naming(path: Path | str) -> Iterator[None]:
     try:
         yield
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except Exception as error:  # whatever damage raises: zipfile's, zlib's, tokenize's and NumPy's errors differ

@@ -9,7 +9,9 @@ import numpy as np
 from fewbits.io.files import write_aside
 
 
-def write_hdf5(path: Path, pieces: Iterable[Mapping[str, np.ndarray | list[str]]], attributes: dict[str, dict]) -> None:
+def write_hdf5(
+    path: Path | str, pieces: Iterable[Mapping[str, np.ndarray | list[str]]], attributes: dict[str, dict]
+) -> None:
     """Write datasets that grow along their first axis by what each piece holds for them.
 
     Args:

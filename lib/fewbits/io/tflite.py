@@ -118,7 +118,7 @@ class LiteRTRunner:
         return [self._network.get_tensor(index)[0] for index in self._outputs]
 
 
-def load_tflite_weights(model: keras.Model, path: Path) -> None:
+def load_tflite_weights(model: keras.Model, path: Path | str) -> None:
     """Load the weights of a published MobileNet v1, all of them or none.
 
     Layers are matched by name: Conv2d_3_pointwise in the file is our block3_pointwise.

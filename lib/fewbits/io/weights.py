@@ -11,7 +11,7 @@ from fewbits.errors import InputError
 from fewbits.io.files import read_arrays, write_aside
 
 
-def save_weights(model: keras.Model, path: Path) -> None:
+def save_weights(model: keras.Model, path: Path | str) -> None:
     """Write the weights of a model, rounded to float16, whole or not at all.
 
     Args:
@@ -31,7 +31,7 @@ def save_weights(model: keras.Model, path: Path) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def load_weights(model: keras.Model, path: Path) -> None:
+def load_weights(model: keras.Model, path: Path | str) -> None:
     """Give a model the weights in a file of `save_weights`, all or none.
 
     Args:
@@ -44,7 +44,7 @@ def load_weights(model: keras.Model, path: Path) -> None:
     assign_weights(model, read_arrays(path, tuple(variables(model))), path)
 
 
-def filters_in(path: Path, model: keras.Model) -> dict[str, int]:
+def filters_in(path: Path | str, model: keras.Model) -> dict[str, int]:
     """Count the filters of the layers of a model in a file of `save_weights`.
 
     Args:
