@@ -13,6 +13,7 @@ from . import onnx_graph as onnx_graph
 from . import onnx_integer as onnx_integer
 from . import operations as operations
 from . import program as program
+from . import tensorflow_process as tensorflow_process
 from .arrays import weights_and_codes as weights_and_codes
 from .arrays import write_hdf5_arrays as write_hdf5_arrays
 from .arrays import write_npz_arrays as write_npz_arrays

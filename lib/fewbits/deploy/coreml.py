@@ -15,11 +15,12 @@ import numpy as np
 
 from fewbits.backend import keras, no_stderr
 from fewbits.deploy.frozen import Frozen, check_exportable, freeze
+from fewbits.deploy.tensorflow_process import call_in_tensorflow
 from fewbits.errors import InputError, needs_extra
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 
 
-def write_coreml(model: keras.Model, path: Path) -> None:
+def write_coreml(model: keras.Model, path: Path | str) -> None:
     """Write a model as a Core ML package, whole or not at all.
 
     The package takes one image, (1, height, width, channels), in float32. Batch normalization is folded. What was
@@ -31,9 +32,11 @@ def write_coreml(model: keras.Model, path: Path) -> None:
 
     Raises:
         InputError: when the shapes or weights in the package are not those of `model`; when coremltools is not
-            installed or does not know a layer; naming the layer, as `check_exportable` and `quantize_model`.
+            installed or does not know a layer; naming the layer, as `check_exportable` and `quantize_model`; as
+            `call_in_tensorflow`.
     """
-    tools = _coremltools()
+    path = Path(path)
+    _coremltools()
     check_exportable(model)
     check_mlpackage_path(path)
     for layer in model.layers:
@@ -44,10 +47,7 @@ def write_coreml(model: keras.Model, path: Path) -> None:
             )
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
         model = quantize_model(model, fold_batch_normalization=True)
-    frozen = freeze(model)
-    with _folder_aside(path) as folder:
-        _converted(tools, frozen).save(str(folder))
-        _verify(tools, folder, frozen)
+    call_in_tensorflow(_write, model, path)
 
 
 def check_mlpackage_path(path: Path) -> None:
@@ -97,6 +97,13 @@ def coreml_shapes(path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
     description = _read(_coremltools(), path).get_spec().description
     image, output = (tuple(x.type.multiArrayType.shape) for x in (description.input[0], description.output[0]))
     return image, output
+
+
+def _write(model, path):
+    tools, frozen = _coremltools(), freeze(model)
+    with _folder_aside(path) as folder:
+        _converted(tools, frozen).save(str(folder))
+        _verify(tools, folder, frozen)
 
 
 def _coremltools():

@@ -16,6 +16,7 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.deploy.frozen import Frozen, check_exportable, freeze
 from fewbits.deploy.identity import Agreement
+from fewbits.deploy.tensorflow_process import call_in_tensorflow
 from fewbits.errors import InputError, check_name
 from fewbits.graph import Graph
 from fewbits.io.tflite import LiteRTRunner, to_tflite
@@ -53,18 +54,18 @@ def to_litert(model: keras.Model, precision: str = "float32", images: np.ndarray
         Content of a .tflite file for one image at a time, with float inputs and outputs.
 
     Raises:
-        InputError: when TensorFlow is not installed or does not know a layer; as `check_exportable`; for "int8", naming
-            the layer, when a layer of a quantized model is float, has more than 8 bits, or adds its bias after its
-            output is rounded.
+        InputError: when TensorFlow is not installed or does not know a layer; as `check_exportable` and
+            `call_in_tensorflow`; for "int8", naming the layer, when a layer of a quantized model is float, has more
+            than 8 bits, or adds its bias after its output is rounded.
     """
     check_name("precision", precision, PRECISIONS)
     check_exportable(model)
     if precision == "int8" and isinstance(model, QuantizedModel):
         _check_formats(model)
-        return _with_codes(to_tflite(freeze(model, _FakeQuantized), _integers), model)
+        return call_in_tensorflow(_of_codes, model)
     if precision == "int8" and images is None:
         raise InputError("int8 needs representative images, to choose the range of each layer's codes")
-    return to_tflite(freeze(model), _precise(precision, images))
+    return call_in_tensorflow(_of_floats, model, precision, images)
 
 
 def compare_litert(model: QuantizedModel, images: np.ndarray, delegate: bool = True) -> dict[str, Agreement]:
@@ -87,20 +88,32 @@ def compare_litert(model: QuantizedModel, images: np.ndarray, delegate: bool = T
     steps = {layer.name: layer.formats.output.step for layer in model.quantized_layers}
     steps.setdefault(model.layers[-1].name, list(steps.values())[-1])
 
-    def taps(network):
-        graph = Graph(network)
-        calls = [graph.calls_of(network.get_layer(name))[0] for name in steps]
-        return keras.Model(network.inputs[0], [call.outputs[0] for call in calls])
-
-    content = _with_codes(to_tflite(taps(freeze(model, _FakeQuantized)), _integers), model)
-    runner = LiteRTRunner(content, delegate)
+    runner = LiteRTRunner(call_in_tensorflow(_of_codes, model, tuple(steps)), delegate)
     theirs = zip(*(runner.run_all(image) for image in images))
-    ours = [ops.convert_to_numpy(x) for x in taps(model).predict_on_batch(np.float32(images))]
+    ours = [ops.convert_to_numpy(x) for x in _tapped(model, steps).predict_on_batch(np.float32(images))]
     found = {}
     for (name, step), mine, other in zip(steps.items(), ours, theirs):
         gaps = np.abs(np.stack(other).astype(np.float64) - mine) / step
         found[name] = Agreement(gaps.size, int((~(gaps == 0)).sum()), float(gaps.max()))
     return found
+
+
+def _of_floats(model, precision, images):
+    """Return the file of `model` in a precision, as TensorFlow's converter makes it."""
+    return to_tflite(freeze(model), _precise(precision, images))
+
+
+def _of_codes(model, layers=()):
+    """Return the file of a quantized `model` with its codes, which outputs those of `layers`, if there are any."""
+    frozen = freeze(model, _FakeQuantized)
+    return _with_codes(to_tflite(_tapped(frozen, layers) if layers else frozen, _integers), model)
+
+
+def _tapped(network, layers):
+    """Return a model that outputs what `layers`, names, of `network` make."""
+    graph = Graph(network)
+    calls = [graph.calls_of(network.get_layer(name))[0] for name in layers]
+    return keras.Model(network.inputs[0], [call.outputs[0] for call in calls])
 
 
 def _check_formats(model):
