@@ -203,7 +203,7 @@ def test_two_outputs_have_no_one_loss(data):
     x = L.Conv2D(2, 3, name="a")(image)
     model = keras.Model(image, [L.Flatten()(x), L.GlobalAveragePooling2D()(x)], name="two")
     assert importance(model, data, "activation-l2")["a"].shape == (2,)
-    with pytest.raises(InputError, match="two has 2 outputs, and a criterion that needs a loss needs one, of logits"):
+    with pytest.raises(InputError, match="two has 2 outputs, and a loss needs one; build a keras.Model"):
         importance(model, data, "taylor")
 
 

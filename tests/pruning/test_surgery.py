@@ -272,7 +272,7 @@ REFUSED = {
         "filter 0 of twice cannot be removed: .* which is used 2 times",
     ),
     "an unknown kind": (
-        lambda: over(L.Permute((2, 1, 3), name="turn")),
+        lambda: over(L.Permute((3, 2, 1), name="turn")),
         {"a": [0]},
         "filter 0 of a cannot be removed: its channel reaches turn, a Permute, which needs all channels",
     ),

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fewbits.cli.images import add_options, read_parts, report_skipped
 from fewbits.cli.parser import Commands, add_command
-from fewbits.errors import InputError
 from fewbits.names import PARTS
 
 ABOUT = """
@@ -35,11 +34,11 @@ def run(options: argparse.Namespace) -> None:
     from fewbits.io.files import read_model
     from fewbits.statistics import wilson_interval
     from fewbits.training.evaluation import evaluate
+    from fewbits.training.heads import head_of
 
     model = read_model(options.model)
     [part] = read_parts(options, options.part)
-    if model.output_shape[-1] != part.classes:
-        raise InputError(f"{options.model} has {model.output_shape[-1]} classes, and the data has {part.classes}")
+    head_of(model).check_classes(part.classes, str(options.model))
     start = time.perf_counter()
     score = evaluate(model, part.data, options.batch_size)
     seconds = time.perf_counter() - start

@@ -127,10 +127,15 @@ def _print_step(step: dict, most: int) -> None:
 
 
 def _print_layers(model: Any, gone: dict[str, list[int]]) -> None:
+    """Print how many filters each layer would lose, and why the others would lose none."""
+    from fewbits.pruning import kept_whole
+
     for name, filters in gone.items():
         layer = model.get_layer(name)
         n = layer.units if hasattr(layer, "units") else layer.filters
         print(f"{name:<24}{len(filters):>6,} of {n:>6,} filters")
+    for name, reason in kept_whole(model).items():
+        print(f"{name:<24}stays whole: {reason}")
 
 
 def _print_costs(*models: Any) -> None:

@@ -102,14 +102,14 @@ def _network(options: argparse.Namespace, part: Part) -> Any:
     from fewbits import zoo
     from fewbits.backend import keras
     from fewbits.io.files import read_model
+    from fewbits.training.heads import head_of
 
     if not 0 <= options.seed < 2**32:
         raise InputError(f"--seed must be from 0 to 2**32 - 1, not {options.seed}")
     keras.utils.set_random_seed(options.seed)
     if options.network.endswith(".keras"):
         model = read_model(Path(options.network))
-        if model.output_shape[-1] != part.classes:
-            raise InputError(f"{options.network} has {model.output_shape[-1]} classes, and the data has {part.classes}")
+        head_of(model).check_classes(part.classes, options.network)
         return model
     return zoo.build(options.network, part.image_shape, part.classes)
 

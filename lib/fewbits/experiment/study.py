@@ -16,7 +16,7 @@ from fewbits.io.files import write_aside
 from fewbits.post_training.copies import copied
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.statistics import Estimate, Share
-from fewbits.training.evaluation import rank_of_label
+from fewbits.training.heads import rank_of_label
 
 Seconds = float  # Study has a property `float`, which hides the type
 FLOAT_SCHEME = Scheme(bits=(None, None, None))

@@ -1,7 +1,11 @@
+from . import channels as channels
 from . import criteria as criteria
 from . import normalization as normalization
 from . import steps as steps
 from . import surgery as surgery
+from .channels import function_name as function_name
+from .channels import made_by_filters as made_by_filters
+from .channels import passed_on as passed_on
 from .criteria import importance as importance
 from .criteria import least_important as least_important
 from .normalization import renew_statistics as renew_statistics
@@ -9,6 +13,7 @@ from .steps import Plan as Plan
 from .steps import Pruned as Pruned
 from .steps import prune as prune
 from .steps import would_remove as would_remove
+from .surgery import kept_whole as kept_whole
 from .surgery import removable as removable
 from .surgery import remove_filters as remove_filters
 from .surgery import shrunk_to as shrunk_to

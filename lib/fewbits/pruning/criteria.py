@@ -16,12 +16,24 @@ import numpy as np
 
 from fewbits.backend import gradients, keras, ops
 from fewbits.errors import InputError, check_name
-from fewbits.graph import Graph
+from fewbits.graph import Call, Graph, clone, rebuild
 from fewbits.names import CRITERIA
-from fewbits.pruning.surgery import PRODUCERS, removable
+from fewbits.pruning.channels import ACTIVATION_FUNCTIONS, PRODUCERS, TRANSPOSED, function_name
+from fewbits.pruning.surgery import removable
+from fewbits.training.batches import as_labels, check_images
+from fewbits.training.heads import head_of, logits_of
 
 layers = keras.layers
-FOLLOWING = (layers.BatchNormalization, layers.Activation, layers.ReLU, layers.LeakyReLU)  # belong to the filter before
+# What belongs to the filter before it.
+FOLLOWING = (
+    layers.BatchNormalization,
+    layers.Activation,
+    layers.ReLU,
+    layers.LeakyReLU,
+    layers.PReLU,
+    layers.ELU,
+)
+FOLLOWING_FUNCTIONS = (*ACTIVATION_FUNCTIONS, "Sigmoid", "HardSigmoid")
 
 Batch = tuple[np.ndarray, np.ndarray]  # images and labels
 Scores = dict[str, np.ndarray]  # layer -> the importance of each of its filters
@@ -38,9 +50,10 @@ def importance(
     """Return the importance of each filter; the least important is pruned first.
 
     Args:
-        model: The network; criteria that need a loss need a single output, of logits.
+        model: The network, with one input; criteria that need a loss need a head, as in `training.head_of`. A network
+            of mixed precision is ranked in float32.
         data: A tuple of images and labels, or an iterable of such batches that can be read again, for example a
-            tf.data.Dataset. Labels are class numbers; only criteria that need a loss read them.
+            tf.data.Dataset. Labels are as in `training.train`; only criteria that need a loss read them.
         criterion: One of `names.CRITERIA`.
         batch_size: Images per step, if `data` is a tuple.
         seed: Of the criterion `random`.
@@ -49,8 +62,8 @@ def importance(
         Layer name -> importance (filters,) float64. Layers that are used twice are left out.
 
     Raises:
-        InputError: when the criterion is unknown; images and labels differ in number; the model has several outputs
-            and a loss is needed; or an importance is NaN or infinite.
+        InputError: when the criterion is unknown; images and labels differ in number, or do not fit the model; a loss
+            is needed and `training.head_of` refuses the model; or an importance is NaN or infinite.
     """
     check_name("criterion", criterion, CRITERIA)
     found = _CRITERIA[criterion](model, lambda: _batches(data, batch_size), seed)
@@ -170,8 +183,10 @@ def _kernels(model: keras.Model) -> dict[str, np.ndarray]:
     found = {}
     for layer in model.layers:
         if isinstance(layer, PRODUCERS):
-            kernel = layer.pointwise_kernel if isinstance(layer, layers.SeparableConv2D) else layer.kernel
+            separable = isinstance(layer, (layers.SeparableConv1D, layers.SeparableConv2D))
+            kernel = layer.pointwise_kernel if separable else layer.kernel
             array = ops.convert_to_numpy(kernel).astype(np.float64)
+            array = np.swapaxes(array, -1, -2) if isinstance(layer, TRANSPOSED) else array
             found[layer.name] = array.reshape(-1, array.shape[-1])
     return found
 
@@ -179,37 +194,47 @@ def _kernels(model: keras.Model) -> dict[str, np.ndarray]:
 # Maps
 
 
-def _ends(model: keras.Model) -> dict[str, str]:
-    """Return the last layer of a filter's map -> the layer that makes it; leave out layers that are used twice."""
-    graph, ends = Graph(model), {}
+def _ends(graph: Graph, names: Iterable[str]) -> dict[Call, str]:
+    """Return the last call of a filter's map -> the layer of `names` that makes it; leave out what is used twice."""
+    ends = {}
     for call in graph.calls:
-        made_by = call.operation
-        if isinstance(made_by, PRODUCERS) and len(graph.calls_of(made_by)) == 1:
-            while (following := graph.only_reader(call.outputs[0])) and isinstance(following.operation, FOLLOWING):
+        made_by = call
+        if call.name in names and len(graph.calls_of(call.operation)) == 1:
+            while (following := graph.only_reader(call.outputs[0])) and _follows(following.operation):
                 call = following
-            ends[call.name] = made_by.name
+            ends[call] = made_by.name
     return ends
 
 
-def _run(model: keras.Model, inputs: Any, at: Callable[[str, Any], Any]) -> list:
-    """Return the list of outputs of `model`, where `at`, called with a layer's name, may change its outputs."""
-    return Graph(model).run([inputs], lambda call, *args, **kwargs: at(call.name, call.operation(*args, **kwargs)))
+def _follows(operation: keras.Operation) -> bool:
+    return isinstance(operation, FOLLOWING) or function_name(operation) in FOLLOWING_FUNCTIONS
+
+
+def _producers(model: keras.Model) -> set[str]:
+    return {layer.name for layer in model.layers if isinstance(layer, PRODUCERS)}
+
+
+def _run(graph: Graph, inputs: Any, at: Callable[[Call, Any], Any]) -> list:
+    """Return the list of outputs of a graph, where `at` may change the outputs of each call."""
+    return graph.run([inputs], lambda call, *args, **kwargs: at(call, call.operation(*args, **kwargs)))
 
 
 def _over_maps(model: keras.Model, batches: Batches, measure: Callable[[np.ndarray], np.ndarray]) -> Scores:
     """Return the mean over images of `measure`, which maps (images, places, filters) to (images, filters)."""
-    ends, n = _ends(model), 0
+    graph, n = Graph(_in_float32(model)), 0
+    ends = _ends(graph, _producers(model))
     sums: dict[str, Any] = {}
 
-    def tally(name: str, maps: Any) -> Any:
-        if name in ends:
+    def tally(call: Call, maps: Any) -> Any:
+        if call in ends:
             array = ops.convert_to_numpy(maps)
             array = array.reshape(len(array), -1, array.shape[-1]).astype(np.float64)
-            sums[ends[name]] = sums.get(ends[name], 0) + measure(array).sum(0)
+            sums[ends[call]] = sums.get(ends[call], 0) + measure(array).sum(0)
         return maps
 
     for images, _ in batches():
-        _run(model, images, tally)
+        check_images(model, tuple(images.shape[1:]), "the images to rank filters by")
+        _run(graph, images, tally)
         n += len(images)
     return _in_order(model, {name: total / n for name, total in sums.items()})
 
@@ -219,26 +244,50 @@ def _over_images(model: keras.Model, batches: Batches, mean: Callable[[np.ndarra
 
     To first order, this is the gradient of the loss with respect to a factor of the filter's map, at 1.
     """
-    ends = _ends(model)
+    head, what = head_of(model), "the images to rank filters by"
+    plain = _in_float32(model)
+    graph = Graph(logits_of(plain) if head.activated else plain)
+    ends = _ends(graph, _producers(model))
+    shapes = {name: call.outputs[0].shape for call, name in ends.items()}
     changes: dict[str, list[np.ndarray]] = {}
-    if len(model.outputs) != 1:
-        raise InputError(
-            f"{model.name} has {len(model.outputs)} outputs, and a criterion that needs a loss needs one, of logits"
-        )
-    filters = {end: model.get_layer(name) for end, name in ends.items()}
-    filters = {end: getattr(layer, "filters", None) or layer.units for end, layer in filters.items()}
-    places = {end: [1] * (len(model.get_layer(end).output.shape) - 2) for end in ends}
 
-    def loss(images: np.ndarray, labels: np.ndarray, factors: dict[str, Any]) -> Any:
-        [logits] = _run(model, images, lambda name, maps: maps * factors[name] if name in factors else maps)
-        return ops.sum(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+    def loss(images: np.ndarray, targets: np.ndarray, factors: dict[str, Any]) -> Any:
+        [logits] = _run(graph, images, lambda call, maps: maps * factors[ends[call]] if call in ends else maps)
+        return ops.sum(head.loss_of_each(targets, logits))
 
     for images, labels in batches():
-        ones = {end: ops.ones((len(images), *places[end], n)) for end, n in filters.items()}
-        for end, gradient in gradients(partial(loss, images, labels), ones).items():
+        check_images(model, tuple(images.shape[1:]), what)
+        labels = as_labels(labels, what)
+        head.check_labels(labels, model.name, what)
+        ones = {name: ops.ones((len(images), *[1] * (len(s) - 2), s[-1])) for name, s in shapes.items()}
+        for name, gradient in gradients(partial(loss, images, head.targets(labels)), ones).items():
             found = ops.convert_to_numpy(gradient).reshape(len(images), -1).astype(np.float64)
-            changes.setdefault(ends[end], []).append(found)
+            changes.setdefault(name, []).append(found)
     return _in_order(model, {name: mean(np.concatenate(found)) for name, found in changes.items()})
+
+
+def _in_float32(model: keras.Model) -> keras.Model:
+    """Return `model`, or, if a layer computes in 16 bits, a copy that computes in 32: gradients would be lost."""
+    if not any(layer.compute_dtype in ("float16", "bfloat16") for layer in _all_layers(model)):
+        return model
+    copy = _copied_in_float32(model)
+    copy.set_weights([weight.astype(np.float32) for weight in model.get_weights()])
+    return copy
+
+
+def _copied_in_float32(model: keras.Model) -> keras.Model:
+    def copy(operation: Any) -> Any:
+        if isinstance(operation, keras.Model):
+            return _copied_in_float32(operation)
+        return clone(operation, dtype="float32") if isinstance(operation, layers.Layer) else clone(operation)
+
+    return rebuild(model, copy)
+
+
+def _all_layers(model: keras.Model) -> Iterator[Any]:
+    """Yield the layers of `model`, and those of models inside it."""
+    for layer in model.layers:
+        yield from _all_layers(layer) if isinstance(layer, keras.Model) else (layer,)
 
 
 def _in_order(model: keras.Model, scores: Scores) -> Scores:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fewbits.backend import keras
+from fewbits.training.batches import as_input
 
 
 def renew_statistics(model: keras.Model, batches: Iterable[tuple[Any, Any]]) -> None:
@@ -21,7 +22,7 @@ def renew_statistics(model: keras.Model, batches: Iterable[tuple[Any, Any]]) -> 
         for seen, (images, _) in enumerate(batches if layers else ()):
             for layer in layers:
                 layer.momentum = seen / (seen + 1)
-            model(images, training=True)
+            model(as_input(model, images), training=True)
     finally:
         for layer, momentum in zip(layers, momenta):
             layer.momentum = momentum

@@ -20,9 +20,10 @@ from fewbits.backend import keras, ops
 from fewbits.costs.complexity import totals
 from fewbits.errors import InputError, check_integers, check_name
 from fewbits.names import CRITERIA, GOALS
+from fewbits.pruning.channels import PRODUCERS
 from fewbits.pruning.criteria import importance, least_important
 from fewbits.pruning.normalization import renew_statistics
-from fewbits.pruning.surgery import PRODUCERS, removable, remove_filters
+from fewbits.pruning.surgery import kept_whole, removable, remove_filters
 from fewbits.training import checkpoints
 from fewbits.training.batches import LabelledImages, Source
 from fewbits.training.loop import Augmentation
@@ -127,7 +128,7 @@ def prune(
     """Remove filters from a copy of `model` and train it, step by step.
 
     Args:
-        model: A float network that returns logits; it stays as it is.
+        model: A network with a head, as in `training.head_of`; it stays as it is.
         data: The training images and labels, as in `training.train`.
         plan: How to prune, and how far.
         validation: Judges each step, as in `training.train`.
@@ -142,8 +143,9 @@ def prune(
         The network, a dict for each step, and why the pruning stopped.
 
     Raises:
-        InputError: when `training.train` refuses its arguments; when the goal cannot be reached; when the checkpoint
-            exists and `resume` is not set, is damaged, or belongs to another run.
+        InputError: when `training.train` refuses its arguments; when no filter can be removed, with the reason for each
+            layer; when the goal cannot be reached; when the checkpoint exists and `resume` is not set, is damaged, or
+            belongs to another run.
     """
     source = training.source_of(model, data, "the training data")
     _check_reachable(model, plan)
@@ -204,6 +206,10 @@ def would_remove(model: keras.Model, data: LabelledImages, plan: Plan) -> dict[s
 
 
 def _check_reachable(model: keras.Model, plan: Plan) -> None:
+    if not removable(model):
+        why = [f"{name} ({reason})" for name, reason in kept_whole(model).items()]
+        named = f"{', '.join(why[:6])}{f' and {len(why) - 6} more' if len(why) > 6 else ''}"
+        raise InputError(f"no filter of {model.name} can be removed: {named or 'it has no convolution or dense layer'}")
     everything = least_important(model, {layer.name: np.zeros(n) for layer, n in _filters(model)}, inf)
     if plan.ratio is not None:
         most, whole = sum(map(len, everything.values())), _filters_to_lose(model)
@@ -296,7 +302,7 @@ def _filters(model: keras.Model) -> list[tuple]:
 
 def _failure(step: dict, plan: Plan, model: keras.Model) -> str | None:
     """Return why `step` must be undone; None if it stays."""
-    classes = model.output_shape[-1]
+    classes = training.head_of(model).classes
     if "error" in step or not isfinite(step["val_loss"]):
         return "breakdown"
     if step["val_loss"] > log(classes) and step["val_accuracy"] < 2 / classes:

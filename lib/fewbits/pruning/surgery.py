@@ -17,31 +17,12 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, nearest
-from fewbits.graph import Graph, rebuild
+from fewbits.graph import Call, Graph, clone, configuration, rebuild
+from fewbits.pruning.channels import DEPTHWISE, PRODUCERS, TRANSPOSED, made_by_filters, passed_on
 from fewbits.quantization.conversion import QUANTIZED
+from fewbits.training.heads import ends
 
 layers = keras.layers
-
-PRODUCERS = (layers.Conv2D, layers.SeparableConv2D, layers.Dense)  # a filter, or unit, makes a channel
-SUMS = (layers.Add, layers.Subtract, layers.Average, layers.Maximum, layers.Minimum, layers.Multiply)
-# They turn a channel of zeros into zeros, and each channel is computed from itself alone.
-PASSING = (
-    layers.Activation,
-    layers.AveragePooling2D,
-    layers.BatchNormalization,
-    layers.Cropping2D,
-    layers.DepthwiseConv2D,
-    layers.Dropout,
-    layers.GlobalAveragePooling2D,
-    layers.GlobalMaxPooling2D,
-    layers.Identity,
-    layers.LeakyReLU,
-    layers.MaxPooling2D,
-    layers.ReLU,
-    layers.SpatialDropout2D,
-    layers.UpSampling2D,
-    layers.ZeroPadding2D,
-)
 
 
 def removable(model: keras.Model) -> list[tuple[tuple[str, int], ...]]:
@@ -62,13 +43,33 @@ def removable(model: keras.Model) -> list[tuple[tuple[str, int], ...]]:
     """
     channels = _trace(model)
     together: dict[int, list[tuple[str, int]]] = {}
-    held = set(channels.held)
     for name, made in channels.made.items():
         for i, channel in enumerate(made):
             together.setdefault(channels.find(channel), []).append((name, i))
-        if getattr(model.get_layer(name), "groups", 1) > 1:
-            held.update(map(channels.find, (*made, *channels.entering[name])))
+    held = _held(model, channels)
     return [tuple(group) for root, group in together.items() if root not in held]
+
+
+def kept_whole(model: keras.Model) -> dict[str, str]:
+    """Return the layers that can lose no filter, each with the reason why.
+
+    Args:
+        model: A functional model, or a sequential one with an Input.
+
+    Returns:
+        Layer name -> the reason, in the order of the graph; a nested model counts as a layer.
+
+    Raises:
+        InputError: when `model` has no graph.
+    """
+    channels = _trace(model)
+    held, graph = _held(model, channels), Graph(model)
+    found = {nested.name: "it is a model within the model, which is not opened" for nested in graph.nested}
+    for name, made in channels.made.items():
+        reasons = [held.get(channels.find(channel)) for channel in made]
+        if all(reasons):
+            found[name] = str(reasons[0])
+    return {layer.name: found[layer.name] for layer in graph.layers if layer.name in found}
 
 
 def remove_filters(model: keras.Model, filters: Mapping[str, Iterable[int]]) -> keras.Model:
@@ -86,9 +87,9 @@ def remove_filters(model: keras.Model, filters: Mapping[str, Iterable[int]]) -> 
 
     Raises:
         InputError: before anything is built, naming the layer: when a layer or filter is unknown; a layer would keep
-            no filter; a channel is an output of the model, is added to one that stays, or reaches a layer that is used
-            twice or that surgery does not know; or a grouped convolution would lose more filters in one group than in
-            another.
+            no filter; a channel is an output of the model, is added to one that stays, or reaches a layer with weights
+            that is used twice or one that surgery does not know; or a grouped convolution would lose more filters in
+            one group than in another.
     """
     channels = _trace(model)
     gone = _gone(model, channels, filters)
@@ -98,21 +99,29 @@ def remove_filters(model: keras.Model, filters: Mapping[str, Iterable[int]]) -> 
     }
     _check_groups(model, channels, kept)
 
-    def clone(layer: Any) -> Any:
-        config, left = layer.get_config(), kept["leaving"].get(layer.name, ())
-        if layer.name in channels.made:
-            config["units" if isinstance(layer, layers.Dense) else "filters"] = len(left)
-        kernel_formats = config.get("formats", [None])[0] or []
-        if len(kernel_formats) > 1:
-            config["formats"] = [[kernel_formats[i] for i in left], *config["formats"][1:]]
-        return type(layer).from_config(config)
+    def copy(operation: Any) -> Any:
+        left = kept["leaving"].get(operation.name)
+        return clone(operation) if left is None else clone(operation, **_changes(operation, left))
 
-    smaller = rebuild(model, clone)
+    smaller = rebuild(model, copy)
     for layer in smaller.layers:
         if layer.variables:
             _copy(model.get_layer(layer.name), layer, *(kept[side].get(layer.name) for side in ("entering", "leaving")))
-    kind = keras.Model if isinstance(model, keras.Sequential) else type(model)
-    return kind(smaller.input, smaller.output, name=model.name)
+    inputs, outputs = ends(smaller)
+    return type(smaller)(inputs, outputs, name=model.name)
+
+
+def _changes(layer: Any, left: np.ndarray) -> dict[str, Any]:
+    """Return the entries of a layer's configuration that differ with the channels `left` of its output."""
+    changes: dict[str, Any] = {}
+    if isinstance(layer, PRODUCERS):
+        changes["units" if isinstance(layer, layers.Dense) else "filters"] = len(left)
+    if isinstance(layer, layers.Reshape) and layer.target_shape[-1] != -1:
+        changes["target_shape"] = (*layer.target_shape[:-1], len(left))
+    formats = configuration(layer).get("formats") or [[]]
+    if len(formats[0] or []) > 1:
+        changes["formats"] = [[formats[0][i] for i in left], *formats[1:]]
+    return changes
 
 
 def shrunk_to(model: keras.Model, filters: Mapping[str, int]) -> keras.Model:
@@ -184,66 +193,51 @@ class _Channels:
 def _trace(model: keras.Model) -> _Channels:
     channels, graph = _Channels(), Graph(model)
     tensors: dict[int, np.ndarray] = {}
-    for tensor in model.inputs:
+    for tensor in graph.inputs:
         tensors[id(tensor)] = channels.new(tensor.shape[-1])
         channels.hold(tensors[id(tensor)], "it is a channel of the input")
     for call in graph.calls:
-        layer, read = call.operation, [tensors.get(id(x)) for x in call.inputs]
-        uses = len(graph.calls_of(layer))
+        read, uses = [tensors[id(x)] for x in call.inputs], len(graph.calls_of(call.operation))
         for tensor in call.outputs:
             if id(tensor) not in tensors:
-                tensors[id(tensor)] = _leaving(channels, layer, read, tensor.shape)
-        if uses > 1:
+                tensors[id(tensor)] = _leaving(channels, call, read, tensor.shape)
+        if uses > 1 and (getattr(call.operation, "weights", None) or isinstance(call.operation, layers.Reshape)):
             for tensor in (*call.inputs, *call.outputs):
-                channels.hold(tensors[id(tensor)], f"its channel reaches {layer.name}, which is used {uses} times")
-    for tensor in model.outputs:
+                channels.hold(tensors[id(tensor)], f"its channel reaches {call.name}, which is used {uses} times")
+    for tensor in graph.outputs:
         channels.hold(tensors[id(tensor)], "it makes an output of the model")
     return channels
 
 
-def _leaving(channels: _Channels, layer: Any, entering: list, shape: tuple) -> np.ndarray:
-    """Return the channels of a tensor of `shape` that `layer` makes from tensors with the channels `entering`."""
-    passed_on = _passed_on(channels, layer, entering, shape)
-    everything = np.concatenate(entering)
-    if passed_on is None:
-        passed_on = channels.new(shape[-1])
-        reason = f"its channel reaches {layer.name}, a {type(layer).__name__}, which needs all channels"
-        channels.hold([*everything, *passed_on], reason)
-    channels.entering[layer.name], channels.leaving[layer.name] = everything, passed_on
-    return passed_on
+def _leaving(channels: _Channels, call: Call, entering: list[np.ndarray], shape: tuple) -> np.ndarray:
+    """Return the channels of a tensor of `shape` that `call` makes from tensors with the channels `entering`."""
+    name, everything = call.name, np.concatenate([*entering, np.arange(0)])
+    if made_by_filters(call):
+        leaving = channels.made[name] = channels.new(shape[-1])
+        if call.operation.activation is keras.activations.softmax:
+            channels.hold(leaving, f"{name} has a softmax over its channels")
+    else:
+        handed_on = passed_on(call, entering, shape)
+        if handed_on is None:
+            leaving = channels.new(shape[-1] or 0)
+            reason = f"its channel reaches {name}, a {type(call.operation).__name__}, which needs all channels"
+            channels.hold([*everything, *leaving], reason)
+        else:
+            leaving, *joined = handed_on
+            for others in joined:
+                channels.join(leaving, others)
+    channels.entering[name], channels.leaving[name] = everything, leaving
+    return leaving
 
 
-def _passed_on(channels: _Channels, layer: Any, entering: list, shape: tuple) -> np.ndarray | None:
-    """Return the channels that leave `layer`; None if it needs every channel that enters."""
-    (first, *others), n = entering, shape[-1]
-    if getattr(layer, "data_format", None) == "channels_first":
-        return None
-    if isinstance(layer, PRODUCERS):
-        channels.made[layer.name] = channels.new(n)
-        if layer.activation is keras.activations.softmax:
-            channels.hold(channels.made[layer.name], f"{layer.name} has a softmax over its channels")
-        return channels.made[layer.name]
-    if type(layer) is layers.Flatten:
-        return np.tile(first, n // len(first))
-    if type(layer) is layers.Concatenate and layer.axis in (-1, len(shape) - 1):
-        return np.concatenate(entering)
-    if type(layer) in SUMS and all(len(channel) == n for channel in entering):
-        for other in others:
-            channels.join(first, other)
-        return first
-    if isinstance(layer, PASSING) and _keeps_zeros(layer):
-        return np.repeat(first, n // len(first))  # a depthwise convolution may make several of each
-    return None
-
-
-def _keeps_zeros(layer: Any) -> bool:
-    """Return whether `layer` computes each channel from itself and, apart from biases, turns zeros into zeros."""
-    if isinstance(layer, layers.BatchNormalization):
-        return layer.axis in (-1, 3)
-    if isinstance(layer, layers.ReLU):
-        return layer.threshold == 0
-    activation = getattr(layer, "activation", None) or keras.activations.linear
-    return activation is not keras.activations.softmax and not float(ops.squeeze(activation(ops.zeros((1, 1)))))
+def _held(model: keras.Model, channels: _Channels) -> dict[int, str]:
+    """Return the channels that cannot be removed one by one -> the reason."""
+    held = channels.held
+    for name, made in channels.made.items():
+        groups = getattr(model.get_layer(name), "groups", 1)
+        for channel in (*made, *channels.entering[name]) if groups > 1 else ():
+            held.setdefault(channels.find(channel), f"{name} works in {groups} groups, which must keep equally many")
+    return held
 
 
 # What is asked for
@@ -304,16 +298,14 @@ def _copy(old: Any, new: Any, entering: np.ndarray | None, leaving: np.ndarray |
 
 def _part(layer: Any, name: str, array: np.ndarray, entering: Any, leaving: Any) -> np.ndarray:
     if name == "pointwise_kernel":
-        return array[:, :, _multiplied(entering, layer.depth_multiplier)][..., leaving]
-    if name == "depthwise_kernel" or isinstance(layer, layers.DepthwiseConv2D) and name == "kernel":
-        return array[:, :, entering]
+        return array[..., _multiplied(entering, layer.depth_multiplier), :][..., leaving]
+    if name == "depthwise_kernel" or isinstance(layer, DEPTHWISE) and name == "kernel":
+        return array[..., entering, :]
+    if isinstance(layer, TRANSPOSED) and name == "kernel":
+        return array[..., leaving, :][..., entering]
     if name == "kernel":
-        return (
-            array[np.ix_(entering, leaving)]
-            if array.ndim == 2
-            else _convolution(array, layer.groups, entering, leaving)
-        )
-    return array[leaving]  # one number per channel
+        return _convolution(array, getattr(layer, "groups", 1), entering, leaving)
+    return array[..., leaving]  # one number per channel, or more
 
 
 def _multiplied(entering: np.ndarray, multiplier: int) -> np.ndarray:
@@ -322,10 +314,10 @@ def _multiplied(entering: np.ndarray, multiplier: int) -> np.ndarray:
 
 
 def _convolution(kernel: np.ndarray, groups: int, entering: np.ndarray, leaving: np.ndarray) -> np.ndarray:
-    """Return what is left of `kernel` (height, width, in / groups, out), whose groups keep equally many filters."""
-    read, made = kernel.shape[2], kernel.shape[3] // groups  # per group
+    """Return what is left of `kernel` (..., in / groups, out), whose groups keep equally many filters."""
+    read, made = kernel.shape[-2], kernel.shape[-1] // groups  # per group
     parts = [
-        kernel[:, :, entering[entering // read == group] % read][..., leaving[leaving // made == group]]
+        kernel[..., entering[entering // read == group] % read, :][..., leaving[leaving // made == group]]
         for group in range(groups)
     ]
-    return np.concatenate(parts, axis=3)
+    return np.concatenate(parts, axis=-1)

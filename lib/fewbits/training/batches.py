@@ -11,6 +11,8 @@ from fewbits.backend import keras
 from fewbits.data.dataset import Split
 from fewbits.data.folders import ImageFolder
 from fewbits.errors import InputError
+from fewbits.graph import Graph
+from fewbits.training.heads import ends, head_of
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class ArraySource:
 
     Attributes:
         images: Real numbers (n, height, width, channels).
-        labels: Integers (n,).
+        labels: Integers (n,), or (n, units) for several sigmoid units.
     """
 
     images: np.ndarray
@@ -51,7 +53,7 @@ class ArraySource:
             shuffle_seed: Draws the order; None keeps it.
 
         Yields:
-            Images (n, height, width, channels) float32 and labels (n,).
+            Images (n, height, width, channels) float32 and labels.
         """
         n = len(self)
         order = np.arange(n) if shuffle_seed is None else np.random.default_rng(shuffle_seed).permutation(n)
@@ -72,32 +74,52 @@ def source_of(model: keras.Model, data: LabelledImages, what: str) -> Source:
     """Return `data` as a source of batches for `model`.
 
     Args:
-        model: Has one input, of images, and one output, of shape (n, classes).
-        data: A Split, whose pixels are taken as they are; a pair of images (n, height, width, channels) and labels
-            (n,); an ImageFolder; or what this function returned before.
+        model: Has one input, of images, and ends in a head, as in `head_of`.
+        data: A Split, whose pixels are taken as they are; a pair of images (n, height, width, channels) and labels,
+            which are class numbers (n,) or, for several sigmoid units, 0 or 1 (n, units); an ImageFolder; or what this
+            function returned before.
         what: What error messages call the data.
 
     Returns:
         A source with a length, `checksum`, `labels`, `batches` and `pick`.
 
     Raises:
-        InputError: when `data` is empty, holds NaN or infinity, or does not fit `model`.
+        InputError: when `data` is empty, holds NaN or infinity, or does not fit `model`, or `head_of` refuses it.
     """
-    if (
-        not isinstance(model.output_shape, tuple)
-        or len(model.output_shape) != 2
-        or type(model.input_shape) is not tuple
-    ):
-        raise InputError(f"{model.name} must have one input, of images, and one output, of shape (n, classes)")
     source = data if isinstance(data, ArraySource | ImageFolder) else _checked(data, what)
     if not len(source):
         raise InputError(f"{what} hold no images")
     check_images(model, tuple(source.image_shape), what)
-    classes, labels = model.output_shape[-1], source.labels
-    if labels.min() < 0 or labels.max() >= classes:
-        wrong = labels[(labels < 0) | (labels >= classes)][0]
-        raise InputError(f"{what} hold the label {wrong}; {model.name} has {classes} classes, 0 to {classes - 1}")
+    head_of(model).check_labels(source.labels, model.name, what)
     return source
+
+
+def as_input(model: keras.Model, images: Any) -> Any:
+    """Return images as `model` takes them: alone, or in a list or dict.
+
+    Args:
+        model: Has one input.
+        images: An array or tensor.
+    """
+    return keras.tree.pack_sequence_as(ends(model)[0], [images])
+
+
+def as_labels(labels: Any, what: str) -> np.ndarray:
+    """Return labels as integers, (n,) or, if an image has several, (n, units).
+
+    Args:
+        labels: Integers, truth values or whole numbers, (n,), (n, 1) or (n, units).
+        what: What the error message calls the data.
+
+    Raises:
+        InputError: when the labels are not whole numbers.
+    """
+    labels = np.asarray(labels)
+    if labels.dtype.kind == "b" or labels.dtype.kind == "f" and (labels == np.rint(labels)).all():
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "ui":
+        raise InputError(f"the labels of {what} must be integers, not {labels.dtype}")
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def check_images(model: keras.Model, shape: tuple[int, ...], what: str) -> None:
@@ -109,11 +131,11 @@ def check_images(model: keras.Model, shape: tuple[int, ...], what: str) -> None:
         what: What the error message calls the images.
 
     Raises:
-        InputError: when `model` has several inputs, or takes images of another shape.
+        InputError: when `model` has no graph or several inputs, or takes images of another shape.
     """
-    if type(getattr(model, "input_shape", None)) is not tuple:
-        raise InputError(f"{model.name} must have one input, of images")
-    expected = model.input_shape[1:]
+    if len(Graph(model).inputs) != 1:
+        raise InputError(f"{model.name} has {len(model.inputs)} inputs; it must have one, of images")
+    expected = model.inputs[0].shape[1:]
     if len(shape) != len(expected) or any(e is not None and e != s for s, e in zip(shape, expected)):
         raise InputError(f"{model.name} takes images of {_sides(expected)}, and {what} are {_sides(shape)}")
 
@@ -123,13 +145,11 @@ def _checked(data: Any, what: str) -> ArraySource:
         images, labels = (data.images, data.labels) if isinstance(data, Split) else data
     except (TypeError, ValueError):
         raise InputError(f"{what} must be a Split, a pair of images and labels, or an ImageFolder") from None
-    images, labels = np.asarray(images), np.asarray(labels)
+    images, labels = np.asarray(images), as_labels(labels, what)
     if images.dtype.kind not in "uif":
         raise InputError(f"{what} must hold images of real numbers, not of {images.dtype}")
-    if labels.shape != images.shape[:1]:
+    if labels.shape[:1] != images.shape[:1]:
         raise InputError(f"{what} must hold one label per image, not {images.shape} and {labels.shape}")
-    if labels.dtype.kind not in "ui":
-        raise InputError(f"the labels of {what} must be integers, not {labels.dtype}")
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         raise InputError(f"{what} hold NaN or infinity; clean them first")
     return ArraySource(images, labels)

@@ -18,10 +18,11 @@ import numpy as np
 from fewbits.backend import keras
 from fewbits.errors import InputError, check_integers
 from fewbits.training import checkpoints
-from fewbits.training.batches import LabelledImages, Source, source_of
-from fewbits.training.evaluation import evaluate
+from fewbits.training.batches import LabelledImages, Source, as_input, source_of
+from fewbits.training.evaluation import measure
+from fewbits.training.heads import Head
 from fewbits.training.interruption import postponed
-from fewbits.training.recipe import prepare
+from fewbits.training.recipe import prepare, trained_network
 
 KIND = "fewbits training checkpoint 1"
 
@@ -72,9 +73,11 @@ def train(
     bits in every weight, optimizer variable and the history, on one machine without GPU.
 
     Args:
-        model: Returns logits (n, classes); compiled by `prepare` if it is not compiled yet.
-        data: A Split, whose pixels are taken as they are; a pair of images (n, height, width, channels) and labels
-            (n,); or an ImageFolder.
+        model: Ends in a head, as in `head_of`; compiled by `prepare` if it is not compiled yet. If its loss is the
+            cross-entropy of its head, softmax or sigmoid is taken off for the training. Another loss gets what the
+            model returns.
+        data: A Split, whose pixels are taken as they are; a pair of images (n, height, width, channels) and labels,
+            which are class numbers (n,) or, for several sigmoid units, 0 or 1 (n, units); or an ImageFolder.
         validation: Evaluated after each epoch; of the same kinds.
         epochs: Epochs in all, those of a resumed checkpoint included.
         batch_size: Images per step.
@@ -100,16 +103,17 @@ def train(
     held_out = None if validation is None else source_of(model, validation, "the validation data")
     if not model.compiled:
         prepare(model)
-    model.optimizer.build(model.trainable_variables)
+    network, head = trained_network(model)
+    model.optimizer.build(network.trainable_variables)
     made_with = _identity(model, source, batch_size, seed, augment)
     path = None if checkpoint is None else Path(checkpoint)
     history = _start(model, path, resume, made_with, epochs)
     clock = _Clock(progress, epochs, len(history), steps=ceil(len(source) / batch_size))
     for epoch in range(len(history) + 1, epochs + 1):
         noted = before_epoch(epoch) if before_epoch else None
-        results = {**(noted or {}), **_epoch(model, source, epoch, batch_size, seed, augment, clock)}
+        results = {**(noted or {}), **_epoch(network, head, source, epoch, batch_size, seed, augment, clock)}
         if held_out is not None:
-            results |= _validated(model, held_out, epoch, batch_size)
+            results |= _validated(network, head, held_out, epoch, batch_size)
         history = [*history, {"epoch": epoch, **results}]
         if path:
             header = {"kind": KIND, "made_with": made_with, "history": history}
@@ -132,7 +136,8 @@ def read_history(checkpoint: Path | str) -> list[dict]:
 
 
 def _epoch(
-    model: keras.Model,
+    network: keras.Model,
+    head: Head,
     source: Source,
     epoch: int,
     batch_size: int,
@@ -148,7 +153,7 @@ def _epoch(
         if augment is not None:
             images = _augmented(augment, images, np.random.default_rng([seed, epoch, step]))
         with postponed():
-            logs = model.train_on_batch(images, labels.astype(np.int32), return_dict=True)
+            logs = network.train_on_batch(as_input(network, images), head.targets(labels), return_dict=True)
         _check_loss(logs["loss"], f"in epoch {epoch}, batch {step}")
         n += len(labels)
         for name in sorted(logs, key=lambda name: name != "loss"):
@@ -160,8 +165,8 @@ def _epoch(
     return results
 
 
-def _validated(model: keras.Model, held_out: Source, epoch: int, batch_size: int) -> dict[str, float]:
-    score = evaluate(model, held_out, batch_size)
+def _validated(network: keras.Model, head: Head, held_out: Source, epoch: int, batch_size: int) -> dict[str, float]:
+    score = measure(network, head, held_out, batch_size)
     _check_loss(score.loss, f"on the validation data after epoch {epoch}")
     return {"val_loss": score.loss, "val_accuracy": score.accuracy}
 

@@ -20,6 +20,7 @@ from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.quantization.layers import FLOAT, Formats
 from fewbits.training.batches import LabelledImages, Source, source_of
 from fewbits.training.evaluation import Score, evaluate
+from fewbits.training.heads import head_of, with_head, without_head
 from fewbits.training.loop import Augmentation, TrainingProgress, train
 from fewbits.training.recipe import Recipe
 from fewbits.training.reuse import take_optimizer, take_state
@@ -52,7 +53,8 @@ def progressive_quantization(
     """Train a copy of the float `model` towards few bits; `model` stays as it is.
 
     Args:
-        model: A trained network that returns logits; batch normalization is folded in the copy.
+        model: A trained network with a head, as in `head_of`; batch normalization is folded in the copy, and softmax
+            or sigmoid becomes a layer of its own at the end.
         data: As in `train`.
         schedule: What is quantized when, and to how many bits.
         validation: Judges each stage, and the levels in an order by sensitivity; as in `train`.
@@ -88,7 +90,9 @@ def progressive_quantization(
     """
     calibration, recipe = calibration or Calibration(), recipe or Recipe()
     source = source_of(model, data, "the training data")
-    fresh = quantize_model(model, levels=levels, fold_batch_normalization=True, rounding=rounding, gradient=gradient)
+    bare = without_head(model)
+    fresh = quantize_model(bare, levels=levels, fold_batch_normalization=True, rounding=rounding, gradient=gradient)
+    fresh = with_head(fresh, head_of(model))
     network = fresh if reuse is None else take_state(reuse, fresh)
     formats_for = partial(calibration.formats, network, _calibration_images(source), rounding=rounding)
     judge = partial(evaluate, network, validation, recipe.batch_size)

@@ -10,6 +10,18 @@ import numpy as np
 from fewbits.backend import keras
 from fewbits.errors import InputError, check_integers, check_name
 from fewbits.names import DECAYS, OPTIMIZERS
+from fewbits.training.heads import Head, ends, head_of, logits_of
+
+losses = keras.losses
+_OF_CLASSES = (
+    losses.sparse_categorical_crossentropy,
+    losses.SparseCategoricalCrossentropy,
+    losses.categorical_crossentropy,
+    losses.CategoricalCrossentropy,
+)
+_OF_LABELS = losses.binary_crossentropy, losses.BinaryCrossentropy
+MEAN = "sum_over_batch_size"  # Keras' name for the mean
+_CHANGES = ("label_smoothing", "ignore_class")  # options that make another loss of a cross-entropy
 
 STAIRCASE = 0.94  # the factor after every second epoch; chiang2017, 4.3.3.1
 
@@ -47,7 +59,7 @@ class Recipe:
         """Compile `model` for a training of `epochs` epochs of `images` images each.
 
         Args:
-            model: Returns logits.
+            model: As in `prepare` of this module.
             epochs: How many epochs the whole training has.
             images: How many images an epoch has.
 
@@ -71,7 +83,7 @@ def prepare(
     """Compile `model` for training with cross-entropy.
 
     Args:
-        model: Returns logits.
+        model: Ends in a head, as in `head_of`, from which the loss and the accuracy follow.
         optimizer: `sgd`, with Nesterov momentum; `adam`; `rmsprop`, with momentum, whose mean of squared gradients
             keeps 0.9 of its value at each step (chiang2017, 4.3.3.1); or an optimizer of Keras, for which the other
             arguments do not count.
@@ -84,17 +96,70 @@ def prepare(
 
     Raises:
         InputError: when the optimizer's name is unknown, the rate is not positive, the momentum is outside [0, 1), the
-            weight decay is negative or not finite, or the model ends in softmax.
+            weight decay is negative or not finite, or `head_of` refuses the model.
     """
-    if ends_in_softmax(model):
-        raise InputError(f"{model.name} ends in softmax; training needs logits, so give its last layer no activation")
+    head = head_of(model)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         optimizer = _optimizer(optimizer, learning_rate, momentum, weight_decay)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return compile_for(model, head, optimizer)
+
+
+def compile_for(network: keras.Model, head: Head, optimizer: keras.optimizers.Optimizer) -> keras.Model:
+    """Compile a network for training with the loss and the accuracy of its head.
+
+    Args:
+        network: Returns what `head` says.
+        head: Its head.
+        optimizer: An optimizer of Keras.
+
+    Returns:
+        `network`.
+    """
     # A metric that has its variables already: Keras would trace the first step twice to make them.
-    accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
-    model.compile(optimizer, loss, metrics=[accuracy], jit_compile=compiles_steps())
-    return model
+    network.compile(optimizer, head.loss(), metrics=[head.accuracy()], jit_compile=compiles_steps())
+    return network
+
+
+def trained_network(model: keras.Model) -> tuple[keras.Model, Head]:
+    """Return the network whose steps train a compiled model, and its head.
+
+    The cross-entropy is computed from what softmax or sigmoid is taken of: exactly, and equally on all backends.
+
+    Args:
+        model: Compiled, with a head as in `head_of`.
+
+    Returns:
+        `model` itself if it returns logits, or if its loss is another one than the cross-entropy of its head; otherwise
+        `logits_of(model)`, compiled with the same optimizer.
+
+    Raises:
+        InputError: when `head_of` refuses `model`, or its loss takes logits for probabilities or the other way round.
+    """
+    head = head_of(model)
+    alone = all(isinstance(x, keras.KerasTensor) for x in ends(model))
+    prepared = not head.activated and alone and isinstance(model.loss, keras.losses.SparseCategoricalCrossentropy)
+    if not _is_cross_entropy(model, head) or prepared:
+        return model, head
+    bare = head.before_activation
+    return compile_for(logits_of(model), bare, model.optimizer), bare
+
+
+def _is_cross_entropy(model: keras.Model, head: Head) -> bool:
+    """Return whether the loss that a model was compiled with is the cross-entropy of its head."""
+    given = keras.tree.flatten(model.loss)
+    if len(given) != 1 or not (callable(given[0]) or isinstance(given[0], str)):
+        return False
+    loss = keras.losses.get(given[0])
+    options = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
+    kinds = _OF_CLASSES if head.exclusive else _OF_LABELS
+    if loss not in kinds and type(loss) not in kinds:
+        return False
+    if options.get("from_logits", False) == head.activated:
+        returned = "probabilities" if head.activated else "logits"
+        raise InputError(
+            f"{model.name} returns {returned}, so compile its loss with from_logits={not head.activated}, or not at all"
+        )
+    return options.get("reduction", MEAN) == MEAN and not any(map(options.get, _CHANGES))
 
 
 def _optimizer(name: str, rate: float | Callable, momentum: float, weight_decay: float) -> Any:
@@ -151,9 +216,3 @@ def _check_rate(learning_rate: Any) -> None:
 def compiles_steps() -> bool | str:
     """Return Keras' `jit_compile`: XLA's convolutions are 2 to 4 times slower than TensorFlow's own on a CPU."""
     return False if keras.backend.backend() == "tensorflow" else "auto"
-
-
-def ends_in_softmax(model: keras.Model) -> bool:
-    """Return whether the last layer of `model` is a softmax, or has one as its activation."""
-    last = model.layers[-1] if model.layers else None
-    return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax
