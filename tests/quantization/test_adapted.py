@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from fewbits import InputError
+from fewbits import InputError, quantize_model
 from fewbits.backend import keras, ops
 from fewbits.quantization.adapted import float_kernel, float_model, is_adapted
+from fewbits.quantization.layers import effective_weights
 
 L = keras.layers
 RNG = np.random.default_rng(0)
@@ -59,6 +60,10 @@ def test_an_int8_model_becomes_the_float_model_of_its_kernels():
     assert all_layers(plain)["dense"].kernel.dtype == "float32" and all_layers(plain).keys() == all_layers(model).keys()
     np.testing.assert_allclose(plain(IMAGES), expected, atol=0.02)
     np.testing.assert_array_equal(all_layers(plain)["conv"].kernel, all_layers(model)["conv"].kernel)
+    quantized = quantize_model(model)  # without formats, it computes in float
+    np.testing.assert_allclose(quantized(IMAGES), plain(IMAGES), rtol=1e-5, atol=1e-6)
+    dense = all_layers(model)["dense"]
+    np.testing.assert_array_equal(effective_weights(dense)[0], all_layers(plain)["dense"].kernel)
 
 
 def test_float8_and_lora_keep_the_kernel_and_what_was_added():

@@ -37,7 +37,7 @@ def is_adapted(layer: keras.Layer) -> bool:
 
 
 def float_kernel(layer: keras.Layer) -> np.ndarray:
-    """Return the kernel with which `layer` multiplies, in float32, also where Keras has quantized or adapted it.
+    """Return the kernel with which `layer` multiplies, as floats also where Keras has quantized or adapted it.
 
     Args:
         layer: A built layer with a kernel.

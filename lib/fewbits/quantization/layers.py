@@ -9,7 +9,7 @@ format of each filter, its kernel as one column per filter, and the weights with
 Source: vieito2017, Code 11 (QuantizedConv2D), whose order of bias and output quantizer is `bias_order="output"`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, check_name
 from fewbits.names import BIAS_ORDERS, GRADIENTS, KINDS, LAYER_ROUNDINGS, ROUNDINGS
+from fewbits.quantization.adapted import float_kernel
 from fewbits.quantization.fixedpoint import (
     MAX_NBITS_KERAS,
     FixedPoint,
@@ -136,15 +137,13 @@ class _Quantized(_Layer):
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        check_name("rounding", rounding, LAYER_ROUNDINGS)
-        check_name("gradient", gradient, GRADIENTS)
-        check_name("bias order", bias_order, BIAS_ORDERS)
+        check_settings(rounding, gradient, bias_order)
         if getattr(self, "data_format", "channels_last") != "channels_last":
             raise InputError(f"{self.name} computes with channels last only; build it with data_format='channels_last'")
         self.gradient, self.bias_order, self.level = gradient, bias_order, level
         # Keras would compile a whole TensorFlow model with XLA, whose convolutions are slow on a CPU; see backend.fuse.
         self.supports_jit = keras.backend.backend() != "tensorflow"
-        self._start = _checked(formats), bool(enabled), rounding
+        self._start = checked_formats(self.name, formats), bool(enabled), rounding
 
     def product(self, inputs: Any, kernel: Any) -> Any:
         """Multiply `inputs` and `kernel` as this kind of layer does, in float and without bias.
@@ -192,7 +191,7 @@ class _Quantized(_Layer):
             InputError: on what is not a format, on more than 24 bits, and if the number of kernel formats does not
                 match the filters.
         """
-        formats = _checked((kernel, input, output, bias))
+        formats = checked_formats(self.name, (kernel, input, output, bias))
         if isinstance(formats.kernel, tuple) and len(formats.kernel) != self._filters:
             raise InputError(f"{self.name} has {self._filters} filters, not {len(formats.kernel)} kernel formats")
         self.state.set_formats(formats)
@@ -485,7 +484,7 @@ def quantized_kernel(layer: keras.Layer, rounding: str | None = None) -> np.ndar
         layer: A convolution, depthwise convolution or dense layer, quantized or not.
         rounding: As in `fewbits.quantize`; by default the rounding of the layer.
     """
-    kernel, formats = ops.convert_to_numpy(layer.kernel), kernel_formats(layer)
+    kernel, formats = float_kernel(layer), kernel_formats(layer)
     if not formats:
         return kernel
     columns = zip(by_filter(layer, kernel).T, formats)
@@ -514,15 +513,47 @@ def effective_weights(layer: keras.Layer) -> tuple[np.ndarray, np.ndarray | None
 # Checks, and configurations for files
 
 
-def _checked(formats: Iterable) -> Formats:
-    """Return `formats` as Formats of FixedPoint; InputError if one is not a format."""
+def checked_formats(name: str, formats: Any) -> Formats:
+    """Return the formats of a layer as Formats.
+
+    Args:
+        name: The layer.
+        formats: `(kernel, input, output)` or `(kernel, input, output, bias)`, each a FixedPoint or None.
+
+    Returns:
+        The formats, each a FixedPoint, a tuple of them for the filters of a kernel, or None.
+
+    Raises:
+        InputError: naming the layer, on what is not a format and on more than 24 bits.
+    """
     try:
+        if isinstance(formats, (str, Mapping, FixedPoint)):  # which can be taken for several
+            raise TypeError
         formats = Formats(*formats)
     except TypeError:
         raise InputError(
-            f"formats must be (kernel, input, output), each a FixedPoint or None, not {formats!r}"
+            f"layer {name}: formats must be (kernel, input, output), each a FixedPoint or None, not {_shown(formats)}"
         ) from None
-    return Formats(*(_checked_format(kind, fmt) for kind, fmt in zip(KINDS, formats)))
+    try:
+        return Formats(*(_checked_format(kind, fmt) for kind, fmt in zip(KINDS, formats)))
+    except InputError as error:
+        raise InputError(f"layer {name}: {error}") from None
+
+
+def check_settings(rounding: str, gradient: str, bias_order: str) -> None:
+    """Check the settings of quantized layers.
+
+    Args:
+        rounding: As in QuantizedConv2D.
+        gradient: As in QuantizedConv2D.
+        bias_order: As in QuantizedConv2D.
+
+    Raises:
+        InputError: on an unknown name.
+    """
+    check_name("rounding", rounding, LAYER_ROUNDINGS)
+    check_name("gradient", gradient, GRADIENTS)
+    check_name("bias order", bias_order, BIAS_ORDERS)
 
 
 def _checked_format(kind, fmt):
@@ -530,16 +561,24 @@ def _checked_format(kind, fmt):
         channels = () if fmt is None else (fmt,)
     else:
         try:  # a sequence with one per filter, or a pair of integers from a saved configuration
-            fmt = tuple(f if isinstance(f, FixedPoint) else FixedPoint(*f) for f in fmt)
+            made = tuple(f if isinstance(f, FixedPoint) else FixedPoint(*f) for f in fmt)
         except TypeError:
-            raise InputError(f"the {kind} format must be a FixedPoint or None, not {fmt!r}") from None
-        fmt = fmt[0] if len(fmt) == 1 else fmt
-        channels = fmt if isinstance(fmt, tuple) else (fmt,)
+            raise InputError(f"the {kind} format must be a FixedPoint or None, not {_shown(fmt)}") from None
+        if not made:
+            raise InputError(f"the {kind} format must be a FixedPoint or None, not an empty sequence")
+        fmt = made[0] if len(made) == 1 else made
+        channels = made
     if len(channels) > 1 and (kind != "kernel" or len({f.nbits for f in channels}) > 1):
         raise InputError(f"the {kind} takes one format" if kind != "kernel" else "all filters must have equal bits")
     if any(f.nbits > MAX_NBITS_KERAS for f in channels):
         raise InputError(f"the {kind} format has more than {MAX_NBITS_KERAS} bits, which float32 does not hold")
     return fmt
+
+
+def _shown(value):
+    """Return a short description of what was given."""
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"something of type {type(value).__name__}"
 
 
 def _as_config(fmt):
