@@ -17,7 +17,7 @@ from fewbits.graph import Graph
 from fewbits.inspection.extraction import extractor
 from fewbits.io.files import write_aside
 from fewbits.io.hdf5 import write_hdf5
-from fewbits.quantization.layers import active_formats, effective_weights, kernel_formats
+from fewbits.quantization.layers import active_formats, effective_weights, kernel_formats, per_filter
 
 AXES = "as in Keras; MATLAB's h5read reverses them: permute(x, ndims(x):-1:1)"
 
@@ -36,7 +36,7 @@ def weights_and_codes(model: keras.Model) -> dict[str, np.ndarray]:
     Raises:
         InputError: as `check_exportable`.
     """
-    check_exportable(model)
+    check_exportable(model, every_kernel=True)
     found: dict[str, np.ndarray] = {}
     for layer in model.layers:
         hidden = {id(v) for v in layer.state.weights} if hasattr(layer, "formats") else ()
@@ -45,8 +45,7 @@ def weights_and_codes(model: keras.Model) -> dict[str, np.ndarray]:
         filters = kernel_formats(layer) if multiplies(layer) else ()
         if filters:
             kernel, bias = effective_weights(layer)
-            steps = np.asarray([fmt.step for fmt in filters], np.float32)
-            steps = steps.reshape(kernel.shape[2:]) if isinstance(layer, keras.layers.DepthwiseConv2D) else steps
+            steps = ops.convert_to_numpy(per_filter(layer, np.asarray([fmt.step for fmt in filters], np.float32)))
             found[f"{layer.name}/kernel_codes"] = (kernel / steps).astype(np.int32)
             found[f"{layer.name}/kernel_msb"] = np.asarray([fmt.msb for fmt in filters], np.int32)
             found[f"{layer.name}/kernel_nbits"] = np.asarray([filters[0].nbits], np.int32)

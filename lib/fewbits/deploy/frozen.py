@@ -9,8 +9,11 @@ from fewbits.quantization.conversion import quantized_type
 from fewbits.quantization.fixedpoint import FixedPoint, quantclip
 from fewbits.quantization.layers import active_formats, effective_weights
 
+# The layers with a kernel that every export supports.
+KERNELS = keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense
 
-def check_exportable(model: keras.Model) -> None:
+
+def check_exportable(model: keras.Model, every_kernel: bool = False) -> None:
     """Check that a model can be exported.
 
     The model must be a graph from one input to one output, in float32 and channels last, with finite weights and
@@ -18,6 +21,8 @@ def check_exportable(model: keras.Model) -> None:
 
     Args:
         model: Any Keras model.
+        every_kernel: Whether the export also supports layers with other kernels than two-dimensional convolutions,
+            depthwise convolutions and dense layers.
 
     Raises:
         InputError: when the model cannot be exported; the message names the layer.
@@ -33,6 +38,9 @@ def check_exportable(model: keras.Model) -> None:
         name = layer.name
         if getattr(layer, "compute_dtype", "float32") != "float32":
             raise InputError(f"layer {name} computes in {layer.compute_dtype}; only float32 can be exported")
+        if multiplies(layer) and not every_kernel and not isinstance(layer, KERNELS):
+            kind = type(layer).__name__.removeprefix("Quantized")
+            raise InputError(f"layer {name} is a {kind}, which this export does not support; LiteRT in float32 does")
         if getattr(layer, "data_format", "channels_last") != "channels_last":
             raise InputError(f"layer {name} computes with channels first; only channels last can be exported")
         for weight in layer.weights:

@@ -59,7 +59,7 @@ def to_litert(model: keras.Model, precision: str = "float32", images: np.ndarray
             than 8 bits, or adds its bias after its output is rounded.
     """
     check_name("precision", precision, PRECISIONS)
-    check_exportable(model)
+    check_exportable(model, every_kernel=precision != "int8")
     if precision == "int8" and isinstance(model, QuantizedModel):
         _check_formats(model)
         return call_in_tensorflow(_of_codes, model)

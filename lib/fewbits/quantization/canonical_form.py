@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.graph import Call, Graph, clone
+from fewbits.graph import Call, Graph, clone, configuration
+from fewbits.quantization.adapted import float_model
 
 layers = keras.layers
 
@@ -19,7 +20,8 @@ def canonical(model: keras.Model, *, duplicate_shared: bool = False) -> keras.Mo
 
     Nested models are opened; their layers keep their names, with that of the model before it where two would be equal.
     Operations such as `x + y`, `x * 0.5` and `ops.relu` become layers. Separable convolutions become a depthwise and a
-    pointwise one. An operation for which there is no layer stays as it is.
+    pointwise one, layers that Keras has quantized or adapted float ones. An operation for which there is no layer stays
+    as it is.
 
     Args:
         model: A functional model, or a sequential one with an input; it stays as it is.
@@ -30,8 +32,9 @@ def canonical(model: keras.Model, *, duplicate_shared: bool = False) -> keras.Mo
         `model` itself if it has this form; otherwise a new model with copies of the layers and their weights.
 
     Raises:
-        InputError: when `model` has no graph.
+        InputError: when `model` has no graph; as `float_model`.
     """
+    model = float_model(model)
     graph = Graph(model)
     if not any(_changes(graph, call, duplicate_shared) for call in graph.calls):
         return model
@@ -82,7 +85,7 @@ class _Rewriting:
             depthwise, pointwise = self._once(operation, path, *_parts_of_separable(operation))
             return pointwise(depthwise(*args))
         kwargs.pop("training", None) if path else None  # a nested model was called with it
-        return self._once(operation, path, lambda name: _clone_named(operation, name))[0](*args, **kwargs)
+        return self._once(operation, path, lambda name: clone(operation, name=name))[0](*args, **kwargs)
 
     def _once(self, operation: keras.Operation, path: str, *makers: Callable[[str], keras.Layer]) -> list:
         """Return the layers for an operation, made at its first call or, if shared layers are duplicated, at each."""
@@ -112,10 +115,6 @@ class _Rewriting:
         return wanted
 
 
-def _clone_named(layer: keras.Layer, name: str) -> keras.Layer:
-    return clone(layer) if name == layer.name else type(layer).from_config(layer.get_config() | {"name": name})
-
-
 # Separable convolutions
 
 SEPARABLE = layers.SeparableConv1D, layers.SeparableConv2D
@@ -123,7 +122,7 @@ SEPARABLE = layers.SeparableConv1D, layers.SeparableConv2D
 
 def _parts_of_separable(layer: keras.Layer) -> tuple[Callable[[str], keras.Layer], ...]:
     """Return what makes the depthwise and the pointwise convolution that `layer` consists of."""
-    config, one = layer.get_config(), isinstance(layer, layers.SeparableConv1D)
+    config, one = configuration(layer), isinstance(layer, layers.SeparableConv1D)
     depthwise, pointwise = (layers.DepthwiseConv1D, layers.Conv1D) if one else (layers.DepthwiseConv2D, layers.Conv2D)
     shared = {key: config[key] for key in ("data_format", "dtype", "trainable")}
     first = {key: config[key] for key in ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")}

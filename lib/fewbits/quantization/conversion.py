@@ -9,8 +9,7 @@ from typing import Any
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, check_integer, check_name, nearest
-from fewbits.graph import Call, Graph, rebuild
-from fewbits.graph import clone as cloned
+from fewbits.graph import Call, Graph, clone, configuration, rebuild
 from fewbits.names import UNSUPPORTED
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.folding import Folding, folded_weights, foldings, scale_and_shift
@@ -24,6 +23,8 @@ from fewbits.quantization.layers import (
     QuantizedDense,
     QuantizedDepthwiseConv1D,
     QuantizedDepthwiseConv2D,
+    check_settings,
+    checked_formats,
 )
 
 layers = keras.layers
@@ -83,6 +84,7 @@ FLOAT_LAYERS = (
     layers.SpatialDropout1D,
     layers.SpatialDropout2D,
 )
+OWN_SETTINGS = "formats", "enabled", "rounding", "gradient", "bias_order", "level"  # of quantized layers alone
 PREPROCESSING = layers.RandomFlip.__bases__  # augmentation, resizing and cropping of images; Keras does not export it
 # Why layers that users ask for cannot be quantized, and what to use instead.
 REFUSED: dict[type, str] = {
@@ -144,6 +146,18 @@ class QuantizedModel(keras.Model):
         for layer in self.quantized_layers:
             layer.rounding = rounding
 
+    def export(self, filepath: Any, format: str = "saved_model", **options: Any) -> None:
+        """Export the model as Keras does; on JAX, a SavedModel holds no gradients.
+
+        Args:
+            filepath: Where to write it.
+            format: One of Keras' formats.
+            **options: As in `keras.Model.export`.
+        """
+        if keras.backend.backend() == "jax" and format == "saved_model":  # TensorFlow would fail on the quantizers'
+            options["jax2tf_kwargs"] = {"with_gradient": False} | (options.get("jax2tf_kwargs") or {})
+        super().export(filepath, format, **options)
+
     def train_step(self, *state_and_data: Any) -> Any:
         """Train on one batch, as Keras calls it.
 
@@ -202,10 +216,11 @@ def quantize_model(
             times; the message names each layer and what to do.
     """
     check_name("unsupported", unsupported, UNSUPPORTED)
+    check_settings(rounding, gradient, bias_order)
     model = canonical(model, duplicate_shared=duplicate_shared)
     check_layers(model, unsupported)
     plan = foldings(model) if fold_batch_normalization else []
-    own = [folding.layer for folding in plan if folding.way == "own"]
+    own = {f.layer: len(f.call.inputs[0].shape) for f in plan if f.way == "own"}
     names = [layer.name for layer in model.layers if quantized_type(layer) or layer.name in own]
     if not names:
         raise InputError(f"{model.name} has no convolution, depthwise convolution or dense layer to quantize")
@@ -215,23 +230,25 @@ def quantize_model(
     absorbed = {id(call.outputs[0]) for call in relus.values()}
     absorbed |= {id(f.call.outputs[0]) for f in plan if f.way in ("before", "after")}
 
-    def clone(layer):
-        kind, config = quantized_type(layer), layer.get_config()
-        if layer.name in own:
-            kind, config = _scale_layer(layer)
-        elif kind is None:
-            return cloned(layer)
-        config |= {"formats": formats.get(layer.name, FLOAT), "level": level[layer.name]}
-        config |= {"rounding": rounding, "gradient": gradient, "bias_order": bias_order}
-        config |= {"use_bias": True} if layer.name in folded else {}
-        return kind.from_config(config | ({"activation": "relu"} if layer.name in relus else {}))
+    def replaced(layer):
+        if layer.name not in names:
+            return clone(layer)
+        settings = {"formats": formats.get(layer.name, FLOAT), "level": level[layer.name], "rounding": rounding}
+        settings |= {"gradient": gradient, "bias_order": bias_order}
+        settings |= {"use_bias": True} if layer.name in folded else {}
+        settings |= {"activation": "relu"} if layer.name in relus else {}
+        return (
+            _scale_layer(layer, own[layer.name], settings)
+            if layer.name in own
+            else clone(layer, quantized_type(layer), **settings)
+        )
 
     def apply(call, layer, *args, **kwargs):
         if id(call.outputs[0]) in absorbed:
             return args[0]
         return layer(args[0]) if call.name in own else layer(*args, **kwargs)
 
-    quantized = rebuild(model, clone, apply)
+    quantized = rebuild(model, replaced, apply)
     for layer in _with_weights(quantized):
         _set_weights(layer, model, plan)
     return QuantizedModel(quantized.input, quantized.output, name=model.name)
@@ -249,15 +266,14 @@ def dequantize_model(model: keras.Model) -> keras.Model:
     model = canonical(model)
     plain_type: dict[type, Any] = {quantized: plain for plain, quantized in QUANTIZED.items()}
 
-    def clone(layer):
-        kind = plain_type.get(type(layer), type(layer))
-        config = layer.get_config()
-        if kind is not type(layer):
-            for key in ("formats", "enabled", "rounding", "gradient", "bias_order", "level"):
-                config.pop(key)
-        return kind.from_config(config)
+    def replaced(layer):
+        kind = plain_type.get(type(layer))
+        if kind is None:
+            return clone(layer)
+        config = configuration(layer)
+        return kind.from_config({key: value for key, value in config.items() if key not in OWN_SETTINGS})
 
-    plain = rebuild(model, clone)
+    plain = rebuild(model, replaced)
     for layer in _with_weights(plain):
         _copy_weights(model.get_layer(layer.name), layer)
     return plain
@@ -313,22 +329,24 @@ def quantized_type(layer: keras.Layer) -> Any:
 
 
 def _by_name(formats: Any, names: Sequence[str]) -> dict[str, Formats]:
-    if not isinstance(formats, dict):
-        return dict.fromkeys(names, formats)
-    for name in formats:
+    given = formats if isinstance(formats, dict) else dict.fromkeys(names, formats)
+    for name in given:
         if name not in names:
             raise InputError(
                 f"there is no layer {name} to quantize{nearest(name, names)}; there are {', '.join(names)}"
             )
-    return formats
+    return {name: checked_formats(name, fmt) for name, fmt in given.items()}
 
 
 def _levels(levels: Sequence[Sequence[str]] | None, names: Sequence[str]) -> dict[str, int]:
     levels = [[name] for name in names] if levels is None else levels
-    listed = [name for level in levels for name in level]
-    if sorted(listed) != sorted(names):
-        odd = sorted(set(listed) ^ set(names)) or [n for n in names if listed.count(n) > 1]
-        raise InputError(f"levels must name each layer to quantize once; look at {odd[0]}")
+    try:
+        listed = [name for level in levels if not isinstance(level, str) for name in level]
+    except TypeError:
+        listed = []
+    if sorted(listed, key=str) != sorted(names):
+        odd = sorted(set(listed) ^ set(names), key=str) or [n for n in names if listed.count(n) > 1]
+        raise InputError(f"levels must name each layer to quantize once, in a list for each level; look at {odd[0]}")
     return {name: number for number, level in enumerate(levels, 1) for name in level}
 
 
@@ -362,10 +380,10 @@ def _set_weights(layer: keras.Layer, model: keras.Model, plan: Sequence[Folding]
         _copy_weights(old, layer)
 
 
-def _scale_layer(norm: keras.Layer) -> tuple[Any, dict[str, Any]]:
-    """Return class and configuration of the depthwise convolution that multiplies and shifts as `norm` does."""
-    kind = {3: QuantizedDepthwiseConv1D, 4: QuantizedDepthwiseConv2D}[len(norm.input.shape)]
-    return kind, kind(1, name=norm.name, dtype=norm.dtype_policy).get_config()
+def _scale_layer(norm: keras.Layer, rank: int, settings: dict[str, Any]) -> keras.Layer:
+    """Return the depthwise convolution that multiplies and shifts as `norm` does with tensors of this rank."""
+    kind = {3: QuantizedDepthwiseConv1D, 4: QuantizedDepthwiseConv2D}[rank]
+    return kind(1, name=norm.name, dtype=norm.dtype_policy, **settings)
 
 
 def _relus_after(model: keras.Model, plan: Sequence[Folding]) -> dict[str, Call]:
