@@ -10,7 +10,7 @@ from fewbits.deploy.compiled import CRunner, find_compiler
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Tensor
 from fewbits.errors import InputError
-from fewbits.graph import rebuild
+from fewbits.graph import clone, rebuild
 from fewbits.inspection.extraction import extractor
 from fewbits.quantization.conversion import QuantizedModel
 
@@ -134,13 +134,10 @@ def simulation(model: QuantizedModel, dtype: str = "float64") -> QuantizedModel:
         The copy.
     """
 
-    def clone(layer):
-        config = layer.get_config() | {"dtype": dtype}
-        if _softened(layer):
-            config["activation"] = "linear"
-        return type(layer).from_config(config)
+    def replaced(layer):
+        return clone(layer, dtype=dtype, **({"activation": "linear"} if _softened(layer) else {}))
 
-    same = rebuild(model, clone)
+    same = rebuild(model, replaced)
     same.set_weights(model.get_weights())
     return QuantizedModel(same.input, same.output, name=model.name)
 

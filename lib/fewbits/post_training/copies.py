@@ -6,7 +6,7 @@ import numpy as np
 
 from fewbits.backend import ops
 from fewbits.errors import InputError
-from fewbits.graph import rebuild
+from fewbits.graph import clone, rebuild
 from fewbits.quantization.conversion import QuantizedModel, quantized_type
 
 
@@ -26,11 +26,10 @@ def copied(network: QuantizedModel, with_bias: bool = False) -> QuantizedModel:
     if not isinstance(network, QuantizedModel):
         raise InputError(f"{getattr(network, 'name', network)} has no formats to keep to; use quantize_model first")
 
-    def clone(layer):
-        extra = {"use_bias": True} if with_bias and quantized_type(layer) else {}
-        return type(layer).from_config(layer.get_config() | extra)
+    def replaced(layer):
+        return clone(layer, **({"use_bias": True} if with_bias and quantized_type(layer) else {}))
 
-    graph = rebuild(network, clone)
+    graph = rebuild(network, replaced)
     copy = QuantizedModel(graph.input, graph.output, name=network.name)
     for layer in copy.layers:
         old = network.get_layer(layer.name)

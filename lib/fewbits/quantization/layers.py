@@ -557,6 +557,7 @@ def check_settings(rounding: str, gradient: str, bias_order: str) -> None:
 
 
 def _checked_format(kind, fmt):
+    channels: tuple[FixedPoint, ...]
     if fmt is None or isinstance(fmt, FixedPoint):
         channels = () if fmt is None else (fmt,)
     else:
