@@ -207,6 +207,86 @@ def test_two_outputs_have_no_one_loss(data):
         importance(model, data, "taylor")
 
 
+def small(policy="float32", end=L.Dense, relu=lambda x: L.ReLU()(x)):
+    """Return a network with the same weights under any precision."""
+    image = L.Input((6, 6, 2))
+    x = relu(L.Conv2D(4, 3, name="a", dtype=policy)(image))
+    x = relu(L.Conv2D(3, 3, name="b", dtype=policy)(x))
+    model = keras.Model(image, end(3, name="out", dtype=policy)(L.GlobalAveragePooling2D(dtype=policy)(x)))
+    rng = np.random.default_rng(3)
+    model.set_weights([np.round(rng.normal(0.1, 0.5, weight.shape) * 64) / 64 for weight in model.get_weights()])
+    return model
+
+
+def scores_of(model, data, criterion):
+    return np.concatenate([importance(model, data, criterion)[name] for name in "ab"])
+
+
+@pytest.mark.parametrize("criterion", [name for name in CRITERIA if name != "random"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+def test_precision_makes_no_difference(policy, criterion, data):
+    """Values of 16 bits would lose small gradients; the weights drawn here are exact in all precisions."""
+    found = scores_of(small(policy), data, criterion)
+    np.testing.assert_array_equal(found, scores_of(small(), data, criterion))
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "combined"])
+def test_softmax_at_the_end_makes_no_difference(criterion, data):
+    def dense(units, **options):
+        return L.Dense(units, activation="softmax", **options)
+
+    def layer(units, **options):
+        return lambda x: L.Softmax()(L.Dense(units, **options)(x))
+
+    expected = importance(small(), data, criterion)
+    for end in (dense, layer):
+        found = importance(small(end=end), data, criterion)
+        for name in "ab":
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
+    assert set(found) == set(expected)
+
+
+@pytest.mark.parametrize("criterion", ["mean-activation", "taylor"])
+def test_maps_end_behind_a_relu_of_any_kind_even_one_that_is_used_twice(criterion, data):
+    twice = L.ReLU(name="twice")
+    expected = scores_of(small(), data, criterion)
+    for relu in (lambda x: ops.relu(x), twice, lambda x: L.Activation("relu")(x)):
+        np.testing.assert_allclose(scores_of(small(relu=relu), data, criterion), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_sequential_model_and_lists_are_ranked_as_the_same_plain_network(criterion, data):
+    stack = [L.Conv2D(4, 3, name="a"), L.ReLU(), L.Conv2D(3, 3, name="b"), L.ReLU(), L.GlobalAveragePooling2D()]
+    model = keras.Sequential([L.Input((6, 6, 2)), *stack, L.Dense(3, name="out")])
+    model.set_weights(small().get_weights())
+    lists = small()
+    lists = keras.Model(lists.inputs, lists.outputs)
+    for other in (model, lists):
+        np.testing.assert_allclose(scores_of(other, data, criterion), scores_of(small(), data, criterion), rtol=1e-6)
+
+
+def test_one_dimension_and_transposed_convolutions_are_ranked(data):
+    images = data[0].reshape(10, 36, 2)
+    stack = [L.Conv1D(4, 3, name="a"), L.Conv1DTranspose(3, 2, name="b"), L.GlobalAveragePooling1D()]
+    model = keras.Sequential([L.Input((36, 2)), *stack, L.Dense(3)])
+    norms = np.abs(model.get_layer("b").get_weights()[0]).sum((0, 2))
+    np.testing.assert_allclose(importance(model, data, "weights-l1")["b"], unit(norms), rtol=1e-6)
+    for criterion in CRITERIA:
+        assert [len(importance(model, (images, data[1]), criterion)[name]) for name in "ab"] == [4, 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros((2, 5, 6, 2)), np.zeros(2, int)), "branches takes images of 6 x 6 x 2, and the images to rank"),
+        ((np.zeros((2, 6, 6, 2)), np.array([0, 3])), "hold the label 3; branches has 3 classes, 0 to 2"),
+    ],
+)
+def test_images_and_labels_that_do_not_fit_are_refused(model, arguments, message):
+    with pytest.raises(InputError, match=message):
+        importance(model, arguments, "taylor")
+
+
 # Which go
 
 

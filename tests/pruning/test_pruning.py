@@ -278,6 +278,41 @@ def test_a_goal_that_cannot_be_reached_is_refused_before_anything_is_trained(mod
         run(model, data, **fields)
 
 
+# Heads and structures
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x]], ids=["plain", "lists"])
+@pytest.mark.parametrize(("units", "activation"), [(2, "softmax"), (1, "sigmoid")])
+def test_a_network_with_a_head_is_pruned_and_keeps_it(data, units, activation, wrap):
+    image = L.Input((6, 6, 1))
+    x = L.Flatten()(L.Conv2D(12, 3, activation="relu", name="a")(image))
+    headed = keras.Model(wrap(image), wrap(L.Dense(units, activation=activation, name="out")(x)))
+    training.train(training.prepare(headed, "adam", 0.01), data, epochs=3)
+    gone = would_remove(headed, data, plan(ratio=0.5))
+    result = run(headed, data, ratio=0.5, learning_rate=0.01)
+    assert result.stopped == "goal" and {name: len(found) for name, found in gone.items()} == {"a": 6}
+    assert training.head_of(result.model) == training.head_of(headed)
+    assert result.steps[-1]["val_accuracy"] > 0.9 and type(result.model.output) is type(headed.output)
+
+
+def kept():
+    """A network that can lose no filter."""
+    image = L.Input((6, 6, 1))
+    x = L.LayerNormalization(name="norm")(L.Conv2D(4, 3, name="a")(image))
+    return keras.Model(image, L.Dense(2, name="out")(L.Flatten()(x)), name="kept")
+
+
+@pytest.mark.parametrize("goal", [{"ratio": 0.5}, {"macs": 100}, {"weight_bytes": 100}])
+@pytest.mark.parametrize("what", [run, lambda model, data, **fields: would_remove(model, data, plan(**fields))])
+def test_a_network_that_can_lose_no_filter_is_refused_with_the_reason_for_each_layer(data, goal, what):
+    with pytest.raises(InputError) as refused:
+        what(kept(), data, **goal)
+    assert str(refused.value) == (
+        "no filter of kept can be removed: a (its channel reaches norm, a LayerNormalization, which needs all "
+        "channels), out (it makes an output of the model)"
+    )
+
+
 # Batch normalization
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fewbits import FixedPoint, InputError, quantize_model, zoo
 from fewbits.backend import keras, ops
 from fewbits.costs.complexity import totals
-from fewbits.pruning import removable, remove_filters
+from fewbits.pruning import kept_whole, removable, remove_filters
 
 L = keras.layers
 SIDES = {"alexnet": 67, "squeezenet_v1_0": 64, "squeezenet_v1_1": 64, "inception_v3": 75}
@@ -229,6 +229,131 @@ def test_the_model_stays_as_it_is_and_nothing_to_remove_is_a_copy():
     np.testing.assert_array_equal(remove_filters(model, {})(images(model)), outputs)
 
 
+def stack(*build, shape=(8, 8, 3)):
+    """Return a network of layers, or functions of a tensor, one after the other; filters of "a" shall be removed."""
+    x = image = L.Input(shape)
+    for part in build:
+        x = part(x)
+    return randomized(keras.Model(image, x, name="stack"))
+
+
+def shared_relu():
+    image, relu = L.Input((8, 8, 3)), L.ReLU(name="relu")
+    x = relu(L.BatchNormalization(name="a_bn")(L.Conv2D(4, 3, padding="same", name="a")(image)))
+    y = relu(L.Add(name="sum")([x, L.Conv2D(4, 1, name="b")(x)]))
+    return randomized(keras.Model(image, L.Dense(3, name="out")(L.GlobalAveragePooling2D(name="mean")(y))))
+
+
+CHANNELS_PASS = {  # all that hands channels on, with the filters to remove
+    "a ReLU that is used twice": (shared_relu, {"a": [1], "b": [1]}),
+    "operations": (
+        lambda: stack(
+            lambda x: ops.relu(L.Conv2D(4, 3, name="a")(x) + L.Conv2D(4, 3, name="b")(x)) * 0.5,
+            lambda x: ops.minimum(ops.concatenate([x, ops.tanh(x)], axis=-1), 6),
+            lambda x: ops.mean(x, axis=(1, 2)),
+            L.Dense(3, name="out"),
+        ),
+        {"a": [0, 2], "b": [0, 2]},
+    ),
+    "Conv1D": (
+        lambda: stack(
+            L.Conv1D(5, 3, name="a", activation="relu"),
+            L.DepthwiseConv1D(3, use_bias=False, name="depth"),
+            L.AveragePooling1D(2),
+            L.SeparableConv1D(4, 3, name="b"),
+            L.ZeroPadding1D(1),
+            L.GlobalMaxPooling1D(),
+            L.Dense(3, name="out"),
+            shape=(20, 2),
+        ),
+        {"a": [4, 1], "b": [0]},
+    ),
+    "transposed convolutions": (
+        lambda: stack(
+            L.Conv2D(4, 3, name="a"),
+            L.Conv2DTranspose(5, 3, strides=2, name="b"),
+            L.PReLU(shared_axes=[1, 2], alpha_initializer="ones", name="prelu"),
+            L.Conv2DTranspose(2, 2, name="out"),
+        ),
+        {"a": [3], "b": [0, 2]},
+    ),
+    "Reshape and Permute": (
+        lambda: stack(
+            L.Conv2D(4, 3, name="a"),
+            L.Permute((2, 1, 3)),
+            L.Reshape((36, 4)),
+            L.Reshape((3, 48)),
+            L.Conv1D(2, 2, name="b"),
+            L.Reshape((-1,)),
+            L.Dense(3, name="out"),
+        ),
+        {"a": [1, 2], "b": [0]},
+    ),
+    "PReLU with weights for each place": (
+        lambda: stack(L.Conv2D(4, 3, name="a"), L.PReLU(name="prelu"), L.Rescaling(0.5), L.Conv2D(2, 1, name="out")),
+        {"a": [0, 3]},
+    ),
+}
+
+
+def emptied(model, gone):
+    """Return a copy of `model` in which the weights that make these channels, and NAME_bn after them, are 0."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        filters = gone.get(layer.name.removesuffix("_bn"), [])
+        for variable in layer.weights if filters else ():
+            if variable.name not in ("depthwise_kernel", "moving_variance"):
+                array = np.array(ops.convert_to_numpy(variable))
+                transposed = variable.name == "kernel" and isinstance(layer, L.Conv2DTranspose)
+                array[(..., filters, slice(None)) if transposed else (..., filters)] = 0
+                variable.assign(array)
+    return copy
+
+
+@pytest.mark.parametrize("case", CHANNELS_PASS)
+def test_channels_pass_through_what_computes_each_from_itself(case):
+    build, gone = CHANNELS_PASS[case]
+    model = build()
+    assert {(name, i) for name, filters in gone.items() for i in filters} <= {
+        each for group in removable(model) for each in group
+    }
+    smaller = remove_filters(model, gone)
+    assert_alike(smaller, emptied(model, gone), images(model))
+    filters = {layer.name: sum(v.shape[-1] for v in layer.weights if v.name == "bias") for layer in model.layers}
+    for name, numbers in gone.items():
+        assert smaller.get_layer(name).bias.shape == (filters[name] - len(numbers),)
+    assert smaller.count_params() < model.count_params()
+
+
+def test_a_list_or_dict_of_one_output_stays_one():
+    image = L.Input((6, 6, 1), name="image")
+    x = L.Dense(2, name="out")(L.Flatten()(L.Conv2D(4, 3, name="a")(image)))
+    for model in (keras.Model([image], [x]), keras.Model({"image": image}, {"x": x})):
+        smaller = remove_filters(model, {"a": [0]})
+        assert type(smaller.output) is type(model.output) and type(smaller.input) is type(model.input)
+
+
+def test_layers_that_stay_whole_are_told_with_the_reason():
+    image = L.Input((8, 8, 3))
+    inner = keras.Sequential([L.Input((8, 8, 2)), L.Conv2D(2, 1)], name="inner")
+    x = L.Conv2D(2, 1, name="before")(image)
+    x = L.LayerNormalization(name="norm")(L.Conv2D(3, 1, name="a")(inner(x)))
+    x = L.Conv2D(4, 1, groups=2, name="halves")(L.Conv2D(4, 1, name="free")(L.Conv2D(4, 1, name="also_free")(x)))
+    twice = L.Conv2D(4, 1, name="twice")
+    model = keras.Model(image, L.Conv2D(2, 1, name="out")(twice(twice(x))))
+    assert kept_whole(model) == {
+        "before": "its channel reaches inner, a Sequential, which needs all channels",
+        "inner": "it is a model within the model, which is not opened",
+        "a": "its channel reaches norm, a LayerNormalization, which needs all channels",
+        "free": "halves works in 2 groups, which must keep equally many",
+        "halves": "its channel reaches twice, which is used 2 times",
+        "twice": "its channel reaches twice, which is used 2 times",
+        "out": "it makes an output of the model",
+    }
+    assert {name for group in removable(model) for name, _ in group} == {"also_free"}
+
+
 def shared():
     image, twice = L.Input((8, 8, 4)), L.Conv2D(4, 3, padding="same", name="twice")
     return keras.Model(image, L.Conv2D(2, 1, name="out")(twice(twice(L.Conv2D(4, 1, name="a")(image)))))
@@ -285,6 +410,25 @@ REFUSED = {
         lambda: over(L.LayerNormalization(name="norm")),
         {"a": [0]},
         "reaches norm, a L",
+    ),
+    "a number that is added": (
+        lambda: over(lambda x: x + 1),
+        {"a": [0]},
+        "filter 0 of a cannot be removed: its channel reaches add.*, a Add, which needs all channels",
+    ),
+    "a number per channel": (lambda: over(lambda x: x * np.arange(4.0)), {"a": [0]}, "reaches multiply.*, a Multiply"),
+    "a mean over channels": (lambda: over(lambda x: ops.mean(x, axis=-1, keepdims=True)), {"a": [0]}, "reaches mean"),
+    "channels that are split": (
+        lambda: over(L.Reshape((8, 16, 2), name="split")),
+        {"a": [0]},
+        "reaches split, a Reshape, which needs all channels",
+    ),
+    "a Reshape used twice": (
+        lambda: over(
+            lambda x: (lambda r: L.Concatenate(name="both")([r(x), r(L.ReLU()(x))]))(L.Reshape((64, 4), name="r"))
+        ),
+        {"a": [0]},
+        "reaches r, which is used 2 times",
     ),
     "a softmax": (lambda: over(L.Softmax(name="soft")), {"a": [0]}, "reaches soft, a Softmax"),
     "what makes zeros ones": (lambda: over(L.Activation("sigmoid", name="s")), {"a": [0]}, "reaches s, a Activation"),

@@ -171,7 +171,7 @@ def _optimizer(name: str, rate: float | Callable, momentum: float, weight_decay:
         raise InputError(f"momentum must be from 0 to below 1, not {momentum!r}")
     if not 0 <= weight_decay < float("inf"):
         raise InputError(f"weight_decay must be a number of at least 0, not {weight_decay!r}")
-    options: dict[str, Any] = {"weight_decay": weight_decay or None}
+    momentum, options = float(momentum), {"weight_decay": weight_decay or None}
     if name == "adam":
         return keras.optimizers.Adam(rate, **options)
     if name == "rmsprop":
