@@ -244,6 +244,7 @@ COMMANDS = [
     ("import-caffe caffe.npz --network lenet --size 28 --output caffe.keras", None),
     ("import-caffe lenet.caffemodel --network lenet --size 28 --output caffe.keras", None),
     ("import-litert mobilenet.tflite --output weights.npz", "export"),
+    ("import-onnx network.onnx --output imported.keras", "export"),
 ]
 RUN = """
 import contextlib, io, json, sys, traceback

@@ -7,12 +7,14 @@ from types import ModuleType
 import fewbits
 from fewbits.cli import (
     benchmark,
+    check,
     datasets,
     evaluate,
     export,
     formats,
     import_caffe,
     import_litert,
+    import_onnx,
     output_extraction,
     progressive_quantization,
     prune,
@@ -26,6 +28,7 @@ from fewbits.errors import InputError
 
 # What a user types -> the module that does it, in the order of the help.
 COMMANDS: dict[str, ModuleType] = {
+    "check": check,
     "quantize": quantize,
     "data": datasets,
     "train": train,
@@ -40,6 +43,7 @@ COMMANDS: dict[str, ModuleType] = {
     "schemes": schemes,
     "import-caffe": import_caffe,
     "import-litert": import_litert,
+    "import-onnx": import_onnx,
 }
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it

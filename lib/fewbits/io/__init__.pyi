@@ -1,6 +1,7 @@
 from . import caffe as caffe
 from . import files as files
 from . import hdf5 as hdf5
+from . import onnx_import as onnx_import
 from . import tflite as tflite
 from . import weights as weights
 from .caffe import load_caffe_weights as load_caffe_weights
@@ -10,6 +11,8 @@ from .files import read_model as read_model
 from .files import write_aside as write_aside
 from .files import write_model as write_model
 from .hdf5 import write_hdf5 as write_hdf5
+from .onnx_import import ONNXImport as ONNXImport
+from .onnx_import import import_onnx as import_onnx
 from .tflite import LiteRTRunner as LiteRTRunner
 from .tflite import litert_interpreter as litert_interpreter
 from .tflite import load_tflite_weights as load_tflite_weights
