@@ -13,6 +13,7 @@ from . import onnx_graph as onnx_graph
 from . import onnx_integer as onnx_integer
 from . import operations as operations
 from . import program as program
+from . import support as support
 from . import tensorflow_process as tensorflow_process
 from .arrays import weights_and_codes as weights_and_codes
 from .arrays import write_hdf5_arrays as write_hdf5_arrays
@@ -46,3 +47,6 @@ from .operations import Operation as Operation
 from .operations import Tensor as Tensor
 from .program import Program as Program
 from .program import plan_program as plan_program
+from .support import LayerSupport as LayerSupport
+from .support import export_support as export_support
+from .support import layer_support as layer_support

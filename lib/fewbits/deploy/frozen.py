@@ -1,5 +1,7 @@
 """A network whose weights and formats are constants, for runtimes in which numbers of bits cannot change."""
 
+from typing import Any
+
 import numpy as np
 
 from fewbits.backend import keras, ops
@@ -75,7 +77,7 @@ class Frozen(keras.layers.Layer):
         super().__init__(name=layer.name)
         self._layer = [layer]  # in a list, so that Keras does not track its variables
         self.weights_used, self.formats = effective_weights(layer), active_formats(layer)
-        self.rounding = getattr(layer, "rounding", None)
+        self.rounding: Any = getattr(layer, "rounding", None)
         self.depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         self.built = True
 

@@ -22,7 +22,7 @@ from fewbits.graph import Graph
 from fewbits.io.tflite import LiteRTRunner, to_tflite
 from fewbits.names import PRECISIONS
 from fewbits.quantization.conversion import QuantizedModel
-from fewbits.quantization.layers import effective_weights, kernel_formats
+from fewbits.quantization.layers import by_filter, effective_weights, kernel_formats
 
 MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Operators whose inputs and outputs have one scale; those of QUANTIZE can have one.
@@ -56,7 +56,7 @@ def to_litert(model: keras.Model, precision: str = "float32", images: np.ndarray
     Raises:
         InputError: when TensorFlow is not installed or does not know a layer; as `check_exportable` and
             `call_in_tensorflow`; for "int8", naming the layer, when a layer of a quantized model is float, has more
-            than 8 bits, or adds its bias after its output is rounded.
+            than 8 bits, adds its bias after its output is rounded, or adds up codes of more than 32 bits.
     """
     check_name("precision", precision, PRECISIONS)
     check_exportable(model, every_kernel=precision != "int8")
@@ -127,6 +127,21 @@ def _check_formats(model):
             raise InputError(f"layer {layer.name} has codes of {widest} bits; int8 holds 8")
         if layer.bias is not None and (layer.bias_order == "output" or own is not None):
             raise InputError(f"the bias of layer {layer.name} is not on the grid of its products, which int8 needs")
+        bits = _accumulator_bits(layer)
+        if bits > 32:
+            raise InputError(
+                f"products and bias of layer {layer.name} take {bits} bits, and int8 files add in 32; raise the MSB of "
+                f"its input or kernel format by {bits - 32}"
+            )
+
+
+def _accumulator_bits(layer):
+    """Return the bits of the largest sum of products and bias of a layer with formats, in codes."""
+    kernel, bias = effective_weights(layer)
+    steps, x = np.array([fmt.step for fmt in kernel_formats(layer)]), layer.formats.input
+    largest = np.abs(by_filter(layer, kernel)).sum(0, dtype=np.float64) / steps * -x.min_code
+    largest += 0 if bias is None else np.abs(bias / (steps * x.step))
+    return int(np.rint(largest.max())).bit_length() + 1
 
 
 def _precise(precision, images):

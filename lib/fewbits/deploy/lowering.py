@@ -17,7 +17,7 @@ from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Tensor
 from fewbits.errors import InputError
 from fewbits.graph import Graph
-from fewbits.quantization.conversion import QuantizedModel, quantized_type
+from fewbits.quantization.conversion import TRAINING_ONLY, QuantizedModel, quantized_type
 from fewbits.quantization.fixedpoint import FixedPoint, to_codes
 from fewbits.quantization.layers import by_filter, kernel_formats
 
@@ -381,7 +381,7 @@ class _Lowering:
         layers.Cropping2D: _crop,
         layers.Flatten: _reshape,
         layers.Reshape: _reshape,
-        layers.Dropout: _skip,
+        **dict.fromkeys(TRAINING_ONLY, _skip),
         layers.Identity: _skip,
         layers.Rescaling: _rescale,
         layers.Concatenate: _concatenate,

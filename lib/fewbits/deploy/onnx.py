@@ -17,6 +17,7 @@ from fewbits.deploy.onnx_graph import TO_FIRST, TO_LAST, ONNXGraph
 from fewbits.errors import InputError, needs_extra
 from fewbits.graph import Call, Graph
 from fewbits.io.files import write_aside
+from fewbits.quantization.conversion import TRAINING_ONLY
 from fewbits.quantization.layers import active_formats, effective_weights
 
 layers, activations = keras.layers, keras.activations
@@ -286,7 +287,7 @@ class _Graph(ONNXGraph):
         layers.Cropping2D: _crop,
         layers.Flatten: _reshape,
         layers.Reshape: _reshape,
-        layers.Dropout: _skip,
+        **dict.fromkeys(TRAINING_ONLY, _skip),
         layers.Identity: _skip,
         layers.Rescaling: _rescale,
         layers.Concatenate: _concatenate,

@@ -15,7 +15,6 @@ from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.folding import Folding, folded_weights, foldings, scale_and_shift
 from fewbits.quantization.layers import (
     FLOAT,
-    SCALARS,
     Formats,
     QuantizedConv1D,
     QuantizedConv2D,
@@ -26,6 +25,7 @@ from fewbits.quantization.layers import (
     check_settings,
     checked_formats,
 )
+from fewbits.quantization.rounding import SCALARS
 
 layers = keras.layers
 
@@ -37,8 +37,7 @@ QUANTIZED: dict[type, Any] = {
     layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
     layers.Dense: QuantizedDense,
 }
-# Layers that stay as they are: they move, select, join or average values, apply a function to each, or only act in
-# training.
+# Layers that stay as they are: they move, select, join or average values, or apply a function to each.
 FLOAT_LAYERS = (
     layers.InputLayer,
     layers.Activation,
@@ -76,6 +75,9 @@ FLOAT_LAYERS = (
     layers.Multiply,
     layers.Subtract,
     layers.BatchNormalization,
+)
+# Layers that pass their inputs on in inference.
+TRAINING_ONLY = (
     layers.ActivityRegularization,
     layers.AlphaDropout,
     layers.Dropout,
@@ -83,6 +85,12 @@ FLOAT_LAYERS = (
     layers.GaussianNoise,
     layers.SpatialDropout1D,
     layers.SpatialDropout2D,
+    layers.RandomBrightness,
+    layers.RandomContrast,
+    layers.RandomFlip,
+    layers.RandomRotation,
+    layers.RandomTranslation,
+    layers.RandomZoom,
 )
 OWN_SETTINGS = "formats", "enabled", "rounding", "gradient", "bias_order", "level"  # of quantized layers alone
 PREPROCESSING = layers.RandomFlip.__bases__  # augmentation, resizing and cropping of images; Keras does not export it
@@ -146,7 +154,7 @@ class QuantizedModel(keras.Model):
         for layer in self.quantized_layers:
             layer.rounding = rounding
 
-    def export(self, filepath: Any, format: str = "saved_model", **options: Any) -> None:
+    def export(self, filepath: Any, format: str = "tf_saved_model", **options: Any) -> None:
         """Export the model as Keras does; on JAX, a SavedModel holds no gradients.
 
         Args:
@@ -154,7 +162,7 @@ class QuantizedModel(keras.Model):
             format: One of Keras' formats.
             **options: As in `keras.Model.export`.
         """
-        if keras.backend.backend() == "jax" and format == "saved_model":  # TensorFlow would fail on the quantizers'
+        if keras.backend.backend() == "jax" and format == "tf_saved_model":  # TensorFlow would fail on the quantizers'
             options["jax2tf_kwargs"] = {"with_gradient": False} | (options.get("jax2tf_kwargs") or {})
         super().export(filepath, format, **options)
 
@@ -312,7 +320,7 @@ def refusals(model: keras.Model, unsupported: str = "refuse") -> dict[str, str]:
 
 
 def _refusal(layer: keras.Layer, calls: int, unsupported: str) -> str | None:
-    known = quantized_type(layer) or type(layer) in FLOAT_LAYERS or isinstance(layer, PREPROCESSING)
+    known = quantized_type(layer) or type(layer) in (*FLOAT_LAYERS, *TRAINING_ONLY) or isinstance(layer, PREPROCESSING)
     if not known and unsupported == "refuse":
         reason = REFUSED.get(type(layer), "cannot be quantized")
         return f"is a {type(layer).__name__}, which {reason}; unsupported='float' leaves it in float"

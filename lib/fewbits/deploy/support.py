@@ -1,0 +1,120 @@
+"""What of a network can be quantized, folded, pruned, lowered and exported, what cannot, and why."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from fewbits.backend import keras
+from fewbits.deploy.coreml import write_coreml
+from fewbits.deploy.litert import to_litert
+from fewbits.deploy.lowering import lower
+from fewbits.deploy.onnx import to_onnx
+from fewbits.errors import InputError
+from fewbits.graph import Graph
+from fewbits.pruning.surgery import kept_whole, removable
+from fewbits.quantization.canonical_form import canonical
+from fewbits.quantization.conversion import QuantizedModel, quantize_model, quantized_type, refusals
+from fewbits.quantization.fixedpoint import FixedPoint
+from fewbits.quantization.folding import Folding, foldings
+
+PROVISIONAL = FixedPoint(0, 8), FixedPoint(3, 8), FixedPoint(3, 8)  # any formats do to see what can be exported
+FOLDED = {
+    "before": "folded into {0.layer}",
+    "after": "folded into {0.layer}, which reads it",
+    "own": "a convolution of its own: {0.reason}",
+    "kept": "stays in float: {0.reason}",
+}
+
+
+class LayerSupport(NamedTuple):
+    """What can be done with one layer.
+
+    Attributes:
+        name: The name of the layer, in the form in which the network is quantized.
+        kind: Its class.
+        quantization: `quantized`, `float`, what becomes of a batch normalization, or why it is refused.
+        pruning: How many of its filters can be removed, or why none; empty if it has no filters.
+    """
+
+    name: str
+    kind: str
+    quantization: str
+    pruning: str
+
+
+def layer_support(model: keras.Model) -> list[LayerSupport]:
+    """Return what can be done with each layer of a network.
+
+    Args:
+        model: A functional model, or a sequential one with an input.
+
+    Returns:
+        One entry per layer, in the order of the graph; nested models are opened.
+
+    Raises:
+        InputError: when `model` has no graph.
+    """
+    network = canonical(model)
+    refused, folded = refusals(network), {folding.call.name: folding for folding in foldings(network)}
+    removed = [name for group in removable(network) for name, _ in group]
+    whole = kept_whole(network)
+
+    def support(layer: keras.Layer) -> LayerSupport:
+        free = removed.count(layer.name)
+        reason = whole.get(layer.name)
+        pruning = f"{free} filters can be removed" if free else f"keeps all filters: {reason}" if reason else ""
+        quantization = refused.get(layer.name) or _quantization(layer, folded.get(layer.name))
+        return LayerSupport(layer.name, type(layer).__name__.removeprefix("Quantized"), quantization, pruning)
+
+    return [support(layer) for layer in Graph(network).layers if not isinstance(layer, keras.layers.InputLayer)]
+
+
+def export_support(model: keras.Model) -> dict[str, str]:
+    """Return which forms a network can take on devices.
+
+    A network that is not quantized is quantized for this, with formats of eight bits.
+
+    Args:
+        model: As in `layer_support`; quantized or not.
+
+    Returns:
+        Form -> an empty string if the network can take it, or the reason why not and what to do.
+    """
+    try:
+        quantized = model if isinstance(model, QuantizedModel) else _provisional(model)
+    except InputError as error:
+        return dict.fromkeys(_EXPORTS, str(error))
+    return {form: _refusal(export, quantized) for form, export in _EXPORTS.items()}
+
+
+def _core_ml(model: keras.Model) -> None:
+    with TemporaryDirectory() as folder:
+        write_coreml(model, Path(folder, "model.mlpackage"))
+
+
+_EXPORTS: dict[str, Callable[[Any], Any]] = {
+    "integers, C and integer ONNX": lower,
+    "ONNX": to_onnx,
+    "LiteRT": to_litert,
+    "LiteRT in int8": lambda model: to_litert(model, "int8"),
+    "Core ML": _core_ml,
+}
+
+
+def _quantization(layer: keras.Layer, folding: Folding | None) -> str:
+    if folding is not None:
+        return FOLDED[folding.way].format(folding)
+    return "quantized" if quantized_type(layer) else "float"
+
+
+def _provisional(model: keras.Model) -> QuantizedModel:
+    return quantize_model(model, PROVISIONAL, fold_batch_normalization=True, rounding="nearest")
+
+
+def _refusal(export: Callable[[Any], Any], model: QuantizedModel) -> str:
+    try:
+        export(model)
+    except InputError as error:
+        return str(error)
+    return ""

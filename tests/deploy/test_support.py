@@ -1,0 +1,67 @@
+"""What can be done with a network, layer by layer and form by form, and the command that prints it."""
+
+import pytest
+
+from fewbits.backend import keras
+from fewbits.cli import main
+from fewbits.deploy import export_support, layer_support
+
+layers = keras.layers
+
+
+def network():
+    image = layers.Input((8, 8, 3))
+    inner = keras.Sequential([layers.Input((8, 8, 3)), layers.Conv2D(4, 3, padding="same", name="conv")], name="inner")
+    x = layers.BatchNormalization(name="one")(inner(layers.RandomFlip(name="flip")(image)))
+    x = layers.BatchNormalization(name="two")(layers.ReLU(name="relu")(x))
+    x = layers.Conv2D(4, 3, padding="same", activation="relu", name="reader")(x)
+    return keras.Model(image, layers.Dense(2, name="logits")(layers.Flatten(name="flat")(x)), name="net")
+
+
+def test_each_layer_says_what_becomes_of_it():
+    found = {row.name: row for row in layer_support(network())}
+    assert list(found) == ["flip", "conv", "one", "relu", "two", "reader", "flat", "logits"]
+    assert found["conv"][1:] == ("Conv2D", "quantized", "4 filters can be removed")
+    assert found["one"].quantization == "folded into conv"
+    assert found["two"].quantization == "a convolution of its own: it reads relu, which has no kernel"
+    assert found["logits"].pruning == "keeps all filters: it makes an output of the model"
+    assert found["flip"][1:] == ("RandomFlip", "float", "")
+
+
+def test_a_form_that_a_network_cannot_take_says_why():
+    assert set(export_support(network()).values()) == {""}
+    image = layers.Input((8, 8, 3))
+    support = export_support(
+        keras.Model(image, layers.Dense(2)(layers.Flatten()(layers.LeakyReLU(name="leaky")(image))))
+    )
+    assert support["LiteRT"] == ""
+    assert support["ONNX"].startswith("layer leaky is a LeakyReLU")
+    assert support["integers, C and integer ONNX"].startswith("layer leaky is a LeakyReLU")
+
+
+def test_a_network_that_cannot_be_quantized_takes_no_form():
+    image = layers.Input((8, 8, 3))
+    model = keras.Model(image, layers.Dense(2)(layers.LayerNormalization(name="norm")(image)))
+    assert layer_support(model)[0].quantization.startswith("layer norm is a LayerNormalization")
+    assert all("norm is a LayerNormalization" in reason for reason in export_support(model).values())
+
+
+@pytest.mark.parametrize("layer", [layers.RandomZoom(0.1), layers.GaussianNoise(0.1), layers.SpatialDropout2D(0.1)])
+def test_layers_that_only_act_in_training_are_left_out_of_exports(layer):
+    layer = type(layer).from_config(layer.get_config())
+    image = layers.Input((8, 8, 3))
+    model = keras.Model(image, layers.Dense(2)(layers.Flatten()(layer(image))))
+    assert export_support(model)["integers, C and integer ONNX"] == export_support(model)["ONNX"] == ""
+
+
+def test_the_command_prints_both_tables_and_exits_with_1_if_a_layer_is_refused(tmp_path, capsys):
+    path = tmp_path / "net.keras"
+    network().save(path)
+    assert main(["check", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "one     BatchNormalization  folded into conv\n" in printed
+    assert "LiteRT in int8: yes\n" in printed
+    image = layers.Input((8, 8, 3))
+    keras.Model(image, layers.Dense(2)(layers.UnitNormalization(name="unit")(image))).save(path)
+    assert main(["check", str(path)]) == 1
+    assert "unit is a UnitNormalization" in capsys.readouterr().out
