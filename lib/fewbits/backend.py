@@ -110,9 +110,16 @@ def choose(index: Any, functions: tuple[Callable[..., Any], ...], *arguments: An
 
 
 def call_traced_once(function: Callable[..., list], *arguments: Any) -> list:
-    """Return `function(*arguments)`, a list of tensors; gradients do not pass.
+    """Return `function(*arguments)`; gradients do not pass.
 
     On TensorFlow it is one node of a graph, as in `choose`.
+
+    Args:
+        function: A function of `arguments` that depends on nothing but them and returns a list of tensors.
+        *arguments: Tensors.
+
+    Returns:
+        The list.
     """
     if keras.backend.backend() != "tensorflow":
         return function(*arguments)
