@@ -14,6 +14,10 @@ class InputError(ValueError):
     """An argument, a file or data that cannot be used; the message names it and says what to do."""
 
 
+class CalibrationWarning(UserWarning):
+    """Calibration images from which not all formats follow; the message names the layers and says what to do."""
+
+
 def nearest(name: object, names: Iterable[str]) -> str:
     """Return a hint for a message: ", perhaps 'NEAR'" if one of `names` is spelled like `name`, otherwise nothing.
 

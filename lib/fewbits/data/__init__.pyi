@@ -4,6 +4,7 @@ from . import cutouts as cutouts
 from . import dataset as dataset
 from . import folders as folders
 from . import folds as folds
+from . import inputs as inputs
 from . import sources as sources
 from . import voc as voc
 from .crops import Scene as Scene
@@ -20,6 +21,9 @@ from .folders import load_folder as load_folder
 from .folds import centred as centred
 from .folds import mirrored as mirrored
 from .folds import split_folds as split_folds
+from .inputs import Images as Images
+from .inputs import input_arrays as input_arrays
+from .inputs import input_batches as input_batches
 from .sources import NAMES as NAMES
 from .sources import load as load
 from .voc import Box as Box

@@ -4,9 +4,11 @@ from . import dynamic_fixed_point as dynamic_fixed_point
 from . import fixedpoint as fixedpoint
 from . import folding as folding
 from . import layers as layers
+from . import layerwise as layerwise
 from . import propagation as propagation
 from . import rounding as rounding
 from . import sqnr as sqnr
+from . import unseen as unseen
 from .calibration import Calibration as Calibration
 from .calibration import Values as Values
 from .calibration import formats_for as formats_for
@@ -17,6 +19,7 @@ from .calibration import msb_of_least_divergence as msb_of_least_divergence
 from .calibration import msb_of_least_error as msb_of_least_error
 from .calibration import msb_table as msb_table
 from .calibration import observe as observe
+from .calibration import observe_ranges as observe_ranges
 from .calibration import percentile_limits as percentile_limits
 from .calibration import quantization_errors as quantization_errors
 from .canonical_form import canonical as canonical
@@ -49,9 +52,15 @@ from .layers import from_filters as from_filters
 from .layers import kernel_formats as kernel_formats
 from .layers import per_filter as per_filter
 from .layers import quantized_kernel as quantized_kernel
+from .layerwise import LayerwiseRun as LayerwiseRun
+from .layerwise import apply_call as apply_call
 from .propagation import PropagatedError as PropagatedError
 from .propagation import Propagation as Propagation
 from .sqnr import QuantizationError as QuantizationError
 from .sqnr import measured_sqnr as measured_sqnr
 from .sqnr import predicted_sqnr as predicted_sqnr
 from .sqnr import quantization_error as quantization_error
+from .unseen import KnownLimits as KnownLimits
+from .unseen import is_nothing as is_nothing
+from .unseen import output_limits as output_limits
+from .unseen import spread as spread

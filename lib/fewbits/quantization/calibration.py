@@ -5,6 +5,7 @@ A range rule, such as a percentile, turns the values of a layer into an MSB; MSB
 Source: vieito2017, 5.2 (limits of weights and convolution outputs), Equation 11 (MSB), Table 11 (MSB of each layer).
 """
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil, inf, log2
@@ -13,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.errors import InputError, finite
+from fewbits.data.inputs import Images, input_arrays
+from fewbits.errors import CalibrationWarning, InputError, finite
 from fewbits.names import LEAST_DIVERGENCE, LEAST_ERROR
 from fewbits.quantization.conversion import QUANTIZED, check_layers, dequantize_model
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint, quantize
 from fewbits.quantization.layers import Formats, by_filter
+from fewbits.quantization.layerwise import LayerwiseRun
 from fewbits.quantization.sqnr import QuantizationError, quantization_error
+from fewbits.quantization.unseen import NOTHING, KnownLimits, is_nothing, output_limits, spread
 
 PERCENTILES = (95, 98, 99.9, 99.99)  # vieito2017, Table 2
 SAMPLED = 100_000  # values from which the MSBs of least error and least divergence are found
@@ -64,7 +68,7 @@ class Calibration:
     recalibrate: bool = False
 
     def formats(
-        self, model: keras.Model, images: np.ndarray, widths: Iterable[tuple], rounding: str = "nearest"
+        self, model: keras.Model, images: Images, widths: Iterable[tuple], rounding: str = "nearest"
     ) -> dict[tuple, dict[str, Formats]]:
         """Return the formats that follow from these rules, for several widths at once.
 
@@ -138,14 +142,16 @@ def msb_from_limits(low: float, high: float) -> int:
     return ceil(log2(half_width)) if half_width > 2.0**-MAX_ABS_MSB else -MAX_ABS_MSB
 
 
-def observe(model: keras.Model, images: np.ndarray, batch_size: int = 32) -> Iterator[tuple[str, Values]]:
+def observe(model: keras.Model, images: Images, batch_size: int = 32) -> Iterator[tuple[str, Values]]:
     """Yield the Values of each layer to quantize, as the float network computes them on `images`.
 
-    The inputs of all layers are in memory at once, so some tens of images are enough.
+    The network runs layer by layer, on all images at once. What is still to be read of their tensors is in memory, so
+    some tens of images are enough.
 
     Args:
         model: A model that `quantize_model` accepts, quantized or not.
-        images: (n, height, width, channels), n at least 1.
+        images: As in `input_arrays`, n at least 1: an array (n, height, width, channels), or one per input in a list or
+            dictionary, or a data set, of which the first 256 images are taken.
         batch_size: Images per pass.
 
     Yields:
@@ -153,30 +159,114 @@ def observe(model: keras.Model, images: np.ndarray, batch_size: int = 32) -> Ite
         quantizer.
 
     Raises:
-        InputError: when there are no images, images that are not finite, or a layer that cannot be quantized.
+        InputError: when there are no images, images that are not finite or do not fit the inputs, a layer that is used
+            several times, or, naming the layer, values that no format can hold.
     """
-    if not len(images):
-        raise InputError("at least one image is needed to observe a network")
-    check_layers(model)
-    plain = dequantize_model(model)
-    chosen = [layer for layer in plain.layers if type(layer) in QUANTIZED]
-    reader = keras.Model(plain.inputs[0], [layer.input for layer in chosen])
-    images = finite(images, "images").astype("float32")
-    batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-    # Not `predict`, which takes longer because it makes a graph. Flat, because the input of a single layer is no list.
-    inputs = zip(*(keras.tree.flatten(reader(batch, training=False)) for batch in batches))
-    for layer, read in zip(chosen, inputs, strict=True):
+    for layer, values in _Observation(model, images, batch_size):
+        yield layer.name, values
+
+
+def observe_ranges(model: keras.Model, images: Images) -> Iterator[tuple[keras.Layer, Values]]:
+    """Yield the Values from which formats follow: those of `observe`, and estimates where a layer computes only zeros.
+
+    If the inputs of a layer are zeros on all images, they are taken to spread evenly over what the layers before can
+    pass on, as far as their own values tell, and the outputs over what the kernel makes of that. If the whole kernel is
+    zero, it is taken for ones, and outputs of zeros for copies of the inputs. A warning names these layers.
+
+    Args:
+        model: As in `observe`.
+        images: As in `observe`.
+
+    Yields:
+        Each layer to quantize as a plain Keras layer, and its Values.
+
+    Raises:
+        InputError: as `observe`.
+    """
+    observation, estimated = _Observation(model, images), []
+    known = KnownLimits(observation.run, observation.inputs)
+    for layer, values in observation:
+        ranges = _estimated(layer, values, known)
+        if ranges is not values:
+            estimated.append(layer.name)
+        known.pass_on(layer, ranges.output)
+        yield layer, ranges
+    if estimated:
+        names = f"layer {estimated[0]} computes" if len(estimated) == 1 else f"layers {', '.join(estimated)} compute"
+        warnings.warn(
+            f"{names} with nothing but zeros on these images; the formats are estimates from kernels and the layers "
+            "before, so calibrate with images that show more",
+            CalibrationWarning,
+            stacklevel=3,
+        )
+
+
+class _Observation:
+    """The float network of a model on some images; yields each layer to quantize and its Values, once."""
+
+    def __init__(self, model: keras.Model, images: Images, batch_size: int = 32):
+        check_layers(model, "float")
+        plain = dequantize_model(model)
+        self.inputs = input_arrays(plain, images)
+        n = len(self.inputs[0])
+        batches = [[x[i : i + batch_size] for x in self.inputs] for i in range(0, n, batch_size)]
+        self.run = LayerwiseRun(plain, batches)
+        self._layers = [layer for layer in plain.layers if type(layer) in QUANTIZED]
+        quantized = getattr(model, "quantized_layers", ())
+        self._late = {layer.name for layer in quantized if layer.bias_order == "output"}
+
+    def __iter__(self) -> Iterator[tuple[keras.Layer, Values]]:
+        return ((layer, self._values(layer)) for layer in self._layers)
+
+    def _values(self, layer: Any) -> Values:
         product = QUANTIZED[type(layer)].product
-        x = _joined(read)
-        output = _joined(product(layer, batch, layer.kernel) for batch in read)
-        late = getattr(model.get_layer(layer.name), "bias_order", "accumulator") == "output"
-        if layer.bias is not None and not late:
-            output = output + ops.convert_to_numpy(layer.bias)
-        yield layer.name, Values(ops.convert_to_numpy(layer.kernel), x, output)
+        [call] = self.run.graph.calls_of(layer)
+        read = [ops.cast(x, layer.compute_dtype) for x in self.run.read(call.inputs[0])]
+        kernel = ops.cast(layer.kernel, layer.compute_dtype)
+        output = _joined(product(layer, batch, kernel) for batch in read)
+        if layer.bias is not None and layer.name not in self._late:
+            output = output + _array(layer.bias)
+        values = Values(_array(layer.kernel), _joined(read), output)
+        _check_values(layer, values)
+        return values
+
+
+def _estimated(layer: Any, values: Values, known: KnownLimits) -> Values:
+    """Return `values` with estimates in place of what is nothing but zeros; `values` itself if nothing is."""
+    no_kernel, no_input, no_output = map(is_nothing, (values.kernel, values.input, values.output))
+    if not (no_kernel or no_input or no_output):
+        return values
+    limits = known.of(layer.input) if no_input else (float(values.input.min()), float(values.input.max()))
+    limits = limits if any(limits) else (-1.0, 1.0)
+    kernel, read, output = values.kernel, values.input, values.output
+    if no_input or no_output:
+        reached = output_limits(layer, limits, read.shape)
+        output = spread(reached if any(reached) else limits)
+    return Values(np.ones_like(kernel) if no_kernel else kernel, spread(limits) if no_input else read, output)
+
+
+def _check_values(layer: Any, values: Values) -> None:
+    for kind in ("kernel", "input", "output"):
+        x = getattr(values, kind)
+        largest = float(np.maximum(np.max(x), -np.min(x)))
+        if not np.isfinite(largest):
+            advice = "train it again" if kind == "kernel" else "check the weights before it and the scale of the images"
+            raise InputError(f"the {kind} of layer {layer.name} holds NaN or infinity; {advice}")
+        if largest > 2.0**MAX_ABS_MSB:
+            raise InputError(
+                f"the {kind} of layer {layer.name} reaches {largest:.1e}, and formats reach 2**{MAX_ABS_MSB}; "
+                "scale the images or the weights down"
+            )
 
 
 def _joined(batches: Iterable) -> np.ndarray:
-    return np.concatenate([ops.convert_to_numpy(batch) for batch in batches])
+    return np.concatenate([_array(batch) for batch in batches])
+
+
+def _array(x: Any) -> np.ndarray:
+    """Return a tensor as an array of float32, or of float64 if it is."""
+    wide = keras.backend.standardize_dtype(x.dtype) == "float64"
+    return ops.convert_to_numpy(ops.cast(x, "float64" if wide else "float32"))
 
 
 def msb_of_least_error(values: np.ndarray, nbits: int, rounding: str = "nearest") -> int:
@@ -244,7 +334,7 @@ def _to_choose_from(values: np.ndarray) -> tuple[np.ndarray, range]:
 
 def formats_for(
     model: keras.Model,
-    images: np.ndarray,
+    images: Images,
     nbits: NBits = (8, 8, 8),
     range_rule: RangeRule = 99.9,
     per_layer: bool = True,
@@ -278,7 +368,7 @@ def formats_for(
 
 def formats_for_each(
     model: keras.Model,
-    images: np.ndarray,
+    images: Images,
     widths: Iterable[tuple],
     range_rule: RangeRule = 99.9,
     per_layer: bool = True,
@@ -304,16 +394,15 @@ def formats_for_each(
         InputError: as `formats_for`.
     """
     tables: dict[tuple, dict[str, MSBs]] = {nbits: {} for nbits in widths}
-    for name, values in observe(model, images):
+    for layer, values in observe_ranges(model, images):
         for nbits, table in tables.items():
-            layer = model.get_layer(name) if per_channel else None
-            table[name] = _msbs(values, range_rule, nbits, rounding, layer)
+            table[layer.name] = _msbs(values, range_rule, nbits, rounding, layer if per_channel else None)
     return {nbits: formats_from_msbs(table, nbits, per_layer) for nbits, table in tables.items()}
 
 
 def msb_table(
     model: keras.Model,
-    images: np.ndarray,
+    images: Images,
     range_rule: RangeRule = 99.9,
     nbits: NBits = (8, 8, 8),
     rounding: str = "nearest",
@@ -339,8 +428,8 @@ def msb_table(
         InputError: as `formats_for`.
     """
     return {
-        name: _msbs(values, range_rule, nbits, rounding, model.get_layer(name) if per_channel else None)
-        for name, values in observe(model, images)
+        layer.name: _msbs(values, range_rule, nbits, rounding, layer if per_channel else None)
+        for layer, values in observe_ranges(model, images)
     }
 
 
@@ -351,8 +440,15 @@ def _msbs(values: Values, range_rule: RangeRule, nbits: NBits, rounding: str, la
     if layer is None:
         kernel = _msb(values.kernel, *for_kernel, rounding)
     else:
-        kernel = tuple(_msb(column, *for_kernel, rounding) for column in by_filter(layer, values.kernel).T)
+        kernel = _msbs_of_filters(by_filter(layer, values.kernel).T, *for_kernel, rounding)
     return kernel, _msb(values.input, *for_input, rounding), _msb(values.output, *for_output, rounding)
+
+
+def _msbs_of_filters(filters: np.ndarray, rule: Any, nbits: int | None, rounding: str) -> tuple[int, ...]:
+    """Return the MSB of each filter. Filters of zeros get the largest of the others: they may be trained again."""
+    msbs = [None if is_nothing(weights) else _msb(weights, rule, nbits, rounding) for weights in filters]
+    largest = max(msb for msb in msbs if msb is not None)
+    return tuple(largest if msb is None else msb for msb in msbs)
 
 
 def _msb(values: np.ndarray, rule: Any, nbits: int | None, rounding: str) -> int:
@@ -360,7 +456,10 @@ def _msb(values: np.ndarray, rule: Any, nbits: int | None, rounding: str) -> int
         return msb_of_least_error(values, nbits or MAX_NBITS_KERAS, rounding)
     if rule == LEAST_DIVERGENCE:
         return msb_of_least_divergence(values, nbits or MAX_NBITS_KERAS)
-    return msb_from_limits(*percentile_limits(values, rule))
+    low, high = percentile_limits(values, rule)
+    if is_nothing(np.array([low, high])):  # few values are not zero; a format must hold those
+        low, high = percentile_limits(values[np.abs(values) > NOTHING], rule)
+    return msb_from_limits(low, high)
 
 
 def formats_from_msbs(msbs: dict[str, MSBs], nbits: NBits = (8, 8, 8), per_layer: bool = True) -> dict[str, Formats]:
@@ -398,7 +497,7 @@ def _format(msb: int | tuple[int, ...], nbits: int | None) -> Any:
 
 
 def quantization_errors(
-    model: keras.Model, images: np.ndarray, formats: dict[str, Formats], rounding: str = "floor"
+    model: keras.Model, images: Images, formats: dict[str, Formats], rounding: str = "floor"
 ) -> dict[str, tuple[QuantizationError | None, ...]]:
     """Return what `formats` cost the kernel, input and output of each layer.
 
@@ -414,17 +513,17 @@ def quantization_errors(
         Layer name -> QuantizationError of kernel, input and output; None for what stays in float.
 
     Raises:
-        InputError: as `observe`.
+        InputError: as `observe`, and when `formats` lacks a layer.
     """
-    return {
-        name: tuple(
-            None if fmt is None else quantization_error(v, fmt, rounding)
-            for v, fmt in zip(
-                (by_filter(model.get_layer(name), values.kernel), values.input, values.output), formats[name]
-            )
+    errors = {}
+    for layer, values in _Observation(model, images):
+        if layer.name not in formats:
+            raise InputError(f"formats has nothing for layer {layer.name}; formats_for gives them for all layers")
+        three = by_filter(layer, values.kernel), values.input, values.output
+        errors[layer.name] = tuple(
+            None if fmt is None else quantization_error(v, fmt, rounding) for v, fmt in zip(three, formats[layer.name])
         )
-        for name, values in observe(model, images)
-    }
+    return errors
 
 
 def _three(value: Any, name: str) -> tuple:

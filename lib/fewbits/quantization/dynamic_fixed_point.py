@@ -11,7 +11,7 @@ import numpy as np
 
 from fewbits.backend import keras
 from fewbits.errors import InputError, finite
-from fewbits.quantization.calibration import msb_from_limits, observe
+from fewbits.quantization.calibration import msb_from_limits, observe_ranges
 from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.layers import Formats
 
@@ -78,12 +78,12 @@ def dynamic_formats(
         InputError: as `observe` and `fractional_length`.
     """
     return {
-        name: Formats(
-            _format(values.kernel, dense if isinstance(model.get_layer(name), keras.layers.Dense) else convolutions),
+        layer.name: Formats(
+            _format(values.kernel, dense if isinstance(layer, keras.layers.Dense) else convolutions),
             _format(values.input, activations),
             _format(values.output, activations),
         )
-        for name, values in observe(model, images)
+        for layer, values in observe_ranges(model, images)
     }
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.errors import InputError, finite
+from fewbits.data.inputs import Images, input_arrays
+from fewbits.errors import InputError
 from fewbits.graph import Graph
 from fewbits.quantization.calibration import observe
 from fewbits.quantization.conversion import QuantizedModel, dequantize_model, quantized_type
@@ -64,7 +65,7 @@ class Propagation:
         observed: Layer name -> its Values, as `observe` yields them.
     """
 
-    def __init__(self, network: QuantizedModel, images: np.ndarray):
+    def __init__(self, network: QuantizedModel, images: Images):
         """Compute the float values of `network` on `images`.
 
         Args:
@@ -76,20 +77,20 @@ class Propagation:
         """
         if not isinstance(network, QuantizedModel):
             raise InputError(f"errors are followed through a QuantizedModel, not through a {type(network).__name__}")
-        self.network, self.observed = network, dict(observe(network, images))
-        self._images = finite(images, "images").astype("float32")
+        self._images = input_arrays(network, images)
+        self.network, self.observed = network, dict(observe(network, self._images))
         self._calls = Graph(network).calls
         outputs = [network.get_layer(name).output for name in self.observed]
-        self._reader = keras.Model(network.inputs[0], outputs)
+        self._reader = keras.Model(network.inputs, outputs)
         plain = dequantize_model(network)
-        plain_reader = keras.Model(plain.inputs[0], [plain.get_layer(name).output for name in self.observed])
+        plain_reader = keras.Model(plain.inputs, [plain.get_layer(name).output for name in self.observed])
         self._outputs = dict(zip(self.observed, _read(plain_reader, self._images)))
         # What lies between the products of one layer and the next, cut out of the network.
         joined = [tensor for call in self._calls if len(call.inputs) > 1 for tensor in call.inputs]
         inputs = [network.get_layer(name).input for name in self.observed]
-        self._between = keras.Function([network.inputs[0], *outputs], [*inputs, *joined])
+        self._between = keras.Function([*network.inputs, *outputs], [*inputs, *joined])
         self._passed_on = {name: self._finish(name, values.output) for name, values in self.observed.items()}
-        exact = _read(self._between, [self._images, *self._passed_on.values()])
+        exact = _read(self._between, [*self._images, *self._passed_on.values()])
         self._inputs = dict(zip(self.observed, exact))
         self._powers = {id(t): float(np.square(x, dtype=float).sum()) for t, x in zip(joined, exact[len(inputs) :])}
 
@@ -120,7 +121,7 @@ class Propagation:
             name: self._finish(name, _rounded(values.output, formats[name].output, rounding[name]))
             for name, values in self.observed.items()
         }
-        read = dict(zip(self.observed, _read(self._between, [self._images, *passed_on.values()])))
+        read = dict(zip(self.observed, _read(self._between, [*self._images, *passed_on.values()])))
         predicted = {}
 
         def through(name, before):
