@@ -133,7 +133,8 @@ def trained_network(model: keras.Model) -> tuple[keras.Model, Head]:
         `logits_of(model)`, compiled with the same optimizer.
 
     Raises:
-        InputError: when `head_of` refuses `model`, or its loss takes logits for probabilities or the other way round.
+        InputError: when `head_of` refuses `model`; when its loss takes logits for probabilities or the other way round,
+            or needs one-hot labels.
     """
     head = head_of(model)
     alone = all(isinstance(x, keras.KerasTensor) for x in ends(model))
@@ -152,14 +153,23 @@ def _is_cross_entropy(model: keras.Model, head: Head) -> bool:
     loss = keras.losses.get(given[0])
     options = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
     kinds = _OF_CLASSES if head.exclusive else _OF_LABELS
-    if loss not in kinds and type(loss) not in kinds:
-        return False
-    if options.get("from_logits", False) == head.activated:
-        returned = "probabilities" if head.activated else "logits"
+    usual = options.get("reduction", MEAN) == MEAN and not any(map(options.get, _CHANGES))
+    if loss in kinds or type(loss) in kinds:
+        if options.get("from_logits", False) == head.activated:
+            returned = "probabilities" if head.activated else "logits"
+            raise InputError(
+                f"{model.name} returns {returned}, so compile its loss with from_logits={not head.activated}, or not "
+                "at all"
+            )
+        if usual:
+            return True
+    name = getattr(loss, "__name__", type(loss).__name__)
+    if name.lower().startswith("categorical"):
         raise InputError(
-            f"{model.name} returns {returned}, so compile its loss with from_logits={not head.activated}, or not at all"
+            f"{model.name} is compiled with the loss {name}, which takes one-hot labels; compile it with a sparse "
+            "loss, which takes class numbers, or not at all"
         )
-    return options.get("reduction", MEAN) == MEAN and not any(map(options.get, _CHANGES))
+    return False
 
 
 def _optimizer(name: str, rate: float | Callable, momentum: float, weight_decay: float) -> Any:
