@@ -18,6 +18,7 @@ from fewbits.quantization.calibration import (
     quantization_errors,
 )
 from fewbits.quantization.layers import Formats, by_filter
+from fewbits.quantization.propagation import Propagation
 from fewbits.quantization.sqnr import measured_sqnr
 
 L = keras.layers
@@ -295,3 +296,78 @@ def test_a_generic_msb_has_no_scales_for_each_filter(uneven):
         formats_for(uneven, IMAGES, per_layer=False, per_channel=True)
     table = msb_table(uneven, IMAGES, per_channel=True)
     assert formats_from_msbs(table, (None, 8, None))["conv"] == Formats(None, FixedPoint(table["conv"][1], 8))
+
+
+# Several inputs, and images in other forms
+
+
+@pytest.fixture(scope="module")
+def joined():
+    keras.utils.set_random_seed(3)
+    photo, numbers = L.Input((8, 8, 2), name="photo"), L.Input((5,), name="numbers")
+    x = L.Concatenate()([L.Flatten()(L.Conv2D(3, 3, name="a")(photo)), L.Dense(4, name="b")(numbers)])
+    return keras.Model([photo, numbers], L.Dense(3, name="c")(x), name="joined")
+
+
+NUMBERS = np.random.default_rng(2).normal(0, 5, (7, 5)).astype("float32")
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_network_of_two_inputs_is_calibrated(quantized, joined):
+    network = quantize_model(joined) if quantized else joined
+    seen = dict(observe(network, [IMAGES, NUMBERS], batch_size=3))
+    assert np.array_equal(seen["a"].input, IMAGES) and np.array_equal(seen["b"].input, NUMBERS)
+    assert np.allclose(seen["c"].output, joined.predict([IMAGES, NUMBERS], verbose=0), atol=1e-4)
+    by_name = formats_for(network, {"numbers": NUMBERS, "photo": IMAGES}, range_rule=100)
+    assert by_name == formats_for(network, ([IMAGES, NUMBERS], np.zeros(7)), range_rule=100)
+    assert by_name["b"].input.msb == msb_from_limits(NUMBERS.min(), NUMBERS.max())
+
+
+def test_errors_are_followed_from_two_inputs(joined):
+    network = quantize_model(joined, formats_for(joined, [IMAGES, NUMBERS], (6, 6, 8)), rounding="nearest")
+    errors = Propagation(network, [IMAGES, NUMBERS]).errors()
+    exact, found = (m.predict([IMAGES, NUMBERS], verbose=0) for m in (joined, network))
+    assert errors["c"].sqnr == pytest.approx(measured_sqnr(exact, found), abs=0.01)
+    assert 10 < errors["c"].predicted < 60
+
+
+@pytest.mark.parametrize("given", ["pair", "generator", "tf.data"])
+def test_formats_do_not_depend_on_the_form_of_the_images(given, model):
+    images = (IMAGES, np.zeros(7)) if given == "pair" else (x for x in IMAGES)
+    if given == "tf.data":
+        images = pytest.importorskip("tensorflow").data.Dataset.from_tensor_slices((IMAGES, np.zeros(7))).batch(3)
+    assert formats_for(model, images, range_rule=100) == formats_for(model, IMAGES, range_rule=100)
+
+
+def test_images_that_do_not_fit_are_refused_in_one_sentence(model, joined):
+    with pytest.raises(
+        InputError, match=r"shape \(8, 8, 2\), and .* takes \(n, 8, 8, 2\); a single image needs a batch"
+    ):
+        msb_table(model, IMAGES[0])
+    with pytest.raises(InputError, match=r"joined takes 2 arrays, for photo \(n, 8, 8, 2\) and numbers \(n, 5\)"):
+        formats_for(quantize_model(joined), IMAGES)
+    with pytest.raises(InputError, match=r"shape \(7, 8, 8, 1\), and joined takes .*; repeat the gray channel"):
+        list(observe(joined, [IMAGES[..., :1], NUMBERS]))
+
+
+def test_formats_that_lack_a_layer_are_refused(model):
+    formats = formats_for(model, IMAGES)
+    del formats["b"]
+    with pytest.raises(InputError, match="formats has nothing for layer b; formats_for gives them for all layers"):
+        quantization_errors(model, IMAGES, formats)
+
+
+def test_random_layers_do_nothing_while_a_network_is_observed():
+    images = L.Input((8, 8, 2))
+    x = L.Dropout(0.9)(L.RandomFlip()(images), training=True)
+    model = keras.Model(images, L.Conv2D(3, 3, name="a")(x))
+    assert np.array_equal(dict(observe(model, IMAGES))["a"].input, IMAGES)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "mixed_float16", "mixed_bfloat16"])
+def test_layers_of_other_precision_are_observed(dtype):
+    model = keras.Sequential([L.Input((8, 8, 2)), L.Conv2D(3, 3, name="a", dtype=dtype, activation="relu")])
+    seen = dict(observe(model, IMAGES))["a"]
+    outputs = keras.ops.convert_to_numpy(keras.ops.cast(model(IMAGES), "float32"))
+    assert np.allclose(np.maximum(seen.output, 0), outputs, atol=0.05 if "mixed" in dtype else 1e-6)
+    assert seen.output.dtype == ("float64" if dtype == "float64" else "float32")

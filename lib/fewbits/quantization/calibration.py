@@ -170,8 +170,9 @@ def observe_ranges(model: keras.Model, images: Images) -> Iterator[tuple[keras.L
     """Yield the Values from which formats follow: those of `observe`, and estimates where a layer computes only zeros.
 
     If the inputs of a layer are zeros on all images, they are taken to spread evenly over what the layers before can
-    pass on, as far as their own values tell, and the outputs over what the kernel makes of that. If the whole kernel is
-    zero, it is taken for ones, and outputs of zeros for copies of the inputs. A warning names these layers.
+    pass on, as far as their own values tell, and the outputs over what the kernel makes of that. The same holds after
+    such a layer, where inputs are the same on all images. If the whole kernel is zero, it is taken for ones, and
+    outputs of zeros for copies of the inputs. A warning names these layers.
 
     Args:
         model: As in `observe`.
@@ -186,7 +187,8 @@ def observe_ranges(model: keras.Model, images: Images) -> Iterator[tuple[keras.L
     observation, estimated = _Observation(model, images), []
     known = KnownLimits(observation.run, observation.inputs)
     for layer, values in observation:
-        ranges = _estimated(layer, values, known)
+        blind = is_nothing(values.input) or bool(estimated) and _is_constant(values.input)
+        ranges = _estimated(layer, values, known, blind)
         if ranges is not values:
             estimated.append(layer.name)
         known.pass_on(layer, ranges.output)
@@ -194,7 +196,7 @@ def observe_ranges(model: keras.Model, images: Images) -> Iterator[tuple[keras.L
     if estimated:
         names = f"layer {estimated[0]} computes" if len(estimated) == 1 else f"layers {', '.join(estimated)} compute"
         warnings.warn(
-            f"{names} with nothing but zeros on these images; the formats are estimates from kernels and the layers "
+            f"{names} only zeros or constants on these images; the formats are estimates from kernels and the layers "
             "before, so calibrate with images that show more",
             CalibrationWarning,
             stacklevel=3,
@@ -231,18 +233,23 @@ class _Observation:
         return values
 
 
-def _estimated(layer: Any, values: Values, known: KnownLimits) -> Values:
-    """Return `values` with estimates in place of what is nothing but zeros; `values` itself if nothing is."""
-    no_kernel, no_input, no_output = map(is_nothing, (values.kernel, values.input, values.output))
-    if not (no_kernel or no_input or no_output):
+def _estimated(layer: Any, values: Values, known: KnownLimits, blind: bool) -> Values:
+    """Return `values` with estimates in place of zeros and of what a `blind` layer computes; itself without any."""
+    no_kernel, no_output = is_nothing(values.kernel), is_nothing(values.output)
+    if not (blind or no_kernel or no_output):
         return values
-    limits = known.of(layer.input) if no_input else (float(values.input.min()), float(values.input.max()))
+    limits = known.of(layer.input) if blind else (float(values.input.min()), float(values.input.max()))
     limits = limits if any(limits) else (-1.0, 1.0)
     kernel, read, output = values.kernel, values.input, values.output
-    if no_input or no_output:
+    if blind or no_output:
         reached = output_limits(layer, limits, read.shape)
         output = spread(reached if any(reached) else limits)
-    return Values(np.ones_like(kernel) if no_kernel else kernel, spread(limits) if no_input else read, output)
+    return Values(np.ones_like(kernel) if no_kernel else kernel, spread(limits) if blind else read, output)
+
+
+def _is_constant(values: np.ndarray) -> bool:
+    """Return whether there are several images and all have the same values."""
+    return len(values) > 1 and bool((values == values[:1]).all())
 
 
 def _check_values(layer: Any, values: Values) -> None:

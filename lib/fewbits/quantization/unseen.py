@@ -54,7 +54,12 @@ class KnownLimits:
         }
 
     def pass_on(self, layer: Any, outputs: np.ndarray) -> None:
-        """Take note of what `layer` computes before its activation; either sign may occur."""
+        """Take note of what a layer computes; either sign may occur.
+
+        Args:
+            layer: A plain Keras layer with a kernel.
+            outputs: Its products and bias before the activation, any shape.
+        """
         largest = np.abs(outputs).max()
         ends = ops.convert_to_tensor(np.array([[-largest, largest]], np.float32))
         [call] = self._run.graph.calls_of(layer)
