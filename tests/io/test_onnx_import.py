@@ -184,6 +184,7 @@ PARTS = {
     "max, ceil": pooled("MaxPool", 2, 2, ceil_mode=1),
     "max, ceil, padded": after_relu(pooled("MaxPool", 3, 2, ceil_mode=1, pads=[1] * 4)),
     "max, ceil, padded, large": pooled("MaxPool", 5, 2, ceil_mode=1, pads=[1] * 4),
+    "max, ceil, windows beyond": after_relu(pooled("MaxPool", 2, 2, ceil_mode=1, pads=[1] * 4)),
     "max, same": pooled("MaxPool", 2, 2, auto_pad="SAME_UPPER"),
     "average": pooled("AveragePool", 2, 2),
     "average, counted": pooled("AveragePool", 3, 2, pads=[1] * 4, count_include_pad=1),

@@ -127,7 +127,12 @@ class ONNXNode:
     # What it reads
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """Return an attribute of the node, a text as str, or `default`."""
+        """Return an attribute of the node.
+
+        Args:
+            name: The attribute.
+            default: Returned where the node does not have it.
+        """
         from onnx import helper
 
         for attribute in self._proto.attribute:
@@ -144,7 +149,15 @@ class ONNXNode:
         return found
 
     def constant(self, index: int, default: Any = None) -> Any:
-        """Return an input that is constant, an array, or `default` where there is none."""
+        """Return an input that is constant, an array.
+
+        Args:
+            index: The position of the input.
+            default: Returned where the node does not have it.
+
+        Raises:
+            InputError: when the input depends on the images.
+        """
         found = self._input(index)
         if isinstance(found, ONNXValue):
             self.refuse("reads its parameters from the network; only constant ones can be imported")
@@ -172,7 +185,12 @@ class ONNXNode:
         return self.added_bias if self._input(index) is None else self.weights(index)
 
     def integers(self, name: str, index: int | None = None) -> list[int] | None:
-        """Return integers that are an attribute or, in newer files, the input `index`; None where there are none."""
+        """Return integers that are an attribute or, in newer files, an input; None where there are none.
+
+        Args:
+            name: The attribute.
+            index: The position of the input.
+        """
         found = self.attribute(name)
         if found is None and index is not None:
             found = self.constant(index)
@@ -207,7 +225,14 @@ class ONNXNode:
         return made
 
     def same_axes(self, kind: Any, value: ONNXValue, nonnegative: bool = False, **options: Any) -> ONNXValue:
-        """Return what a layer of the class `kind` makes of each number of `value`, whatever the order of axes."""
+        """Return what a layer makes of each number of a value, whatever the order of axes.
+
+        Args:
+            kind: A class of Keras layers.
+            value: The value.
+            nonnegative: Whether no result can be below zero.
+            **options: Of the layer.
+        """
         tensor = self.layer(kind, value.tensor, **options)
         return replace(value, tensor=tensor, nonnegative=nonnegative, gate=None)
 
@@ -217,7 +242,12 @@ class ONNXNode:
         return self.ordered(value, channels_last(value.rank)).tensor
 
     def ordered(self, value: ONNXValue, order: tuple[int, ...]) -> ONNXValue:
-        """Return `value` with another order of axes."""
+        """Return a value with another order of axes.
+
+        Args:
+            value: The value.
+            order: The ONNX axis of each axis that Keras shall have.
+        """
         value = self.unmixed(value)
         if order == value.order:
             return value
