@@ -344,7 +344,7 @@ def test_layers_that_stay_whole_are_told_with_the_reason():
     model = keras.Model(image, L.Conv2D(2, 1, name="out")(twice(twice(x))))
     assert kept_whole(model) == {
         "before": "its channel reaches inner, a Sequential, which needs all channels",
-        "inner": "it is a model within the model, which is not opened",
+        "inner": "it is a model within the model; open it with fewbits.quantization.canonical",
         "a": "its channel reaches norm, a LayerNormalization, which needs all channels",
         "free": "halves works in 2 groups, which must keep equally many",
         "halves": "its channel reaches twice, which is used 2 times",

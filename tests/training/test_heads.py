@@ -59,6 +59,7 @@ def nested(x, kind):
 ENDS = {
     "in the layer": lambda x, kind: dense(activation=kind)(x),
     "in the layer, as a layer": lambda x, kind: dense(activation=L.Activation(kind))(x),
+    "a function of the user's own": lambda x, kind: dense(activation=lambda y: getattr(ops, kind)(y))(x),
     "Activation": lambda x, kind: L.Activation(kind)(dense()(x)),
     "an operation": lambda x, kind: getattr(ops, kind)(dense()(x)),
     "a function of Keras": lambda x, kind: getattr(keras.activations, kind)(dense()(x)),
@@ -196,7 +197,8 @@ def test_a_stopped_training_with_softmax_goes_on_to_the_same_bits(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "loss", ["sparse_categorical_crossentropy", "categorical_crossentropy", keras.losses.CategoricalCrossentropy()]
+    "loss",
+    [None, "sparse_categorical_crossentropy", "categorical_crossentropy", keras.losses.CategoricalCrossentropy()],
 )
 def test_a_cross_entropy_of_the_users_is_that_of_the_head(loss):
     model = network(dense(activation="softmax"))
@@ -238,7 +240,9 @@ def test_a_loss_for_other_outputs_or_labels_is_refused(options, loss, said):
 # Few bits
 
 
-@pytest.mark.parametrize(("options", "labels"), [({"activation": "softmax"}, CLASSES), ({}, CLASSES)])
+@pytest.mark.parametrize(
+    ("options", "labels"), [({"activation": "softmax"}, CLASSES), ({"activation": "sigmoid", "units": 1}, SIGNS)]
+)
 def test_few_bits_are_trained_before_the_head_which_comes_back(options, labels):
     model = network(dense(**options))
     data = IMAGES, labels

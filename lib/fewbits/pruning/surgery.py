@@ -64,7 +64,7 @@ def kept_whole(model: keras.Model) -> dict[str, str]:
     """
     channels = _trace(model)
     held, graph = _held(model, channels), Graph(model)
-    found = {nested.name: "it is a model within the model, which is not opened" for nested in graph.nested}
+    found = {nested.name: "it is a model within the model; open it with fewbits.quantization.canonical" for nested in graph.nested}
     for name, made in channels.made.items():
         reasons = [held.get(channels.find(channel)) for channel in made]
         if all(reasons):

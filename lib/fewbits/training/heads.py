@@ -19,12 +19,7 @@ SOFTMAX, SIGMOID = "softmax", "sigmoid"
 _KEPT = (layers.Identity, layers.Dropout)  # they hand probabilities on as they are
 _NO_CROSS_ENTROPY = ("hard_sigmoid", "sparsemax", "softmax over images")  # probabilities that reach 0
 _FUNCTIONS = {"Softmax": SOFTMAX, "Sigmoid": SIGMOID, "HardSigmoid": "hard_sigmoid", "Sparsemax": "sparsemax"}
-_ACTIVATIONS = {
-    keras.activations.softmax: SOFTMAX,
-    keras.activations.sigmoid: SIGMOID,
-    keras.activations.hard_sigmoid: "hard_sigmoid",
-    keras.activations.sparsemax: "sparsemax",
-}
+_ACTIVATIONS = {name: getattr(keras.activations, name) for name in _FUNCTIONS.values()}
 _LEAST = 1e-38  # a probability of 0 counts as this in the loss
 _LEAST_REST = 2.0**-25  # what a probability of 1 in float32 leaves
 
@@ -157,7 +152,12 @@ class Head:
             return np.log(np.exp(outputs - top[:, np.newaxis]).sum(1)) + top - of_label
 
     def hits(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return which labels the outputs get right: (n,), or (n, units) for a multi-label network."""
+        """Return which labels the outputs get right: (n,), or (n, units) for a multi-label network.
+
+        Args:
+            outputs: Numbers (n, units).
+            labels: As in `check_labels`.
+        """
         if self.exclusive:
             return rank_of_label(outputs, labels) < 1
         right = (outputs > (0.5 if self.activated else 0)) == (self.targets(labels) > 0)
@@ -392,7 +392,20 @@ def _activation_of(operation: Any) -> str | None:
     activation = getattr(operation, "activation", None)
     if isinstance(activation, layers.Layer):
         return _activation_of(activation)
-    return _FUNCTIONS.get(_function(operation)) or _ACTIVATIONS.get(activation)
+    return _FUNCTIONS.get(_function(operation)) or _computed(activation)
+
+
+def _computed(activation: Any) -> str | None:
+    """Return the name of the activation that a function computes, also where it is a user's own."""
+    known = next((name for name, function in _ACTIVATIONS.items() if function is activation), None)
+    if known or activation is None or getattr(activation, "__module__", "").startswith("keras."):
+        return known
+    x = np.array([[-1, 0.5, 4]], np.float32)
+    try:
+        found = ops.convert_to_numpy(activation(ops.convert_to_tensor(x)))
+        return next((name for name, function in _ACTIVATIONS.items() if np.allclose(found, function(x))), None)
+    except Exception:  # whatever a function of the user's own raises
+        return None
 
 
 def _function(operation: Any) -> str:

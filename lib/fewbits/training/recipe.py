@@ -146,7 +146,9 @@ def trained_network(model: keras.Model) -> tuple[keras.Model, Head]:
 
 
 def _is_cross_entropy(model: keras.Model, head: Head) -> bool:
-    """Return whether the loss that a model was compiled with is the cross-entropy of its head."""
+    """Return whether the loss that a model was compiled with, if any, is the cross-entropy of its head."""
+    if model.loss is None:
+        return True
     given = keras.tree.flatten(model.loss)
     if len(given) != 1 or not (callable(given[0]) or isinstance(given[0], str)):
         return False
