@@ -1,5 +1,6 @@
 """`fewbits benchmark`: how long networks take, and how much memory, in each runtime."""
 
+import os
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -7,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fewbits.cli.parser import Commands, add_command
-from fewbits.errors import InputError, check_name, needs_extra
+from fewbits.errors import InputError, check_name
 from fewbits.names import RUNTIMES
 
 if TYPE_CHECKING:
@@ -76,11 +77,13 @@ def run(options: Namespace) -> None:
 
 
 def _one_thread() -> int:
-    """Make TensorFlow compute on one thread; return how many it uses: more if it has computed before."""
-    from fewbits import backend  # noqa: F401  it loads TensorFlow quietly
+    """Make Keras compute on one thread; return how many it uses: more if it has computed before, or on JAX."""
+    from fewbits.backend import keras
 
-    with needs_extra("tensorflow", "timings of Keras"):
-        import tensorflow as tf
+    if keras.backend.backend() != "tensorflow":
+        return os.cpu_count() or 1
+    import tensorflow as tf
+
     threading = tf.config.threading
     try:
         threading.set_intra_op_parallelism_threads(1)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fewbits.backend import keras
+from fewbits.backend import keras, ops
 from fewbits.io.tflite import LiteRTRunner
 
 WARM_UP = 5  # rounds that are not timed
@@ -52,7 +52,7 @@ class Runner(Protocol):
 
 
 class KerasRunner:
-    """A Keras model that is traced once and runs on the threads that TensorFlow is set to use.
+    """A Keras model that is traced once and runs on the threads that its backend is set to use.
 
     Attributes:
         image_shape: (height, width, channels) of an image.
@@ -60,16 +60,19 @@ class KerasRunner:
 
     def __init__(self, model: keras.Model):
         """Trace `model`, which takes images of one size."""
-        import tensorflow as tf
-
         height, width, channels = model.input_shape[1:]
         self.image_shape = (height, width, channels)
+        self._function: Any = model.predict_on_batch
+        if keras.backend.backend() != "tensorflow":
+            return
+        import tensorflow as tf
+
         image = tf.TensorSpec((1, *self.image_shape), tf.float32)
         self._function = tf.function(lambda x: model(x, training=False)).get_concrete_function(image)
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """Return the outputs for one image, as `Runner.run` describes."""
-        return self._function(np.asarray(image, np.float32)[np.newaxis]).numpy()[0]
+        return ops.convert_to_numpy(self._function(np.asarray(image, np.float32)[np.newaxis]))[0]
 
 
 def measure_latency(networks: Mapping[Any, bytes | Runner], rounds: int = 100) -> dict[Any, Latency]:
