@@ -140,14 +140,14 @@ REFUSED = {
     "another size": (np.zeros((2, 9, 8, 3)), r"\(2, 9, 8, 3\), and net takes \(n, 8, 8, 3\); resize the images"),
     "channels first": (np.moveaxis(X, -1, 1), r"\(6, 3, 8, 8\), .*channels come last, as in np.moveaxis"),
     "batches of batches": (X[np.newaxis], r"\(1, 6, 8, 8, 3\), .*; it must have 4 axes"),
-    "text": ("photos.npz", "takes .*, and images is of the type str"),
+    "text": ("photos.npz", r"images is of the type str, and net takes \(n, 8, 8, 3\); give an array"),
     "nothing": (None, "images is of the type NoneType"),
     "a number": (3, "images is of the type int"),
     "words": (np.full((6, 8, 8, 3), "a"), "must hold real numbers"),
     "NaN": (np.where(X == X.max(), np.nan, X), "images holds 1 value"),
     "too large": (X.astype(float) * 1e300, "numbers beyond 3e38"),
     "no images": (X[:0], "at least one image is needed"),
-    "empty list": ([], "takes .*, and images is a list of 0"),
+    "empty list": ([], "images is a list of 0, and net takes"),
     "a generator at its end": (iter([]), "none; an iterator that has been read to its end is empty"),
     "an unknown name": ({"foto": X}, "net has no input 'foto', perhaps 'photo'; it has photo"),
     "two batches in a list": ([X, X], "list of 2 arrays that all fit net; join them to one array, or give a tuple"),
@@ -166,7 +166,10 @@ def test_what_does_not_fit_is_refused_in_one_sentence(given):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (X, r"net takes 2 arrays, for photo \(n, 8, 8, 3\) and numbers \(n, 5\), .* images is one array of shape"),
+        (
+            X,
+            r"one array of shape .*, and net takes 2 arrays, for photo \(n, 8, 8, 3\) and numbers \(n, 5\)",
+        ),
         ([X], "images is a list of 1"),
         ({"photo": X}, "images has nothing for the input numbers of net; add it"),
         ([X, Z[:4]], "images has 6 and 4 samples for the inputs photo, numbers; give each input as many"),

@@ -123,11 +123,11 @@ class _Inputs:
         elif n == 1 and (hasattr(data, "__array__") or hasattr(data, "shape")):
             return [data]
         given = f"a {type(data).__name__} of {len(data)}" if isinstance(data, list | tuple) else _described(data)
-        wanted = f"{self._wanted(0)}" if n == 1 else f"{n} arrays, for {self._all_wanted()}, in a list or dictionary"
-        raise InputError(
-            f"{self.model} takes {wanted}, alone, in a pair with labels or as a data set of these, and {self.what} is "
-            f"{given}"
-        )
+        if n > 1:
+            wanted = f"{n} arrays, for {self._all_wanted()}; give them in a list or dictionary"
+        else:
+            wanted = f"{self._wanted(0)}; give an array, a pair with labels or a data set"
+        raise InputError(f"{self.what} is {given}, and {self.model} takes {wanted}")
 
     def is_single(self, parts: list[Any]) -> bool:
         """Return whether `parts` are one image each, without a batch axis."""

@@ -184,7 +184,8 @@ def observe_ranges(model: keras.Model, images: Images) -> Iterator[tuple[keras.L
     Raises:
         InputError: as `observe`.
     """
-    observation, estimated = _Observation(model, images), []
+    observation = _Observation(model, images)
+    estimated: list[str] = []
     known = KnownLimits(observation.run, observation.inputs)
     for layer, values in observation:
         blind = is_nothing(values.input) or bool(estimated) and _is_constant(values.input)
