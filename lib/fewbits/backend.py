@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from fewbits.errors import needs_extra
+from fewbits.errors import InputError, needs_extra
 
 
 @contextmanager
@@ -30,10 +30,25 @@ def no_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
+BACKENDS = ("tensorflow", "jax")  # of Keras', those that Few Bits runs on
+
+
+def _check_backend(name: str) -> None:
+    if name not in BACKENDS:
+        raise InputError(f"the backend of Keras is {name!r}; set KERAS_BACKEND to {' or '.join(BACKENDS)}")
+
+
+_check_backend(os.environ.get("KERAS_BACKEND") or BACKENDS[0])
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with no_stderr(), needs_extra("tensorflow", "Keras models"):
-    import keras
-    from keras import ops, random
+try:
+    with no_stderr(), needs_extra("tensorflow", "Keras models"):
+        import keras
+        from keras import ops, random
+except InputError:
+    if os.environ.get("KERAS_BACKEND") == "jax":
+        raise InputError("JAX is missing; install it with `pip install jax`, or set KERAS_BACKEND=tensorflow") from None
+    raise
+_check_backend(keras.backend.backend())  # which a file can name, too
 
 logging.getLogger("tensorflow").setLevel("ERROR")
 
