@@ -483,6 +483,14 @@ def test_a_constant_in_another_file_is_not_read(tmp_path):
         import_onnx(path)
 
 
+@pytest.mark.parametrize(("batch", "side"), [(10**6, 32), (1, 10**5), ("batch", 10**5)])
+def test_images_too_large_to_compare_are_refused(batch, side, tmp_path):
+    file = ONNXFile()
+    path = file.write(tmp_path / "large.onnx", file.node("Identity", file.input(batch, 3, side, side)))
+    with pytest.raises(InputError, match="a batch of .* images is too large to compare; export"):
+        import_onnx(path)
+
+
 @pytest.mark.parametrize("part", ["pad", "kernel"])
 def test_a_small_file_makes_no_large_network(part, tmp_path):
     file = ONNXFile()

@@ -6,6 +6,7 @@ of PyTorch's module, and each tensor is compared with ONNX Runtime's.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +140,11 @@ class _Network:
         """Return the network."""
         tensors = []
         for output in self._proto.graph.output:
-            value = self.values[output.name]
+            value = self.values.get(output.name)
             if not isinstance(value, ONNXValue):
-                raise InputError(f"the output {printable(output.name)} is a constant; export the network again")
+                raise InputError(
+                    f"the output {printable(output.name)} is a constant or missing; export the network again"
+                )
             orders = tuple(range(value.rank)), channels_last(value.rank)
             if value.flattened is not None or value.order not in orders:
                 value = self.values[output.name] = self.nodes[output.name].ordered(value, orders[1])
@@ -152,9 +155,12 @@ class _Network:
         """Compare all tensors with ONNX Runtime's; return `gap`, `widest` and `compared` of an ONNXImport."""
         names = [name for name in self.nodes if self._is_comparable(name)]
         rng = np.random.default_rng(0)
-        batch = IMAGES if self._scope.batch == SEVERAL else self._scope.batch
-        if batch * self._scope.numbers > MOST_NUMBERS:
-            raise InputError(f"the network takes batches of {batch} images, too many to compare; export it with one")
+        batch, most = self._scope.batch, MOST_NUMBERS // max(self._scope.numbers, 1)
+        batch = min(IMAGES, most) if batch == SEVERAL else batch
+        if not 0 < batch <= most:
+            raise InputError(
+                f"a batch of {batch} images is too large to compare; export the network with a smaller one"
+            )
         inputs = {name: self.values[name] for name in self._inputs}
         images = {n: rng.normal(size=(batch, *value.shape)).astype(np.float32) for n, value in inputs.items()}
         theirs = _run(self._proto, names, images)
@@ -188,6 +194,7 @@ class _Network:
             tensor = keras.Input(sides, name=unique_name(each.name, self._scope.names))
             self.values[each.name] = ONNXValue(tensor, order)
             inputs[each.name] = tensor
+            self._scope.numbers += prod(sides)
         if len(batches) != 1:
             raise InputError("the network has no input, or inputs of several batches; export it with one batch")
         self._scope.batch = batches.pop() or SEVERAL

@@ -77,12 +77,14 @@ class ONNXScope:
         opset: The version of the operators.
         batch: The number of images that constants of the file stand for.
         names: The names of layers so far.
-        numbers: How many numbers weights and tensors for one image hold so far.
+        weights: How many weights there are so far.
+        numbers: How many numbers the tensors for one image hold so far.
     """
 
     opset: int
     batch: int = 1
     names: set[str] = field(default_factory=set)
+    weights: int = 0
     numbers: int = 0
 
 
@@ -216,8 +218,9 @@ class ONNXNode:
         """
         name = unique_name(f"{self.name}_{suffix}", self.scope.names) if suffix else self.name
         layer = kind(name=name, **options)
-        self.scope.numbers += prod(layer.compute_output_spec(tensor).shape[1:]) + sum(w.size for w in weights or ())
-        if self.scope.numbers > MOST_NUMBERS:
+        self.scope.weights += sum(array.size for array in weights or ())
+        self.scope.numbers += prod(layer.compute_output_spec(tensor).shape[1:])
+        if self.scope.weights + self.scope.numbers > MOST_NUMBERS:
             self.refuse(f"makes a network of more than {MOST_NUMBERS:,} numbers; use smaller images or kernels")
         made = layer(tensor)
         if weights is not None:
