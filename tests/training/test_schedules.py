@@ -173,13 +173,13 @@ class Snapshots:
 
     def __init__(self, monkeypatch):
         self.taken = []
-        evaluate = loop.evaluate
+        measure = loop.measure
 
         def spied(model, *arguments):
             self.model = model
-            return evaluate(model, *arguments)
+            return measure(model, *arguments)
 
-        monkeypatch.setattr(loop, "evaluate", spied)
+        monkeypatch.setattr(loop, "measure", spied)
 
     def __call__(self, step):
         if step.step == step.steps:
