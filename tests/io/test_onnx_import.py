@@ -391,6 +391,7 @@ def test_a_node_that_computes_something_else_is_named(tmp_path, monkeypatch):
     ("change", "message"),
     [
         (lambda c: c[: len(c) // 2], "cannot be read; it may be truncated"),
+        (lambda c: c.replace(b"/Flatten", b"/Fl\xfftten"), "cannot be read; it may be truncated"),
         (lambda c: b"", "is not a valid ONNX file"),
         (lambda c: b"\x80\x04\x95 pickled", "cannot be read; it may be truncated"),
     ],

@@ -1,5 +1,6 @@
 """Reading ONNX files as hostile input: a valid graph with all its weights in memory, or one sentence."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,11 @@ def read_onnx(path: Path | str) -> Any:
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(_content(path))
+        damaged = not all(isinstance(text, str) for text in _texts(proto.graph))  # bytes where they are no text
     except DecodeError:
-        raise InputError(f"{path} cannot be read; it may be truncated, or not be an .onnx file") from None
+        damaged = True
+    if damaged:
+        raise InputError(f"{path} cannot be read; it may be truncated, or not be an .onnx file")
     _take_in(proto, path)
     try:
         onnx.checker.check_model(proto)
@@ -63,6 +67,17 @@ def _content(path: Path) -> bytes:
         raise InputError(f"{path} does not exist") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def _texts(graph: Any) -> Iterator[str | bytes]:
+    """Yield all names in a graph."""
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for named in (*graph.input, *graph.output, *graph.initializer):
+        yield named.name
+    for tensor in graph.initializer:
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
 
 
 def _take_in(proto: Any, path: Path) -> None:
