@@ -214,3 +214,10 @@ def test_estimates_replace_only_what_is_zero(sleeping):
         ranges = {layer.name: values for layer, values in observe_ranges(sleeping, DARK)}
     assert all(np.array_equal(*pair) for pair in zip(vars(seen["a"]).values(), vars(ranges["a"]).values()))
     assert np.array_equal(seen["b"].kernel, ranges["b"].kernel) and ranges["b"].input.max() > 0
+
+
+def test_a_network_whose_values_vanish_on_the_way_gets_the_smallest_msb():
+    images = L.Input((4,))
+    model = keras.Model(images, L.Dense(2, kernel_initializer=keras.initializers.Constant(1e-22), name="tiny")(images))
+    formats, _ = calibrated(model, RNG.random((3, 4), dtype=np.float32))
+    assert formats["tiny"].output.msb == -64

@@ -465,7 +465,7 @@ def _msb(values: np.ndarray, rule: Any, nbits: int | None, rounding: str) -> int
     if rule == LEAST_DIVERGENCE:
         return msb_of_least_divergence(values, nbits or MAX_NBITS_KERAS)
     low, high = percentile_limits(values, rule)
-    if is_nothing(np.array([low, high])):  # few values are not zero; a format must hold those
+    if is_nothing(np.array([low, high])) and not is_nothing(values):  # few are not zero; a format must hold those
         low, high = percentile_limits(values[np.abs(values) > NOTHING], rule)
     return msb_from_limits(low, high)
 

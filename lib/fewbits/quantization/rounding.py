@@ -102,7 +102,8 @@ def _grids(bias_order):
     def grids(scalars, kernel_msb):
         of = {name: scalars[i] for i, name in enumerate(SCALARS)} | {"kernel_msb": kernel_msb}
         own = {kind: _own(of[f"{kind}_msb"], of[f"{kind}_nbits"], of["rounding"], of["enabled"]) for kind in KINDS}
-        bias = _own(of["bias_msb"] + 0 * ops.reshape(kernel_msb, (-1,)), *own["bias"][3:5], of["enabled"])
+        bias_msb = of["bias_msb"] + 0 * ops.reshape(kernel_msb, (-1,))  # one per filter, as the grid of the products
+        bias = _own(bias_msb, of["bias_nbits"], of["rounding"], of["enabled"])
         if bias_order == "accumulator":
             step = ops.reshape(own["kernel"].step, (-1,)) * own["input"].step
             on = of["enabled"] * ops.cast(of["kernel_nbits"] * of["input_nbits"] != 0, "int32")
