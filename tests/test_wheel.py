@@ -228,6 +228,7 @@ COMMANDS = [
     ("data crops --scenes 1 --size 32 --output scenes", "data"),
     ("train --network lenet --data mnist --epochs 1 --output lenet.keras", None),
     ("evaluate lenet.keras --data mnist", None),
+    ("check lenet.keras", None),
     ("formats lenet.keras --data mnist --bits 8 --save-model quantized.keras", None),
     ("output-extraction lenet.keras --data mnist --output outputs.h5", None),
     ("progressive-quantization lenet.keras --data mnist --bits 6 --strategy static --output static.keras", None),

@@ -215,7 +215,7 @@ def test_a_layer_that_cannot_be_quantized_is_named(tmp_path, capsys):
     path = tmp_path / "odd.keras"
     keras.Sequential([L.Input((8, 8, 1)), L.Conv2D(2, 3), L.LayerNormalization(name="odd"), L.Flatten()]).save(path)
     said = refused(["formats", str(path), "--data", "digits"], capsys)
-    assert "layer odd is a LayerNormalization, which cannot be quantized" in said
+    assert "layer odd is a LayerNormalization, which computes mean and variance of each input; use Batch" in said
 
 
 @pytest.mark.parametrize("command", [["formats"], ["output-extraction", "--output", "a.h5"]])

@@ -39,7 +39,7 @@ def check_exportable(model: keras.Model, every_kernel: bool = False) -> None:
     for layer in graph.layers:
         name = layer.name
         if getattr(layer, "compute_dtype", "float32") != "float32":
-            raise InputError(f"layer {name} computes in {layer.compute_dtype}; only float32 can be exported")
+            raise InputError(f"layer {name} computes in {layer.compute_dtype}; build it in float32 to export it")
         if multiplies(layer) and not every_kernel and not isinstance(layer, KERNELS):
             kind = type(layer).__name__.removeprefix("Quantized")
             raise InputError(f"layer {name} is a {kind}, which this export does not support; LiteRT in float32 does")

@@ -17,7 +17,7 @@ from fewbits.backend import keras, ops
 from fewbits.deploy.frozen import Frozen, check_exportable, freeze
 from fewbits.deploy.identity import Agreement
 from fewbits.deploy.tensorflow_process import call_in_tensorflow
-from fewbits.errors import InputError, check_name
+from fewbits.errors import InputError, check_name, needs_extra
 from fewbits.graph import Graph
 from fewbits.io.tflite import LiteRTRunner, to_tflite
 from fewbits.names import PRECISIONS
@@ -185,8 +185,9 @@ def _fake_quantize(x, step, name=None):
 
 def _with_codes(content: bytes, model: QuantizedModel) -> bytes:
     """Return the file with the codes and steps of `model` in every layer that multiplies."""
-    import flatbuffers  # type: ignore[import-untyped]  # it has no stubs
-    from ai_edge_litert import schema_py_generated as schema
+    with needs_extra("export", "LiteRT files in int8"):
+        import flatbuffers  # type: ignore[import-untyped]  # it has no stubs
+        from ai_edge_litert import schema_py_generated as schema
 
     file = schema.ModelT.InitFromPackedBuf(content, 0)
     edit = _Edit(file, schema)

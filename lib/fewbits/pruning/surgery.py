@@ -64,7 +64,8 @@ def kept_whole(model: keras.Model) -> dict[str, str]:
     """
     channels = _trace(model)
     held, graph = _held(model, channels), Graph(model)
-    found = {nested.name: "it is a model within the model; open it with fewbits.quantization.canonical" for nested in graph.nested}
+    nested = "it is a model within the model; open it with fewbits.quantization.canonical"
+    found = {model.name: nested for model in graph.nested}
     for name, made in channels.made.items():
         reasons = [held.get(channels.find(channel)) for channel in made]
         if all(reasons):

@@ -1,3 +1,4 @@
+from . import adapted as adapted
 from . import calibration as calibration
 from . import conversion as conversion
 from . import dynamic_fixed_point as dynamic_fixed_point
@@ -9,6 +10,9 @@ from . import propagation as propagation
 from . import rounding as rounding
 from . import sqnr as sqnr
 from . import unseen as unseen
+from .adapted import float_kernel as float_kernel
+from .adapted import float_model as float_model
+from .adapted import is_adapted as is_adapted
 from .calibration import Calibration as Calibration
 from .calibration import Values as Values
 from .calibration import formats_for as formats_for
