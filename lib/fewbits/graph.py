@@ -49,6 +49,14 @@ class Call:
         """The keyword arguments of the call."""
         return dict(self._arguments.kwargs)
 
+    def filled(self, values: dict[int, Any]) -> tuple[tuple, dict[str, Any]]:
+        """Return the positional and keyword arguments of the call with values in place of symbolic tensors.
+
+        Args:
+            values: Identity of each tensor that the call reads -> its value.
+        """
+        return self._arguments.fill_in(values)
+
     @property
     def is_input(self) -> bool:
         """Whether the call makes an input of the model and reads nothing."""
@@ -144,7 +152,7 @@ class Graph:
         values = {id(tensor): value for tensor, value in zip(self.inputs, inputs, strict=True)}
         for call in self.calls:
             if not call.is_input:
-                args, kwargs = call._arguments.fill_in(values)
+                args, kwargs = call.filled(values)
                 results = keras.tree.flatten(step(call, *args, **kwargs))
                 values |= {id(tensor): result for tensor, result in zip(call.outputs, results)}
         return [values[id(tensor)] for tensor in self.outputs]
@@ -161,6 +169,55 @@ class Graph:
     def _readers(self) -> dict[int, list[Call]]:
         once = ({id(tensor): tensor for tensor in call.inputs}.values() for call in self.calls)
         return _grouped((tensor, call) for call, tensors in zip(self.calls, once) for tensor in tensors)
+
+
+def function_name(operation: keras.Operation) -> str:
+    """Return the name of an operation of Keras that is not a layer, such as `Relu` of `ops.relu`; otherwise ""."""
+    own = isinstance(operation, keras.Layer) or not type(operation).__module__.startswith("keras.src.ops")
+    return "" if own else type(operation).__name__
+
+
+def ends(model: keras.Model) -> tuple[Any, Any]:
+    """Return the symbolic inputs and outputs of `model`: a tensor, or tensors in the structure that it takes and makes.
+
+    A sequential model has one of each.
+    """
+    return (*model.inputs, *model.outputs) if isinstance(model, keras.Sequential) else (model.input, model.output)
+
+
+def like(model: keras.Model, inputs: Any, outputs: Any) -> keras.Model:
+    """Return a model from `inputs` to `outputs` with the name of `model`, not compiled.
+
+    Args:
+        model: Any model.
+        inputs: A symbolic tensor, or several in a structure.
+        outputs: As `inputs`.
+
+    Returns:
+        A model of the class of `model` where that class is built from inputs and outputs, otherwise a `keras.Model`.
+    """
+    plain = keras.Model(inputs, outputs, name=model.name)
+    same = type(model).__init__ is type(plain).__init__
+    return type(model)(inputs, outputs, name=model.name) if same else plain
+
+
+def run_again(model: keras.Model, step: Callable[..., Any]) -> keras.Model:
+    """Return a model with new inputs and what `step` makes of each call of `model`, not compiled.
+
+    Args:
+        model: A functional model, or a sequential one with an input. A sequential model becomes a functional one.
+        step: As in `Graph.run`.
+
+    Returns:
+        A model as `like` returns it.
+
+    Raises:
+        InputError: when `model` has no graph.
+    """
+    graph = Graph(model)
+    inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in graph.inputs]
+    new = graph.run(inputs, step)
+    return like(model, *map(keras.tree.pack_sequence_as, ends(model), (inputs, new)))
 
 
 def clone(operation: Any, kind: Any = None, **changes: Any) -> Any:
@@ -215,7 +272,7 @@ def rebuild(
     Raises:
         InputError: when `model` has no graph.
     """
-    graph, replaced = Graph(model), {}
+    replaced: dict[int, keras.Operation] = {}
 
     def step(call, *args, **kwargs):
         if id(call.operation) not in replaced:
@@ -223,14 +280,9 @@ def rebuild(
         operation = replaced[id(call.operation)]
         return operation(*args, **kwargs) if apply is None else apply(call, operation, *args, **kwargs)
 
-    inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in graph.inputs]
-    outputs = graph.run(inputs, step)
+    rebuilt = run_again(model, step)
     if isinstance(model, keras.Sequential):
-        return keras.Model(*inputs, *outputs, name=model.name)
-    pack = keras.tree.pack_sequence_as
-    rebuilt = keras.Model(pack(model.input, inputs), pack(model.output, outputs), name=model.name)
-    if type(model).__init__ is type(rebuilt).__init__:
-        rebuilt = type(model)(rebuilt.input, rebuilt.output, name=model.name)
+        return rebuilt
     if model.compiled and type(rebuilt).compile is keras.Model.compile:
         _compile_as(rebuilt, model)
     return rebuilt

@@ -16,7 +16,8 @@ from fewbits.quantization.calibration import formats_for
 from fewbits.quantization.conversion import QuantizedModel
 from fewbits.quantization.dynamic_fixed_point import dynamic_formats
 from fewbits.quantization.layers import Formats
-from fewbits.training.evaluation import evaluate, rank_of_label
+from fewbits.training.evaluation import evaluate
+from fewbits.training.heads import rank_of_label
 
 L = keras.layers
 RNG = np.random.default_rng(0)

@@ -7,9 +7,8 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
 from fewbits.graph import Graph, clone, rebuild
-from fewbits.quantization.conversion import quantized_type
 from fewbits.quantization.fixedpoint import FixedPoint, quantclip
-from fewbits.quantization.layers import active_formats, effective_weights
+from fewbits.quantization.layers import active_formats, effective_weights, quantized_type
 
 # The layers with a kernel that every export supports.
 KERNELS = keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense

@@ -17,9 +17,9 @@ from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Tensor
 from fewbits.errors import InputError
 from fewbits.graph import Graph
-from fewbits.quantization.conversion import TRAINING_ONLY, QuantizedModel, quantized_type
+from fewbits.quantization.conversion import TRAINING_ONLY, QuantizedModel
 from fewbits.quantization.fixedpoint import FixedPoint, to_codes
-from fewbits.quantization.layers import by_filter, kernel_formats
+from fewbits.quantization.layers import by_filter, kernel_formats, quantized_type
 
 layers, activations = keras.layers, keras.activations
 

@@ -14,9 +14,10 @@ from fewbits.errors import InputError
 from fewbits.graph import Graph
 from fewbits.pruning.surgery import kept_whole, removable
 from fewbits.quantization.canonical_form import canonical
-from fewbits.quantization.conversion import QuantizedModel, quantize_model, quantized_type, refusals
+from fewbits.quantization.conversion import QuantizedModel, quantize_model, refusals
 from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.folding import Folding, foldings
+from fewbits.quantization.layers import quantized_type
 
 PROVISIONAL = FixedPoint(0, 8), FixedPoint(3, 8), FixedPoint(3, 8)  # any formats do to see what can be exported
 FOLDED = {

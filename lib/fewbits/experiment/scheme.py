@@ -12,10 +12,10 @@ from fewbits.errors import InputError
 from fewbits.experiment.fields import BitsOrFloat, checked_percentile, known, one_sentence
 from fewbits.names import LAYER_ROUNDINGS
 from fewbits.quantization.calibration import formats_for_each
-from fewbits.quantization.conversion import QuantizedModel, quantize_model, quantized_type
+from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.quantization.dynamic_fixed_point import dynamic_formats
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint
-from fewbits.quantization.layers import Formats
+from fewbits.quantization.layers import Formats, quantized_type
 
 DYNAMIC = "dynamic"  # given as the percentile to ask for dynamic fixed point
 

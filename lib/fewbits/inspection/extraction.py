@@ -10,7 +10,7 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, nearest
 from fewbits.graph import Graph
-from fewbits.quantization.conversion import quantized_type
+from fewbits.quantization.layers import quantized_type
 from fewbits.training.interruption import postponed
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from fewbits.backend import ops
 from fewbits.errors import InputError
 from fewbits.graph import clone, rebuild
-from fewbits.quantization.conversion import QuantizedModel, quantized_type
+from fewbits.quantization.conversion import QuantizedModel
+from fewbits.quantization.layers import quantized_type
 
 
 def copied(network: QuantizedModel, with_bias: bool = False) -> QuantizedModel:

@@ -11,8 +11,8 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
 from fewbits.graph import Graph
-from fewbits.quantization.conversion import QUANTIZED, check_layers, dequantize_model
-from fewbits.quantization.layers import by_filter
+from fewbits.quantization.conversion import check_layers, dequantize_model
+from fewbits.quantization.layers import QUANTIZED, by_filter
 
 layers = keras.layers
 

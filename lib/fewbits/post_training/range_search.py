@@ -15,9 +15,9 @@ from fewbits.backend import keras
 from fewbits.errors import InputError
 from fewbits.graph import Graph
 from fewbits.post_training.copies import copied
-from fewbits.quantization.conversion import QuantizedModel, dequantize_model, quantized_type
+from fewbits.quantization.conversion import QuantizedModel, dequantize_model
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB, FixedPoint
-from fewbits.quantization.layers import Formats
+from fewbits.quantization.layers import Formats, quantized_type
 
 layers = keras.layers
 

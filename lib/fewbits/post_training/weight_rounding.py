@@ -13,9 +13,9 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
 from fewbits.post_training.copies import copied, enabled_layers
-from fewbits.quantization.conversion import QUANTIZED, QuantizedModel, dequantize_model
+from fewbits.quantization.conversion import QuantizedModel, dequantize_model
 from fewbits.quantization.fixedpoint import FixedPoint, quantize
-from fewbits.quantization.layers import by_filter, kernel_formats
+from fewbits.quantization.layers import QUANTIZED, by_filter, kernel_formats
 
 WINDOWS = 20_000  # per layer, drawn at random, to which its kernel is fitted
 DAMPING = 0.01  # at least, of the mean power of the inputs: weights whose inputs are always zero stay as they are

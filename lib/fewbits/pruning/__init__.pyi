@@ -3,7 +3,6 @@ from . import criteria as criteria
 from . import normalization as normalization
 from . import steps as steps
 from . import surgery as surgery
-from .channels import function_name as function_name
 from .channels import made_by_filters as made_by_filters
 from .channels import passed_on as passed_on
 from .criteria import importance as importance

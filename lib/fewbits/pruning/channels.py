@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.graph import Call
+from fewbits.graph import Call, function_name
 
 layers = keras.layers
 
@@ -81,12 +81,6 @@ NUMBER_FUNCTIONS = (*SUM_FUNCTIONS, "Cast", "Divide", "TrueDivide")  # of a tens
 POOLING_FUNCTIONS = ("Max", "Mean", "Min", "Sum")
 
 Channels = np.ndarray
-
-
-def function_name(operation: keras.Operation) -> str:
-    """Return the name of an operation of Keras that is not a layer, such as `Relu` of `ops.relu`; otherwise ""."""
-    own = isinstance(operation, layers.Layer) or not type(operation).__module__.startswith("keras.src.ops")
-    return "" if own else type(operation).__name__
 
 
 def made_by_filters(call: Call) -> bool:

@@ -16,9 +16,9 @@ import numpy as np
 
 from fewbits.backend import gradients, keras, ops
 from fewbits.errors import InputError, check_name
-from fewbits.graph import Call, Graph, clone, rebuild
+from fewbits.graph import Call, Graph, clone, function_name, rebuild
 from fewbits.names import CRITERIA
-from fewbits.pruning.channels import ACTIVATION_FUNCTIONS, PRODUCERS, TRANSPOSED, function_name
+from fewbits.pruning.channels import ACTIVATION_FUNCTIONS, PRODUCERS, TRANSPOSED
 from fewbits.pruning.surgery import removable
 from fewbits.training.batches import as_labels, check_images
 from fewbits.training.heads import head_of, logits_of

@@ -17,10 +17,9 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, nearest
-from fewbits.graph import Call, Graph, clone, configuration, rebuild
+from fewbits.graph import Call, Graph, clone, configuration, ends, rebuild
 from fewbits.pruning.channels import DEPTHWISE, PRODUCERS, TRANSPOSED, made_by_filters, passed_on
-from fewbits.quantization.conversion import QUANTIZED
-from fewbits.training.heads import ends
+from fewbits.quantization.layers import QUANTIZED
 
 layers = keras.layers
 

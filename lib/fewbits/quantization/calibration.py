@@ -17,9 +17,9 @@ from fewbits.backend import keras, ops
 from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import CalibrationWarning, InputError, finite
 from fewbits.names import LEAST_DIVERGENCE, LEAST_ERROR
-from fewbits.quantization.conversion import QUANTIZED, check_layers, dequantize_model
+from fewbits.quantization.conversion import check_layers, dequantize_model
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint, quantize
-from fewbits.quantization.layers import Formats, by_filter
+from fewbits.quantization.layers import QUANTIZED, Formats, by_filter
 from fewbits.quantization.layerwise import LayerwiseRun
 from fewbits.quantization.sqnr import QuantizationError, quantization_error
 from fewbits.quantization.unseen import NOTHING, KnownLimits, is_nothing, output_limits, spread

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.graph import Call, Graph, clone, configuration
+from fewbits.graph import Call, Graph, clone, configuration, function_name, run_again
 from fewbits.quantization.adapted import float_model
 
 layers = keras.layers
@@ -39,13 +39,7 @@ def canonical(model: keras.Model, *, duplicate_shared: bool = False) -> keras.Mo
     if not any(_changes(graph, call, duplicate_shared) for call in graph.calls):
         return model
     rewriting = _Rewriting(graph, duplicate_shared)
-    inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in graph.inputs]
-    outputs = graph.run(inputs, rewriting.step)
-    pack = keras.tree.pack_sequence_as
-    if isinstance(model, keras.Sequential):
-        rewritten = keras.Model(*inputs, *outputs, name=model.name)
-    else:
-        rewritten = keras.Model(pack(model.input, inputs), pack(model.output, outputs), name=model.name)
+    rewritten = run_again(model, rewriting.step)
     for layer, source in rewriting.copies:
         layer.set_weights(source)
     return rewritten
@@ -65,7 +59,6 @@ class _Rewriting:
         self.duplicate_shared = duplicate_shared
         self.made: dict[int, list[keras.Operation]] = {}
         self.names = {call.name for call in graph.calls if not isinstance(call.operation, keras.Model)}
-        self.own = set(self.names)  # names of the outermost model, which keeps them
         self.copies: list[tuple[keras.Layer, list[np.ndarray]]] = []
 
     def step(self, call: Call, *args: Any, path: str = "", **kwargs: Any) -> Any:
@@ -84,15 +77,16 @@ class _Rewriting:
         if isinstance(operation, SEPARABLE):
             depthwise, pointwise = self._once(operation, path, *_parts_of_separable(operation))
             return pointwise(depthwise(*args))
-        kwargs.pop("training", None) if path else None  # a nested model was called with it
+        if path:  # a nested model was called with it
+            kwargs.pop("training", None)
         return self._once(operation, path, lambda name: clone(operation, name=name))[0](*args, **kwargs)
 
     def _once(self, operation: keras.Operation, path: str, *makers: Callable[[str], keras.Layer]) -> list:
         """Return the layers for an operation, made at its first call or, if shared layers are duplicated, at each."""
         weights = bool(getattr(operation, "weights", ()))
         if id(operation) not in self.made or self.duplicate_shared and weights:
-            again = id(operation) in self.made
-            self.made[id(operation)] = [make(self._name(operation.name, path, again)) for make in makers]
+            name = self._name(operation.name, path, again=id(operation) in self.made)
+            self.made[id(operation)] = [make(name) for make in makers]
             if weights:
                 self._copy(operation, self.made[id(operation)])
         return self.made[id(operation)]
@@ -163,9 +157,7 @@ Found = tuple[Callable[[str], keras.Layer], Callable[[tuple], Any]]  # makes the
 def _layer_of(call: Call) -> Found | None:
     """Return what makes the layer that computes what the operation of `call` does; None if it is one or has none."""
     operation = call.operation
-    kind, args = type(operation).__name__, call.arguments
-    if isinstance(operation, keras.Layer) or not type(operation).__module__.startswith("keras.src.ops"):
-        return None
+    kind, args = function_name(operation), call.arguments
     if kind in _MERGES and len(call.inputs) == 2 and call.inputs[0].shape == call.inputs[1].shape:
         return lambda name: _MERGES[kind](name=name), lambda args: list(args)
     if kind in _MERGES or kind in ("Divide", "TrueDivide", "Negative"):

@@ -15,28 +15,18 @@ from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.folding import Folding, folded_weights, foldings, scale_and_shift
 from fewbits.quantization.layers import (
     FLOAT,
+    QUANTIZED,
     Formats,
-    QuantizedConv1D,
-    QuantizedConv2D,
-    QuantizedConv2DTranspose,
-    QuantizedDense,
     QuantizedDepthwiseConv1D,
     QuantizedDepthwiseConv2D,
     check_settings,
     checked_formats,
+    quantized_type,
 )
 from fewbits.quantization.rounding import SCALARS
 
 layers = keras.layers
 
-QUANTIZED: dict[type, Any] = {
-    layers.Conv1D: QuantizedConv1D,
-    layers.Conv2D: QuantizedConv2D,
-    layers.Conv2DTranspose: QuantizedConv2DTranspose,
-    layers.DepthwiseConv1D: QuantizedDepthwiseConv1D,
-    layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
-    layers.Dense: QuantizedDense,
-}
 # Layers that stay as they are: they move, select, join or average values, or apply a function to each.
 FLOAT_LAYERS = (
     layers.InputLayer,
@@ -226,7 +216,7 @@ def quantize_model(
     check_name("unsupported", unsupported, UNSUPPORTED)
     check_settings(rounding, gradient, bias_order)
     model = canonical(model, duplicate_shared=duplicate_shared)
-    check_layers(model, unsupported)
+    _check(model, unsupported)
     plan = foldings(model) if fold_batch_normalization else []
     own = {f.layer: len(f.call.inputs[0].shape) for f in plan if f.way == "own"}
     names = [layer.name for layer in model.layers if quantized_type(layer) or layer.name in own]
@@ -298,7 +288,11 @@ def check_layers(model: keras.Model, unsupported: str = "refuse") -> None:
         InputError: on a model without a graph, and on layers of other kinds and layers with weights that are used
             several times; the message names each layer and what to do.
     """
-    refused = refusals(canonical(model), unsupported)
+    _check(canonical(model), unsupported)
+
+
+def _check(model: keras.Model, unsupported: str) -> None:
+    refused = refusals(model, unsupported)
     if refused:
         more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
         raise InputError("; ".join(list(refused.values())[:5]) + more)
@@ -329,11 +323,6 @@ def _refusal(layer: keras.Layer, calls: int, unsupported: str) -> str | None:
     if calls > 1 and layer.weights:
         return f"is used {calls} times; duplicate_shared=True gives each use a layer"
     return None
-
-
-def quantized_type(layer: keras.Layer) -> Any:
-    """Return the class of quantized layers for `layer`: its own if it is one, None if it multiplies nothing."""
-    return QUANTIZED.get(type(layer), type(layer) if type(layer) in QUANTIZED.values() else None)
 
 
 def _by_name(formats: Any, names: Sequence[str]) -> dict[str, Formats]:

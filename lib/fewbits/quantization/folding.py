@@ -7,11 +7,9 @@ from typing import Any, NamedTuple
 
 from fewbits.backend import keras, ops
 from fewbits.graph import Call, Graph
-from fewbits.quantization.layers import DEPTHWISE, per_filter
+from fewbits.quantization.layers import DEPTHWISE, per_filter, quantized_type
 
 layers = keras.layers
-
-KERNELS = layers.Conv1D, layers.Conv2D, layers.Conv2DTranspose, *DEPTHWISE, layers.Dense
 
 
 class Folding(NamedTuple):
@@ -103,7 +101,7 @@ def _folding(graph: Graph, call: Call) -> Folding:
 def _not_before(graph: Graph, made_by: Call, x: keras.KerasTensor) -> str:
     """Return why the layer that makes `x` cannot take scale and shift; an empty string if it can."""
     layer = made_by.operation
-    if not isinstance(layer, KERNELS):
+    if quantized_type(layer) is None:
         return f"it reads {made_by.name}, which has no kernel"
     if len(graph.calls_of(layer)) > 1:
         return f"it reads {made_by.name}, which is used {len(graph.calls_of(layer))} times"
@@ -115,7 +113,7 @@ def _not_before(graph: Graph, made_by: Call, x: keras.KerasTensor) -> str:
 def _takes_shift(graph: Graph, reader: Call) -> bool:
     """Return whether a layer can take a shift of its inputs: not if it pads them with zeros, which are not shifted."""
     layer = reader.operation
-    if not isinstance(layer, KERNELS) or isinstance(layer, layers.Conv2DTranspose) or len(graph.calls_of(layer)) > 1:
+    if quantized_type(layer) is None or isinstance(layer, layers.Conv2DTranspose) or len(graph.calls_of(layer)) > 1:
         return False
     if isinstance(layer, layers.Dense):
         return True

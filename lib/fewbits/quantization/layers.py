@@ -123,7 +123,7 @@ else:
 
 
 class _Quantized(_Layer):
-    """What the three layers share; each says how its inputs and its kernel are multiplied (`product`)."""
+    """What all layers share; each says how its inputs and its kernel are multiplied (`product`)."""
 
     def __init__(
         self,
@@ -309,12 +309,8 @@ class QuantizedConv2D(_Quantized, keras.layers.Conv2D):
         return self.convolution_op(inputs, kernel)
 
 
-@keras.saving.register_keras_serializable("fewbits")
-class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
-    """A DepthwiseConv2D that computes in fixed point; arguments as in QuantizedConv2D.
-
-    Its kernel is (height, width, in, multiplier) and has in * multiplier filters.
-    """
+class _Depthwise(_Quantized):
+    """What the two depthwise layers share."""
 
     def product(self, inputs: Any, kernel: Any) -> Any:
         """Convolve each channel of `inputs` with its filters in `kernel`, in float and without bias.
@@ -326,6 +322,22 @@ class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
         return ops.depthwise_conv(
             inputs, kernel, strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate
         )
+
+
+@keras.saving.register_keras_serializable("fewbits")
+class QuantizedDepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):
+    """A DepthwiseConv2D that computes in fixed point; arguments as in QuantizedConv2D.
+
+    Its kernel is (height, width, in, multiplier) and has in * multiplier filters.
+    """
+
+
+@keras.saving.register_keras_serializable("fewbits")
+class QuantizedDepthwiseConv1D(_Depthwise, keras.layers.DepthwiseConv1D):
+    """A DepthwiseConv1D that computes in fixed point; arguments as in QuantizedConv2D.
+
+    Its kernel is (length, in, multiplier) and has in * multiplier filters.
+    """
 
 
 @keras.saving.register_keras_serializable("fewbits")
@@ -347,25 +359,6 @@ class QuantizedConv1D(_Quantized, keras.layers.Conv1D):
             inputs = ops.pad(inputs, [[0, 0], [self.dilation_rate[0] * (self.kernel_size[0] - 1), 0], [0, 0]])
         padding = "valid" if causal else self.padding
         return ops.conv(inputs, kernel, list(self.strides), padding, dilation_rate=self.dilation_rate)
-
-
-@keras.saving.register_keras_serializable("fewbits")
-class QuantizedDepthwiseConv1D(_Quantized, keras.layers.DepthwiseConv1D):
-    """A DepthwiseConv1D that computes in fixed point; arguments as in QuantizedConv2D.
-
-    Its kernel is (length, in, multiplier) and has in * multiplier filters.
-    """
-
-    def product(self, inputs: Any, kernel: Any) -> Any:
-        """Convolve each channel of `inputs` with its filters in `kernel`, in float and without bias.
-
-        Args:
-            inputs: A tensor of inputs, (batch, ...).
-            kernel: A tensor in the shape of the layer's kernel.
-        """
-        return ops.depthwise_conv(
-            inputs, kernel, strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate
-        )
 
 
 @keras.saving.register_keras_serializable("fewbits")
@@ -407,6 +400,21 @@ class QuantizedDense(_Quantized, keras.layers.Dense):
             kernel: A tensor in the shape of the layer's kernel.
         """
         return ops.matmul(inputs, kernel)
+
+
+QUANTIZED: dict[type, Any] = {
+    keras.layers.Conv1D: QuantizedConv1D,
+    keras.layers.Conv2D: QuantizedConv2D,
+    keras.layers.Conv2DTranspose: QuantizedConv2DTranspose,
+    keras.layers.DepthwiseConv1D: QuantizedDepthwiseConv1D,
+    keras.layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
+    keras.layers.Dense: QuantizedDense,
+}
+
+
+def quantized_type(layer: keras.Layer) -> Any:
+    """Return the class of quantized layers for `layer`: its own if it is one, None if it multiplies nothing."""
+    return QUANTIZED.get(type(layer), type(layer) if type(layer) in QUANTIZED.values() else None)
 
 
 # What a layer knows about itself, also a plain Keras layer

@@ -74,11 +74,7 @@ def apply_call(call: Call, values: dict[int, Any]) -> list[Any]:
     Returns:
         One value per output of the call.
     """
-
-    def fill(argument):
-        return values[id(argument)] if isinstance(argument, keras.KerasTensor) else argument
-
-    args, kwargs = keras.tree.map_structure(fill, (call.arguments, call.keywords))
+    args, kwargs = call.filled(values)
     if "training" in inspect.signature(call.operation.call).parameters:
         kwargs["training"] = False
     return keras.tree.flatten(call.operation(*args, **kwargs))

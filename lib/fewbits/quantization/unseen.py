@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.quantization.conversion import QUANTIZED
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB
+from fewbits.quantization.layers import QUANTIZED
 from fewbits.quantization.layerwise import LayerwiseRun, apply_call
 
 Limits = tuple[float, float]

@@ -20,7 +20,6 @@ from .evaluation import Score as Score
 from .evaluation import evaluate as evaluate
 from .evaluation import measure as measure
 from .heads import Head as Head
-from .heads import ends as ends
 from .heads import head_of as head_of
 from .heads import logits_of as logits_of
 from .heads import rank_of_label as rank_of_label

@@ -11,8 +11,8 @@ from fewbits.backend import keras
 from fewbits.data.dataset import Split
 from fewbits.data.folders import ImageFolder
 from fewbits.errors import InputError
-from fewbits.graph import Graph
-from fewbits.training.heads import ends, head_of
+from fewbits.graph import Graph, ends
+from fewbits.training.heads import head_of
 
 
 @dataclass(frozen=True)

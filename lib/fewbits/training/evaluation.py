@@ -8,7 +8,7 @@ from fewbits.backend import keras, ops
 from fewbits.errors import InputError, check_integers
 from fewbits.statistics import Share
 from fewbits.training.batches import LabelledImages, Source, as_input, source_of
-from fewbits.training.heads import Head, head_of, rank_of_label
+from fewbits.training.heads import Head, head_of
 from fewbits.training.interruption import postponed
 from fewbits.training.recipe import compiles_steps
 
@@ -79,11 +79,10 @@ def measure(network: keras.Model, head: Head, source: Source, batch_size: int) -
         with postponed():
             [outputs] = keras.tree.flatten(network.predict_on_batch(as_input(network, images)))
         outputs = ops.convert_to_numpy(outputs).astype(np.float64)
-        right = head.hits(outputs, labels)
-        hits, n, images_read = hits + int(right.sum()), n + right.size, images_read + len(labels)
+        rank = head.ranks(outputs, labels)
+        hits, hits_top5 = hits + int((rank < 1).sum()), hits_top5 + int((rank < 5).sum())
+        n, images_read = n + rank.size, images_read + len(labels)
         loss += float(head.losses(outputs, labels).sum())
-        if head.exclusive:
-            hits_top5 += int((rank_of_label(outputs, labels) < 5).sum())
     if not n:
         raise InputError("none of the images could be read")
     return Score(hits, n, loss / images_read, hits_top5 if head.classes > 5 else None)

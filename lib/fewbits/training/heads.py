@@ -11,7 +11,7 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
-from fewbits.graph import Call, Graph, clone, rebuild
+from fewbits.graph import Call, Graph, clone, ends, function_name, like, rebuild
 
 layers = keras.layers
 
@@ -151,18 +151,18 @@ class Head:
         with np.errstate(invalid="ignore"):  # infinite logits give NaN
             return np.log(np.exp(outputs - top[:, np.newaxis]).sum(1)) + top - of_label
 
-    def hits(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return which labels the outputs get right: (n,), or (n, units) for a multi-label network.
+    def ranks(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return how many classes each label has before it, 0 for a hit: (n,), or (n, units) for a multi-label network.
 
         Args:
             outputs: Numbers (n, units).
             labels: As in `check_labels`.
         """
         if self.exclusive:
-            return rank_of_label(outputs, labels) < 1
-        right = (outputs > (0.5 if self.activated else 0)) == (self.targets(labels) > 0)
-        right &= ~np.isnan(outputs)
-        return right if self.kind == "multi-label" else right[:, 0]
+            return rank_of_label(outputs, labels)
+        wrong = (outputs > (0.5 if self.activated else 0)) != (self.targets(labels) > 0)
+        ranks = (wrong | np.isnan(outputs)).astype(int)
+        return ranks if self.kind == "multi-label" else ranks[:, 0]
 
     def _losses_of_labels(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         if self.activated:
@@ -271,7 +271,7 @@ def with_head(network: keras.Model, head: Head) -> keras.Model:
     free = next(n for n in (name, *(f"{name}_{i}" for i in range(1, len(names) + 1))) if n not in names)
     layer = layers.Softmax(name=free) if head.exclusive else layers.Activation(SIGMOID, name=free)
     inputs, outputs = ends(network)
-    return _like(network, inputs, keras.tree.map_structure(layer, outputs))
+    return like(network, inputs, keras.tree.map_structure(layer, outputs))
 
 
 def logits_of(model: keras.Model) -> keras.Model:
@@ -286,15 +286,7 @@ def logits_of(model: keras.Model) -> keras.Model:
         A model of the class of `model`, where that class is built from inputs and outputs, with one input and one
         output, not compiled.
     """
-    return _like(model, model.inputs[0], _before_activation(Graph(model)))
-
-
-def ends(model: keras.Model) -> tuple[Any, Any]:
-    """Return the symbolic inputs and outputs of `model`: a tensor, or tensors in the structure that it takes and makes.
-
-    A sequential model has one of each.
-    """
-    return (*model.inputs, *model.outputs) if isinstance(model, keras.Sequential) else (model.input, model.output)
+    return like(model, model.inputs[0], _before_activation(Graph(model)))
 
 
 class _Linear(keras.layers.Layer):
@@ -350,14 +342,7 @@ def _without_activation(model: keras.Model) -> keras.Model:
         return args[0] if taken_off else operation(*args, **kwargs)
 
     bare = rebuild(model, copy, apply)
-    return _like(bare, *ends(bare))
-
-
-def _like(model: keras.Model, inputs: Any, outputs: Any) -> keras.Model:
-    """Return a model of the class of `model`, if that is built from inputs and outputs; it is not compiled."""
-    plain = keras.Model(inputs, outputs, name=model.name)
-    same = type(model).__init__ is type(plain).__init__
-    return type(model)(inputs, outputs, name=model.name) if same else plain
+    return like(bare, *ends(bare))
 
 
 def _last(graph: Graph) -> Call:
@@ -381,18 +366,18 @@ def _activation(graph: Graph) -> str | None:
 
 def _is_activation(operation: keras.Operation) -> bool:
     """Return whether an operation is nothing but an activation."""
-    return isinstance(operation, (layers.Activation, layers.Softmax)) or _function(operation) in _FUNCTIONS
+    return isinstance(operation, (layers.Activation, layers.Softmax)) or function_name(operation) in _FUNCTIONS
 
 
 def _activation_of(operation: Any) -> str | None:
     """Return the name of the activation that an operation is, or has; None if it has none."""
-    if isinstance(operation, layers.Softmax) or _function(operation) == "Softmax":
+    if isinstance(operation, layers.Softmax) or function_name(operation) == "Softmax":
         axes = operation.axis if isinstance(operation.axis, (tuple, list)) else [operation.axis]
         return SOFTMAX if [*axes] in ([-1], [1]) else "softmax over images"
     activation = getattr(operation, "activation", None)
     if isinstance(activation, layers.Layer):
         return _activation_of(activation)
-    return _FUNCTIONS.get(_function(operation)) or _computed(activation)
+    return _FUNCTIONS.get(function_name(operation)) or _computed(activation)
 
 
 def _computed(activation: Any) -> str | None:
@@ -406,12 +391,6 @@ def _computed(activation: Any) -> str | None:
         return next((name for name, function in _ACTIVATIONS.items() if np.allclose(found, function(x))), None)
     except Exception:  # whatever a function of the user's own raises
         return None
-
-
-def _function(operation: Any) -> str:
-    """Return the name of an operation that is not a layer, such as that of `ops.softmax`; otherwise nothing."""
-    own = isinstance(operation, layers.Layer) or not type(operation).__module__.startswith("keras.src.ops")
-    return "" if own else type(operation).__name__
 
 
 def _sides(shape: tuple) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 
 from fewbits.backend import keras
 from fewbits.errors import InputError, check_integers, check_name
+from fewbits.graph import ends
 from fewbits.names import DECAYS, OPTIMIZERS
-from fewbits.training.heads import Head, ends, head_of, logits_of
+from fewbits.training.heads import Head, head_of, logits_of
 
 losses = keras.losses
 _OF_CLASSES = (
