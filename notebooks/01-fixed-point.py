@@ -24,7 +24,7 @@
 # [Down or nearest](down-or-nearest).
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%
@@ -290,11 +290,13 @@ record(within=0.06, nearest_4_bits=nearest[4].value, floor_shift=shift["floor"],
 # The thesis gave every kernel of SqueezeNet v1.1 one format with MSB 0, rounded down outside the model, and evaluated
 # it on ImageNet (Table 5):
 
-# %% tags=["hide-input"]
-# The thesis and our digits
+# %%
 thesis, ours = papers.table("vieito2017", 5), {**floor, 32: float_accuracy}
-rows = [(row["bits"], f"{row['accuracy']}%", ours[row["bits"]]) for row in thesis]
-explore.Table(("bits", "thesis: SqueezeNet, ImageNet", "ours: this network, digits (quick)"), rows)
+rows = [
+    (row["bits"], f"{row['accuracy']}%", ours[row["bits"]]) for row in thesis
+]
+heads = "thesis: SqueezeNet, ImageNet", "ours: this network, digits (quick)"
+explore.Table(("bits", *heads), rows)
 
 # %% [markdown]
 # **Why they differ.** At 8 bits the thesis' network had lost nearly everything, and ours has lost nearly nothing. The

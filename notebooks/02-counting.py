@@ -24,7 +24,7 @@
 # The answers are in [Where SqueezeNet pays](where-squeezenet-pays).
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%

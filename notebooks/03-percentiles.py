@@ -23,7 +23,7 @@
 # [One limit for all](one-limit-for-all) and [A limit for each layer](a-limit-for-each-layer).
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%

@@ -24,7 +24,7 @@
 # answers are in [All three at once](all-three-at-once) and [One at a time](one-at-a-time).
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%

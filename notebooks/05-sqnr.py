@@ -25,7 +25,7 @@
 # [Each kind alone](each-kind-alone) and [Where the rule fails](where-the-rule-fails).
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%

@@ -24,7 +24,7 @@
 # that shift, how much comes back? The answers are in [On photographs](on-photographs) and [Remedies](what-remedies-buy).
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%

@@ -23,7 +23,7 @@
 # The answers are in [Lock or train](lock-or-train).
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%

@@ -22,7 +22,7 @@
 # [Where the pixels go](where-the-pixels-go), [What each change costs](what-changes-cost) and [One change at a time](one-change).
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%
@@ -285,11 +285,14 @@ explore.scatter(
 # E1 changes two things in the report, the windows and the preparation of the images, and says nothing of the second. One guess is
 # augmentation. Without it:
 
-# %% tags=["hide-input"]
-# With and without augmentation
-plain = {c.trial.network.removeprefix("squeezenet_chernis_"): c for c in reference.cells("SqueezeNet, no augmentation")}
+# %%
+plain = {
+    cell.trial.network.removeprefix("squeezenet_chernis_"): cell
+    for cell in reference.cells("SqueezeNet, no augmentation")
+}
 rows = [(STEPS[name], cell, cells[name]) for name, cell in plain.items()]
-reference.results_table(("network", "images as they are (reference)", "shifted and mirrored (reference)"), rows)
+heads = "images as they are (reference)", "shifted and mirrored (reference)"
+reference.results_table(("network", *heads), rows)
 
 # %% [markdown]
 # ## A hundred classes
@@ -305,11 +308,14 @@ for name, classes in (("e4", 10), ("e5", 100)):
     above = thesis[name] / (100 / classes)
     print(f"{name}: {above:.1f} times as good as a guess (as printed)")
 
-# %% tags=["hide-input"]
-# A hundred classes, ours and as printed
+# %%
 e5 = reference.cell("SqueezeNet of chernis on CIFAR-100")
-top5 = Estimate.of(r.results.test.hits_top5 / r.results.test.n for r in e5.records)
-rows = ("ours (reference)", e5, top5), ("as printed", f"{thesis['e5']} %", "not given")
+tests = [record.results.test for record in e5.records]
+top5 = Estimate.of(test.hits_top5 / test.n for test in tests)
+rows = [
+    ("ours (reference)", e5, top5),
+    ("as printed", f"{thesis['e5']} %", "not given"),
+]
 explore.Table(("E5 on CIFAR-100", "top-1", "top-5 in %"), rows)
 
 # %% [markdown]

@@ -22,7 +22,7 @@
 # [What each saves](what-each-saves) and [Which is the better lever?](which-lever).
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%
@@ -238,11 +238,18 @@ reference.results_table(("width 0.25", "from nothing, 4 epochs", "last level, 2 
 # smaller resolution leaves *fewer parameters*: its own Equation 4.2 has no $\beta$, and the counts above agree with the equation
 # ([errata](91-errata)).
 
-# %% tags=["hide-input"]
-# The networks of the thesis and ours
-OURS = {"MobileNet": (1.0, 32), "ResNet": "resnet_cifar", "Inception v3": "inception_cifar"}
-rows = [(of, words[k][1], cost[k].parameters, f"{spent[k][0]:.1f} M", taken[k], cells[k]) for of, k in OURS.items()]
-explore.Table(("thesis", "ours, for 32 x 32", "parameters", "MACs", "an image (quick)", "top-1 (reference)"), rows)
+# %%
+OURS = {
+    "MobileNet": (1.0, 32),
+    "ResNet": "resnet_cifar",
+    "Inception v3": "inception_cifar",
+}
+rows = [
+    (of, words[k][1], cost[k].parameters, f"{spent[k][0]:.1f} M", taken[k],
+     cells[k]) for of, k in OURS.items()
+]
+heads = "parameters", "MACs", "an image (quick)", "top-1 (reference)"
+explore.Table(("thesis", "ours, for 32 x 32", *heads), rows)
 
 # %% tags=["remove-cell"]
 # Quoted in the text

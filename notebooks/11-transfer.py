@@ -28,7 +28,7 @@
 # [Where are the plants?](where-plants-are)
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%

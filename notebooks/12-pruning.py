@@ -27,7 +27,7 @@
 # The answers are in [One by one](one-by-one), [Many at once](many-at-once) and [Step by step](step-by-step).
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%

@@ -28,7 +28,7 @@
 # [The other order](the-other-order).
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%

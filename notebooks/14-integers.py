@@ -28,7 +28,7 @@
 # and [The engine](the-engine).
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%

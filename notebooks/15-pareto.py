@@ -27,7 +27,7 @@
 # [Why the axes disagree](why-axes-disagree).
 # ```
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%

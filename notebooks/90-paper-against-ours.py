@@ -114,10 +114,15 @@ for what, cell in ((what, cell) for name, what in FEW.items() for cell in refere
     rows.append((cell.trial.bits, what, cell.trial.epochs, cell, under))
 reference.results_table(("bits", "which levels", "epochs", "ours, top-1", "points under float"), rows)
 
-# %% tags=["hide-input"]
-# The thesis' few bits
-found = papers.table("vieito2017", 14)
-rows = [(papers.bits_of(row), f"{row['epochs_per_layer']} per level", f"{row['accuracy']} %") for row in found]
+# %%
+rows = [
+    (
+        papers.bits_of(row),
+        f"{row['epochs_per_layer']} per level",
+        f"{row['accuracy']} %",
+    )
+    for row in papers.table("vieito2017", 14)
+]
 explore.Table(("bits", "epochs", "thesis (Table 14; 51 % in float)"), rows)
 
 # %% [markdown]
@@ -155,13 +160,18 @@ rows = [(n, seven.get(n, "-"), folds(ours[n])) for n in sorted(ours)]
 heads = "levels taken", "thesis: AlexNet, of 8 levels", "ours: SqueezeNet, of 10 levels"
 reference.results_table(heads, rows, also=ours.values())
 
-# %% tags=["hide-input"]
-# Transfer, then 8 bits
-eight = {cell.trial.start.transfer: cell for cell in reference.cells("transfer, quantized")}
-[thesis] = [row for row in papers.table("backstrom2018", 11) if row["network"].endswith("1.1")]
+# %%
+found = reference.cells("transfer, quantized")
+eight = {cell.trial.start.transfer: cell for cell in found}
+table = papers.table("backstrom2018", 11)
+[thesis] = [row for row in table if row["network"].endswith("1.1")]
+theirs = {
+    tl: f"{thesis[f'tl_{tl}_accuracy']} ± {thesis[f'tl_{tl}_std_dev']} %"
+    for tl in (0, 25)
+}
 rows = [
-    (words, f"{thesis[f'tl_{tl}_accuracy']} ± {thesis[f'tl_{tl}_std_dev']} %", folds(eight[n]))
-    for words, tl, n in (("none", 0, 0), ("all but the last", 25, 9))
+    ("none", theirs[0], folds(eight[0])),
+    ("all but the last", theirs[25], folds(eight[9])),
 ]
 heads = "levels taken, then 8 bits", "thesis: SqueezeNet v1.1", "ours, 8-8-8"
 reference.results_table(heads, rows, also=eight.values())
