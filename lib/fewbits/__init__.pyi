@@ -22,6 +22,7 @@ from .experiment.runner import run_trials as run_trials
 from .experiment.trial import Trial as Trial
 from .pruning.steps import Plan as Plan
 from .pruning.steps import prune as prune
+from .quantization.activations import QuantizedActivation as QuantizedActivation
 from .quantization.calibration import Calibration as Calibration
 from .quantization.calibration import formats_for as formats_for
 from .quantization.conversion import QuantizedModel as QuantizedModel

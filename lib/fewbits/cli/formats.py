@@ -104,8 +104,12 @@ def _print_table(formats: dict[str, Any], errors: dict[str, Any]) -> None:
     width = max(len(name) for name in ("layer", *formats))
     print(f"{'layer':<{width}}" + "".join(f"{kind:>9} MSB{'clipped':>9}{'SQNR':>10}" for kind in COLUMNS))
     for name, three in formats.items():
-        cells = [f"{fmt.msb:>13}{_cost(error)}" for fmt, error in zip(three, errors[name])]
+        cells = [_cell(fmt, error) for fmt, error in zip(three, errors[name])]
         print(f"{name:<{width}}" + "".join(cells).rstrip())
+
+
+def _cell(fmt: Any, error: Any) -> str:
+    return f"{'-':>13}{'':>19}" if fmt is None else f"{fmt.msb:>13}{_cost(error)}"
 
 
 def _cost(error: Any) -> str:

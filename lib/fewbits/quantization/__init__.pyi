@@ -1,3 +1,4 @@
+from . import activations as activations
 from . import adapted as adapted
 from . import calibration as calibration
 from . import conversion as conversion
@@ -6,10 +7,16 @@ from . import fixedpoint as fixedpoint
 from . import folding as folding
 from . import layers as layers
 from . import layerwise as layerwise
+from . import placement as placement
 from . import propagation as propagation
 from . import rounding as rounding
 from . import sqnr as sqnr
 from . import unseen as unseen
+from .activations import QuantizedActivation as QuantizedActivation
+from .activations import QuantizedLeakyReLU as QuantizedLeakyReLU
+from .activations import QuantizedPReLU as QuantizedPReLU
+from .activations import activation_type as activation_type
+from .activations import slope_of as slope_of
 from .adapted import float_kernel as float_kernel
 from .adapted import float_model as float_model
 from .adapted import is_adapted as is_adapted
@@ -49,6 +56,7 @@ from .layers import QuantizedConv2DTranspose as QuantizedConv2DTranspose
 from .layers import QuantizedDense as QuantizedDense
 from .layers import QuantizedDepthwiseConv1D as QuantizedDepthwiseConv1D
 from .layers import QuantizedDepthwiseConv2D as QuantizedDepthwiseConv2D
+from .layers import RoundingLayer as RoundingLayer
 from .layers import active_formats as active_formats
 from .layers import by_filter as by_filter
 from .layers import effective_weights as effective_weights
@@ -58,6 +66,8 @@ from .layers import per_filter as per_filter
 from .layers import quantized_kernel as quantized_kernel
 from .layerwise import LayerwiseRun as LayerwiseRun
 from .layerwise import apply_call as apply_call
+from .placement import placed as placed
+from .placement import quantized_activations as quantized_activations
 from .propagation import PropagatedError as PropagatedError
 from .propagation import Propagation as Propagation
 from .sqnr import QuantizationError as QuantizationError

@@ -17,10 +17,12 @@ from fewbits.backend import keras, ops
 from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import CalibrationWarning, InputError, finite
 from fewbits.names import LEAST_DIVERGENCE, LEAST_ERROR
-from fewbits.quantization.conversion import check_layers, dequantize_model
+from fewbits.quantization.activations import slope_of
+from fewbits.quantization.conversion import QuantizedModel, check_layers, dequantize_model
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint, quantize
 from fewbits.quantization.layers import QUANTIZED, Formats, by_filter
 from fewbits.quantization.layerwise import LayerwiseRun
+from fewbits.quantization.placement import placed, quantized_activations
 from fewbits.quantization.sqnr import QuantizationError, quantization_error
 from fewbits.quantization.unseen import NOTHING, KnownLimits, is_nothing, output_limits, spread
 
@@ -32,7 +34,8 @@ BINS = 2048  # of the histogram from which the divergence is computed
 Range = float | str  # a percentile, or one of RANGE_RULES
 RangeRule = Range | tuple[Range, ...]  # one for all, or one each for kernel, input and output
 NBits = int | None | tuple[int | None, ...]  # the same; None is float
-MSBs = tuple[int | tuple[int, ...], int, int]  # of kernel (one, or one per filter), input and output
+# Of kernel (one, or one per filter, None if there is no kernel), input and output.
+MSBs = tuple[int | tuple[int, ...] | None, int, int]
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,12 @@ class Values:
     """What a layer computes with on some images.
 
     Attributes:
-        kernel: The kernel, in the shape that the layer has.
+        kernel: The kernel, in the shape that the layer has; the slope of a leaky activation, None for other ones.
         input: The inputs, (n, ...), before they are quantized.
         output: What reaches the output quantizer, (n, ...).
     """
 
-    kernel: np.ndarray
+    kernel: Any
     input: np.ndarray
     output: np.ndarray
 
@@ -143,7 +146,7 @@ def msb_from_limits(low: float, high: float) -> int:
 
 
 def observe(model: keras.Model, images: Images, batch_size: int = 32) -> Iterator[tuple[str, Values]]:
-    """Yield the Values of each layer to quantize, as the float network computes them on `images`.
+    """Yield the Values of each layer with a kernel, as the float network computes them on `images`.
 
     The network runs layer by layer, on all images at once. What is still to be read of their tensors is in memory, so
     some tens of images are enough.
@@ -179,12 +182,12 @@ def observe_ranges(model: keras.Model, images: Images) -> Iterator[tuple[keras.L
         images: As in `observe`.
 
     Yields:
-        Each layer to quantize as a plain Keras layer, and its Values.
+        Each layer to quantize as a plain Keras layer, activations included, and its Values.
 
     Raises:
         InputError: as `observe`.
     """
-    observation = _Observation(model, images)
+    observation = _Observation(model, images, with_activations=True)
     estimated: list[str] = []
     known = KnownLimits(observation.run, observation.inputs)
     for layer, values in observation:
@@ -192,7 +195,8 @@ def observe_ranges(model: keras.Model, images: Images) -> Iterator[tuple[keras.L
         ranges = _estimated(layer, values, known, blind)
         if ranges is not values:
             estimated.append(layer.name)
-        known.pass_on(layer, ranges.output)
+        if type(layer) in QUANTIZED:
+            known.pass_on(layer, ranges.output)
         yield layer, ranges
     if estimated:
         names = f"layer {estimated[0]} computes" if len(estimated) == 1 else f"layers {', '.join(estimated)} compute"
@@ -207,14 +211,16 @@ def observe_ranges(model: keras.Model, images: Images) -> Iterator[tuple[keras.L
 class _Observation:
     """The float network of a model on some images; yields each layer to quantize and its Values, once."""
 
-    def __init__(self, model: keras.Model, images: Images, batch_size: int = 32):
+    def __init__(self, model: keras.Model, images: Images, batch_size: int = 32, with_activations: bool = False):
         check_layers(model, "float")
         plain = dequantize_model(model)
+        plain = plain if isinstance(model, QuantizedModel) else placed(plain)
         self.inputs = input_arrays(plain, images)
         n = len(self.inputs[0])
         batches = [[x[i : i + batch_size] for x in self.inputs] for i in range(0, n, batch_size)]
         self.run = LayerwiseRun(plain, batches)
-        self._layers = [layer for layer in plain.layers if type(layer) in QUANTIZED]
+        between = quantized_activations(plain) if with_activations else []
+        self._layers = [layer for layer in plain.layers if type(layer) in QUANTIZED or layer.name in between]
         quantized = getattr(model, "quantized_layers", ())
         self._late = {layer.name for layer in quantized if layer.bias_order == "output"}
 
@@ -222,20 +228,29 @@ class _Observation:
         return ((layer, self._values(layer)) for layer in self._layers)
 
     def _values(self, layer: Any) -> Values:
-        product = QUANTIZED[type(layer)].product
         [call] = self.run.graph.calls_of(layer)
         read = [ops.cast(x, layer.compute_dtype) for x in self.run.read(call.inputs[0])]
+        values = (self._of_kernel if type(layer) in QUANTIZED else _of_activation)(layer, read)
+        _check_values(layer, values)
+        return values
+
+    def _of_kernel(self, layer: Any, read: list) -> Values:
+        product = QUANTIZED[type(layer)].product
         kernel = ops.cast(layer.kernel, layer.compute_dtype)
         output = _joined(product(layer, batch, kernel) for batch in read)
         if layer.bias is not None and layer.name not in self._late:
             output = output + _array(layer.bias)
-        values = Values(_array(layer.kernel), _joined(read), output)
-        _check_values(layer, values)
-        return values
+        return Values(_array(layer.kernel), _joined(read), output)
+
+
+def _of_activation(layer: Any, read: list) -> Values:
+    return Values(slope_of(layer), _joined(read), _joined(layer(batch) for batch in read))
 
 
 def _estimated(layer: Any, values: Values, known: KnownLimits, blind: bool) -> Values:
     """Return `values` with estimates in place of zeros and of what a `blind` layer computes; itself without any."""
+    if type(layer) not in QUANTIZED:
+        return _estimated_activation(layer, values, known) if blind else values
     no_kernel, no_output = is_nothing(values.kernel), is_nothing(values.output)
     if not (blind or no_kernel or no_output):
         return values
@@ -248,6 +263,17 @@ def _estimated(layer: Any, values: Values, known: KnownLimits, blind: bool) -> V
     return Values(np.ones_like(kernel) if no_kernel else kernel, spread(limits) if blind else read, output)
 
 
+def _estimated_activation(layer: Any, values: Values, known: KnownLimits) -> Values:
+    """Return the Values of an activation for inputs that spread over what the layers before can pass on."""
+    read = spread(known.of(layer.input))
+    shape = (len(read), *(1,) * (values.input.ndim - 1))
+    slope = None if values.kernel is None else np.ravel(values.kernel)
+    output = read if slope is None else np.where(read < 0, read * np.abs(slope).max(), read)
+    if slope is None:
+        output = _array(layer(ops.convert_to_tensor(read.reshape(shape))))
+    return Values(values.kernel, read, output)
+
+
 def _is_constant(values: np.ndarray) -> bool:
     """Return whether there are several images and all have the same values."""
     return len(values) > 1 and bool((values == values[:1]).all())
@@ -256,6 +282,8 @@ def _is_constant(values: np.ndarray) -> bool:
 def _check_values(layer: Any, values: Values) -> None:
     for kind in ("kernel", "input", "output"):
         x = getattr(values, kind)
+        if x is None:
+            continue
         largest = float(np.maximum(np.max(x), -np.min(x)))
         if not np.isfinite(largest):
             advice = "train it again" if kind == "kernel" else "check the weights before it and the scale of the images"
@@ -444,8 +472,10 @@ def msb_table(
 def _msbs(values: Values, range_rule: RangeRule, nbits: NBits, rounding: str, layer: keras.Layer | None = None) -> MSBs:
     """Return the MSBs of kernel, input and output; that of the kernel per filter if its `layer` is given."""
     for_kernel, for_input, for_output = zip(_three(range_rule, "the range rule"), _three(nbits, "nbits"))
-    kernel: int | tuple[int, ...]
-    if layer is None:
+    kernel: int | tuple[int, ...] | None
+    if values.kernel is None:
+        kernel = None
+    elif layer is None or type(layer) not in QUANTIZED:
         kernel = _msb(values.kernel, *for_kernel, rounding)
     else:
         kernel = _msbs_of_filters(by_filter(layer, values.kernel).T, *for_kernel, rounding)
@@ -492,14 +522,15 @@ def formats_from_msbs(msbs: dict[str, MSBs], nbits: NBits = (8, 8, 8), per_layer
     if not per_layer:
         if any(isinstance(kernel, tuple) for kernel, *_ in msbs.values()):
             raise InputError("a generic MSB is one for all filters; leave per_channel out, or take MSBs per layer")
-        largest: Any = tuple(map(max, zip(*msbs.values())))
-        msbs = dict.fromkeys(msbs, largest)
+        kernel, *others = zip(*msbs.values())
+        largest = max((msb for msb in kernel if msb is not None), default=None), *map(max, others)
+        msbs = {name: (largest[0] if own is not None else None, *largest[1:]) for name, (own, *_) in msbs.items()}
     return {name: Formats(*map(_format, layer_msbs, three)) for name, layer_msbs in msbs.items()}
 
 
-def _format(msb: int | tuple[int, ...], nbits: int | None) -> Any:
-    """Return one format, or one per filter, as there are MSBs; None for no bits."""
-    if nbits is None:
+def _format(msb: int | tuple[int, ...] | None, nbits: int | None) -> Any:
+    """Return one format, or one per filter, as there are MSBs; None for no bits and no MSB."""
+    if nbits is None or msb is None:
         return None
     return tuple(FixedPoint(m, nbits) for m in msb) if isinstance(msb, tuple) else FixedPoint(msb, nbits)
 
@@ -514,7 +545,7 @@ def quantization_errors(
     Args:
         model: As in `formats_for`.
         images: As in `formats_for`.
-        formats: Layer name -> Formats, for all layers to quantize.
+        formats: Layer name -> Formats, for all layers with a kernel; for activations, if they are to be measured.
         rounding: As in `fewbits.quantize`.
 
     Returns:
@@ -524,10 +555,13 @@ def quantization_errors(
         InputError: as `observe`, and when `formats` lacks a layer.
     """
     errors = {}
-    for layer, values in _Observation(model, images):
+    for layer, values in _Observation(model, images, with_activations=True):
+        if layer.name not in formats and type(layer) not in QUANTIZED:
+            continue
         if layer.name not in formats:
             raise InputError(f"formats has nothing for layer {layer.name}; formats_for gives them for all layers")
-        three = by_filter(layer, values.kernel), values.input, values.output
+        kernel = by_filter(layer, values.kernel) if type(layer) in QUANTIZED else values.kernel
+        three = kernel, values.input, values.output
         errors[layer.name] = tuple(
             None if fmt is None else quantization_error(v, fmt, rounding) for v, fmt in zip(three, formats[layer.name])
         )

@@ -1,7 +1,7 @@
 """Conversion of a float model to one that computes in fixed point, and back.
 
-Weights are kept, and the original model is untouched. Convolutions, depthwise and transposed ones, and dense layers get
-quantizers; FLOAT_LAYERS lists what may stand between them.
+Weights are kept, and the original model is untouched. Convolutions, depthwise and transposed ones, dense layers and
+activations get quantizers; FLOAT_LAYERS lists what else may stand between them.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from fewbits.backend import keras, ops
 from fewbits.errors import InputError, check_integer, check_name, nearest
 from fewbits.graph import Call, Graph, clone, configuration, rebuild
 from fewbits.names import UNSUPPORTED
+from fewbits.quantization.activations import ACTIVATIONS, activation_type
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.folding import Folding, folded_weights, foldings, scale_and_shift
 from fewbits.quantization.layers import (
@@ -19,10 +20,12 @@ from fewbits.quantization.layers import (
     Formats,
     QuantizedDepthwiseConv1D,
     QuantizedDepthwiseConv2D,
+    RoundingLayer,
     check_settings,
     checked_formats,
     quantized_type,
 )
+from fewbits.quantization.placement import placed, quantized_activations
 from fewbits.quantization.rounding import SCALARS
 
 layers = keras.layers
@@ -30,10 +33,7 @@ layers = keras.layers
 # Layers that stay as they are: they move, select, join or average values, or apply a function to each.
 FLOAT_LAYERS = (
     layers.InputLayer,
-    layers.Activation,
     layers.ELU,
-    layers.LeakyReLU,
-    layers.PReLU,
     layers.ReLU,
     layers.Softmax,
     layers.MaxPooling1D,
@@ -98,8 +98,13 @@ class QuantizedModel(keras.Model):
 
     @property
     def quantized_layers(self) -> list[keras.Layer]:
-        """The quantized layers in the order of the graph."""
+        """The quantized layers with a kernel, in the order of the graph."""
         return [layer for layer in self.layers if isinstance(layer, tuple(QUANTIZED.values()))]
+
+    @property
+    def rounding_layers(self) -> list[keras.Layer]:
+        """All layers that round, with a kernel or without, in the order of the graph."""
+        return [layer for layer in self.layers if isinstance(layer, RoundingLayer)]
 
     @property
     def levels(self) -> int:
@@ -119,7 +124,7 @@ class QuantizedModel(keras.Model):
             vieito2017, Code 13 (quantize).
         """
         check_integer("the level", n, 0, self.levels)
-        for layer in self.quantized_layers:
+        for layer in self.rounding_layers:
             layer.enabled = layer.level <= n
 
     def set_formats(self, formats: Any) -> None:
@@ -131,17 +136,17 @@ class QuantizedModel(keras.Model):
         Raises:
             InputError: on an unknown layer, and on what is not a format.
         """
-        for name, fmt in _by_name(formats, [layer.name for layer in self.quantized_layers]).items():
+        for name, fmt in _by_name(formats, [layer.name for layer in self.rounding_layers]).items():
             self.get_layer(name).set_formats(*fmt)
 
     @property
     def formats(self) -> dict[str, Formats]:
-        """Layer name -> the formats of each quantized layer."""
-        return {layer.name: layer.formats for layer in self.quantized_layers}
+        """Layer name -> the formats of each layer that rounds."""
+        return {layer.name: layer.formats for layer in self.rounding_layers}
 
     def set_rounding(self, rounding: str) -> None:
         """Let all quantized layers round by `rounding`, one of LAYER_ROUNDINGS; InputError on another name."""
-        for layer in self.quantized_layers:
+        for layer in self.rounding_layers:
             layer.rounding = rounding
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **options: Any) -> None:
@@ -168,7 +173,7 @@ class QuantizedModel(keras.Model):
         value = {id(variable): tensor for variable, tensor in zip(self.non_trainable_variables, others)}
         locked = {
             id(variable): value[id(layer.state.scalars)][SCALARS.index("locked")] != 0
-            for layer in self.quantized_layers
+            for layer in self.rounding_layers
             for variable in layer.trainable_variables
         }
         held = [
@@ -192,11 +197,16 @@ def quantize_model(
 ) -> QuantizedModel:
     """Return `model` with quantized layers and the same weights, with all levels on.
 
+    Activations other than ReLU and ReLU6 become layers that round, too, and averages and products get quantizers where
+    what reads them does not round; see `placed`.
+
     Args:
         model: A functional or sequential model of the layers in QUANTIZED and FLOAT_LAYERS, of models of these, and of
             operations such as `x + y` and `ops.relu`; see `canonical`.
-        formats: `(kernel, input, output)` for every layer, or layer name -> such formats; None is float.
-        levels: Names of the layers of each level, for example `zoo.levels(model)`; by default one layer per level.
+        formats: `(kernel, input, output)` for every layer, or layer name -> such formats; None is float. Of
+            activations, leaky ones alone have a kernel format, that of their slope.
+        levels: Names of the layers with a kernel of each level, for example `zoo.levels(model)`; by default one layer
+            per level. Activations belong to the level of the layer before them.
         fold_batch_normalization: Whether to fold the scale and shift of each batch normalization into the layer before
             or after it or, where neither can take them, into a depthwise convolution of its own; and to make a ReLU
             that follows the activation of that layer. `foldings` tells what becomes of each.
@@ -217,22 +227,28 @@ def quantize_model(
     check_settings(rounding, gradient, bias_order)
     model = canonical(model, duplicate_shared=duplicate_shared)
     _check(model, unsupported)
+    model = placed(model)
     plan = foldings(model) if fold_batch_normalization else []
     own = {f.layer: len(f.call.inputs[0].shape) for f in plan if f.way == "own"}
     names = [layer.name for layer in model.layers if quantized_type(layer) or layer.name in own]
     if not names:
         raise InputError(f"{model.name} has no convolution, depthwise convolution or dense layer to quantize")
-    formats, level = _by_name(formats, names), _levels(levels, names)
+    rounding_only = quantized_activations(model)
+    formats = _by_name(formats, [*names, *rounding_only])
+    level = _with_activations(model, _levels(levels, names))
     folded = {f.layer for f in plan if f.way in ("before", "after")}
     relus = _relus_after(model, plan)
     absorbed = {id(call.outputs[0]) for call in relus.values()}
     absorbed |= {id(f.call.outputs[0]) for f in plan if f.way in ("before", "after")}
 
     def replaced(layer):
+        settings = {"formats": formats.get(layer.name, FLOAT), "level": level[layer.name], "rounding": rounding}
+        settings |= {"gradient": gradient}
+        if layer.name in rounding_only:
+            return clone(layer, activation_type(layer), **settings)
         if layer.name not in names:
             return clone(layer)
-        settings = {"formats": formats.get(layer.name, FLOAT), "level": level[layer.name], "rounding": rounding}
-        settings |= {"gradient": gradient, "bias_order": bias_order}
+        settings |= {"bias_order": bias_order}
         settings |= {"use_bias": True} if layer.name in folded else {}
         settings |= {"activation": "relu"} if layer.name in relus else {}
         return (
@@ -262,7 +278,7 @@ def dequantize_model(model: keras.Model) -> keras.Model:
         A new model with the same layer names.
     """
     model = canonical(model)
-    plain_type: dict[type, Any] = {quantized: plain for plain, quantized in QUANTIZED.items()}
+    plain_type: dict[type, Any] = {quantized: plain for plain, quantized in (QUANTIZED | ACTIVATIONS).items()}
 
     def replaced(layer):
         kind = plain_type.get(type(layer))
@@ -314,7 +330,8 @@ def refusals(model: keras.Model, unsupported: str = "refuse") -> dict[str, str]:
 
 
 def _refusal(layer: keras.Layer, calls: int, unsupported: str) -> str | None:
-    known = quantized_type(layer) or type(layer) in (*FLOAT_LAYERS, *TRAINING_ONLY) or isinstance(layer, PREPROCESSING)
+    known = quantized_type(layer) or activation_type(layer) or isinstance(layer, PREPROCESSING)
+    known = known or type(layer) in (*FLOAT_LAYERS, *TRAINING_ONLY)
     if not known and unsupported == "refuse":
         reason = REFUSED.get(type(layer), "cannot be quantized")
         return f"is a {type(layer).__name__}, which {reason}; unsupported='float' leaves it in float"
@@ -347,12 +364,27 @@ def _levels(levels: Sequence[Sequence[str]] | None, names: Sequence[str]) -> dic
     return {name: number for number, level in enumerate(levels, 1) for name in level}
 
 
+def _with_activations(model: keras.Model, levels: dict[str, int]) -> dict[str, int]:
+    """Return layer name -> level for all layers; those without one of their own have that of the layers before them."""
+    reached: dict[int, int] = {}
+    by_name = {}
+    for call in Graph(model).calls:
+        level = levels.get(call.name, max((reached[id(x)] for x in call.inputs), default=1))
+        by_name[call.name] = level
+        reached.update((id(y), level) for y in call.outputs)
+    return by_name
+
+
 def _with_weights(model):
     return [layer for layer in model.layers if layer.weights]
 
 
 def _copy_weights(old, new):
     """Copy the weights of `old` to `new`; a quantized layer keeps its own formats and switches."""
+    if isinstance(old, layers.PReLU):
+        new.alpha.assign(ops.convert_to_numpy(old.alpha))
+    if activation_type(old):
+        return
     if not quantized_type(old):
         new.set_weights(old.get_weights())
         return

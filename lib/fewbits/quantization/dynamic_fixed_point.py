@@ -87,6 +87,6 @@ def dynamic_formats(
     }
 
 
-def _format(values: np.ndarray, nbits: int | None) -> FixedPoint | None:
-    """Return the format with the fractional length of `values`, None for no bits."""
-    return None if nbits is None else FixedPoint(nbits - 1 - fractional_length(values, nbits), nbits)
+def _format(values: np.ndarray | None, nbits: int | None) -> FixedPoint | None:
+    """Return the format with the fractional length of `values`, None for no bits and no values."""
+    return None if nbits is None or values is None else FixedPoint(nbits - 1 - fractional_length(values, nbits), nbits)

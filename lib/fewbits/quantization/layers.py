@@ -122,8 +122,21 @@ else:
     _Layer = object  # a mixin: each class names its Keras layer after it
 
 
-class _Quantized(_Layer):
-    """What all layers share; each says how its inputs and its kernel are multiplied (`product`)."""
+class RoundingLayer(_Layer):
+    """What all layers share that round: formats, rounding and switch are variables, and stand in the configuration.
+
+    Args:
+        *args: As the Keras layer takes them.
+        formats: As in QuantizedConv2D.
+        enabled: As in QuantizedConv2D.
+        rounding: As in QuantizedConv2D.
+        gradient: As in QuantizedConv2D.
+        bias_order: As in QuantizedConv2D.
+        level: As in QuantizedConv2D.
+        **kwargs: As the Keras layer takes them.
+    """
+
+    state: _State
 
     def __init__(
         self,
@@ -138,37 +151,32 @@ class _Quantized(_Layer):
     ):
         super().__init__(*args, **kwargs)
         check_settings(rounding, gradient, bias_order)
-        if getattr(self, "data_format", "channels_last") != "channels_last":
-            raise InputError(f"{self.name} computes with channels last only; build it with data_format='channels_last'")
         self.gradient, self.bias_order, self.level = gradient, bias_order, level
-        # Keras would compile a whole TensorFlow model with XLA, whose convolutions are slow on a CPU; see backend.fuse.
+        # Keras would compile a whole TensorFlow model with XLA, whose convolutions are slow on a CPU.
         self.supports_jit = keras.backend.backend() != "tensorflow"
         self._start = checked_formats(self.name, formats), bool(enabled), rounding
-
-    def product(self, inputs: Any, kernel: Any) -> Any:
-        """Multiply `inputs` and `kernel` as this kind of layer does, in float and without bias.
-
-        Args:
-            inputs: A tensor of inputs, (batch, ...).
-            kernel: A tensor in the shape of the layer's kernel.
-
-        Returns:
-            The sums of products, a tensor (batch, ..., filters).
-        """
-        raise NotImplementedError
 
     def build(self, input_shape: Any) -> None:
         """Make the variables of the layer for inputs of this shape."""
         super().build(input_shape)
-        self._filters = self.compute_output_shape(input_shape)[-1]
+        self._filters = self._kernel_formats(input_shape)
         self.state = _State(self._filters, name="state")
         self._locks = []
-        for variable in (v for v in (self.kernel, self.bias) if v is not None):
+        for variable in self._rounded_weights:
             variable.constraint = _Lock(variable)
             self._locks.append(variable.constraint)
         formats, self.enabled, self.rounding = self._start
         self.set_formats(*formats)
         self.state.loaded = self._lock_in_graph
+
+    def _kernel_formats(self, input_shape: Any) -> int:
+        """Return how many formats the kernel can have."""
+        return 1
+
+    @property
+    def _rounded_weights(self) -> list:
+        """The weights that a lock keeps."""
+        return []
 
     # What can be changed at any time
 
@@ -232,28 +240,13 @@ class _Quantized(_Layer):
 
     # What it computes
 
-    def call(self, inputs: Any) -> Any:
-        """Compute the outputs of the layer for a tensor of inputs."""
-        rounded = self._rounder()
-        products = self._products(inputs, rounded)
-        bias = None if self.bias is None else rounded(self.bias, "bias")
-        activation = self.activation or keras.activations.linear
-        if self.bias_order == "output":
-            return activation(_plus(rounded(products, "output"), bias))
-        if activation is keras.activations.relu:
-            return rounded(_plus(products, bias), "output", relu=True)
-        return activation(rounded(_plus(products, bias), "output"))
-
-    def extract(self, inputs: Any) -> Any:
-        """Return the raw products of quantized inputs and kernel, before bias, output quantizer and activation."""
-        return self._products(inputs, self._rounder())
+    @property
+    def _kernel_msb(self):
+        """The MSB of each kernel format, in a shape that broadcasts against the kernel."""
+        return self.state.kernel_msb
 
     def _rounder(self):
-        channels = per_filter(self, self.state.kernel_msb)
-        return Rounder(self.state.scalars, channels, self.gradient, self.bias_order)
-
-    def _products(self, inputs, rounded):
-        return self.product(rounded(inputs, "input"), rounded(self.kernel, "kernel"))
+        return Rounder(self.state.scalars, self._kernel_msb, self.gradient, self.bias_order)
 
     # What is saved
 
@@ -275,6 +268,57 @@ class _Quantized(_Layer):
             "bias_order": self.bias_order,
             "level": self.level,
         }
+
+
+class _Quantized(RoundingLayer):
+    """What all layers with a kernel share; each says how its inputs and its kernel are multiplied (`product`)."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if getattr(self, "data_format", "channels_last") != "channels_last":
+            raise InputError(f"{self.name} computes with channels last only; build it with data_format='channels_last'")
+
+    def product(self, inputs: Any, kernel: Any) -> Any:
+        """Multiply `inputs` and `kernel` as this kind of layer does, in float and without bias.
+
+        Args:
+            inputs: A tensor of inputs, (batch, ...).
+            kernel: A tensor in the shape of the layer's kernel.
+
+        Returns:
+            The sums of products, a tensor (batch, ..., filters).
+        """
+        raise NotImplementedError
+
+    def _kernel_formats(self, input_shape):
+        return self.compute_output_shape(input_shape)[-1]
+
+    @property
+    def _rounded_weights(self):
+        return [v for v in (self.kernel, self.bias) if v is not None]
+
+    @property
+    def _kernel_msb(self):
+        return per_filter(self, self.state.kernel_msb)
+
+    def call(self, inputs: Any) -> Any:
+        """Compute the outputs of the layer for a tensor of inputs."""
+        rounded = self._rounder()
+        products = self._products(inputs, rounded)
+        bias = None if self.bias is None else rounded(self.bias, "bias")
+        activation = self.activation or keras.activations.linear
+        if self.bias_order == "output":
+            return activation(_plus(rounded(products, "output"), bias))
+        if activation is keras.activations.relu:
+            return rounded(_plus(products, bias), "output", relu=True)
+        return activation(rounded(_plus(products, bias), "output"))
+
+    def extract(self, inputs: Any) -> Any:
+        """Return the raw products of quantized inputs and kernel, before bias, output quantizer and activation."""
+        return self._products(inputs, self._rounder())
+
+    def _products(self, inputs, rounded):
+        return self.product(rounded(inputs, "input"), rounded(self.kernel, "kernel"))
 
 
 @keras.saving.register_keras_serializable("fewbits")
@@ -476,7 +520,7 @@ def per_filter(layer: keras.Layer, numbers: Any) -> Any:
 
 def active_formats(layer: keras.Layer) -> Formats:
     """Return the formats in which `layer` computes now: FLOAT if it is a plain Keras layer or is not enabled."""
-    return layer.formats if isinstance(layer, _Quantized) and layer.enabled else FLOAT
+    return layer.formats if isinstance(layer, RoundingLayer) and layer.enabled else FLOAT
 
 
 def kernel_formats(layer: keras.Layer) -> tuple[FixedPoint, ...]:

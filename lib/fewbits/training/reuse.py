@@ -27,7 +27,7 @@ def take_state(network: QuantizedModel, fresh: QuantizedModel) -> QuantizedModel
         raise InputError(
             "reuse must be the network left by an earlier schedule of the same model, layer names, levels and gradient"
         )
-    for layer in network.quantized_layers:
+    for layer in network.rounding_layers:
         layer.locked = False
     _assign(network.variables, fresh.variables)
     return network

@@ -148,7 +148,7 @@ def level_names(network: QuantizedModel) -> dict[str, list]:
     `fire2_squeeze1x1` and `fire2_expand1x1`. Otherwise it has the name of its first layer.
     """
     grouped: dict[int, list] = {}
-    for layer in network.quantized_layers:
+    for layer in network.rounding_layers:
         grouped.setdefault(layer.level, []).append(layer)
     return {_level_name(layers): layers for _, layers in sorted(grouped.items())}
 
