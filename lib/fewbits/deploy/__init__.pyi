@@ -27,6 +27,7 @@ from .engine import EngineMapping as EngineMapping
 from .engine import convolve_on_engine as convolve_on_engine
 from .engine import map_to_engine as map_to_engine
 from .frozen import check_exportable as check_exportable
+from .frozen import in_float32 as in_float32
 from .identity import Agreement as Agreement
 from .identity import compare_layers as compare_layers
 from .identity import compare_program as compare_program

@@ -7,6 +7,7 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
 from fewbits.graph import Graph, clone, rebuild
+from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.fixedpoint import FixedPoint, quantclip
 from fewbits.quantization.layers import active_formats, effective_weights, quantized_type
 
@@ -17,8 +18,8 @@ KERNELS = keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense
 def check_exportable(model: keras.Model, every_kernel: bool = False) -> None:
     """Check that a model can be exported.
 
-    The model must be a graph from one input to one output, in float32 and channels last, with finite weights and
-    without the rounding of the thesis.
+    The model must be a graph of fixed sizes, in float32 and channels last, with finite weights and without the rounding
+    of the thesis.
 
     Args:
         model: Any Keras model.
@@ -29,16 +30,15 @@ def check_exportable(model: keras.Model, every_kernel: bool = False) -> None:
         InputError: when the model cannot be exported; the message names the layer.
     """
     graph = Graph(model)
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise InputError(
-            f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; one of each can be exported"
-        )
-    if None in model.inputs[0].shape[1:]:
+    if any(None in x.shape[1:] for x in model.inputs):
         raise InputError(f"{model.name} takes images of any size; build it for one size to export it")
     for layer in graph.layers:
         name = layer.name
         if getattr(layer, "compute_dtype", "float32") != "float32":
-            raise InputError(f"layer {name} computes in {layer.compute_dtype}; build it in float32 to export it")
+            raise InputError(
+                f"layer {name} computes in {layer.compute_dtype}; fewbits.deploy.in_float32(model) returns a copy that "
+                "can be exported"
+            )
         if multiplies(layer) and not every_kernel and not isinstance(layer, KERNELS):
             kind = type(layer).__name__.removeprefix("Quantized")
             raise InputError(f"layer {name} is a {kind}, which this export does not support; LiteRT in float32 does")
@@ -54,6 +54,40 @@ def check_exportable(model: keras.Model, every_kernel: bool = False) -> None:
                 f"layer {name} rounds as the thesis does, to one code more than its bits have; "
                 "set_rounding('floor') gives it codes that fit"
             )
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Return a copy of a model that computes in float32, with the same weights as far as float32 holds them.
+
+    Args:
+        model: A functional model, or a sequential one with an input, in any floating-point type.
+
+    Returns:
+        A new model.
+    """
+    model = canonical(model)
+
+    def replaced(operation):
+        return clone(operation, **({"dtype": "float32"} if isinstance(operation, keras.Layer) else {}))
+
+    copy = rebuild(model, replaced)
+    copy_weights(model, copy)
+    return copy
+
+
+def copy_weights(model: keras.Model, copy: keras.Model) -> None:
+    """Give each layer of `copy` that has weights those of the layer of `model` with its name.
+
+    Args:
+        model: The model to copy from.
+        copy: A model with layers of the same names; other layers of `model` do not matter.
+    """
+    for layer in copy.layers:
+        if layer.weights:
+            weights = model.get_layer(layer.name).get_weights()
+            layer.set_weights([np.asarray(new, old.dtype) for new, old in zip(weights, layer.weights, strict=True)])
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with constants that it makes of its weights
 
 
 def multiplies(layer: keras.Layer) -> bool:
@@ -121,7 +155,5 @@ def freeze(model: keras.Model, kind: type[Frozen] = Frozen) -> keras.Model:
         A new model; other layers are copied.
     """
     frozen = rebuild(model, lambda layer: kind(layer) if multiplies(layer) else clone(layer))
-    for layer in frozen.layers:
-        if layer.weights:  # batch normalization
-            layer.set_weights(model.get_layer(layer.name).get_weights())
+    copy_weights(model, frozen)
     return frozen

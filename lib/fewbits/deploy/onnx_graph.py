@@ -1,5 +1,6 @@
 """What both kinds of ONNX files are built from: nodes named by their outputs, constants, and roundings."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -93,18 +94,19 @@ class ONNXGraph:
         """
         return self.add("Cast", x, to=self._number(dtype))
 
-    def padded(self, x: str, padding: tuple[tuple[int, int], tuple[int, int]]) -> str:
+    def padded(self, x: str, padding: Sequence[tuple[int, int]]) -> str:
         """Add a border of zeros.
 
         Args:
-            x: Name of a tensor, (n, channels, height, width).
-            padding: Rows above and below, columns left and right.
+            x: Name of a tensor, (n, channels, height, width) or (n, channels, steps).
+            padding: For each axis after the channels, how much before and after: rows above and below, columns left
+                and right.
 
         Returns:
             The name of the padded tensor.
         """
-        (top, bottom), (left, right) = padding
-        padded = self.add("Pad", x, self.array((0, 0, top, left, 0, 0, bottom, right), np.int64))
+        before, after = zip(*padding)
+        padded = self.add("Pad", x, self.array((0, 0, *before, 0, 0, *after), np.int64))
         return self.add("Max", padded)  # otherwise ONNX Runtime merges it with a maximum that skips borders
 
     def sum(self, first: str, *rest: str) -> str:
@@ -118,20 +120,23 @@ class ONNXGraph:
             first = self.add("Add", first, x)
         return first
 
-    def model(self, name: str, image: tuple, output: tuple) -> Any:
+    def model(self, name: str, inputs: Sequence[tuple], outputs: Sequence[tuple]) -> Any:
         """Return the complete model.
 
         Args:
             name: Name of the graph.
-            image: Name, type and shape of the input.
-            output: Name, type and shape of the output.
+            inputs: Name, type and shape of each input.
+            outputs: Name, type and shape of each output.
 
         Returns:
             An onnx.ModelProto, checked.
         """
         helper = self._onnx.helper
-        ends = [helper.make_tensor_value_info(end, self._number(dtype), shape) for end, dtype, shape in (image, output)]
-        graph = helper.make_graph(self.nodes, name, ends[:1], ends[1:], self.arrays)
+        ends = (
+            [helper.make_tensor_value_info(end, self._number(dtype), shape) for end, dtype, shape in side]
+            for side in (inputs, outputs)
+        )
+        graph = helper.make_graph(self.nodes, name, *ends, self.arrays)
         opset = helper.make_opsetid("", OPSET)
         proto = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="fewbits")
         self._onnx.checker.check_model(proto, full_check=True)

@@ -36,7 +36,7 @@ def to_integer_onnx(network: IntegerNetwork) -> Any:
     last = graph.add("Transpose", graph.tensors[-1], perm=TO_LAST)
     graph.add("Reshape", last, graph.array((-1, *network.output_shape), np.int64), output="codes")
     image, codes = ("n", *network.image.shape), ("n", *network.output_shape)
-    proto = graph.model(network.name, ("image", np.uint8, image), ("codes", np.int32, codes))
+    proto = graph.model(network.name, [("image", np.uint8, image)], [("codes", np.int32, codes)])
     output = network.tensors[-1]
     for key, value in (("exponent", output.exponent), ("divisor", output.divisor)):
         proto.metadata_props.add(key=key, value=str(value))
