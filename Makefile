@@ -8,16 +8,16 @@ STUDIES := data/reference/studies
 PHOTOGRAPHS = $(BIN)/fewbits schemes $(BUILT)/squeezenet-ceil.keras data/reference/photographs.toml --data "$(DATA)/imagenet1k" --no-crop
 # Each part runs in processes of its own: TensorFlow keeps the graphs of every model until its process ends.
 TESTS := "tests/quantization tests/post_training" "tests/io tests/data tests/training" "tests/pruning tests/inspection tests/costs" \
-	"tests/deploy/test_[a-k]*.py" "tests/deploy/test_[l-z]*.py" "tests/zoo" "tests/experiment" "tests/cli" \
+	"tests/deploy/test_[a-k]*.py" "tests/deploy/test_[l-z]*.py" "tests/zoo" "tests/experiment" "tests/cli" "tests/networks" \
 	"tests/explore tests/book tests/test_*.py"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help book chapter test pages lab sync baselines reference photographs bench dist lint lock clean
+.PHONY: help book chapter test test-networks pages lab sync baselines reference photographs bench dist lint lock clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 book: .venv/ready ## run the notebooks that changed, write _build/html
 	@$(BIN)/python -m fewbits.book render
@@ -26,10 +26,13 @@ chapter: .venv/ready ## run one chapter, build its page and open it: make chapte
 	@test -n "$(N)" || { echo "error: which chapter? make chapter N=1"; exit 1; }
 	@$(BIN)/python -m fewbits.book render --open $(if $(filter 1 2 3 4 5 6 7 8 9,$(N)),0$(N),$(N))
 
-test: .venv/ready ## run all tests (of pages, if a book and Chromium are there); CHAPTERS=no leaves out running chapters
+test: .venv/ready ## run the tests (of pages, if a book and Chromium are there); CHAPTERS=no leaves out running chapters
 	@failed=; for part in $(TESTS); do echo "== $$part"; \
-		$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(if $(filter no,$(CHAPTERS)),-m "not chapters") $$part || failed=yes; \
+		$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not slow$(if $(filter no,$(CHAPTERS)), and not chapters)" $$part || failed=yes; \
 	done; test -z "$$failed"
+
+test-networks: .venv/ready ## run the tests of large networks (keras.applications), which make test leaves out
+	@$(BIN)/python -m pytest -m slow tests
 
 pages: book ## build the book, then test its pages in Chromium
 	@$(BIN)/python -m pytest --numprocesses 2 tests/book/test_pages.py --require-pages
