@@ -8,6 +8,7 @@ Sources: backstrom2018, Equations 11 and 12 (mean activation); gaikwad2018, Equa
 8.6 (first-order Taylor expansion), and 9.1 (their combination).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, cast
@@ -15,12 +16,14 @@ from typing import Any, cast
 import numpy as np
 
 from fewbits.backend import gradients, keras, ops
+from fewbits.data.inputs import as_labels
 from fewbits.errors import InputError, check_name
 from fewbits.graph import Call, Graph, clone, function_name, rebuild
 from fewbits.names import CRITERIA
 from fewbits.pruning.channels import ACTIVATION_FUNCTIONS, PRODUCERS, TRANSPOSED
 from fewbits.pruning.surgery import removable
-from fewbits.training.batches import as_labels, check_images
+from fewbits.quantization.canonical_form import canonical
+from fewbits.training.batches import check_images
 from fewbits.training.heads import head_of, logits_of
 
 layers = keras.layers
@@ -59,14 +62,15 @@ def importance(
         seed: Of the criterion `random`.
 
     Returns:
-        Layer name -> importance (filters,) float64. Layers that are used twice are left out.
+        Layer name -> importance (filters,) float64. Names are those that `quantization.canonical` gives; layers that
+        are used twice are left out.
 
     Raises:
         InputError: when the criterion is unknown; images and labels differ in number, or do not fit the model; a loss
             is needed and `training.head_of` refuses the model; or an importance is NaN or infinite.
     """
     check_name("criterion", criterion, CRITERIA)
-    found = _CRITERIA[criterion](model, lambda: _batches(data, batch_size), seed)
+    found = _CRITERIA[criterion](canonical(model), lambda: _batches(data, batch_size), seed)
     for name, scores in found.items():
         if not np.isfinite(scores).all():
             raise InputError(f"the importance of {name}'s filters is NaN or infinite; look at its weights and the data")
@@ -92,7 +96,8 @@ def least_important(model: keras.Model, scores: Scores, n: float) -> dict[str, l
     chosen: dict[str, list[int]] = {}
     found = 0
     for group in (groups[i] for i in order):
-        if found < n and all(left[name] > 1 for name, _ in group):
+        lost = Counter(name for name, _ in group)
+        if found < n and all(left[name] > lost[name] for name in lost):
             found += len(group)
             for name, i in group:
                 chosen.setdefault(name, []).append(i)
@@ -183,9 +188,7 @@ def _kernels(model: keras.Model) -> dict[str, np.ndarray]:
     found = {}
     for layer in model.layers:
         if isinstance(layer, PRODUCERS):
-            separable = isinstance(layer, (layers.SeparableConv1D, layers.SeparableConv2D))
-            kernel = layer.pointwise_kernel if separable else layer.kernel
-            array = ops.convert_to_numpy(kernel).astype(np.float64)
+            array = ops.convert_to_numpy(layer.kernel).astype(np.float64)
             array = np.swapaxes(array, -1, -2) if isinstance(layer, TRANSPOSED) else array
             found[layer.name] = array.reshape(-1, array.shape[-1])
     return found
@@ -268,26 +271,15 @@ def _over_images(model: keras.Model, batches: Batches, mean: Callable[[np.ndarra
 
 def _in_float32(model: keras.Model) -> keras.Model:
     """Return `model`, or, if a layer computes in 16 bits, a copy that computes in 32: gradients would be lost."""
-    if not any(layer.compute_dtype in ("float16", "bfloat16") for layer in _all_layers(model)):
+    if not any(layer.compute_dtype in ("float16", "bfloat16") for layer in model.layers):
         return model
-    copy = _copied_in_float32(model)
-    copy.set_weights([weight.astype(np.float32) for weight in model.get_weights()])
-    return copy
 
-
-def _copied_in_float32(model: keras.Model) -> keras.Model:
-    def copy(operation: Any) -> Any:
-        if isinstance(operation, keras.Model):
-            return _copied_in_float32(operation)
+    def copied(operation: Any) -> Any:
         return clone(operation, dtype="float32") if isinstance(operation, layers.Layer) else clone(operation)
 
-    return rebuild(model, copy)
-
-
-def _all_layers(model: keras.Model) -> Iterator[Any]:
-    """Yield the layers of `model`, and those of models inside it."""
-    for layer in model.layers:
-        yield from _all_layers(layer) if isinstance(layer, keras.Model) else (layer,)
+    copy = rebuild(model, copied)
+    copy.set_weights([weight.astype(np.float32) for weight in model.get_weights()])
+    return copy
 
 
 def _in_order(model: keras.Model, scores: Scores) -> Scores:

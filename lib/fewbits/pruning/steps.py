@@ -24,6 +24,7 @@ from fewbits.pruning.channels import PRODUCERS
 from fewbits.pruning.criteria import importance, least_important
 from fewbits.pruning.normalization import renew_statistics
 from fewbits.pruning.surgery import kept_whole, removable, remove_filters
+from fewbits.quantization.canonical_form import canonical
 from fewbits.training import checkpoints
 from fewbits.training.batches import LabelledImages, Source
 from fewbits.training.loop import Augmentation
@@ -148,9 +149,10 @@ def prune(
             belongs to another run.
     """
     source = training.source_of(model, data, "the training data")
-    _check_reachable(model, plan)
     path = None if checkpoint is None else Path(checkpoint)
     made_with = {"plan": repr(plan), "data": source.checksum, "network": _digest(model)}
+    model = canonical(model)
+    _check_reachable(model, plan)
     current, steps = _resumed(model, path, resume, made_with)
     tell = also or (lambda model: {})
     if not steps:
@@ -190,6 +192,7 @@ def would_remove(model: keras.Model, data: LabelledImages, plan: Plan) -> dict[s
         InputError: as in `prune`.
     """
     source = training.source_of(model, data, "the training data")
+    model = canonical(model)
     _check_reachable(model, plan)
     scores = importance(
         model, _to_rank(source, plan, np.random.default_rng([plan.seed, 1])), plan.criterion, seed=plan.seed

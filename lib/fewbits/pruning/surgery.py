@@ -18,8 +18,9 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, nearest
 from fewbits.graph import Call, Graph, clone, configuration, ends, rebuild
-from fewbits.pruning.channels import DEPTHWISE, PRODUCERS, TRANSPOSED, made_by_filters, passed_on
-from fewbits.quantization.layers import QUANTIZED
+from fewbits.pruning.channels import DEPTHWISE, PRODUCERS, TRANSPOSED, made_by_filters, mixing_activation, passed_on
+from fewbits.quantization.canonical_form import canonical
+from fewbits.quantization.layers import RoundingLayer
 
 layers = keras.layers
 
@@ -27,25 +28,26 @@ layers = keras.layers
 def removable(model: keras.Model) -> list[tuple[tuple[str, int], ...]]:
     """Return the filters that can be removed, in groups that must be removed together; most groups hold one filter.
 
-    Filters whose channels are added must be removed together. Left out are filters that make an output of the model,
-    filters whose channel reaches a layer that surgery does not know, and filters of which a grouped convolution would
-    have to lose several at once.
+    Filters whose channels are added or multiplied must be removed together, and so must the filters of one group of a
+    grouped convolution and those that make the channels it reads. Left out are filters that make an output of the
+    model, and filters whose channel reaches a layer that surgery does not know.
 
     Args:
-        model: A functional model, or a sequential one with an Input.
+        model: A functional model, or a sequential one with an Input. Models within it are opened.
 
     Returns:
-        Groups of (layer name, filter number), in the order of the graph.
+        Groups of (layer name, filter number), in the order of the graph; names are those that
+        `quantization.canonical` gives.
 
     Raises:
         InputError: when `model` has no graph.
     """
-    channels = _trace(model)
+    channels = _with_whole_groups(canonical(model))
     together: dict[int, list[tuple[str, int]]] = {}
     for name, made in channels.made.items():
         for i, channel in enumerate(made):
             together.setdefault(channels.find(channel), []).append((name, i))
-    held = _held(model, channels)
+    held = channels.held
     return [tuple(group) for root, group in together.items() if root not in held]
 
 
@@ -56,30 +58,26 @@ def kept_whole(model: keras.Model) -> dict[str, str]:
         model: A functional model, or a sequential one with an Input.
 
     Returns:
-        Layer name -> the reason, in the order of the graph; a nested model counts as a layer.
+        Layer name -> the reason, in the order of the graph; names are those that `quantization.canonical` gives.
 
     Raises:
         InputError: when `model` has no graph.
     """
-    channels = _trace(model)
-    held, graph = _held(model, channels), Graph(model)
-    nested = "it is a model within the model; open it with fewbits.quantization.canonical"
-    found = {model.name: nested for model in graph.nested}
-    for name, made in channels.made.items():
-        reasons = [held.get(channels.find(channel)) for channel in made]
-        if all(reasons):
-            found[name] = str(reasons[0])
-    return {layer.name: found[layer.name] for layer in graph.layers if layer.name in found}
+    channels = _with_whole_groups(canonical(model))
+    held = channels.held
+    reasons = {name: [held.get(channels.find(c)) for c in made] for name, made in channels.made.items()}
+    return {name: str(found[0]) for name, found in reasons.items() if all(found)}
 
 
 def remove_filters(model: keras.Model, filters: Mapping[str, Iterable[int]]) -> keras.Model:
     """Return a new model without these filters; `model` stays as it is.
 
-    The outputs are those of `model` with the channels of these filters set to zero in every layer that passes them on.
-    Quantized layers keep their formats.
+    The outputs are those of `model` if every convolution and dense layer reads zeros in place of what these filters
+    make. Quantized layers keep their formats.
 
     Args:
-        model: A functional model, or a sequential one with an Input.
+        model: A functional model, or a sequential one with an Input. Models within it are opened; layer names are those
+            that `quantization.canonical` gives.
         filters: Layer name -> numbers of the filters of a convolution or the units of a dense layer.
 
     Returns:
@@ -88,9 +86,10 @@ def remove_filters(model: keras.Model, filters: Mapping[str, Iterable[int]]) -> 
     Raises:
         InputError: before anything is built, naming the layer: when a layer or filter is unknown; a layer would keep
             no filter; a channel is an output of the model, is added to one that stays, or reaches a layer with weights
-            that is used twice or one that surgery does not know; or a grouped convolution would lose more filters in
-            one group than in another.
+            that is used twice or one that surgery does not know; or the groups that a grouped convolution keeps
+            would have different numbers of filters.
     """
+    model = canonical(model)
     channels = _trace(model)
     gone = _gone(model, channels, filters)
     kept = {
@@ -116,6 +115,8 @@ def _changes(layer: Any, left: np.ndarray) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if isinstance(layer, PRODUCERS):
         changes["units" if isinstance(layer, layers.Dense) else "filters"] = len(left)
+    if getattr(layer, "groups", 1) > 1:
+        changes["groups"] = len(set(left // (layer.filters // layer.groups)))
     if isinstance(layer, layers.Reshape) and layer.target_shape[-1] != -1:
         changes["target_shape"] = (*layer.target_shape[:-1], len(left))
     formats = configuration(layer).get("formats") or [[]]
@@ -137,6 +138,7 @@ def shrunk_to(model: keras.Model, filters: Mapping[str, int]) -> keras.Model:
     Raises:
         InputError: as in `remove_filters`, and when a layer has fewer filters.
     """
+    model = canonical(model)
     channels = _trace(model)
     for name, n in filters.items():
         if name in channels.made and n > len(channels.made[name]):
@@ -214,8 +216,8 @@ def _leaving(channels: _Channels, call: Call, entering: list[np.ndarray], shape:
     name, everything = call.name, np.concatenate([*entering, np.arange(0)])
     if made_by_filters(call):
         leaving = channels.made[name] = channels.new(shape[-1])
-        if call.operation.activation is keras.activations.softmax:
-            channels.hold(leaving, f"{name} has a softmax over its channels")
+        if mixing := mixing_activation(call.operation):
+            channels.hold(leaving, f"{name} has a {mixing} over its channels")
     else:
         handed_on = passed_on(call, entering, shape)
         if handed_on is None:
@@ -225,19 +227,24 @@ def _leaving(channels: _Channels, call: Call, entering: list[np.ndarray], shape:
         else:
             leaving, *joined = handed_on
             for others in joined:
-                channels.join(leaving, others)
+                if len(others) == len(leaving):
+                    channels.join(leaving, others)
+                else:
+                    channels.hold(others, f"{name} joins it with all {len(leaving)} channels of another tensor")
     channels.entering[name], channels.leaving[name] = everything, leaving
     return leaving
 
 
-def _held(model: keras.Model, channels: _Channels) -> dict[int, str]:
-    """Return the channels that cannot be removed one by one -> the reason."""
-    held = channels.held
+def _with_whole_groups(model: keras.Model) -> _Channels:
+    """Return the channels of `model`, where each group of a grouped convolution goes as a whole, with what it reads."""
+    channels = _trace(model)
     for name, made in channels.made.items():
         groups = getattr(model.get_layer(name), "groups", 1)
-        for channel in (*made, *channels.entering[name]) if groups > 1 else ():
-            held.setdefault(channels.find(channel), f"{name} works in {groups} groups, which must keep equally many")
-    return held
+        if groups > 1:
+            for group in zip(np.split(channels.entering[name], groups), np.split(made, groups)):
+                first, *others = np.concatenate(group)
+                channels.join([first] * len(others), others)
+    return channels
 
 
 # What is asked for
@@ -274,12 +281,20 @@ def _gone(model: keras.Model, channels: _Channels, filters: Mapping[str, Iterabl
 def _check_groups(model: keras.Model, channels: _Channels, kept: dict[str, dict[str, np.ndarray]]) -> None:
     for name in channels.made:
         groups = getattr(model.get_layer(name), "groups", 1)
-        for side, what in (("entering", "channels of its input"), ("leaving", "filters")):
-            size = len(getattr(channels, side)[name]) // groups
-            left = np.bincount(kept[side][name] // size, minlength=groups)
-            if len(set(left)) > 1:
+        reads, makes = (_of_groups(getattr(channels, s)[name], kept[s][name], groups) for s in ("entering", "leaving"))
+        alive = (reads > 0) | (makes > 0)  # a group that loses all that it reads and makes is removed
+        for left, what in ((reads, "channels of its input"), (makes, "filters")):
+            if len(set(left[alive])) > 1:
                 counts = ", ".join(map(str, left))
-                raise InputError(f"{name} works in {groups} groups, which must keep equally many {what}, not {counts}")
+                raise InputError(
+                    f"{name} works in {groups} groups, which must keep equally many {what}, not {counts}; remove as "
+                    "many of each, or whole groups with what they read"
+                )
+
+
+def _of_groups(channels: np.ndarray, kept: np.ndarray, groups: int) -> np.ndarray:
+    """Return how many of the `channels` of each group are `kept`."""
+    return np.bincount(kept // (len(channels) // groups), minlength=groups)
 
 
 # Weights
@@ -291,15 +306,12 @@ def _copy(old: Any, new: Any, entering: np.ndarray | None, leaving: np.ndarray |
         array = ops.convert_to_numpy(source)
         whole = array.shape == tuple(variable.shape)
         variable.assign(array if whole else _part(old, variable.name, array, entering, leaving))
-    quantized = isinstance(new, tuple(QUANTIZED.values()))
-    if quantized:
+    if isinstance(new, RoundingLayer):
         new.state.loaded()  # a locked layer holds what it has now
 
 
 def _part(layer: Any, name: str, array: np.ndarray, entering: Any, leaving: Any) -> np.ndarray:
-    if name == "pointwise_kernel":
-        return array[..., _multiplied(entering, layer.depth_multiplier), :][..., leaving]
-    if name == "depthwise_kernel" or isinstance(layer, DEPTHWISE) and name == "kernel":
+    if isinstance(layer, DEPTHWISE) and name == "kernel":
         return array[..., entering, :]
     if isinstance(layer, TRANSPOSED) and name == "kernel":
         return array[..., leaving, :][..., entering]
@@ -308,16 +320,11 @@ def _part(layer: Any, name: str, array: np.ndarray, entering: Any, leaving: Any)
     return array[..., leaving]  # one number per channel, or more
 
 
-def _multiplied(entering: np.ndarray, multiplier: int) -> np.ndarray:
-    """Return the numbers of the channels that a depthwise convolution makes from those `entering`."""
-    return (entering[:, np.newaxis] * multiplier + np.arange(multiplier)).ravel()
-
-
 def _convolution(kernel: np.ndarray, groups: int, entering: np.ndarray, leaving: np.ndarray) -> np.ndarray:
-    """Return what is left of `kernel` (..., in / groups, out), whose groups keep equally many filters."""
+    """Return what is left of `kernel` (..., in / groups, out); groups that are left keep equally many filters."""
     read, made = kernel.shape[-2], kernel.shape[-1] // groups  # per group
     parts = [
         kernel[..., entering[entering // read == group] % read, :][..., leaving[leaving // made == group]]
-        for group in range(groups)
+        for group in sorted(set(leaving // made))
     ]
     return np.concatenate(parts, axis=-1)
