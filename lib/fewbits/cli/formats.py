@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
         if percentile not in RANGE_RULES:
             percentile_limits(np.zeros(1), percentile)
     network = _quantizable(read_model(options.model), options)
-    sample = read_sample(options, "train")
+    sample = read_sample(options, "train", network)
     check_images(network, sample.part.image_shape, f"the images of {options.data}")
     images = np.concatenate([images for images, *_ in sample.batches(32)])
     print(f"{network.name}, on {sample.part.what}", flush=True)
@@ -94,7 +94,9 @@ def _quantizable(model: Any, options: argparse.Namespace) -> Any:
     from fewbits.quantization.conversion import QuantizedModel, quantize_model
 
     if options.fold or not isinstance(model, QuantizedModel):
-        return quantize_model(model, fold_batch_normalization=options.fold, rounding=options.rounding)
+        return quantize_model(
+            model, fold_batch_normalization=options.fold, fold_preprocessing=options.fold, rounding=options.rounding
+        )
     model.set_rounding(options.rounding)
     model.set_level(model.levels)
     return model

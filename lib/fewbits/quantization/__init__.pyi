@@ -8,6 +8,7 @@ from . import folding as folding
 from . import layers as layers
 from . import layerwise as layerwise
 from . import placement as placement
+from . import preprocessing as preprocessing
 from . import propagation as propagation
 from . import rounding as rounding
 from . import sqnr as sqnr
@@ -48,7 +49,9 @@ from .fixedpoint import to_codes as to_codes
 from .folding import Folding as Folding
 from .folding import folded_weights as folded_weights
 from .folding import foldings as foldings
+from .folding import input_folded as input_folded
 from .folding import scale_and_shift as scale_and_shift
+from .folding import takes_shift as takes_shift
 from .layers import Formats as Formats
 from .layers import QuantizedConv1D as QuantizedConv1D
 from .layers import QuantizedConv2D as QuantizedConv2D
@@ -68,6 +71,9 @@ from .layerwise import LayerwiseRun as LayerwiseRun
 from .layerwise import apply_call as apply_call
 from .placement import placed as placed
 from .placement import quantized_activations as quantized_activations
+from .preprocessing import Preprocessing as Preprocessing
+from .preprocessing import fold_preprocessing as fold_preprocessing
+from .preprocessing import foldable_preprocessing as foldable_preprocessing
 from .propagation import PropagatedError as PropagatedError
 from .propagation import Propagation as Propagation
 from .sqnr import QuantizationError as QuantizationError

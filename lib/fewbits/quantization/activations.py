@@ -2,8 +2,8 @@
 
     y = quantize(activation(quantize(x)))
 
-An activation with at most 256 input codes is a table of codes. The hard sigmoid and the hard swish divide by six last,
-so that integers with one division are exact; the slope of a leaky ReLU is a weight with a format of its own.
+An activation with at most 256 input codes is a table of codes for integers. The slope of a leaky ReLU is a weight with a
+format of its own.
 """
 
 from collections.abc import Sequence
@@ -74,8 +74,7 @@ class QuantizedActivation(_Rounding, keras.layers.Activation):
     """
 
     def _activated(self, x, rounded):
-        function: Any = _DIVIDED_LAST.get(self.activation, self.activation)
-        return function(x)
+        return self.activation(x)
 
 
 class _Sloped(_Rounding):
@@ -101,7 +100,7 @@ class QuantizedLeakyReLU(_Sloped, keras.layers.LeakyReLU):
 
     @property
     def _slope(self):
-        return ops.cast(self.negative_slope, self.compute_dtype)
+        return ops.reshape(ops.cast(self.negative_slope, self.compute_dtype), (1,))
 
 
 @keras.saving.register_keras_serializable("fewbits")
@@ -142,14 +141,3 @@ def slope_of(layer: keras.Layer) -> np.ndarray | None:
     if isinstance(layer, keras.layers.LeakyReLU):
         slope = layer.negative_slope
     return None if slope is None else np.asarray(ops.convert_to_numpy(slope), np.float32)
-
-
-def _hard_sigmoid(x):
-    return ops.relu6(x + 3) / 6
-
-
-def _hard_silu(x):
-    return x * ops.relu6(x + 3) / 6
-
-
-_DIVIDED_LAST = {activations.hard_sigmoid: _hard_sigmoid, activations.hard_silu: _hard_silu}

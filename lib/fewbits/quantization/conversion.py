@@ -11,6 +11,7 @@ from fewbits.backend import keras, ops
 from fewbits.errors import InputError, check_integer, check_name, nearest
 from fewbits.graph import Call, Graph, clone, configuration, rebuild
 from fewbits.names import UNSUPPORTED
+from fewbits.quantization import preprocessing
 from fewbits.quantization.activations import ACTIVATIONS, activation_type
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.folding import Folding, folded_weights, foldings, scale_and_shift
@@ -189,6 +190,7 @@ def quantize_model(
     *,
     levels: Sequence[Sequence[str]] | None = None,
     fold_batch_normalization: bool = False,
+    fold_preprocessing: bool = False,
     rounding: str = "floor",
     gradient: str = "clipped",
     bias_order: str = "accumulator",
@@ -210,6 +212,8 @@ def quantize_model(
         fold_batch_normalization: Whether to fold the scale and shift of each batch normalization into the layer before
             or after it or, where neither can take them, into a depthwise convolution of its own; and to make a ReLU
             that follows the activation of that layer. `foldings` tells what becomes of each.
+        fold_preprocessing: Whether the scale of Rescaling and Normalization goes into the kernel that reads them, so
+            that integers can compute with the pixels themselves; see `preprocessing.fold_preprocessing`.
         rounding: As in QuantizedConv2D.
         gradient: As in QuantizedConv2D.
         bias_order: As in QuantizedConv2D.
@@ -228,6 +232,7 @@ def quantize_model(
     model = canonical(model, duplicate_shared=duplicate_shared)
     _check(model, unsupported)
     model = placed(model)
+    model = preprocessing.fold_preprocessing(model) if fold_preprocessing else model
     plan = foldings(model) if fold_batch_normalization else []
     own = {f.layer: len(f.call.inputs[0].shape) for f in plan if f.way == "own"}
     names = [layer.name for layer in model.layers if quantized_type(layer) or layer.name in own]
@@ -260,7 +265,7 @@ def quantize_model(
     def apply(call, layer, *args, **kwargs):
         if id(call.outputs[0]) in absorbed:
             return args[0]
-        return layer(args[0]) if call.name in own else layer(*args, **kwargs)
+        return _scaled(layer, args[0]) if call.name in own else layer(*args, **kwargs)
 
     quantized = rebuild(model, replaced, apply)
     for layer in _with_weights(quantized):
@@ -411,8 +416,16 @@ def _set_weights(layer: keras.Layer, model: keras.Model, plan: Sequence[Folding]
 
 def _scale_layer(norm: keras.Layer, rank: int, settings: dict[str, Any]) -> keras.Layer:
     """Return the depthwise convolution that multiplies and shifts as `norm` does with tensors of this rank."""
-    kind = {3: QuantizedDepthwiseConv1D, 4: QuantizedDepthwiseConv2D}[rank]
+    kind = QuantizedDepthwiseConv2D if rank == 4 else QuantizedDepthwiseConv1D
     return kind(1, name=norm.name, dtype=norm.dtype_policy, **settings)
+
+
+def _scaled(layer: keras.Layer, x: Any) -> Any:
+    """Return what a layer that `_scale_layer` made computes from `x`; a vector is a sequence of one step to it."""
+    if len(x.shape) > 2:
+        return layer(x)
+    steps = layers.Reshape((1, x.shape[-1]), name=f"{layer.name}_sequence", dtype=layer.dtype_policy)(x)
+    return layers.Flatten(name=f"{layer.name}_vector", dtype=layer.dtype_policy)(layer(steps))
 
 
 def _relus_after(model: keras.Model, plan: Sequence[Folding]) -> dict[str, Call]:

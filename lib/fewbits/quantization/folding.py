@@ -57,16 +57,31 @@ def folded_weights(layer: keras.Layer, before: Any = None, after: Any = None) ->
     """
     kernel, bias = ops.convert_to_tensor(layer.kernel), 0.0 if layer.bias is None else layer.bias
     if after is not None:
-        scale, shift = scale_and_shift(after)
-        rows = (-1, 1)  # one number per input channel; the last two axes of a kernel are channels
-        moved = ops.reshape(kernel * ops.reshape(shift, rows), (-1, *kernel.shape[-2:]))
-        depthwise = isinstance(layer, DEPTHWISE)
-        bias = bias + (ops.reshape(ops.sum(moved, 0), (-1,)) if depthwise else ops.sum(moved, (0, 1)))
-        kernel = kernel * ops.reshape(scale, rows)
+        kernel, bias = input_folded(layer, *scale_and_shift(after))
     if before is not None:
         scale, shift = scale_and_shift(before, bias)
         kernel, bias = kernel * per_filter(layer, scale), shift
     return kernel, bias
+
+
+def input_folded(layer: keras.Layer, scale: Any, shift: Any) -> tuple[Any, Any]:
+    """Return kernel and bias of a layer that reads x as the layer now reads scale * x + shift.
+
+    Args:
+        layer: A layer with a kernel, but for a transposed convolution; it must not pad unless `shift` is zero.
+        scale: One number per input channel, or one for all.
+        shift: As `scale`.
+
+    Returns:
+        Kernel and bias, tensors.
+    """
+    kernel, bias = ops.convert_to_tensor(layer.kernel), 0.0 if layer.bias is None else layer.bias
+    rows = (-1, 1)  # one number per input channel; the last two axes of a kernel are channels
+    scale, shift = (ops.reshape(ops.cast(x, kernel.dtype), rows) for x in (scale, shift))
+    moved = ops.reshape(kernel * shift, (-1, *kernel.shape[-2:]))
+    depthwise = isinstance(layer, DEPTHWISE)
+    bias = bias + (ops.reshape(ops.sum(moved, 0), (-1,)) if depthwise else ops.sum(moved, (0, 1)))
+    return kernel * scale, bias
 
 
 def scale_and_shift(norm: Any, bias: Any = 0.0) -> tuple[Any, Any]:
@@ -93,9 +108,9 @@ def _folding(graph: Graph, call: Call) -> Folding:
     reason = _not_before(graph, made_by, x)
     if not reason:
         return Folding(call, "before", made_by.name, "")
-    if reader is not None and _takes_shift(graph, reader):
+    if reader is not None and takes_shift(graph, reader):
         return Folding(call, "after", reader.name, reason)
-    return Folding(call, "own" if rank in (3, 4) else "kept", call.name, reason)
+    return Folding(call, "own" if rank in (2, 3, 4) else "kept", call.name, reason)
 
 
 def _not_before(graph: Graph, made_by: Call, x: keras.KerasTensor) -> str:
@@ -110,8 +125,13 @@ def _not_before(graph: Graph, made_by: Call, x: keras.KerasTensor) -> str:
     return "" if graph.only_reader(x) is not None else f"others read {made_by.name}, too"
 
 
-def _takes_shift(graph: Graph, reader: Call) -> bool:
-    """Return whether a layer can take a shift of its inputs: not if it pads them with zeros, which are not shifted."""
+def takes_shift(graph: Graph, reader: Call) -> bool:
+    """Return whether a layer can take a shift of its inputs: not if it pads them with zeros, which are not shifted.
+
+    Args:
+        graph: The graph of the network.
+        reader: The call of the layer.
+    """
     layer = reader.operation
     if quantized_type(layer) is None or isinstance(layer, layers.Conv2DTranspose) or len(graph.calls_of(layer)) > 1:
         return False
