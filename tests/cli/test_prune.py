@@ -82,6 +82,16 @@ def test_a_dry_run_prints_what_would_go_and_writes_nothing(network, tmp_path, ca
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_network_within_a_network_is_pruned(tmp_path, capsys):
+    inner = keras.Sequential([L.Input((8, 8, 1)), L.Conv2D(8, 3, activation="relu", name="inside")], name="inner")
+    stack = [L.Input((8, 8, 1)), inner, L.Flatten(), L.Dense(10, kernel_initializer="zeros", name="dense")]
+    write_model(keras.Sequential(stack, name="outer"), tmp_path / "outer.keras")
+    for more in (["--dry-run"], []):
+        assert main(go(tmp_path / "outer.keras", tmp_path, "--ratio", "0.5", *more)) == 0
+    assert "inside                       4 of      8 filters\n" in capsys.readouterr().out
+    assert filters(tmp_path / "out.keras") == {"inside": 4, "dense": 10}
+
+
 def test_a_step_that_is_undone_is_told(network, tmp_path, capsys):
     assert main(go(network, tmp_path, "--ratio", "0.5", "--least-accuracy", "1")) == 0
     assert "step 1 fell below the least accuracy, and is undone" in capsys.readouterr().out
