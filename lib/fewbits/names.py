@@ -36,7 +36,7 @@ GOALS = ("ratio", "weight_bytes", "macs")
 
 # Data
 PARTS = ("train", "validation", "test")
-CHANNEL_ORDERS = ("rgb", "bgr")
+CHANNEL_ORDERS = ("rgb", "bgr", "gray")
 
 # Networks and devices
 POOLINGS = ("floor", "ceil")

@@ -95,6 +95,58 @@ def test_grey_palette_and_transparent_images_become_rgb(photos):
     assert not told
 
 
+def test_gray_images_of_16_bits_are_scaled_by_their_own_range(photos):
+    codes = np.array([[0, 257, 65535], [1, 256, 32768]], np.uint16)
+    for name, kind in (("0.png", "PNG"), ("1.png", "TIFF")):
+        Image.fromarray(codes).save(photos / "onion" / name, kind)
+    (photos / "onion" / "2.png").write_bytes(b"P5 3 2 65535\n" + codes.astype(">u2").tobytes())
+    wanted = np.float32(codes) * np.float32(255 / 65535)
+    for order, channels in (("rgb", 3), ("gray", 1)):
+        folder, told = quiet(photos, size=(2, 3), order=order)
+        images, _ = everything(folder)
+        assert not told and images.shape[1:] == folder.image_shape == (2, 3, channels)
+        assert all(np.array_equal(image, np.repeat(wanted[..., None], channels, -1)) for image in images[:3])
+    assert wanted.max() == 255
+
+
+def test_gray_is_one_channel_of_the_luma_of_colours(photos):
+    Image.new("RGB", (9, 9), (200, 100, 50)).save(photos / "onion" / "0.png")
+    Image.new("L", (9, 9), 77).save(photos / "onion" / "1.png")
+    images, _ = everything(load_folder(photos, size=8, order="gray", mean_pixel=[7], scale=2))
+    assert images.shape == (11, 8, 8, 1)
+    assert np.unique(images[0]) == 2 * (round(0.299 * 200 + 0.587 * 100 + 0.114 * 50) - 7)
+    assert np.unique(images[1]) == 140
+
+
+def test_transparent_pixels_show_the_background(photos):
+    for name, mode, colour in (("0", "RGBA", (200, 0, 100, 51)), ("1", "LA", (200, 51)), ("2", "RGBA", (9, 9, 9, 0))):
+        Image.new(mode, (9, 9), colour).save(photos / "onion" / f"{name}.png")
+    palette = Image.new("P", (9, 9), 1)
+    palette.putpalette([0, 0, 0, 10, 20, 30])
+    palette.save(photos / "onion" / "3.png", transparency=1)
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(photos / "onion" / "4.png", transparency=(1, 2, 3))
+    for background, below in ({}, (255, 255, 255)), ({"background": "#102030"}, (16, 32, 48)):
+        images, _ = everything(load_folder(photos, size=8, crop=False, **background))
+        colours = images[:5, 0, 0]
+        mixed = [[0.2 * x + 0.8 * b for x, b in zip(c, below)] for c in ((200, 0, 100), (200, 200, 200))]
+        assert np.allclose(colours[:2], mixed, atol=1) and np.array_equal(colours[2:], [below] * 3)
+    assert load_folder(photos, size=8).checksum == load_folder(photos, size=8, background="white").checksum
+    assert load_folder(photos, size=8).checksum != load_folder(photos, size=8, background="black").checksum
+
+
+@pytest.mark.parametrize(("size", "scaled"), [((4, 10), (10, 6)), ((12, 5), (20, 12)), ((6, 10), (10, 6))])
+def test_a_rectangle_is_covered_and_cut_from_the_middle(size, scaled, photos):
+    """Images are 20 wide and 12 high."""
+    folder = load_folder(photos, size=size)
+    images, _ = everything(folder)
+    assert images.shape[1:] == folder.image_shape == (*size, 3)
+    image = resized(Image.open(photos / "onion" / "3.png"), scaled)
+    top, left = ((a - b) // 2 for a, b in zip(image.shape, size))
+    assert np.array_equal(images[3], image[top : top + size[0], left : left + size[1]])
+    squeezed, _ = everything(load_folder(photos, size=size, crop=False))
+    assert np.array_equal(squeezed[3], resized(Image.open(photos / "onion" / "3.png"), size[::-1]))
+
+
 def test_a_photograph_is_turned_as_its_camera_says(photos):
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
@@ -221,7 +273,8 @@ def truncated(path):
         (lambda p: p.write_text("a list of photographs"), "cannot identify image file"),
         (lambda p: p.write_bytes(b""), "cannot identify image file"),
         (lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40), ""),
-        (lambda p: Image.fromarray(np.zeros((9, 9), np.uint16)).save(p, "PNG"), "mode I;16, not of 8 bits"),
+        (lambda p: Image.fromarray(np.zeros((9, 9), np.int32)).save(p, "TIFF"), "mode I, not of 8 or 16 bits"),
+        (lambda p: Image.fromarray(np.zeros((9, 9), np.float32)).save(p, "TIFF"), "mode F, not of 8 or 16 bits"),
         (lambda p: p.symlink_to(p.parent / "missing"), "it is a link to a folder or to nothing"),
         (lambda p: p.symlink_to("/etc/hostname"), "it is a link that leads out of the folder"),
         (lambda p: p.symlink_to("../weed"), "it is a link to a folder or to nothing"),
@@ -307,6 +360,10 @@ def test_an_empty_class_is_refused(photos):
         ({"mean_pixel": (1, 2)}, "the mean pixel must be three numbers"),
         ({"mean_pixel": (1, 2, float("nan"))}, "the mean pixel must be three numbers"),
         ({"mean_pixel": 104}, "the mean pixel must be three numbers"),
+        ({"mean_pixel": (1, 2, 3), "order": "gray"}, "the mean pixel of gray images must be one number, not three"),
+        ({"size": (8, 0)}, "size must be an integer of at least 1, not 0"),
+        ({"size": (8, 8, 3)}, r"size must be one number, or height and width, not \(8, 8, 3\)"),
+        ({"background": "whitish"}, "background must be a colour, such as white or #808080, not 'whitish'"),
         ({"scale": 0}, "scale must be a number other than 0, not 0"),
     ],
 )

@@ -14,6 +14,10 @@ from fewbits.errors import InputError
 ABOUT = """
 digits, mnist, cifar10, cifar100, crops, cwfid: check and describe the data set; the environment variable FEWBITS_DATA
 names the folder to read it from.
+FILE.npz: check and describe images of your own, in arrays x_train and y_train, x_test and y_test, and x_validation and
+y_validation, or images and labels. Images are (n, height, width, channels), or (n, height, width) if they are gray:
+integers of 8 or 16 bits, or floats, which are taken as they are. Labels are class numbers (n,) from 0 up, or 0 and 1
+(n, units) if an image has several. An array `classes` may name the classes.
 crops with --output: draw photographs of onions and weeds, each with its boxes in a PASCAL VOC file.
 voc-crops: cut an image from each box of such files, labelImg's included, and from the ground between the boxes. The
 output has a sub-folder per class, as `fewbits train --data` reads it. Files are named PHOTOGRAPH-NUMBER.png; `fewbits
@@ -22,6 +26,7 @@ train --by-photograph` puts all images of a photograph either into the training 
 EXAMPLES = """
   fewbits data digits
   FEWBITS_DATA=~/datasets fewbits data cifar10
+  fewbits data mine.npz
   fewbits data crops --scenes 100 --size 224 --seed 0 --output scenes
   fewbits data voc-crops scenes --size 32 --output plants
 """
@@ -34,7 +39,7 @@ OPTIONS = {
 def add(commands: Commands) -> None:
     """Add the command and its options."""
     command = add_command(commands, "data", run, "check and describe a data set, or make one", EXAMPLES, ABOUT)
-    command.add_argument("name", help="digits, mnist, cifar10, cifar100, crops, cwfid or voc-crops")
+    command.add_argument("name", help="digits, mnist, cifar10, cifar100, crops, cwfid, an .npz file or voc-crops")
     command.add_argument(
         "folder", nargs="?", type=Path, help="voc-crops: folder of images, each with an .xml file of its boxes"
     )
@@ -66,6 +71,8 @@ def run(options: argparse.Namespace) -> None:
         _cut_out(options)
     elif any(getattr(options, option) is not None for option in OPTIONS["crops"]):
         _draw(options)
+    elif options.name.endswith(".npz"):
+        _describe_archive(options)
     else:
         _describe(options)
 
@@ -83,6 +90,19 @@ def _describe(options: argparse.Namespace) -> None:
     for part in ("train", "validation", "test"):
         print(f"  {part:<11}{len(getattr(dataset, part)):>7,} images")
     print(f"  sha256 {dataset.checksum}")
+
+
+def _describe_archive(options: argparse.Namespace) -> None:
+    from fewbits.data import read_archive
+
+    archive = read_archive(options.name)
+    first = next(iter(archive.parts.values())).images
+    sides = " x ".join(map(str, first.shape[1:] if first.ndim != 3 else (*first.shape[1:], 1)))
+    print(f"{archive.path}: {archive.n_classes} classes, images {sides}, {first.dtype}")
+    for part, split in archive.parts.items():
+        print(f"  {part:<11}{len(split):>7,} images")
+    if archive.classes:
+        print(f"  classes    {', '.join(archive.classes)}")
 
 
 def _draw(options: argparse.Namespace) -> None:

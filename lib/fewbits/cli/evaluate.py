@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fewbits.cli.images import add_options, read_parts, report_skipped
+from fewbits.cli.images import add_options, check_classes, read_parts, report_skipped
 from fewbits.cli.parser import Commands, add_command
 from fewbits.names import PARTS
 
@@ -34,11 +34,10 @@ def run(options: argparse.Namespace) -> None:
     from fewbits.io.files import read_model
     from fewbits.statistics import wilson_interval
     from fewbits.training.evaluation import evaluate
-    from fewbits.training.heads import head_of
 
     model = read_model(options.model)
-    [part] = read_parts(options, options.part)
-    head_of(model).check_classes(part.classes, str(options.model))
+    [part] = read_parts(options, options.part, model=model)
+    check_classes(model, part, str(options.model))
     start = time.perf_counter()
     score = evaluate(model, part.data, options.batch_size)
     seconds = time.perf_counter() - start

@@ -73,7 +73,7 @@ def run(options: Namespace) -> None:
     model = read_model(options.model)
     sample = None
     if options.data:
-        sample = read_sample(options, options.part)
+        sample = read_sample(options, options.part, model)
         check_images(model, sample.part.image_shape, f"the images of {options.data}")
     _WRITERS[options.to](model, options, sample)
     if sample:

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from fewbits.errors import InputError
 from fewbits.names import CHANNEL_ORDERS
 
+DEFAULT_SIZE = 227  # of the images of a folder, if no network says otherwise
+FOLDERS_ONLY = ("size", "no_crop", "background", "by_photograph")  # options that other data do not take
+
 # Part of the data -> the names that its folder may have.
 PART_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 
@@ -20,14 +23,16 @@ class Part(NamedTuple):
     Attributes:
         data: A pair of arrays or an ImageFolder, as `fewbits.training.train` takes it.
         what: A description for the user.
-        image_shape: Height, width and channels.
-        classes: How many.
+        image_shape: The shape of an image, in general height, width and channels.
+        classes: How many; for an .npz file without names of classes, as many as its labels need.
+        class_names: What they are called; () if the data do not say.
     """
 
     data: Any
     what: str
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     classes: int
+    class_names: tuple[str, ...] = ()
 
 
 class Sample(NamedTuple):
@@ -71,26 +76,47 @@ def add_options(command: argparse.ArgumentParser, required: bool = True) -> None
         "--data",
         required=required,
         help="digits or crops; mnist, cifar10, cifar100 or cwfid, read from the folder in the environment variable "
-        "FEWBITS_DATA; a folder of images with a sub-folder per class or a labels.csv; or a folder with such folders "
-        "named train, validation and test",
+        "FEWBITS_DATA; an .npz file with arrays x_train, y_train, x_test and y_test, or images and labels; a folder of "
+        "images with a sub-folder per class or a labels.csv; or a folder with such folders named train, validation and "
+        "test",
     )
-    folder = command.add_argument_group("folders of images")
-    folder.add_argument("--size", type=int, help="side of the images in pixels (default 227)")
-    folder.add_argument(
-        "--order", choices=CHANNEL_ORDERS, help="order of the channels (default rgb); networks from Caffe expect bgr"
+    pixels = command.add_argument_group(".npz files and folders of images")
+    pixels.add_argument(
+        "--order",
+        choices=CHANNEL_ORDERS,
+        help="order of the channels (default: gray for networks that take one channel, otherwise rgb); networks from "
+        "Caffe expect bgr",
     )
-    folder.add_argument(
+    pixels.add_argument(
         "--mean-pixel",
         type=_numbers,
         metavar="A,B,C",
-        help="subtract this from pixels, which are 0 to 255; in the order of --order",
+        help="subtract this from pixels, which are 0 to 255 in folders; in the order of --order, or one number for all",
     )
-    folder.add_argument("--scale", type=float, help="multiply pixels by this (default: 1/256, or 1 with --mean-pixel)")
+    pixels.add_argument(
+        "--scale",
+        type=float,
+        help="multiply pixels by this (default: 1 with --mean-pixel; otherwise 1/256 in folders and for bytes, 1/65536 "
+        "for 16 bits, and floats are taken as they are)",
+    )
+    folder = command.add_argument_group("folders of images")
+    folder.add_argument(
+        "--size",
+        type=_sides,
+        metavar="SIDE|HxW",
+        help=f"side of the images in pixels, or height and width, such as 49x10 (default: what the network takes, or "
+        f"{DEFAULT_SIZE})",
+    )
     folder.add_argument(
         "--no-crop",
         action="store_true",
         default=None,
-        help="stretch the whole image to the square instead of cropping it",
+        help="stretch the whole image to the size instead of cropping it",
+    )
+    folder.add_argument(
+        "--background",
+        metavar="COLOUR",
+        help="colour behind transparent pixels, a name or #rrggbb (default white)",
     )
 
 
@@ -111,12 +137,13 @@ def add_sample(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, help="seed of the drawing (default 0)")
 
 
-def read_sample(options: argparse.Namespace, name: str) -> Sample:
+def read_sample(options: argparse.Namespace, name: str, model: Any = None) -> Sample:
     """Return images drawn at random, in the order in which they are stored.
 
     Args:
         options: With `images`, how many to draw at most, and `seed`.
         name: The part of the data to draw from.
+        model: As in `read_parts`.
 
     Raises:
         InputError: when the options do not fit, or the data cannot be read.
@@ -127,7 +154,7 @@ def read_sample(options: argparse.Namespace, name: str) -> Sample:
         raise InputError(f"--images must be at least 1, not {options.images}")
     if options.seed < 0:
         raise InputError(f"--seed must be at least 0, not {options.seed}")
-    [part] = read_parts(options, name)
+    [part] = read_parts(options, name, model=model)
     total = len(part.data[1] if isinstance(part.data, tuple) else part.data)
     numbers = np.sort(np.random.default_rng(options.seed).permutation(total)[: options.images])
     if isinstance(part.data, tuple):
@@ -138,14 +165,16 @@ def read_sample(options: argparse.Namespace, name: str) -> Sample:
     return Sample(part._replace(data=data, what=what), numbers)
 
 
-def read_parts(options: argparse.Namespace, *names: str, seed: int = 0) -> list[Part]:
+def read_parts(options: argparse.Namespace, *names: str, seed: int = 0, model: Any = None) -> list[Part]:
     """Return parts of the data that the options name.
 
     Args:
         options: As `add_options` declares them.
-        names: Train, validation or test. A folder without parts is each of them; only train and validation together
-            divide it, one image in ten for validation.
-        seed: Draws what is held out of a folder without parts.
+        names: Train, validation or test. A folder or file without parts is each of them; only train and validation
+            together divide it, one image in ten for validation.
+        seed: Draws what is held out.
+        model: The network that the images are for. It says, unless the options do, how large the images of a folder
+            are, whether they are gray, and whether gray images in a file lack an axis of channels.
 
     Raises:
         InputError: when the options do not fit, or the data cannot be read or have no such part.
@@ -156,9 +185,11 @@ def read_parts(options: argparse.Namespace, *names: str, seed: int = 0) -> list[
         _refuse_folder_options(options)
         dataset = data.load(options.data)
         return [_dataset_part(dataset, name) for name in names]
-    path = Path(options.data)
+    path, shape = Path(options.data), _input_shape(model)
+    if path.suffix == ".npz" and not path.is_dir():
+        return _archive_parts(path, options, names, seed, shape)
     if not path.is_dir():
-        raise InputError(f"{options.data!r} is neither a folder nor one of {', '.join(data.NAMES)}")
+        raise InputError(f"{options.data!r} is neither a folder nor one of {', '.join(data.NAMES)} nor an .npz file")
     inner = {name: path / n for name, known in PART_FOLDERS.items() for n in reversed(known) if (path / n).is_dir()}
     if "train" in inner:
         if getattr(options, "by_photograph", None):
@@ -166,8 +197,8 @@ def read_parts(options: argparse.Namespace, *names: str, seed: int = 0) -> list[
         missing = [name for name in names if name not in inner]
         if missing:
             raise InputError(f"{path} has a folder train and no folder {missing[0]}; add it, or name another folder")
-        return _same_classes([_folder_part(_load(inner[name], options)) for name in names])
-    folder = _load(path, options)
+        return _same_classes([_folder_part(_load(inner[name], options, shape)) for name in names])
+    folder = _load(path, options, shape)
     if names == ("train", "validation"):
         split, tenth = folder.split, "one in ten"
         if options.by_photograph:
@@ -185,15 +216,62 @@ def report_skipped(parts: list[Part]) -> None:
         print(f"{n} file{'s' if n > 1 else ''} skipped")
 
 
+def check_classes(model: Any, part: Part, name: str) -> None:
+    """Check that a network has a class for each of the data.
+
+    Args:
+        model: Ends in a head, as in `training.head_of`.
+        part: The data. Labels of an .npz file that does not name the classes are checked when they are read.
+        name: Of the network.
+
+    Raises:
+        InputError: when the network has more or fewer classes, or no head.
+    """
+    from fewbits.training.heads import head_of
+
+    head = head_of(model)
+    if part.class_names and not (isinstance(part.data, tuple) and part.data[1].ndim == 2):
+        head.check_classes(part.classes, name)
+
+
 def _dataset_part(dataset: Any, name: str) -> Part:
     split = getattr(dataset, name)
     what = f"{len(split):,} images ({name} part of {dataset.name})"
-    return Part((dataset.scaled(split), split.labels), what, dataset.image_shape, len(dataset.classes))
+    return Part((dataset.scaled(split), split.labels), what, dataset.image_shape, len(dataset.classes), dataset.classes)
+
+
+def _archive_parts(
+    path: Path, options: argparse.Namespace, names: tuple[str, ...], seed: int, shape: tuple[int | None, ...] | None
+) -> list[Part]:
+    from fewbits.data import read_archive
+
+    _refuse_folder_options(options, FOLDERS_ONLY)
+    archive = read_archive(path)
+    pixels = archive.pixels(options.order, options.mean_pixel, options.scale)
+    parts = []
+    for name, split in zip(names, archive.read(*names, seed=seed)):
+        images = pixels(_with_channels(split.images, shape))
+        of = f"{path}" if "" in archive.parts else f"the {name} part of {path}"
+        what = f"{len(split):,} images of {of}"
+        parts.append(Part((images, split.labels), what, images.shape[1:], archive.n_classes, archive.classes))
+    return parts
+
+
+def _with_channels(images: Any, shape: tuple[int | None, ...] | None) -> Any:
+    """Return images with an axis of one channel where they lack it."""
+    lacking = images.ndim == 3 if shape is None else images.ndim == len(shape) and shape[-1] in (1, None)
+    return images[..., None] if lacking else images
+
+
+def _input_shape(model: Any) -> tuple[int | None, ...] | None:
+    """Return the shape of an image that `model` takes, with None for open sides; None if there is no such shape."""
+    inputs: list[Any] = getattr(model, "inputs", None) or []
+    return tuple(inputs[0].shape[1:]) if len(inputs) == 1 else None
 
 
 def _folder_part(folder: Any, what: str | None = None) -> Part:
     what = f"{len(folder):,} images{what or f' of {folder.path}'}"
-    return Part(folder, what, folder.image_shape, len(folder.classes))
+    return Part(folder, what, folder.image_shape, len(folder.classes), folder.classes)
 
 
 def _same_classes(parts: list[Part]) -> list[Part]:
@@ -204,19 +282,22 @@ def _same_classes(parts: list[Part]) -> list[Part]:
     return parts
 
 
-def _load(path: Path, options: argparse.Namespace) -> Any:
+def _load(path: Path, options: argparse.Namespace, shape: tuple[int | None, ...] | None) -> Any:
     from fewbits.data import load_folder
+    from fewbits.data.folders import BACKGROUND
 
     scale = options.scale
     if scale is None:
         scale = 1.0 if options.mean_pixel else 1 / 256
+    height, width, channels = shape if shape is not None and len(shape) == 3 else (None, None, None)
     return load_folder(
         path,
-        size=227 if options.size is None else options.size,
-        order=options.order or "rgb",
+        size=options.size or ((height, width) if height and width else DEFAULT_SIZE),
+        order=options.order or ("gray" if channels == 1 else "rgb"),
         mean_pixel=options.mean_pixel,
         crop=not options.no_crop,
         scale=scale,
+        background=options.background or BACKGROUND,
         on_skip=_warn_of_skipped,
     )
 
@@ -227,15 +308,26 @@ def _warn_of_skipped(file: Path, reason: str) -> None:
     tqdm.write(f"fewbits: warning: {file} is skipped: {reason}", file=sys.stderr)  # above a progress bar
 
 
-def _refuse_folder_options(options: argparse.Namespace) -> None:
-    for name in ("size", "order", "mean_pixel", "scale", "no_crop", "by_photograph"):
+def _refuse_folder_options(
+    options: argparse.Namespace, names: tuple[str, ...] = ("order", "mean_pixel", "scale", *FOLDERS_ONLY)
+) -> None:
+    for name in names:
         if getattr(options, name, None) is not None:
             raise InputError(f"--{name.replace('_', '-')} is for folders of images; {options.data} has its own pixels")
 
 
-def _numbers(text: str) -> tuple[float, float, float]:
+def _sides(text: str) -> tuple[int, int]:
+    sides = text.lower().split("x")
+    if not all(side.isdecimal() and 0 < int(side) < 100_000 for side in sides) or len(sides) > 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a side in pixels, such as 224, nor HxW, such as 49x10")
+    return int(sides[0]), int(sides[-1])
+
+
+def _numbers(text: str) -> tuple[float, ...]:
     try:
-        a, b, c = map(float, text.split(","))
+        numbers = tuple(map(float, text.split(",")))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers, such as 104,117,123") from None
-    return a, b, c
+        numbers = ()
+    if len(numbers) not in (1, 3):
+        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers, such as 104,117,123, nor one")
+    return numbers

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
 
     model = read_model(options.model)
     layers = select(model, options.layers, options.raw)
-    sample = read_sample(options, options.part)
+    sample = read_sample(options, options.part, model)
     check_images(model, sample.part.image_shape, f"the images of {options.data}")
     attributes = {f"layers/{layer.name}": {"kind": type(layer).__name__} for layer in layers}
     attributes["/"] = {"network": model.name, "data": sample.part.what, "raw": options.raw}

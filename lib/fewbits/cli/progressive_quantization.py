@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> None:
     )
     recipe = training.Recipe(options.optimizer, options.learning_rate, options.decay, options.batch_size, options.seed)
     model = dequantize_model(read_model(options.model))
-    parts = train, validation = read_parts(options, "train", "validation", seed=options.seed)
+    parts = train, validation = read_parts(options, "train", "validation", seed=options.seed, model=model)
     training.check_images(model, train.image_shape, f"the images of {options.data}")
     print(f"{model.name} to {', '.join('float' if n is None else f'{n} bits' for n in three)}: {options.strategy}")
     print(f"training: {train.what}; validation: {validation.what}", flush=True)

@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> None:
         images=options.train_images,
     )
     model = read_model(options.model)
-    parts = train, validation = read_parts(options, "train", "validation", seed=options.seed)
+    parts = train, validation = read_parts(options, "train", "validation", seed=options.seed, model=model)
     training.check_images(model, train.image_shape, f"the images of {options.data}")
     print(f"{model.name}: {plan.criterion}; training: {train.what}; validation: {validation.what}", flush=True)
     if options.dry_run:
@@ -129,7 +129,9 @@ def _print_step(step: dict, most: int) -> None:
 def _print_layers(model: Any, gone: dict[str, list[int]]) -> None:
     """Print how many filters each layer would lose, and why the others would lose none."""
     from fewbits.pruning import kept_whole
+    from fewbits.quantization import canonical
 
+    model = canonical(model)  # what is removed is named as there
     for name, filters in gone.items():
         layer = model.get_layer(name)
         n = layer.units if hasattr(layer, "units") else layer.filters

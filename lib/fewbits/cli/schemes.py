@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewbits.cli.images import add_options, read_parts, read_sample, report_skipped
+from fewbits.cli.images import add_options, check_classes, read_parts, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, check_output
 from fewbits.errors import InputError
 
@@ -63,14 +63,11 @@ def run(options: argparse.Namespace) -> None:
     if options.calibrate < 1:
         raise InputError(f"--calibrate must be at least 1, not {options.calibrate}")
     model = dequantize_model(read_model(options.model))
-    sample = read_sample(options, "test")
+    sample = read_sample(options, "test", model)
     check_images(model, sample.part.image_shape, f"the images of {options.data}")
-    if model.output_shape[-1] != sample.part.classes:
-        raise InputError(
-            f"{options.model} has {model.output_shape[-1]} classes, and the data has {sample.part.classes}"
-        )
+    check_classes(model, sample.part, str(options.model))
     images, labels, _ = map(np.concatenate, zip(*sample.batches(100)))
-    calibration = _first_images(options, options.calibrate)
+    calibration = _first_images(options, options.calibrate, model)
     report_skipped([sample.part])
     study = run_schemes(
         model,
@@ -85,9 +82,9 @@ def run(options: argparse.Namespace) -> None:
     print(f"{options.output} written; {study.made_with}")
 
 
-def _first_images(options: argparse.Namespace, n: int) -> Any:
+def _first_images(options: argparse.Namespace, n: int, model: Any) -> Any:
     """Return the first `n` images of the training part, or of the whole folder if it has no parts."""
-    [part] = read_parts(options, "train")
+    [part] = read_parts(options, "train", model=model)
     images = part.data[0] if isinstance(part.data, tuple) else next(iter(part.data.batches(n)))[0]
     return images[:n]
 

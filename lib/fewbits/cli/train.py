@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewbits.cli.images import Part, add_held_out, add_options, read_parts, report_skipped
+from fewbits.cli.images import Part, add_held_out, add_options, check_classes, read_parts, report_skipped
 from fewbits.cli.parser import Commands, add_checkpoint, add_command, check_output
 from fewbits.errors import InputError
 from fewbits.names import OPTIMIZERS
@@ -63,8 +63,9 @@ def run(options: argparse.Namespace) -> None:
 
     checkpoint = options.checkpoint or options.output.with_name(f"{options.output.name}.checkpoint")
     fresh = not checkpoint.exists()
-    parts = train, validation = read_parts(options, "train", "validation", seed=options.seed)
-    model = _network(options, train)
+    given = _given_network(options)
+    parts = train, validation = read_parts(options, "train", "validation", seed=options.seed, model=given)
+    model = _network(options, train, given)
     taken = _take_levels(options, model)
     training.prepare(model, options.optimizer, options.learning_rate)
     print(f"{model.name}, {model.count_params():,} parameters, {train.classes} classes{taken}")
@@ -97,21 +98,40 @@ def run(options: argparse.Namespace) -> None:
         print(f"{options.output} written; not trained")
 
 
-def _network(options: argparse.Namespace, part: Part) -> Any:
-    """Return the network to train: of the zoo, with weights drawn from the seed, or from a file."""
-    from fewbits import zoo
+def _given_network(options: argparse.Namespace) -> Any:
+    """Return the network of a file; None for one of the zoo, whose weights are then drawn from the seed."""
     from fewbits.backend import keras
     from fewbits.io.files import read_model
-    from fewbits.training.heads import head_of
 
     if not 0 <= options.seed < 2**32:
         raise InputError(f"--seed must be from 0 to 2**32 - 1, not {options.seed}")
     keras.utils.set_random_seed(options.seed)
-    if options.network.endswith(".keras"):
-        model = read_model(Path(options.network))
-        head_of(model).check_classes(part.classes, options.network)
-        return model
-    return zoo.build(options.network, part.image_shape, part.classes)
+    return read_model(Path(options.network)) if options.network.endswith(".keras") else None
+
+
+def _network(options: argparse.Namespace, part: Part, given: Any) -> Any:
+    """Return the network to train: that of a file, or a new one of the zoo."""
+    from fewbits import zoo
+
+    if given is not None:
+        check_classes(given, part, options.network)
+        return given
+    _check_zoo_labels(part)
+    return zoo.build(options.network, part.image_shape, part.classes)  # type: ignore[arg-type]  # it checks the shape
+
+
+def _check_zoo_labels(part: Part) -> None:
+    """Check labels from which the classes of a new network follow."""
+    if not isinstance(part.data, tuple):
+        return
+    labels = part.data[1]
+    if labels.ndim == 2:
+        raise InputError("images with several labels need a network of yours with a sigmoid unit for each; name a file")
+    lacking = sorted({*range(part.classes)} - {*labels.tolist()})
+    if lacking:
+        raise InputError(
+            f"{part.what} have no label {lacking[0]}; number {part.classes - len(lacking)} classes from 0 without gaps"
+        )
 
 
 def _take_levels(options: argparse.Namespace, model: Any) -> str:

@@ -1,3 +1,4 @@
+from . import archives as archives
 from . import augmentation as augmentation
 from . import crops as crops
 from . import cutouts as cutouts
@@ -5,8 +6,11 @@ from . import dataset as dataset
 from . import folders as folders
 from . import folds as folds
 from . import inputs as inputs
+from . import pixels as pixels
 from . import sources as sources
 from . import voc as voc
+from .archives import Archive as Archive
+from .archives import read_archive as read_archive
 from .crops import Scene as Scene
 from .crops import draw_scenes as draw_scenes
 from .crops import write_scene as write_scene
@@ -22,8 +26,10 @@ from .folds import centred as centred
 from .folds import mirrored as mirrored
 from .folds import split_folds as split_folds
 from .inputs import Images as Images
+from .inputs import as_labels as as_labels
 from .inputs import input_arrays as input_arrays
 from .inputs import input_batches as input_batches
+from .pixels import Pixels as Pixels
 from .sources import NAMES as NAMES
 from .sources import load as load
 from .voc import Box as Box

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from fewbits.data.dataset import stratified
-from fewbits.errors import InputError, check_integers, check_name, needs_extra
-from fewbits.names import CHANNEL_ORDERS
+from fewbits.data.pixels import GRAY, Pixels
+from fewbits.errors import InputError, check_integer, needs_extra
 
 AHEAD = 2  # batches that are decoded before they are asked for
 
@@ -29,6 +29,8 @@ IMAGES = "images"  # the sub-folder that its paths may leave out
 FILE_COLUMNS = ("image", "file", "filename", "id")
 LABEL_COLUMN = "label"
 CLASS_INDEX = "class_index.json"
+BACKGROUND = "white"  # what shows through where an image is transparent
+SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")  # what Pillow calls gray images of 16 bits
 MOST_CLASSES = 100_000  # more is a slip, or an identifier taken for a label
 
 _Listed = tuple[list[str], list[str], list[int], dict[str, str]]  # classes, files, labels, skipped files with reasons
@@ -66,7 +68,7 @@ class ImageFolder:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of an image as it comes out."""
-        return (self._prepare.size, self._prepare.size, 3)
+        return (*self._prepare.sides, self._prepare.channels)
 
     @property
     def checksum(self) -> str:
@@ -86,7 +88,7 @@ class ImageFolder:
             shuffle_seed: Draws the order; None keeps that of `files`.
 
         Yields:
-            Images (n, size, size, 3) float32 and labels (n,) int64.
+            Images (n, height, width, channels) float32 and labels (n,) int64.
         """
         order = (
             np.arange(len(self)) if shuffle_seed is None else np.random.default_rng(shuffle_seed).permutation(len(self))
@@ -191,11 +193,12 @@ def photograph_of(path: Path) -> str:
 def load_folder(
     path: Path | str,
     *,
-    size: int,
+    size: int | tuple[int, int],
     order: str = "rgb",
     mean_pixel: Sequence[float] | None = None,
     crop: bool = True,
     scale: float = 1.0,
+    background: str = BACKGROUND,
     on_skip: Callable[[Path, str], None] | None = None,
 ) -> ImageFolder:
     """Find the images below a folder that has one sub-folder per class, or a table of labels.
@@ -206,18 +209,25 @@ def load_folder(
     `class_index.json` beside it may name the classes, label -> name or [identifier, name] (the layout of Keras'
     imagenet_class_index.json); otherwise their names are their numbers.
 
-    These files are skipped: files that are not images, are truncated, have more than 8 bits per channel or are larger
-    than Pillow's limit; links that lead out of the folder or to other folders; and files that a table lists but that
-    do not exist. Hidden files are ignored.
+    Images come out as pixels from 0 to 255, before mean and scale. Colour, gray and palette images become red, green
+    and blue, or gray (ITU-R 601) with the order `gray`. Gray images of 16 bits are scaled from 0 to 65535 to 0 to 255,
+    without rounding; of colour images of 16 bits, Pillow reads the upper 8. Transparent images are laid on the
+    background. A photograph is turned as its EXIF entry says. Of several frames, the first is read.
+
+    These files are skipped: files that are not images, are truncated, have pixels of 32 bits or are larger than
+    Pillow's limit; links that lead out of the folder or to other folders; and files that a table lists but that do not
+    exist. Hidden files are ignored.
 
     Args:
         path: The folder.
-        size: Height and width, in pixels, of the images that come out.
-        order: Of the channels, `rgb` or `bgr` (networks from Caffe).
-        mean_pixel: Three numbers in that order, subtracted from pixels from 0 to 255; None subtracts nothing.
-        crop: Scale the shorter side to `size` and cut out the middle; False squeezes the whole image into the square.
-            Both are bilinear.
+        size: Height and width, in pixels, of the images that come out; one number for squares.
+        order: Of the channels: `rgb`, `bgr` (networks from Caffe) or `gray`, one channel.
+        mean_pixel: Three numbers in that order, or one for all channels, subtracted from pixels from 0 to 255; None
+            subtracts nothing.
+        crop: Scale the image until it just covers `size` and cut out the middle; False squeezes the whole image into
+            it. Both are bilinear.
         scale: What the differences are multiplied by.
+        background: The colour behind transparent pixels: a name such as `white` or `black`, or `#rrggbb`.
         on_skip: Called with the path of a file that is skipped and the reason; None warns.
 
     Returns:
@@ -228,9 +238,7 @@ def load_folder(
             no files, or a table cannot be read, lacks a column, names a file twice or outside of the folder, or has a
             label that is not an integer.
     """
-    check_name("order", order, CHANNEL_ORDERS)
-    check_integers(size=(size, 1))
-    prepare = _Preparation(int(size), order, _checked_mean(mean_pixel), bool(crop), _checked_scale(scale))
+    prepare = _Preparation(size, Pixels(order, mean_pixel, scale), bool(crop), background)
     root, on_skip = Path(path), on_skip or _warn
     try:
         entries = {entry.name: entry for entry in os.scandir(root)}
@@ -354,36 +362,54 @@ def _class_names(index: Path) -> list[str]:
 class _Preparation:
     """How an image file becomes an array."""
 
-    def __init__(self, size: int, order: str, mean: tuple[float, ...] | None, crop: bool, scale: float):
+    def __init__(self, size: int | tuple[int, int], pixels: Pixels, crop: bool, background: str):
         with needs_extra("data", "Folders of images"):
-            from PIL import Image, ImageOps
+            from PIL import Image, ImageColor, ImageOps
         self._image, self._upright = Image, ImageOps.exif_transpose
-        self.size, self.order, self.mean, self.crop, self.scale = size, order, mean, crop, scale
-        self.settings = size, order, mean, crop, scale
+        self.sides, self.pixels, self.crop = _checked_sides(size), pixels, crop
+        self.channels = 1 if pixels.order == GRAY else 3
+        try:
+            self.background = ImageColor.getrgb(background)[:3]
+        except (ValueError, AttributeError, TypeError):
+            raise InputError(f"background must be a colour, such as white or #808080, not {background!r}") from None
+        one = self.sides[0] if self.sides[0] == self.sides[1] else self.sides
+        behind = () if background == BACKGROUND else (self.background,)
+        self.settings = (one, pixels.order, pixels.mean, crop, pixels.scale, *behind)
 
     def __call__(self, path: Path) -> np.ndarray:
         with self._image.open(path) as image:
             self._check_pixels(*image.size)
-            if image.mode[0] in "IF":
-                raise ValueError(f"its pixels are of mode {image.mode}, not of 8 bits per channel")
-            image = self._fitted(self._upright(image).convert("RGB"))
-        pixels = np.asarray(image, np.float32)
-        if self.order == "bgr":
-            pixels = pixels[..., ::-1]
-        if self.mean is not None:
-            pixels = pixels - np.array(self.mean, np.float32)
-        return np.ascontiguousarray(pixels * np.float32(self.scale))
+            image = self._fitted(self._plain(self._upright(image), image.format))
+        array = np.asarray(image, np.float32)
+        if array.ndim == 2:
+            array = np.repeat(array[..., np.newaxis], self.channels, -1)
+        return self.pixels(array)
+
+    def _plain(self, image: Any, kind: str | None) -> Any:
+        """Return an image of gray or of red, green and blue, without transparency; of 16 bits as floats up to 255."""
+        if image.mode in SIXTEEN_BITS or image.mode == "I" and kind in ("PNG", "PPM"):
+            return self._image.fromarray(np.asarray(image).astype(np.float32) * np.float32(255 / 65535))
+        if image.mode[0] in "IF":
+            raise ValueError(f"its pixels are of mode {image.mode}, not of 8 or 16 bits per channel")
+        if image.mode[-1] in "Aa" or "transparency" in image.info:
+            image = image.convert("RGBA")
+            below = self._image.new("RGBA", image.size, (*self.background, 255))
+            image = self._image.alpha_composite(below, image)
+        return image.convert("L" if self.channels == 1 else "RGB")
 
     def _fitted(self, image: Any) -> Any:
         width, height = image.size
+        rows, columns = self.sides
         bilinear = self._image.Resampling.BILINEAR
         if not self.crop:
-            return image.resize((self.size, self.size), bilinear)
-        shorter = min(width, height)
-        width, height = (round(side * self.size / shorter) for side in (width, height))
+            return image.resize((columns, rows), bilinear)
+        if columns * height >= rows * width:
+            width, height = columns, round(height * columns / width)
+        else:
+            width, height = round(width * rows / height), rows
         self._check_pixels(width, height)
-        left, top = (width - self.size) // 2, (height - self.size) // 2
-        return image.resize((width, height), bilinear).crop((left, top, left + self.size, top + self.size))
+        left, top = (width - columns) // 2, (height - rows) // 2
+        return image.resize((width, height), bilinear).crop((left, top, left + columns, top + rows))
 
     def _check_pixels(self, width: int, height: int) -> None:
         limit = self._image.MAX_IMAGE_PIXELS
@@ -413,22 +439,13 @@ def _listing(root: Path, name: str) -> tuple[list[str], dict[str, str]]:
     return sorted(files), dict(sorted(left_out.items()))
 
 
-def _checked_mean(mean: Sequence[float] | None) -> tuple[float, ...] | None:
-    if mean is None:
-        return None
-    try:
-        mean = tuple(float(m) for m in mean)
-    except (TypeError, ValueError):
-        mean = ()
-    if len(mean) != 3 or not np.isfinite(mean).all():
-        raise InputError("the mean pixel must be three numbers, in the order of the channels")
-    return mean
-
-
-def _checked_scale(scale: float) -> float:
-    if not np.isfinite(scale) or scale == 0:
-        raise InputError(f"scale must be a number other than 0, not {scale!r}")
-    return float(scale)
+def _checked_sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
+    if len(sides) != 2:
+        raise InputError(f"size must be one number, or height and width, not {size!r}")
+    for side in sides:
+        check_integer("size", side, 1)
+    return int(sides[0]), int(sides[1])
 
 
 def _warn(path: Path, reason: str) -> None:

@@ -84,6 +84,24 @@ def input_batches(model: keras.Model, images: Images, what: str = "images") -> I
         yield [_joined(parts, what) for parts in zip(*waiting)]
 
 
+def as_labels(labels: Any, what: str) -> np.ndarray:
+    """Return labels as integers, (n,) or, if an image has several, (n, units).
+
+    Args:
+        labels: Integers, truth values or whole numbers, (n,), (n, 1) or (n, units).
+        what: What the error message calls the data.
+
+    Raises:
+        InputError: when the labels are not whole numbers.
+    """
+    labels = np.asarray(labels)
+    if labels.dtype.kind == "b" or labels.dtype.kind == "f" and (labels == np.rint(labels)).all():
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "ui":
+        raise InputError(f"the labels of {what} must be integers, not {labels.dtype}")
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+
+
 def _stream(model: keras.Model, images: Any) -> Iterable | None:
     """Return the batches or single images of a stream; None for what is given as a whole."""
     if isinstance(images, keras.utils.PyDataset):

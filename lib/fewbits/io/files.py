@@ -34,6 +34,22 @@ def read_array(path: Path | str) -> np.ndarray:
     return array
 
 
+def array_names(path: Path | str) -> tuple[str, ...]:
+    """Return the names of the arrays of an .npz file, in its order.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: when the file is missing, damaged or of another kind.
+    """
+    archive = _load(path)
+    if isinstance(archive, np.ndarray):
+        raise InputError(f"{path} is a single array; an .npz archive is needed")
+    with archive:
+        return tuple(archive.files)
+
+
 def read_arrays(path: Path | str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Read the named arrays of an .npz file, without unpickling.
 
@@ -56,8 +72,7 @@ def read_arrays(path: Path | str, names: tuple[str, ...]) -> dict[str, np.ndarra
             more = len(archive.files) - 8
             held = f"{', '.join(archive.files[:8])}{f' and {more} more' if more > 0 else ''}" or "none"
             raise InputError(f"{path} has no array {missing[0]!r}; it holds {held}")
-        with _naming(path):
-            return {n: archive[n] for n in names}
+        return {n: _member(path, archive, n) for n in names}
 
 
 def read_model(path: Path | str) -> "keras.Model":
@@ -134,6 +149,19 @@ def write_aside(path: Path | str) -> Iterator[BinaryIO]:
 def _load(path: Path | str) -> Any:
     with _naming(path):
         return np.load(path, allow_pickle=False)
+
+
+def _member(path: Path | str, archive: Any, name: str) -> np.ndarray:
+    with _naming(f"{path}, array {name!r}"):
+        try:
+            array = archive[name]
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+            raise InputError(f"{path}: {name} holds Python objects, which are not read; save it as numbers") from None
+    if not isinstance(array, np.ndarray):  # NumPy returns the bytes of what is no array
+        raise InputError(f"{path}: {name} is not an array; save it with np.savez")
+    return array
 
 
 def _uncompiled(model: "keras.Model") -> "keras.Model":

@@ -13,7 +13,6 @@ from .batches import ArraySource as ArraySource
 from .batches import LabelledImages as LabelledImages
 from .batches import Source as Source
 from .batches import as_input as as_input
-from .batches import as_labels as as_labels
 from .batches import check_images as check_images
 from .batches import source_of as source_of
 from .evaluation import Score as Score

@@ -10,6 +10,7 @@ import numpy as np
 from fewbits.backend import keras
 from fewbits.data.dataset import Split
 from fewbits.data.folders import ImageFolder
+from fewbits.data.inputs import as_labels
 from fewbits.errors import InputError
 from fewbits.graph import Graph, ends
 from fewbits.training.heads import head_of
@@ -102,24 +103,6 @@ def as_input(model: keras.Model, images: Any) -> Any:
         images: An array or tensor.
     """
     return keras.tree.pack_sequence_as(ends(model)[0], [images])
-
-
-def as_labels(labels: Any, what: str) -> np.ndarray:
-    """Return labels as integers, (n,) or, if an image has several, (n, units).
-
-    Args:
-        labels: Integers, truth values or whole numbers, (n,), (n, 1) or (n, units).
-        what: What the error message calls the data.
-
-    Raises:
-        InputError: when the labels are not whole numbers.
-    """
-    labels = np.asarray(labels)
-    if labels.dtype.kind == "b" or labels.dtype.kind == "f" and (labels == np.rint(labels)).all():
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind not in "ui":
-        raise InputError(f"the labels of {what} must be integers, not {labels.dtype}")
-    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def check_images(model: keras.Model, shape: tuple[int, ...], what: str) -> None:
