@@ -103,7 +103,7 @@ class Convolve(Operation):
     """Sums of products of codes and kernel, plus bias.
 
     Attributes:
-        kernel: Codes (int64), (height, width, in, filters), or (height, width, in, multiplier) if depthwise.
+        kernel: Codes (int64), (height, width, in / groups, filters), or (height, width, in, multiplier) if depthwise.
         bias: Codes (int64), one per filter.
         strides: Rows and columns from one window to the next.
         padding: Rows of zeros above and below, columns of zeros left and right.
@@ -112,6 +112,7 @@ class Convolve(Operation):
         partial_bits: Bits that hold every partial sum, in any order, with the bias: the width of the accumulator.
         magnitude: The largest possible sum of absolute products, plus the bias. Up to 2**24, a simulation in float32 is
             exact.
+        groups: Number of groups of channels; each has the same number of filters, which read no other channels.
     """
 
     kernel: np.ndarray
@@ -122,6 +123,7 @@ class Convolve(Operation):
     depthwise: bool
     partial_bits: int
     magnitude: int
+    groups: int = 1
 
     def compute(self, codes: np.ndarray) -> np.ndarray:
         """Return the output codes, as `Operation.compute` describes."""
@@ -137,6 +139,10 @@ class Convolve(Operation):
             pixels = self._under(padded, row, column)
             if self.depthwise:
                 sums += (pixels[..., None] * kernel[row, column]).reshape(sums.shape)
+            elif self.groups > 1:
+                grouped = pixels.reshape(*pixels.shape[:3], self.groups, -1)
+                filters = kernel[row, column].reshape(kernel.shape[2], self.groups, -1)
+                sums += np.einsum("nhwgc,cgf->nhwgf", grouped, filters).reshape(sums.shape)
             else:
                 sums += np.einsum("nhwc,cf->nhwf", pixels, kernel[row, column])  # for integers, faster than @
         return sums
@@ -309,6 +315,155 @@ class Reshape(Operation):
     def compute(self, codes: np.ndarray) -> np.ndarray:
         """Return the output codes, as `Operation.compute` describes."""
         return codes.reshape(len(codes), *self.output.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Input(Operation):
+    """The codes of a further input of the network: its pixels minus their mean. It reads no tensor.
+
+    Attributes:
+        mean: As in IntegerNetwork.
+    """
+
+    mean: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Spread(Operation):
+    """Codes with zeros between the pixels, as a transposed convolution needs them.
+
+    Attributes:
+        strides: Rows and columns from one pixel to the next.
+    """
+
+    strides: tuple[int, int]
+
+    def compute(self, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
+        spread = np.zeros((len(codes), *self.output.shape), codes.dtype)
+        spread[:, :: self.strides[0], :: self.strides[1]] = codes
+        return spread
+
+
+@dataclass(frozen=True, eq=False)
+class Repeat(Operation):
+    """Each pixel several times: what enlarges an image to the nearest pixel.
+
+    Attributes:
+        size: How many rows and columns each pixel becomes.
+    """
+
+    size: tuple[int, int]
+
+    def compute(self, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
+        return codes.repeat(self.size[0], 1).repeat(self.size[1], 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Transpose(Operation):
+    """Rows as columns, and columns as rows."""
+
+    def compute(self, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
+        return codes.swapaxes(1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Multiply(Operation):
+    """The products of the codes of two tensors; exponents add.
+
+    The second tensor may have a single row, a single column, or a single channel, which then multiplies all of them.
+    """
+
+    def compute(self, codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
+        return codes.astype(np.int64) * factors
+
+
+@dataclass(frozen=True, eq=False)
+class Subtract(Operation):
+    """The first input minus the second on the finer of their grids.
+
+    Attributes:
+        shifts: For each input, its codes are multiplied by 2**shift.
+    """
+
+    shifts: tuple[int, int]
+
+    def compute(self, *codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
+        first, second = (c.astype(np.int64) << shift for c, shift in zip(codes, self.shifts))
+        return first - second
+
+
+@dataclass(frozen=True, eq=False)
+class Largest(Operation):
+    """The largest of all inputs at each place, on the finest of their grids.
+
+    Attributes:
+        shifts: For each input, its codes are multiplied by 2**shift.
+    """
+
+    shifts: tuple[int, ...]
+
+    def compute(self, *codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
+        return np.max([c.astype(np.int64) << shift for c, shift in zip(codes, self.shifts)], 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Smallest(Operation):
+    """The smallest of all inputs at each place, on the finest of their grids.
+
+    Attributes:
+        shifts: For each input, its codes are multiplied by 2**shift.
+    """
+
+    shifts: tuple[int, ...]
+
+    def compute(self, *codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
+        return np.min([c.astype(np.int64) << shift for c, shift in zip(codes, self.shifts)], 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Leaky(Operation):
+    """codes * 2**shift, but negative codes are multiplied by a slope: a leaky ReLU.
+
+    Attributes:
+        slope: Codes (int64) that broadcast against (height, width, channels): one, one per channel, or one per place.
+        shift: An integer that is not negative: a slope of 2**shift stands for 1.
+    """
+
+    slope: np.ndarray
+    shift: int
+
+    in_place: ClassVar[bool] = True
+
+    def compute(self, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
+        codes = codes.astype(np.int64)
+        return np.where(codes < 0, codes * self.slope, codes << self.shift)
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Operation):
+    """A function of one code, as the list of its results.
+
+    Attributes:
+        first: The input code of the first result.
+        codes: Results (int64) of all input codes from `first` on, at most 256.
+    """
+
+    first: int
+    codes: np.ndarray
+
+    in_place: ClassVar[bool] = True
+
+    def compute(self, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes, as `Operation.compute` describes."""
+        return self.codes[codes.astype(np.int64) - self.first]
 
 
 def divide_rounded(codes: np.ndarray, divisor: int | np.ndarray, rounding: str) -> np.ndarray:
