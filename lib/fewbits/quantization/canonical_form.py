@@ -158,7 +158,7 @@ def _layer_of(call: Call) -> Found | None:
     """Return what makes the layer that computes what the operation of `call` does; None if it is one or has none."""
     operation = call.operation
     kind, args = function_name(operation), call.arguments
-    if kind in _MERGES and len(call.inputs) == 2 and call.inputs[0].shape == call.inputs[1].shape:
+    if kind in _MERGES and len(call.inputs) == 2 and len(call.inputs[0].shape) == len(call.inputs[1].shape):
         return lambda name: _MERGES[kind](name=name), lambda args: list(args)
     if kind in _MERGES or kind in ("Divide", "TrueDivide", "Negative"):
         return _affine(kind, args)
