@@ -4,12 +4,15 @@ TensorFlow writes to the terminal while it loads, whatever its log level is; err
 backend itself, TensorFlow or JAX, stand here.
 """
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from fewbits.errors import InputError, needs_extra
@@ -38,17 +41,40 @@ def _check_backend(name: str) -> None:
         raise InputError(f"the backend of Keras is {name!r}; set KERAS_BACKEND to {' or '.join(BACKENDS)}")
 
 
-_check_backend(os.environ.get("KERAS_BACKEND") or BACKENDS[0])
+def _settings() -> Path:
+    """Return the file that Keras reads its settings from, if it is there."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "keras.json")
+
+
+def _chosen_backend() -> str:
+    """Return the backend that Keras will load: that of the environment, else that of its file, else TensorFlow."""
+    if os.environ.get("KERAS_BACKEND"):
+        return os.environ["KERAS_BACKEND"]
+    try:
+        return str(json.loads(_settings().read_text())["backend"])
+    except (OSError, ValueError, KeyError, TypeError):  # Keras takes its own choice then, too
+        return BACKENDS[0]
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # it has been taken out of Python's list of modules
+        return False
+
+
+_check_backend(_chosen_backend())
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 try:
     with no_stderr(), needs_extra("tensorflow", "Keras models"):
         import keras
         from keras import ops, random
-except InputError:
-    if os.environ.get("KERAS_BACKEND") == "jax":
+except (AssertionError, InputError, ValueError) as error:
+    if _chosen_backend() == "jax" and not _is_installed("jax"):
         raise InputError("JAX is missing; install it with `pip install jax`, or set KERAS_BACKEND=tensorflow") from None
-    raise
-_check_backend(keras.backend.backend())  # which a file can name, too
+    if isinstance(error, InputError):
+        raise
+    raise InputError(f"Keras refuses a setting in {_settings()}; correct that file or remove it") from None
 
 logging.getLogger("tensorflow").setLevel("ERROR")
 

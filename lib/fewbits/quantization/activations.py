@@ -2,7 +2,7 @@
 
     y = quantize(activation(quantize(x)))
 
-An activation with at most 256 input codes is a table of codes for integers. The slope of a leaky ReLU is a weight with a
+For integers, an activation with at most 256 input codes is a table. The slope of a leaky ReLU is a weight with a
 format of its own.
 """
 
