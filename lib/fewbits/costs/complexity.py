@@ -2,8 +2,8 @@
 
 Source: backstrom2018, Equations 2-6: a convolution has ks**2 * cin * cout parameters (2), as many MACs at every output
 pixel (3), and cout * H * W activations (4); a dense layer has as many MACs as weights (5, 6). Here parameters include
-biases and the statistics of normalization. MACs are those of kernels alone: biases and pooling do not multiply, and
-normalization folds into the convolution before it.
+biases, slopes and the statistics of batch normalization. MACs are those of kernels alone: biases and pooling do not
+multiply, and normalization folds into the convolution beside it.
 """
 
 from collections.abc import Iterable
@@ -20,9 +20,10 @@ layers = keras.layers
 _KINDS: dict[str, tuple[type, ...]] = {  # a subclass has the kind of its parent
     "convolution": (layers.Conv1D, layers.Conv2D, layers.Conv3D),
     "depthwise convolution": (layers.DepthwiseConv1D, layers.DepthwiseConv2D),
+    "transposed convolution": (layers.Conv1DTranspose, layers.Conv2DTranspose),
     "separable convolution": (layers.SeparableConv1D, layers.SeparableConv2D),
     "dense": (layers.Dense,),
-    "normalization": (layers.BatchNormalization,),
+    "normalization": (layers.BatchNormalization, layers.Normalization, layers.Rescaling),
     "pooling": (layers.MaxPooling1D, layers.MaxPooling2D, layers.AveragePooling1D, layers.AveragePooling2D),
     "global pooling": (
         layers.GlobalMaxPooling1D,
@@ -30,16 +31,18 @@ _KINDS: dict[str, tuple[type, ...]] = {  # a subclass has the kind of its parent
         layers.GlobalAveragePooling1D,
         layers.GlobalAveragePooling2D,
     ),
-    "padding": (layers.ZeroPadding1D, layers.ZeroPadding2D),
+    "padding": (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.Cropping1D, layers.Cropping2D),
+    "upsampling": (layers.UpSampling1D, layers.UpSampling2D),
     "concatenation": (layers.Concatenate,),
-    "addition": (layers.Add,),
+    "addition": (layers.Add, layers.Subtract, layers.Average),
+    "product": (layers.Multiply,),
     "reshape": (layers.Flatten, layers.Reshape),
-    "activation": (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.Softmax),
+    "activation": (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.PReLU, layers.ELU, layers.Softmax),
     "dropout": (layers.Dropout,),
 }
 _IN_PLACE = ("normalization", "reshape", "activation", "dropout")
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
-_PARAMETERS = (*_KERNELS, "bias", "gamma", "beta", "moving_mean", "moving_variance")
+_PARAMETERS = (*_KERNELS, "bias", "alpha", "gamma", "beta", "moving_mean", "moving_variance")
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def _kind(layer: keras.Layer) -> str:
 def _rows(calls: list[_Call]) -> list[Row]:
     rows: list[Row] = []
     counted: set[int] = set()
-    for layer, kind, _, outputs in calls:
+    for layer, kind, inputs, outputs in calls:
         shapes = [tuple(x.shape[1:]) for x in outputs]
         rows.append(
             Row(
@@ -183,7 +186,8 @@ def _rows(calls: list[_Call]) -> list[Row]:
                 kind=kind,
                 output_shape=shapes[0] if len(shapes) == 1 else tuple(shapes),
                 parameters=0 if id(layer) in counted else _count(layer, _PARAMETERS),
-                macs=_count(layer, _KERNELS) * _positions(layer, shapes[0]),
+                macs=_count(layer, _KERNELS)
+                * _positions(layer, tuple(inputs[0].shape[1:]) if "transposed" in kind else shapes[0]),
                 activations=sum(map(prod, shapes)),
             )
         )
@@ -192,11 +196,15 @@ def _rows(calls: list[_Call]) -> list[Row]:
 
 
 def _count(layer: keras.Layer, names: Iterable[str]) -> int:
-    return sum(prod(weight.shape) for name in names if (weight := getattr(layer, name, None)) is not None)
+    weights = (getattr(layer, name, None) for name in names)
+    return sum(prod(weight.shape) for weight in weights if hasattr(weight, "shape"))  # the alpha of an ELU is a number
 
 
 def _positions(layer: keras.Layer, shape: tuple[int, ...]) -> int:
-    """Return the number of places in an output of `shape` at which every weight of a kernel is used."""
+    """Return the number of places of `shape` at which every weight of a kernel is used.
+
+    They lie in the output, those of a transposed convolution in the input.
+    """
     return prod(shape[1:] if getattr(layer, "data_format", None) == "channels_first" else shape[:-1])
 
 
