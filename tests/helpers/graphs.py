@@ -4,6 +4,8 @@ import numpy as np
 
 from fewbits import FixedPoint, data, zoo
 from fewbits.backend import keras
+from fewbits.deploy.identity import compare_layers
+from fewbits.deploy.lowering import lower
 from fewbits.io import weights
 from fewbits.pruning import renew_statistics
 from fewbits.quantization.conversion import quantize_model
@@ -39,6 +41,23 @@ def graph(*build, shape=(7, 6, 3), rounding="nearest", fmt=FORMAT, **options):
     for layer in quantized.quantized_layers:
         layer.set_formats(**fmt)
     return quantized
+
+
+def assert_identical(model, pixels=None, **options):
+    """Return the integer network of `model` after a check that it computes the same codes, within its bounds."""
+    network = lower(model, **options)
+    drawn = [RNG.integers(0, options.get("levels", 256), (20, *x.shape[1:])) for x in model.inputs]
+    pixels = (drawn if len(drawn) > 1 else drawn[0]) if pixels is None else pixels
+    found = compare_layers(model, network, pixels)
+    assert found and all(agreement.different == 0 for agreement in found.values()), found
+    tensors = network.tensors
+    for codes in network._batches(pixels, set(range(len(tensors)))):
+        for i, tensor in enumerate(tensors):
+            assert codes[i].shape[1:] == tensor.shape
+            assert tensor.low <= codes[i].min() and codes[i].max() <= tensor.high
+    outputs = network.run(pixels)
+    assert all(len(np.unique(codes)) > 1 for codes in (outputs if network.earlier else [outputs]))
+    return network
 
 
 def per_filter(layer, n):

@@ -78,12 +78,10 @@ def convolve_on_engine(operation: Convolve, codes: np.ndarray, shift: int) -> np
     low, high = -(2 ** (SUM_BITS - 1)), 2 ** (SUM_BITS - 1) - 1
     bias = np.zeros_like(operation.bias)
     sums = np.clip(np.broadcast_to(operation.bias >> shift, (len(codes), *operation.output.shape)), low, high)
-    for channel in range(1 if operation.depthwise else operation.kernel.shape[2]):
-        plane = slice(None) if operation.depthwise else slice(channel, channel + 1)
-        planes = (
-            slice(None) if operation.depthwise else slice(channel, None, operation.kernel.shape[2])
-        )  # one per group
-        alone = _with(operation, operation.kernel[:, :, plane], bias)
+    own = operation.kernel.shape[2]  # channels of a group
+    parts = [(slice(c, c + 1), slice(c, None, own)) for c in range(own)]  # a plane of each group at a time
+    for weights, planes in [(slice(None), slice(None))] if operation.depthwise else parts:
+        alone = _with(operation, operation.kernel[:, :, weights], bias)
         sums = np.clip(sums + (alone.compute(codes[..., planes]).astype(np.int64) >> shift), low, high)
     return sums
 
@@ -105,7 +103,7 @@ def _mapping(operation: Convolve, tensor: Tensor) -> EngineMapping:
     window = next((side for side in WINDOWS if side >= max(height, width)), WINDOWS[-1])
     pieces = ceil(height / window) * ceil(width / window)
     planes = PLANES[weight_bits]
-    passes = pieces * channels * operation.groups * ceil(filters / operation.groups / planes)
+    passes = pieces * channels * operation.groups * ceil(filters // operation.groups / planes)
     at_every_pixel = prod((side - 1) * stride + 1 for side, stride in zip(operation.output.shape, operation.strides))
     possible = passes * planes * window**2 * at_every_pixel
     shift = max(0, operation.partial_bits - SUM_BITS)

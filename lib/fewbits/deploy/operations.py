@@ -466,11 +466,11 @@ class Table(Operation):
         return self.codes[codes.astype(np.int64) - self.first]
 
 
-def divide_rounded(codes: np.ndarray, divisor: int | np.ndarray, rounding: str) -> np.ndarray:
+def divide_rounded(codes: Any, divisor: int | np.ndarray, rounding: str) -> np.ndarray:
     """Return `codes` / `divisor`, rounded, with integer arithmetic only.
 
     Args:
-        codes: Integers.
+        codes: An integer or an array of integers.
         divisor: Positive integers that broadcast against `codes`.
         rounding: One of INTEGER_ROUNDINGS, as in `fewbits.quantize`.
 
