@@ -117,3 +117,12 @@ def test_what_cannot_be_exported_is_refused_by_layer(tmp_path):
     with pytest.raises(InputError, match="layer bn normalizes quantized values"):
         coreml.write_coreml(quantize_model(normalized, (FixedPoint(0, 4),) * 3), tmp_path / "t.mlpackage")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_that_moves_into_a_kernel_is_no_change(tmp_path):
+    image = L.Input((6, 5, 3))
+    model = keras.Model(image, L.Dense(2)(L.Flatten()(L.Conv2D(4, 3, name="linear")(image))))
+    model = quantize_model(model, (FixedPoint(0, 8), FixedPoint(3, 8), FixedPoint(3, 8)), rounding="nearest")
+    coreml.write_coreml(model, tmp_path / "small.mlpackage")
+    kernel, _ = effective_weights(model.get_layer("linear"))
+    assert holds(tmp_path / "small.mlpackage", 16 * kernel.transpose(3, 2, 0, 1))

@@ -157,12 +157,18 @@ def _verify(tools, path, frozen):
     wanted = tuple((1, *x.shape[1:]) for x in (frozen.inputs[0], frozen.outputs[0]))
     if shapes != wanted:
         raise InputError(f"Core ML has made a network from {shapes[0]} to {shapes[1]}, not {wanted[0]} to {wanted[1]}")
-    held = {(w.shape, w.tobytes()) for w in _weights(_read(tools, path), tools)}
+    held = {_without_scale(weights) for weights in _weights(_read(tools, path), tools)}
     for layer in frozen.layers:
         if isinstance(layer, Frozen):
             kernel = _core_ml_kernel(layer)
-            if not {(kernel.shape, kernel.tobytes()), (kernel.T.shape, kernel.T.tobytes())} & held:
+            if not {_without_scale(kernel), _without_scale(kernel.T)} & held:
                 raise InputError(f"Core ML has changed the kernel of layer {layer.name}; nothing was written")
+
+
+def _without_scale(weights):
+    """Return shape and bytes of weights scaled by a power of two: TensorFlow moves a quantizer's step into a kernel."""
+    _, exponent = np.frexp(np.abs(weights).max(initial=0))
+    return weights.shape, np.ldexp(weights, -exponent).tobytes()
 
 
 def _core_ml_kernel(layer):
