@@ -309,7 +309,8 @@ def test_a_network_that_can_lose_no_filter_is_refused_with_the_reason_for_each_l
         what(kept(), data, **goal)
     assert str(refused.value) == (
         "no filter of kept can be removed: a (its channel reaches norm, a LayerNormalization, which needs all "
-        "channels), out (it makes an output of the model)"
+        "channels), out (it makes an output of the model); put layers that compute each channel from itself, such as "
+        "BatchNormalization, between convolutions"
     )
 
 

@@ -212,7 +212,11 @@ def _check_reachable(model: keras.Model, plan: Plan) -> None:
     if not removable(model):
         why = [f"{name} ({reason})" for name, reason in kept_whole(model).items()]
         named = f"{', '.join(why[:6])}{f' and {len(why) - 6} more' if len(why) > 6 else ''}"
-        raise InputError(f"no filter of {model.name} can be removed: {named or 'it has no convolution or dense layer'}")
+        reasons = named or "it has no convolution or dense layer"
+        raise InputError(
+            f"no filter of {model.name} can be removed: {reasons}; put layers that compute each channel from itself, "
+            "such as BatchNormalization, between convolutions"
+        )
     everything = least_important(model, {layer.name: np.zeros(n) for layer, n in _filters(model)}, inf)
     if plan.ratio is not None:
         most, whole = sum(map(len, everything.values())), _filters_to_lose(model)

@@ -142,7 +142,9 @@ def shrunk_to(model: keras.Model, filters: Mapping[str, int]) -> keras.Model:
     channels = _trace(model)
     for name, n in filters.items():
         if name in channels.made and n > len(channels.made[name]):
-            raise InputError(f"{name} of {model.name} has {len(channels.made[name])} filters, and cannot have {n}")
+            raise InputError(
+                f"{name} of {model.name} has {len(channels.made[name])} filters; give it at most as many, not {n}"
+            )
     return remove_filters(model, {name: range(n, len(channels.made.get(name, ()))) for name, n in filters.items()})
 
 
@@ -264,7 +266,9 @@ def _gone(model: keras.Model, channels: _Channels, filters: Mapping[str, Iterabl
     gone, held = {channels.find(channel): asked[channel] for channel in asked}, channels.held
     for root, filter in gone.items():
         if root in held:
-            raise InputError(f"{filter} cannot be removed: {held[root]}")
+            raise InputError(
+                f"{filter} cannot be removed: {held[root]}; removable(model) lists the filters that can be"
+            )
     for name, made in channels.made.items():
         lost = [channel for channel in made if channels.find(channel) in gone]
         for channel in lost:
