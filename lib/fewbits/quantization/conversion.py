@@ -387,15 +387,15 @@ def _with_weights(model):
 def _copy_weights(old, new):
     """Copy the weights of `old` to `new`; a quantized layer keeps its own formats and switches."""
     if isinstance(old, layers.PReLU):
-        new.alpha.assign(ops.convert_to_numpy(old.alpha))
+        new.alpha.assign(old.alpha)
     if activation_type(old):
         return
     if not quantized_type(old):
         new.set_weights(old.get_weights())
         return
-    new.kernel.assign(ops.convert_to_numpy(old.kernel))
+    new.kernel.assign(old.kernel)
     if old.bias is not None:
-        new.bias.assign(ops.convert_to_numpy(old.bias))
+        new.bias.assign(old.bias)
 
 
 def _set_weights(layer: keras.Layer, model: keras.Model, plan: Sequence[Folding]) -> None:
