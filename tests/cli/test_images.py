@@ -126,6 +126,42 @@ def test_several_labels_for_each_image(tmp_path, capsys):
     assert "must hold one class number per image, not labels of the shape (n, 2)" in said
 
 
+def imbalanced(folder):
+    """Return the file of a network, and the options of a training on a folder in which a class is rare."""
+    for label, n in (("onion", 12), ("weed", 4)):
+        (folder / "plants" / label).mkdir(parents=True)
+        for i in range(n):
+            Image.fromarray(CODES[3 * i + (label == "weed"), ..., 0]).save(folder / "plants" / label / f"{i}.png")
+    path = saved(folder / "net.keras", (9, 7, 1), L.Dense(1, activation="sigmoid"))
+    return path, ["--data", str(folder / "plants"), "--epochs", "1", "--output", str(folder / "out.keras")]
+
+
+def test_classes_are_weighted_by_their_names_and_balanced(tmp_path):
+    path, options = imbalanced(tmp_path)
+    few, rare = 14 / (2 * 11), 14 / (2 * 3)  # 11 onions and 3 weeds are left for training
+    found = []
+    for given in ("balanced", f"onion={few},weed={rare}", f"1={rare},0={few}", f"weed={rare}", None):
+        assert main(["train", "--network", path, *options, *(["--class-weights", given] if given else [])]) == 0
+        found.append(b"".join(w.tobytes() for w in read_model(tmp_path / "out.keras").get_weights()))
+    assert found[0] == found[1] == found[2] and len(set(found)) == 3
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ("even", "argument --class-weights: 'even' is neither balanced nor weights of classes, such as onion=1,weed=5"),
+        ("onion=much", "'onion=much' is neither balanced nor weights of classes"),
+        ("onoin=2", "--class-weights: there is no class 'onoin', perhaps 'onion'; there are onion, weed"),
+        ("2=2", "class weights name the class 2, and the classes of net are 0 to 1"),
+        ("weed=-1", "the weight of class 1 must be a number of at least 0, not -1.0"),
+    ],
+)
+def test_weights_of_classes_that_cannot_be_are_refused(weights, said, tmp_path, capsys):
+    path, options = imbalanced(tmp_path)
+    for command in (["train", "--network", path], ["progressive-quantization", path]):
+        assert said in refused([*command, *options, "--class-weights", weights], capsys, quiet=False)
+
+
 def test_the_labels_of_a_part_may_be_fewer_than_the_classes_of_the_network(tmp_path, capsys):
     path = saved(tmp_path / "net.keras", (9, 7, 1), L.Dense(3))
     data = archive(tmp_path / "mine.npz", images=CODES, labels=LABELS % 2)

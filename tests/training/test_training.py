@@ -322,7 +322,7 @@ def with_pixel(value):
         ((IMAGES[..., 0], LABELS), "takes images of 8 x 8 x 1, and the .* data are 8 x 8"),
         ((np.repeat(IMAGES, 3, -1), LABELS), "takes images of 8 x 8 x 1, and the .* data are 8 x 8 x 3"),
         ((IMAGES.astype(str), LABELS), "data must hold images of real numbers"),
-        (IMAGES, "data must be a Split, a pair of images and labels, or an ImageFolder"),
+        (IMAGES, "data must be a pair of images and labels, a Split, an ImageFolder, a tf.data.Dataset"),
     ],
 )
 def test_data_that_do_not_fit_are_refused_before_training(data, said, where):

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fewbits.errors import InputError
+from fewbits.errors import InputError, nearest
 from fewbits.names import CHANNEL_ORDERS
 
 DEFAULT_SIZE = 227  # of the images of a folder, if no network says otherwise
@@ -232,6 +232,26 @@ def check_classes(model: Any, part: Part, name: str) -> None:
     head = head_of(model)
     if part.class_names and not (isinstance(part.data, tuple) and part.data[1].ndim == 2):
         head.check_classes(part.classes, name)
+
+
+def weights_by_number(weights: str | dict[str, float] | None, part: Part) -> str | dict[int, float] | None:
+    """Return class weights as `fewbits.training.train` takes them.
+
+    Args:
+        weights: As `fewbits.cli.parser.weighted_classes` returns them.
+        part: The training images, which name the classes.
+
+    Raises:
+        InputError: when there is no class of a name.
+    """
+    if not isinstance(weights, dict):
+        return weights
+    numbers = {name: number for number, name in enumerate(part.class_names)}
+    for name in weights:
+        if name not in numbers and not name.isdecimal():
+            known = ", ".join(part.class_names[:8]) or f"numbers from 0 to {part.classes - 1}"
+            raise InputError(f"--class-weights: there is no class {name!r}{nearest(name, numbers)}; there are {known}")
+    return {numbers.get(name, int(name) if name.isdecimal() else -1): weight for name, weight in weights.items()}
 
 
 def _dataset_part(dataset: Any, name: str) -> Part:

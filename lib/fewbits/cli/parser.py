@@ -112,6 +112,34 @@ def _one_or_three(text: str, kind: Callable[[str], Any], what: str) -> Any:
     return values[0] if len(values) == 1 else values
 
 
+def weighted_classes(text: str) -> str | dict[str, float]:
+    """Return what `--class-weights` names: `balanced`, or class -> weight.
+
+    Raises:
+        argparse.ArgumentTypeError: when it is something else.
+    """
+    if text == "balanced":
+        return text
+    try:
+        named = [pair.rsplit("=", 1) for pair in text.split(",")]
+        return {name.strip(): float(weight) for name, weight in named}
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither balanced nor weights of classes, such as onion=1,weed=5"
+        ) from None
+
+
+def add_class_weights(command: argparse._ActionsContainer) -> None:
+    """Add the option for how much the classes count in training."""
+    command.add_argument(
+        "--class-weights",
+        type=weighted_classes,
+        metavar="balanced|CLASS=W,...",
+        help="how much the loss of an image counts: balanced, all classes the same; or weights of classes by name or "
+        "number, 1 for the others, such as onion=1,weed=5 (default: all images count the same)",
+    )
+
+
 def add_checkpoint(command: argparse.ArgumentParser) -> None:
     """Add the options for where a training is kept, and for going on from there."""
     command.add_argument(

@@ -22,9 +22,11 @@ class TrainingBar:
 
     def __call__(self, now: "TrainingProgress") -> None:
         """Show `now`."""
-        done = (now.epoch - 1) * now.steps + now.step
+        done = (now.epoch - 1) * (now.steps or 0) + now.step
+        total = None if now.steps is None else now.epochs * now.steps
         if self.bar is None:
-            self.bar = _bar(self.stream, now.epochs * now.steps, "batch", initial=done - 1)
+            self.bar = _bar(self.stream, total, "batch", initial=done - 1)
+        self.bar.total = total
         epoch = f"epoch {now.epoch:,} of {now.epochs:,}"
         results = "  ".join(_named(name, value) for name, value in now.results.items())
         self.bar.set_description(epoch, refresh=False)
@@ -101,6 +103,34 @@ class CountBar:
         _write_line(self.stream, f"{done:,} of {self.total:,} {self.unit}")
 
 
+class StepsBar:
+    """Shows how far work of unequal steps is; call it with what is done now, how much of it, and of how much in all.
+
+    A bar on a terminal; elsewhere a line when another step begins, with the time left.
+    """
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+        self.bar: Any = None
+        self.start, self.step = time.monotonic(), ""
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Show that `done` of `total` is done, and that `step` is the work of now."""
+        if self.bar is None:
+            self.bar = _bar(self.stream, total, "step")
+        self.bar.set_description(step, refresh=False)
+        self.bar.update(done - self.bar.n)
+        if step != self.step:
+            self.step = step
+            spent = time.monotonic() - self.start
+            seconds = spent / done * (total - done) if done else 0
+            if not self.stream.isatty():
+                share = done / total if total else 1
+                _write_line(self.stream, f"{share:4.0%}  {step}{_left(self.stream, seconds)}")
+        if done >= total:
+            self.bar.close()
+
+
 def duration(seconds: float) -> str:
     """Return a time in words of at most two units.
 
@@ -115,7 +145,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
-def _bar(stream: TextIO, total: int, unit: str, initial: int = 0) -> Any:
+def _bar(stream: TextIO, total: int | None, unit: str, initial: int = 0) -> Any:
     """Return a bar that disappears when it is closed; silent if `stream` is not a terminal."""
     return tqdm(total=total, initial=initial, unit=unit, file=stream, disable=None, leave=False, dynamic_ncols=True)
 

@@ -4,8 +4,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from fewbits.cli.images import add_held_out, add_options, read_parts, report_skipped
-from fewbits.cli.parser import Commands, add_checkpoint, add_command, bit_count, bits, check_output, percentiles
+from fewbits.cli.images import add_held_out, add_options, read_parts, report_skipped, weights_by_number
+from fewbits.cli.parser import (
+    Commands,
+    add_checkpoint,
+    add_class_weights,
+    add_command,
+    bit_count,
+    bits,
+    check_output,
+    percentiles,
+)
 from fewbits.cli.train import describe_checkpoint
 from fewbits.names import DECAYS, GRADIENTS, LAYER_ROUNDINGS, LEVEL_ORDERS, OPTIMIZERS, STRATEGIES
 
@@ -96,6 +105,7 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
         "--decay", choices=DECAYS, default="constant", help="how the learning rate falls (default %(default)s)"
     )
     group.add_argument("--batch-size", type=int, default=32, help="images per step (default %(default)s)")
+    add_class_weights(group)
     group.add_argument(
         "--seed",
         type=int,
@@ -122,10 +132,17 @@ def run(options: argparse.Namespace) -> None:
     calibration = Calibration(
         options.percentile, not options.generic, options.per_channel, recalibrate=options.recalibrate
     )
-    recipe = training.Recipe(options.optimizer, options.learning_rate, options.decay, options.batch_size, options.seed)
     model = dequantize_model(read_model(options.model))
     parts = train, validation = read_parts(options, "train", "validation", seed=options.seed, model=model)
     training.check_images(model, train.image_shape, f"the images of {options.data}")
+    recipe = training.Recipe(
+        options.optimizer,
+        options.learning_rate,
+        options.decay,
+        options.batch_size,
+        options.seed,
+        weights_by_number(options.class_weights, train),
+    )
     print(f"{model.name} to {', '.join('float' if n is None else f'{n} bits' for n in three)}: {options.strategy}")
     print(f"training: {train.what}; validation: {validation.what}", flush=True)
     keras.utils.set_random_seed(options.seed)

@@ -5,8 +5,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewbits.cli.images import Part, add_held_out, add_options, check_classes, read_parts, report_skipped
-from fewbits.cli.parser import Commands, add_checkpoint, add_command, check_output
+from fewbits.cli.images import (
+    Part,
+    add_held_out,
+    add_options,
+    check_classes,
+    read_parts,
+    report_skipped,
+    weights_by_number,
+)
+from fewbits.cli.parser import Commands, add_checkpoint, add_class_weights, add_command, check_output
 from fewbits.errors import InputError
 from fewbits.names import OPTIMIZERS
 
@@ -23,6 +31,7 @@ EXAMPLES = """
                 --epochs 50 --learning-rate 0.001 --output photos.keras
   fewbits train --network squeezenet_cifar --transfer cifar10.keras --levels 9 --freeze \\
                 --data plants --size 32 --by-photograph --output plants.keras
+  fewbits train --network mine.keras --data mine.npz --class-weights balanced --output trained.keras
 """
 
 
@@ -47,6 +56,7 @@ def add(commands: Commands) -> None:
         "--optimizer", choices=OPTIMIZERS, default="sgd", help="default sgd, with Nesterov momentum 0.9"
     )
     command.add_argument("--learning-rate", type=float, default=0.01, help="default 0.01")
+    add_class_weights(command)
     command.add_argument(
         "--seed", type=int, default=0, help="seed of the initial weights and the order of the images (default 0)"
     )
@@ -80,6 +90,7 @@ def run(options: argparse.Namespace) -> None:
             epochs=options.epochs,
             batch_size=options.batch_size,
             seed=options.seed,
+            class_weight=weights_by_number(options.class_weights, train),
             checkpoint=checkpoint,
             resume=options.resume,
             progress=TrainingBar(sys.stdout),

@@ -29,6 +29,8 @@ from .inputs import Images as Images
 from .inputs import as_labels as as_labels
 from .inputs import input_arrays as input_arrays
 from .inputs import input_batches as input_batches
+from .inputs import is_stream as is_stream
+from .inputs import labelled_batches as labelled_batches
 from .pixels import Pixels as Pixels
 from .sources import NAMES as NAMES
 from .sources import load as load

@@ -10,7 +10,7 @@ from fewbits.backend import keras
 from fewbits.data.dataset import Split
 from fewbits.data.folders import ImageFolder
 from fewbits.errors import InputError, finite, nearest
-from fewbits.graph import Graph
+from fewbits.graph import Graph, ends
 
 Images = Iterable[Any] | Split | ImageFolder  # and keras.utils.PyDataset, which has no type stubs
 
@@ -34,7 +34,7 @@ def input_arrays(model: keras.Model, images: Images, what: str = "images", most:
     Raises:
         InputError: as `input_batches`, and when there are no images or they differ in size.
     """
-    stream, batches, n = _stream(model, images) is not None, [], 0
+    stream, batches, n = is_stream(model, images), [], 0
     for batch in input_batches(model, images, what):
         batches.append(batch)
         n += len(batch[0])
@@ -65,23 +65,49 @@ def input_batches(model: keras.Model, images: Images, what: str = "images") -> I
     Raises:
         InputError: on images that are not finite or do not fit the inputs; the message names both shapes.
     """
-    inputs = _Inputs(model, what)
-    stream = _stream(model, images)
-    if stream is None:
-        yield inputs.checked(inputs.parts(images.images if isinstance(images, Split) else images))
-        return
-    waiting: list[list[np.ndarray]] = []
-    for element in stream:
-        parts = inputs.parts(element)
-        if inputs.is_single(parts):
-            waiting.append(inputs.checked([np.asarray(part)[np.newaxis] for part in parts]))
-        else:
-            yield inputs.checked(parts)
-        if len(waiting) == TOGETHER:
-            yield [_joined(parts, what) for parts in zip(*waiting)]
-            waiting = []
-    if waiting:
-        yield [_joined(parts, what) for parts in zip(*waiting)]
+    for arrays, _ in _batches(model, images, what, TOGETHER):
+        yield arrays
+
+
+def labelled_batches(
+    model: keras.Model, data: Images, what: str = "the data", batch_size: int = TOGETHER, required: bool = True
+) -> Iterator[tuple[list[np.ndarray], np.ndarray | None]]:
+    """Yield images and their labels in batches.
+
+    Args:
+        model: As in `input_batches`.
+        data: As in `input_batches`, with labels.
+        what: What error messages call the data.
+        batch_size: Images per batch of a stream of single images; batches come as they are.
+        required: Whether there must be labels.
+
+    Yields:
+        One array (n, ...) per input of `model`, as in `input_batches`, and labels as `as_labels` returns them; None for
+        batches without labels.
+
+    Raises:
+        InputError: as `input_batches`; when there are no labels or not as many as images; and when there are weights of
+            samples.
+    """
+    for arrays, rest in _batches(model, data, what, batch_size):
+        labels, weights = (*rest, None, None)[:2]
+        if weights is not None:
+            raise InputError(f"{what} has weights of samples, which are not used; leave them out")
+        if labels is not None or required:
+            labels = as_labels(labels, what)
+            if labels.shape[:1] != (len(arrays[0]),):
+                raise InputError(f"{what} has {len(arrays[0])} images in a batch, and labels of {_sides(labels.shape)}")
+        yield arrays, labels
+
+
+def is_stream(model: keras.Model, data: Any) -> bool:
+    """Return whether `data` is read batch by batch or image by image: not an array, a pair of arrays or a Split.
+
+    Args:
+        model: As in `input_batches`.
+        data: As in `input_batches`.
+    """
+    return _stream(model, data) is not None
 
 
 def as_labels(labels: Any, what: str) -> np.ndarray:
@@ -92,8 +118,10 @@ def as_labels(labels: Any, what: str) -> np.ndarray:
         what: What the error message calls the data.
 
     Raises:
-        InputError: when the labels are not whole numbers.
+        InputError: when there are no labels, or they are not whole numbers.
     """
+    if labels is None:
+        raise InputError(f"{what} has images without labels; give pairs, (images, labels)")
     labels = np.asarray(labels)
     if labels.dtype.kind == "b" or labels.dtype.kind == "f" and (labels == np.rint(labels)).all():
         labels = labels.astype(np.int64)
@@ -102,18 +130,63 @@ def as_labels(labels: Any, what: str) -> np.ndarray:
     return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
+def _batches(
+    model: keras.Model, data: Any, what: str, batch_size: int
+) -> Iterator[tuple[list[np.ndarray], tuple[Any, ...]]]:
+    """Yield arrays for the inputs of a model, and what comes with them: nothing, labels, or labels and weights."""
+    inputs = _Inputs(model, what)
+    stream = _stream(model, data)
+    if stream is None:
+        parts, rest = inputs.split((data.images, data.labels) if isinstance(data, Split) else data)
+        yield inputs.checked(parts), rest
+        return
+    waiting: list[tuple[list[np.ndarray], tuple]] = []
+    for element in stream:
+        parts, rest = inputs.split(element)
+        if inputs.is_single(parts):
+            waiting.append((inputs.checked([np.asarray(part)[np.newaxis] for part in parts]), rest))
+        else:
+            yield inputs.checked(parts), rest
+        if len(waiting) == batch_size:
+            yield _together(waiting, what)
+            waiting = []
+    if waiting:
+        yield _together(waiting, what)
+
+
+def _together(single: list[tuple[list[np.ndarray], tuple]], what: str) -> tuple[list[np.ndarray], tuple]:
+    """Return single images, and what comes with each, as one batch."""
+    arrays, rests = zip(*single)
+    lengths = {len(rest) for rest in rests}
+    if len(lengths) > 1:
+        raise InputError(f"{what} has labels for some images only; give each image one")
+    return [_joined(parts, what) for parts in zip(*arrays)], tuple(_stacked(values) for values in zip(*rests))
+
+
+def _stacked(values: tuple[Any, ...]) -> np.ndarray | None:
+    return None if values[0] is None else np.stack([np.asarray(value) for value in values])
+
+
 def _stream(model: keras.Model, images: Any) -> Iterable | None:
     """Return the batches or single images of a stream; None for what is given as a whole."""
     if isinstance(images, keras.utils.PyDataset):
-        return (images[i] for i in (count() if images.num_batches is None else range(images.num_batches)))
+        return _read(images)
     if hasattr(images, "batches"):
         return images.batches(TOGETHER)
     if isinstance(images, list | tuple):
         shape = Graph(model).inputs[0].shape
         single = len(model.inputs) == 1 and bool(images) and all(_fits(_shape(x), shape[1:]) for x in images)
-        return map(np.asarray, images) if single else None
+        pairs = isinstance(images, list) and all(isinstance(x, tuple) and len(x) in LABELLED for x in images)
+        return images if images and pairs else map(np.asarray, images) if single else None
     whole = isinstance(images, str | bytes | Mapping | Split) or hasattr(images, "__array__")
     return images if isinstance(images, Iterable) and not whole else None
+
+
+def _read(data: Any) -> Iterator[Any]:
+    """Yield the batches of a `keras.utils.PyDataset`, which is told where an epoch begins and ends."""
+    data.on_epoch_begin()
+    yield from (data[i] for i in (count() if data.num_batches is None else range(data.num_batches)))
+    data.on_epoch_end()
 
 
 class _Inputs:
@@ -123,19 +196,23 @@ class _Inputs:
         self.model, self.what = model.name, what
         self.tensors = Graph(model).inputs
         self.place = {tensor.name: i for i, tensor in enumerate(self.tensors)}
-        if isinstance(model.input, dict):
-            self.place |= keras.tree.pack_sequence_as(model.input, [*range(len(self.tensors))])
+        given = ends(model)[0]
+        if isinstance(given, dict):
+            self.place |= keras.tree.pack_sequence_as(given, [*range(len(self.tensors))])
 
-    def parts(self, data: Any) -> list[Any]:
-        """Return what `data` holds for each input, without labels."""
+    def split(self, data: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        """Return what `data` holds for each input, and what it holds beside, such as labels."""
+        if isinstance(data, list | tuple) and len(data) in LABELLED:
+            if len(self.tensors) == 1 or isinstance(data[0], list | tuple | Mapping):
+                self._check_ambiguous(data)
+                return self._parts(data[0]), tuple(data[1:])
+        return self._parts(data), ()
+
+    def _parts(self, data: Any) -> list[Any]:
         n = len(self.tensors)
         if isinstance(data, Mapping):
             return self._named(data)
         if isinstance(data, list | tuple):
-            nested = bool(data) and isinstance(data[0], list | tuple | Mapping)
-            if len(data) in LABELLED and (n == 1 or nested):
-                self._check_ambiguous(data)
-                return self.parts(data[0])
             if len(data) == n:
                 return list(data)
         elif n == 1 and (hasattr(data, "__array__") or hasattr(data, "shape")):

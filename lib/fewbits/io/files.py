@@ -152,7 +152,7 @@ def _load(path: Path | str) -> Any:
 
 
 def _member(path: Path | str, archive: Any, name: str) -> np.ndarray:
-    with _naming(f"{path}, array {name!r}"):
+    with _naming(path):
         try:
             array = archive[name]
         except ValueError as error:

@@ -16,7 +16,8 @@ from typing import Any, cast
 import numpy as np
 
 from fewbits.backend import gradients, keras, ops
-from fewbits.data.inputs import as_labels
+from fewbits.data.dataset import Split
+from fewbits.data.inputs import Images, as_labels, labelled_batches
 from fewbits.errors import InputError, check_name
 from fewbits.graph import Call, Graph, clone, function_name, rebuild
 from fewbits.names import CRITERIA
@@ -44,7 +45,7 @@ Scores = dict[str, np.ndarray]  # layer -> the importance of each of its filters
 
 def importance(
     model: keras.Model,
-    data: Batch | Iterable[Batch],
+    data: Batch | Split | Images,
     criterion: str = "combined",
     *,
     batch_size: int = 128,
@@ -55,10 +56,11 @@ def importance(
     Args:
         model: The network, with one input; criteria that need a loss need a head, as in `training.head_of`. A network
             of mixed precision is ranked in float32.
-        data: A tuple of images and labels, or an iterable of such batches that can be read again, for example a
-            tf.data.Dataset. Labels are as in `training.train`; only criteria that need a loss read them.
+        data: A tuple of images and labels, a Split, an ImageFolder, or a stream that can be read again, such as a list
+            of batches, a `tf.data.Dataset` or a `keras.utils.PyDataset`. Labels are as in `training.train`; only
+            criteria that need a loss read them, and the others need none.
         criterion: One of `names.CRITERIA`.
-        batch_size: Images per step, if `data` is a tuple.
+        batch_size: Images per step; batches of a stream come as they are.
         seed: Of the criterion `random`.
 
     Returns:
@@ -70,7 +72,7 @@ def importance(
             is needed and `training.head_of` refuses the model; or an importance is NaN or infinite.
     """
     check_name("criterion", criterion, CRITERIA)
-    found = _CRITERIA[criterion](canonical(model), lambda: _batches(data, batch_size), seed)
+    found = _CRITERIA[criterion](canonical(model), lambda: _batches(model, data, batch_size), seed)
     for name, scores in found.items():
         if not np.isfinite(scores).all():
             raise InputError(f"the importance of {name}'s filters is NaN or infinite; look at its weights and the data")
@@ -286,8 +288,10 @@ def _in_order(model: keras.Model, scores: Scores) -> Scores:
     return {layer.name: scores[layer.name] for layer in model.layers if layer.name in scores}
 
 
-def _batches(data: Batch | Iterable[Batch], batch_size: int) -> Iterator[Batch]:
+def _batches(model: keras.Model, data: Batch | Split | Images, batch_size: int) -> Iterator[Batch]:
     """Yield the images and labels of `data` in batches."""
+    if isinstance(data, Split):
+        data = data.images, data.labels
     if isinstance(data, tuple) and len(data) == 2:
         images, labels = cast(Batch, data)
         if len(images) != len(labels) or not len(images):
@@ -297,4 +301,7 @@ def _batches(data: Batch | Iterable[Batch], batch_size: int) -> Iterator[Batch]:
         for start in range(0, len(images), batch_size):
             yield images[start : start + batch_size], labels[start : start + batch_size]
     else:
-        yield from cast(Iterable[Batch], data)
+        what = "the images to rank filters by"
+        for arrays, found in labelled_batches(model, data, what, batch_size, required=False):
+            check_images(model, arrays[0].shape[1:], what)
+            yield arrays[0], cast(np.ndarray, found)

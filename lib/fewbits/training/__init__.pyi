@@ -1,5 +1,7 @@
 from . import batches as batches
 from . import checkpoints as checkpoints
+from . import class_weights as class_weights
+from . import confusion as confusion
 from . import evaluation as evaluation
 from . import heads as heads
 from . import interruption as interruption
@@ -12,11 +14,19 @@ from . import transfer as transfer
 from .batches import ArraySource as ArraySource
 from .batches import LabelledImages as LabelledImages
 from .batches import Source as Source
+from .batches import StreamSource as StreamSource
 from .batches import as_input as as_input
 from .batches import check_images as check_images
 from .batches import source_of as source_of
+from .batches import steps_of as steps_of
+from .class_weights import all_labels as all_labels
+from .class_weights import weights_of_classes as weights_of_classes
+from .confusion import Confusion as Confusion
+from .confusion import Mistake as Mistake
+from .confusion import count_confusion as count_confusion
 from .evaluation import Score as Score
 from .evaluation import evaluate as evaluate
+from .evaluation import evaluate_classes as evaluate_classes
 from .evaluation import measure as measure
 from .heads import Head as Head
 from .heads import head_of as head_of

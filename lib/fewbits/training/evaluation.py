@@ -1,5 +1,6 @@
-"""Evaluation: how many images a network classifies correctly, and its loss."""
+"""Evaluation: how many images a network classifies correctly, of each class too, and its loss."""
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from fewbits.backend import keras, ops
 from fewbits.errors import InputError, check_integers
 from fewbits.statistics import Share
 from fewbits.training.batches import LabelledImages, Source, as_input, source_of
+from fewbits.training.confusion import Confusion, count_confusion
 from fewbits.training.heads import Head, head_of
 from fewbits.training.interruption import postponed
 from fewbits.training.recipe import compiles_steps
@@ -59,6 +61,41 @@ def evaluate(model: keras.Model, data: LabelledImages, batch_size: int = 100) ->
     return measure(model, head_of(model), source_of(model, data, "the data"), batch_size)
 
 
+def evaluate_classes(model: keras.Model, data: LabelledImages, batch_size: int = 100) -> tuple[Score, Confusion]:
+    """Return how well `model` classifies `data`, and which classes it takes for which.
+
+    Args:
+        model: Ends in a head, as in `head_of`, for images of one class each.
+        data: As in `train`.
+        batch_size: Images per step; it does not change the result.
+
+    Returns:
+        The score over all images that can be read, and the confusion.
+
+    Raises:
+        InputError: as `evaluate`, and when an image may have several labels.
+    """
+    check_integers(batch_size=(batch_size, 1))
+    head = head_of(model)
+    if head.kind == "multi-label":
+        raise InputError(
+            f"{model.name} ends in {head.units} sigmoid units, and a confusion is of images of one class each; "
+            "call evaluate"
+        )
+    counts, images = np.zeros((head.classes, head.classes), int), np.zeros(head.classes, int)
+
+    def counted(answers: Iterable[Answer]) -> Iterator[Answer]:
+        for outputs, labels in answers:
+            found = count_confusion(head, outputs, labels)
+            np.add(counts, found.counts, out=counts)
+            np.add(images, found.images, out=images)
+            yield outputs, labels
+
+    source = source_of(model, data, "the data")
+    score = _score(head, counted(_answers(model, source, batch_size)))
+    return score, Confusion(counts, images)
+
+
 def measure(network: keras.Model, head: Head, source: Source, batch_size: int) -> Score:
     """Return how well a network classifies a source that was checked.
 
@@ -71,14 +108,25 @@ def measure(network: keras.Model, head: Head, source: Source, batch_size: int) -
     Raises:
         InputError: when no image can be read.
     """
+    return _score(head, _answers(network, source, batch_size))
+
+
+Answer = tuple[np.ndarray, np.ndarray]  # the outputs for a batch of images, and their labels
+
+
+def _answers(network: keras.Model, source: Source, batch_size: int) -> Iterator[Answer]:
     if not network.compiled:
         network.jit_compile = compiles_steps()
-    hits = hits_top5 = n = 0
-    loss, images_read = 0.0, 0
     for images, labels in source.batches(batch_size):
         with postponed():
             [outputs] = keras.tree.flatten(network.predict_on_batch(as_input(network, images)))
-        outputs = ops.convert_to_numpy(outputs).astype(np.float64)
+        yield ops.convert_to_numpy(outputs).astype(np.float64), labels
+
+
+def _score(head: Head, answers: Iterable[Answer]) -> Score:
+    hits = hits_top5 = n = 0
+    loss, images_read = 0.0, 0
+    for outputs, labels in answers:
         rank = head.ranks(outputs, labels)
         hits, hits_top5 = hits + int((rank < 1).sum()), hits_top5 + int((rank < 5).sum())
         n, images_read = n + rank.size, images_read + len(labels)

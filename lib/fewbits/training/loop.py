@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,8 @@ import numpy as np
 from fewbits.backend import keras
 from fewbits.errors import InputError, check_integers
 from fewbits.training import checkpoints
-from fewbits.training.batches import LabelledImages, Source, as_input, source_of
+from fewbits.training.batches import LabelledImages, Source, as_input, source_of, steps_of
+from fewbits.training.class_weights import ClassWeight, weights_of_classes
 from fewbits.training.evaluation import measure
 from fewbits.training.heads import Head
 from fewbits.training.interruption import postponed
@@ -40,15 +40,15 @@ class TrainingProgress(NamedTuple):
         epoch: The current epoch, from 1.
         epochs: Epochs in all.
         step: Batches done in this epoch; equal to `steps` only after the epoch, validation included.
-        steps: Batches per epoch.
+        steps: Batches per epoch; None before the end of the first epoch over a stream.
         results: Name -> mean over the epoch so far, such as loss and accuracy.
-        seconds_left: An estimate for the whole training.
+        seconds_left: An estimate for the whole training; 0 while `steps` is None.
     """
 
     epoch: int
     epochs: int
     step: int
-    steps: int
+    steps: int | None
     results: dict[str, Any]
     seconds_left: float
 
@@ -64,6 +64,7 @@ def train(
     checkpoint: Path | str | None = None,
     resume: bool = False,
     augment: Augmentation | None = None,
+    class_weight: ClassWeight | None = None,
     before_epoch: Callable[[int], dict | None] | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
 ) -> list[dict]:
@@ -77,13 +78,17 @@ def train(
             cross-entropy of its head, softmax or sigmoid is taken off for the training. Another loss gets what the
             model returns.
         data: A Split, whose pixels are taken as they are; a pair of images (n, height, width, channels) and labels,
-            which are class numbers (n,) or, for several sigmoid units, 0 or 1 (n, units); or an ImageFolder.
+            which are class numbers (n,) or, for several sigmoid units, 0 or 1 (n, units); an ImageFolder; or a stream
+            of such pairs, such as a `tf.data.Dataset` or a `keras.utils.PyDataset`, read once per epoch in its own
+            order and batches. A training on a stream resumes to the same bits only if the stream repeats itself.
         validation: Evaluated after each epoch; of the same kinds.
         epochs: Epochs in all, those of a resumed checkpoint included.
         batch_size: Images per step.
         seed: Draws the order of the images and their augmentation.
         checkpoint: A file that is replaced after each epoch.
         resume: Continue from the checkpoint if it exists.
+        class_weight: Class number -> how much the loss of its images counts, 1 for classes that are left out; or
+            `balanced`, which lets all classes count the same: n / (classes * images of the class).
         augment: Maps a batch of images and a NumPy generator to images of the same shape.
         before_epoch: Called with the number of each epoch before it starts; may change the variables of the model, and
             returns entries for the epoch's dict.
@@ -105,13 +110,15 @@ def train(
         prepare(model)
     network, head = trained_network(model)
     model.optimizer.build(network.trainable_variables)
+    weights = weights_of_classes(class_weight, head, source, model.name)
     made_with = _identity(model, source, batch_size, seed, augment)
+    made_with["set of class weights"] = None if weights is None else weights.tolist()
     path = None if checkpoint is None else Path(checkpoint)
     history = _start(model, path, resume, made_with, epochs)
-    clock = _Clock(progress, epochs, len(history), steps=ceil(len(source) / batch_size))
+    clock = _Clock(progress, epochs, len(history), steps_of(source, batch_size))
     for epoch in range(len(history) + 1, epochs + 1):
         noted = before_epoch(epoch) if before_epoch else None
-        results = {**(noted or {}), **_epoch(network, head, source, epoch, batch_size, seed, augment, clock)}
+        results = {**(noted or {}), **_epoch(network, head, source, epoch, batch_size, seed, augment, weights, clock)}
         if held_out is not None:
             results |= _validated(network, head, held_out, epoch, batch_size)
         history = [*history, {"epoch": epoch, **results}]
@@ -143,6 +150,7 @@ def _epoch(
     batch_size: int,
     seed: int,
     augment: Augmentation | None,
+    weights: np.ndarray | None,
     clock: "_Clock",
 ) -> dict[str, float]:
     """Train for one epoch; return the means of its results over the images."""
@@ -152,8 +160,9 @@ def _epoch(
     for step, (images, labels) in enumerate(source.batches(batch_size, [seed, epoch]), 1):
         if augment is not None:
             images = _augmented(augment, images, np.random.default_rng([seed, epoch, step]))
+        weighted = {} if weights is None else {"sample_weight": weights[labels]}
         with postponed():
-            logs = network.train_on_batch(as_input(network, images), head.targets(labels), return_dict=True)
+            logs = network.train_on_batch(as_input(network, images), head.targets(labels), return_dict=True, **weighted)
         _check_loss(logs["loss"], f"in epoch {epoch}, batch {step}")
         n += len(labels)
         for name in sorted(logs, key=lambda name: name != "loss"):
@@ -188,19 +197,26 @@ def _augmented(augment: Augmentation, images: np.ndarray, rng: np.random.Generat
 class _Clock:
     """Reports to `progress` how far the training is, and estimates how long the rest takes."""
 
-    def __init__(self, progress: Callable[[TrainingProgress], None] | None, epochs: int, done: int, steps: int) -> None:
+    def __init__(
+        self, progress: Callable[[TrainingProgress], None] | None, epochs: int, done: int, steps: int | None
+    ) -> None:
         self.progress, self.epochs, self.done, self.steps = progress, epochs, done, steps
-        self.start = time.monotonic()
+        self.start, self.last = time.monotonic(), 0
 
     def stepped(self, epoch: int, step: int, results: dict[str, float]) -> None:
-        if step < self.steps:
+        self.last = step
+        if self.steps is None or step < self.steps:
             self._report(epoch, step, results)
 
     def finished(self, epoch: int, results: dict[str, Any]) -> None:
+        if self.steps is None:
+            self.steps = self.last
         self._report(epoch, self.steps, results)
 
     def _report(self, epoch: int, step: int, results: dict[str, Any]) -> None:
-        if self.progress:
+        if self.progress and self.steps is None:
+            self.progress(TrainingProgress(epoch, self.epochs, step, None, results, 0.0))
+        elif self.progress and self.steps is not None:
             made = (epoch - 1 - self.done) * self.steps + step
             left = (self.epochs - self.done) * self.steps - made
             seconds = (time.monotonic() - self.start) / made * left

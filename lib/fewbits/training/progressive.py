@@ -18,7 +18,7 @@ from fewbits.errors import InputError
 from fewbits.quantization.calibration import Calibration
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.quantization.layers import FLOAT, Formats
-from fewbits.training.batches import LabelledImages, Source, source_of
+from fewbits.training.batches import LabelledImages, Source, StreamSource, source_of, steps_of
 from fewbits.training.evaluation import Score, evaluate
 from fewbits.training.heads import head_of, with_head, without_head
 from fewbits.training.loop import Augmentation, TrainingProgress, train
@@ -58,8 +58,9 @@ def progressive_quantization(
         data: As in `train`.
         schedule: What is quantized when, and to how many bits.
         validation: Judges each stage, and the levels in an order by sensitivity; as in `train`.
-        calibration: How MSBs are chosen, from 64 training images: once, from the float network, or with `recalibrate`
-            when a stage begins, from the network as it is then, for all levels that are not locked.
+        calibration: How MSBs are chosen, from 64 training images (of a stream, the first): once, from the float
+            network, or with `recalibrate` when a stage begins, from the network as it is then, for all levels that are
+            not locked.
         recipe: Optimizer, learning rate, batch size and seed of the training.
         levels: Names of the layers of each level, for example `zoo.levels(model)`; by default one layer per level.
         rounding: As in QuantizedConv2D.
@@ -100,7 +101,7 @@ def progressive_quantization(
     stages = schedule.stages(_ordered(schedule, network, validation, formats_for, recipe), names)
     course = _Course(network, stages, formats_for, calibration.recalibrate, judge, on_stage)
     network.set_formats(FLOAT)
-    recipe.prepare(fresh, course.epochs, len(source))
+    recipe.prepare(fresh, course.epochs, _images_per_epoch(source, recipe))
     if network is not fresh:
         take_optimizer(network, fresh)
     history = train(
@@ -113,6 +114,7 @@ def progressive_quantization(
         checkpoint=checkpoint,
         resume=resume,
         augment=augment,
+        class_weight=recipe.class_weight,
         before_epoch=course.before_epoch,
         progress=progress,
     )
@@ -174,8 +176,18 @@ class _Course:
 # Formats
 
 
+def _images_per_epoch(source: Source, recipe: Recipe) -> int:
+    """Return the images of an epoch if the learning rate depends on them, at `batch_size` in each of its steps."""
+    if recipe.decay == "constant":
+        return 0
+    len(source)  # reads a stream to its end, if that was not done yet
+    return (steps_of(source, recipe.batch_size) or 0) * recipe.batch_size
+
+
 def _calibration_images(source: Source) -> np.ndarray:
-    """Return at most CALIBRATION_IMAGES images, evenly spaced over `source`."""
+    """Return at most CALIBRATION_IMAGES images: evenly spaced over `source`, or the first of a stream."""
+    if isinstance(source, StreamSource):
+        return source.first(CALIBRATION_IMAGES).images
     n = len(source)
     picked = source.pick(np.unique(np.linspace(0, n - 1, min(n, CALIBRATION_IMAGES)).astype(int)))
     batches = [images for images, _ in picked.batches(CALIBRATION_IMAGES)]

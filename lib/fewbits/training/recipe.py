@@ -11,6 +11,7 @@ from fewbits.backend import keras
 from fewbits.errors import InputError, check_integers, check_name
 from fewbits.graph import ends
 from fewbits.names import DECAYS, OPTIMIZERS
+from fewbits.training.class_weights import ClassWeight
 from fewbits.training.heads import Head, head_of, logits_of
 
 losses = keras.losses
@@ -37,6 +38,7 @@ class Recipe:
         decay: One of `names.DECAYS`; how the rate falls over the whole training, as in `decaying_rate`.
         batch_size: Images per step.
         seed: Draws the order of the images, their augmentation, and levels in random order.
+        class_weight: As in `train`.
 
     Raises:
         InputError: when a field holds a value that it cannot take.
@@ -47,6 +49,7 @@ class Recipe:
     decay: str = "constant"
     batch_size: int = 32
     seed: int = 0
+    class_weight: ClassWeight | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.optimizer, str):
