@@ -85,7 +85,7 @@ def test_an_activation_that_changes_values_ends_a_edge_and_relu_does_not():
         return conv("c")(L.Activation("relu")(conv("b", activation=None)(x)))
 
     found = edges(graph(stack))
-    assert (("a",), ()) in found and ((), ("b",)) in found and (("b",), ("c",)) in found
+    assert (("a",), ("activation",)) in found and (("activation",), ("b",)) in found and (("b",), ("c",)) in found
 
 
 def test_writers_of_two_concatenations_that_share_one_are_one_edge():

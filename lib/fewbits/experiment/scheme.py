@@ -8,14 +8,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, mode
 
 from fewbits import post_training
 from fewbits.backend import keras
+from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import InputError
 from fewbits.experiment.fields import BitsOrFloat, checked_percentile, known, one_sentence
 from fewbits.names import LAYER_ROUNDINGS
 from fewbits.quantization.calibration import formats_for_each
+from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.quantization.dynamic_fixed_point import dynamic_formats
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint
-from fewbits.quantization.layers import Formats, quantized_type
+from fewbits.quantization.layers import Formats
 
 DYNAMIC = "dynamic"  # given as the percentile to ask for dynamic fixed point
 
@@ -51,7 +53,7 @@ class Scheme(BaseModel):
         per_layer: As in `calibration.formats_for`.
         per_channel: As in `calibration.formats_for`.
         remedies: Post-training repairs, names in REMEDIES; they are applied in the order of REMEDIES.
-        layers: Names of the layers to quantize; None for all.
+        layers: Names of the layers to quantize, as `quantize_model` calls them; None for all.
 
     Raises:
         InputError: when a field is missing, unknown or out of range, or two fields do not fit; the message names it.
@@ -105,41 +107,48 @@ class Scheme(BaseModel):
 
 
 def quantize_each(
-    model: keras.Model, schemes: Iterable[Scheme], images: np.ndarray
+    model: keras.Model, schemes: Iterable[Scheme], images: Images
 ) -> Iterator[tuple[Scheme, QuantizedModel]]:
     """Quantize a float network by each scheme.
 
     Args:
-        model: The float network.
+        model: The float network, any that `quantize_model` takes.
         schemes: How to quantize it.
-        images: (n, height, width, channels), some tens, without labels. The first FORMAT_IMAGES set formats; remedies
-            that need values use all.
+        images: As in `input_arrays`: (n, height, width, channels), or what else the network takes; some tens. Labels
+            are not used. The first FORMAT_IMAGES set formats; remedies that need values use all.
 
     Yields:
         Each scheme with its network, in an order in which `model` is observed as seldom as possible.
 
     Raises:
-        InputError: when a scheme names a layer that does not exist.
+        InputError: when a scheme names a layer that does not exist, or as `quantize_model` and `input_arrays`.
     """
+    model, schemes = canonical(model), list(schemes)
+    arrays = input_arrays(model, images, "the calibration images")
+    _check_layers(model, schemes)
     groups: dict[tuple, list[Scheme]] = {}
-    names = [layer.name for layer in model.layers if quantized_type(layer)]
     for scheme in schemes:
-        for name in scheme.layers or ():
-            if name not in names:
-                raise InputError(f"layers: there is no layer {name!r} to quantize; there are {', '.join(names)}")
         equalized = "equalize" in scheme.remedies
         way = scheme.msb, str(scheme.percentile), scheme.per_layer, scheme.per_channel, scheme.rounding
         groups.setdefault((equalized, *way), []).append(scheme)
     for (equalized, *_), group in groups.items():
         start = post_training.equalize(model) if equalized else model
-        formats = _formats_for_each(start, group, images[:FORMAT_IMAGES])
+        formats = _formats_for_each(start, group, [array[:FORMAT_IMAGES] for array in arrays])
         known: dict[tuple, QuantizedModel] = {}
         for scheme in group:
-            yield scheme, _quantized(start, scheme, formats[scheme.bits], images, known)
+            yield scheme, _quantized(start, scheme, formats[scheme.bits], arrays, known)
+
+
+def _check_layers(model: keras.Model, schemes: list[Scheme]) -> None:
+    wanted = [name for scheme in schemes for name in scheme.layers or ()]
+    names = [layer.name for layer in quantize_model(model).rounding_layers] if wanted else []
+    for name in wanted:
+        if name not in names:
+            raise InputError(f"layers: there is no layer {name!r} to quantize; there are {', '.join(names)}")
 
 
 def _formats_for_each(
-    model: keras.Model, group: list[Scheme], images: np.ndarray
+    model: keras.Model, group: list[Scheme], images: list[np.ndarray]
 ) -> Mapping[tuple, Formats | dict[str, Formats]]:
     """Return bits -> formats, for schemes that differ only in bits, layers and remedies."""
     first, widths = group[0], list(dict.fromkeys(scheme.bits for scheme in group))
@@ -162,7 +171,7 @@ def _quantized(
     model: keras.Model,
     scheme: Scheme,
     formats: Formats | dict[str, Formats],
-    images: np.ndarray,
+    images: list[np.ndarray],
     known: dict[tuple, QuantizedModel],
 ) -> QuantizedModel:
     """Return `model` quantized by `scheme`; `known` collects networks with some of its remedies, to share the work."""
@@ -174,12 +183,12 @@ def _quantized(
     for name in asked:
         key = (*key, name)
         if key not in known:
-            known[key] = REMEDIES[name](network, *([np.asarray(images)] if name in WITH_IMAGES else []))
+            known[key] = REMEDIES[name](network, *([images] if name in WITH_IMAGES else []))
         network = known[key]
     return network
 
 
 def _enabled_only(network: QuantizedModel, names: tuple[str, ...] | None) -> QuantizedModel:
-    for layer in network.quantized_layers:
+    for layer in network.rounding_layers:
         layer.enabled = names is None or layer.name in names
     return network

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fewbits.backend import keras
+from fewbits.data.inputs import Images
 from fewbits.errors import InputError
 from fewbits.experiment import provenance
 from fewbits.experiment.scheme import Scheme, quantize_each
@@ -16,7 +17,8 @@ from fewbits.io.files import write_aside
 from fewbits.post_training.copies import copied
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.statistics import Estimate, Share
-from fewbits.training.heads import rank_of_label
+from fewbits.training.batches import ArraySource, LabelledImages, Source, as_input, source_of
+from fewbits.training.heads import Head, head_of
 
 Seconds = float  # Study has a property `float`, which hides the type
 FLOAT_SCHEME = Scheme(bits=(None, None, None))
@@ -157,8 +159,8 @@ class Study(Mapping[Scheme, Answers]):
 def run_schemes(
     model: keras.Model,
     schemes: Iterable[Scheme],
-    calibration: np.ndarray,
-    data: tuple[np.ndarray, np.ndarray],
+    calibration: Images,
+    data: LabelledImages,
     path: Path | str | None = None,
     checksum: str = "",
     progress: Callable[[Scheme, int, int], None] | None = None,
@@ -169,10 +171,10 @@ def run_schemes(
     on.
 
     Args:
-        model: A float network that returns a score per class.
+        model: A float network with a head, as in `training.head_of`, for images of one class each.
         schemes: The schemes to run; equal schemes run once.
-        calibration: (n, height, width, channels) images, some tens, to set formats; they need no labels.
-        data: Images and labels to answer.
+        calibration: As `images` in `quantize_each`.
+        data: Images and labels to answer, as in `training.evaluate`; they are held in memory.
         path: The file of the study; None for no file.
         checksum: Of the data and of how they were prepared.
         progress: Called after each scheme with the scheme, how many are done, and how many there are.
@@ -181,10 +183,13 @@ def run_schemes(
         The study, with the answers of all schemes and of float.
 
     Raises:
-        InputError: when the file is damaged or a study of another network or other images, or a scheme names a layer
-            that does not exist.
+        InputError: when the file is damaged or a study of another network or other images, `quantize_each` refuses a
+            scheme, or the network does not fit the images.
     """
-    images, labels = data
+    head = head_of(model)
+    if head.kind == "multi-label":
+        raise InputError(f"{model.name} gives images several labels, and a study keeps one answer per image")
+    images, labels = _in_memory(source_of(model, data, "the images to answer"))
     study, source = Study.load(path) if path else Study(), _source(model, checksum)
     for run in study.runs:
         if (run["model"], run["data"]) != (source["model"], source["data"]) or study.images != len(labels):
@@ -194,7 +199,7 @@ def run_schemes(
     study.images = len(labels)
     if left:
         study.runs.append(source)
-    runner, start = _Runner(quantize_model(model)), time.monotonic()
+    runner, start = _Runner(quantize_model(model), head), time.monotonic()
     for done, (scheme, network) in enumerate(quantize_each(model, left, calibration), len(schemes) - len(left) + 1):
         answers = runner.answers(network, images, labels)
         now = time.monotonic()
@@ -206,13 +211,21 @@ def run_schemes(
     return study
 
 
+def _in_memory(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Return all images and labels of a source."""
+    if isinstance(source, ArraySource):
+        return source.images, source.labels
+    images, labels = zip(*source.batches(100))
+    return np.concatenate(images), np.concatenate(labels)
+
+
 class _Runner:
     """Runs networks of equal graphs on one trace, since only their weights differ."""
 
     BATCH = 25  # about what a CPU's cache holds of an ImageNet network's activations
 
-    def __init__(self, network: QuantizedModel):
-        self.network = network
+    def __init__(self, network: QuantizedModel, head: Head):
+        self.network, self.head = network, head
 
     def answers(self, network: QuantizedModel, images: np.ndarray, labels: np.ndarray) -> Answers:
         weights = network.get_weights()
@@ -221,8 +234,9 @@ class _Runner:
         self.network.set_weights(weights)
         ranks = []
         for i in range(0, len(labels), self.BATCH):
-            outputs = self.network.predict_on_batch(images[i : i + self.BATCH])
-            ranks.append(rank_of_label(outputs, np.asarray(labels[i : i + self.BATCH])))
+            given = as_input(self.network, images[i : i + self.BATCH])
+            [outputs] = keras.tree.flatten(self.network.predict_on_batch(given))
+            ranks.append(self.head.ranks(np.asarray(outputs), labels[i : i + self.BATCH]))
         rank = np.concatenate(ranks)
         return Answers(rank < 1, rank < 5)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import ops
+from fewbits.data.inputs import Images
 from fewbits.errors import InputError
 from fewbits.post_training.copies import copied, enabled_layers
 from fewbits.quantization.calibration import observe
@@ -105,7 +106,7 @@ def reconstruct_mid_step(network: QuantizedModel) -> QuantizedModel:
     return network
 
 
-def correct_bias(network: QuantizedModel, images: np.ndarray) -> QuantizedModel:
+def correct_bias(network: QuantizedModel, images: Images) -> QuantizedModel:
     """Return `network` with the mean shift that its rounded kernels cause on `images` subtracted from each bias.
 
     The shift of a filter is the error of its kernel times the mean input, by the layer's own product, averaged over the
@@ -114,7 +115,7 @@ def correct_bias(network: QuantizedModel, images: np.ndarray) -> QuantizedModel:
 
     Args:
         network: The quantized network.
-        images: (n, height, width, channels), as in `calibration.observe`; inputs are those of the float network.
+        images: As in `calibration.observe`; inputs are those of the float network.
 
     Returns:
         A new network, whose layers all have a bias.

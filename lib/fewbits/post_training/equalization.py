@@ -76,12 +76,17 @@ PASSING = (
 )
 
 
+def _has_channels_last(layer: keras.Operation) -> bool:
+    """Return whether a layer has a kernel (..., input channels, filters); that of a transposed convolution is other."""
+    return type(layer) in QUANTIZED and type(layer) is not layers.Conv2DTranspose
+
+
 def _is_homogeneous(activation: Any) -> bool:
     return activation in (None, keras.activations.linear, keras.activations.relu)
 
 
 def _is_scalable(layer: keras.Layer) -> bool:
-    return type(layer) in QUANTIZED and _is_homogeneous(layer.activation)
+    return _has_channels_last(layer) and _is_homogeneous(layer.activation)
 
 
 def _passes(layer: keras.Operation) -> bool:
@@ -104,7 +109,7 @@ def _readers(graph: Graph, tensor: keras.KerasTensor) -> list[tuple[Any, int, in
             return []
         for call, place in [(c, i) for c in graph.readers(tensor) for i, x in enumerate(c.inputs) if x is tensor]:
             reader, result = call.operation, call.outputs[0]
-            if type(reader) in QUANTIZED:
+            if _has_channels_last(reader):
                 found.append((reader, channels, first))
             elif _passes(reader):  # flattened, a tensor has its channels over and over again
                 waiting.append((result, channels, first))

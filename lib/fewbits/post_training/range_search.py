@@ -6,34 +6,26 @@ A quantized layer rounds its inputs, and the layer before has rounded them alrea
 from collections.abc import Callable
 from functools import partial
 from operator import add
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax
 
 from fewbits.backend import keras
+from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import InputError
-from fewbits.graph import Graph
+from fewbits.graph import Graph, ends
 from fewbits.post_training.copies import copied
 from fewbits.quantization.conversion import QuantizedModel, dequantize_model
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB, FixedPoint
-from fewbits.quantization.layers import Formats, quantized_type
+from fewbits.quantization.layers import Formats, RoundingLayer
+from fewbits.quantization.placement import PASSING
+from fewbits.training.heads import Head, head_of
 
 layers = keras.layers
 
-# Layers after which all values are still codes of the format they had.
-KEEPING = (
-    layers.MaxPooling2D,
-    layers.GlobalMaxPooling2D,
-    layers.ReLU,
-    layers.ZeroPadding2D,
-    layers.Cropping2D,
-    layers.Dropout,
-    layers.Identity,
-    layers.Flatten,
-    layers.Reshape,
-    layers.Concatenate,
-)
+KEEPING = (*PASSING, layers.Concatenate)  # layers after which all values are still codes of the format they had
+LEAST = 1e-38  # a probability of 0 counts as this
 
 
 class Edge(NamedTuple):
@@ -50,7 +42,7 @@ class Edge(NamedTuple):
 
 
 def edges(network: QuantizedModel) -> list[Edge]:
-    """Return the edges between the quantized layers of a network, and those from and to the user.
+    """Return the edges between the layers of a network that round, and those from and to the user.
 
     What max-pooling, ReLU, padding, flattening or concatenation pass on stays on the edge. After an average or an
     addition the values are others, and a new edge begins.
@@ -62,7 +54,8 @@ def edges(network: QuantizedModel) -> list[Edge]:
         The edges in the order of their first writers, after those that come from the user.
     """
     graph = Graph(network)
-    made = {layer.name: graph.calls_of(layer)[0].outputs[0] for layer in network.quantized_layers}
+    rounding = network.rounding_layers
+    made = {layer.name: graph.calls_of(layer)[0].outputs[0] for layer in rounding}
     read_by = {name: _readers(graph, tensor) for name, tensor in made.items()}
     groups: list[tuple[set[str], set[str]]] = []
     for writer, readers in read_by.items():
@@ -70,8 +63,8 @@ def edges(network: QuantizedModel) -> list[Edge]:
         group = {writer}.union(*(g[0] for g in joined)), set(readers).union(*(g[1] for g in joined))
         groups = [g for g in groups if g not in joined] + [group]
     fed = {reader for _, readers in groups for reader in readers}
-    groups += [(set(), {layer.name}) for layer in network.quantized_layers if layer.name not in fed]
-    order = [layer.name for layer in network.quantized_layers]
+    groups += [(set(), {layer.name}) for layer in rounding if layer.name not in fed]
+    order = [layer.name for layer in rounding]
     found = [Edge(*(tuple(sorted(names, key=order.index)) for names in group)) for group in groups]
     return sorted(found, key=lambda edge: order.index(edge.writers[0]) if edge.writers else -1)
 
@@ -97,33 +90,34 @@ def share_formats(network: QuantizedModel) -> QuantizedModel:
 
 
 def search_msbs(
-    network: QuantizedModel, images: np.ndarray, progress: Callable[[int, int], None] | None = None
+    network: QuantizedModel, images: Images, progress: Callable[[int, int], None] | None = None
 ) -> QuantizedModel:
     """Return `network` with the MSBs of its edges at which its outputs on `images` come nearest to those of float.
 
     Edge by edge, from the input on, all MSBs of an edge go up, or else down, by one for as long as the divergence of
-    the network's outputs from those of float falls (Kullback-Leibler, of their softmax). A rule that looks at the
+    the network's outputs from those of float falls: Kullback-Leibler, of the probabilities that its head stands for, or
+    the squared error of a network without a head (several outputs, or one number per pixel). A rule that looks at the
     values of one layer only clips too much: clipped values are the large ones, which decide. No labels are needed.
     Price: none; about three evaluations per edge, offline.
 
     Args:
         network: The quantized network.
-        images: (n, height, width, channels); some tens.
+        images: As in `input_arrays`: (n, height, width, channels), or what else the network takes; some tens.
         progress: Called after each edge with the number of edges done and their total.
 
     Returns:
         A new network.
 
     Raises:
-        InputError: when there are no images.
+        InputError: when there are no images, or they do not fit the network.
     """
-    if not len(images):
-        raise InputError("at least one image is needed to search MSBs")
+    arrays = input_arrays(network, images)
     network = copied(network)
-    wanted = log_softmax(dequantize_model(network).predict_on_batch(images), axis=-1)
+    given = keras.tree.pack_sequence_as(ends(network)[0], arrays)
+    distance = _distance(network, _outputs(dequantize_model(network), given))
 
     def error():
-        return float(np.sum(np.exp(wanted) * (wanted - log_softmax(network.predict_on_batch(images), axis=-1))))
+        return distance(_outputs(network, given))
 
     found = edges(network)
     least = error()
@@ -145,6 +139,32 @@ def search_msbs(
     return network
 
 
+def _outputs(network: keras.Model, given: Any) -> list[np.ndarray]:
+    return [np.asarray(output) for output in keras.tree.flatten(network.predict_on_batch(given))]
+
+
+def _distance(network: keras.Model, wanted: list[np.ndarray]) -> Callable[[list[np.ndarray]], float]:
+    """Return a function of the outputs of a network, which says how far they are from those that are wanted."""
+    try:
+        head = head_of(network)
+    except InputError:  # it is a network for something else
+        powers = [max(float(np.mean(np.square(output))), LEAST) for output in wanted]
+        return lambda found: sum(
+            float(np.mean(np.square(a - b))) / power for a, b, power in zip(wanted, found, powers, strict=True)
+        )
+    logs = _log_probabilities(head, wanted[0])
+    return lambda found: float(np.sum(np.exp(logs) * (logs - _log_probabilities(head, found[0]))))
+
+
+def _log_probabilities(head: Head, outputs: np.ndarray) -> np.ndarray:
+    """Return the logarithms of the probabilities of the classes or, of each sigmoid unit, of 1 and 0: the last axis."""
+    if head.exclusive:
+        return np.log(np.maximum(outputs, LEAST)) if head.activated else log_softmax(outputs, axis=-1)
+    if head.activated:
+        return np.log(np.maximum(np.stack([outputs, 1 - outputs], -1), LEAST))
+    return -np.logaddexp(0, np.stack([-outputs, outputs], -1))
+
+
 def _with_msb(network: QuantizedModel, edge: Edge, choose: Callable[[int], int]) -> dict[str, Formats] | None:
     """Return name -> formats of the layers at `edge` with MSBs that `choose` makes of theirs; None if out of range."""
     formats: dict[str, Formats] = {}
@@ -161,11 +181,11 @@ def _with_msb(network: QuantizedModel, edge: Edge, choose: Callable[[int], int])
 
 
 def _readers(graph: Graph, tensor: keras.KerasTensor) -> list[str]:
-    """Return the names of the quantized layers that read `tensor`, directly or through layers that keep its codes."""
+    """Return the names of the layers that round and read `tensor`, directly or through layers that keep its codes."""
     found, waiting = [], [tensor]
     while waiting:
         for call in graph.readers(waiting.pop()):
-            if quantized_type(call.operation):
+            if isinstance(call.operation, RoundingLayer):
                 found.append(call.name)
             elif _keeps(call.operation):
                 waiting += call.outputs

@@ -10,6 +10,7 @@ Source: backstrom2018, 2.3.1 (Equations 9 and 10), after Ristretto (Gysel et al.
 import numpy as np
 
 from fewbits.backend import keras
+from fewbits.data.inputs import Images
 from fewbits.errors import InputError, finite
 from fewbits.quantization.calibration import msb_from_limits, observe_ranges
 from fewbits.quantization.fixedpoint import FixedPoint
@@ -53,7 +54,7 @@ def fractional_length(values: np.ndarray, nbits: int) -> int:
 
 def dynamic_formats(
     model: keras.Model,
-    images: np.ndarray,
+    images: Images,
     *,
     convolutions: int | None = 8,
     dense: int | None = 8,
