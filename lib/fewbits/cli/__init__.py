@@ -19,6 +19,7 @@ from fewbits.cli import (
     progressive_quantization,
     prune,
     quantize,
+    report,
     schemes,
     sweep,
     train,
@@ -29,6 +30,7 @@ from fewbits.errors import InputError
 # What a user types -> the module that does it, in the order of the help.
 COMMANDS: dict[str, ModuleType] = {
     "check": check,
+    "report": report,
     "quantize": quantize,
     "data": datasets,
     "train": train,

@@ -1,0 +1,17 @@
+from . import advice as advice
+from . import device_needs as device_needs
+from . import drawings as drawings
+from . import examination as examination
+from . import measurements as measurements
+from . import page as page
+from . import preparations as preparations
+from . import samples as samples
+from . import value_ranges as value_ranges
+from .advice import Advice as Advice
+from .advice import Setup as Setup
+from .advice import advise as advise
+from .examination import ImageSource as ImageSource
+from .examination import examine as examine
+from .measurements import Measurements as Measurements
+from .measurements import as_json as as_json
+from .page import report_page as report_page

@@ -1,0 +1,90 @@
+"""Where the values of each layer lie: histograms, percentiles, MSBs, what is clipped, and channels that stand out."""
+
+import warnings
+from collections.abc import Iterator
+from math import isfinite, log2
+from typing import Any
+
+import numpy as np
+
+from fewbits.backend import keras
+from fewbits.errors import CalibrationWarning
+from fewbits.names import LEAST_ERROR
+from fewbits.quantization.calibration import (
+    PERCENTILES,
+    Values,
+    msb_from_limits,
+    msb_of_least_error,
+    observe_ranges,
+    percentile_limits,
+)
+from fewbits.quantization.fixedpoint import FixedPoint
+from fewbits.quantization.layers import QUANTIZED, by_filter
+from fewbits.quantization.sqnr import quantization_error
+from fewbits.report.measurements import SkewedChannels, ValueRange
+from fewbits.report.samples import ImageSample
+
+RULE = 99.9  # percentile that sets the formats of a report
+BINS = 48
+SKEWED = 3.0  # bits that the median channel loses; fewer are usual
+
+
+def value_ranges(network: keras.Model, sample: ImageSample, bits: int) -> tuple[list[ValueRange], list[SkewedChannels]]:
+    """Return where the values of each layer lie, and layers whose channels differ much in range.
+
+    Args:
+        network: A network that `quantize_model` accepts, quantized or not.
+        sample: The calibration images.
+        bits: At which clipping and SQNR are measured.
+
+    Returns:
+        One ValueRange per layer and kind in the order of the network, and the skewed layers.
+
+    Raises:
+        InputError: as `quantization.calibration.observe`.
+    """
+    ranges, skewed = [], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)  # the formats of the report were found before, and warned
+        for layer, values in observe_ranges(network, sample.inputs):
+            ranges += [_range(layer.name, kind, array, bits) for kind, array in _kinds(values)]
+            skewed += _skewed(layer, values)
+    return ranges, skewed
+
+
+def _kinds(values: Values) -> Iterator[tuple[str, np.ndarray]]:
+    for kind in ("kernel", "input", "output"):
+        array = getattr(values, kind)
+        if array is not None:
+            yield kind, np.asarray(array, np.float64)
+
+
+def _range(layer: str, kind: str, values: np.ndarray, bits: int) -> ValueRange:
+    limits = {f"{rule:g}": percentile_limits(values, rule) for rule in (*PERCENTILES, 100)}
+    msbs = {rule: msb_from_limits(*pair) for rule, pair in limits.items()}
+    error = quantization_error(values, FixedPoint(msbs[f"{RULE:g}"], bits), "nearest")
+    low, high = limits["100"]
+    counts, _ = np.histogram(values, BINS, (low, high) if low < high else None)
+    return ValueRange(
+        layer=layer,
+        kind=kind,
+        low=low,
+        high=high,
+        counts=tuple(map(int, counts)),
+        percentiles=limits,
+        msbs=msbs | {LEAST_ERROR: msb_of_least_error(values, bits)},
+        clipped=error.clipped,
+        sqnr=error.sqnr if isfinite(error.sqnr) else None,
+    )
+
+
+def _skewed(layer: Any, values: Values) -> list[SkewedChannels]:
+    if type(layer) not in QUANTIZED:
+        return []
+    found = []
+    for kind, columns in (("kernel", by_filter(layer, values.kernel)), ("output", values.output)):
+        largest = np.abs(columns).reshape(-1, columns.shape[-1]).max(0)
+        used = largest[largest > 0]
+        if len(used) > 1 and (lost := log2(used.max() / np.median(used))) >= SKEWED:
+            found.append(SkewedChannels(layer.name, kind, lost, int(largest.argmax())))
+    return found
