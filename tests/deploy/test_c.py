@@ -1,5 +1,6 @@
 """C of a network of integers: compiled with all warnings and sanitizers, it says the same codes, bit for bit."""
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -9,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewbits import data, names, zoo
+from fewbits import FixedPoint, data, names, zoo
 from fewbits.backend import keras
 from fewbits.deploy import operations
 from fewbits.deploy.c import TEMPLATES, write_c
-from fewbits.deploy.integer import IntegerNetwork
+from fewbits.deploy.compiled import CRunner
 from fewbits.deploy.lowering import lower
-from fewbits.deploy.operations import Tensor, signed_bits
+from fewbits.deploy.operations import signed_bits
 from fewbits.deploy.program import plan_program
 from fewbits.errors import InputError
 from fewbits.io import weights
@@ -23,6 +24,7 @@ from fewbits.pruning import renew_statistics
 from fewbits.quantization import calibration
 from fewbits.quantization.conversion import quantize_model
 from fewbits.zoo.trained import find_weights
+from helpers.integer_networks import Network, ends, every_operation
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
 needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
@@ -44,6 +46,7 @@ int main(void)
 }}
 """
 DIGITS = data.load("digits")
+GOLDEN = "745c757daaad82bfea533b0fffac3dee858707db72039d9473fd12268b9f54e5"  # of all files of squeezenet_digits
 
 
 def gcc(*arguments):
@@ -101,6 +104,16 @@ def test_the_three_networks_say_the_same_on_500_images(quantized, bits, tmp_path
     assert_identical(lower(quantized, levels=DIGITS.levels), pixels, tmp_path)
 
 
+def test_the_c_of_a_network_with_one_input_and_one_output_stays_as_it_was(tmp_path):
+    model = zoo.build("squeezenet_digits", (8, 8, 1), 10)
+    weights.load_weights(model, find_weights("squeezenet_digits"))
+    formats = FixedPoint(0, 8), FixedPoint(2, 8), FixedPoint(3, 8)
+    write_c(lower(quantize_model(model, formats, rounding="nearest"), levels=DIGITS.levels), tmp_path / "c")
+    texts = [path.read_text() for path in sorted((tmp_path / "c").iterdir())]
+    text = re.sub(r"Made by fewbits \S*\. Read", "Made by fewbits. Read", "".join(texts))
+    assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN
+
+
 def test_optimized_for_this_machine_they_say_the_same(quantized, tmp_path):
     quantized.set_formats(calibration.formats_for(quantized, DIGITS.scaled(DIGITS.test.take(64)), (8,) * 3))
     network = lower(quantized, levels=DIGITS.levels)
@@ -108,104 +121,6 @@ def test_optimized_for_this_machine_they_say_the_same(quantized, tmp_path):
 
 
 # Networks of a few operations, made by hand
-
-
-class Network:
-    """Operations added one by one, with limits by interval arithmetic; every method returns the index of a tensor."""
-
-    def __init__(self, shape=(6, 5, 3), mean=0, seed=0):
-        self.random = np.random.default_rng(seed)
-        self.mean = (mean,) * shape[2]
-        self.tensors, self.operations = [Tensor(shape, -8, -mean, 255 - mean)], []
-
-    def add(self, kind, inputs, shape, low, high, *fields, divisor=None):
-        divisor = self.tensors[inputs[0]].divisor if divisor is None else divisor
-        self.tensors.append(Tensor(shape, 0, int(low), int(high), divisor))
-        self.operations.append(kind(f"layer{len(self.operations)}", tuple(inputs), self.tensors[-1], *fields))
-        return len(self.operations)
-
-    def convolve(self, i, filters, size=(3, 3), strides=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), bits=8):
-        x = self.tensors[i]
-        kernel = self.random.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (*size, x.shape[2], filters))
-        return self._convolve(i, kernel, strides, padding, dilation, False)
-
-    def depthwise(self, i, multiplier=1, size=(3, 3), strides=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1)):
-        kernel = self.random.integers(-128, 128, (*size, self.tensors[i].shape[2], multiplier))
-        return self._convolve(i, kernel, strides, padding, dilation, True)
-
-    def _convolve(self, i, kernel, strides, padding, dilation, depthwise):
-        x = self.tensors[i]
-        filters = kernel.shape[2] * kernel.shape[3] if depthwise else kernel.shape[3]
-        terms = kernel.reshape(*kernel.shape[:2], -1, filters)
-        bias = self.random.integers(-500, 500, filters)
-        low, high = min(x.low, 0), max(x.high, 0)
-        least = (np.minimum(terms * low, terms * high)).sum((0, 1, 2)) + np.minimum(bias, 0)
-        most = (np.maximum(terms * low, terms * high)).sum((0, 1, 2)) + np.maximum(bias, 0)
-        partial = signed_bits(int(least.min()), int(most.max()))
-        reach = [(n - 1) * d + 1 for n, d in zip(kernel.shape, dilation)]
-        sides = [(n + sum(p) - r) // s + 1 for n, p, r, s in zip(x.shape, padding, reach, strides)]
-        fields = (kernel, bias, strides, padding, dilation, depthwise, partial, 0)
-        return self.add(operations.Convolve, (i,), (*sides, filters), least.min(), most.max(), *fields)
-
-    def requantize(self, i, shift, rounding="nearest", low=-128, high=127):
-        x = self.tensors[i]
-        fields = (shift, x.divisor, rounding, low, high)
-        return self.add(operations.Requantize, (i,), x.shape, low, high, *fields, divisor=1)
-
-    def clip(self, i, low, high):
-        x = self.tensors[i]
-        limits = (min(max(end, low), high) for end in (x.low, x.high))
-        return self.add(operations.Clip, (i,), x.shape, *limits, low, high)
-
-    def add_constant(self, i, shift=1):
-        x = self.tensors[i]
-        constant = self.random.integers(-50, 50, x.shape[2])
-        low, high = (x.low << shift) + constant.min(), (x.high << shift) + constant.max()
-        return self.add(operations.AddConstant, (i,), x.shape, low, high, shift, constant)
-
-    def max_pool(self, i, window=(3, 3), strides=(2, 2), padding=((0, 1), (1, 1))):
-        x = self.tensors[i]
-        sides = [(n + sum(p) - w) // s + 1 for n, p, w, s in zip(x.shape, padding, window, strides)]
-        return self.add(operations.MaxPool, (i,), (*sides, x.shape[2]), x.low, x.high, window, strides, padding)
-
-    def sum_pool(self, i, window=(2, 3), strides=(1, 1)):
-        x = self.tensors[i]
-        n = window[0] * window[1]
-        sides = [(side - w) // s + 1 for side, w, s in zip(x.shape, window, strides)]
-        fields, divisor = (window, strides), x.divisor * n
-        return self.add(operations.SumPool, (i,), (*sides, x.shape[2]), x.low * n, x.high * n, *fields, divisor=divisor)
-
-    def pad(self, i, padding):
-        x = self.tensors[i]
-        sides = [n + sum(side) for n, side in zip(x.shape, padding)]
-        return self.add(operations.Pad, (i,), (*sides, x.shape[2]), min(x.low, 0), max(x.high, 0), padding)
-
-    def reshape(self, i, shape):
-        return self.add(operations.Reshape, (i,), shape, self.tensors[i].low, self.tensors[i].high)
-
-    def concatenate(self, indices, shifts):
-        lows, highs = self._limits(indices, shifts)
-        shape = (*self.tensors[indices[0]].shape[:2], sum(self.tensors[i].shape[2] for i in indices))
-        return self.add(operations.Concatenate, indices, shape, min(lows), max(highs), shifts)
-
-    def sum_of(self, indices, shifts):
-        lows, highs = self._limits(indices, shifts)
-        return self.add(operations.Add, indices, self.tensors[indices[0]].shape, sum(lows), sum(highs), shifts)
-
-    def _limits(self, indices, shifts):
-        return ([getattr(self.tensors[i], end) << s for i, s in zip(indices, shifts)] for end in ("low", "high"))
-
-    def made(self):
-        return IntegerNetwork("net", self.tensors[0], self.mean, tuple(self.operations), {}, (self.tensors[-1].size,))
-
-    def reach(self):
-        """Return the least and the greatest code of the last tensor, for some images."""
-        codes = self.made().run(self.pixels(10))
-        return int(codes.min()), int(codes.max())
-
-    def pixels(self, n=60):
-        edges = np.array([0, 255], np.uint8)[:, None, None, None] + np.zeros(self.tensors[0].shape, np.uint8)
-        return np.concatenate([edges, self.random.integers(0, 256, (n, *self.tensors[0].shape), np.uint8)])
 
 
 @pytest.mark.parametrize("rounding", names.INTEGER_ROUNDINGS)
@@ -300,6 +215,59 @@ def test_sums_of_64_bits_and_codes_of_16_and_32(tmp_path):
     assert "int64" not in (tmp_path / "narrow" / "net.c").read_text()
 
 
+def test_every_operation_of_joins_functions_and_moves(tmp_path):
+    net = every_operation()
+    assert_identical(net.made(), net.pixels(), tmp_path)
+
+
+def test_sums_of_64_bits_of_joins_and_functions(tmp_path):
+    net = Network((3, 3, 4), mean=128)
+    wide = net.requantize(net.convolve(0, 4, (1, 1), bits=16), 1, low=-(2**24), high=2**24)
+    product = net.requantize(net.product(wide, wide), 20, low=-(2**31), high=2**31 - 1)
+    leaky = net.requantize(net.leaky(wide, (3, 3, 4), 12), 4, low=-(2**31), high=2**31 - 1)
+    largest = net.requantize(net.extreme(operations.Largest, (product, leaky), (1, 3)), 4, low=-(2**29), high=2**29)
+    joined = net.requantize(net.difference(largest, wide, (0, 9)), 14, low=-(2**40), high=2**40)
+    net.difference(net.table(net.clip(joined, -99, 99), 2**30), largest, (0, 0))
+    network = net.made()
+    assert_identical(network, net.pixels(), tmp_path)
+    assert "wide_sums" in source(network, tmp_path)
+
+
+@pytest.mark.parametrize("shift", [(3, 0, -2), (-1, -3, -2)])
+def test_an_average_of_filters_with_steps_of_their_own_is_divided_exactly(shift, tmp_path):
+    net = Network((4, 6, 3), mean=100)
+    net.requantize(net.sum_pool(0, (2, 3)), shift, "nearest", -(2**12), 2**12)
+    assert_identical(net.made(), net.pixels(), tmp_path)
+
+
+@pytest.mark.parametrize("mean", [0, 3])
+@pytest.mark.parametrize(
+    "outputs",
+    [[], ["total", "joined"], ["image", "vector", "input"], ["flat", "flat"], ["last", "total"]],
+    ids=lambda names: " ".join(names) or "one",
+)
+def test_several_inputs_and_outputs(outputs, mean):
+    network, images = ends(outputs, mean)
+    runner = CRunner(network, *STRICT[1:], "-O1", "-fsanitize=undefined", "-fno-sanitize-recover=all")
+    made = network.run(images)
+    theirs = [runner.run_all(*of_each) for of_each in zip(*images)]
+    for n, codes in enumerate(made if outputs else [made]):
+        np.testing.assert_array_equal(np.stack([x[n] for x in theirs]), codes)
+
+
+@needs_make
+def test_the_example_of_a_network_of_several_ends_prints_the_codes(tmp_path):
+    network, images = ends(["total"])
+    write_c(network, tmp_path / "net")
+    subprocess.run(["make", "-C", tmp_path / "net", "CFLAGS=-std=c99 -Wall -Wextra -Werror -pedantic"], check=True)
+    content = b"".join(image[5].tobytes() for image in images)
+    done = subprocess.run([tmp_path / "net" / "classify"], input=content, capture_output=True)
+    expected = "".join(f"codes {' '.join(map(str, codes[5].tolist()))}\n" for codes in network.run(images))
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, expected, b"")
+    short = subprocess.run([tmp_path / "net" / "classify"], input=content[:-1], capture_output=True)
+    assert short.returncode == 1 and b"an image of 5 bytes from 0 to 255 ends or is wrong at byte 4" in short.stderr
+
+
 def random_network(seed):
     """Return a Network of a dozen operations that are drawn, each on tensors that are drawn."""
     net = Network((7, 6, 3), mean=seed % 3 * 60, seed=seed)
@@ -368,11 +336,12 @@ def test_networks_of_drawn_steps(seed, tmp_path):
 
 def test_the_drawn_networks_have_every_function_that_can_be_written(tmp_path):
     texts = []
-    for seed in range(30):
-        write_c(random_network(seed).made(), tmp_path / str(seed))
+    for seed, net in enumerate([*map(random_network, range(30)), every_operation()]):
+        write_c(net.made(), tmp_path / str(seed))
         texts.append((tmp_path / str(seed) / "net.c").read_text())
     functions = {name for text in texts for name in re.findall(r"^static \w+ (\w+)\(.*", text, re.MULTILINE)}
-    templates = {path.stem for path in TEMPLATES.glob("*.c")} - {"source", "main"}
+    templates = {path.stem for path in TEMPLATES.glob("*.c")} - {"source", "main", "main_several", "extreme"}
+    templates |= {"largest", "smallest"}
     unmet = {kind for kind in templates if not any(name.startswith(kind) for name in functions)}
     assert len(templates) > 15 and not unmet
     assert {f"shift_{rounding.replace('-', '_')}" for rounding in names.INTEGER_ROUNDINGS} <= functions

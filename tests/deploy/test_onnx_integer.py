@@ -5,11 +5,13 @@ import pytest
 
 from fewbits import FixedPoint, names
 from fewbits.backend import keras
+from fewbits.deploy import operations
 from fewbits.deploy.lowering import lower
 from fewbits.errors import InputError
 from fewbits.quantization import calibration
 from fewbits.quantization.conversion import quantize_model
 from helpers.graphs import DIGITS, FORMAT, GRAPHS, PIXELS, graph, per_filter, trained
+from helpers.integer_networks import Network, ends, every_operation
 
 onnx_integer = pytest.importorskip("fewbits.deploy.onnx_integer")
 runtime = pytest.importorskip("onnxruntime")
@@ -43,6 +45,33 @@ def test_onnx_runtime_has_the_codes_of_the_integers_on_all_test_images(name):
 def test_every_layer_that_can_be_lowered_has_the_same_codes(number, build):
     for rounding in {"nearest", names.INTEGER_ROUNDINGS[number % 4]}:
         assert_same(lower(graph(*build(), rounding=rounding)))
+
+
+def test_every_operation_of_joins_functions_and_moves():
+    net = every_operation()
+    network, pixels = net.made(), net.pixels(20)
+    np.testing.assert_array_equal(codes(network, pixels), network.run(pixels))
+
+
+@pytest.mark.parametrize("outputs", [[], ["total", "joined"], ["image", "vector", "input"], ["last", "flat"]])
+def test_several_inputs_and_outputs_are_numbered(outputs):
+    network, images = ends(outputs)
+    proto = onnx_integer.to_integer_onnx(network)
+    session = runtime.InferenceSession(proto.SerializeToString())
+    made = session.run(None, {f"image{n}": image for n, image in enumerate(images, 1)})
+    expected = network.run(images) if outputs else [network.run(images)]
+    assert len(made) == len(expected) and all(map(np.array_equal, made, expected))
+    assert [x.name for x in session.get_outputs()] == [
+        f"codes{n + 1}" if outputs else "codes" for n in range(len(made))
+    ]
+    assert len(proto.metadata_props) == 2 * len(made)
+
+
+def test_joins_beyond_32_bits_are_refused():
+    net = Network()
+    net.requantize(net.extreme(operations.Smallest, (0, 0), (30, 0)), 30)
+    with pytest.raises(InputError, match="layer layer0 joins codes of 39 bits, and integers in ONNX have 32"):
+        onnx_integer.to_integer_onnx(net.made())
 
 
 def test_filters_with_formats_of_their_own_and_biases_behind_the_output():

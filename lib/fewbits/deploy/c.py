@@ -27,6 +27,8 @@ from fewbits.errors import InputError
 TEMPLATES = Path(__file__).with_name("templates")
 PARALLEL = 4  # windows that share each read of a weight, in dot_four
 WINDOWS_BYTES = 4 * 14  # of a `struct windows`
+JOINED = {"add": "sum", "subtract": "difference", "product": "product", "largest": "largest", "smallest": "smallest"}
+EXTREMES = {"largest": ">", "smallest": "<"}
 HOW = {
     "floor": "down",
     "nearest": "to nearest, half to even",
@@ -86,7 +88,7 @@ def write_c(network: IntegerNetwork, folder: Path | str) -> CMemory:
             (aside / name).write_text(text)
         aside.replace(folder)
     except OSError as error:
-        raise InputError(f"{folder} cannot be created ({error.strerror})") from None
+        raise InputError(f"{folder} cannot be created ({error.strerror}); choose another") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return source.memory
@@ -96,12 +98,14 @@ class _Source:
     """The parts of the source: functions by name, and the tables, the `finish` and the call of each layer."""
 
     def __init__(self, network):
-        self._pixels = network.image.high + min(network.mean)
-        if self._pixels > 255:
-            raise InputError(f"pixels of {self._pixels + 1} levels do not fit in bytes; C takes at most levels=256")
+        pixels = max(_pixels(network).values())
+        if pixels > 255:
+            raise InputError(f"pixels of {pixels + 1} levels do not fit in bytes; C takes at most levels=256")
         self.program = program.plan_program(network)
         self.network = network = self.program.network
         self.tensors = network.tensors
+        self._images = dict(zip(network.inputs, _named("image", len(network.inputs))))
+        self._results = dict(zip(self.program.outputs, _named("logits", len(self.program.outputs))))
         self.name = _identifier(network.name)
         self._functions: dict[str, str] = {}  # those that loop: name -> text
         self._finishing: dict[str, str] = {}  # those that turn sums into codes: name -> text
@@ -112,8 +116,8 @@ class _Source:
         self._weights = 0
         self._sums: dict[int, int] = {}  # bits -> how many
         self._patches: dict[int, int] = {}  # bits -> how many
-        last = len(network.operations)
-        program.stored_bits(network.tensors[last], network.operations[-1].layer)  # the logits' own are 32
+        for output in network.results:
+            program.stored_bits(self.tensors[output.tensor], output.layer)  # the outputs' own are 32
         for loop in self.program.loops:
             self._loop(loop)
 
@@ -125,19 +129,19 @@ class _Source:
 
     def files(self) -> dict[str, str]:
         """Return the text of each file by its name."""
-        image, logits, memory = self.network.image, self.tensors[-1], self.memory
-        height, width, channels = image.shape
+        memory, several = self.memory, len(self._images) + len(self._results) > 2
+        images = [self.tensors[i] for i in self._images]
+        results = [self.tensors[output.tensor] for output in self.network.results]
+        codes = " and ".join(str(x.size) for x in results)
         fields = {
             "name": self.name,
             "NAME": self.name.upper(),
-            "what": f"{_sides(image.shape)} pixels in, {logits.size} codes out",
+            "what": f"{' and '.join(_sides(x.shape) for x in images)} pixels in, {codes} codes out",
             "version": fewbits.__version__,
-            "height": height,
-            "width": width,
-            "channels": channels,
-            "max_pixel": self._pixels,
-            "logits": logits.size,
-            "value": f"* 2^{logits.exponent}" + (f" / {logits.divisor}" if logits.divisor != 1 else ""),
+            "sizes": self._sizes(),
+            "meaning": self._meaning(),
+            "parameters": self._parameters(),
+            "reading": self._reading() if several else "",
             **memory._asdict(),
             "ram_bytes": memory.ram_bytes,
             "memory": self._memory_text(),
@@ -149,8 +153,56 @@ class _Source:
             "calls": "\n".join(self._calls),
             "numbers": "\n".join(self._tables.values()).rstrip(),
         }
-        names = {"header.h": f"{self.name}.h", "source.c": f"{self.name}.c", "main.c": "main.c", "Makefile": "Makefile"}
+        names = {"header.h": f"{self.name}.h", "source.c": f"{self.name}.c", "Makefile": "Makefile"}
+        names["main_several.c" if several else "main.c"] = "main.c"
         return {name: _text(template, **fields) for template, name in names.items()}
+
+    # Inputs and outputs
+
+    def _prefix(self, end):
+        """Return how the macros of an input or output begin: its name stands in them if there are several."""
+        return f"{self.name}_{end}_".upper() if end[-1].isdigit() else f"{self.name}_".upper()
+
+    def _sizes(self):
+        """Return the macros that hold sizes of images and outputs."""
+        lines, pixels = [], _pixels(self.network)
+        for i, image in self._images.items():
+            values = zip(("HEIGHT", "WIDTH", "CHANNELS", "MAX_PIXEL"), (*self.tensors[i].shape, pixels[i]))
+            lines += [f"#define {self._prefix(image)}{what} {value}" for what, value in values]
+        for output, name in zip(self.network.results, self._results.values()):
+            lines.append(f"#define {self.name.upper()}_{name.upper()} {self.tensors[output.tensor].size}")
+        return "\n".join(lines)
+
+    def _meaning(self):
+        """Return the lines of a comment that tell what the arguments hold."""
+        upper = self.name.upper()
+        lines = [
+            f"{x}: pixels from 0 to {self._prefix(x)}MAX_PIXEL, row by row, the channels of a pixel side by side."
+            for x in self._images.values()
+        ]
+        for output, name in zip(self.network.results, self._results.values()):
+            tensor = self.tensors[output.tensor]
+            value = f"* 2^{tensor.exponent}" + (f" / {tensor.divisor}" if tensor.divisor != 1 else "")
+            lines.append(f"{name}: {upper}_{name.upper()} codes; a code stands for code {value}.")
+        return "\n   ".join(lines)
+
+    def _parameters(self):
+        images = [f"const uint8_t *{image}" for image in self._images.values()]
+        return ", ".join([*images, *(f"int32_t *{name}" for name in self._results.values())])
+
+    def _reading(self):
+        """Return the body of an example that has several inputs or outputs."""
+        upper = self.name.upper()
+        read = [
+            f"    static uint8_t {image}[{self.tensors[i].size}];\n"
+            f"    if (!read_image({image}, {self.tensors[i].size}, {self._prefix(image)}MAX_PIXEL))\n        return 1;"
+            for i, image in self._images.items()
+        ]
+        made = [f"    static int32_t {name}[{upper}_{name.upper()}];" for name in self._results.values()]
+        names = [*self._images.values(), *self._results.values()]
+        call = f"    {self.name}_run({', '.join(names)});"
+        told = [f"    print_codes({name}, {upper}_{name.upper()});" for name in self._results.values()]
+        return "\n".join([*made, *read, call, *told])
 
     def _memory_text(self):
         lines, size = [], self.program.arena_bytes
@@ -176,27 +228,30 @@ class _Source:
         rows = PARALLEL if loop.kind == "convolve" and prod(loop.shape[:2]) >= PARALLEL else 1
         self._sums[bits] = max(self._sums.get(bits, 0), rows * loop.shape[2])
         lines = [f"/* {name}: {loop.kind.replace('_', ' ')}, {_sides(shape)} -> {_sides(loop.shape)} */"]
-        sources = [self._source(i) for i in loop.inputs] or [("uint8", "image")]
+        loaded = 1 + self.network.operations.index(loop.operation) if loop.kind == "load" and loop.operation else 0
+        sources = [self._source(i) for i in loop.inputs] or [("uint8", self._images[loaded])]
         arguments = [place for _, place in sources]
-        if loop.kind == "add":  # a function of its own, because each sum reads other images
-            finish, add = self._finish(loop, name, lines, wide), self._add(loop, name, types, wide)
-            self._layers.append("\n".join([*lines, finish, "", add]))
+        if loop.kind in JOINED:  # a function of its own, because each reads other images
+            finish, join = self._finish(loop, name, lines, wide), self._join(loop, name, types, wide)
+            self._layers.append("\n".join([*lines, finish, "", join]))
             self._calls.append(f"    join_{name}({', '.join([*arguments, self._target(loop)])});")
             return
         kind, kinds = loop.kind, [sources[0][0]]
         types["in"] = f"{kinds[0]}_t"
-        if kind in ("convolve", "depthwise"):
-            kernel = np.moveaxis(loop.operation.kernel, 3, 0) if kind == "convolve" else loop.operation.kernel
+        if kind in ("convolve", "depthwise", "grouped"):
+            kernel = loop.operation.kernel if kind == "depthwise" else np.moveaxis(loop.operation.kernel, 3, 0)
             kinds.append(self._table(lines, f"kernel_{name}", kernel))
             self._table(lines, f"bias_{name}", loop.operation.bias, bits)
             types["kernel"] = f"{kinds[1]}_t"
             arguments += [f"kernel_{name}", f"bias_{name}"]
         if kind == "convolve":
             types |= self._dots(kinds, rows, loop.operation.kernel[..., 0].size, bits, wide)
+        elif kind == "grouped":
+            arguments.append(str(loop.operation.groups))
         elif kind == "depthwise" and loop.shape[2] != shape[2]:
             kind = "depthwise_each"
         elif kind == "load":
-            self._table(lines, f"mean_{name}", np.array(self.network.mean), 16)
+            self._table(lines, f"mean_{name}", np.array(program.input_means(self.network)[loaded]), 16)
             arguments.append(f"mean_{name}")
         elif kind == "max_pool":
             types["lowest"] = f"INT{bits}_MIN"
@@ -219,20 +274,45 @@ class _Source:
             self._use(self._functions, kind, f"{kind}_{pair}", **types)
         return {"patches": _patches(width), "gather": gather, "dot": f"dot_{pair}", "dot_four": f"dot_four_{pair}"}
 
-    def _add(self, loop, name, types, wide):
-        """Return a function that sums the images that `loop` reads."""
+    def _join(self, loop, name, types, wide):
+        """Return a function that joins the images that `loop` reads."""
         height, width, channels = loop.shape
-        lines, parameters = [], []
-        for number, (i, shift) in enumerate(zip(loop.inputs, loop.operation.shifts), 1):
-            kind = self._source(i)[0]
-            fields = types | {"in": f"{kind}_t"}
-            function = self._use(self._functions, "accumulate", f"accumulate_{kind}{wide}", **fields)
-            parameters.append(f"const {kind}_t *x{number}")
-            pixel = f"x{number} + {channels} * pixel"
-            lines.append(f"        {function}({types['sums']}, {channels}, {pixel}, {1 << shift});")
+        kinds = [self._source(i)[0] for i in loop.inputs]
+        if loop.kind == "product":
+            lines = [self._product(loop, kinds, types, wide)]
+        else:
+            lines = self._accumulated(loop, kinds, types, wide)
         fields = {"name": name, "pixels": height * width, "channels": channels, "finish": f"finish_{name}"}
-        texts = {"parameters": ", ".join(parameters), "lines": "\n".join(lines)}
-        return _text("add.c", function=f"join_{name}", sums=types["sums"], **fields, **texts)
+        parameters = ", ".join(f"const {kind}_t *x{number}" for number, kind in enumerate(kinds, 1))
+        texts = {"what": JOINED[loop.kind], "parameters": parameters, "lines": "\n".join(lines)}
+        return _text("join.c", function=f"join_{name}", sums=types["sums"], **fields, **texts)
+
+    def _accumulated(self, loop, kinds, types, wide):
+        """Return the lines that take the codes of one image after the other into the sums of a pixel."""
+        channels, sums = loop.shape[2], types["sums"]
+        lines = [f"        for (int i = 0; i < {channels}; i++)", f"            {sums}[i] = 0;"]
+        for number, (kind, shift) in enumerate(zip(kinds, loop.operation.shifts), 1):
+            fields, template = types | {"in": f"{kind}_t"}, "accumulate"
+            if number > 1 and loop.kind in EXTREMES:
+                template = "extreme"
+                fields |= {"which": loop.kind, "compare": EXTREMES[loop.kind]}
+            title = loop.kind if template == "extreme" else template
+            function = self._use(self._functions, template, f"{title}_{kind}{wide}", **fields)
+            factor = -(1 << shift) if number > 1 and loop.kind == "subtract" else 1 << shift
+            lines.append(f"        {function}({sums}, {channels}, x{number} + {channels} * pixel, {_literal(factor)});")
+        return lines
+
+    def _product(self, loop, kinds, types, wide):
+        """Return the line that multiplies the codes of a pixel by those of a second image, which may be smaller."""
+        height, width, channels = self.tensors[loop.inputs[1]].shape
+        fields = types | {"in": f"{kinds[0]}_t", "factor": f"{kinds[1]}_t"}
+        function = self._use(self._functions, "product", f"product_{'_'.join(kinds)}{wide}", **fields)
+        row, column = f"pixel / {loop.shape[1]}", f"pixel % {loop.shape[1]}"
+        places = {(True, True): "pixel", (True, False): row, (False, True): column, (False, False): "0"}
+        place = places[height == loop.shape[0], width == loop.shape[1]]
+        step = int(channels == loop.shape[2])
+        arguments = f"x1 + {loop.shape[2]} * pixel, x2 + {channels} * ({place}), {step}"
+        return f"        {function}({types['sums']}, {loop.shape[2]}, {arguments});"
 
     def _finish(self, loop, name, lines, wide):
         """Return the function that turns the sums of a pixel into codes; add what it calls, tables to `lines`."""
@@ -241,9 +321,7 @@ class _Source:
             self._finishing_call(action, f"{name}_{n}", bits, channels, lines, wide)
             for n, action in enumerate(loop.finish, 1)
         ]
-        kind = (
-            "int32" if loop.tensor == len(self.network.operations) else f"int{self.program.buffers[loop.tensor].bits}"
-        )
+        kind = "int32" if loop.tensor in self._results else f"int{self.program.buffers[loop.tensor].bits}"
         types = {"sum": _int(bits), "out": f"{kind}_t"}
         store = self._use(self._finishing, "store", f"store_{kind}{wide}", **types)
         place = f"({kind}_t *)out + {loop.stride} * pixel" if prod(loop.shape[:2]) > 1 else "out"
@@ -271,6 +349,12 @@ class _Source:
         elif isinstance(action, program.MultiplySums):
             kind = function = "multiply"
             arguments = (_literal(action.factor),)
+        elif isinstance(action, program.LeakySums):
+            kind, function, arguments = self._leak(action, name, channels, lines, types)
+        elif isinstance(action, program.TabulateSums):
+            entry = self._table(lines, f"table_{name}", action.codes)
+            types["entry"] = f"{entry}_t"
+            kind, function, arguments = "look_up", f"look_up_{entry}", (f"table_{name}", _literal(action.first))
         elif isinstance(action, program.OffsetSums):
             kind = function = "add_constants"
             self._table(lines, f"constants_{name}", action.constants, bits)
@@ -280,6 +364,16 @@ class _Source:
             arguments = limits
         function = self._use(self._finishing, kind, function + wide, **types)
         return f"{function}(sums, {channels}, {', '.join(arguments)});"
+
+    def _leak(self, action, name, channels, lines, types):
+        """Return the kind, the name and the last arguments of a function that multiplies codes below zero by slopes."""
+        factor = _literal(action.factor)
+        if action.slopes.size == 1:
+            return "leak", "leak", (_literal(int(action.slopes[0])), factor)
+        slope = self._table(lines, f"slopes_{name}", action.slopes)
+        types["slope"] = f"{slope}_t"
+        place = f"slopes_{name} + {channels} * pixel" if action.slopes.ndim == 2 else f"slopes_{name}"
+        return "leak_each", f"leak_each_{slope}", (place, factor)
 
     # Parts
 
@@ -302,7 +396,9 @@ class _Source:
         """Return the table of where the windows of `loop` lie."""
         operation, (height, width, channels) = loop.operation, self._shape(loop)
         rows, columns = (
-            operation.kernel.shape[:2] if isinstance(operation, Convolve) else getattr(operation, "window", (1, 1))
+            operation.kernel.shape[:2]
+            if isinstance(operation, Convolve)
+            else getattr(operation, "window", getattr(operation, "size", (1, 1)))
         )
         down, right = getattr(operation, "strides", (1, 1))
         dilation = getattr(operation, "dilation", (1, 1))
@@ -322,15 +418,18 @@ class _Source:
 
     def _source(self, i):
         """Return the type of the codes of tensor `i`, such as "int8", and an expression for where they lie."""
-        if i not in self.program.buffers:
-            return "uint8", "image"
+        if i in self._results:
+            return "int32", self._results[i]
+        if i in self.program.images:
+            return "uint8", self._images[self.program.images[i]]
         buffer = self.program.buffers[i]
         return f"int{buffer.bits}", _place(buffer, 0)
 
     def _target(self, loop):
         """Return an expression for where `loop` writes its first code."""
-        if loop.tensor == len(self.network.operations):
-            return f"logits + {loop.offset}" if loop.offset else "logits"
+        if loop.tensor in self._results:
+            name = self._results[loop.tensor]
+            return f"{name} + {loop.offset}" if loop.offset else name
         return _place(self.program.buffers[loop.tensor], loop.offset)
 
     def _unique(self, layer):
@@ -341,6 +440,16 @@ class _Source:
             name, number = f"{base}_{number}", number + 1
         self._names.add(name)
         return name
+
+
+def _named(name, count):
+    """Return the names of inputs or outputs: numbered if there are several."""
+    return [name] if count == 1 else [f"{name}{number}" for number in range(1, count + 1)]
+
+
+def _pixels(network):
+    """Return the largest pixel of each input, by the index of its tensor."""
+    return {i: network.tensors[i].high + min(mean) for i, mean in program.input_means(network).items()}
 
 
 def _identifier(name):

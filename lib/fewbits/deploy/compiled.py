@@ -24,7 +24,7 @@ class CRunner:
     """An integer network that runs as compiled C.
 
     Attributes:
-        image_shape: (height, width, channels) of an image.
+        image_shape: (height, width, channels) of an image; of the first input, if there are several.
         levels: Pixels are below this number.
         memory: Bytes that the C takes, as `write_c` returns them.
         library: Content of the shared library.
@@ -53,22 +53,42 @@ class CRunner:
             subprocess.run([name, *options, path, "-o", library], check=True, capture_output=True)
             self.library = library.read_bytes()
             self._call = getattr(ctypes.CDLL(str(library)), f"{path.stem}_run")  # once loaded, the file is not needed
-        self._codes = np.empty(network.tensors[-1].size, np.int32)
+        self._shapes = [network.tensors[i].shape for i in network.inputs]
+        self._sizes = [network.tensors[output.tensor].size for output in network.results]
 
-    def run(self, image: np.ndarray) -> np.ndarray:
-        """Return the codes of the logits of one image.
+    def run(self, *images: np.ndarray) -> np.ndarray:
+        """Return the codes of the first output for one image per input.
 
         Args:
-            image: Pixels (uint8), (height, width, channels).
+            images: Pixels (uint8), (height, width, channels); a sequence and a vector may leave out the axes of one row
+                and one column.
 
         Returns:
             Codes (int32), flat.
 
         Raises:
-            InputError: when `image` has another type or shape.
+            InputError: when an image has another type or shape, or when there are more or fewer than inputs.
         """
-        image = np.ascontiguousarray(image)
-        if image.dtype != np.uint8 or image.shape != self.image_shape:
-            raise InputError(f"an image must be uint8 {self.image_shape}, not {image.dtype} {image.shape}")
-        self._call(*(array.ctypes.data_as(ctypes.c_void_p) for array in (image, self._codes)))
-        return self._codes.copy()
+        return self.run_all(*images)[0]
+
+    def run_all(self, *images: np.ndarray) -> list[np.ndarray]:
+        """Return the codes of every output for one image per input.
+
+        Args:
+            images: As in `run`.
+
+        Returns:
+            Codes (int32), flat, of each output.
+
+        Raises:
+            InputError: as `run`.
+        """
+        if len(images) != len(self._shapes):
+            raise InputError(f"the network has {len(self._shapes)} inputs, not {len(images)}")
+        pixels = [np.ascontiguousarray(image) for image in images]
+        for image, shape in zip(pixels, self._shapes):
+            if image.dtype != np.uint8 or (1,) * (3 - image.ndim) + image.shape != shape:
+                raise InputError(f"an image must be uint8 {shape}, not {image.dtype} {image.shape}")
+        codes = [np.empty(size, np.int32) for size in self._sizes]
+        self._call(*(array.ctypes.data_as(ctypes.c_void_p) for array in (*pixels, *codes)))
+        return codes

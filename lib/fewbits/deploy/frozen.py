@@ -9,7 +9,7 @@ from fewbits.errors import InputError
 from fewbits.graph import Graph, clone, rebuild
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.fixedpoint import FixedPoint, quantclip
-from fewbits.quantization.layers import active_formats, effective_weights, quantized_type
+from fewbits.quantization.layers import DEPTHWISE, RoundingLayer, active_formats, effective_weights, quantized_type
 
 # The layers with a kernel that every export supports.
 KERNELS = keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense
@@ -43,7 +43,9 @@ def check_exportable(model: keras.Model, every_kernel: bool = False) -> None:
             kind = type(layer).__name__.removeprefix("Quantized")
             raise InputError(f"layer {name} is a {kind}, which this export does not support; LiteRT in float32 does")
         if getattr(layer, "data_format", "channels_last") != "channels_last":
-            raise InputError(f"layer {name} computes with channels first; only channels last can be exported")
+            raise InputError(
+                f"layer {name} computes with channels first; build it with data_format='channels_last' to export it"
+            )
         for weight in layer.weights:
             if not np.isfinite(ops.convert_to_numpy(weight)).all():
                 raise InputError(
@@ -95,11 +97,17 @@ def multiplies(layer: keras.Layer) -> bool:
     return quantized_type(layer) is not None
 
 
+def rounds(layer: keras.Layer) -> bool:
+    """Return whether `layer` has formats: a quantized layer with a kernel, or a quantized activation."""
+    return isinstance(layer, RoundingLayer)
+
+
 class Frozen(keras.layers.Layer):
-    """A layer that multiplies, with its current weights and formats as constants.
+    """A layer that multiplies or rounds, with its current weights and formats as constants.
 
     Attributes:
-        weights_used: Kernel and bias (float32) as the layer multiplies and adds them; the bias may be None.
+        weights_used: Kernel and bias (float32) as the layer multiplies and adds them; the bias may be None. None for an
+            activation.
         formats: The formats that the layer uses.
         rounding: The rounding of a quantized layer, otherwise None.
         depthwise: Whether the layer is a depthwise convolution.
@@ -109,15 +117,23 @@ class Frozen(keras.layers.Layer):
         """Freeze `layer`, quantized or not."""
         super().__init__(name=layer.name)
         self._layer = [layer]  # in a list, so that Keras does not track its variables
-        self.weights_used, self.formats = effective_weights(layer), active_formats(layer)
+        self.weights_used = effective_weights(layer) if multiplies(layer) else None
+        self.formats = active_formats(layer)
         self.rounding: Any = getattr(layer, "rounding", None)
-        self.depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        self.depthwise = isinstance(layer, DEPTHWISE)
+        self._slope = layer.rounded_slope() if hasattr(layer, "rounded_slope") else None
         self.built = True
 
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return what the layer computes from `x`."""
-        [layer], (kernel, bias) = self._layer, self.weights_used
-        x = quantized_type(layer).product(layer, self.quantizer(x, self.formats.input), self.kernel(kernel))
+        x = self.quantizer(x, self.formats.input)
+        if self.weights_used is None:
+            return self.quantizer(self.activated(x), self.formats.output)
+        return self._multiplied(x, *self.weights_used)
+
+    def _multiplied(self, x, kernel, bias):
+        [layer] = self._layer
+        x = self.product(x, kernel)
         late = bias is not None and getattr(layer, "bias_order", "accumulator") == "output"
         x = x if bias is None or late else x + bias
         relu = layer.activation is keras.activations.relu
@@ -125,6 +141,16 @@ class Frozen(keras.layers.Layer):
         x = self.quantizer(x, self.formats.output)
         x = x + bias if late else x
         return x if relu and not late or layer.activation is None else layer.activation(x)
+
+    def activated(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Return what a quantized activation makes of its input in the input's format; a subclass may tabulate it."""
+        [layer] = self._layer
+        return layer._activated(x, None) if self._slope is None else ops.relu(x) - self._slope * ops.relu(-x)
+
+    def product(self, x: keras.KerasTensor, kernel: np.ndarray) -> keras.KerasTensor:
+        """Return the sums of products of inputs `x` and a kernel."""
+        [layer] = self._layer
+        return quantized_type(layer).product(layer, x, self.kernel(kernel))
 
     def kernel(self, kernel: np.ndarray) -> keras.KerasTensor:
         """Return the kernel as a tensor; a subclass may quantize it."""
@@ -145,7 +171,7 @@ class Frozen(keras.layers.Layer):
 
 
 def freeze(model: keras.Model, kind: type[Frozen] = Frozen) -> keras.Model:
-    """Return a model in which every layer that multiplies is frozen.
+    """Return a model in which every layer that multiplies or rounds is frozen.
 
     Args:
         model: A functional model, quantized or not.
@@ -154,6 +180,6 @@ def freeze(model: keras.Model, kind: type[Frozen] = Frozen) -> keras.Model:
     Returns:
         A new model; other layers are copied.
     """
-    frozen = rebuild(model, lambda layer: kind(layer) if multiplies(layer) else clone(layer))
+    frozen = rebuild(model, lambda layer: kind(layer) if multiplies(layer) or rounds(layer) else clone(layer))
     copy_weights(model, frozen)
     return frozen

@@ -103,9 +103,10 @@ class ONNXRunner:
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # each kind of damage has its own class
-            raise InputError(f"ONNX Runtime cannot read the file ({str(error).splitlines()[0][:200]})") from None
+            said = str(error).splitlines()[0][:200]
+            raise InputError(f"ONNX Runtime cannot read the file ({said}); export it again") from None
         inputs = self._session.get_inputs()
-        self._names, self.image_shape = [x.name for x in inputs], tuple(inputs[0].shape[1:])
+        self._shapes, self.image_shape = {x.name: x.shape[1:] for x in inputs}, tuple(inputs[0].shape[1:])
         self._dtype: type[np.generic] = np.float32
         if inputs[0].type == "tensor(uint8)":
             self._dtype, self.levels = np.uint8, 256
@@ -116,8 +117,9 @@ class ONNXRunner:
 
     def run_all(self, *images: np.ndarray) -> list[np.ndarray]:
         """Return every output for one image per input, (height, width, channels), floats or bytes."""
-        batches = (np.asarray(image, self._dtype)[np.newaxis] for image in images)
-        return [x[0] for x in self._session.run(None, dict(zip(self._names, batches, strict=True)))]
+        given = zip(self._shapes.items(), images, strict=True)
+        batch = {name: np.asarray(image, self._dtype).reshape(1, *shape) for (name, shape), image in given}
+        return [x[0] for x in self._session.run(None, batch)]
 
 
 def _end_names(model):

@@ -76,7 +76,33 @@ class ClipSums:
     high: int
 
 
-Finish = DivideSums | MultiplySums | OffsetSums | ClipSums
+@dataclass(frozen=True, eq=False)
+class LeakySums:
+    """Multiply by a factor, or by a slope what is below zero.
+
+    Attributes:
+        slopes: int64: one number, one per channel, or one per pixel and channel (pixels, channels).
+        factor: A power of two.
+    """
+
+    slopes: np.ndarray
+    factor: int
+
+
+@dataclass(frozen=True, eq=False)
+class TabulateSums:
+    """Look each code up in a table.
+
+    Attributes:
+        first: The code that the table begins with.
+        codes: int64, the results.
+    """
+
+    first: int
+    codes: np.ndarray
+
+
+Finish = DivideSums | MultiplySums | OffsetSums | ClipSums | LeakySums | TabulateSums
 
 
 @dataclass(eq=False)
@@ -84,12 +110,13 @@ class Loop:
     """A loop over the pixels of an output: for each pixel compute the sums, apply `finish`, and store the codes.
 
     Attributes:
-        kind: Convolve, depthwise, max_pool, sum_pool, pad, add, copy, or load (the pixels minus their mean).
-        operation: What the loop computes; None for a copy and a load.
+        kind: Copy, or load (the pixels minus their mean), or what KINDS says of the operation.
+        operation: What the loop computes; None for a copy, and for loading the first input.
         name: Name of the layer.
         inputs: Indices of the tensors that the loop reads.
         shape: (height, width, channels) of what the loop makes.
-        tensor: Index of the tensor that the loop writes.
+        tensor: Index of the tensor that the loop writes; an output of the program has the index that `Program.outputs`
+            tells.
         bits: Width of the sums.
         finish: What becomes of the sums of a pixel, in order.
         offset: The first channel of the tensor that the loop writes.
@@ -143,13 +170,18 @@ class Program:
     Attributes:
         network: The planned network; its operations may be reordered to save memory.
         loops: The loops.
-        buffers: Tensor index -> buffer, for all tensors in the arena: not the image, unless it has a mean, and not the
-            logits.
+        buffers: Tensor index -> buffer, for all tensors in the arena: not an image, unless it has a mean, and not the
+            outputs.
+        images: Tensor index -> index of the input whose bytes it is: an image without a mean, or one in another shape.
+        outputs: What the loops call each output of the network, in its order: the index of the last tensor for the
+            logits, and an index that is none of a tensor for each earlier output.
     """
 
     network: IntegerNetwork
     loops: Sequence[Loop]
     buffers: dict[int, Buffer]
+    images: dict[int, int]
+    outputs: tuple[int, ...]
 
     @property
     def arena_bytes(self) -> int:
@@ -174,8 +206,21 @@ def plan_program(network: IntegerNetwork) -> Program:
     planning = _Planning(network)
     for number, operation in enumerate(network.operations, 1):
         planning.add(number, operation)
-    loops = planning.finished()
-    return Program(network, tuple(loops), _buffers(network, loops, planning.place))
+    loops, place = planning.finished(), planning.place
+    raw = {i for i, mean in input_means(network).items() if not any(mean)}
+    images = {i: place.get(i, i) for i in (*raw, *place) if place.get(i, i) in raw}
+    outputs = (*planning.earlier, len(network.operations))
+    return Program(network, tuple(loops), _buffers(network, loops, place, {*images, *outputs}), images, outputs)
+
+
+def input_means(network: IntegerNetwork) -> dict[int, tuple[int, ...]]:
+    """Return what is subtracted from the pixels of each input, by the index of its tensor.
+
+    Args:
+        network: An integer network.
+    """
+    operations = network.operations
+    return {i: operations[i - 1].mean if i else network.mean for i in network.inputs}  # type: ignore[attr-defined]
 
 
 def _pooled_late(network):
@@ -185,11 +230,11 @@ def _pooled_late(network):
     """
     made, readers = list(network.operations), _readers(network)
     for number, operation in enumerate(made):
+        if not isinstance(operation, operations.Requantize | operations.Clip):
+            continue
         i = operation.inputs[0]
         pool = made[i - 1] if i else None
-        if not isinstance(operation, operations.Requantize | operations.Clip) or not isinstance(
-            pool, operations.MaxPool
-        ):
+        if not isinstance(pool, operations.MaxPool):
             continue
         x = made[pool.inputs[0] - 1].output if pool.inputs[0] else network.image
         narrower = stored_bits(operation.output, operation.layer) < stored_bits(x, pool.layer)
@@ -200,8 +245,9 @@ def _pooled_late(network):
 
 
 def _readers(network):
-    """Return how often each tensor is read, by index."""
-    return Counter(i for operation in network.operations for i in operation.inputs)
+    """Return how often each tensor is read, by index; an earlier output of the network is read once more."""
+    read = [i for operation in network.operations for i in operation.inputs]
+    return Counter([*read, *(output.tensor for output in network.earlier)])
 
 
 class _Planning:
@@ -213,12 +259,20 @@ class _Planning:
         self.readers = _readers(network)
         self.makers: dict[int, list[Loop]] = {}  # tensor -> loops that make it
         self.place: dict[int, int] = {}  # tensor -> the tensor whose memory it shares, if it has none of its own
-        if any(network.mean):
-            image = network.image
-            self._append(Loop("load", None, "image", (), image.shape, 0, image.bits))
+        # The name that loops have for each earlier output -> its tensor.
+        self.earlier = {len(self.tensors) + n: output.tensor for n, output in enumerate(network.earlier)}
+        self._load(0, "image", None, network.mean)
+        self._deliver(0)
 
     def add(self, number, operation):
-        if isinstance(operation, operations.Concatenate):
+        self._make(number, operation)
+        if number < len(self.network.operations):
+            self._deliver(number)
+
+    def _make(self, number, operation):
+        if isinstance(operation, operations.Input):
+            self._load(number, operation.layer, operation, operation.mean)
+        elif isinstance(operation, operations.Concatenate):
             self.makers[number] = self._joined(number, operation)
         elif not operation.in_place:
             self._append(self._loop(number, operation))
@@ -239,7 +293,24 @@ class _Planning:
         last = len(self.network.operations)
         if last in self.place:
             self._copy(last, self.network.operations[-1].layer, self.place.pop(last))
+        self._deliver(last)
         return self.loops
+
+    def _load(self, number, name, operation, mean):
+        if any(mean):
+            image = self.tensors[number]
+            self._append(Loop("load", operation, name, (), image.shape, number, image.bits))
+
+    def _deliver(self, number):
+        """Let loops write a tensor to each earlier output that it is; without a copy if nothing else reads it."""
+        x, last = self.tensors[number], len(self.network.operations)
+        for output in (output for output, i in self.earlier.items() if i == number):
+            if self.readers[number] == 1 and number in self.makers and number < last:
+                for loop in self.makers.pop(number):
+                    loop.tensor = output
+            else:
+                name = self.network.operations[number - 1].layer if number else "image"
+                self.loops.append(Loop("copy", None, name, (number,), x.shape, output, x.bits))
 
     def _append(self, loop):
         self.loops.append(loop)
@@ -294,6 +365,15 @@ class _Planning:
         elif isinstance(operation, operations.Requantize):
             shift = operation.shift if isinstance(operation.shift, int) else operation.shift[part]
             self._divide(loop, replace(operation, shift=shift), x)
+        elif isinstance(operation, operations.Leaky):
+            slopes = _slopes(operation)
+            _widen(loop, *_span([min(x.low, 0)], [int(slopes.min()), int(slopes.max())]))
+            _widen(loop, 0, max(x.high, 0) << operation.shift)
+            loop.finish.append(LeakySums(slopes if slopes.size == 1 else slopes[..., part], 1 << operation.shift))
+        elif isinstance(operation, operations.Table):
+            _widen(loop, min(x.low, x.low - operation.first), max(x.high, x.high - operation.first))
+            _widen(loop, int(operation.codes.min()), int(operation.codes.max()))
+            loop.finish.append(TabulateSums(operation.first, operation.codes))
 
     def _divide(self, loop, operation, x):
         """Let `loop` divide, round and clip. A divisor that is a power of two becomes part of the shift."""
@@ -302,8 +382,13 @@ class _Planning:
         if divisor & (divisor - 1) == 0:
             divisor, twos = 1, divisor.bit_length() - 1
         shifts = [shift + twos for shift in shifts]
-        if divisor > 1 and len(shifts) > 1:
-            raise InputError(f"layer {operation.layer} divides averages by a step per filter; quantize them first")
+        if divisor > 1 and len(set(shifts)) > 1:  # on the finest grid of all channels, the divisor is one
+            finer = tuple(shift - max(shifts) for shift in shifts)
+            low, high = x.low << -min(finer), x.high << -min(finer)
+            low, high = min(low, x.low), max(high, x.high)
+            _widen(loop, low, high)
+            loop.finish.append(DivideSums(finer, 1, "floor", low, high))
+            x, shifts = replace(x, low=low, high=high), [max(shifts)]
         up, down = max(-min(shifts), 0), max(max(shifts), 0)
         _widen(loop, x.low << up, x.high << up)
         _widen(loop, 0, (2 * divisor << down) - 1 if down or divisor > 1 else 0)
@@ -339,22 +424,69 @@ def _widen(loop, low, high):
         raise InputError(f"layer {loop.name} needs integers of {loop.bits} bits, more than {MOST_BITS}")
 
 
+# Operation -> kind of its loop. Those that join read several images pixel by pixel.
+JOINING = {
+    operations.Add: "add",
+    operations.Subtract: "subtract",
+    operations.Multiply: "product",
+    operations.Largest: "largest",
+    operations.Smallest: "smallest",
+}
+KINDS = JOINING | {
+    operations.MaxPool: "max_pool",
+    operations.SumPool: "sum_pool",
+    operations.Pad: "pad",
+    operations.Spread: "spread",
+    operations.Repeat: "repeat",
+    operations.Transpose: "transpose",
+}
+
+
 def _kind_and_bits(operation, inputs):
     """Return the kind of loop for an operation, and the bits of its sums."""
     if isinstance(operation, operations.Convolve):
-        return "depthwise" if operation.depthwise else "convolve", operation.partial_bits
+        kind = "depthwise" if operation.depthwise else "convolve" if operation.groups == 1 else "grouped"
+        return kind, operation.partial_bits
+    return KINDS[type(operation)], signed_bits(*_range(operation, inputs))
+
+
+def _range(operation, inputs):
+    """Return the smallest and the largest integer that occurs while an operation without a kernel is computed."""
     x = inputs[0]
     if isinstance(operation, operations.SumPool):
         n = operation.window[0] * operation.window[1]
-        return "sum_pool", signed_bits(min(x.low, 0) * n, max(x.high, 0) * n)
-    if isinstance(operation, operations.Add):
-        low = sum(min(x.low << shift, 0) for x, shift in zip(inputs, operation.shifts))
-        high = sum(max(x.high << shift, 0) for x, shift in zip(inputs, operation.shifts))
-        return "add", signed_bits(low, high)
-    return ("max_pool" if isinstance(operation, operations.MaxPool) else "pad"), x.bits
+        return min(x.low, 0) * n, max(x.high, 0) * n
+    if isinstance(operation, operations.Multiply):
+        return _span(*((tensor.low, tensor.high) for tensor in inputs))
+    if type(operation) not in JOINING:
+        return x.low, x.high
+    signs = (1, -1) if isinstance(operation, operations.Subtract) else (1,) * len(inputs)
+    spans = [_span((x.low, x.high), [sign << shift]) for x, sign, shift in zip(inputs, signs, operation.shifts)]
+    if isinstance(operation, operations.Largest | operations.Smallest):
+        return min(low for low, _ in spans), max(high for _, high in spans)
+    return sum(min(low, 0) for low, _ in spans), sum(max(high, 0) for _, high in spans)
+
+
+def _span(ends, factors):
+    """Return the smallest and the largest product of one of `ends` and one of `factors`."""
+    products = [int(end) * int(factor) for end in ends for factor in factors]
+    return min(products), max(products)
+
+
+def _slopes(operation):
+    """Return the slopes of a leaky ReLU: one, one per channel, or one per pixel and channel."""
+    height, width, channels = operation.output.shape
+    slopes = np.asarray(operation.slope)
+    if slopes.size == 1:
+        return slopes.reshape(1)
+    if slopes.size == slopes.shape[-1]:
+        return np.ravel(slopes)
+    return np.broadcast_to(slopes, (height, width, channels)).reshape(-1, channels)
 
 
 def _per_channel(operation):
+    if isinstance(operation, operations.Leaky):
+        return operation.slope.size > 1
     return isinstance(operation, operations.AddConstant) or isinstance(getattr(operation, "shift", 0), tuple)
 
 
@@ -376,16 +508,19 @@ def stored_bits(tensor: Tensor, name: str) -> int:
     return next(width for width in WIDTHS if tensor.bits <= width)
 
 
-def _buffers(network, loops, place):
-    """Return tensor -> buffer, largest first; each gets the lowest place that is free while it is needed."""
-    tensors, last = network.tensors, len(network.operations)
+def _buffers(network, loops, place, outside):
+    """Return tensor -> buffer, largest first; each gets the lowest place that is free while it is needed.
+
+    Tensors `outside` the arena lie where the caller has them.
+    """
+    tensors = network.tensors
     needed: dict[int, tuple[int, int]] = {}  # tensor -> the first and the last loop that needs it
     for number, loop in enumerate(loops):
         for i in (*loop.inputs, loop.tensor):
             i = place.get(i, i)
             needed[i] = needed.get(i, (number, number))[0], number
     names = ["image", *(operation.layer for operation in network.operations)]
-    kept = [i for i in needed if i != last and (i or any(network.mean))]
+    kept = [i for i in needed if i not in outside]
     widths = {i: stored_bits(tensors[i], names[i]) for i in kept}
     buffers: dict[int, Buffer] = {}
     for i in sorted(kept, key=lambda i: -tensors[i].size * widths[i]):

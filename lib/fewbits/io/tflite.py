@@ -17,6 +17,7 @@ import numpy as np
 
 from fewbits.backend import keras, no_stderr
 from fewbits.errors import InputError, needs_extra
+from fewbits.graph import ends
 from fewbits.io.weights import assign_layers
 
 THEIRS = {  # name of our layer -> name of theirs
@@ -42,8 +43,8 @@ def to_tflite(model: keras.Model, set_up: Callable[[Any], None] = lambda convert
     with needs_extra("tensorflow", ".tflite files"):
         import tensorflow as tf
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-    image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
-    function = tf.function(lambda x: model(x, training=False)).get_concrete_function(image)
+    images = keras.tree.map_structure(lambda x: tf.TensorSpec((1, *x.shape[1:]), tf.float32), ends(model)[0])
+    function = tf.function(lambda x: model(x, training=False)).get_concrete_function(images)
     constants = convert_variables_to_constants_v2(function)
     logger = logging.getLogger("absl")
     level = logger.level
@@ -102,18 +103,18 @@ class LiteRTRunner:
         self._network = litert_interpreter(content, delegate)
         with no_stderr():  # it reports its delegate
             self._network.allocate_tensors()
-        [image] = self._network.get_input_details()
-        height, width, channels = map(int, image["shape"][1:])
-        self._image, self.image_shape = image["index"], (height, width, channels)
+        inputs = self._network.get_input_details()
+        self._inputs, self.image_shape = [x["index"] for x in inputs], tuple(map(int, inputs[0]["shape"][1:]))
         self._outputs = [output["index"] for output in self._network.get_output_details()]
 
-    def run(self, image: np.ndarray) -> np.ndarray:
-        """Return the first output for one image, (height, width, channels), floats."""
-        return self.run_all(image)[0]
+    def run(self, *images: np.ndarray) -> np.ndarray:
+        """Return the first output for one image per input, (height, width, channels), floats."""
+        return self.run_all(*images)[0]
 
-    def run_all(self, image: np.ndarray) -> list[np.ndarray]:
-        """Return every output for one image, (height, width, channels), floats."""
-        self._network.set_tensor(self._image, np.asarray(image, np.float32)[np.newaxis])
+    def run_all(self, *images: np.ndarray) -> list[np.ndarray]:
+        """Return every output for one image per input, (height, width, channels), floats."""
+        for index, image in zip(self._inputs, images, strict=True):
+            self._network.set_tensor(index, np.asarray(image, np.float32)[np.newaxis])
         self._network.invoke()
         return [self._network.get_tensor(index)[0] for index in self._outputs]
 

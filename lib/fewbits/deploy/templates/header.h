@@ -13,20 +13,15 @@
 extern "C" {
 #endif
 
-#define ${NAME}_HEIGHT $height
-#define ${NAME}_WIDTH $width
-#define ${NAME}_CHANNELS $channels
-#define ${NAME}_MAX_PIXEL $max_pixel
-#define ${NAME}_LOGITS $logits
+$sizes
 
 #define ${NAME}_WEIGHT_BYTES $weight_bytes /* constants: kernels, biases, tables; code comes on top */
 #define ${NAME}_ARENA_BYTES $arena_bytes
 #define ${NAME}_SCRATCH_BYTES $scratch_bytes
 
-/* image: pixels from 0 to ${NAME}_MAX_PIXEL, row by row, the channels of a pixel side by side.
-   logits: ${NAME}_LOGITS codes; a code stands for code $value.
+/* $meaning
    The arena is static: only one call at a time. */
-void ${name}_run(const uint8_t *image, int32_t *logits);
+void ${name}_run($parameters);
 
 #ifdef __cplusplus
 }

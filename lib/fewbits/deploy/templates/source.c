@@ -27,7 +27,7 @@ $functions
 /* The layers: their numbers, which stand at the end of the file, and what becomes of their sums. */
 
 $layers
-void ${name}_run(const uint8_t *image, int32_t *logits)
+void ${name}_run($parameters)
 {
 $calls
 }
