@@ -240,7 +240,8 @@ class Own:
 def test_roundings_and_layers_that_integers_lack_are_refused_by_name():
     refused("layer here rounds as the thesis does", graph(layers.Conv2D(2, 1, name="here"), rounding="thesis"))
     refused("here is a BatchNormalization.*fold", graph(layers.Conv2D(2, 1), layers.BatchNormalization(name="here")))
-    refused("layer here has the activation tanh", graph(layers.Conv2D(2, 1, activation="tanh", name="here")))
+    curved = graph(layers.Conv2D(2, 1, activation="tanh", name="here"), layers.Conv2D(2, 1))
+    refused("layer here_activation needs a table for tanh", curved)
     refused("here is a ReLU with a threshold", graph(layers.Conv2D(2, 1), layers.ReLU(threshold=0.5, name="here")))
     refused("here clips at 0.1", graph(layers.Conv2D(2, 1), layers.ReLU(0.1, name="here")))
     refused(

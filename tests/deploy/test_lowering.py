@@ -5,7 +5,11 @@ import pytest
 
 from fewbits import FixedPoint
 from fewbits.backend import keras
-from fewbits.quantization.conversion import quantize_model
+from fewbits.deploy.lowering import lower
+from fewbits.errors import InputError
+from fewbits.quantization.activations import QuantizedActivation, QuantizedLeakyReLU
+from fewbits.quantization.conversion import QuantizedModel, quantize_model
+from fewbits.quantization.layers import QuantizedConv2D
 from helpers.graphs import assert_identical, branches
 
 layers = keras.layers
@@ -21,8 +25,9 @@ def quantized(*build, shape=(7, 6, 4), bits=8, rounding="nearest", **options):
 
 
 def with_formats(model, bits=8, rounding="nearest", **options):
+    rng = np.random.default_rng(5)
     for variable in model.trainable_variables:
-        variable.assign(RNG.normal(0, 0.4, variable.shape))
+        variable.assign(rng.normal(0, 0.6, variable.shape))
     formats = FixedPoint(0, bits), FixedPoint(1, bits), FixedPoint(2, bits)
     return quantize_model(model, formats, rounding=rounding, **options)
 
@@ -131,3 +136,135 @@ def test_a_layer_computes_the_codes_of_the_simulation(shape, name, bits, roundin
     build = (VECTORS, SEQUENCES, IMAGES)[len(shape) - 1][name]
     network = assert_identical(quantized(*build(), shape=shape, bits=bits, rounding=rounding))
     assert not network.beyond_float32
+
+
+TRANSPOSED = [
+    {"kernel_size": size, "strides": strides, "padding": padding}
+    for size in (1, 2, 3, 4, (5, 2))
+    for strides in (1, 2, 3, (1, 2))
+    for padding in ("same", "valid")
+] + [
+    {"kernel_size": 3, "strides": 2, "padding": padding, "output_padding": out}
+    for padding in ("same", "valid")
+    for out in (0, 1)
+]
+
+
+@pytest.mark.parametrize("options", TRANSPOSED, ids=lambda options: "-".join(map(str, options.values())))
+def test_a_transposed_convolution_has_the_borders_of_keras(options):
+    model = quantized(layers.Conv2DTranspose(2, **options), shape=(3, 4, 2))
+    network, pixels = lower(model), RNG.integers(0, 256, (3, 3, 4, 2))
+    expected = model.predict(pixels / np.float32(256), verbose=0) / 2.0 ** network.tensors[-1].exponent
+    assert np.array_equal(network.run(pixels), expected)
+
+
+def test_a_network_has_several_inputs_and_outputs():
+    image, sequence, vector = layers.Input((4, 5, 3)), layers.Input((6, 2)), layers.Input((3,))
+    x = layers.Conv2D(3, 2, activation="relu", name="first")(image)
+    gate = layers.Dense(3, activation="sigmoid")(vector)
+    steps = layers.GlobalAveragePooling1D()(layers.Conv1D(3, 2)(sequence))
+    x = layers.Multiply()([x, layers.Reshape((1, 1, 3))(gate)])
+    pooled = layers.GlobalMaxPooling2D()(x)
+    logits = layers.Dense(4, activation="softmax", name="logits")(layers.Concatenate()([pooled, steps]))
+    model = with_formats(
+        keras.Model([image, sequence, vector], [logits, layers.Conv2D(2, 1)(x), layers.Dense(2)(vector)])
+    )
+    network = assert_identical(model)
+    pixels = [RNG.integers(0, 256, (5, *shape)) for shape in ((4, 5, 3), (6, 2), (3,))]
+    assert [codes.shape for codes in network.run(pixels)] == [(5, 4), (5, 3, 4, 2), (5, 2)]
+    assert [output.layer for output in network.results][0] == "logits"
+    with pytest.raises(InputError, match="has 3 inputs; give a list with an array for each"):
+        network.run(pixels[0])
+    with pytest.raises(InputError, match="equally many images, not 5, 5, 4"):
+        network.run([*pixels[:2], pixels[2][:4]])
+
+
+def test_the_last_output_may_be_computed_first():
+    image = layers.Input((4, 4, 2))
+    x = layers.Conv2D(2, 2, name="first")(image)
+    network = assert_identical(with_formats(keras.Model(image, [layers.Conv2D(3, 2, name="second")(x), x])))
+    assert [codes.shape[1:] for codes in network.run(np.ones((2, 4, 4, 2), int))] == [(2, 2, 3), (3, 3, 2)]
+
+
+def test_sums_on_the_way_to_a_small_sum_count():
+    x = layers.Input((1, 1, 1))
+    wide = [layers.Conv2D(1, 1, name=f"wide{n}")(x) for n in range(3)]
+    model = keras.Model(x, layers.Add(name="sum")(wide))
+    model = quantize_model(model, (FixedPoint(0, 8), FixedPoint(0, 8), FixedPoint(0, 24)))
+    for layer in model.quantized_layers:
+        layer.kernel.assign(np.full((1, 1, 1, 1), -1.0 if layer.name == "wide2" else 1.0))
+        layer.set_formats(FixedPoint(0, 8), FixedPoint(0, 8), FixedPoint(0, 24))
+    assert lower(model).beyond_float32 == ["sum"]
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "gelu"])
+def test_an_activation_at_the_head_stays_outside(name):
+    model = quantized(conv(3, 2), conv(2, 1, activation=name))
+    codes = lower(model).run(pixels := RNG.integers(0, 256, (4, 7, 6, 4)))
+    values = keras.activations.get(name)(codes * np.float32(2**-5)).numpy()
+    np.testing.assert_allclose(model.predict(pixels / np.float32(256), verbose=0), values, rtol=1e-6)
+
+
+# What is refused
+
+
+def of_quantized(*build, shape=(6, 6, 2)):
+    """Return a quantized model of layers that round already."""
+    x = image = layers.Input(shape)
+    for part in build:
+        x = part(x)
+    return QuantizedModel(image, x)
+
+
+FORMATS = FixedPoint(0, 8), FixedPoint(1, 8), FixedPoint(2, 8)
+NONE = None, None, None
+REFUSED = {
+    "needs a table for tanh, of at most 256 codes; enable it and give it an input format of at most 8 bits": lambda: (
+        of_quantized(QuantizedActivation("tanh", name="here", formats=(None, FixedPoint(0, 12), FixedPoint(0, 8))))
+    ),
+    "needs a table for silu, .* and an output format": lambda: of_quantized(
+        QuantizedActivation("silu", name="here", formats=(None, FixedPoint(0, 8), None))
+    ),
+    "computes softmax of several values together": lambda: of_quantized(
+        QuantizedActivation("softmax", name="here", formats=FORMATS)
+    ),
+    "has a slope without a format; use a QuantizedLeakyReLU .* such as 0.30": lambda: of_quantized(
+        QuantizedLeakyReLU(0.3, name="here", formats=(None, *FORMATS[1:]))
+    ),
+    r"has the activation tanh, .* put QuantizedActivation\('tanh'\) with formats after it": lambda: of_quantized(
+        QuantizedConv2D(2, 1, activation="tanh", name="here", formats=FORMATS),
+        QuantizedActivation("linear", formats=FORMATS),
+    ),
+    "enlarges images by bilinear interpolation.*interpolation='nearest'": lambda: quantized(
+        layers.UpSampling2D(2, interpolation="bilinear", name="here"), conv()
+    ),
+    "moves the channels, .* build the network with the channels last": lambda: quantized(
+        layers.Permute((3, 1, 2), name="here"), conv()
+    ),
+    "averages over borders.*padding='valid'": lambda: quantized(
+        layers.AveragePooling2D(3, 1, "same", name="here"), conv()
+    ),
+    "adds 0.1, which float32 rounds .* such as 0.1": lambda: quantized(layers.Rescaling(0.5, 0.1, name="here"), conv()),
+    r"scales by 0.3, which has more than 8 bits; use .* such as 0.300\d+, or .*fold_preprocessing": lambda: quantized(
+        layers.Rescaling(0.3, name="here"), conv()
+    ),
+    "scales by numbers, which has more": lambda: quantized(layers.Rescaling([0.3, 0.1, 0.5, 1.0], name="here"), conv()),
+    "averages 7 tensors": lambda: quantized(
+        branches(layers.Average(name="here"), *(conv(2, 1) for _ in range(7))), conv(2, 1)
+    ),
+    "multiplies averages, which float32 has rounded; .*QuantizedActivation": lambda: of_quantized(
+        branches(layers.Multiply(name="here"), layers.Identity(), layers.GlobalAveragePooling2D(keepdims=True))
+    ),
+    "is a BatchNormalization, .*fold_batch_normalization=True": lambda: quantized(
+        conv(), layers.BatchNormalization(name="here")
+    ),
+    "is an? Normalization, .*fold_preprocessing=True": lambda: quantized(
+        layers.Normalization(mean=0.5, variance=2.0, name="here"), conv()
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_integers_cannot_compute_is_refused_by_layer_with_a_way_out(message):
+    with pytest.raises(InputError, match=f"^layer here {message}"):
+        lower(REFUSED[message]())

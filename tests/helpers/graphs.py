@@ -46,7 +46,8 @@ def graph(*build, shape=(7, 6, 3), rounding="nearest", fmt=FORMAT, **options):
 def assert_identical(model, pixels=None, **options):
     """Return the integer network of `model` after a check that it computes the same codes, within its bounds."""
     network = lower(model, **options)
-    drawn = [RNG.integers(0, options.get("levels", 256), (20, *x.shape[1:])) for x in model.inputs]
+    rng = np.random.default_rng(7)
+    drawn = [rng.integers(0, options.get("levels", 256), (20, *x.shape[1:])) for x in model.inputs]
     pixels = (drawn if len(drawn) > 1 else drawn[0]) if pixels is None else pixels
     found = compare_layers(model, network, pixels)
     assert found and all(agreement.different == 0 for agreement in found.values()), found

@@ -1,4 +1,6 @@
+from . import activation_lowering as activation_lowering
 from . import arrays as arrays
+from . import assembly as assembly
 from . import c as c
 from . import compiled as compiled
 from . import coreml as coreml
@@ -6,6 +8,8 @@ from . import engine as engine
 from . import frozen as frozen
 from . import identity as identity
 from . import integer as integer
+from . import kernel_lowering as kernel_lowering
+from . import layer_lowering as layer_lowering
 from . import litert as litert
 from . import lowering as lowering
 from . import onnx as onnx

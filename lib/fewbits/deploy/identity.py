@@ -1,18 +1,22 @@
 """Do an integer network, the quantized Keras model and other programs compute the same codes?"""
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fewbits.backend import keras
 from fewbits.costs.latency import Runner
 from fewbits.deploy.compiled import CRunner, find_compiler
+from fewbits.deploy.frozen import copy_weights
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Tensor
 from fewbits.errors import InputError
-from fewbits.graph import clone, rebuild
+from fewbits.graph import Call, Graph, clone, rebuild
 from fewbits.inspection.extraction import extractor
+from fewbits.quantization.activations import ACTIVATIONS
 from fewbits.quantization.conversion import QuantizedModel
+from fewbits.quantization.placement import ON_GRID
 
 
 class Agreement(NamedTuple):
@@ -29,16 +33,17 @@ class Agreement(NamedTuple):
     largest: float
 
 
-def compare_layers(model: QuantizedModel, network: IntegerNetwork, images: np.ndarray) -> dict[str, Agreement]:
+def compare_layers(model: QuantizedModel, network: IntegerNetwork, images: Any) -> dict[str, Agreement]:
     """Compare the codes of a quantized model with those of its integer network.
 
-    Every layer with weights is compared, and the last layer. If float32 does not hold all sums of `network`, `model` is
-    simulated in float64. An average is compared as the float nearest to its exact quotient.
+    Every layer with weights is compared, and all outputs. If float32 does not hold all sums of `network`, `model` is
+    simulated in float64. An average is compared as the float nearest to its exact quotient, or as the product with the
+    reciprocal that TensorFlow computes in its place.
 
     Args:
         model: The quantized model.
         network: What `lower` returned for it.
-        images: Pixels, integers (n, height, width, channels), as `network.run` takes them.
+        images: Pixels, integers (n, height, width, channels), as `network.run` takes them; a list if it takes one.
 
     Returns:
         Layer name -> agreement.
@@ -46,16 +51,20 @@ def compare_layers(model: QuantizedModel, network: IntegerNetwork, images: np.nd
     Raises:
         InputError: as `network.run`.
     """
-    if network.beyond_float32 or any(_softened(layer) for layer in model.layers):
-        model = simulation(model, "float64" if network.beyond_float32 else "float32")
+    model = simulation(model, "float64") if network.beyond_float32 else before_heads(model)
     names = [name for name in network.outputs if model.get_layer(name).weights]
-    names += [name for name in [model.layers[-1].name] if name in network.outputs and name not in names]
+    graph = Graph(model)
+    ends = {call.name for call in map(graph.made_by, graph.outputs) if len(graph.calls_of(call.operation)) == 1}
+    names += sorted(ends & network.outputs.keys() - set(names))
     read, totals = extractor(model, names), {name: Agreement(0, 0, 0.0) for name in names}
-    for start in range(0, len(images), network.batch):
-        pixels = images[start : start + network.batch]
-        codes = network.trace(pixels)
-        floats = (pixels.astype(np.float64) - np.asarray(network.mean)) * _scale(network)
-        for name, found in read(floats.astype(np.float32)).items():
+    several = len(network.inputs) > 1
+    arrays = images if several else [images]
+    for start in range(0, len(arrays[0]), network.batch):
+        pixels = [array[start : start + network.batch] for array in arrays]
+        codes = network.trace(pixels if several else pixels[0])
+        scaled = ((x.astype(np.float64) - np.asarray(mean)) * _scale(network) for x, mean in zip(pixels, network.means))
+        floats: Any = [x.astype(np.float32) for x in scaled]
+        for name, found in read(floats if several else floats[0]).items():
             tensor = network.tensors[network.outputs[name]]
             totals[name] = _joined(totals[name], _agreement(tensor, codes[name].reshape(found.shape), found))
     return totals
@@ -124,7 +133,7 @@ def to_pixels(network: IntegerNetwork, images: np.ndarray) -> np.ndarray:
 
 
 def simulation(model: QuantizedModel, dtype: str = "float64") -> QuantizedModel:
-    """Return a copy of `model` that computes in `dtype` and has no softmax in its last layer.
+    """Return a copy of `model` that computes in `dtype`, without softmax or other activations at its outputs.
 
     Args:
         model: The quantized model; the copy has its formats and weights.
@@ -133,13 +142,33 @@ def simulation(model: QuantizedModel, dtype: str = "float64") -> QuantizedModel:
     Returns:
         The copy.
     """
+    graph = Graph(model)
+    heads = [call for call in map(graph.made_by, graph.outputs) if _is_head(graph, call)]
+    layers = {id(call.operation) for call in heads if call.operation.weights}
+    absorbed = {id(call.outputs[0]) for call in heads if not call.operation.weights}
 
     def replaced(layer):
-        return clone(layer, dtype=dtype, **({"activation": "linear"} if _softened(layer) else {}))
+        return clone(layer, dtype=dtype, **({"activation": "linear"} if id(layer) in layers else {}))
 
-    same = rebuild(model, replaced)
-    same.set_weights(model.get_weights())
-    return QuantizedModel(same.input, same.output, name=model.name)
+    def apply(call, layer, *args, **kwargs):
+        return args[0] if id(call.outputs[0]) in absorbed else layer(*args, **kwargs)
+
+    same = rebuild(model, replaced, apply)
+    copy_weights(model, same)
+    return same
+
+
+def before_heads(model: QuantizedModel) -> QuantizedModel:
+    """Return `model` without softmax or other activations at its outputs.
+
+    Args:
+        model: A quantized model.
+
+    Returns:
+        A copy, or `model` itself if it has none.
+    """
+    graph = Graph(model)
+    return simulation(model, "float32") if any(_is_head(graph, graph.made_by(x)) for x in graph.outputs) else model
 
 
 def _scale(network: IntegerNetwork) -> float:
@@ -147,8 +176,12 @@ def _scale(network: IntegerNetwork) -> float:
     return float(to_values(network.image, np.ones(())))
 
 
-def _softened(layer: keras.Layer) -> bool:
-    return getattr(layer, "activation", None) is keras.activations.softmax
+def _is_head(graph: Graph, call: Call) -> bool:
+    """Return whether a call makes an output of the network by an activation after which there is no grid."""
+    layer = call.operation
+    if graph.readers(call.outputs[0]) or isinstance(layer, tuple(ACTIVATIONS.values())):
+        return False
+    return isinstance(layer, keras.layers.Softmax) or getattr(layer, "activation", None) not in ON_GRID
 
 
 def to_values(tensor: Tensor, codes: np.ndarray) -> np.ndarray:
@@ -166,7 +199,9 @@ def to_values(tensor: Tensor, codes: np.ndarray) -> np.ndarray:
 
 def _agreement(tensor, codes, floats):
     step = 2.0**tensor.exponent / tensor.divisor
-    gaps = np.abs(to_values(tensor, codes).astype(floats.dtype).astype(np.float64) - floats) / step
+    dividend = to_values(replace(tensor, divisor=1), codes).astype(floats.dtype)
+    quotients = dividend / floats.dtype.type(tensor.divisor), dividend * (1 / floats.dtype.type(tensor.divisor))
+    gaps = np.minimum(*(np.abs(x.astype(np.float64) - floats) for x in quotients)) / step
     return Agreement(codes.size, int((~(gaps == 0)).sum()), float(gaps.max()))  # NaN counts as different
 
 

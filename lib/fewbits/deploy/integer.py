@@ -68,6 +68,11 @@ class IntegerNetwork:
         return [0, *(n for n, operation in enumerate(self.operations, 1) if isinstance(operation, Input))]
 
     @property
+    def means(self) -> list[tuple[int, ...]]:
+        """The mean of each input."""
+        return [self.mean, *(operation.mean for operation in self.operations if isinstance(operation, Input))]
+
+    @property
     def results(self) -> list[Output]:
         """All outputs of the network, in Keras' order."""
         layer = self.operations[-1].layer if self.operations else self.name
@@ -166,8 +171,7 @@ class IntegerNetwork:
             return {0: _checked(images, self.image, self.mean)}
         if not isinstance(images, list | tuple) or len(images) != len(self.inputs):
             raise InputError(f"{self.name} has {len(self.inputs)} inputs; give a list with an array for each")
-        means = [self.mean, *(operation.mean for operation in self.operations if isinstance(operation, Input))]
-        codes = [_checked(array, self.tensors[i], mean) for array, i, mean in zip(images, self.inputs, means)]
+        codes = [_checked(array, self.tensors[i], mean) for array, i, mean in zip(images, self.inputs, self.means)]
         if len({len(array) for array in codes}) > 1:
             counts = ", ".join(str(len(array)) for array in codes)
             raise InputError(f"the inputs of {self.name} must hold equally many images, not {counts}")

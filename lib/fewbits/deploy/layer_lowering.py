@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -190,7 +191,13 @@ def _sum_of(assembly: Assembly, call: Call, *indices: int) -> int:
 
 
 def _average_of(assembly: Assembly, call: Call, *indices: int) -> int:
-    return _added(assembly, call, indices, len(indices))
+    n = len(indices)
+    if abs(Fraction(float(np.float32(1) / np.float32(n))) * n - 1) > Fraction(1, 2**25):
+        raise InputError(
+            f"layer {call.name} averages {n} tensors by a product with 1/{n}, which float32 rounds so that quotients "
+            f"differ; use Add and a Rescaling by a power of two"
+        )
+    return _added(assembly, call, indices, n)
 
 
 def _added(assembly, call, indices, divisor):

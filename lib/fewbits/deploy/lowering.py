@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras
+from fewbits.deploy.activation_lowering import EXACT, activation_name
 from fewbits.deploy.assembly import Assembly
 from fewbits.deploy.frozen import check_exportable, multiplies
 from fewbits.deploy.integer import IntegerNetwork, Output
@@ -23,7 +24,8 @@ from fewbits.quantization.conversion import QuantizedModel
 
 layers, activations = keras.layers, keras.activations
 
-OUTSIDE = activations.softmax, activations.sigmoid  # at the head, where only the largest value counts
+# Activations of Keras that integers do not compute, and that stay outside at the head of a network.
+OUTSIDE = {f for f in vars(activations).values() if callable(f) and f not in EXACT}
 # What to do about layers that integer networks do not support.
 HINTS: dict[type, str] = {
     layers.BatchNormalization: "quantize_model(..., fold_batch_normalization=True) folds it",
@@ -36,7 +38,7 @@ OTHERWISE = "use one that the documentation lists for them, or export the networ
 def lower(model: QuantizedModel, levels: int = 256, mean: int | Sequence[int] = 0) -> IntegerNetwork:
     """Convert a quantized model to an integer network.
 
-    A softmax or a sigmoid at the end is left out.
+    A softmax, sigmoid or other activation in float at the end is left out.
 
     Args:
         model: The quantized model; it takes (pixel - mean) / levels for unsigned pixels below `levels`, at each input.
@@ -59,7 +61,7 @@ def lower(model: QuantizedModel, levels: int = 256, mean: int | Sequence[int] = 
         if len(x.shape) > 4 or None in x.shape[1:]:
             raise InputError(
                 f"{model.name} must take images (height, width, channels), sequences or vectors of a fixed size, not "
-                f"{x.shape[1:]}; build it for one size"
+                f"{str(x.shape[1:]).replace('None', 'any')}; build it for one size"
             )
     check_exportable(model, every_kernel=True)
     means = [_integer_means(mean, x.shape[-1], levels) for x in model.inputs]
@@ -71,7 +73,7 @@ def lower(model: QuantizedModel, levels: int = 256, mean: int | Sequence[int] = 
         lowering.made[id(x)] = lowering.assembly.add(Input, graph.made_by(x).name, (), image, pixels)
     for call in graph.calls:
         if not call.is_input:
-            lowering.add(call)
+            lowering.add(call, graph.is_output(call.outputs[0]))
     *earlier, last = (Output(graph.made_by(y).name, lowering.made[id(y)], tuple(y.shape[1:])) for y in model.outputs)
     lowering.assembly.finish(last.tensor)
     return IntegerNetwork(
@@ -88,31 +90,29 @@ class _Lowering:
         self.outputs: dict[str, int] = {}  # layer name -> index
         self.outside: dict[int, str] = {}  # identity of a symbolic tensor -> the activation that is left out
 
-    def add(self, call: Call) -> None:
-        """Add what `call` computes."""
+    def add(self, call: Call, at_head: bool) -> None:
+        """Add what `call` computes; the activation of one that makes an output may stay outside."""
         for x in call.inputs:
             if id(x) in self.outside:
                 raise InputError(
                     f"layer {call.name} reads the {self.outside[id(x)]}, which integer networks leave out at the head; "
-                    "end the network there"
+                    "end the network there, or use a QuantizedActivation with formats for what is not a softmax"
                 )
+        left_out = _left_out(call, at_head)
+        if left_out:
+            self.outside[id(call.outputs[0])] = f"{left_out} of layer {call.name}"
         try:
-            index = self._lowered(call, [self.made[id(x)] for x in call.inputs])
+            index = self._lowered(call, [self.made[id(x)] for x in call.inputs], bool(left_out))
         except OverflowError:
             raise InputError(
                 f"layer {call.name} needs integers of more than 63 bits; give it formats that are closer together"
             ) from None
         self.made[id(call.outputs[0])] = index
-        if _is_left_out(call) and not multiplies(call.operation):
-            return
-        self.outputs[call.name] = index
+        if not left_out or multiplies(call.operation):
+            self.outputs[call.name] = index
 
-    def _lowered(self, call: Call, inputs: list[int]) -> int:
+    def _lowered(self, call: Call, inputs: list[int], left_out: bool) -> int:
         layer: Any = call.operation
-        left_out = _is_left_out(call)
-        if left_out:
-            name = getattr(getattr(layer, "activation", None), "__name__", "softmax")
-            self.outside[id(call.outputs[0])] = f"{name} of layer {layer.name}"
         if multiplies(layer):
             return multiply_kernel(self.assembly, call, inputs[0], None if left_out else layer.activation)
         if left_out:
@@ -125,12 +125,13 @@ class _Lowering:
         return handler(self.assembly, call, *inputs)
 
 
-def _is_left_out(call: Call) -> bool:
-    """Return whether a call applies a softmax or a sigmoid in float, which a network may only do at its head."""
-    layer = call.operation
-    if type(layer) is layers.Activation or multiplies(layer):
-        return layer.activation in OUTSIDE
-    return type(layer) is layers.Softmax
+def _left_out(call: Call, at_head: bool) -> str:
+    """Return the name of the activation of a call that stays outside; empty if there is none."""
+    layer: Any = call.operation
+    activation = layer.activation if type(layer) is layers.Activation or multiplies(layer) else None
+    if type(layer) is layers.Softmax or activation is activations.softmax:
+        return "softmax"  # everywhere, so that the message names it where another layer reads it
+    return activation_name(activation) if at_head and activation in OUTSIDE else ""
 
 
 def _image(shape: tuple[int, ...], levels: int, means: tuple[int, ...]) -> Tensor:
