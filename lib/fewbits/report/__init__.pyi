@@ -1,8 +1,11 @@
 from . import advice as advice
+from . import dead_filters as dead_filters
 from . import device_needs as device_needs
 from . import drawings as drawings
 from . import examination as examination
+from . import format_runs as format_runs
 from . import measurements as measurements
+from . import network_facts as network_facts
 from . import page as page
 from . import preparations as preparations
 from . import samples as samples

@@ -84,7 +84,7 @@ def _accuracy(found: Measurements, setup: Setup) -> Iterator[Advice]:
         what = f"round to nearest, not down (floor), at {width.bits} bits"
         yield Advice(what, width.bits, width.nearest_instead, None, _formats(setup, width.bits))
     for variant in found.variants:
-        if variant.change.value > 0 and variant.change.beyond_chance(found.comparisons):
+        if variant.change.value > 0 and variant.change.beyond_chance():
             yield Advice(_said(variant), variant.bits, variant.change, None, _of_variant(setup, variant))
 
 
@@ -96,7 +96,7 @@ def _best(preparations: Sequence[Preparation]) -> list[Preparation]:
 def _rounding(found: Measurements) -> list[WidthAccuracy]:
     """Return the widest bits at which rounding to nearest is better."""
     gains = [each for each in found.widths if each.nearest_instead and each.nearest_instead.value > 0]
-    sure = [each for each in gains if each.nearest_instead and each.nearest_instead.beyond_chance(found.comparisons)]
+    sure = [each for each in gains if each.nearest_instead and each.nearest_instead.beyond_chance()]
     return sorted(sure, key=lambda each: -each.bits)[:1]
 
 

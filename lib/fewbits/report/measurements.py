@@ -16,6 +16,7 @@ from fewbits.statistics import Share, paired_difference
 
 VERSION = 1  # of the JSON; it changes when a key is renamed or means something else
 CONFIDENCE = 0.95
+COMPARISONS = 16  # of accuracy: five of roundings, six of formats, five of preparations, at most
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,13 @@ class Change:
         chance = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
         return cls(value, middle - half_width, middle + half_width, len(first), float(chance))
 
-    def beyond_chance(self, comparisons: int = 1) -> bool:
-        """Return whether the difference is not 0, when it is one of several comparisons.
+    def beyond_chance(self) -> bool:
+        """Return whether the difference is not 0, when it is one of COMPARISONS that share the level of 5 %.
 
-        Args:
-            comparisons: How many are made. The level of 5 % is divided among them (Bonferroni).
+        Source:
+            Dunn, Multiple comparisons among means, 1961 (Bonferroni's inequality).
         """
-        return self.chance < (1 - CONFIDENCE) / comparisons and self.low * self.high > 0
+        return self.chance < (1 - CONFIDENCE) / COMPARISONS and self.low * self.high > 0
 
 
 # The network
@@ -406,7 +407,7 @@ class Measurements:
         accumulators: Widths of the sums in integers.
         memory: What the network takes on a device.
         exports: Forms that the network can take.
-        comparisons: How many comparisons of accuracy were made; a claim holds beyond the chance of them all.
+        comparisons: How many comparisons of accuracy are made at most; a claim holds beyond the chance of them all.
         reasons: Section -> why it is empty or not complete.
         version: Of this structure.
     """
@@ -430,7 +431,7 @@ class Measurements:
     accumulators: Sequence[Accumulator] = ()
     memory: Sequence[DeviceMemory] = ()
     exports: Sequence[ExportForm] = ()
-    comparisons: int = 1
+    comparisons: int = COMPARISONS
     reasons: dict[str, str] = field(default_factory=dict)
     version: int = VERSION
 

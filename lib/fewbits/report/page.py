@@ -7,7 +7,7 @@ from typing import Any
 
 from fewbits.report.advice import TOLERATED, Advice, change_in_points
 from fewbits.report.drawings import Series, decibel_chart, interval_chart, mark, value_histogram
-from fewbits.report.measurements import Accuracy, Change, Measurements, ValueRange
+from fewbits.report.measurements import Accuracy, Change, Measurements, ValueRange, WidthAccuracy
 from fewbits.report.preparations import AS_GIVEN
 from fewbits.report.value_ranges import RULE
 
@@ -45,6 +45,7 @@ def report_page(measurements: Measurements, advice: Sequence[Advice] = ()) -> st
 
 
 Section = tuple[str, str]  # title and content
+Rows = list[tuple[Any, ...]]
 
 
 def _lead(found: Measurements) -> str:
@@ -88,23 +89,15 @@ def _item(advice: Advice) -> str:
 
 def _accuracy(found: Measurements, advice: Sequence[Advice]) -> Iterator[Section]:
     content = _reason(found, "accuracy") + _reason(found, "calibration")
-    widths = {(each.bits, each.rounding): each for each in found.widths}
     bits = list(dict.fromkeys(each.bits for each in found.widths))
     if found.accuracy_as_read:
         content += f"<p>With the formats that it was read with: {_whole(found.accuracy_as_read)}.</p>"
     if found.widths and found.widths[0].accuracy:
-        series = [
-            Series(
-                rounding,
-                [widths[n, rounding].accuracy.value for n in bits],
-                [(widths[n, rounding].accuracy.low, widths[n, rounding].accuracy.high) for n in bits],
-            )
-            for rounding in ("nearest", "floor")
-        ]
+        series = [_accuracies(rounding, found.widths) for rounding in ("nearest", "floor")]
         level = ("float", found.float_accuracy.value) if found.float_accuracy else None
         chart = interval_chart([str(n) for n in bits], series, "Accuracy over bits, with the table below", level)
         content += _figure(chart, series, "Accuracy over bits of kernels, inputs and outputs; bars are 95 % intervals.")
-    rows = [
+    rows: Rows = [
         (
             each.bits,
             each.rounding,
@@ -120,18 +113,23 @@ def _accuracy(found: Measurements, advice: Sequence[Advice]) -> Iterator[Section
         content += _table(
             "Accuracy with the MSBs of percentile 99.9, one per layer and kind", columns, rows, [None, TEXT]
         )
-    variants = [
+    variants: Rows = [
         (each.name, ", ".join(each.layers) or "all", each.bits, _whole(each.accuracy), _change(each.change))
         for each in found.variants
     ]
     if variants:
-        columns = ("formats", "layers", "bits", "accuracy", "change from the plain formats")
-        content += _table("Other ways to set the formats, to nearest", columns, variants, [None, LONG])
+        names = ("formats", "layers", "bits", "accuracy", "change from the plain formats")
+        content += _table("Other ways to set the formats, to nearest", names, variants, [None, LONG])
     yield "Accuracy at few bits", content
 
 
+def _accuracies(rounding: str, widths: Sequence[WidthAccuracy]) -> Series:
+    shares = [each.accuracy for each in widths if each.rounding == rounding and each.accuracy]
+    return Series(rounding, [share.value for share in shares], [(share.low, share.high) for share in shares])
+
+
 def _network(found: Measurements, advice: Sequence[Advice]) -> Iterator[Section]:
-    rows = [
+    rows: Rows = [
         (
             each.name,
             each.kind,
@@ -250,7 +248,7 @@ def _sensitivity(found: Measurements, advice: Sequence[Advice]) -> Iterator[Sect
 
 
 def _filters(found: Measurements, advice: Sequence[Advice]) -> Iterator[Section]:
-    dead = [
+    dead: Rows = [
         (
             each.layer,
             f"{len(each.filters)} of {each.of}",
@@ -271,10 +269,10 @@ def _filters(found: Measurements, advice: Sequence[Advice]) -> Iterator[Section]
             content += f"<p>Without those that can be removed: {_change(found.dead_change)}.</p>"
     elif n:
         content += f"<p>No filter is silent on all {n} calibration images.</p>"
-    skewed = [(each.layer, each.kind, f"{each.bits_lost:.1f}", each.widest) for each in found.skewed]
+    skewed: Rows = [(each.layer, each.kind, f"{each.bits_lost:.1f}", each.widest) for each in found.skewed]
     if skewed:
-        columns = ("layer", "values", "bits lost by the median channel", "widest channel")
-        content += _table("Channels whose range is at least eight times the median's", columns, skewed, [None, TEXT])
+        names = ("layer", "values", "bits lost by the median channel", "widest channel")
+        content += _table("Channels whose range is at least eight times the median's", names, skewed, [None, TEXT])
     elif found.values:
         content += "<p>No layer has a channel of more than eight times the median's range.</p>"
     yield "Dead filters and skewed channels", content

@@ -48,7 +48,7 @@ def usual_preparations(
     low, high = _limits(seen)
     for name, prepared in _usual(known, seen, low, high):
         flipped = prepared.order != known.order
-        changed = (raw[..., ::-1] if flipped else raw) - np.float32(prepared.mean or 0)
+        changed = (raw[..., ::-1] if flipped else raw) - np.array(prepared.mean or 0, np.float32)
         changed = changed * np.float32(prepared.scale)
         if not np.allclose(changed, images, atol=1e-6 * float(np.abs(images).max())):
             yield UsualPreparation(name, np.ascontiguousarray(changed), _options(prepared) if pixels else "")
@@ -70,7 +70,7 @@ def _usual(known: Pixels, seen: np.ndarray, low: float, high: float) -> Iterator
 
 
 def _raw(images: np.ndarray, pixels: Pixels) -> np.ndarray:
-    return images / np.float32(pixels.scale) + np.float32(pixels.mean or 0)
+    return images / np.float32(pixels.scale) + np.array(pixels.mean or 0, np.float32)
 
 
 def _limits(raw: np.ndarray) -> tuple[float, float]:

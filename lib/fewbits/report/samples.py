@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from fewbits.backend import keras, ops
+from fewbits.data.folders import ImageFolder
 from fewbits.data.inputs import Images, labelled_batches
 from fewbits.errors import InputError
 from fewbits.graph import ends
@@ -13,7 +15,7 @@ from fewbits.training.heads import Head
 from fewbits.training.interruption import postponed
 from fewbits.training.recipe import compiles_steps
 
-BATCH = 25  # images per step: their activations fit the cache of a CPU
+BATCH = 25  # images per step; the activations of more leave the cache of a CPU
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def draw_sample(model: keras.Model, data: Images, n: int, seed: int, what: str) 
     Raises:
         InputError: when the images do not fit the network, or none can be read.
     """
-    if hasattr(data, "pick") and hasattr(data, "__len__"):
+    if isinstance(data, ImageFolder):
         data = data.pick(_chosen(len(data), n, seed))
     batches, images = [], 0
     for batch in labelled_batches(model, data, what, required=False):
@@ -101,15 +103,20 @@ def network_outputs(
     return np.concatenate(steps)
 
 
-def right_answers(head: Head, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return which answers are right: (n,) bool, or one per label of a network with several per image.
+def right_answers(head: Head | None, outputs: np.ndarray, sample: ImageSample) -> Any:
+    """Return which answers are right.
 
     Args:
-        head: Of the network.
+        head: Of the network, if it has one.
         outputs: (n, units), as from `network_outputs`.
-        labels: As in `Head.check_labels`.
+        sample: The images.
+
+    Returns:
+        (n,) bool, or (n * units,) for a network with several labels per image; None without a head or labels.
     """
-    return (head.ranks(outputs, labels) < 1).ravel()
+    if head is None or sample.labels is None:
+        return None
+    return (head.ranks(outputs, sample.labels) < 1).ravel()
 
 
 def decisions(head: Head, outputs: np.ndarray) -> np.ndarray:
