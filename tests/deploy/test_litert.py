@@ -13,6 +13,7 @@ from fewbits.quantization import calibration
 from fewbits.quantization.conversion import quantize_model
 from fewbits.quantization.fixedpoint import to_codes
 from fewbits.zoo.trained import find_weights
+from helpers.every_layer import every_layer, several
 
 pytest.importorskip("ai_edge_litert")
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
@@ -146,6 +147,75 @@ def test_other_roundings_are_told_apart(squeezenet):
     assert sum(agreement.different for agreement in own_kernels.values()) > 0  # they round twice
 
 
+def several_outputs(content, images):
+    """Return the outputs of a file as Keras does, for a list of images per input."""
+    runner = LiteRTRunner(content)
+    return [np.stack(x) for x in zip(*(runner.run_all(*of_each) for of_each in zip(*images)))]
+
+
+def test_every_layer_in_float_is_that_of_keras():
+    model = every_layer()
+    images = several(model)
+    for ours, theirs in zip(model.predict(images, verbose=0), several_outputs(to_litert(model), images), strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-5 * np.abs(ours).max())
+
+
+def test_options_that_tensorflow_does_not_convert_are_refused_by_layer():
+    image = L.Input((4, 4, 2))
+    for layer, said in (
+        (L.UpSampling2D(interpolation="bicubic", name="odd"), "layer odd resizes by bicubic"),
+        (L.Conv2DTranspose(2, 3, dilation_rate=2, name="odd"), "layer odd is a Conv2DTranspose with dilation"),
+    ):
+        with pytest.raises(InputError, match=said):
+            to_litert(keras.Model(image, layer(image)))
+
+
+def mixed(head, join=L.Maximum):
+    """Return a quantized network of joins, functions, one-dimensional and grouped convolutions, and its images."""
+    keras.utils.set_random_seed(1)
+    image, steps = L.Input((7, 6, 4)), L.Input((8, 3))
+    x = L.Conv2D(4, 3, groups=2, padding="same", activation="silu")(image)
+    x = L.LeakyReLU(0.3)(L.Conv2D(4, 2, activation="relu")(x))
+    x = join(name="joined")([x, L.Dense(4, activation="sigmoid")(L.GlobalAveragePooling2D(keepdims=True)(x))])
+    y = L.DepthwiseConv1D(3, padding="same")(L.Conv1D(3, 3, padding="causal", dilation_rate=2)(steps))
+    y = L.PReLU("normal")(y)
+    joined = L.Concatenate()([L.GlobalMaxPooling2D()(x), L.GlobalMaxPooling1D()(y)])
+    model = quantize_model(keras.Model([image, steps], head(joined)), rounding="nearest")
+    images = [np.random.default_rng(i).random((4, *x.shape[1:]), np.float32) for i, x in enumerate(model.inputs)]
+    model.set_formats(calibration.formats_for(model, images, 8))
+    return model, images
+
+
+def test_int8_codes_of_functions_joins_and_sequences_are_ours():
+    model, images = mixed(lambda x: [L.Dense(3)(x), L.Dense(2, activation="relu")(x)])
+    found = compare_litert(model, images)
+    assert {layer.name for layer in model.rounding_layers} == {*found}
+    assert all(agreement.different == 0 and agreement.codes > 0 for agreement in found.values()), found
+
+
+def test_products_are_off_by_a_step_at_most():
+    model, images = mixed(L.Dense(3), L.Multiply)
+    assert compare_litert(model, images)["joined_quantizer"].largest <= 1  # XNNPACK rounds halves up
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda x: L.Dense(3, activation="softmax")(x),
+        lambda x: L.Softmax()(L.Dense(3)(x)),
+        lambda x: [L.Dense(3, activation="sigmoid")(x), L.Activation("tanh")(L.Dense(2)(x))],
+    ],
+    ids=["softmax", "softmax as a layer", "two heads"],
+)
+def test_what_comes_before_a_softmax_is_compared_and_the_softmax_is_in_float(head):
+    model, images = mixed(head)
+    found = compare_litert(model, images)
+    assert all(agreement.different == 0 for agreement in found.values()), found
+    ours = keras.tree.flatten(model.predict(images, verbose=0))
+    for mine, theirs in zip(ours, several_outputs(to_litert(model, "int8"), images), strict=True):
+        np.testing.assert_allclose(theirs, mine, atol=1e-6)
+
+
 def test_the_lowest_code_stays(squeezenet):
     image = L.Input((3, 3, 1))
     model = quantize_model(keras.Model(image, L.Conv2D(2, 2, name="c")(image), name="low"), rounding="nearest")
@@ -190,6 +260,24 @@ def test_what_int8_cannot_hold_is_refused_by_layer(formats, options, said):
     model = quantize_model(zoo.build("lenet", (8, 8, 1), 3), fine(), **options)
     model.get_layer("conv2").set_formats(*formats)
     with pytest.raises(InputError, match=said):
+        to_litert(model, "int8")
+
+
+def test_layers_whose_codes_int8_does_not_keep_are_refused_by_name():
+    image = L.Input((4, 4, 2))
+    x = L.Conv2D(2, 1, activation="softmax", name="inside")(image)
+    model = quantize_model(keras.Model(image, L.Conv2D(2, 1)(x)), fine())
+    with pytest.raises(InputError, match="layer inside has the activation softmax inside the network"):
+        to_litert(model, "int8")
+    model = quantize_model(keras.Model(image, L.Conv2DTranspose(2, 2, name="up")(image)), fine())
+    with pytest.raises(InputError, match="layer up is a Conv2DTranspose, .* use UpSampling2D and Conv2D instead"):
+        to_litert(model, "int8")
+
+
+def test_activations_have_eight_bits_in_int8():
+    model, images = mixed(L.Dense(2))
+    model.set_formats(calibration.formats_for(model, images, (8, 8, 6)))
+    with pytest.raises(InputError, match="is an activation; in int8 its input and output formats must have 8 bits"):
         to_litert(model, "int8")
 
 

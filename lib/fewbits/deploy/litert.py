@@ -10,33 +10,46 @@ agrees with the simulation code by code in convolutions; LiteRT's own kernels ro
 """
 
 import re
+from typing import Any
 
 import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.deploy.frozen import Frozen, check_exportable, freeze
-from fewbits.deploy.identity import Agreement
+from fewbits.deploy.identity import Agreement, before_heads
 from fewbits.deploy.tensorflow_process import call_in_tensorflow
 from fewbits.errors import InputError, check_name, needs_extra
 from fewbits.graph import Graph
 from fewbits.io.tflite import LiteRTRunner, to_tflite
 from fewbits.names import PRECISIONS
+from fewbits.quantization.activations import ACTIVATIONS
+from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import QuantizedModel
-from fewbits.quantization.layers import by_filter, effective_weights, kernel_formats
+from fewbits.quantization.layers import TRANSPOSED, by_filter, effective_weights, from_filters, kernel_formats
+from fewbits.quantization.placement import ON_GRID
 
 MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+# Functions that LiteRT computes from codes by tables of its own, with steps of its own; they are computed in float.
+FUNCTIONS = ("ELU", "EXP", "GELU", "HARD_SWISH", "LOG_SOFTMAX", "LOGISTIC", "SOFTMAX", "TANH")
 # Operators whose inputs and outputs have one scale; those of QUANTIZE can have one.
 MOVING = (
     "AVERAGE_POOL_2D",
     "CONCATENATION",
+    "EXPAND_DIMS",
+    "MAXIMUM",
     "MAX_POOL_2D",
+    "MINIMUM",
     "PAD",
     "QUANTIZE",
+    "REDUCE_MAX",
     "RELU",
     "RELU6",
     "RESHAPE",
+    "RESIZE_NEAREST_NEIGHBOR",
     "SLICE",
+    "SQUEEZE",
     "STRIDED_SLICE",
+    "TRANSPOSE",
 )
 
 
@@ -59,23 +72,26 @@ def to_litert(model: keras.Model, precision: str = "float32", images: np.ndarray
             than 8 bits, adds its bias after its output is rounded, or adds up codes of more than 32 bits.
     """
     check_name("precision", precision, PRECISIONS)
-    check_exportable(model, every_kernel=precision != "int8")
+    model = canonical(model)
+    check_exportable(model, every_kernel=True)
+    _check_options(model)
     if precision == "int8" and isinstance(model, QuantizedModel):
         _check_formats(model)
         return call_in_tensorflow(_of_codes, model)
     if precision == "int8" and images is None:
-        raise InputError("int8 needs representative images, to choose the range of each layer's codes")
+        raise InputError("int8 needs representative images; give some to choose the range of each layer's codes from")
     return call_in_tensorflow(_of_floats, model, precision, images)
 
 
-def compare_litert(model: QuantizedModel, images: np.ndarray, delegate: bool = True) -> dict[str, Agreement]:
+def compare_litert(model: QuantizedModel, images: Any, delegate: bool = True) -> dict[str, Agreement]:
     """Compare the codes of a quantized model with those of its int8 file.
 
-    Every layer that multiplies is compared, in a file that outputs the codes of all of them.
+    Every layer that rounds is compared, in a file that outputs the codes of all of them, and the outputs of the
+    network; a softmax, or another activation at the end, is left out.
 
     Args:
         model: A quantized model.
-        images: (n, height, width, channels), float32.
+        images: (n, height, width, channels), float32; a list if the model has several inputs.
         delegate: As in `litert_interpreter`.
 
     Returns:
@@ -85,12 +101,16 @@ def compare_litert(model: QuantizedModel, images: np.ndarray, delegate: bool = T
         InputError: as `to_litert`.
     """
     _check_formats(model)
-    steps = {layer.name: layer.formats.output.step for layer in model.quantized_layers}
-    steps.setdefault(model.layers[-1].name, list(steps.values())[-1])
+    model = before_heads(model)
+    steps = {layer.name: layer.formats.output.step for layer in model.rounding_layers}
+    for x in Graph(model).outputs:
+        steps.setdefault(Graph(model).made_by(x).name, list(steps.values())[-1])
 
     runner = LiteRTRunner(call_in_tensorflow(_of_codes, model, tuple(steps)), delegate)
-    theirs = zip(*(runner.run_all(image) for image in images))
-    ours = [ops.convert_to_numpy(x) for x in _tapped(model, steps).predict_on_batch(np.float32(images))]
+    every = images if isinstance(images, list) else [images]
+    theirs = zip(*(runner.run_all(*of_each) for of_each in zip(*every)))
+    values = _tapped(model, steps).predict_on_batch([np.float32(x) for x in every])
+    ours = map(ops.convert_to_numpy, keras.tree.flatten(values))
     found = {}
     for (name, step), mine, other in zip(steps.items(), ours, theirs):
         gaps = np.abs(np.stack(other).astype(np.float64) - mine) / step
@@ -113,25 +133,66 @@ def _tapped(network, layers):
     """Return a model that outputs what `layers`, names, of `network` make."""
     graph = Graph(network)
     calls = [graph.calls_of(network.get_layer(name))[0] for name in layers]
-    return keras.Model(network.inputs[0], [call.outputs[0] for call in calls])
+    return keras.Model(network.inputs, [call.outputs[0] for call in calls])
+
+
+def _check_options(model):
+    """Raise InputError on options of layers that TensorFlow's converter does not know."""
+    for layer in model.layers:
+        way = getattr(layer, "interpolation", "nearest")
+        if way not in ("nearest", "bilinear"):
+            raise InputError(f"layer {layer.name} resizes by {way}; LiteRT files take nearest and bilinear")
+        if isinstance(layer, TRANSPOSED) and any(rate > 1 for rate in layer.dilation_rate):
+            raise InputError(
+                f"layer {layer.name} is a Conv2DTranspose with dilation, which LiteRT files cannot hold; ONNX files can"
+            )
 
 
 def _check_formats(model):
-    check_exportable(model)
+    check_exportable(model, every_kernel=True)
+    _check_activations(model)
     for layer in model.quantized_layers:
         kernel, x, output, own = layer.formats
+        if isinstance(layer, TRANSPOSED):
+            raise InputError(
+                f"layer {layer.name} is a Conv2DTranspose, whose codes the converter to int8 does not keep; use "
+                "UpSampling2D and Conv2D instead, or export in float32"
+            )
         if not layer.enabled or kernel is None or x is None or output is None:
-            raise InputError(f"layer {layer.name} computes in float; int8 needs its kernel, input and output formats")
+            raise InputError(f"layer {layer.name} computes in float; give it kernel, input and output formats for int8")
         widest = max(fmt.nbits for fmt in (*kernel_formats(layer), x, output))
         if widest > 8:
-            raise InputError(f"layer {layer.name} has codes of {widest} bits; int8 holds 8")
+            raise InputError(f"layer {layer.name} has codes of {widest} bits; int8 holds 8; use fewer")
         if layer.bias is not None and (layer.bias_order == "output" or own is not None):
-            raise InputError(f"the bias of layer {layer.name} is not on the grid of its products, which int8 needs")
+            raise InputError(
+                f"the bias of layer {layer.name} is not on the grid of its products, which int8 needs; use "
+                "bias_order='accumulator' and no bias format"
+            )
         bits = _accumulator_bits(layer)
         if bits > 32:
             raise InputError(
                 f"products and bias of layer {layer.name} take {bits} bits, and int8 files add in 32; raise the MSB of "
                 f"its input or kernel format by {bits - 32}"
+            )
+
+
+def _check_activations(model):
+    """Raise InputError on an activation inside the network that has more than 8 bits, or no formats."""
+    graph = Graph(model)
+    for call in graph.calls:
+        layer: Any = call.operation
+        function = getattr(layer, "activation", None)
+        if type(layer) in ACTIVATIONS.values():
+            _, x, output, _ = layer.formats
+            if output is None or any(fmt.nbits != 8 for fmt in (x, output) if fmt is not None):
+                raise InputError(
+                    f"layer {layer.name} is an activation; in int8 its input and output formats must have 8 bits"
+                )
+        elif function not in ON_GRID and graph.only_reader(call.outputs[0]) is not None:
+            name = getattr(function, "__name__", type(function).__name__)
+            raise InputError(
+                f"layer {layer.name} has the activation {name} inside the network, where int8 needs formats; use a "
+                "QuantizedActivation"
             )
 
 
@@ -167,14 +228,50 @@ def _integers(converter):
 
 
 class _FakeQuantized(Frozen):
-    """A layer whose formats the converter sees, as ranges of 8-bit codes with the same step."""
+    """A layer whose formats the converter sees, as ranges of 8-bit codes with the same step.
+
+    An activation is a table of what it makes of each code of its input.
+    """
+
+    def __init__(self, layer):
+        super().__init__(layer)
+        self._table, fmt = None, self.formats.input
+        if self.weights_used is None and fmt is not None and not isinstance(layer, keras.layers.PReLU):
+            values = (np.arange(fmt.min_code, fmt.max_code + 1) * fmt.step).astype(np.float32)
+            self._table = ops.convert_to_numpy(layer(values[np.newaxis]))[0]
 
     def kernel(self, kernel):
         step = 2.0**-6 * max(2.0**-20, float(np.abs(kernel).max()))
         return _fake_quantize(ops.convert_to_tensor(kernel), step, f"kernel_{self.name.encode().hex()}_of_layer")
 
+    def call(self, x):
+        one_dimensional = self.weights_used is not None and self.weights_used[0].ndim == 3
+        return ops.squeeze(super().call(ops.expand_dims(x, 1)), 1) if one_dimensional else super().call(x)
+
+    def product(self, x, kernel):
+        [layer] = self._layer
+        if kernel.ndim != 3:
+            return super().product(x, kernel)
+        convolve = ops.depthwise_conv if self.depthwise else ops.conv  # of one row, so that the kernel keeps its name
+        if layer.padding == "causal":
+            x = ops.pad(x, [[0, 0], [0, 0], [layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0], [0, 0]])
+        return convolve(
+            x,
+            self.kernel(kernel[np.newaxis]),
+            strides=(1, *layer.strides) if not self.depthwise else layer.strides[0],
+            padding="same" if layer.padding == "same" else "valid",
+            dilation_rate=(1, *layer.dilation_rate),
+        )
+
     def quantizer(self, x, fmt):
-        return _fake_quantize(x, fmt.step)
+        return x if fmt is None else _fake_quantize(x, fmt.step)
+
+    def activated(self, x):
+        fmt: Any = self.formats.input
+        if self._table is None:
+            return super().activated(x)
+        places = ops.clip(ops.cast(x / fmt.step - fmt.min_code, "int32"), 0, len(self._table) - 1)
+        return ops.take(self._table, places)
 
 
 def _fake_quantize(x, step, name=None):
@@ -197,6 +294,7 @@ def _with_codes(content: bytes, model: QuantizedModel) -> bytes:
     edit.share_steps(pairs)
     for operator, layer in pairs:
         edit.layer(operator, layer)
+    edit.functions_in_float()
     edit.finish()
     builder = flatbuffers.Builder(len(content))
     builder.Finish(file.Pack(builder), file_identifier=b"TFL3")
@@ -209,6 +307,15 @@ def _layer_of(name, layers):
     if len(found) != 1:
         raise InputError(f"the converter has lost a kernel among {', '.join(sorted(found)) or name}")
     return layers[found.pop()]
+
+
+def _kernel_codes(layer, kernel, steps, kind):
+    """Return the codes of a kernel of floats with the axes that the operator `kind` has."""
+    codes = from_filters(layer, by_filter(layer, kernel) / steps)
+    codes = codes[np.newaxis] if codes.ndim == 3 else codes  # of one row
+    if kind == "DEPTHWISE_CONV_2D":
+        return codes.reshape(1, *codes.shape[:-2], -1)
+    return np.moveaxis(codes, -1, 0)
 
 
 class _Edit:
@@ -242,6 +349,7 @@ class _Edit:
         are moved instead of after, which makes no difference. `pairs` holds operators and their layers.
         """
         groups: list[set[int]] = []
+        own = {id(operator): self.step(operator.outputs[0]) for operator in self.graph.operators}
         for operator in self.graph.operators:
             if self.kind(operator) in MOVING:
                 moved = {i for i in (*operator.inputs, *operator.outputs) if self.step(i) is not None}
@@ -251,11 +359,28 @@ class _Edit:
             if len(steps) == 1:
                 for index in group:
                     self.graph.tensors[index].quantization = self._quantization([*steps])
+        for operator in self.graph.operators:
+            if self._rounds_function(operator) and own[id(operator)] != self.step(operator.outputs[0]):
+                self._round_first(operator, own[id(operator)])
         for operator in list(self.graph.operators):
             [source, *_], [target, *_] = operator.inputs, operator.outputs
             if self.kind(operator) == "QUANTIZE" and self.step(source) == self.step(target):
                 self.graph.operators.remove(operator)
                 self._read_instead(target, source)
+
+    def _rounds_function(self, operator):
+        """Return whether an operator makes the codes of an activation: a table, or a function of floats."""
+        source = operator.inputs[0]
+        computed = self.kind(operator) == "QUANTIZE" and self.step(source) is None and source not in self.graph.inputs
+        return self.kind(operator) == "GATHER" or computed
+
+    def _round_first(self, operator, step):
+        """Let an operator make codes with a step, and a QUANTIZE those with the step that its output has now."""
+        target = operator.outputs[0]
+        operator.outputs = [self._like(target, step)]
+        self._quantize(operator.outputs[0], target)
+        self._read_instead(target, operator.outputs[0], but=(*MOVING, *MULTIPLYING))  # others read its own grid
+        self._after[id(operator)], self._new = self._new, []
 
     def layer(self, operator, layer):
         """Give a convolution or dense layer its codes; insert a QUANTIZE where the steps of its neighbours differ."""
@@ -265,11 +390,9 @@ class _Edit:
             raise InputError(f"LiteRT computes layer {layer.name} in float, not in int8")
         kernel, bias = effective_weights(layer)
         steps = np.array([fmt.step for fmt in kernel_formats(layer)])
-        depthwise = self.kind(operator) == "DEPTHWISE_CONV_2D"
-        columns = kernel.reshape(-1, len(steps)) / steps
-        codes = columns.reshape(*kernel.shape[:-2], -1) if depthwise else columns.reshape(kernel.shape)
-        codes = codes[np.newaxis] if depthwise else np.moveaxis(codes, -1, 0)
-        self._fill(operator.inputs[1], codes, np.int8, steps, axis=codes.ndim - 1 if depthwise else 0)
+        codes = _kernel_codes(layer, kernel, steps, self.kind(operator))
+        axis = codes.ndim - 1 if self.kind(operator) == "DEPTHWISE_CONV_2D" else 0
+        self._fill(operator.inputs[1], codes, np.int8, steps, axis)
         if bias is not None and bias.any():  # the converter drops a bias of zeros
             self._fill(operator.inputs[2], np.rint(bias / (steps * x.step)), np.int32, steps * x.step, axis=0)
         read = self._in_format(source, x)
@@ -287,6 +410,19 @@ class _Edit:
         for reader in self.graph.operators:
             if old in reader.inputs and self.kind(reader) not in but:
                 reader.inputs = [new if i == old else i for i in reader.inputs]
+
+    def functions_in_float(self):
+        """Let functions of codes whose values are read as floats compute in float."""
+        for operator in [operator for operator in self.graph.operators if self.kind(operator) in FUNCTIONS]:
+            source, target = operator.inputs[0], operator.outputs[0]
+            readers = [reader for reader in self.graph.operators if target in reader.inputs]
+            if self.step(source) is None or [self.kind(reader) for reader in readers] != ["DEQUANTIZE"]:
+                continue
+            floats = self._like(source, None)
+            self._operate("DEQUANTIZE", [source], floats)
+            operator.inputs, operator.outputs = [floats, *operator.inputs[1:]], readers[0].outputs
+            self.graph.operators.remove(readers[0])
+            self._before[id(operator)], self._new = self._new, []
 
     def finish(self):
         """Insert the new operators where they belong."""
