@@ -104,6 +104,7 @@ class _Source:
         self.program = program.plan_program(network)
         self.network = network = self.program.network
         self.tensors = network.tensors
+        self._means = dict(zip(network.inputs, network.means))
         self._images = dict(zip(network.inputs, _named("image", len(network.inputs))))
         self._results = dict(zip(self.program.outputs, _named("logits", len(self.program.outputs))))
         self.name = _identifier(network.name)
@@ -251,7 +252,7 @@ class _Source:
         elif kind == "depthwise" and loop.shape[2] != shape[2]:
             kind = "depthwise_each"
         elif kind == "load":
-            self._table(lines, f"mean_{name}", np.array(program.input_means(self.network)[loaded]), 16)
+            self._table(lines, f"mean_{name}", np.array(self._means[loaded]), 16)
             arguments.append(f"mean_{name}")
         elif kind == "max_pool":
             types["lowest"] = f"INT{bits}_MIN"
@@ -449,7 +450,7 @@ def _named(name, count):
 
 def _pixels(network):
     """Return the largest pixel of each input, by the index of its tensor."""
-    return {i: network.tensors[i].high + min(mean) for i, mean in program.input_means(network).items()}
+    return {i: network.tensors[i].high + min(mean) for i, mean in zip(network.inputs, network.means)}
 
 
 def _identifier(name):

@@ -207,20 +207,10 @@ def plan_program(network: IntegerNetwork) -> Program:
     for number, operation in enumerate(network.operations, 1):
         planning.add(number, operation)
     loops, place = planning.finished(), planning.place
-    raw = {i for i, mean in input_means(network).items() if not any(mean)}
+    raw = {i for i, mean in zip(network.inputs, network.means) if not any(mean)}
     images = {i: place.get(i, i) for i in (*raw, *place) if place.get(i, i) in raw}
     outputs = (*planning.earlier, len(network.operations))
     return Program(network, tuple(loops), _buffers(network, loops, place, {*images, *outputs}), images, outputs)
-
-
-def input_means(network: IntegerNetwork) -> dict[int, tuple[int, ...]]:
-    """Return what is subtracted from the pixels of each input, by the index of its tensor.
-
-    Args:
-        network: An integer network.
-    """
-    operations = network.operations
-    return {i: operations[i - 1].mean if i else network.mean for i in network.inputs}  # type: ignore[attr-defined]
 
 
 def _pooled_late(network):
