@@ -275,7 +275,7 @@ def test_images_are_needed(chain, images):
 
 
 def test_a_float_network_is_refused(chain):
-    with pytest.raises(InputError, match="a QuantizedModel, not through a Sequential"):
+    with pytest.raises(InputError, match="a QuantizedModel, not a Sequential; quantize_model makes one"):
         Propagation(chain, IMAGES)
 
 

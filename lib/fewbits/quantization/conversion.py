@@ -237,7 +237,7 @@ def quantize_model(
     own = {f.layer: len(f.call.inputs[0].shape) for f in plan if f.way == "own"}
     names = [layer.name for layer in model.layers if quantized_type(layer) or layer.name in own]
     if not names:
-        raise InputError(f"{model.name} has no convolution, depthwise convolution or dense layer to quantize")
+        raise InputError(f"{model.name} has no convolution or dense layer to quantize; give a network that has one")
     rounding_only = quantized_activations(model)
     formats = _by_name(formats, [*names, *rounding_only])
     level = _with_activations(model, _levels(levels, names))

@@ -201,7 +201,10 @@ class RoundingLayer(_Layer):
         """
         formats = checked_formats(self.name, (kernel, input, output, bias))
         if isinstance(formats.kernel, tuple) and len(formats.kernel) != self._filters:
-            raise InputError(f"{self.name} has {self._filters} filters, not {len(formats.kernel)} kernel formats")
+            given = len(formats.kernel)
+            raise InputError(
+                f"{self.name} has {self._filters} filters, not {given} kernel formats; give one each, or one for all"
+            )
         self.state.set_formats(formats)
 
     @property
@@ -624,7 +627,8 @@ def _checked_format(kind, fmt):
     if len(channels) > 1 and (kind != "kernel" or len({f.nbits for f in channels}) > 1):
         raise InputError(f"the {kind} takes one format" if kind != "kernel" else "all filters must have equal bits")
     if any(f.nbits > MAX_NBITS_KERAS for f in channels):
-        raise InputError(f"the {kind} format has more than {MAX_NBITS_KERAS} bits, which float32 does not hold")
+        most = f"{MAX_NBITS_KERAS} bits, which float32 does not hold; use fewer"
+        raise InputError(f"the {kind} format has more than {most}")
     return fmt
 
 

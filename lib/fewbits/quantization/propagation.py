@@ -76,7 +76,8 @@ class Propagation:
             InputError: when `network` is not a QuantizedModel.
         """
         if not isinstance(network, QuantizedModel):
-            raise InputError(f"errors are followed through a QuantizedModel, not through a {type(network).__name__}")
+            kind = type(network).__name__
+            raise InputError(f"errors are followed through a QuantizedModel, not a {kind}; quantize_model makes one")
         self._images = input_arrays(network, images)
         self.network, self.observed = network, dict(observe(network, self._images))
         self._calls = Graph(network).calls

@@ -1,0 +1,476 @@
+"""Every refusal is one sentence that names the layer and a way out, and what it names exists.
+
+CASES triggers the refusals. A scan of the source finds every `raise InputError` of quantization, deploy and pruning, so
+that a new refusal without a case fails.
+"""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import fewbits
+from fewbits import FixedPoint, InputError, deploy, pruning, quantization, quantize_model
+from fewbits.backend import keras
+from fewbits.deploy import lower, to_integer_onnx, to_litert, to_onnx, write_c  # noqa: E402
+from fewbits.pruning import Plan, importance, remove_filters, would_remove
+from fewbits.quantization import calibration
+
+L = keras.layers
+PACKAGES = "quantization", "deploy", "pruning"
+SOURCE = Path(fewbits.__file__).parent
+F8, F12 = FixedPoint(0, 8), FixedPoint(0, 12)
+EIGHT = F8, FixedPoint(3, 8), FixedPoint(3, 8)
+IMAGES = np.random.default_rng(0).random((4, 8, 8, 4), dtype=np.float32)
+
+
+def net(*build, shape=(8, 8, 4), **options):
+    """Return a network of layers, or functions of a tensor, one after the other; the one in question is `here`."""
+    x = image = L.Input(shape)
+    for part in build:
+        x = part(x)
+    return keras.Model(image, x, name="net", **options)
+
+
+def conv(**options):
+    return L.Conv2D(**{"filters": 4, "kernel_size": 3, "padding": "same", "name": "here"} | options)
+
+
+def before(**options):
+    return conv(name="before", **options)
+
+
+def tail():
+    return lambda x: L.Dense(2, name="out")(L.Flatten(name="flat")(x))
+
+
+def quantized(*build, formats=EIGHT, rounding="nearest", shape=(8, 8, 4), **options):
+    """Return a quantized network of `build` and a dense layer."""
+    model = net(*build, tail(), shape=shape)
+    return quantize_model(model, formats, rounding=rounding, **{"fold_batch_normalization": True} | options)
+
+
+def changed(model, **attributes):
+    """Return `model` with attributes of its layer `here` set."""
+    for name, value in attributes.items():
+        setattr(model.get_layer("here"), name, value)
+    return model
+
+
+def with_formats(*formats, bias=None):
+    model = quantized(conv(bias_initializer="ones"))
+    model.get_layer("here").set_formats(*formats, bias=bias)
+    return model
+
+
+def with_nan():
+    model = quantized(conv())
+    model.get_layer("here").kernel.assign(np.full((3, 3, 4, 4), np.nan))
+    return model
+
+
+def joined(kind):
+    return lambda x: kind(name="here")([x, L.Conv2D(4, 1, name="other")(x)])
+
+
+def averaged(x):
+    return L.AveragePooling2D(3, strides=1, padding="same", name="here")(x)
+
+
+def on_sequence(*build):
+    return quantized(L.Conv1D(4, 3, name="before"), *build, shape=(12, 4))
+
+
+def labelled(model=None):
+    return IMAGES, np.zeros(len(IMAGES), int)
+
+
+QUANTIZATION = {
+    "LayerNormalization": (lambda: quantize_model(net(conv(name="a"), L.LayerNormalization(name="here"))), "here"),
+    "a layer of another kind": (lambda: quantize_model(net(conv(name="a"), L.UnitNormalization(name="here"))), "here"),
+    "Lambda": (lambda: quantize_model(net(conv(name="a"), L.Lambda(lambda x: x, name="here"))), "here"),
+    "Conv1DTranspose": (lambda: on_sequence(L.Conv1DTranspose(4, 3, name="here")), "here"),
+    "shared weights": (lambda: quantize_model(net(*[conv(padding="same")] * 2)), "here"),
+    "channels first": (lambda: quantize_model(net(conv(data_format="channels_first"))), "here"),
+    "channels first, quantized": (
+        lambda: quantization.QuantizedConv2D(4, 3, data_format="channels_first", name="here"),
+        "here",
+    ),
+    "nothing to quantize": (lambda: quantize_model(net(L.ReLU())), "net"),
+    "no graph": (lambda: quantize_model(keras.Sequential([L.Dense(2)], name="net")), "net"),
+    "an unknown layer": (lambda: quantize_model(net(conv()), {"her": EIGHT}), "here"),
+    "levels without a layer": (lambda: quantize_model(net(conv()), levels=[]), "here"),
+    "no format": (lambda: quantize_model(net(conv()), 8), "here"),
+    "an integer in place of a format": (lambda: quantize_model(net(conv()), (8, F8, F8)), "here"),
+    "no format for a kernel": (lambda: quantize_model(net(conv()), ((), F8, F8)), "here"),
+    "two formats for an input": (lambda: quantize_model(net(conv()), (F8, (F8, F8), F8)), "here"),
+    "filters of unequal bits": (lambda: quantize_model(net(conv()), ((F8, F12) * 2, F8, F8)), "here"),
+    "too many bits": (lambda: quantize_model(net(conv()), (FixedPoint(0, 30), F8, F8)), "here"),
+    "formats for other filters": (lambda: quantize_model(net(conv()), ((F8, F8), F8, F8)), "here"),
+    "an unknown rounding": (lambda: quantize_model(net(conv()), rounding="up"), ""),
+    "NaN in a kernel": (lambda: calibration.formats_for(with_nan(), IMAGES), "here"),
+    "images too large": (lambda: calibration.formats_for(net(conv()), 1e30 * IMAGES), "here"),
+    "images of another size": (lambda: calibration.formats_for(net(conv()), IMAGES[:, 1:]), "net"),
+    "per channel and generic": (
+        lambda: calibration.formats_for(net(conv()), IMAGES, per_layer=False, per_channel=True),
+        "",
+    ),
+    "two numbers of bits": (lambda: calibration.formats_for(net(conv()), IMAGES, (8, 8)), ""),
+    "errors without formats": (lambda: calibration.quantization_errors(net(conv()), IMAGES, {}), "here"),
+    "percentile of nothing": (lambda: calibration.percentile_limits(np.array([]), 99.0), ""),
+    "percentile 0": (lambda: calibration.percentile_limits(np.ones(2), 0), ""),
+    "infinite limits": (lambda: calibration.msb_from_limits(-np.inf, 1.0), ""),
+    "length of nothing": (lambda: quantization.dynamic_fixed_point.fractional_length(np.array([]), 8), ""),
+    "length of one bit": (lambda: quantization.dynamic_fixed_point.fractional_length(np.ones(2), 1), ""),
+    "codes that are floats": (lambda: quantization.from_codes(np.ones(2), F8), ""),
+    "codes too large": (lambda: quantization.from_codes(np.array([300]), F8), ""),
+    "too many bits for float32": (lambda: quantization.quantclip(IMAGES, FixedPoint(0, 30)), ""),
+    "a format that is a number": (lambda: quantization.quantize(IMAGES, 8), ""),
+    "the thesis wraps": (lambda: quantization.quantize(IMAGES, F8, rounding="thesis", overflow="wrap"), ""),
+    "errors through a float network": (lambda: quantization.Propagation(net(conv()), IMAGES), ""),
+    "SQNR of two shapes": (lambda: quantization.measured_sqnr(np.ones(2), np.ones(3)), ""),
+    "SQNR of NaN": (lambda: quantization.predicted_sqnr(np.nan), ""),
+    "formats for another axis": (lambda: quantization.sqnr.quantization_error(np.ones((2, 3)), (F8, F8)), ""),
+}
+PRUNING = {
+    "no filter at all": (
+        lambda: would_remove(net(conv(), L.LayerNormalization(name="norm"), tail()), labelled(), Plan(ratio=0.5)),
+        "here",
+    ),
+    "no layer with filters": (
+        lambda: would_remove(net(L.GlobalAveragePooling2D(name="here")), labelled(), Plan(ratio=0.5)),
+        "net",
+    ),
+    "a ratio that cannot be reached": (
+        lambda: would_remove(net(conv(), tail()), labelled(), Plan(ratio=0.99)),
+        "net",
+    ),
+    "a limit that cannot be reached": (lambda: would_remove(net(conv(), tail()), labelled(), Plan(macs=1)), "net"),
+    "two goals": (lambda: Plan(ratio=0.5, macs=1), ""),
+    "a ratio above 1": (lambda: Plan(ratio=2), ""),
+    "an unknown filter": (lambda: remove_filters(net(conv()), {"here": [9]}), "here"),
+    "an unknown layer to prune": (lambda: remove_filters(net(conv()), {"her": [0]}), "here"),
+    "an output": (lambda: remove_filters(net(conv()), {"here": [0]}), "here"),
+    "all filters": (lambda: remove_filters(net(conv(), tail()), {"here": range(4)}), "here"),
+    "one of two that are added": (
+        lambda: remove_filters(net(before(), joined(L.Add), tail()), {"before": [0]}),
+        "before",
+    ),
+    "unequal groups": (
+        lambda: remove_filters(net(before(), conv(groups=2), tail()), {"here": [0]}),
+        "here",
+    ),
+    "more filters than there are": (lambda: pruning.shrunk_to(net(conv(), tail()), {"here": 9}), "here"),
+    "importance of NaN": (lambda: importance(with_nan(), labelled(), "weights-l1"), "here"),
+    "images without labels": (lambda: importance(net(conv(), tail()), (IMAGES, np.zeros(1, int)), "activation-l2"), ""),
+}
+
+
+INTEGERS = {
+    "a float network": (lambda: lower(net(conv())), "net"),
+    "levels that are no power of two": (lambda: lower(quantized(conv()), levels=100), ""),
+    "a mean out of range": (lambda: lower(quantized(conv()), mean=300), ""),
+    "open sizes": (
+        lambda: lower(quantize_model(net(conv(), L.GlobalMaxPooling2D(), shape=(None, None, 4)), EIGHT)),
+        "net",
+    ),
+    "products of floats": (lambda: lower(changed(quantized(conv()), enabled=False)), "here"),
+    "the thesis' rounding": (lambda: lower(changed(quantized(conv()), rounding="thesis")), "here"),
+    "a bias in float": (lambda: lower(quantized(conv(), bias_order="output", formats=(F8, F8, None))), "here"),
+    "a bias between the grids": (lambda: lower(with_formats(*EIGHT, bias=FixedPoint(0, 24))), "here"),
+    "sums of too many bits": (
+        lambda: lower(with_formats(FixedPoint(-64, 8), *EIGHT[1:])),
+        "here",
+    ),
+    "a softmax inside": (lambda: lower(quantized(before(), L.Softmax(name="here"))), "here"),
+    "NaN": (lambda: lower(with_nan()), "here"),
+    "a float layer": (
+        lambda: lower(quantized(before(), L.UnitNormalization(name="here"), unsupported="float")),
+        "here",
+    ),
+    "batch normalization": (
+        lambda: lower(quantized(before(), L.BatchNormalization(name="here"), fold_batch_normalization=False)),
+        "here",
+    ),
+    "averages over borders": (lambda: lower(quantized(before(), averaged)), "here"),
+    "bilinear interpolation": (
+        lambda: lower(quantized(before(), L.UpSampling2D(interpolation="bilinear", name="here"))),
+        "here",
+    ),
+    "channels that move": (lambda: lower(quantized(before(), L.Permute((3, 1, 2), name="here"))), "here"),
+    "a scale of many bits": (lambda: lower(quantized(before(), L.Rescaling(0.1234567, name="here"), L.ReLU())), "here"),
+    "a ReLU with a threshold": (lambda: lower(quantized(before(), L.ReLU(threshold=0.3, name="here"))), "here"),
+    "four dimensions": (lambda: lower(quantized(before(), L.Reshape((2, 4, 8, 4), name="here"))), "here"),
+    "a clip between the codes": (lambda: lower(quantized(before(), L.ReLU(0.3, name="here"))), "here"),
+    "an activation in float": (
+        lambda: lower(by_hand(quantized_conv(activation="tanh", name="here"), quantized_conv())),
+        "here",
+    ),
+    "a slope in float": (
+        lambda: lower(changed(quantized(before(), L.LeakyReLU(0.123, name="here")), enabled=False)),
+        "here",
+    ),
+    "an activation of several values": (
+        lambda: lower(quantized(before(), L.Activation("log_softmax", name="here"))),
+        "here",
+    ),
+    "averages of averages": (lambda: lower(by_hand(quantized_conv(), average(), average(name="here"))), "here"),
+    "averages and other values": (
+        lambda: lower(by_hand(quantized_conv(), lambda x: L.Add(name="here")([L.Cropping2D(1)(x), average()(x)]))),
+        "here",
+    ),
+    "an average of seven": (
+        lambda: lower(quantized(before(), lambda x: L.Average(name="here")([L.Conv2D(4, 1)(x) for _ in range(7)]))),
+        "here",
+    ),
+    "an offset of many bits": (
+        lambda: lower(quantized(before(), L.Rescaling(1.0, 0.1234567, name="here"), L.ReLU())),
+        "here",
+    ),
+    "one array for two inputs": (lambda: two_inputs().run(np.zeros((1, 8, 8, 4), int)), "net"),
+    "unequal images at two inputs": (lambda: two_inputs().run([np.zeros((n, 8, 8, 4), int) for n in (1, 2)]), "net"),
+    "a table without formats": (
+        lambda: lower(changed(quantized(before(), L.Activation("tanh", name="here")), enabled=False)),
+        "here",
+    ),
+}
+
+
+def by_hand(*build):
+    """Return a network of quantized layers without the quantizers that quantize_model places."""
+    image = x = L.Input((8, 8, 4))
+    for part in build:
+        x = part(x)
+    return quantization.QuantizedModel(image, x, name="net")
+
+
+def quantized_conv(**options):
+    return quantization.QuantizedConv2D(4, 3, formats=EIGHT, rounding="nearest", padding="same", **options)
+
+
+def average(**options):
+    return L.AveragePooling2D(3, strides=1, **options)
+
+
+def two_inputs():
+    images = [L.Input((8, 8, 4), name=name) for name in ("left", "right")]
+    x = L.Add()([conv(name=name)(image) for name, image in zip(("here", "there"), images)])
+    return lower(quantize_model(keras.Model(images, x, name="net"), EIGHT, rounding="nearest"))
+
+
+def integer_network(*build, levels=256, **options):
+    return lower(quantized(*build, **options), levels=levels)
+
+
+def to_int8(model):
+    return to_litert(model, "int8")
+
+
+AROUND = "before", "out"
+WIDE = (FixedPoint(0, 16), FixedPoint(3, 16), FixedPoint(3, 16))
+EXPORTS = {
+    "an open size": (lambda: to_onnx(net(conv(), L.GlobalMaxPooling2D(), shape=(None, None, 4))), "net"),
+    "16-bit floats": (lambda: to_onnx(net(conv(dtype="float16"))), "here"),
+    "channels first in an export": (
+        lambda: to_onnx(net(L.MaxPooling2D(data_format="channels_first", name="here"))),
+        "here",
+    ),
+    "NaN in an export": (lambda: to_onnx(with_nan()), "here"),
+    "thesis in an export": (lambda: to_onnx(changed(quantized(conv()), rounding="thesis")), "here"),
+    "a kind that ONNX lacks": (lambda: to_onnx(net(conv(name="a"), L.UnitNormalization(name="here"))), "here"),
+    "an activation that ONNX lacks": (
+        lambda: to_onnx(net(conv(activation=lambda x: x + 1))),
+        "here",
+    ),
+    "a softmax over rows and columns": (lambda: to_onnx(net(conv(name="a"), L.Softmax((1, 2), name="here"))), "here"),
+    "cubic resizing, ONNX": (lambda: to_onnx(net(L.UpSampling2D(interpolation="bicubic", name="here"))), "here"),
+    "cubic resizing, LiteRT": (lambda: to_litert(net(L.UpSampling2D(interpolation="bicubic", name="here"))), "here"),
+    "dilated and transposed": (
+        lambda: to_litert(net(L.Conv2DTranspose(4, 3, dilation_rate=2, name="here"))),
+        "here",
+    ),
+    "int8 without images": (lambda: to_int8(net(conv())), ""),
+    "int8 of a transposed convolution": (lambda: to_int8(quantized(L.Conv2DTranspose(4, 3, name="here"))), "here"),
+    "int8 without an output format": (lambda: to_int8(with_formats(F8, F8, None)), "here"),
+    "int8 of 12 bits": (lambda: to_int8(with_formats(F12, F8, F8)), "here"),
+    "int8 with a bias off the grid": (lambda: to_int8(with_formats(*EIGHT, bias=F8)), "here"),
+    "int8 sums of many bits": (lambda: to_int8(with_formats(FixedPoint(-30, 8), *EIGHT[1:])), "here"),
+    "int8 of an activation without format": (
+        lambda: to_int8(
+            quantized(before(), L.Activation("tanh", name="here"), formats={"before": EIGHT, "out": EIGHT})
+        ),
+        "here",
+    ),
+    "int8 of a function in a layer": (
+        lambda: to_int8(by_hand(quantized_conv(activation="tanh", name="here"), quantized_conv())),
+        "here",
+    ),
+    "Core ML of 1-D": (lambda: write_package(on_sequence(L.Conv1D(4, 3, name="here"))), "before"),
+    "Core ML with batch normalization": (
+        lambda: write_package(
+            quantized(before(), L.ReLU(), L.BatchNormalization(name="here"), fold_batch_normalization=False)
+        ),
+        "here",
+    ),
+    "Core ML as a folder of another name": (lambda: deploy.write_coreml(net(conv()), Path("net.onnx")), "net.onnx"),
+    "Core ML in no folder": (lambda: deploy.write_coreml(net(conv()), Path("none/net.mlpackage")), "none"),
+    "C of 16-bit pixels": (lambda: write_program(integer_network(conv(), levels=65536)), ""),
+    "C in a folder that exists": (lambda: write_c(integer_network(conv()), Path.cwd()), ""),
+    "C in no folder": (lambda: write_c(integer_network(conv()), Path("none/such/folder")), "none"),
+    "integers of 16-bit pixels, ONNX": (lambda: to_integer_onnx(integer_network(conv(), levels=65536)), "net"),
+    "products of 16 bits, ONNX": (lambda: to_integer_onnx(integer_network(conv(), formats=WIDE)), "here"),
+    "sums of many bits, ONNX": (
+        lambda: to_integer_onnx(integer_network(conv(bias_initializer=keras.initializers.Constant(1e7)))),
+        "here",
+    ),
+    "averages of many bits, ONNX": (
+        lambda: to_integer_onnx(integer_network(before(), average(name="here"), formats=(*EIGHT[:2], F12))),
+        "here",
+    ),
+    "codes of many bits, ONNX": (lambda: to_integer_onnx(integer_network(conv(), formats=(*WIDE[:2], None))), "here"),
+    "codes of many bits, C": (lambda: write_program(integer_network(conv(), formats=(*WIDE[:2], None))), "out"),
+    "C in a folder that cannot be": (lambda: write_c(integer_network(conv()), Path("/proc/none")), "none"),
+    "Core ML over something else": (lambda: over_a_file(), "net.mlpackage"),
+    "images of another scale": (lambda: deploy.to_pixels(integer_network(conv()), IMAGES), ""),
+    "images that are floats": (lambda: integer_network(conv()).run(IMAGES), ""),
+    "pixels out of range": (lambda: integer_network(conv()).run(np.full((1, 8, 8, 4), 300)), ""),
+    "integers rounded as the thesis does": (lambda: deploy.operations.divide_rounded(np.ones(1, int), 3, "thesis"), ""),
+    "a file that is no ONNX": (lambda: deploy.ONNXRunner(b"no file"), ""),
+}
+
+
+def write_package(model):
+    deploy.write_coreml(model, Path("refused.mlpackage"))
+
+
+def over_a_file():
+    with TemporaryDirectory() as folder:
+        Path(folder, "net.mlpackage").touch()
+        deploy.write_coreml(net(conv()), Path(folder, "net.mlpackage"))
+
+
+def write_program(network):
+    write_c(network, Path("refused"))
+
+
+CASES = QUANTIZATION | PRUNING | INTEGERS | EXPORTS
+
+
+@cache
+def message(case):
+    with pytest.raises(InputError) as refused:
+        CASES[case][0]()
+    return str(refused.value)
+
+
+# What a message must be
+
+VERBS = (
+    "build|calibrate|choose|clip|convert|enable|end|export|give|install|keep|leave|load|look at|make|measure|perhaps|"
+    "put|quantize|raise|remove|Reshape|resize|scale|set|take|train|use|write"
+)
+WAY_OUT = re.compile(
+    rf"(^|[;:,] (and |or )?|\bor )({VERBS})\b|\w+=|\bmust (be|hold|have)\b|\btakes? (at most|one|bytes)\b|is one of|"
+    r"needs (exactly|at least)|there (is|are)\b|\) (folds|gives|returns|lists)\b|\w (gives|makes|folds)\b|are needed|"
+    r"\btake\b|LiteRT in float32 does|files? (can|take)\b|has filters \d"
+)
+NEVER = re.compile(r"\n|array\(|<(?!lambda>)[a-zA-Z]|object at 0x|KerasTensor|tf\.Tensor|(?<!or )\bNone\b|\{'|dtype=")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_refusal_is_one_sentence_that_names_the_layer_and_a_way_out(case):
+    said = message(case)
+    assert not NEVER.search(said), said
+    assert not re.search(r"[.!?]( [A-Z]|$)", said) and len(said) < 400, said
+    assert CASES[case][1] in said
+    assert WAY_OUT.search(said), said
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_refusal_names_exists(case):
+    said = re.sub(r"'[^']*'|/\S+", "", message(case))  # values and paths are not names
+    named = set(re.findall(r"\b\w+(?=\()", said)) | set(re.findall(r"\b\w+(?==)", said))
+    named |= set(re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", said)) | set(re.findall(r"\b[A-Z][a-z]\w*[A-Z]\w*\b", said))
+    unknown = {name for name in named if name not in known_names() and name not in OTHER_WORDS}
+    assert not unknown, said
+
+
+OTHER_WORDS = {"LiteRT", "NumPy", "NaN", "InputError", "KERAS_BACKEND"}
+
+
+@cache
+def known_names():
+    """Return the public names of the library and of Keras' layers, and the names of their arguments."""
+    names = [module.name for module in pkgutil.walk_packages(fewbits.__path__, "fewbits.")]
+    modules = [importlib.import_module(name) for name in names if name.split(".")[1] in PACKAGES]
+    found = set(vars(keras.layers)) | set(vars(keras.activations)) | {"fewbits"}
+    objects = [vars(m).get(name) or getattr(m, name) for m in modules for name in dir(m) if not name.startswith("_")]
+    objects += [L.Conv2D, L.UpSampling2D, keras.Model]
+    for thing in objects:
+        found.add(getattr(thing, "__name__", ""))
+        if inspect.isclass(thing):
+            members = [value for name, value in vars(thing).items() if inspect.isfunction(value) and name[0] != "_"]
+            found |= {member.__name__ for member in members} | {p for m in members for p in _arguments(m)}
+        found |= _arguments(thing) if callable(thing) and not isinstance(thing, ModuleType) else set()
+    return found
+
+
+def _arguments(function):
+    try:
+        return set(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
+# Every refusal has a case
+
+UNTRIGGERED = {  # part of a site -> why no small network shows it
+    "was quantized by Keras ({mode})": "Keras needs data for such a mode; tests/quantization/test_adapted.py",
+    "deploy/compiled": "only with, or only without, a C compiler; tests/deploy/test_compiled.py",
+    "coremltools cannot convert": "coremltools fails; tests/deploy/test_coreml.py",
+    "Core ML has": "coremltools errs; tests/deploy/test_coreml.py",
+    "or not a Core ML package": "a damaged package; tests/deploy/test_coreml.py",
+    "deploy/litert: f'LiteRT": "the converter errs",
+    "joins tensors of {x.shape[2]}": "Keras refuses to join them",
+    "needs integers of {loop.bits}": "lower refuses it first",
+    "sums up to {operation.partial_bits}": "the codes of such sums are refused first",
+    "joins codes of {bits}": "what it makes is refused first; tests/deploy/test_onnx_integer.py",
+    "the converter has lost": "the converter errs",
+    "deploy/tensorflow_process": "under JAX; tests/deploy/test_tensorflow_process.py",
+}
+
+
+def sites():
+    """Yield `package/module: template` of each InputError, and a pattern that its messages match."""
+    for package in PACKAGES:
+        for path in sorted((SOURCE / package).glob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "InputError":
+                    pattern = _pattern(node.args[0])
+                    if len(re.sub(r"\.\*|\\", "", pattern)) > 12:
+                        yield f"{package}/{path.stem}: {ast.unparse(node.args[0])}", re.compile(pattern)
+
+
+def _pattern(node):
+    if isinstance(node, ast.Constant):
+        return re.escape(str(node.value))
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(_pattern, node.values))
+    if isinstance(node, ast.IfExp):
+        return f"({_pattern(node.body)}|{_pattern(node.orelse)})"
+    return ".*"
+
+
+def test_every_refusal_in_the_source_has_a_case():
+    said = [message(case) for case in CASES]
+    without = {site for site, pattern in sites() if not any(pattern.search(each) for each in said)}
+    assert sorted(site for site in without if not any(part in site for part in UNTRIGGERED)) == []
+    assert [part for part in UNTRIGGERED if not any(part in site for site in without)] == []
