@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from fewbits import FixedPoint, zoo
+from fewbits import FixedPoint, formats_for, zoo
 from fewbits.backend import keras
 from fewbits.cli import main
 from fewbits.io.files import read_model, write_model
@@ -141,6 +141,23 @@ def test_integers_are_said_to_be_those_of_the_simulation(models, tmp_path, capsy
 
 
 @pytest.mark.parametrize("to", ["c", "onnx"])
+def test_integers_of_a_network_that_takes_the_pixels_themselves(tmp_path, capsys, to):
+    steps = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((6, 6, 3)), *steps])
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 6, 6, 3)).astype(np.uint8)
+    np.savez(tmp_path / "mine.npz", images=pixels, labels=np.arange(9) % 2)
+    quantized = quantize_model(model, fold_preprocessing=True, rounding="nearest")
+    quantized.set_formats(formats_for(quantized, pixels))
+    quantized.save(tmp_path / "raw.keras")
+    arguments = () if to == "c" else ("--integers",)
+    arguments += ("--divisor", "1", "--data", str(tmp_path / "mine.npz"), "--scale", "1")
+    (tmp_path / "out").mkdir()
+    assert main(export(tmp_path / "raw.keras", to, tmp_path / "out", *arguments)) == 0
+    if to == "onnx" or compiled.find_compiler():
+        assert "simulation: 0 of 306 codes of all layers differ" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("to", ["c", "onnx"])
 def test_images_that_are_no_such_pixels_are_refused_and_leave_nothing(models, tmp_path, capsys, to):
     integers = () if to == "c" else ("--integers",)
     arguments = (*integers, "--levels", "16", "--data", "digits")
@@ -186,6 +203,7 @@ def test_an_activation_that_is_not_known_is_refused_by_layer(models, tmp_path, c
         ("onnx", ("--precision", "int8"), "--precision is for --to litert"),
         ("litert", ("--integers",), "--integers is for --to onnx"),
         ("onnx", ("--levels", "16"), "--levels is for --to c and --integers"),
+        ("onnx", ("--divisor", "1"), "--divisor is for --to c and --integers"),
         ("hdf5", ("--output", "n.npz", "--data", "digits"), "activations are written to .h5 files"),
         ("onnx", ("--part", "all"), "argument --part: invalid choice: 'all' (choose from "),
         ("onnx", ("--data", "mnsit"), "'mnsit' is neither a folder nor one of"),

@@ -52,6 +52,12 @@ def add(commands: Commands) -> None:
         "--levels", type=int, help="for c and --integers: number of values of a pixel, a power of two (default 256)"
     )
     command.add_argument("--mean", type=int, help="for c and --integers: subtract this from pixels (default 0)")
+    command.add_argument(
+        "--divisor",
+        type=int,
+        help="for c and --integers: the network takes pixels divided by this, a power of two (default: the levels; 1 "
+        "for a network that scales pixels itself, with --scale 1 for --data)",
+    )
     add_options(command, required=False)
     add_sample(command)
     command.add_argument(
@@ -87,6 +93,7 @@ def _check(options: Namespace) -> None:
         ("integers", options.to == "onnx", "--to onnx"),
         ("levels", integers, "--to c and --integers"),
         ("mean", integers, "--to c and --integers"),
+        ("divisor", integers, "--to c and --integers"),
     ):
         if getattr(options, name) not in (None, False) and not fits:
             raise InputError(f"--{name} is for {where}")
@@ -232,10 +239,10 @@ def _integers(
     from fewbits.deploy import lower, to_pixels
 
     levels, mean = 256 if options.levels is None else options.levels, options.mean or 0
-    network = lower(model, levels, mean)
+    network = lower(model, levels, mean, options.divisor)
     images, what = _images(model, sample)
     if sample is None:
-        images = (np.floor(images * levels) - mean) / levels
+        images = (np.floor(images * levels) - mean) / (options.divisor or levels)
     return network, to_pixels(network, images), what
 
 

@@ -113,7 +113,7 @@ def to_pixels(network: IntegerNetwork, images: np.ndarray) -> np.ndarray:
 
     Args:
         network: An integer network, whose levels and mean are used.
-        images: Floats (n, height, width, channels) as the Keras model takes them: (pixel - mean) / levels.
+        images: Floats (n, height, width, channels) as the Keras model takes them: (pixel - mean) / divisor.
 
     Returns:
         Integers (n, height, width, channels), uint8 if there are at most 256 levels.
@@ -121,13 +121,13 @@ def to_pixels(network: IntegerNetwork, images: np.ndarray) -> np.ndarray:
     Raises:
         InputError: when the images are not pixels that were scaled in this way.
     """
-    levels = round(1 / _scale(network))
-    exact = np.asarray(images, np.float64) * levels + np.asarray(network.mean)
+    divisor, levels = round(1 / _scale(network)), network.image.high + min(network.mean) + 1
+    exact = np.asarray(images, np.float64) * divisor + np.asarray(network.mean)
     pixels = np.rint(exact).astype(np.int64)
     if (pixels != exact).any() or pixels.min() < 0 or pixels.max() >= levels:
         raise InputError(
-            f"the images are not (pixel - mean) / {levels} for pixels of {levels} levels and a mean of "
-            f"{', '.join(map(str, network.mean))}; give the levels and the mean that they were scaled with"
+            f"the images are not (pixel - mean) / {divisor} for pixels of {levels} levels and a mean of "
+            f"{', '.join(map(str, network.mean))}; give the levels, the mean and the divisor that they were scaled with"
         )
     return pixels.astype(np.uint8) if levels <= 256 else pixels
 
@@ -172,7 +172,7 @@ def before_heads(model: QuantizedModel) -> QuantizedModel:
 
 
 def _scale(network: IntegerNetwork) -> float:
-    """Return what a step of the image stands for: 1 / levels."""
+    """Return what a step of the image stands for: 1 / divisor."""
     return float(to_values(network.image, np.ones(())))
 
 

@@ -35,15 +35,19 @@ HINTS: dict[type, str] = {
 OTHERWISE = "use one that the documentation lists for them, or export the network to ONNX"
 
 
-def lower(model: QuantizedModel, levels: int = 256, mean: int | Sequence[int] = 0) -> IntegerNetwork:
+def lower(
+    model: QuantizedModel, levels: int = 256, mean: int | Sequence[int] = 0, divisor: int | None = None
+) -> IntegerNetwork:
     """Convert a quantized model to an integer network.
 
     A softmax, sigmoid or other activation in float at the end is left out.
 
     Args:
-        model: The quantized model; it takes (pixel - mean) / levels for unsigned pixels below `levels`, at each input.
+        model: The quantized model; it takes (pixel - mean) / divisor for unsigned pixels below `levels`, at each input.
         levels: Number of values of a pixel, a power of two.
         mean: An integer, or one per channel.
+        divisor: A power of two, by default `levels`; 1 for a model that takes the pixels themselves, for example one
+            whose Rescaling was folded with `quantize_model(..., fold_preprocessing=True)`.
 
     Returns:
         The integer network.
@@ -57,6 +61,9 @@ def lower(model: QuantizedModel, levels: int = 256, mean: int | Sequence[int] = 
         raise InputError(f"{model.name} is not quantized; quantize_model gives it formats")
     if isinstance(levels, bool) or not isinstance(levels, int) or levels < 2 or levels & (levels - 1):
         raise InputError(f"levels must be a power of two, such as 256, not {levels!r}")
+    divisor = levels if divisor is None else divisor
+    if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1 or divisor & (divisor - 1):
+        raise InputError(f"the divisor of the pixels must be a power of two, such as 1 or 256, not {divisor!r}")
     for x in model.inputs:
         if len(x.shape) > 4 or None in x.shape[1:]:
             raise InputError(
@@ -65,7 +72,7 @@ def lower(model: QuantizedModel, levels: int = 256, mean: int | Sequence[int] = 
             )
     check_exportable(model, every_kernel=True)
     means = [_integer_means(mean, x.shape[-1], levels) for x in model.inputs]
-    images = [_image(x.shape[1:], levels, pixels) for x, pixels in zip(model.inputs, means)]
+    images = [_image(x.shape[1:], levels, pixels, divisor) for x, pixels in zip(model.inputs, means)]
     lowering = _Lowering(images[0])
     graph = Graph(model)
     lowering.made[id(model.inputs[0])] = 0
@@ -134,9 +141,9 @@ def _left_out(call: Call, at_head: bool) -> str:
     return activation_name(activation) if at_head and activation in OUTSIDE else ""
 
 
-def _image(shape: tuple[int, ...], levels: int, means: tuple[int, ...]) -> Tensor:
+def _image(shape: tuple[int, ...], levels: int, means: tuple[int, ...], divisor: int) -> Tensor:
     """Return the tensor of pixels minus their means."""
-    return Tensor(image_shape(shape), 1 - levels.bit_length(), -max(means), levels - 1 - min(means))
+    return Tensor(image_shape(shape), 1 - divisor.bit_length(), -max(means), levels - 1 - min(means))
 
 
 def _integer_means(mean, channels, levels):
