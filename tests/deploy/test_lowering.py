@@ -79,6 +79,15 @@ IMAGES = {
     "gelu": lambda: [conv(activation="gelu"), conv()],
     "elu": lambda: [conv(), layers.ELU(), conv()],
     "a ReLU as activation": lambda: [conv(activation=layers.ReLU(1.5)), conv()],
+    "sixths": lambda: [
+        conv(),
+        layers.Rescaling(1.0, 3.0),
+        layers.ReLU(6.0),
+        layers.Rescaling(1 / 6),
+        layers.ReLU(),
+        conv(),
+    ],
+    "thirds at the head": lambda: [conv(), layers.Rescaling(1 / 3)],
     "half and a shift": lambda: [layers.Rescaling(0.5, -0.25), conv(), layers.Rescaling(2.0, 1.5), conv()],
     "a negative scale": lambda: [conv(), layers.Rescaling(-0.75, 1.0), conv()],
     "a shift per channel": lambda: [layers.Rescaling(1.0, [0.5, -0.25, 0.0, 1.0]), conv()],
@@ -177,6 +186,13 @@ def test_a_network_has_several_inputs_and_outputs():
         network.run(pixels[0])
     with pytest.raises(InputError, match="equally many images, not 5, 5, 4"):
         network.run([*pixels[:2], pixels[2][:4]])
+
+
+def test_what_is_returned_and_read_again_is_rounded():
+    image = layers.Input((4, 4, 2))
+    gate = layers.Dense(2, activation="sigmoid")(layers.GlobalAveragePooling2D()(layers.Conv2D(2, 2)(image)))
+    x = layers.Multiply()([layers.Conv2D(2, 1)(image), layers.Reshape((1, 1, 2))(gate)])
+    assert_identical(with_formats(keras.Model(image, [gate, layers.Conv2D(2, 1)(x)])))
 
 
 def test_the_last_output_may_be_computed_first():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fewbits.deploy.operations import Add, Convolve, Input, Operation, Tensor
+from fewbits.deploy.operations import Add, Convolve, Input, Operation, SumPool, Tensor
 from fewbits.errors import InputError
 
 AT_ONCE = 2**22  # codes of a tensor in memory, for all images of a batch together
@@ -101,8 +101,17 @@ class IntegerNetwork:
         if isinstance(operation, Convolve):
             return max(operation.output.magnitude, operation.magnitude)
         if isinstance(operation, Add) and len(operation.inputs) > 2:
-            return sum(self.tensors[i].magnitude << shift for i, shift in zip(operation.inputs, operation.shifts))
-        return operation.output.magnitude
+            largest = sum(self.tensors[i].magnitude << shift for i, shift in zip(operation.inputs, operation.shifts))
+        else:
+            largest = operation.output.magnitude
+        return 4 * largest if self._takes_reciprocal(operation) else largest
+
+    def _takes_reciprocal(self, operation: Operation) -> bool:
+        """Return whether `operation` is one for which float32 multiplies by 1/n, with a rounding of its own."""
+        divisor = operation.output.divisor
+        if isinstance(operation, SumPool) or not operation.inputs or not divisor & (divisor - 1):
+            return False
+        return divisor != self.tensors[operation.inputs[0]].divisor
 
     @property
     def batch(self) -> int:

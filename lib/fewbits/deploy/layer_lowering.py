@@ -192,7 +192,7 @@ def _sum_of(assembly: Assembly, call: Call, *indices: int) -> int:
 
 def _average_of(assembly: Assembly, call: Call, *indices: int) -> int:
     n = len(indices)
-    if abs(Fraction(float(np.float32(1) / np.float32(n))) * n - 1) > Fraction(1, 2**25):
+    if not _divides(n):
         raise InputError(
             f"layer {call.name} averages {n} tensors by a product with 1/{n}, which float32 rounds so that quotients "
             f"differ; use Add and a Rescaling by a power of two"
@@ -294,11 +294,14 @@ def _rescale(assembly: Assembly, call: Call, index: int) -> int:
 
 
 def _scaled(assembly, name, index, scale):
-    """Return the tensor `index` times `scale`, one float per channel: another exponent, or products with few bits."""
+    """Return the tensor `index` times `scale`, one float per channel: another exponent or divisor, or products."""
     x = assembly.tensors[index]
     mantissas, exponents = np.frexp(scale)
     if np.all(mantissas == 0.5) and len(set(exponents)) == 1:
         return assembly.relabel(name, index, exponent=x.exponent + int(exponents[0]) - 1)
+    n = round(1 / scale[0]) if scale[0] else 0
+    if _divides(n) and np.all(scale == np.float32(1) / np.float32(n)):
+        return assembly.relabel(name, index, divisor=assembly.undivided(name, index, "divides").divisor * n)
     codes, shift = as_integers(scale)
     if np.abs(codes).max() >= 2**SCALE_BITS:
         raise InputError(
@@ -311,6 +314,11 @@ def _scaled(assembly, name, index, scale):
     output = Tensor(x.shape, x.exponent - shift, low, high, x.divisor)
     fields = (codes.reshape(1, 1, -1, 1), bias, (1, 1), NOTHING, (1, 1), True, partial, magnitude)
     return assembly.add(operations.Convolve, name, (index,), output, *fields)
+
+
+def _divides(n):
+    """Return whether products with 1/n in float32 are quotients wherever a quotient is a float32 or halfway to one."""
+    return n > 0 and abs(Fraction(float(np.float32(1) / np.float32(n))) * n - 1) <= Fraction(1, 2**25)
 
 
 def _named(numbers):

@@ -3,10 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from fewbits.backend import keras
 from fewbits.graph import Call, Graph, clone, rebuild
 from fewbits.quantization.activations import activation_type
 from fewbits.quantization.layers import quantized_type
+from fewbits.quantization.preprocessing import foldable_preprocessing
 
 layers, activations = keras.layers, keras.activations
 
@@ -21,6 +24,7 @@ OFF_GRID = (
     layers.Average,
     layers.Multiply,
 )
+SCALE_BITS = 8  # of a scale that leads from a grid to a grid
 # Layers that pass values on as they are, or zeros.
 PASSING = (
     layers.Cropping1D,
@@ -49,10 +53,10 @@ def placed(model: keras.Model) -> keras.Model:
     - An activation other than ReLU and ReLU6 that a layer with a kernel applies becomes a layer after it, named
       `<layer>_activation`; leaky forms of ReLU and ELU become LeakyReLU and Activation. Each call has a layer of its
       own.
-    - An average and a product of tensors are followed by a linear Activation, named `<layer>_quantizer`, unless all
-      that read them are quantized.
+    - An average, a product of tensors, and a product with a number of many bits such as 1/6, are followed by a linear
+      Activation, named `<layer>_quantizer`, unless all that read them are quantized.
 
-    What the network returns has no quantizer, so that its head stays in float.
+    What the network returns, and nothing in it reads, has no quantizer, so that its head stays in float.
 
     Args:
         model: A network as `canonical` returns it; it stays as it is.
@@ -64,7 +68,8 @@ def placed(model: keras.Model) -> keras.Model:
     shared = [layer for layer in graph.layers if activation_type(layer) and not layer.weights]
     again = {id(call.outputs[0]) for layer in shared for call in graph.calls_of(layer)[1:]}
     split = {id(call.outputs[0]) for call in graph.calls if _applies_activation(graph, call)}
-    off_grid = [call for call in graph.calls if type(call.operation) in OFF_GRID]
+    folded = {id(call.outputs[0]) for one in foldable_preprocessing(model) for call in one.calls}
+    off_grid = [call for call in graph.calls if _leaves_grid(call) and id(call.outputs[0]) not in folded]
     loose = {id(call.outputs[0]) for call in off_grid if not _is_rounded(graph, call)}
     if not again | split | loose and not any(_plainer(layer) for layer in graph.layers):
         return model
@@ -116,8 +121,17 @@ def _is_plain(graph: Graph, call: Call) -> bool:
     return getattr(call.operation, "activation", None) in known or _is_output(graph, call)
 
 
+def _leaves_grid(call: Call) -> bool:
+    """Return whether the outputs of a call lie on a grid of their own: quotients, products, and scales of many bits."""
+    if type(call.operation) is layers.Rescaling:
+        mantissas, _ = np.frexp(np.asarray(call.operation.scale, np.float32))
+        return bool(np.any(mantissas * 2**SCALE_BITS % 1))
+    return type(call.operation) in OFF_GRID
+
+
 def _is_output(graph: Graph, call: Call) -> bool:
-    return any(output is y for output in call.outputs for y in graph.outputs)
+    """Return whether a call makes an output of the network that nothing else reads."""
+    return any(graph.is_output(y) for y in call.outputs) and not any(graph.readers(y) for y in call.outputs)
 
 
 def _is_rounded(graph: Graph, call: Call) -> bool:
