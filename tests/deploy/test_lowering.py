@@ -284,3 +284,9 @@ REFUSED = {
 def test_what_integers_cannot_compute_is_refused_by_layer_with_a_way_out(message):
     with pytest.raises(InputError, match=f"^layer here {message}"):
         lower(REFUSED[message]())
+
+
+def test_an_offset_far_above_the_grid_is_named_and_exact_in_float64():
+    model = quantized(conv(), layers.Rescaling(1.0, 3.0, name="here"), conv())
+    model.quantized_layers[0].set_formats(FixedPoint(0, 8), FixedPoint(1, 8), FixedPoint(-20, 8))
+    assert "here" in assert_identical(model).beyond_float32

@@ -285,7 +285,7 @@ def _rescale(assembly: Assembly, call: Call, index: int) -> int:
         return index
     assembly.undivided(layer.name, index, "shifts")
     index = assembly.plus(layer.name, index, offset)
-    if assembly.tensors[index].magnitude > FLOAT32_INTEGERS:
+    if assembly.tensors[index].magnitude > FLOAT32_INTEGERS and np.any(offset != np.squeeze(layer.offset)):
         raise InputError(
             f"layer {layer.name} adds {_named(offset)}, which float32 rounds beside its inputs; use a multiple of a "
             f"larger power of two, such as {of_few_bits(offset[0], SCALE_BITS)}{FOLD}"
