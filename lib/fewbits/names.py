@@ -36,6 +36,7 @@ GOALS = ("ratio", "weight_bytes", "macs")
 
 # Data
 PARTS = ("train", "validation", "test")
+PART_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}  # part -> its folders
 CHANNEL_ORDERS = ("rgb", "bgr", "gray")
 
 # Networks and devices

@@ -310,6 +310,16 @@ def test_a_folder_with_parts_is_read_by_part(photos, trained, tmp_path, capsys):
     (tmp_path / "val" / "dark").rename(tmp_path / "val" / "black")
     capsys.readouterr()
     said = refused(["train", "--network", "basicnet", *images, "--output", path], capsys)
+    assert "val has a folder 'black', and there is no such class in the training part, only bright, dark;" in said
+    (tmp_path / "val" / "black" / "0.png").unlink(), (tmp_path / "val" / "black" / "1.png").unlink()
+    (tmp_path / "val" / "black").rename(tmp_path / "val" / "dark")
+    capsys.readouterr()
+    assert main(["evaluate", path, *images, "--part", "validation"]) == 0, "a part for evaluation may lack a class"
+    assert " of 2; " in capsys.readouterr().out
+    table = "image,label\n" + "\n".join(f"{name}/{i}.png,{i}" for name in ("dark", "bright") for i in range(2))
+    (tmp_path / "train" / "labels.csv").write_text(table)
+    (tmp_path / "val" / "labels.csv").write_text("image,label\nbright/0.png,2\nbright/1.png,0")
+    said = refused(["train", "--network", "basicnet", *images, "--output", path], capsys)
     assert "train and" in said and "have different classes; give them equal sub-folders" in said
 
 

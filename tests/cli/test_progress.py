@@ -52,6 +52,20 @@ def test_a_training_is_a_bar_under_the_lines_of_its_epochs_on_a_terminal():
     assert terminal.getvalue().endswith(" \r"), "the bar is overwritten with spaces at the end"
 
 
+def test_a_training_on_a_stream_has_no_end_until_its_first_epoch_is_over():
+    terminal, log = Terminal(), io.StringIO()
+    bars = [TrainingBar(stream) for stream in (terminal, log)]
+    unknown = BATCHES[0]._replace(steps=None, seconds_left=0)
+    totals = []
+    for now in (unknown, *BATCHES[1:]):
+        for bar in bars:
+            bar(now)
+        totals.append(bars[0].bar.total)
+    assert totals == [None, 4, 4, 4]
+    assert log.getvalue() == f"{LINES[0]}  30 s left\n{LINES[1]}\n"
+    assert [frame for frame in frames(terminal) if "/4" in frame]
+
+
 def test_a_resumed_training_starts_where_it_was():
     terminal = Terminal()
     bar = TrainingBar(terminal)

@@ -338,6 +338,17 @@ def test_a_folder_without_two_classes_is_refused(photos, tmp_path):
             load_folder(tmp_path / name, size=8)
 
 
+def test_a_part_may_lack_classes_of_the_training_part(photos):
+    (photos / "yam").mkdir()
+    folder, _ = quiet(photos, classes=["onion", "potato", "weed", "yam"])
+    assert folder.classes == ("onion", "potato", "weed", "yam")
+    assert everything(folder)[1].tolist() == [0] * 6 + [2] * 5
+    with pytest.raises(InputError, match="has a folder 'onion', and there is no such class in the training part, only"):
+        load_folder(photos, size=8, classes=["weed", "yam"])
+    with pytest.raises(InputError, match="yam holds no files in the folders of its classes"):
+        load_folder(photos / "yam", size=8, classes=["weed", "yam"])
+
+
 def test_a_class_outside_of_the_folder_is_no_class(photos, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     picture(0).save(tmp_path / "elsewhere" / "0.png")

@@ -90,7 +90,7 @@ def test_other_fields_have_another_key(a, b):
     assert (one.key == other.key) == (one == other)
 
 
-def test_every_field_counts():
+def test_every_field_counts(tmp_path):
     fields = {
         "network": "basicnet",
         "data": "mnist",
@@ -111,6 +111,9 @@ def test_every_field_counts():
         "augment": True,
         "width": 0.5,
         "size": 24,
+        "channel_order": "bgr",
+        "mean_pixel": (1.0, 2.0, 3.0),
+        "scale": 0.5,
         "ratio": 0.4,
         "per_step": 64,
         "criterion": "taylor",
@@ -130,6 +133,7 @@ def test_every_field_counts():
     assert fields.keys() == Trial.model_fields.keys()
     of_float = {name: fields.pop(name) for name in ("weight_decay", "transfer", "freeze")}
     of_pruning = {name: fields.pop(name) for name in ("ratio", "per_step", "criterion", "train_images")}
+    of_own = {name: fields.pop(name) for name in ("channel_order", "mean_pixel", "scale")}
     divided = {"fold": fields.pop("fold")}
     keys = {quantized(**{name: value}).key for name, value in fields.items()}
     assert len(keys | {quantized().key}) == len(fields) + 1
@@ -138,6 +142,10 @@ def test_every_field_counts():
     assert len(keys | {floats(1, **start)[0].key}) == len(of_float) + 1
     keys = {Trial(**PRUNE | {name: value}).key for name, value in of_pruning.items()}
     assert len(keys | {Trial(**PRUNE).key}) == len(of_pruning) + 1
+    np.savez(tmp_path / "mine.npz", images=np.zeros((2, 8, 8, 3)), labels=[0, 1])
+    mine = {"data": str(tmp_path / "mine.npz")}
+    keys = {floats(1, **mine | {name: value})[0].key for name, value in of_own.items()}
+    assert len(keys | {floats(1, **mine)[0].key}) == len(of_own) + 1
     assert floats(1, data="cwfid", **divided)[0].key != floats(1, data="cwfid")[0].key
 
 

@@ -6,7 +6,7 @@ import pytest
 from fewbits import InputError
 from fewbits.backend import keras, ops
 from fewbits.data import Split
-from fewbits.pruning import importance
+from fewbits.pruning import Plan, importance, prune, would_remove
 from fewbits.quantization.calibration import msb_table
 from fewbits.training.batches import StreamSource, source_of
 from fewbits.training.evaluation import evaluate
@@ -213,6 +213,15 @@ def test_sigmoid_units_take_streams():
         expected = evaluate(model, (X, y.astype(int)))
         assert evaluate(model, dataset(X, given))[:3] == pytest.approx(expected[:3], rel=1e-6)
     assert "must hold labels of 0 or 1 of the shape (n, 2)" in several(many, dataset())
+
+
+@pytest.mark.parametrize("make", [dataset, Counted])
+def test_a_network_is_pruned_on_a_stream(make):
+    plan = Plan(ratio=0.5, per_step=2, images=(22, 22), rank_images=22)
+    assert would_remove(network(), make(), plan).keys() == {"conv1"}
+    pruned = prune(network(), make(), plan, validation=make())
+    assert pruned.model.get_layer("conv1").filters == 2 or pruned.stopped != "goal"
+    assert len(pruned.steps) >= 1 and pruned.steps[0]["val_accuracy"] == evaluate(network(), (X, Y)).accuracy
 
 
 # Class weights

@@ -49,7 +49,7 @@ td.hit {{ --hue: var(--right); font-weight: 600; }} td.miss {{ --hue: var(--wron
 """
 
 
-def confusion_page(confusion: "Confusion", score: "Score", names: Sequence[str], network: str, what: str) -> str:
+def confusion_as_html(confusion: "Confusion", score: "Score", names: Sequence[str], network: str, what: str) -> str:
     """Return a page with a confusion matrix, the accuracy of each class and the most frequent mistakes.
 
     Args:

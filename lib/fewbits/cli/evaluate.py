@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     """Count the images that the network gets right, and print the result."""
     if options.confusion:
         check_output(options.confusion, ".html")
-    from fewbits.cli.confusion_page import confusion_page
+    from fewbits.cli.confusion_page import confusion_as_html
     from fewbits.io.files import read_model, write_aside
     from fewbits.statistics import wilson_interval
     from fewbits.training.evaluation import evaluate, evaluate_classes
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
         _print_classes(confusion, part.class_names)
     report_skipped([part])
     if options.confusion and confusion is not None:
-        page = confusion_page(confusion, score, part.class_names, str(options.model), part.what)
+        page = confusion_as_html(confusion, score, part.class_names, str(options.model), part.what)
         with write_aside(options.confusion) as file:
             file.write(page.encode())
         print(f"{options.confusion} written")

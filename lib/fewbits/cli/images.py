@@ -13,9 +13,6 @@ from fewbits.names import CHANNEL_ORDERS
 DEFAULT_SIZE = 227  # of the images of a folder, if no network says otherwise
 FOLDERS_ONLY = ("size", "no_crop", "background", "by_photograph")  # options that other data do not take
 
-# Part of the data -> the names that its folder may have.
-PART_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
-
 
 class Part(NamedTuple):
     """Images with labels.
@@ -190,14 +187,16 @@ def read_parts(options: argparse.Namespace, *names: str, seed: int = 0, model: A
         return _archive_parts(path, options, names, seed, shape)
     if not path.is_dir():
         raise InputError(f"{options.data!r} is neither a folder nor one of {', '.join(data.NAMES)} nor an .npz file")
-    inner = {name: path / n for name, known in PART_FOLDERS.items() for n in reversed(known) if (path / n).is_dir()}
+    inner = data.part_folders(path)
     if "train" in inner:
         if getattr(options, "by_photograph", None):
             raise InputError(f"--by-photograph holds images out; {path} has folders of its own for that")
         missing = [name for name in names if name not in inner]
         if missing:
             raise InputError(f"{path} has a folder train and no folder {missing[0]}; add it, or name another folder")
-        return _same_classes([_folder_part(_load(inner[name], options, shape)) for name in names])
+        classes = data.class_folders(inner["train"])  # a part that is not for training may lack some
+        loaded = (_load(inner[n], options, shape, classes if n != "train" else None) for n in names)
+        return _same_classes([_folder_part(folder) for folder in loaded])
     folder = _load(path, options, shape)
     if names == ("train", "validation"):
         split, tenth = folder.split, "one in ten"
@@ -263,24 +262,18 @@ def _dataset_part(dataset: Any, name: str) -> Part:
 def _archive_parts(
     path: Path, options: argparse.Namespace, names: tuple[str, ...], seed: int, shape: tuple[int | None, ...] | None
 ) -> list[Part]:
-    from fewbits.data import read_archive
+    from fewbits import data
 
     _refuse_folder_options(options, FOLDERS_ONLY)
-    archive = read_archive(path)
+    archive = data.read_archive(path)
     pixels = archive.pixels(options.order, options.mean_pixel, options.scale)
     parts = []
     for name, split in zip(names, archive.read(*names, seed=seed)):
-        images = pixels(_with_channels(split.images, shape))
+        images = pixels(data.with_channels(split.images, shape))
         of = f"{path}" if "" in archive.parts else f"the {name} part of {path}"
         what = f"{len(split):,} images of {of}"
         parts.append(Part((images, split.labels), what, images.shape[1:], archive.n_classes, archive.classes))
     return parts
-
-
-def _with_channels(images: Any, shape: tuple[int | None, ...] | None) -> Any:
-    """Return images with an axis of one channel where they lack it."""
-    lacking = images.ndim == 3 if shape is None else images.ndim == len(shape) and shape[-1] in (1, None)
-    return images[..., None] if lacking else images
 
 
 def _input_shape(model: Any) -> tuple[int | None, ...] | None:
@@ -302,7 +295,9 @@ def _same_classes(parts: list[Part]) -> list[Part]:
     return parts
 
 
-def _load(path: Path, options: argparse.Namespace, shape: tuple[int | None, ...] | None) -> Any:
+def _load(
+    path: Path, options: argparse.Namespace, shape: tuple[int | None, ...] | None, classes: list[str] | None = None
+) -> Any:
     from fewbits.data import load_folder
     from fewbits.data.folders import BACKGROUND
 
@@ -318,6 +313,7 @@ def _load(path: Path, options: argparse.Namespace, shape: tuple[int | None, ...]
         crop=not options.no_crop,
         scale=scale,
         background=options.background or BACKGROUND,
+        classes=classes or None,
         on_skip=_warn_of_skipped,
     )
 

@@ -24,7 +24,14 @@ The file, in TOML, describes trials as grids: all combinations of the values in 
   fixed = { epochs = 2 }                          # of each stage
   vary = { strategy = ["lock", "train"], bits = [[8, 8, 8], [4, 6, "float"]], seed = [1, 2, 3] }
 
-Each finished trial is kept in the store and never run again. After Ctrl-C, a crash or a power cut, the same command
+`network` may also be the path of a .keras file, and `data` that of a folder of images or of an .npz file, as `fewbits
+train --data` reads them. A trial then begins with the weights of the file, and needs no `start`:
+
+  [common]
+  network = "mine.keras"
+  data = "photos"                                 # channel_order, mean_pixel and scale prepare its images
+
+A trial is known by the content of its files, not by their paths. Each finished trial is kept in the store and never run again. After Ctrl-C, a crash or a power cut, the same command
 goes on from the epoch it had reached.
 """
 EXAMPLES = """

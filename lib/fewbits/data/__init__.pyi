@@ -11,6 +11,7 @@ from . import sources as sources
 from . import voc as voc
 from .archives import Archive as Archive
 from .archives import read_archive as read_archive
+from .archives import with_channels as with_channels
 from .crops import Scene as Scene
 from .crops import draw_scenes as draw_scenes
 from .crops import write_scene as write_scene
@@ -21,7 +22,9 @@ from .cutouts import write_cutouts as write_cutouts
 from .dataset import Dataset as Dataset
 from .dataset import Split as Split
 from .folders import ImageFolder as ImageFolder
+from .folders import class_folders as class_folders
 from .folders import load_folder as load_folder
+from .folders import part_folders as part_folders
 from .folds import centred as centred
 from .folds import mirrored as mirrored
 from .folds import split_folds as split_folds
@@ -34,6 +37,7 @@ from .inputs import labelled_batches as labelled_batches
 from .pixels import Pixels as Pixels
 from .sources import NAMES as NAMES
 from .sources import load as load
+from .sources import load_own as load_own
 from .voc import Box as Box
 from .voc import Photograph as Photograph
 from .voc import read_boxes as read_boxes

@@ -151,6 +151,17 @@ def read_archive(path: Path | str) -> Archive:
     return archive
 
 
+def with_channels(images: np.ndarray, shape: tuple[int | None, ...] | None) -> np.ndarray:
+    """Return images with an axis of one channel where they lack it.
+
+    Args:
+        images: (n, height, width), (n, height, width, channels) or others.
+        shape: Of an image as a network takes it; None for height, width and channels.
+    """
+    lacking = images.ndim == 3 if shape is None else images.ndim == len(shape) and shape[-1] in (1, None)
+    return images[..., np.newaxis] if lacking else images
+
+
 def _checked(path: Path, arrays: dict[str, np.ndarray], images_name: str, labels_name: str) -> Split:
     images, labels = arrays[images_name], arrays[labels_name]
     where = f"{path}: {images_name}"

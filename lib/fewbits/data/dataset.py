@@ -1,10 +1,12 @@
 """A data set: three splits of integer images and their labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import numpy as np
 
+from fewbits.data.pixels import Pixels
 from fewbits.errors import InputError, check_name
 from fewbits.names import PARTS
 
@@ -14,7 +16,7 @@ class Split:
     """One part of a data set.
 
     Attributes:
-        images: Unsigned integers (n, height, width, channels).
+        images: Integers, or floats that are taken as they are, (n, height, width, channels).
         labels: int64 (n,), from 0 up.
     """
 
@@ -41,7 +43,9 @@ class Dataset:
         validation: The images to choose on.
         test: The images to report on.
         classes: The names of the classes; label i means `classes[i]`.
-        levels: A power of two; all pixels are codes below it.
+        levels: A power of two; all pixels are codes below it. 1 for floats, which are taken as they are.
+        mean_pixel: Subtracted from pixels, as in `Pixels`; None for nothing.
+        scale: What the differences are multiplied by; None for 1 with a mean and 1 / levels without.
     """
 
     name: str
@@ -50,9 +54,11 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     levels: int
+    mean_pixel: Sequence[float] | None = None
+    scale: float | None = None
 
     def scaled(self, split: Split) -> np.ndarray:
-        """Return the images of `split` as float32 in [0, 1): codes times a power of two, so exact.
+        """Return the images of `split` as float32: unless there is a mean or a scale, in [0, 1), and exact.
 
         Args:
             split: One of the splits of this data set, or a part of one.
@@ -60,7 +66,10 @@ class Dataset:
         Returns:
             Images (n, height, width, channels).
         """
-        return split.images.astype(np.float32) / np.float32(self.levels)
+        if self.mean_pixel is None and self.scale is None:
+            return split.images.astype(np.float32) / np.float32(self.levels)
+        scale = 1.0 if self.scale is None else self.scale
+        return Pixels(mean=self.mean_pixel, scale=scale)(split.images)
 
     def arrays(self, part: str, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return scaled images and labels of one part, ready for `fit`, `train` and `evaluate`.
@@ -93,6 +102,10 @@ class Dataset:
         Source:
             chiang2017, 4.3.3, the resolution multiplier.
         """
+        if len(self.image_shape) != 3:
+            raise InputError(
+                f"{self.name} does not hold images (height, width, channels), so they have no size to change"
+            )
         height, width, _ = self.image_shape
         if not 0 < side <= min(height, width):
             raise InputError(f"images of {self.name} are {height} x {width}; they cannot be scaled to {side} x {side}")

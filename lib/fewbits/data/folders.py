@@ -21,6 +21,7 @@ import numpy as np
 from fewbits.data.dataset import stratified
 from fewbits.data.pixels import GRAY, Pixels
 from fewbits.errors import InputError, check_integer, needs_extra
+from fewbits.names import PART_FOLDERS
 
 AHEAD = 2  # batches that are decoded before they are asked for
 
@@ -175,6 +176,18 @@ class ImageFolder:
         return not isinstance(image, str)
 
 
+def part_folders(path: Path) -> dict[str, Path]:
+    """Return the folders of the parts of a data set: train, validation or val, and test.
+
+    Args:
+        path: The folder that holds them.
+
+    Returns:
+        Part -> its folder, for those that exist.
+    """
+    return {name: path / n for name, known in PART_FOLDERS.items() for n in reversed(known) if (path / n).is_dir()}
+
+
 def photograph_of(path: Path) -> str:
     """Return the name of the photograph that an image was cut out of.
 
@@ -199,6 +212,7 @@ def load_folder(
     crop: bool = True,
     scale: float = 1.0,
     background: str = BACKGROUND,
+    classes: Sequence[str] | None = None,
     on_skip: Callable[[Path, str], None] | None = None,
 ) -> ImageFolder:
     """Find the images below a folder that has one sub-folder per class, or a table of labels.
@@ -228,6 +242,8 @@ def load_folder(
             it. Both are bilinear.
         scale: What the differences are multiplied by.
         background: The colour behind transparent pixels: a name such as `white` or `black`, or `#rrggbb`.
+        classes: The names of the classes, in the order of their labels, as for a test part that lacks some; None for
+            those of the sub-folders. A table has its own.
         on_skip: Called with the path of a file that is skipped and the reason; None warns.
 
     Returns:
@@ -244,15 +260,55 @@ def load_folder(
         entries = {entry.name: entry for entry in os.scandir(root)}
     except OSError as error:
         raise InputError(f"{root} is not a folder that can be read ({error.strerror})") from None
-    classes, files, labels, skipped = _listed(root) if TABLE in entries else _sorted(root, entries)
-    for name, reason in skipped.items():
+    if TABLE in entries:
+        found = _listed(root)
+    else:
+        found = _sorted(root, entries) if classes is None else _sorted_as(root, entries, list(classes))
+    for name, reason in found[-1].items():
         on_skip(root / name, reason)
-    return ImageFolder(root, classes, files, labels, skipped, prepare, on_skip)
+    return ImageFolder(root, *found, prepare, on_skip)
+
+
+def class_folders(path: Path) -> list[str]:
+    """Return the names of the sub-folders of a folder, one for each class, sorted; none if it has a table of labels.
+
+    Args:
+        path: The folder.
+    """
+    entries = {entry.name: entry for entry in os.scandir(path)}
+    return [] if TABLE in entries else _folder_names(entries)
+
+
+def _folder_names(entries: dict[str, os.DirEntry]) -> list[str]:
+    return sorted(name for name, e in entries.items() if e.is_dir(follow_symlinks=False) and name[0] != ".")
+
+
+def _sorted_as(root: Path, entries: dict[str, os.DirEntry], classes: list[str]) -> _Listed:
+    """Return what a folder holds whose sub-folders are some of `classes`."""
+    present = _folder_names(entries)
+    for name in present:
+        if name not in classes:
+            known = f"{', '.join(classes[:8])}{f' and {len(classes) - 8} more' if len(classes) > 8 else ''}"
+            raise InputError(
+                f"{root} has a folder {name!r}, and there is no such class in the training part, only {known}; rename "
+                "or remove it"
+            )
+    files: list[str] = []
+    labels: list[int] = []
+    skipped: dict[str, str] = {}
+    for name in present:
+        found, left_out = _listing(root, name)
+        files += found
+        labels += [classes.index(name)] * len(found)
+        skipped |= left_out
+    if not files:
+        raise InputError(f"{root} holds no files in the folders of its classes")
+    return classes, files, labels, skipped
 
 
 def _sorted(root: Path, entries: dict[str, os.DirEntry]) -> _Listed:
     """Return what a folder with one sub-folder per class holds."""
-    classes = sorted(name for name, e in entries.items() if e.is_dir(follow_symlinks=False) and name[0] != ".")
+    classes = _folder_names(entries)
     if len(classes) < 2:
         raise InputError(
             f"{root} has {len(classes)} sub-folders; it needs at least two, one for each class, or a {TABLE}"

@@ -1,16 +1,19 @@
-"""Where each data set comes from: scikit-learn, a drawing, the folder FEWBITS_DATA, or keras.datasets."""
+"""Where each data set comes from: scikit-learn, a drawing, the folder FEWBITS_DATA, keras.datasets, or the user."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fewbits.data.archives import read_archive, with_channels
 from fewbits.data.crops import draw_scenes
 from fewbits.data.cutouts import cut_out
 from fewbits.data.dataset import Dataset, Split, checked_split, stratified
+from fewbits.data.folders import ImageFolder, class_folders, load_folder, part_folders
 from fewbits.data.folds import split_folds
+from fewbits.data.pixels import GRAY
 from fewbits.data.voc import read_photographs
 from fewbits.errors import InputError, check_name, needs_extra
 from fewbits.io.files import read_arrays
@@ -88,6 +91,112 @@ def load(name: str, *, validation: float = 0.1, seed: int = 0, fold: int = 0) ->
         classes, levels = archive.classes, 256
     held_out, rest = stratified(train.labels, validation, seed)
     return Dataset(name, _pick(train, rest), _pick(train, held_out), test, classes, levels)
+
+
+def load_own(
+    path: Path | str,
+    *,
+    size: int | None = None,
+    order: str | None = None,
+    mean_pixel: Sequence[float] | None = None,
+    scale: float | None = None,
+    shape: tuple[int | None, ...] | None = None,
+    classes: int | None = None,
+    validation: float = 0.1,
+    seed: int = 0,
+) -> Dataset:
+    """Load labelled images of the user's own into memory.
+
+    They are in a folder, as `load_folder` reads it, or in folders named train, validation and test in it; or in an .npz
+    file, as `read_archive` reads it. Where there is no test part, a fifth of the images is that, drawn once with a
+    fixed seed; where there is no validation part, a share of the training images is. Images of a folder are rounded to
+    bytes.
+
+    Args:
+        path: The folder or the file.
+        size: Side of the images in pixels; None for that of `shape`, or of the images in a file.
+        order: Of the channels, as in `Pixels`; None for what `shape` needs.
+        mean_pixel: As in `Pixels`.
+        scale: As in `Pixels`; None for 1 with a mean, and otherwise for what brings integers into [0, 1).
+        shape: Of an image as the network takes it; None for a network that is built for the images.
+        classes: How many classes the network has; None for a network that is built for the images. A file that does not
+            name its classes has at least as many.
+        validation: Share of the training images to hold out where there is no validation part, between 0 and 1.
+        seed: Draws the validation part.
+
+    Raises:
+        InputError: when the size of the images of a folder is not known, an image has several labels, or a part cannot
+            be held out; as `load_folder` and `read_archive`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        parts, names = _own_folders(path, size, order, shape)
+        levels = 256
+    else:
+        archive = read_archive(path)
+        pixels = archive.pixels(order)
+        parts = {name: _own_arrays(split, pixels.order, shape) for name, split in archive.parts.items()}
+        names, levels = archive.classes, archive.levels
+        names = names or tuple(map(str, range(max(archive.n_classes, classes or 0))))
+    if any(split.labels.ndim > 1 for split in parts.values()):
+        raise InputError(f"{path} gives images several labels; a data set has one class for each")
+    train, held_out, test = _parts_of_own(path, parts, validation, seed)
+    dataset = Dataset(path.name, train, held_out, test, names, levels, mean_pixel, scale)
+    return dataset if size is None or path.is_dir() else dataset.resized(size)
+
+
+def _own_folders(
+    path: Path, size: int | None, order: str | None, shape: tuple[int | None, ...] | None
+) -> tuple[dict[str, Split], tuple[str, ...]]:
+    height, width, channels = shape if shape is not None and len(shape) == 3 else (None, None, None)
+    sides = size or (height and width and (height, width))
+    if not sides:
+        raise InputError(f"size is missing; the images of {path} have none in common")
+    order = order or (GRAY if channels == 1 else "rgb")
+    inner = part_folders(path)
+    paths = inner if "train" in inner else {"": path}
+    known = class_folders(inner["train"]) if "train" in inner else []
+    folders = {
+        name: load_folder(folder, size=sides, order=order, classes=None if name in ("train", "") else known or None)
+        for name, folder in paths.items()
+    }
+    first = next(iter(folders.values()))
+    for folder in folders.values():
+        if folder.classes != first.classes:
+            raise InputError(f"{first.path} and {folder.path} have different classes; give them equal sub-folders")
+    return {name: _decoded(folder) for name, folder in folders.items()}, first.classes
+
+
+def _decoded(folder: ImageFolder) -> Split:
+    batches = [(np.rint(images).astype(np.uint8), labels) for images, labels in folder.batches(100)]
+    if not batches:
+        raise InputError(f"none of the {len(folder)} images of {folder.path} can be read")
+    images, labels = zip(*batches)
+    return Split(np.concatenate(images), np.concatenate(labels))
+
+
+def _own_arrays(split: Split, order: str, shape: tuple[int | None, ...] | None) -> Split:
+    images = with_channels(split.images, shape)
+    return Split(np.ascontiguousarray(images[..., ::-1]) if order == "bgr" else images, split.labels)
+
+
+def _parts_of_own(path: Path, parts: dict[str, Split], validation: float, seed: int) -> tuple[Split, Split, Split]:
+    train = parts[""] if "" in parts else parts.get("train")
+    if train is None:
+        raise InputError(f"{path} has no training part; add it")
+    test, held_out = parts.get("test"), parts.get("validation")
+    if test is None:
+        train, test = _held_out(path, train, 0.2, 2017)
+    if held_out is None:
+        train, held_out = _held_out(path, train, validation, seed)
+    return train, held_out, test
+
+
+def _held_out(path: Path, split: Split, share: float, seed: int) -> tuple[Split, Split]:
+    chosen, rest = stratified(split.labels, share, seed)
+    if not len(chosen):
+        raise InputError(f"{path} has a single image per class; none can be held out")
+    return _pick(split, rest), _pick(split, chosen)
 
 
 def _digits() -> tuple[Split, Split]:

@@ -1,3 +1,4 @@
+from . import contents as contents
 from . import fields as fields
 from . import provenance as provenance
 from . import runner as runner

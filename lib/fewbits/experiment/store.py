@@ -118,7 +118,7 @@ class Store:
             record: Record | None = Record(**json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError, ValidationError):
             record = None
-        if record is None or record.trial != trial:
+        if record is None or record.trial.key != trial.key:
             raise InputError(
                 f"{path} is damaged, or the record of another trial; delete it, and the trial is run again"
             )

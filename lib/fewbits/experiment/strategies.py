@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fewbits import names, training, zoo
+from fewbits import names, training
 from fewbits.backend import keras
 from fewbits.data import Dataset, Split
 from fewbits.data.augmentation import shift_and_flip, shift_flip_and_light
@@ -22,7 +22,17 @@ from fewbits.errors import InputError
 from fewbits.experiment import provenance
 from fewbits.experiment.fields import FLOAT, naming
 from fewbits.experiment.store import Record, Results
-from fewbits.experiment.trial import LIGHT, PRUNE, Trial, begin, build_network, load_images, pruning_before
+from fewbits.experiment.trial import (
+    LIGHT,
+    PRUNE,
+    Trial,
+    begin,
+    build_network,
+    levels_of,
+    load_images,
+    own_images,
+    pruning_before,
+)
 from fewbits.io.weights import load_weights, save_weights
 from fewbits.pruning import Plan, prune
 from fewbits.quantization.calibration import Calibration
@@ -97,7 +107,7 @@ def run_trial(trial: Trial, start: bytes | None = None, checkpoint: Path | None 
         InputError: when data or weights are missing or do not fit, or the loss becomes NaN.
     """
     began = time.monotonic()
-    dataset = load_images(trial.data, trial.size, trial.fold)
+    dataset = load_images(trial.data, trial.size, trial.fold, **own_images(trial))
     splits = {"train": _drawn(dataset.train, trial.images), "validation": dataset.validation, "test": dataset.test}
     data = {name: (dataset.scaled(split), split.labels) for name, split in splits.items()}
     options = {
@@ -182,7 +192,7 @@ def _quantize(setting: Setting) -> Made:
         Schedule(trial.bits, trial.strategy, trial.epochs, trial.order, trial.relax, trial.edge_bits),
         calibration=Calibration(trial.percentile, trial.per_layer, trial.per_channel, trial.recalibrate),
         recipe=Recipe(trial.optimizer, trial.learning_rate, trial.decay, trial.batch_size, trial.seed),
-        levels=zoo.levels(setting.model),
+        levels=levels_of(trial, setting.model),
         rounding=trial.rounding,
         gradient=trial.gradient,
         reuse=reuse,
@@ -208,6 +218,8 @@ STRATEGY_RUNS: dict[str, Callable[[Setting], Made]] = {
 
 def _compare_integers(model: keras.Model, dataset: Dataset) -> dict[str, tuple[int, int]]:
     """Return program -> how many codes of the test images were compared, and how many differ."""
+    if dataset.levels == 1:
+        raise InputError("integers: the images are floats, which have no codes; save them as integers, or leave it out")
     network, images = lower(model, dataset.levels), dataset.test.images
     layers = compare_layers(model, network, images).values()
     found = {"NumPy": (sum(layer.codes for layer in layers), sum(layer.different for layer in layers))}

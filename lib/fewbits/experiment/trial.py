@@ -3,6 +3,7 @@
 import json
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from itertools import product
 from math import prod
@@ -21,20 +22,27 @@ from pydantic import (
 )
 
 from fewbits import names, zoo
-from fewbits.backend import keras
-from fewbits.data import NAMES, Dataset, load
+from fewbits.backend import keras, ops
+from fewbits.data import NAMES, Dataset, load, load_own
 from fewbits.data.sources import FOLDS
 from fewbits.errors import InputError
+from fewbits.experiment.contents import content_of, is_marked, marked, named_path, unchanged_path
 from fewbits.experiment.fields import FLOAT, Bits, BitsOrFloat, checked_percentile, known, naming, one_sentence, unknown
-from fewbits.io.weights import filters_in
+from fewbits.graph import Graph
+from fewbits.io.files import read_model
+from fewbits.io.weights import assign_weights, filters_in, load_weights, variables
 from fewbits.pruning import shrunk_to
+from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import quantize_model
 from fewbits.training import schedules
+from fewbits.training.batches import check_images
+from fewbits.training.heads import head_of
 from fewbits.training.transfer import take_levels
 from fewbits.zoo.trained import find_weights
 
 PRUNE = "prune"
 TRIAL_STRATEGIES = (FLOAT, PRUNE, *names.STRATEGIES)
+OF_THE_DATA = ("fold", "channel_order", "mean_pixel", "scale")  # and what else it takes if its data are the same
 SHARED = ("network", "data", "width", "size")  # what a start takes from its trial unless it has its own
 LIGHT = "light"  # the augmentation that also changes brightness and contrast
 PURPOSES = ("quick", "reference")  # what a result is for
@@ -55,9 +63,33 @@ def _start(value: Any) -> Any:
 
 def _fold(value: int, info: ValidationInfo) -> int:
     data = info.data.get("data")  # None if it was refused itself
-    if data and value >= FOLDS[data]:
-        raise ValueError(f"must be from 0 to {FOLDS[data] - 1}, those of {data}, not {value}")
+    folds = FOLDS.get(data or "", 1)
+    if data and value >= folds:
+        raise ValueError(f"must be from 0 to {folds - 1}, those of {data}, not {value}")
     return value
+
+
+def _network(value: str) -> str:
+    if value in zoo.NAMES:
+        return value
+    if not is_marked(value) and not value.endswith(".keras"):
+        raise ValueError(f"{unknown(value, zoo.NAMES)}, or the path of a .keras file")
+    return _of_content(value)
+
+
+def _data(value: str) -> str:
+    if value in NAMES:
+        return value
+    if not is_marked(value) and not value.endswith(".npz") and not Path(value).is_dir():
+        raise ValueError(f"{unknown(value, NAMES)}, or the path of an .npz file or of a folder of images")
+    return _of_content(value)
+
+
+def _of_content(path: str) -> str:
+    try:
+        return marked(path)
+    except InputError as error:
+        raise ValueError(f"names a file that cannot be used: {error}") from None
 
 
 def _order(value: Any) -> str | tuple[str, ...]:
@@ -80,19 +112,25 @@ class Trial(BaseModel):
     """One training of a float network, one pruning, or one way of quantizing it; trials with equal fields are equal.
 
     Attributes:
-        network: One of `zoo.NAMES`.
-        data: One of `data.NAMES`.
+        network: One of `zoo.NAMES`, or the path of a .keras file, from whose weights the trial begins.
+        data: One of `data.NAMES`, or the path of a folder of images or of an .npz file, as in `data.load_own`. The key
+            of a trial depends on the content of a file or folder, not on its path.
         fold: Which fold of the data is tested, as in `data.load`.
         width: Multiplies the filters of a network that has this option.
-        size: Side of the images in pixels; None for their own (chiang2017, 4.3.3).
+        size: Side of the images in pixels; None for their own (chiang2017, 4.3.3), or, of a folder, for that which the
+            network of a file takes.
+        channel_order: As `order` in `data.load_own`, for images of the user's own.
+        mean_pixel: As in `data.load_own`.
+        scale: As in `data.load_own`.
         images: Number of training images, drawn with a fixed seed and stratified by class; None for all.
         seed: Draws initial weights and the order of the images.
         profile: What the result is for, "quick" or "reference".
         strategy: "float", "prune" or one of `names.STRATEGIES`.
         start: Where weights come from: a float Trial or a pruning, which runs first, or the name of trained weights, as
-            in `zoo.find_weights`. A mapping is a Trial that takes network, data, fold, width and size from this one
-            unless it has its own, and the fold only if the data are the same. A quantized or pruned network takes all
-            weights from its start, a float network those of its first `transfer` levels.
+            in `zoo.find_weights`; None for the weights in the file of a network. A mapping is a Trial that takes
+            network, data, fold, width and size from this one unless it has its own, and fold, channel order, mean and
+            scale only if the data are the same. A quantized or pruned network takes all weights from its start, a float
+            network those of its first `transfer` levels.
         transfer: How many levels a float trial takes from its start, as in `training.take_levels`.
         freeze: Do not train these levels (backstrom2018, 2.4).
         epochs: Of the whole training, or of each stage of a schedule; 0 for the strategies "static" and "prune".
@@ -130,11 +168,14 @@ class Trial(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    network: Annotated[str, known(zoo.NAMES)]
-    data: Annotated[str, known(NAMES)]
+    network: Annotated[str, AfterValidator(_network)]
+    data: Annotated[str, AfterValidator(_data)]
     fold: Annotated[int, Field(ge=0), AfterValidator(_fold)] = 0
     width: float = Field(1.0, gt=0, le=100, allow_inf_nan=False)
     size: int | None = Field(None, ge=1, le=MOST)
+    channel_order: Annotated[str, known(names.CHANNEL_ORDERS)] | None = None
+    mean_pixel: Annotated[tuple[float, ...], Strict(False)] | None = None
+    scale: float | None = Field(None, allow_inf_nan=False)
     images: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
     profile: Annotated[str, known(PURPOSES)] = "quick"
@@ -168,8 +209,8 @@ class Trial(BaseModel):
     def __init__(self, /, **fields: Any):
         if isinstance(fields.get("start"), Mapping):
             start = {k: fields[k] for k in SHARED if k in fields} | fields["start"]
-            if start.get("data") == fields.get("data") and "fold" in fields:
-                start = {"fold": fields["fold"]} | start
+            if start.get("data") == fields.get("data"):
+                start = {k: fields[k] for k in OF_THE_DATA if k in fields} | start
             fields["start"] = start
         with one_sentence(type(self)):
             super().__init__(**fields)
@@ -184,13 +225,14 @@ class Trial(BaseModel):
             self._check_transfer()
         else:
             for name in ("start", "ratio" if self.strategy == PRUNE else "bits"):
-                if getattr(self, name) is None:
+                if getattr(self, name) is None and not (name == "start" and is_marked(self.network)):
                     raise InputError(f"{name} is missing; the strategy {self.strategy} needs it")
             self._refuse_fields_of("float", ("weight_decay", "transfer", "freeze"))
         if self.strategy != PRUNE:
             self._refuse_fields_of("pruning", PRUNING)
         if self.strategy in (FLOAT, PRUNE):
             self._refuse_fields_of("quantized", QUANTIZATION)
+        self._check_own_images()
         if self.per_channel and not self.per_layer:
             raise InputError("per_channel sets an MSB per filter, and per_layer = false one for all layers; choose one")
         if self.integers and any(
@@ -209,6 +251,15 @@ class Trial(BaseModel):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise InputError(f"{name} is for {kind} trials; leave it out")
 
+    def _check_own_images(self) -> None:
+        for name in ("channel_order", "mean_pixel", "scale"):
+            if getattr(self, name) is not None and not is_marked(self.data):
+                raise InputError(f"{name} is for images of your own, and {self.data} has its pixels; leave it out")
+        if self.integers and not (self.mean_pixel is None and self.scale is None):
+            raise InputError("integers compute with the pixels themselves; leave out mean_pixel and scale")
+        if is_marked(self.network) and self.width != 1:
+            raise InputError("width is for networks of the zoo; leave it out")
+
     def _check_transfer(self) -> None:
         if self.start is None and self.transfer is not None:
             raise InputError("start is missing; transfer needs one to take levels from")
@@ -221,9 +272,11 @@ class Trial(BaseModel):
     def key(self) -> str:
         """The name of the record in a store: the first 16 hexadecimal digits of the SHA-256 of the fields.
 
-        A field at its default does not count, so that a new field leaves the keys of older records as they are.
+        A field at its default does not count, so that a new field leaves the keys of older records as they are. Of a
+        file or folder the content counts, not the path.
         """
-        text = json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
+        fields = _without_paths(self.model_dump(mode="json", exclude_defaults=True))
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -233,7 +286,14 @@ class Trial(BaseModel):
         fold = ["fold", str(self.fold)] if self.fold else []
         taken = [] if self.transfer is None else ["frozen" if self.freeze else "transfer", str(self.transfer)]
         pruned = [] if self.ratio is None else [f"{self.ratio:.0%}", self.criterion]
-        return " ".join([self.network, self.data, *fold, self.strategy, *taken, *pruned, *bits, "seed", str(self.seed)])
+        network, data = (named_path(x).stem if is_marked(x) else x for x in (self.network, self.data))
+        return " ".join([network, data, *fold, self.strategy, *taken, *pruned, *bits, "seed", str(self.seed)])
+
+
+def _without_paths(fields: dict[str, Any]) -> dict[str, Any]:
+    found = {name: content_of(fields[name]) for name in ("network", "data")}
+    start = fields.get("start")
+    return fields | found | ({"start": _without_paths(start)} if isinstance(start, dict) else {})
 
 
 PRUNING = ("ratio", "per_step", "criterion", "train_images")
@@ -252,27 +312,64 @@ QUANTIZATION = (
 )
 
 
-def load_images(data: str, size: int | None, fold: int) -> Dataset:
+def load_images(data: str, size: int | None, fold: int, **own: Any) -> Dataset:
     """Return the data set of a trial.
 
     Args:
-        data: One of `data.NAMES`.
+        data: One of `data.NAMES`, or a path that is marked with its content.
         size: Side of the images in pixels; None for their own.
         fold: Which fold is tested.
+        **own: Further arguments of `data.load_own`.
     """
+    if is_marked(data):
+        return load_own(unchanged_path(data), size=size, **own)
     dataset = load(data, fold=fold)
     return dataset if size is None else dataset.resized(size)
 
 
-def build_network(network: str, image_shape: tuple[int, int, int], classes: int, width: float) -> keras.Model:
-    """Return the network of a trial, with new weights.
+def own_images(trial: Trial) -> dict[str, Any]:
+    """Return the further arguments of `load_images` for a trial: none if its data are not the user's own."""
+    if not is_marked(trial.data):
+        return {}
+    own = {"order": trial.channel_order, "mean_pixel": trial.mean_pixel, "scale": trial.scale}
+    return own | (_ends_of(trial.network) if is_marked(trial.network) else {})
+
+
+@lru_cache(maxsize=64)
+def _ends_of(network: str) -> dict[str, Any]:
+    """Return the shape of the images and the number of classes of the network of a file."""
+    model = read_model(unchanged_path(network))
+    return {"shape": tuple(Graph(model).inputs[0].shape[1:]), "classes": head_of(model).classes}
+
+
+def levels_of(trial: Trial, network: keras.Model) -> list[list[str]] | None:
+    """Return the levels in which the network of a trial is quantized: None, one layer per level, for that of a file.
 
     Args:
-        network: One of `zoo.NAMES`.
+        trial: The trial.
+        network: Its network.
+    """
+    return None if is_marked(trial.network) else zoo.levels(network)
+
+
+def build_network(network: str, image_shape: tuple[int, int, int], classes: int, width: float) -> keras.Model:
+    """Return the network of a trial, with new weights or those of its file.
+
+    Args:
+        network: One of `zoo.NAMES`, or the path of a .keras file that is marked with its content.
         image_shape: Height, width and channels.
         classes: Number of classes.
         width: Multiplies the filters; other than 1 only for a network that has this option.
+
+    Raises:
+        InputError: when the network cannot be built or read, or does not fit images and classes.
     """
+    if is_marked(network):
+        path = unchanged_path(network)
+        model = canonical(read_model(path))
+        check_images(model, image_shape, "the images")
+        head_of(model).check_classes(classes, str(path))
+        return model
     if width == 1:
         return zoo.build(network, image_shape, classes)
     return zoo.build(network, image_shape, classes, width=width)
@@ -298,11 +395,25 @@ def begin(trial: Trial, network: keras.Model, source: keras.Model | Path) -> ker
         `network` with the levels that the trial takes from its start: the first `transfer`, or all. If the start was
         pruned, it has as many filters as are left there.
     """
-    levels = len(zoo.levels(network)) if trial.transfer is None else trial.transfer
     if pruning_before(trial) and isinstance(source, Path):
         network = shrunk_to(network, filters_in(source, network))
+    if trial.transfer is None and is_marked(trial.network):
+        _take_all(network, source)
+        return network
+    levels = len(zoo.levels(network)) if trial.transfer is None else trial.transfer
     take_levels(network, source, levels)
     return network
+
+
+def _take_all(network: keras.Model, source: keras.Model | Path) -> None:
+    if isinstance(source, Path):
+        load_weights(network, source)
+        return
+    given = variables(source)
+    lacking = [name for name in variables(network) if name not in given]
+    if lacking:
+        raise InputError(f"{source.name} has no {lacking[0]}, so {network.name} cannot start from it")
+    assign_weights(network, {name: ops.convert_to_numpy(given[name]) for name in variables(network)}, source.name)
 
 
 class Checker:
@@ -323,7 +434,7 @@ class Checker:
                 field.
         """
         with naming("data: "):
-            dataset = self._once(self._datasets, load_images, trial.data, trial.size, trial.fold)
+            dataset = self._once(self._datasets, load_images, trial.data, trial.size, trial.fold, **own_images(trial))
         if trial.images is not None and trial.images > len(dataset.train):
             raise InputError(f"images must be at most {len(dataset.train)}, all of {trial.data}, not {trial.images}")
         with naming("network: "):
@@ -334,7 +445,7 @@ class Checker:
             with naming("start: " if trial.transfer is None else "transfer: "):
                 begin(trial, network, source)
         if isinstance(trial.order, tuple):
-            levels = quantize_model(network, levels=zoo.levels(network), fold_batch_normalization=True)
+            levels = quantize_model(network, levels=levels_of(trial, network), fold_batch_normalization=True)
             _check_order(trial.order, list(schedules.level_names(levels)))
         return network
 
@@ -345,10 +456,11 @@ class Checker:
         with naming("start: "):
             return find_weights(start)
 
-    def _once(self, known: dict[tuple, Any], make: Callable[..., Any], *arguments: Any) -> Any:
-        if arguments not in known:
-            known[arguments] = make(*arguments)
-        return known[arguments]
+    def _once(self, known: dict[tuple, Any], make: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        key = (*arguments, *more.items())
+        if key not in known:
+            known[key] = make(*arguments, **more)
+        return known[key]
 
 
 def _check_order(order: tuple[str, ...], levels: list[str]) -> None:
