@@ -244,10 +244,6 @@ def test_roundings_and_layers_that_integers_lack_are_refused_by_name():
     refused("layer here_activation needs a table for tanh", curved)
     refused("here is a ReLU with a threshold", graph(layers.Conv2D(2, 1), layers.ReLU(threshold=0.5, name="here")))
     refused("here clips at 0.1", graph(layers.Conv2D(2, 1), layers.ReLU(0.1, name="here")))
-    refused(
-        "here averages over borders",
-        graph(layers.AveragePooling2D(2, padding="same", name="here"), layers.Conv2D(2, 1)),
-    )
     refused("here scales by 0.3", graph(layers.Rescaling(0.3, name="here"), layers.Conv2D(2, 1)))
     refused("here reads the softmax", graph(layers.Conv2D(2, 1), layers.Softmax(), layers.Conv2D(2, 1, name="here")))
     mixed = branches(layers.Concatenate(name="here"), layers.AveragePooling2D(1), layers.AveragePooling2D(3, 1, "same"))

@@ -79,6 +79,9 @@ IMAGES = {
     "gelu": lambda: [conv(activation="gelu"), conv()],
     "elu": lambda: [conv(), layers.ELU(), conv()],
     "a ReLU as activation": lambda: [conv(activation=layers.ReLU(1.5)), conv()],
+    "averages over borders": lambda: [conv(), layers.AveragePooling2D(3, 1, "same"), conv()],
+    "averages of strides over borders": lambda: [conv(), layers.AveragePooling2D((5, 4), (2, 3), "same")],
+    "averages over one border": lambda: [conv(), layers.AveragePooling2D((1, 2), 2, "same"), layers.ReLU(), conv(3, 1)],
     "sixths": lambda: [
         conv(),
         layers.Rescaling(1.0, 3.0),
@@ -113,6 +116,7 @@ SEQUENCES = {
         layers.Dense(3),
     ],
     "averages": lambda: [layers.Conv1D(3, 2), layers.AveragePooling1D(3), layers.Conv1D(2, 2)],
+    "averages over borders": lambda: [layers.Conv1D(3, 2), layers.AveragePooling1D(3, 2, padding="same")],
     "borders": lambda: [
         layers.ZeroPadding1D((1, 2)),
         layers.Conv1D(3, 2),
@@ -256,9 +260,6 @@ REFUSED = {
     ),
     "moves the channels, .* build the network with the channels last": lambda: quantized(
         layers.Permute((3, 1, 2), name="here"), conv()
-    ),
-    "averages over borders.*padding='valid'": lambda: quantized(
-        layers.AveragePooling2D(3, 1, "same", name="here"), conv()
     ),
     "adds 0.1, which float32 rounds .* such as 0.1": lambda: quantized(layers.Rescaling(0.5, 0.1, name="here"), conv()),
     r"scales by 0.3, which has more than 8 bits; use .* such as 0.300\d+, or .*fold_preprocessing": lambda: quantized(

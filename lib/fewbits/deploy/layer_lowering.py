@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from itertools import groupby
+from math import lcm
 from typing import Any
 
 import numpy as np
@@ -59,22 +61,52 @@ def _largest_of_windows(assembly, call, index, window, strides, padding):
 def _average(assembly: Assembly, call: Call, index: int) -> int:
     layer: Any = call.operation
     x, window, strides = assembly.tensors[index], in_two(layer.pool_size), in_two(layer.strides)
-    if any(map(any, padding_of(layer.padding, x.shape, window, strides))):
-        raise InputError(
-            f"layer {layer.name} averages over borders, where its windows hold fewer pixels; integer networks divide "
-            "all sums by one number, so build it with padding='valid', or export the network to ONNX"
-        )
-    return _sum_of_windows(assembly, call, index, window, strides)
+    padding = padding_of(layer.padding, x.shape, window, strides)
+    if not any(map(any, padding)):
+        return _sum_of_windows(assembly, call, index, window, strides)
+    index = _sum_of_windows(
+        assembly, call, _border(assembly, call.name, index, padding), window, strides, counted=False
+    )
+    for axis, ((before, _), side) in enumerate(zip(padding, x.shape)):
+        starts = range(-before, strides[axis] * assembly.tensors[index].shape[axis] - before, strides[axis])
+        counts = [min(start + window[axis], side) - max(start, 0) for start in starts]
+        index = _divided_by_counts(assembly, call.name, index, axis, counts)
+    return index
+
+
+def _divided_by_counts(assembly, name, index, axis, counts):
+    """Return the tensor `index`, whose rows or columns are divided by `counts`, one number for each.
+
+    All are divided by one multiple of these numbers. What is divided too often is multiplied first, by sums of itself.
+    """
+    x, whole = assembly.tensors[index], lcm(*counts)
+    factors = [whole // n for n in counts]
+    terms, start = [], 0
+    for factor, run in groupby(factors):
+        end = start + len(list(run))
+        around = (start, x.shape[axis] - end)
+        cut = _border(assembly, name, index, _along(axis, tuple(-n for n in around)))
+        part = _border(assembly, name, cut, _along(axis, around))
+        terms += [(part, bit) for bit in range(factor.bit_length()) if factor >> bit & 1]
+        start = end
+    low, high = (choose(end * f for f in factors) for choose, end in ((min, x.low), (max, x.high)))
+    output = replace(x, low=low, high=high, divisor=x.divisor * whole)
+    parts, shifts = zip(*terms)
+    return assembly.add(operations.Add, name, parts, output, shifts)
+
+
+def _along(axis, around):
+    return (around, (0, 0)) if axis == 0 else ((0, 0), around)
 
 
 def _global_average(assembly: Assembly, call: Call, index: int) -> int:
     return _sum_of_windows(assembly, call, index, assembly.tensors[index].shape[:2], (1, 1))
 
 
-def _sum_of_windows(assembly, call, index, window, strides):
+def _sum_of_windows(assembly, call, index, window, strides, counted=True):
     x, n = assembly.undivided(call.name, index, "adds up"), window[0] * window[1]
     shape = _pooled(x, window, strides, NOTHING)
-    output = Tensor(shape, x.exponent, x.low * n, x.high * n, x.divisor * n)
+    output = Tensor(shape, x.exponent, x.low * n, x.high * n, x.divisor * (n if counted else 1))
     return assembly.add(operations.SumPool, call.name, (index,), output, tuple(window), strides)
 
 
@@ -180,7 +212,7 @@ def _concatenate(assembly: Assembly, call: Call, *indices: int) -> int:
     for i in indices:  # along rows or columns: each padded with zeros to the size of all, and added
         x = assembly.tensors[i]
         around = start, shape[axis] - start - x.shape[axis]
-        padded.append(_border(assembly, layer.name, i, (around, (0, 0)) if axis == 0 else ((0, 0), around)))
+        padded.append(_border(assembly, layer.name, i, _along(axis, around)))
         start += x.shape[axis]
     output = replace(output, low=min(output.low, 0), high=max(output.high, 0))
     return assembly.add(operations.Add, layer.name, padded, output, shifts)
