@@ -229,6 +229,7 @@ COMMANDS = [
     ("train --network lenet --data mnist --epochs 1 --output lenet.keras", None),
     ("evaluate lenet.keras --data mnist", None),
     ("check lenet.keras", None),
+    ("report lenet.keras --data mnist --quick --output report.html", None),
     ("formats lenet.keras --data mnist --bits 8 --save-model quantized.keras", None),
     ("output-extraction lenet.keras --data mnist --output outputs.h5", None),
     ("progressive-quantization lenet.keras --data mnist --bits 6 --strategy static --output static.keras", None),

@@ -14,6 +14,7 @@ from . import post_training as post_training
 from . import pruning as pruning
 from . import quantization as quantization
 from . import registration as registration
+from . import report as report
 from . import statistics as statistics
 from . import training as training
 from . import zoo as zoo

@@ -41,6 +41,28 @@ def formats(path, *arguments):
     return main(["formats", str(path), "--data", "digits", *arguments])
 
 
+@pytest.mark.parametrize(("option", "chosen"), [((), None), (("conv1",), ["conv1"])])
+def test_filters_of_all_or_of_named_layers_get_msbs_of_their_own(option, chosen, network, images, tmp_path, capsys):
+    saved, path = tmp_path / "quantized.keras", tmp_path / "formats.json"
+    line = ["--output", str(path), "--save-model", str(saved), "--per-channel", *option]
+    assert formats(network, *line) == 0
+    said = capsys.readouterr().out
+    table, plain = (msb_table(read_model(network), images, per_channel=own) for own in (True, False))
+    written = json.loads(path.read_text())
+    for name, (kernel, *_) in table.items():
+        own = chosen is None or name in chosen
+        assert written[name]["kernel"] == [list(kernel) if own else plain[name][0], 8]
+    first = read_model(saved).formats["conv1"].kernel
+    assert [each.msb for each in first] == list(table["conv1"][0]) and len({*first}) > 1
+    assert f"{min(table['conv1'][0])} to {max(table['conv1'][0])}" in said
+
+
+def test_a_layer_without_filters_is_no_layer_for_msbs_of_its_own(network, capsys):
+    assert "unknown layer 'pool'" in refused(
+        ["formats", str(network), "--data", "digits", "--per-channel", "pool"], capsys, quiet=False
+    )
+
+
 def cells(said):
     """Return layer name -> for kernel, input and output the MSB, clipped share in %, and SQNR, as printed."""
     rows = (line.split() for line in said.splitlines() if " dB" in line)

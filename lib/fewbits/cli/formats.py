@@ -7,6 +7,7 @@ from typing import Any
 
 from fewbits.cli.images import add_options, add_sample, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, bits, check_output, percentiles
+from fewbits.errors import check_name
 from fewbits.names import KINDS, LAYER_ROUNDINGS, RANGE_RULES
 
 ABOUT = """
@@ -42,6 +43,13 @@ def add(commands: Commands) -> None:
         help="one number for all or one each for kernel, input and output; - is float, as in --bits=-,8,8 (default 8)",
     )
     command.add_argument("--generic", action="store_true", help="share the largest MSB of each kind among all layers")
+    command.add_argument(
+        "--per-channel",
+        nargs="?",
+        const="",
+        metavar="LAYER,...",
+        help="give each filter of the kernels of these layers, or of all, an MSB of its own",
+    )
     command.add_argument("--fold", action="store_true", help="fold each batch normalization into the layer before it")
     command.add_argument("--rounding", choices=LAYER_ROUNDINGS, default="nearest", help="default nearest")
     command.add_argument("--output", type=Path, help="write the formats to this .json file")
@@ -75,6 +83,9 @@ def run(options: argparse.Namespace) -> None:
     images = np.concatenate([images for images, *_ in sample.batches(32)])
     print(f"{network.name}, on {sample.part.what}", flush=True)
     msbs = msb_table(network, images, options.percentile, options.bits, options.rounding)
+    if options.per_channel is not None:
+        own = msb_table(network, images, options.percentile, options.bits, options.rounding, per_channel=True)
+        msbs |= {name: own[name] for name in _layers(options.per_channel, network)}
     formats = formats_from_msbs(msbs, options.bits, per_layer=not options.generic)
     network.set_formats(formats)
     shown = formats_from_msbs(msbs, 8, per_layer=not options.generic)  # has an MSB even for kinds that stay in float
@@ -102,6 +113,15 @@ def _quantizable(model: Any, options: argparse.Namespace) -> Any:
     return model
 
 
+def _layers(names: str, network: Any) -> list[str]:
+    """Return the layers with a kernel that `names` lists, or all."""
+    known = [layer.name for layer in network.quantized_layers]
+    chosen = names.split(",") if names else known
+    for name in chosen:
+        check_name("layer", name, known)
+    return chosen
+
+
 def _print_table(formats: dict[str, Any], errors: dict[str, Any]) -> None:
     width = max(len(name) for name in ("layer", *formats))
     print(f"{'layer':<{width}}" + "".join(f"{kind:>9} MSB{'clipped':>9}{'SQNR':>10}" for kind in COLUMNS))
@@ -111,7 +131,11 @@ def _print_table(formats: dict[str, Any], errors: dict[str, Any]) -> None:
 
 
 def _cell(fmt: Any, error: Any) -> str:
-    return f"{'-':>13}{'':>19}" if fmt is None else f"{fmt.msb:>13}{_cost(error)}"
+    if fmt is None:
+        return f"{'-':>13}{'':>19}"
+    msbs = [each.msb for each in fmt] if isinstance(fmt, tuple) else [fmt.msb]
+    text = f"{msbs[0]}" if len(msbs) == 1 else f"{min(msbs)} to {max(msbs)}"
+    return f"{text:>13}{_cost(error)}"
 
 
 def _cost(error: Any) -> str:
@@ -119,8 +143,13 @@ def _cost(error: Any) -> str:
 
 
 def _as_json(formats: dict[str, Any]) -> str:
-    plain = {
-        name: {k: fmt and [fmt.msb, fmt.nbits] for k, fmt in zip(COLUMNS, three)} for name, three in formats.items()
-    }
+    plain = {name: {k: _plain(fmt) for k, fmt in zip(COLUMNS, three)} for name, three in formats.items()}
     layers = (f"  {json.dumps(name)}: {json.dumps(three)}" for name, three in plain.items())
     return "{\n" + ",\n".join(layers) + "\n}\n"
+
+
+def _plain(fmt: Any) -> Any:
+    """Return [msb, bits] of a format, [[msbs of the filters], bits] of one per filter, and None of float."""
+    if isinstance(fmt, tuple):
+        return [[each.msb for each in fmt], fmt[0].nbits]
+    return fmt and [fmt.msb, fmt.nbits]

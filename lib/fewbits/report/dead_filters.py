@@ -11,7 +11,7 @@ from fewbits.report.measurements import DeadFilters
 from fewbits.report.samples import ImageSample
 
 
-def dead_filters(plain: keras.Model, sample: ImageSample) -> list[DeadFilters]:
+def find_dead_filters(plain: keras.Model, sample: ImageSample) -> list[DeadFilters]:
     """Return the filters whose output, after its activation, is zero on all images.
 
     Args:
@@ -43,7 +43,7 @@ def without_dead(network: keras.Model, dead: list[DeadFilters]) -> tuple[keras.M
 
     Args:
         network: A network without quantizers.
-        dead: As from `dead_filters`.
+        dead: as from `find_dead_filters`.
 
     Raises:
         InputError: as `pruning.remove_filters` and `costs.totals`.

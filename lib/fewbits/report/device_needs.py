@@ -13,7 +13,7 @@ from fewbits.quantization.conversion import QuantizedModel
 from fewbits.report.measurements import Accumulator, DeviceMemory
 
 
-def device_needs(network: QuantizedModel, bits: int) -> tuple[list[Accumulator], DeviceMemory, str]:
+def measure_needs(network: QuantizedModel, bits: int) -> tuple[list[Accumulator], DeviceMemory, str]:
     """Return what a network needs with the formats that it has.
 
     Args:

@@ -14,8 +14,8 @@ from fewbits.errors import CalibrationWarning, InputError
 from fewbits.quantization.calibration import formats_for_each
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import QuantizedModel, dequantize_model, quantize_model, refusals
-from fewbits.report.dead_filters import dead_filters, without_dead
-from fewbits.report.device_needs import device_needs, packed_bytes
+from fewbits.report.dead_filters import find_dead_filters, without_dead
+from fewbits.report.device_needs import measure_needs, packed_bytes
 from fewbits.report.format_runs import EDGE_BITS, PER_FILTER_LAYERS, WIDTHS, FormatRuns, LayerFormats
 from fewbits.report.measurements import (
     Accuracy,
@@ -28,10 +28,10 @@ from fewbits.report.measurements import (
     NetworkFacts,
     Preparation,
 )
-from fewbits.report.network_facts import layer_facts, network_facts
+from fewbits.report.network_facts import describe_layers, describe_network
 from fewbits.report.preparations import AS_GIVEN, usual_preparations
 from fewbits.report.samples import ImageSample, draw_sample, network_outputs, right_answers
-from fewbits.report.value_ranges import RULE, value_ranges
+from fewbits.report.value_ranges import RULE, observe_value_ranges
 from fewbits.training.heads import Head, head_of, with_head, without_head
 
 # By default, as many images as take about so many operations, from the first limit to the second.
@@ -118,8 +118,8 @@ class _Examination:
         self.plain = dequantize_model(model)
         self.head: Head | None = self._try("accuracy", lambda: head_of(model))
         self.facts: NetworkFacts
-        self.facts, uncounted = network_facts(model, self.plain, self.head)
-        self.layers: list[LayerFacts] = layer_facts(self.plain)
+        self.facts, uncounted = describe_network(model, self.plain, self.head)
+        self.layers: list[LayerFacts] = describe_layers(self.plain)
         self.found: dict[str, Any] = {"network": self.facts, "layers": self.layers, "bits": EDGE_BITS}
         self._note("costs", uncounted)
         self.bare: keras.Model = (self.head and self._try("accuracy", lambda: without_head(self.plain))) or self.plain
@@ -196,7 +196,7 @@ class _Examination:
         bits = self.found["bits"] = (
             runs.working_bits(calibration) if calibration and runs and runs.formats else EDGE_BITS
         )
-        if judging and judging.labels is not None:
+        if judging:
             self._judge(judging, runs)
         if runs and runs.formats and calibration:
             self._follow(runs, calibration, bits)
@@ -230,8 +230,9 @@ class _Examination:
         return {bits: formats for (bits, *_), formats in found.items()}
 
     def _judge(self, sample: ImageSample, runs: FormatRuns | None) -> None:
-        self.found["float_accuracy"] = Accuracy.of(self._right(self.bare, sample))
-        if self.facts.quantized:
+        if sample.labels is not None:
+            self.found["float_accuracy"] = Accuracy.of(self._right(self.bare, sample))
+        if sample.labels is not None and self.facts.quantized:
             outputs = network_outputs(self.model, sample)
             self.found["accuracy_as_read"] = Accuracy.of(right_answers(self.head, outputs, sample))
         if runs and runs.formats:
@@ -244,7 +245,7 @@ class _Examination:
 
     def _follow(self, runs: FormatRuns, sample: ImageSample, bits: int) -> None:
         """Follow values and errors through the layers, and compare other formats."""
-        measured = self._try("values", lambda: value_ranges(runs.network, sample, bits))
+        measured = self._try("values", lambda: observe_value_ranges(runs.network, sample, bits))
         if measured:
             self.found["values"], self.found["skewed"] = measured
         self._on_images("values", OBSERVATION * len(sample))
@@ -269,7 +270,7 @@ class _Examination:
         self.found["preparations"] = found
 
     def _find_dead(self, sample: ImageSample) -> None:
-        self.found["dead"] = dead = dead_filters(self.plain, sample)
+        self.found["dead"] = dead = find_dead_filters(self.plain, sample)
         if not any(each.removable for each in dead):
             return
         smaller, self.found["dead_bytes"] = without_dead(self.bare, dead)
@@ -288,7 +289,7 @@ class _Examination:
                 memory.append(DeviceMemory(width, packed_bytes(runs.network, width), None, None))
                 continue
             runs.give(runs.formats[width])
-            found, needs, reason = device_needs(runs.network, width)
+            found, needs, reason = measure_needs(runs.network, width)
             memory.append(needs)
             if width in (EDGE_BITS, bits):
                 sums += found

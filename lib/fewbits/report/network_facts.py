@@ -9,7 +9,7 @@ from fewbits.report.measurements import LayerFacts, NetworkFacts
 from fewbits.training.heads import Head
 
 
-def network_facts(model: keras.Model, plain: keras.Model, head: Head | None) -> tuple[NetworkFacts, str]:
+def describe_network(model: keras.Model, plain: keras.Model, head: Head | None) -> tuple[NetworkFacts, str]:
     """Return what is known of a network as a whole.
 
     Args:
@@ -30,7 +30,7 @@ def network_facts(model: keras.Model, plain: keras.Model, head: Head | None) -> 
     return NetworkFacts(*known, cost.parameters, cost.macs, cost.weight_bytes, cost.peak_activations), ""
 
 
-def layer_facts(plain: keras.Model) -> list[LayerFacts]:
+def describe_layers(plain: keras.Model) -> list[LayerFacts]:
     """Return what is known of each layer of a network, in the order of the graph.
 
     Args:

@@ -119,7 +119,7 @@ def _accuracy(found: Measurements, advice: Sequence[Advice]) -> Iterator[Section
     ]
     if variants:
         names = ("formats", "layers", "bits", "accuracy", "change from the plain formats")
-        content += _table("Other ways to set the formats, to nearest", names, variants, [None, LONG])
+        content += _table("Other ways to set the formats, to nearest", names, variants, [None, TEXT])
     yield "Accuracy at few bits", content
 
 
@@ -174,7 +174,7 @@ def _values(found: Measurements, advice: Sequence[Advice]) -> Iterator[Section]:
     columns = ("layer", "values", *(f"MSB, {rule}" for rule in rules), "clipped", "SQNR alone")
     caption = f"MSB by range rule; clipped share and SQNR at {found.bits} bits with the MSB of {RULE} %, to nearest"
     limits = [
-        (each.layer, each.kind, *(f"{low:.3g} to {high:.3g}" for low, high in each.percentiles.values()))
+        (each.layer, each.kind, *(f"{_number(low)} to {_number(high)}" for low, high in each.percentiles.values()))
         for each in found.values
     ]
     percentiles = _table(
@@ -200,7 +200,8 @@ def _histograms(name: str, ranges: Sequence[ValueRange]) -> str:
 def _histogram(each: ValueRange) -> str:
     rule = f"{RULE:g}"
     amplitude, middle = 2.0 ** each.msbs[rule], each.percentiles[rule]
-    text = f"{each.kind}: {each.low:.3g} to {each.high:.3g}, format ±{amplitude:g}, {_percent(each.clipped, 2)} clipped"
+    limits = f"{_number(each.low)} to {_number(each.high)}"
+    text = f"{each.kind}: {limits}, format ±{_number(amplitude)}, {_percent(each.clipped, 2)} clipped"
     drawing = value_histogram(each.counts, each.low, each.high, amplitude, middle, f"{each.layer}, {text}")
     return f"{drawing}<p>{escape(text)}</p>"
 
@@ -448,6 +449,10 @@ def _msb(each: ValueRange, rule: str) -> str:
 
 def _count(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _bytes(number: int | None) -> str:

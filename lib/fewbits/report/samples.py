@@ -120,7 +120,15 @@ def right_answers(head: Head | None, outputs: np.ndarray, sample: ImageSample) -
 
 
 def decisions(head: Head, outputs: np.ndarray) -> np.ndarray:
-    """Return what the network decides: (n,) the largest output or, for sigmoid units, (n, units) which are on."""
+    """Return what a network decides.
+
+    Args:
+        head: Of the network.
+        outputs: (n, units), as from `network_outputs`.
+
+    Returns:
+        (n,) the largest output of each image or, for sigmoid units, (n, units) which of them are on.
+    """
     return outputs.argmax(1) if head.exclusive else outputs > (0.5 if head.activated else 0)
 
 

@@ -29,7 +29,9 @@ BINS = 48
 SKEWED = 3.0  # bits that the median channel loses; fewer are usual
 
 
-def value_ranges(network: keras.Model, sample: ImageSample, bits: int) -> tuple[list[ValueRange], list[SkewedChannels]]:
+def observe_value_ranges(
+    network: keras.Model, sample: ImageSample, bits: int
+) -> tuple[list[ValueRange], list[SkewedChannels]]:
     """Return where the values of each layer lie, and layers whose channels differ much in range.
 
     Args:
