@@ -25,18 +25,27 @@ def test_each_layer_says_what_becomes_of_it():
     assert found["one"].quantization == "folded into conv"
     assert found["two"].quantization == "a convolution of its own: it reads relu, which has no kernel"
     assert found["logits"].pruning == "keeps all filters: it makes an output of the model"
-    assert found["flip"][1:] == ("RandomFlip", "float", "")
+    assert found["flip"][1:] == ("RandomFlip", "acts in training only", "")
 
 
 def test_a_form_that_a_network_cannot_take_says_why():
     assert set(export_support(network()).values()) == {""}
     image = layers.Input((8, 8, 3))
-    support = export_support(
-        keras.Model(image, layers.Dense(2)(layers.Flatten()(layers.LeakyReLU(name="leaky")(image))))
-    )
-    assert support["LiteRT"] == ""
-    assert support["ONNX"].startswith("layer leaky is a LeakyReLU")
-    assert support["integers, C and integer ONNX"].startswith("layer leaky is a LeakyReLU")
+    larger = layers.UpSampling2D(interpolation="bilinear", name="up")(layers.LeakyReLU(name="leaky")(image))
+    support = export_support(keras.Model(image, layers.Dense(2)(layers.Flatten()(larger))))
+    assert support["LiteRT"] == support["ONNX"] == ""
+    assert support["integers, C and integer ONNX"].startswith("layer up ")
+
+
+def test_activations_and_preprocessing_say_what_becomes_of_them():
+    image = layers.Input((8, 8, 3))
+    x = layers.Rescaling(1 / 255, -1, name="scale")(image)
+    x = layers.Conv2D(4, 3, padding="same", activation="silu", name="conv")(x)
+    x = layers.AveragePooling2D(2, name="mean")(layers.PReLU(name="prelu")(x))
+    found = {row.name: row.quantization for row in layer_support(keras.Model(image, layers.Add()([x, x])))}
+    assert found["scale"] == "folded into conv with fold_preprocessing; what it adds stays"
+    assert found["conv_activation"] == found["prelu"] == found["mean_quantizer"] == "quantized"
+    assert found["mean"] == "no quantizer of its own"
 
 
 def test_a_network_that_cannot_be_quantized_takes_no_form():

@@ -5,6 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fewbits.backend import keras
 from fewbits.deploy.coreml import write_coreml
 from fewbits.deploy.litert import to_litert
@@ -14,17 +16,19 @@ from fewbits.errors import InputError
 from fewbits.graph import Graph
 from fewbits.pruning.surgery import kept_whole, removable
 from fewbits.quantization.canonical_form import canonical
-from fewbits.quantization.conversion import QuantizedModel, quantize_model, refusals
+from fewbits.quantization.conversion import TRAINING_ONLY, QuantizedModel, quantize_model, refusals
 from fewbits.quantization.fixedpoint import FixedPoint
-from fewbits.quantization.folding import Folding, foldings
+from fewbits.quantization.folding import foldings
 from fewbits.quantization.layers import quantized_type
+from fewbits.quantization.placement import placed, quantized_activations
+from fewbits.quantization.preprocessing import foldable_preprocessing
 
 PROVISIONAL = FixedPoint(0, 8), FixedPoint(3, 8), FixedPoint(3, 8)  # any formats do to see what can be exported
 FOLDED = {
     "before": "folded into {0.layer}",
     "after": "folded into {0.layer}, which reads it",
     "own": "a convolution of its own: {0.reason}",
-    "kept": "stays in float: {0.reason}",
+    "kept": "stays as it is: {0.reason}",
 }
 
 
@@ -34,7 +38,8 @@ class LayerSupport(NamedTuple):
     Attributes:
         name: The name of the layer, in the form in which the network is quantized.
         kind: Its class.
-        quantization: `quantized`, `float`, what becomes of a batch normalization, or why it is refused.
+        quantization: `quantized`, `no quantizer of its own`, what becomes of a batch normalization or of preprocessing,
+            or why it is refused.
         pruning: How many of its filters can be removed, or why none; empty if it has no filters.
     """
 
@@ -56,8 +61,9 @@ def layer_support(model: keras.Model) -> list[LayerSupport]:
     Raises:
         InputError: when `model` has no graph.
     """
-    network = canonical(model)
-    refused, folded = refusals(network), {folding.call.name: folding for folding in foldings(network)}
+    network = placed(canonical(model))
+    refused, folded = refusals(network), _folded(network)
+    rounding = quantized_activations(network)
     removed = [name for group in removable(network) for name, _ in group]
     whole = kept_whole(network)
 
@@ -65,7 +71,9 @@ def layer_support(model: keras.Model) -> list[LayerSupport]:
         free = removed.count(layer.name)
         reason = whole.get(layer.name)
         pruning = f"{free} filters can be removed" if free else f"keeps all filters: {reason}" if reason else ""
-        quantization = refused.get(layer.name) or _quantization(layer, folded.get(layer.name))
+        quantized = bool(quantized_type(layer)) or layer.name in rounding
+        otherwise = "acts in training only" if isinstance(layer, TRAINING_ONLY) else "no quantizer of its own"
+        quantization = refused.get(layer.name) or folded.get(layer.name, "quantized" if quantized else otherwise)
         return LayerSupport(layer.name, type(layer).__name__.removeprefix("Quantized"), quantization, pruning)
 
     return [support(layer) for layer in Graph(network).layers if not isinstance(layer, keras.layers.InputLayer)]
@@ -103,14 +111,20 @@ _EXPORTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _quantization(layer: keras.Layer, folding: Folding | None) -> str:
-    if folding is not None:
-        return FOLDED[folding.way].format(folding)
-    return "quantized" if quantized_type(layer) else "float"
+def _folded(network: keras.Model) -> dict[str, str]:
+    """Return layer name -> what becomes of it, for normalization and preprocessing that can be folded."""
+    told = {folding.call.name: FOLDED[folding.way].format(folding) for folding in foldings(network)}
+    for one in foldable_preprocessing(network):
+        whole = one.in_bias or not np.any(one.offset)
+        rest = "" if whole else "; what it adds stays"
+        told |= {call.name: f"folded into {one.layer} with fold_preprocessing{rest}" for call in one.calls}
+    return told
 
 
 def _provisional(model: keras.Model) -> QuantizedModel:
-    return quantize_model(model, PROVISIONAL, fold_batch_normalization=True, rounding="nearest")
+    return quantize_model(
+        model, PROVISIONAL, fold_batch_normalization=True, fold_preprocessing=True, rounding="nearest"
+    )
 
 
 def _refusal(export: Callable[[Any], Any], model: QuantizedModel) -> str:
