@@ -43,18 +43,23 @@ def formats(path, *arguments):
 
 @pytest.mark.parametrize(("option", "chosen"), [((), None), (("conv1",), ["conv1"])])
 def test_filters_of_all_or_of_named_layers_get_msbs_of_their_own(option, chosen, network, images, tmp_path, capsys):
+    model = read_model(network)
+    first = model.get_layer("conv1")
+    kernel, bias = first.get_weights()
+    first.set_weights([kernel * np.array([8] + [1] * (first.filters - 1)), bias])
+    model.save(tmp_path / "uneven.keras")
     saved, path = tmp_path / "quantized.keras", tmp_path / "formats.json"
     line = ["--output", str(path), "--save-model", str(saved), "--per-channel", *option]
-    assert formats(network, *line) == 0
+    assert formats(tmp_path / "uneven.keras", *line) == 0
     said = capsys.readouterr().out
-    table, plain = (msb_table(read_model(network), images, per_channel=own) for own in (True, False))
+    table, plain = (msb_table(model, images, per_channel=own) for own in (True, False))
     written = json.loads(path.read_text())
     for name, (kernel, *_) in table.items():
         own = chosen is None or name in chosen
         assert written[name]["kernel"] == [list(kernel) if own else plain[name][0], 8]
-    first = read_model(saved).formats["conv1"].kernel
-    assert [each.msb for each in first] == list(table["conv1"][0]) and len({*first}) > 1
-    assert f"{min(table['conv1'][0])} to {max(table['conv1'][0])}" in said
+    msbs = [each.msb for each in read_model(saved).formats["conv1"].kernel]
+    assert msbs == list(table["conv1"][0]) and msbs[0] == max(msbs) > min(msbs)
+    assert f"{min(msbs)} to {max(msbs)}" in said
 
 
 def test_a_layer_without_filters_is_no_layer_for_msbs_of_its_own(network, capsys):
