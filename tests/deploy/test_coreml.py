@@ -7,8 +7,10 @@ import pytest
 
 from fewbits import FixedPoint, InputError, zoo
 from fewbits.backend import keras
+from fewbits.quantization.activations import QuantizedActivation, QuantizedPReLU
 from fewbits.quantization.conversion import quantize_model
 from fewbits.quantization.layers import effective_weights
+from helpers.every_layer import every_layer
 
 pytest.importorskip("coremltools")
 from fewbits.deploy import coreml  # noqa: E402
@@ -66,6 +68,34 @@ def test_batch_normalization_is_folded(tmp_path):
     coreml.write_coreml(model, tmp_path / "n.mlpackage")
     folded = np.asarray(quantize_model(model, fold_batch_normalization=True).get_layer("conv").kernel)
     assert holds(tmp_path / "n.mlpackage", folded.transpose(3, 2, 0, 1))
+
+
+def test_a_package_of_every_layer_has_its_kernels_and_shapes(tmp_path):
+    model = every_layer()
+    coreml.write_coreml(model, tmp_path / "every.mlpackage")  # which checks them
+    shapes = coreml.coreml_shapes(tmp_path / "every.mlpackage")
+    assert sorted(shapes) == sorted((1, *x.shape[1:]) for x in (*model.inputs, *model.outputs))
+
+
+def test_quantized_activations_keep_their_quantizers(tmp_path):
+    image = L.Input((4, 4, 2))
+    formats = (FixedPoint(0, 6), FixedPoint(1, 8), FixedPoint(1, 8))
+    x = [QuantizedActivation("tanh", formats=formats)(image), QuantizedPReLU("normal", formats=formats)(image)]
+    coreml.write_coreml(keras.Model(image, x), tmp_path / "q.mlpackage")
+    assert operations(tmp_path / "q.mlpackage").count("floor") == 1 + 2  # of the image, which both round alike
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (L.Dense(2, activation="gelu", name="odd"), "layer odd has the activation gelu, .* use silu or elu instead"),
+        (L.UpSampling2D(interpolation="bicubic", name="odd"), "layer odd resizes by bicubic; Core ML packages take"),
+    ],
+)
+def test_what_coremltools_does_not_know_is_refused_by_layer(layer, said, tmp_path):
+    image = L.Input((4, 4, 2))
+    with pytest.raises(InputError, match=said):
+        coreml.write_coreml(keras.Model(image, layer(image)), tmp_path / "odd.mlpackage")
 
 
 def test_another_package_is_replaced_as_a_whole_and_anything_else_is_not(tmp_path):

@@ -36,7 +36,7 @@ def weights_and_codes(model: keras.Model) -> dict[str, np.ndarray]:
     Raises:
         InputError: as `check_exportable`.
     """
-    check_exportable(model, every_kernel=True)
+    check_exportable(model)
     found: dict[str, np.ndarray] = {}
     for layer in model.layers:
         hidden = {id(v) for v in layer.state.weights} if hasattr(layer, "formats") else ()

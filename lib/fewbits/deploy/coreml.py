@@ -14,10 +14,14 @@ from shutil import rmtree
 import numpy as np
 
 from fewbits.backend import keras, no_stderr
-from fewbits.deploy.frozen import Frozen, check_exportable, freeze
+from fewbits.deploy.frozen import Frozen, check_exportable, check_interpolation, freeze, multiplies
 from fewbits.deploy.tensorflow_process import call_in_tensorflow
 from fewbits.errors import InputError, needs_extra
+from fewbits.graph import ends
+from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
+
+UNKNOWN = keras.activations.gelu, keras.activations.celu
 
 
 def write_coreml(model: keras.Model, path: Path | str) -> None:
@@ -37,15 +41,24 @@ def write_coreml(model: keras.Model, path: Path | str) -> None:
     """
     path = Path(path)
     _coremltools()
+    model = canonical(model)
     check_exportable(model)
+    check_interpolation(model, "Core ML packages")
     check_mlpackage_path(path)
     for layer in model.layers:
+        function = getattr(layer, "activation", None)
+        if function in UNKNOWN:
+            raise InputError(
+                f"layer {layer.name} has the activation {function.__name__}, which coremltools does not know; use silu "
+                "or elu instead, or export to ONNX"
+            )
         if isinstance(layer, keras.layers.BatchNormalization) and isinstance(model, QuantizedModel):
             raise InputError(
                 f"layer {layer.name} normalizes quantized values; "
                 "quantize_model(..., fold_batch_normalization=True) folds it"
             )
-    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
+    normalized = any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+    if normalized and any(map(multiplies, model.layers)):
         model = quantize_model(model, fold_batch_normalization=True)
     call_in_tensorflow(_write, model, path)
 
@@ -82,28 +95,42 @@ def coreml_weights(path: Path) -> list[np.ndarray]:
     return _weights(_read(_coremltools(), path), _coremltools())
 
 
-def coreml_shapes(path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the shapes of the input and the output of a package.
+def coreml_shapes(path: Path) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of the inputs and the outputs of a package.
 
     Args:
         path: A .mlpackage.
 
     Returns:
-        The two shapes, with the batch.
+        The shapes, with the batch: of the inputs, then of the outputs.
 
     Raises:
         InputError: when the package cannot be read.
     """
     description = _read(_coremltools(), path).get_spec().description
-    image, output = (tuple(x.type.multiArrayType.shape) for x in (description.input[0], description.output[0]))
-    return image, output
+    return tuple(tuple(x.type.multiArrayType.shape) for x in (*description.input, *description.output))
 
 
 def _write(model, path):
-    tools, frozen = _coremltools(), freeze(model)
+    tools, frozen = _coremltools(), freeze(model, _OfOperators)
     with _folder_aside(path) as folder:
         _converted(tools, frozen).save(str(folder))
         _verify(tools, folder, frozen)
+
+
+class _OfOperators(Frozen):
+    """A frozen layer in operators that coremltools knows: Keras compiles convolutions in groups for TensorFlow."""
+
+    def product(self, x, kernel):
+        [layer] = self._layer
+        if getattr(layer, "groups", 1) == 1:
+            return super().product(x, kernel)
+        import tensorflow as tf
+
+        if layer.padding == "causal":
+            x = tf.pad(x, [[0, 0], [layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0], [0, 0]])
+        padding = "SAME" if layer.padding == "same" else "VALID"
+        return tf.nn.convolution(x, self.kernel(kernel), layer.strides, padding, dilations=layer.dilation_rate)
 
 
 def _coremltools():
@@ -118,8 +145,14 @@ def _coremltools():
 def _converted(tools, frozen):
     import tensorflow as tf
 
-    image = tf.TensorSpec((1, *frozen.input_shape[1:]), tf.float32, name="image")
-    function = tf.function(lambda image: frozen(image, training=False)).get_concrete_function(image)
+    names = ["image"] if len(frozen.inputs) == 1 else [f"image{n}" for n in range(1, len(frozen.inputs) + 1)]
+    images = [tf.TensorSpec((1, *x.shape[1:]), tf.float32, name=name) for x, name in zip(frozen.inputs, names)]
+    structure = ends(frozen)[0]
+
+    def compute(*images):
+        return frozen(keras.tree.pack_sequence_as(structure, images), training=False)
+
+    function = tf.function(compute).get_concrete_function(*images)
     try:
         with no_stderr():
             return tools.convert(
@@ -154,12 +187,12 @@ def _weights(package, tools):
 def _verify(tools, path, frozen):
     """Raise InputError if the package does not have the shapes and kernels of `frozen`."""
     shapes = coreml_shapes(path)
-    wanted = tuple((1, *x.shape[1:]) for x in (frozen.inputs[0], frozen.outputs[0]))
-    if shapes != wanted:
-        raise InputError(f"Core ML has made a network from {shapes[0]} to {shapes[1]}, not {wanted[0]} to {wanted[1]}")
+    wanted = [(1, *x.shape[1:]) for x in (*frozen.inputs, *frozen.outputs)]
+    if sorted(shapes) != sorted(wanted):
+        raise InputError(f"Core ML has made a network of the shapes {_listed(shapes)}, not {_listed(wanted)}")
     held = {_without_scale(weights) for weights in _weights(_read(tools, path), tools)}
     for layer in frozen.layers:
-        if isinstance(layer, Frozen):
+        if isinstance(layer, Frozen) and layer.weights_used is not None:
             kernel = _core_ml_kernel(layer)
             if not {_without_scale(kernel), _without_scale(kernel.T)} & held:
                 raise InputError(f"Core ML has changed the kernel of layer {layer.name}; nothing was written")
@@ -171,14 +204,18 @@ def _without_scale(weights):
     return weights.shape, np.ldexp(weights, -exponent).tobytes()
 
 
+def _listed(shapes):
+    return " and ".join(map(str, shapes))
+
+
 def _core_ml_kernel(layer):
     """Return the kernel as (filters, in, height, width) or (units, in); Core ML may store its transpose."""
     kernel = layer.weights_used[0]
     if kernel.ndim == 2:
         return np.ascontiguousarray(kernel.T)
     if layer.depthwise:
-        kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
-    return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+        kernel = kernel.reshape(*kernel.shape[:-2], 1, -1)
+    return np.ascontiguousarray(np.moveaxis(kernel, (-1, -2), (0, 1)))
 
 
 @contextmanager

@@ -11,11 +11,8 @@ from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.fixedpoint import FixedPoint, quantclip
 from fewbits.quantization.layers import DEPTHWISE, RoundingLayer, active_formats, effective_weights, quantized_type
 
-# The layers with a kernel that every export supports.
-KERNELS = keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense
 
-
-def check_exportable(model: keras.Model, every_kernel: bool = False) -> None:
+def check_exportable(model: keras.Model) -> None:
     """Check that a model can be exported.
 
     The model must be a graph of fixed sizes, in float32 and channels last, with finite weights and without the rounding
@@ -23,8 +20,6 @@ def check_exportable(model: keras.Model, every_kernel: bool = False) -> None:
 
     Args:
         model: Any Keras model.
-        every_kernel: Whether the export also supports layers with other kernels than two-dimensional convolutions,
-            depthwise convolutions and dense layers.
 
     Raises:
         InputError: when the model cannot be exported; the message names the layer.
@@ -39,9 +34,6 @@ def check_exportable(model: keras.Model, every_kernel: bool = False) -> None:
                 f"layer {name} computes in {layer.compute_dtype}; fewbits.deploy.in_float32(model) returns a copy that "
                 "can be exported"
             )
-        if multiplies(layer) and not every_kernel and not isinstance(layer, KERNELS):
-            kind = type(layer).__name__.removeprefix("Quantized")
-            raise InputError(f"layer {name} is a {kind}, which this export does not support; LiteRT in float32 does")
         if getattr(layer, "data_format", "channels_last") != "channels_last":
             raise InputError(
                 f"layer {name} computes with channels first; build it with data_format='channels_last' to export it"
@@ -56,6 +48,22 @@ def check_exportable(model: keras.Model, every_kernel: bool = False) -> None:
                 f"layer {name} rounds as the thesis does, to one code more than its bits have; "
                 "set_rounding('floor') gives it codes that fit"
             )
+
+
+def check_interpolation(model: keras.Model, what: str) -> None:
+    """Check that images are enlarged in a way that other runtimes know.
+
+    Args:
+        model: Any Keras model.
+        what: What the files are called, for the message.
+
+    Raises:
+        InputError: naming the layer, when one interpolates in another way than `nearest` and `bilinear`.
+    """
+    for layer in model.layers:
+        way = getattr(layer, "interpolation", "nearest")
+        if way not in ("nearest", "bilinear"):
+            raise InputError(f"layer {layer.name} resizes by {way}; {what} take nearest and bilinear")
 
 
 def in_float32(model: keras.Model) -> keras.Model:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.deploy.frozen import Frozen, check_exportable, freeze
+from fewbits.deploy.frozen import Frozen, check_exportable, check_interpolation, freeze
 from fewbits.deploy.identity import Agreement, before_heads
 from fewbits.deploy.tensorflow_process import call_in_tensorflow
 from fewbits.errors import InputError, check_name, needs_extra
@@ -73,7 +73,7 @@ def to_litert(model: keras.Model, precision: str = "float32", images: np.ndarray
     """
     check_name("precision", precision, PRECISIONS)
     model = canonical(model)
-    check_exportable(model, every_kernel=True)
+    check_exportable(model)
     _check_options(model)
     if precision == "int8" and isinstance(model, QuantizedModel):
         _check_formats(model)
@@ -138,10 +138,8 @@ def _tapped(network, layers):
 
 def _check_options(model):
     """Raise InputError on options of layers that TensorFlow's converter does not know."""
+    check_interpolation(model, "LiteRT files")
     for layer in model.layers:
-        way = getattr(layer, "interpolation", "nearest")
-        if way not in ("nearest", "bilinear"):
-            raise InputError(f"layer {layer.name} resizes by {way}; LiteRT files take nearest and bilinear")
         if isinstance(layer, TRANSPOSED) and any(rate > 1 for rate in layer.dilation_rate):
             raise InputError(
                 f"layer {layer.name} is a Conv2DTranspose with dilation, which LiteRT files cannot hold; ONNX files can"
@@ -149,7 +147,7 @@ def _check_options(model):
 
 
 def _check_formats(model):
-    check_exportable(model, every_kernel=True)
+    check_exportable(model)
     _check_activations(model)
     for layer in model.quantized_layers:
         kernel, x, output, own = layer.formats

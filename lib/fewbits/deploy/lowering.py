@@ -70,7 +70,7 @@ def lower(
                 f"{model.name} must take images (height, width, channels), sequences or vectors of a fixed size, not "
                 f"{str(x.shape[1:]).replace('None', 'any')}; build it for one size"
             )
-    check_exportable(model, every_kernel=True)
+    check_exportable(model)
     means = [_integer_means(mean, x.shape[-1], levels) for x in model.inputs]
     images = [_image(x.shape[1:], levels, pixels, divisor) for x, pixels in zip(model.inputs, means)]
     lowering = _Lowering(images[0])

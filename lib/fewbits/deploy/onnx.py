@@ -49,7 +49,7 @@ def to_onnx(model: keras.Model) -> Any:
     """
     graph = _Graph()
     model = canonical(model)
-    check_exportable(model, every_kernel=True)
+    check_exportable(model)
     shapes = [[("N", *x.shape[1:]) for x in side] for side in (model.inputs, model.outputs)]
     inputs, outputs = _end_names(model)
     names = {
