@@ -13,6 +13,7 @@ from . import value_ranges as value_ranges
 from .advice import Advice as Advice
 from .advice import Setup as Setup
 from .advice import advise as advise
+from .advice import change_in_points as change_in_points
 from .examination import ImageSource as ImageSource
 from .examination import examine as examine
 from .measurements import Measurements as Measurements
