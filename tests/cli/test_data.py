@@ -103,6 +103,31 @@ def test_crops_alone_are_described_like_any_data_set(capsys):
     assert "crops: 3 classes, images 32 x 32 x 3" in capsys.readouterr().out
 
 
+def test_a_folder_of_ones_own_is_counted_by_class(scenes, tmp_path, capsys):
+    assert main(["data", "voc-crops", str(scenes), "--size", "16", "--output", str(tmp_path / "plants")]) == 0
+    counts = {p.name: len(list(p.iterdir())) for p in sorted((tmp_path / "plants").iterdir())}
+    (tmp_path / "plants" / "weed" / ".DS_Store").write_text("")
+    capsys.readouterr()
+    assert main(["data", str(tmp_path / "plants")]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"{tmp_path / 'plants'}: 3 classes, {sum(counts.values())} files"
+    assert [line.split() for line in lines] == [[str(n), name] for name, n in counts.items()]
+    (tmp_path / "all").mkdir()
+    (tmp_path / "plants").rename(tmp_path / "all" / "train")
+    (tmp_path / "all" / "test" / "weed").mkdir(parents=True)
+    (tmp_path / "all" / "test" / "weed" / "1.png").write_bytes(b"")
+    assert main(["data", str(tmp_path / "all")]) == 0
+    assert capsys.readouterr().out.splitlines()[4:] == [
+        f"{tmp_path / 'all' / 'test'}: 3 classes, 1 files",
+        "        0  background",
+        "        0  onion",
+        "        1  weed",
+    ]
+    assert "some has 0 sub-folders; it needs" in refused(
+        [(tmp_path / "some").mkdir() or str(tmp_path / "some")], capsys
+    )
+
+
 @pytest.mark.parametrize(("stop", "status"), [(KeyboardInterrupt, 130), (OSError("no space left"), 2)])
 def test_nothing_is_left_half_written(stop, status, tmp_path, capsys, monkeypatch):
     write, written = crops.write_scene, []

@@ -18,6 +18,7 @@ FILE.npz: check and describe images of your own, in arrays x_train and y_train, 
 y_validation, or images and labels. Images are (n, height, width, channels), or (n, height, width) if they are gray:
 integers of 8 or 16 bits, or floats, which are taken as they are. Labels are class numbers (n,) from 0 up, or 0 and 1
 (n, units) if an image has several. An array `classes` may name the classes.
+FOLDER: count the images of each class in a folder of your own, as `fewbits train --data` reads it.
 crops with --output: draw photographs of onions and weeds, each with its boxes in a PASCAL VOC file.
 voc-crops: cut an image from each box of such files, labelImg's included, and from the ground between the boxes. The
 output has a sub-folder per class, as `fewbits train --data` reads it. Files are named PHOTOGRAPH-NUMBER.png; `fewbits
@@ -27,9 +28,11 @@ EXAMPLES = """
   fewbits data digits
   FEWBITS_DATA=~/datasets fewbits data cifar10
   fewbits data mine.npz
+  fewbits data photos
   fewbits data crops --scenes 100 --size 224 --seed 0 --output scenes
   fewbits data voc-crops scenes --size 32 --output plants
 """
+MOST_CLASSES = 40  # whose images are counted
 OPTIONS = {
     "crops": {"output", "size", "seed", "scenes"},
     "voc-crops": {"output", "size", "seed", "folder", "classes", "square", "no_background"},
@@ -39,7 +42,9 @@ OPTIONS = {
 def add(commands: Commands) -> None:
     """Add the command and its options."""
     command = add_command(commands, "data", run, "check and describe a data set, or make one", EXAMPLES, ABOUT)
-    command.add_argument("name", help="digits, mnist, cifar10, cifar100, crops, cwfid, an .npz file or voc-crops")
+    command.add_argument(
+        "name", help="digits, mnist, cifar10, cifar100, crops, cwfid, an .npz file, a folder of images, or voc-crops"
+    )
     command.add_argument(
         "folder", nargs="?", type=Path, help="voc-crops: folder of images, each with an .xml file of its boxes"
     )
@@ -67,11 +72,15 @@ def run(options: argparse.Namespace) -> None:
         if getattr(options, option) is not None and option not in OPTIONS.get(options.name, ()):
             what = "a folder" if option == "folder" else f"--{option.replace('_', '-')}"
             raise InputError(f"{what} is for {_takers(option)}, not for {options.name}")
+    from fewbits.data import NAMES
+
     if options.name == "voc-crops":
         _cut_out(options)
     elif any(getattr(options, option) is not None for option in OPTIONS["crops"]):
         _draw(options)
-    elif options.name.endswith(".npz"):
+    elif Path(options.name).is_dir() and options.name not in NAMES:
+        _describe_folder(Path(options.name))
+    elif options.name.lower().endswith(".npz"):
         _describe_archive(options)
     else:
         _describe(options)
@@ -103,6 +112,22 @@ def _describe_archive(options: argparse.Namespace) -> None:
         print(f"  {part:<11}{len(split):>7,} images")
     if archive.classes:
         print(f"  classes    {', '.join(archive.classes)}")
+
+
+def _describe_folder(path: Path) -> None:
+    from fewbits.data import class_folders, load_folder, part_folders
+
+    inner = part_folders(path)
+    parts = inner if "train" in inner else {"": path}
+    known = class_folders(inner["train"]) if "train" in inner else []
+    for part, folder in parts.items():
+        found = load_folder(folder, size=1, classes=known or None if part not in ("", "train") else None)
+        counts = Counter(found.labels.tolist())
+        print(f"{folder}: {len(found.classes)} classes, {len(found):,} files")
+        for label, name in list(enumerate(found.classes))[:MOST_CLASSES]:
+            print(f"  {counts[label]:>7,}  {name}")
+        if len(found.classes) > MOST_CLASSES:
+            print(f"  and {len(found.classes) - MOST_CLASSES:,} more classes")
 
 
 def _draw(options: argparse.Namespace) -> None:

@@ -183,7 +183,7 @@ def read_parts(options: argparse.Namespace, *names: str, seed: int = 0, model: A
         dataset = data.load(options.data)
         return [_dataset_part(dataset, name) for name in names]
     path, shape = Path(options.data), _input_shape(model)
-    if path.suffix == ".npz" and not path.is_dir():
+    if path.suffix.lower() == ".npz" and not path.is_dir():
         return _archive_parts(path, options, names, seed, shape)
     if not path.is_dir():
         raise InputError(f"{options.data!r} is neither a folder nor one of {', '.join(data.NAMES)} nor an .npz file")
