@@ -11,7 +11,9 @@ from fewbits.experiment import Scheme, quantize_each, run_schemes
 from fewbits.post_training import equalize, refit_kernels, search_msbs
 from fewbits.post_training.weight_rounding import _windows
 from fewbits.quantization.calibration import formats_for
+from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import dequantize_model
+from fewbits.training.heads import without_head
 from helpers.cli import refused
 
 L = keras.layers
@@ -126,6 +128,17 @@ def test_probabilities_are_not_taken_for_logits(layers):
     found = search_msbs(network, X)
     assert divergence(wanted, found.predict_on_batch(X)) <= divergence(wanted, network.predict_on_batch(X)) * (1 + 1e-5)
     assert found.formats != network.formats
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+def test_the_search_of_a_softmax_is_that_of_its_logits(bits):
+    """Their divergence is the same, so each edge ends at the same MSBs."""
+    model = built(nested)
+    model.get_layer("out").kernel.assign(6 * model.get_layer("out").kernel)  # far from uniform
+    logits = without_head(canonical(model))
+    formats = formats_for(model, X, (8, bits, bits), 100.0)
+    found = [search_msbs(quantize_model(m, formats, rounding="nearest"), X).formats for m in (model, logits)]
+    assert found[0] == found[1] != formats
 
 
 def test_a_network_without_a_head_is_searched_by_the_error_of_its_outputs():
