@@ -38,7 +38,8 @@ def models(tmp_path_factory):
     found["nan"] = keras.models.clone_model(network)
     found["nan"].get_layer("conv2").bias.assign(np.full(found["nan"].get_layer("conv2").bias.shape, np.nan))
     image = L.Input((8, 8, 1))
-    found["gelu"] = keras.Model(image, L.Flatten()(L.Conv2D(2, 3, activation="gelu", name="odd")(image)), name="gelu")
+    odd = L.Conv2D(2, 3, activation="sparse_plus", name="odd")
+    found["odd"] = keras.Model(image, L.Flatten()(odd(image)), name="odd_network")
     for name, model in found.items():
         write_model(model, folder / f"{name}.keras")
     (folder / "cut.keras").write_bytes((folder / "float.keras").read_bytes()[:5000])
@@ -142,7 +143,7 @@ def test_integers_are_said_to_be_those_of_the_simulation(models, tmp_path, capsy
 
 @pytest.mark.parametrize("to", ["c", "onnx"])
 def test_integers_of_a_network_that_takes_the_pixels_themselves(tmp_path, capsys, to):
-    steps = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+    steps = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(2, 3), L.Flatten(), L.Dense(2)]
     model = keras.Sequential([keras.Input((6, 6, 3)), *steps])
     pixels = np.random.default_rng(0).integers(0, 256, (9, 6, 6, 3)).astype(np.uint8)
     np.savez(tmp_path / "mine.npz", images=pixels, labels=np.arange(9) % 2)
@@ -187,8 +188,8 @@ def test_what_cannot_be_exported_is_refused_by_name_and_leaves_nothing(models, t
 
 
 def test_an_activation_that_is_not_known_is_refused_by_layer(models, tmp_path, capsys):
-    said = refused(export(models["gelu"], "onnx", tmp_path), capsys)
-    assert "layer odd has the activation gelu, which cannot be exported to ONNX" in said
+    said = refused(export(models["odd"], "onnx", tmp_path), capsys)
+    assert "layer odd has the activation sparse_plus, which cannot be exported to ONNX" in said
     assert names(tmp_path) == []
 
 
@@ -263,3 +264,19 @@ def test_an_output_that_links_to_itself_is_replaced(models, tmp_path):
     (tmp_path / "n.h5").symlink_to("n.h5")
     assert main(export(models["float"], "hdf5", tmp_path)) == 0
     assert (tmp_path / "n.h5").is_file()
+
+
+@pytest.mark.parametrize(("to", "suffix"), [("onnx", ".onnx"), ("litert", ".tflite"), ("c", ""), ("integers", ".onnx")])
+def test_several_inputs_and_outputs_are_compared(tmp_path, capsys, to, suffix):
+    a, b = L.Input((4, 4, 2)), L.Input((6, 3))
+    joined = L.Concatenate()([L.Flatten()(x) for x in (a, b)])
+    model = quantize_model(keras.Model([a, b], [L.Dense(n)(joined) for n in (2, 3)]), rounding="nearest")
+    model.set_formats((FixedPoint(0, 6), FixedPoint(1, 8), FixedPoint(3, 8)))
+    write_model(model, tmp_path / "two.keras")
+    options = ["--to", "onnx", "--integers"] if to == "integers" else ["--to", to]
+    assert main(["export", str(tmp_path / "two.keras"), *options, "--output", str(tmp_path / f"out{suffix}")]) == 0
+    printed = capsys.readouterr().out
+    if to in ("c", "integers"):
+        assert "integers and simulation: 0 of 40 codes" in printed and "0 of 40 of the outputs" in printed
+    else:
+        assert "outputs equal to Keras, on 8 images of noise" in printed

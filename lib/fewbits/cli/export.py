@@ -3,7 +3,7 @@
 from argparse import Namespace
 from os.path import realpath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fewbits.cli.images import Sample, add_options, add_sample, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, check_output
@@ -11,11 +11,10 @@ from fewbits.errors import InputError
 from fewbits.names import PARTS, PRECISIONS
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from fewbits.backend import keras
     from fewbits.costs.latency import Runner
-    from fewbits.deploy import IntegerNetwork
+    from fewbits.deploy import IntegerNetwork, ONNXRunner
+    from fewbits.io.tflite import LiteRTRunner
 
 ABOUT = """
 A quantized network keeps its formats. The file that is written runs beside Keras on images of --data, or on noise
@@ -109,13 +108,14 @@ def _check(options: Namespace) -> None:
         raise InputError("the output would overwrite the network")
 
 
-def _images(model: "keras.Model", sample: Sample | None) -> "tuple[np.ndarray, str]":
-    """Return images, and a description of them."""
+def _images(model: "keras.Model", sample: Sample | None) -> "tuple[Any, str]":
+    """Return images, a list of them if the network has several inputs, and a description of them."""
     import numpy as np
 
     if sample is None:
-        images = np.random.default_rng(0).random((NOISE, *model.input_shape[1:]), np.float32)
-        return images, f"{NOISE} images of noise"
+        random = np.random.default_rng(0)
+        images = [random.random((NOISE, *x.shape[1:]), np.float32) for x in model.inputs]
+        return images if len(images) > 1 else images[0], f"{NOISE} images of noise"
     return np.concatenate([images for images, *_ in sample.batches(32)]), sample.part.what
 
 
@@ -133,17 +133,21 @@ def _written(path: Path) -> str:
     return f"{path} written; {sum(file.stat().st_size for file in files):,} bytes"
 
 
-def _report_outputs(path: Path, model: "keras.Model", runner: "Runner", sample: Sample | None) -> None:
+def _report_outputs(
+    path: Path, model: "keras.Model", runner: "ONNXRunner | LiteRTRunner", sample: Sample | None
+) -> None:
     """Print what was written, and how far its outputs are from Keras."""
     import numpy as np
 
     from fewbits.backend import keras
 
     images, what = _images(model, sample)
-    ours = keras.tree.flatten(model.predict(images, verbose=0))[0]
-    theirs = np.stack([runner.run(image) for image in images])
-    gap, agree = np.abs(ours - theirs).max(), np.mean(ours.argmax(-1) == theirs.argmax(-1))
-    distance = "equal to Keras" if gap == 0 else f"at most {gap:.3g} from Keras, of {np.abs(ours).max():.3g}"
+    every = images if isinstance(images, list) else [images]
+    ours = keras.tree.flatten(model.predict(images, verbose=0))
+    theirs = [np.stack(x) for x in zip(*(runner.run_all(*of_each) for of_each in zip(*every)))]
+    gap, largest = max(np.abs(a - b).max() for a, b in zip(ours, theirs)), max(np.abs(a).max() for a in ours)
+    agree = np.mean([np.mean(a.argmax(-1) == b.argmax(-1)) for a, b in zip(ours, theirs)])
+    distance = "equal to Keras" if gap == 0 else f"at most {gap:.3g} from Keras, of {largest:.3g}"
     print(f"{_written(path)}; outputs {distance}, on {what}")
     if agree < 1:
         print(f"the same class in {agree:.2%} of them")
@@ -190,7 +194,7 @@ def _litert(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
         _report_litert_codes(model, *_images(model, sample))
 
 
-def _report_litert_codes(model: "keras.Model", images: "np.ndarray", what: str) -> None:
+def _report_litert_codes(model: "keras.Model", images: Any, what: str) -> None:
     """Print where the codes of LiteRT differ from those of the network."""
     from fewbits.deploy import compare_litert
 
@@ -230,24 +234,23 @@ def _c(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
         print("it was not run: there is no C compiler on this machine")
 
 
-def _integers(
-    model: "keras.Model", options: Namespace, sample: Sample | None
-) -> "tuple[IntegerNetwork, np.ndarray, str]":
+def _integers(model: "keras.Model", options: Namespace, sample: Sample | None) -> "tuple[IntegerNetwork, Any, str]":
     """Return the integer network of `model`, pixels that it takes, and a description of them."""
     import numpy as np
 
+    from fewbits.backend import keras
     from fewbits.deploy import lower, to_pixels
 
     levels, mean = 256 if options.levels is None else options.levels, options.mean or 0
     network = lower(model, levels, mean, options.divisor)
     images, what = _images(model, sample)
     if sample is None:
-        images = (np.floor(images * levels) - mean) / (options.divisor or levels)
+        images = keras.tree.map_structure(lambda x: (np.floor(x * levels) - mean) / (options.divisor or levels), images)
     return network, to_pixels(network, images), what
 
 
 def _report_codes(
-    model: "keras.Model", network: "IntegerNetwork", name: str, program: "Runner", pixels: "np.ndarray", what: str
+    model: "keras.Model", network: "IntegerNetwork", name: str, program: "Runner", pixels: Any, what: str
 ) -> None:
     """Print how many codes differ between integers and simulation, and between integers and `program`."""
     from fewbits.deploy import compare_layers, compare_program

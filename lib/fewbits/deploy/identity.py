@@ -92,42 +92,54 @@ def program_runners(network: IntegerNetwork) -> dict[str, Runner]:
     return found
 
 
-def compare_program(codes: np.ndarray, program: Runner, images: np.ndarray) -> Agreement:
+def compare_program(codes: Any, program: Runner, images: Any) -> Agreement:
     """Compare the codes that a program computes with those of the integer network.
 
     Args:
         codes: What `network.run` returns for `images`.
-        program: A runner; it gets one image at a time.
-        images: Pixels, integers (n, height, width, channels).
+        program: A runner; it gets one image at a time. One of a network with several inputs or outputs has `run_all`.
+        images: Pixels, integers (n, height, width, channels); a list if the network has several inputs.
 
     Returns:
         The agreement of all codes.
     """
-    theirs = np.array([program.run(image) for image in images]).reshape(codes.shape)
-    gaps = np.abs(theirs - codes)
-    return Agreement(codes.size, int((gaps > 0).sum()), float(gaps.max()))
+    if isinstance(codes, list) or isinstance(images, list):
+        every, run_all = images if isinstance(images, list) else [images], getattr(program, "run_all")  # noqa: B009
+        theirs = [np.stack(x) for x in zip(*(run_all(*of_each) for of_each in zip(*every)))]
+    else:
+        theirs = [np.array([program.run(image) for image in images])]
+    ours = codes if isinstance(codes, list) else [codes]
+    gaps = np.concatenate([np.abs(a.reshape(b.shape) - b).ravel() for a, b in zip(theirs, ours, strict=True)])
+    return Agreement(gaps.size, int((gaps > 0).sum()), float(gaps.max()))
 
 
-def to_pixels(network: IntegerNetwork, images: np.ndarray) -> np.ndarray:
+def to_pixels(network: IntegerNetwork, images: Any) -> Any:
     """Return the pixels that stand for scaled images.
 
     Args:
         network: An integer network, whose levels and mean are used.
-        images: Floats (n, height, width, channels) as the Keras model takes them: (pixel - mean) / divisor.
+        images: Floats (n, height, width, channels) as the Keras model takes them: (pixel - mean) / divisor. A list if
+            the network has several inputs.
 
     Returns:
-        Integers (n, height, width, channels), uint8 if there are at most 256 levels.
+        Integers (n, height, width, channels), uint8 if there are at most 256 levels; a list as `images` is one.
 
     Raises:
         InputError: when the images are not pixels that were scaled in this way.
     """
+    if len(network.inputs) == 1:
+        return _as_pixels(network, images, network.mean)
+    return [_as_pixels(network, array, mean) for array, mean in zip(images, network.means, strict=True)]
+
+
+def _as_pixels(network, images, mean):
     divisor, levels = round(1 / _scale(network)), network.image.high + min(network.mean) + 1
-    exact = np.asarray(images, np.float64) * divisor + np.asarray(network.mean)
+    exact = np.asarray(images, np.float64) * divisor + np.asarray(mean)
     pixels = np.rint(exact).astype(np.int64)
     if (pixels != exact).any() or pixels.min() < 0 or pixels.max() >= levels:
         raise InputError(
             f"the images are not (pixel - mean) / {divisor} for pixels of {levels} levels and a mean of "
-            f"{', '.join(map(str, network.mean))}; give the levels, the mean and the divisor that they were scaled with"
+            f"{', '.join(map(str, mean))}; give the levels, the mean and the divisor that they were scaled with"
         )
     return pixels.astype(np.uint8) if levels <= 256 else pixels
 

@@ -53,7 +53,7 @@ MOVING = (
 )
 
 
-def to_litert(model: keras.Model, precision: str = "float32", images: np.ndarray | None = None) -> bytes:
+def to_litert(model: keras.Model, precision: str = "float32", images: Any = None) -> bytes:
     """Convert a Keras model.
 
     Args:
@@ -61,7 +61,8 @@ def to_litert(model: keras.Model, precision: str = "float32", images: np.ndarray
         precision: One of PRECISIONS. "float32": what Keras computes; the quantizers of a quantized model become
             operators. "float16": weights take two bytes, and the computation is in float32. "int8": integers inside; a
             quantized model keeps its own formats and codes, for a float model LiteRT chooses them.
-        images: For "int8" of a float model, representative images, (n, height, width, channels), float32.
+        images: For "int8" of a float model, representative images, (n, height, width, channels), float32; a list if
+            the model has several inputs.
 
     Returns:
         Content of a .tflite file for one image at a time, with float inputs and outputs.
@@ -214,7 +215,8 @@ def _precise(precision, images):
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if precision == "int8":
-            converter.representative_dataset = lambda: ([image[np.newaxis]] for image in np.asarray(images, np.float32))
+            every = [np.asarray(x, np.float32) for x in (images if isinstance(images, list) else [images])]
+            converter.representative_dataset = lambda: ([x[np.newaxis] for x in of_each] for of_each in zip(*every))
 
     return set_up
 
