@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: `python -m fewbits.book {sync,execute,render,baselines,pack}`."""
+"""The commands behind the Makefile: `python -m fewbits.book {sync,execute,render,layers,baselines,pack}`."""
 
 import argparse
 import signal
@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     render = commands.add_parser("render", help="execute, then build the pages; with CHAPTERS, those chapters only")
     render.add_argument("--open", action="store_true", help="show the page in a browser, if there is one")
     render.set_defaults(command=_render)
+
+    layers = commands.add_parser("layers", help="write book/layers.md: which layer can go how far (about a minute)")
+    layers.set_defaults(command=_layers)
 
     baselines = commands.add_parser("baselines", help="store the results of a run as the new baselines")
     baselines.add_argument("--reason", required=True, help="why the results may change")
@@ -95,6 +98,13 @@ def _render(options: argparse.Namespace, root: Path) -> None:
     print(f"the book is at {page.relative_to(root)}", flush=True)
     if options.open:
         open_page(page)
+
+
+def _layers(options: argparse.Namespace, root: Path) -> None:
+    from fewbits.book.layer_stages import layer_page
+
+    (root / "book/layers.md").write_text(layer_page())
+    print("book/layers.md written")
 
 
 def _baselines(options: argparse.Namespace, root: Path) -> None:

@@ -1,0 +1,42 @@
+"""The page of layers and stages is what the code does now, and has a row for every kind that the code knows."""
+
+from pathlib import Path
+
+import pytest
+
+from fewbits.backend import keras
+from fewbits.book.layer_examples import EXAMPLES, network_of
+from fewbits.book.layer_stages import COLUMNS, CONVERTED, layer_cells, layer_page
+from fewbits.quantization.activations import ACTIVATIONS
+from fewbits.quantization.conversion import FLOAT_LAYERS, REFUSED, TRAINING_ONLY
+from fewbits.quantization.layers import QUANTIZED
+
+PAGE = (Path(__file__).parents[2] / "book/layers.md").read_text()
+OLD = "python -m fewbits.book layers writes it anew"
+
+
+def rows(title):
+    """Return the rows of a section of the page, cells without the numbers of reasons."""
+    section = PAGE.split(f"## {title}\n")[1].split("\n## ")[0]
+    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.split(" (")[0] if i else cell for i, cell in enumerate(line)] for line in lines]
+
+
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_the_page_says_what_the_code_does(title):
+    """LiteRT and Core ML take long to convert; the page as a whole is compared with the slow tests."""
+    quick = [column for column in COLUMNS if column not in CONVERTED]
+    cells = layer_cells(EXAMPLES[title], quick)
+    expected = [[f"`{e.title}`", *(said for said, _ in row.values())] for e, row in zip(EXAMPLES[title], cells)]
+    assert [row[: 1 + len(quick)] for row in rows(title)] == expected, OLD
+
+
+@pytest.mark.slow
+def test_the_page_is_not_old():
+    assert layer_page() == PAGE, OLD
+
+
+def test_every_kind_of_layer_has_a_row():
+    models = [network_of(example) for examples in EXAMPLES.values() for example in examples]
+    tried = {type(layer) for model in models for layer in model.layers}
+    assert {*QUANTIZED, *ACTIVATIONS, *FLOAT_LAYERS, *TRAINING_ONLY, *REFUSED} <= {*tried, keras.layers.Activation}
