@@ -33,9 +33,9 @@ p, caption {{ color: var(--soft); }} p strong {{ color: var(--ink); }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 caption {{ caption-side: top; padding-bottom: .5rem; text-align: left; }}
 th, td {{ border: 1px solid var(--line); padding: .3rem .6rem; text-align: right; white-space: nowrap; }}
-th {{ font-weight: 600; }} th[scope=row] {{ text-align: left; }}
+th {{ font-weight: 600; }} th[scope=row], th:first-child {{ text-align: left; }}
 td.hit {{ --hue: var(--right); font-weight: 600; }} td.miss {{ --hue: var(--wrong); }}
-.matrix td {{ background: color-mix(in srgb, var(--hue) calc(var(--share) * 60%), var(--page)); }}
+.matrix td {{ background: color-mix(in srgb, var(--hue) calc(var(--strength) * 60%), var(--page)); }}
 @media print {{ body {{ margin: 0; max-width: none; }} .matrix td {{ print-color-adjust: exact; }} }}
 </style>
 </head>
@@ -99,7 +99,10 @@ def _cell(count: int, n: int, hit: bool) -> str:
     if not count:
         return "<td>0</td>"
     share = count / n
-    return f'<td class="{"hit" if hit else "miss"}" style="--share:{share:.3f}" title="{share:.1%}">{count:,}</td>'
+    strength = share**0.5  # rare mistakes show, too
+    return (
+        f'<td class="{"hit" if hit else "miss"}" style="--strength:{strength:.3f}" title="{share:.1%}">{count:,}</td>'
+    )
 
 
 def _by_class(confusion: "Confusion", classes: list[str]) -> str:

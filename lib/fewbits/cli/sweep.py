@@ -31,8 +31,8 @@ train --data` reads them. A trial then begins with the weights of the file, and 
   network = "mine.keras"
   data = "photos"                                 # channel_order, mean_pixel and scale prepare its images
 
-A trial is known by the content of its files, not by their paths. Each finished trial is kept in the store and never run again. After Ctrl-C, a crash or a power cut, the same command
-goes on from the epoch it had reached.
+A trial is known by the content of its files, not by their paths. Each finished trial is kept in the store and never run
+again. After Ctrl-C, a crash or a power cut, the same command goes on from the epoch it had reached.
 """
 EXAMPLES = """
   fewbits sweep trials.toml --store results --list
