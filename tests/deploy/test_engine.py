@@ -33,6 +33,7 @@ def test_a_window_of_its_own_size_uses_every_multiplier():
         (layers.Conv2D(4, 7), 24, 49 / 100),  # four pieces of 5x5
         (layers.Conv2D(4, 3, strides=2), 6, 25 / 81),  # 9 x 9 places, 5 x 5 wanted
         (layers.DepthwiseConv2D(3), 3, 1 / 2),  # each plane for itself
+        (layers.Conv2D(6, 3, groups=3), 3, 1.0),  # each plane for its two filters
     ],
 )
 def test_other_windows_strides_and_filters_leave_multipliers_idle(layer, passes, utilisation):
@@ -55,6 +56,13 @@ def test_passes_without_a_shift_are_one_sum_while_16_bits_hold_it():
     assert operation.partial_bits <= 16 and np.array_equal(
         engine.convolve_on_engine(operation, codes, 0), operation.compute(codes)
     )
+
+
+def test_filters_of_a_group_add_the_planes_of_that_group():
+    layer = layers.Conv2D(4, 3, groups=2, padding="same")
+    network = lower(graph(layer, shape=(6, 5, 4), fmt=FORMAT | {"output": None}))
+    [operation], codes = network.convolutions, RNG.integers(0, 64, (5, 6, 5, 4))
+    assert np.array_equal(engine.convolve_on_engine(operation, codes, 0), operation.compute(codes))
 
 
 def test_a_shift_rounds_each_plane_down_and_sums_saturate():

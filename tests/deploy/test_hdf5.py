@@ -101,3 +101,16 @@ def test_nothing_is_left_of_a_network_that_holds_nan(network, tmp_path):
         with pytest.raises(InputError, match="bias of layer fc holds NaN or infinity"):
             do(model, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_slopes_and_all_outputs_are_in_the_file(tmp_path):
+    image = L.Input((6, 6, 2))
+    x = L.PReLU(shared_axes=[1, 2], name="slopes")(L.Conv2D(3, 2, name="conv")(image))
+    model = keras.Model(image, [L.Dense(2, name="dense")(L.GlobalMaxPooling2D()(x)), L.Softmax(name="soft")(x)])
+    model.get_layer("slopes").alpha.assign([[[0.3, -0.6, 0.0]]])
+    model = quantize_model(model, (FixedPoint(0, 4), FixedPoint(0, 8), FixedPoint(0, 8)), rounding="nearest")
+    write_hdf5_arrays(model, tmp_path / "m.h5", [np.ones((2, 6, 6, 2), np.float32)])
+    with h5py.File(tmp_path / "m.h5") as file:
+        np.testing.assert_array_equal(np.ravel(file["weights/slopes/slope_used"][:]), [0.25, -0.625, 0.0])
+        assert dict(file["weights/slopes"].attrs)["input_nbits"] == 8
+        assert set(file["activations"]) == {"conv", "dense", "soft"}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.deploy.frozen import check_exportable, multiplies
+from fewbits.deploy.frozen import check_exportable, multiplies, rounds
 from fewbits.graph import Graph
 from fewbits.inspection.extraction import extractor
 from fewbits.io.files import write_aside
@@ -31,7 +31,8 @@ def weights_and_codes(model: keras.Model) -> dict[str, np.ndarray]:
     Returns:
         LAYER/VARIABLE -> array (float32). For a quantized kernel also LAYER/kernel_codes (int32), LAYER/kernel_msb
         (int32, one per filter) and LAYER/kernel_nbits (int32): a code k stands for k * 2**(msb + 1 - nbits); and
-        LAYER/bias_used, the bias as the layer adds it.
+        LAYER/bias_used, the bias as the layer adds it. For a quantized leaky ReLU LAYER/slope_used, the slope with
+        which it multiplies.
 
     Raises:
         InputError: as `check_exportable`.
@@ -51,6 +52,8 @@ def weights_and_codes(model: keras.Model) -> dict[str, np.ndarray]:
             found[f"{layer.name}/kernel_nbits"] = np.asarray([filters[0].nbits], np.int32)
             if bias is not None:
                 found[f"{layer.name}/bias_used"] = bias
+        if hasattr(layer, "rounded_slope"):
+            found[f"{layer.name}/slope_used"] = layer.rounded_slope()
     return found
 
 
@@ -95,7 +98,7 @@ def write_npz_arrays(model: keras.Model, path: Path) -> None:
 
 def _attributes(layer):
     found: dict[str, Any] = {"kind": type(layer).__name__}
-    if multiplies(layer):
+    if multiplies(layer) or rounds(layer):
         own = active_formats(layer)
         for kind, fmt in (("input", own.input), ("output", own.output), ("bias", own.bias)):
             if fmt is not None:
@@ -118,5 +121,6 @@ def _pieces(
 
 def _tapped(model):
     names = [layer.name for layer in model.layers if multiplies(layer)]
-    last = Graph(model).made_by(model.outputs[0]).name
-    return [*names, *({last} - set(names))]
+    graph = Graph(model)
+    ends = {call.name for call in map(graph.made_by, graph.outputs) if len(graph.calls_of(call.operation)) == 1}
+    return [*names, *sorted(ends - set(names))]

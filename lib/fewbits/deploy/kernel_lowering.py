@@ -121,8 +121,12 @@ def _convolve(assembly, call, index):
 
 def _kernel_codes(layer):
     """Return the codes (int64) of the kernel, one column per filter."""
-    columns = by_filter(layer, layer.kernel).T
-    return np.stack([to_codes(w, fmt, layer.rounding) for w, fmt in zip(columns, kernel_formats(layer))], -1)
+    columns, formats = by_filter(layer, layer.kernel), kernel_formats(layer)
+    codes = np.empty(columns.shape, np.int64)
+    for fmt in set(formats):
+        alike = [own == fmt for own in formats]
+        codes[:, alike] = to_codes(columns[:, alike], fmt, layer.rounding)
+    return codes
 
 
 def _image_kernel(layer, columns):
