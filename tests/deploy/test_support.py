@@ -2,9 +2,11 @@
 
 import pytest
 
+from fewbits import FixedPoint
 from fewbits.backend import keras
 from fewbits.cli import main
 from fewbits.deploy import export_support, layer_support
+from fewbits.quantization.conversion import quantize_model
 
 layers = keras.layers
 
@@ -34,7 +36,7 @@ def test_a_form_that_a_network_cannot_take_says_why():
     larger = layers.UpSampling2D(interpolation="bilinear", name="up")(layers.LeakyReLU(name="leaky")(image))
     support = export_support(keras.Model(image, layers.Dense(2)(layers.Flatten()(larger))))
     assert support["LiteRT"] == support["ONNX"] == ""
-    assert support["integers, C and integer ONNX"].startswith("layer up ")
+    assert all(support[form].startswith("layer up ") for form in ("integers", "C", "integer ONNX"))
 
 
 def test_activations_and_preprocessing_say_what_becomes_of_them():
@@ -60,7 +62,8 @@ def test_layers_that_only_act_in_training_are_left_out_of_exports(layer):
     layer = type(layer).from_config(layer.get_config())
     image = layers.Input((8, 8, 3))
     model = keras.Model(image, layers.Dense(2)(layers.Flatten()(layer(image))))
-    assert export_support(model)["integers, C and integer ONNX"] == export_support(model)["ONNX"] == ""
+    support = export_support(model)
+    assert support["integers"] == support["C"] == support["integer ONNX"] == support["ONNX"] == ""
 
 
 def test_the_command_prints_both_tables_and_exits_with_1_if_a_layer_is_refused(tmp_path, capsys):
@@ -74,3 +77,20 @@ def test_the_command_prints_both_tables_and_exits_with_1_if_a_layer_is_refused(t
     keras.Model(image, layers.Dense(2)(layers.UnitNormalization(name="unit")(image))).save(path)
     assert main(["check", str(path)]) == 1
     assert "unit is a UnitNormalization" in capsys.readouterr().out
+
+
+def test_integers_beyond_those_of_a_runtime_are_refused_for_it_alone():
+    image = layers.Input((8, 8, 3))
+    model = quantize_model(keras.Model(image, layers.Conv2D(2, 3, name="wide")(image)), rounding="nearest")
+    model.set_formats((FixedPoint(0, 12), FixedPoint(0, 8), FixedPoint(3, 8)))
+    support = export_support(model)
+    assert support["integers"] == support["C"] == support["ONNX"] == ""
+    assert support["integer ONNX"].startswith("layer wide multiplies codes of more than 8 bits")
+    assert support["LiteRT in int8"].startswith("layer wide has codes of 12 bits")
+
+
+def test_several_inputs_and_outputs_take_every_form():
+    inputs = [layers.Input((8, 8, 3)), layers.Input((6, 2))]
+    joined = layers.Concatenate()([layers.Flatten()(x) for x in inputs])
+    model = keras.Model(inputs, [layers.Dense(2, activation="softmax")(joined), layers.Dense(3)(joined)])
+    assert set(export_support(model).values()) == {""}

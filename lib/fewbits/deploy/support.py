@@ -12,6 +12,8 @@ from fewbits.deploy.coreml import write_coreml
 from fewbits.deploy.litert import to_litert
 from fewbits.deploy.lowering import lower
 from fewbits.deploy.onnx import to_onnx
+from fewbits.deploy.onnx_integer import to_integer_onnx
+from fewbits.deploy.program import plan_program
 from fewbits.errors import InputError
 from fewbits.graph import Graph
 from fewbits.pruning.surgery import kept_whole, removable
@@ -93,8 +95,16 @@ def export_support(model: keras.Model) -> dict[str, str]:
     try:
         quantized = model if isinstance(model, QuantizedModel) else _provisional(model)
     except InputError as error:
-        return dict.fromkeys(_EXPORTS, str(error))
-    return {form: _refusal(export, quantized) for form, export in _EXPORTS.items()}
+        return dict.fromkeys((INTEGERS, *_OF_INTEGERS, *_EXPORTS), str(error))
+    return _integer_support(quantized) | {form: _refusal(export, quantized) for form, export in _EXPORTS.items()}
+
+
+def _integer_support(model: QuantizedModel) -> dict[str, str]:
+    try:
+        network = lower(model)
+    except InputError as error:
+        return dict.fromkeys((INTEGERS, *_OF_INTEGERS), str(error))
+    return {INTEGERS: ""} | {form: _refusal(export, network) for form, export in _OF_INTEGERS.items()}
 
 
 def _core_ml(model: keras.Model) -> None:
@@ -102,8 +112,9 @@ def _core_ml(model: keras.Model) -> None:
         write_coreml(model, Path(folder, "model.mlpackage"))
 
 
+INTEGERS = "integers"
+_OF_INTEGERS: dict[str, Callable[[Any], Any]] = {"C": plan_program, "integer ONNX": to_integer_onnx}
 _EXPORTS: dict[str, Callable[[Any], Any]] = {
-    "integers, C and integer ONNX": lower,
     "ONNX": to_onnx,
     "LiteRT": to_litert,
     "LiteRT in int8": lambda model: to_litert(model, "int8"),
@@ -127,9 +138,9 @@ def _provisional(model: keras.Model) -> QuantizedModel:
     )
 
 
-def _refusal(export: Callable[[Any], Any], model: QuantizedModel) -> str:
+def _refusal(export: Callable[[Any], Any], network: Any) -> str:
     try:
-        export(model)
+        export(network)
     except InputError as error:
         return str(error)
     return ""
