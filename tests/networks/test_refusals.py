@@ -177,6 +177,7 @@ PRUNING = {
 INTEGERS = {
     "a float network": (lambda: lower(net(conv())), "net"),
     "levels that are no power of two": (lambda: lower(quantized(conv()), levels=100), ""),
+    "a divisor that is no power of two": (lambda: lower(quantized(conv()), divisor=255), ""),
     "a mean out of range": (lambda: lower(quantized(conv()), mean=300), ""),
     "open sizes": (
         lambda: lower(quantize_model(net(conv(), L.GlobalMaxPooling2D(), shape=(None, None, 4)), EIGHT)),
@@ -313,7 +314,7 @@ EXPORTS = {
         lambda: to_int8(by_hand(quantized_conv(activation="tanh", name="here"), quantized_conv())),
         "here",
     ),
-    "Core ML of 1-D": (lambda: write_package(on_sequence(L.Conv1D(4, 3, name="here"))), "before"),
+    "Core ML of gelu": (lambda: write_package(quantized(before(), L.Activation("gelu", name="here"))), "here"),
     "Core ML with batch normalization": (
         lambda: write_package(
             quantized(before(), L.ReLU(), L.BatchNormalization(name="here"), fold_batch_normalization=False)
@@ -439,7 +440,6 @@ UNTRIGGERED = {  # part of a site -> why no small network shows it
     "Core ML has": "coremltools errs; tests/deploy/test_coreml.py",
     "or not a Core ML package": "a damaged package; tests/deploy/test_coreml.py",
     "deploy/litert: f'LiteRT": "the converter errs",
-    "joins tensors of {x.shape[2]}": "Keras refuses to join them",
     "needs integers of {loop.bits}": "lower refuses it first",
     "sums up to {operation.partial_bits}": "the codes of such sums are refused first",
     "joins codes of {bits}": "what it makes is refused first; tests/deploy/test_onnx_integer.py",
