@@ -46,7 +46,7 @@ def variant(name, layers, hits, plain=300):
 @pytest.fixture
 def found():
     network = NetworkFacts("net", ((8, 8, 3),), "logits", 3, False, 1000, 10, 4000, 10)
-    images = ImagesUsed("train", 32, "test", N, 0)
+    images = ImagesUsed("train", 32, 32, "test", N, 0, 0)
     memory = [DeviceMemory(bits, 4000 * (bits or 32) // 32, None, None) for bits in (None, 16, 8, 6, 5, 4)]
     dead = [DeadFilters("conv", (1, 3), 8, 0, True), DeadFilters("last", (0,), 4, 0, False)]
     return Measurements(

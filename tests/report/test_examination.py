@@ -104,7 +104,7 @@ def test_propagated_errors_and_variants_are_there(found):
     assert [each.layer for each in found.propagated] == ["conv", "mix", "classes"]
     assert all(each.measured is not None and each.predicted is not None for each in found.propagated)
     assert {"mse", "edges at 8 bits"} <= {each.name for each in found.variants}
-    assert not found.reasons
+    assert not found.reasons and found.images.shared == 0
 
 
 @quiet
@@ -174,6 +174,7 @@ def test_a_network_without_a_head_or_images_is_reported_with_reasons(calibration
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, layers.Conv2D(2, 3, name="maps")(inputs))
     found = examine(model, calibration, calibration, quick=True)
+    assert found.images.shared == found.images.judging_images == 24
     assert "one number per class" in found.reasons["accuracy"] and not found.widths
     assert found.values and found.sensitivities and found.memory
     bare = examine(model, quick=True)

@@ -8,7 +8,7 @@ from fewbits.errors import InputError
 from fewbits.pruning.criteria import importance
 from fewbits.pruning.surgery import removable, remove_filters
 from fewbits.report.measurements import DeadFilters
-from fewbits.report.samples import ImageSample
+from fewbits.report.samples import BATCH, ImageSample
 
 
 def find_dead_filters(plain: keras.Model, sample: ImageSample) -> list[DeadFilters]:
@@ -24,7 +24,7 @@ def find_dead_filters(plain: keras.Model, sample: ImageSample) -> list[DeadFilte
     if len(sample.inputs) > 1:
         raise InputError("dead filters are looked for in networks with one input")
     images = sample.inputs[0], np.zeros(len(sample), np.int64)  # these criteria read no labels
-    activity = importance(plain, images, "activation-l2", batch_size=len(sample))
+    activity = importance(plain, images, "activation-l2", batch_size=BATCH)
     weights = importance(plain, images, "weights-l1")
     free = {filter for group in removable(plain) for filter in group}
     found = []

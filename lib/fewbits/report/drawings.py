@@ -57,7 +57,7 @@ def decibel_chart(series: Sequence[Series], label: str) -> str:
     """
     found = [value for line in series for value in line.values if value is not None and isfinite(value)]
     low, high = min(0.0, *found), max(10.0, *found)
-    chart, step = _Chart(len(series[0].values), low, high), 10 if high - low <= 80 else 40
+    chart, step = _Chart(len(series[0].values), low, high), 5 if high - low <= 30 else 10 if high - low <= 80 else 40
     first = int(low // step) * step
     parts = chart.grid([(y, f"{y} dB") for y in range(first, int(high) + 1, step) if y >= low])
     n = len(series[0].values)

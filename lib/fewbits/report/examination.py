@@ -30,13 +30,14 @@ from fewbits.report.measurements import (
 )
 from fewbits.report.network_facts import describe_layers, describe_network
 from fewbits.report.preparations import AS_GIVEN, usual_preparations
-from fewbits.report.samples import ImageSample, draw_sample, network_outputs, right_answers
+from fewbits.report.samples import ImageSample, count_shared, draw_sample, network_outputs, right_answers
 from fewbits.report.value_ranges import RULE, observe_value_ranges
 from fewbits.training.heads import Head, head_of, with_head, without_head
 
 # By default, as many images as take about so many operations, from the first limit to the second.
 JUDGING_MACS, JUDGING = 10**11, (100, 1000)
 CALIBRATION_ACTIVATIONS, CALIBRATION = 2**26, (8, 32)
+CHOOSING_MACS, CHOOSING = 10**11, 200
 QUICK_IMAGES = 100
 OBSERVATION = 20  # runs of the network that take as long as one observation of all its values
 
@@ -73,7 +74,8 @@ def examine(
 
     Args:
         model: Any Keras model with a graph, quantized or not; it stays as it is.
-        calibration: Images that set formats, choose layers and show values; 8 to 32 are drawn.
+        calibration: Images that set formats and show values, of which 8 to 32 are drawn, and that choose layers, of
+            which up to 200 are drawn.
         judging: Other images, with labels, that judge accuracy.
         most_images: How many judging images are drawn at most; by default 100 to 1,000, fewer for networks of many
             MACs.
@@ -91,7 +93,7 @@ def examine(
     Example:
         Measure a network and write the report::
 
-            found = examine(model, ImageSource((images, labels)), ImageSource((others, their_labels)))
+            found = examine(model, ImageSource(images), ImageSource((held_out, their_labels)))
             Path("report.html").write_text(report_page(found, advise(found)))
     """
     start = time.monotonic()
@@ -101,8 +103,10 @@ def examine(
     images = ImagesUsed(
         calibration.what if calibration else "",
         len(examination.calibration or ()),
+        len(examination.choosing or ()),
         judging.what if judging else "",
         len(examination.judging or ()),
+        examination.shared,
         seed,
         round(time.monotonic() - start, 1),
     )
@@ -125,6 +129,7 @@ class _Examination:
         self.bare: keras.Model = (self.head and self._try("accuracy", lambda: without_head(self.plain))) or self.plain
         self.network: QuantizedModel | None = self._try("quantization", self._quantized)
         self.calibration: ImageSample | None = None
+        self.choosing: ImageSample | None = None
         self.judging: ImageSample | None = None
         self.done = self.total = 0
 
@@ -161,13 +166,15 @@ class _Examination:
         few = _between(CALIBRATION_ACTIVATIONS // activations, CALIBRATION)
         many = most_images or _between(JUDGING_MACS // (self.facts.macs or JUDGING_MACS), JUDGING)
         self.calibration = self._drawn(calibration, few, seed) if calibration else None
+        kinds = 3 * len(self.network.rounding_layers) if self.network else 1
+        some = max(few, min(CHOOSING_MACS // (kinds * (self.facts.macs or CHOOSING_MACS)), CHOOSING))
+        self.choosing = self._drawn(calibration, some, seed) if calibration else None
         self.judging = self._drawn(judging, many, seed) if judging else None
         if not calibration:
             self._note("images", "no images were given, so nothing was measured that depends on them")
-        kinds = 3 * len(self.network.rounding_layers) if self.network else 0
         evaluations = 8 + 2 * len(WIDTHS) + (0 if self.quick else 4 + PER_FILTER_LAYERS)
-        runs = kinds + (2 if self.quick else 4) * OBSERVATION
-        self.total = evaluations * len(self.judging or ()) + runs * len(self.calibration or ())
+        observations = (2 if self.quick else 4) * OBSERVATION * len(self.calibration or ())
+        self.total = evaluations * len(self.judging or ()) + kinds * len(self.choosing or ()) + observations
 
     def _drawn(self, source: ImageSource, n: int, seed: int) -> ImageSample:
         """Return images of a source; without labels if these cannot judge the network, with the reason."""
@@ -188,22 +195,25 @@ class _Examination:
         self.done = min(self.done + images, self.total)
         self.progress(what, self.done, self.total)
 
+    @property
+    def shared(self) -> int:
+        """How many of the judging images are also among those that choose."""
+        return count_shared(self.judging, self.choosing) if self.judging and self.choosing else 0
+
     # What is measured
 
     def measure(self, pixels: Pixels | None) -> None:
         """Measure each section in turn."""
-        calibration, judging, runs = self.calibration, self.judging, self._runs()
-        bits = self.found["bits"] = (
-            runs.working_bits(calibration) if calibration and runs and runs.formats else EDGE_BITS
-        )
+        calibration, choosing, judging, runs = self.calibration, self.choosing, self.judging, self._runs()
+        bits = self.found["bits"] = runs.working_bits(choosing) if choosing and runs and runs.formats else EDGE_BITS
         if judging:
             self._judge(judging, runs)
-        if runs and runs.formats and calibration:
-            self._follow(runs, calibration, bits)
+        if runs and runs.formats and calibration and choosing:
+            self._follow(runs, calibration, choosing, bits)
         if judging and judging.labels is not None:
             self._try("preparations", lambda: self._prepare_otherwise(judging, pixels))
-        if calibration:
-            self._try("dead", lambda: self._find_dead(calibration))
+        if choosing:
+            self._try("dead", lambda: self._find_dead(choosing))
         self._on_images("devices", 0)
         if runs:
             self._fit(runs, bits)
@@ -243,14 +253,14 @@ class _Examination:
         outputs = network_outputs(network, sample, lambda images: self._on_images("accuracy", images))
         return right_answers(self.head and self.head.before_activation, outputs, sample)
 
-    def _follow(self, runs: FormatRuns, sample: ImageSample, bits: int) -> None:
+    def _follow(self, runs: FormatRuns, sample: ImageSample, choosing: ImageSample, bits: int) -> None:
         """Follow values and errors through the layers, and compare other formats."""
         measured = self._try("values", lambda: observe_value_ranges(runs.network, sample, bits))
         if measured:
             self.found["values"], self.found["skewed"] = measured
         self._on_images("values", OBSERVATION * len(sample))
         self.found["propagated"] = self._try("propagated", lambda: runs.propagated(sample, bits)) or ()
-        found = self._try("sensitivities", lambda: runs.sensitivities(sample, bits)) or ()
+        found = self._try("sensitivities", lambda: runs.sensitivities(choosing, bits)) or ()
         self.found["sensitivities"] = found
         judging = self.judging
         if judging and judging.labels is not None and not self.quick:

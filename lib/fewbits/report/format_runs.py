@@ -20,7 +20,7 @@ from fewbits.report.value_ranges import RULE
 from fewbits.training.heads import Head
 
 WIDTHS = 16, 8, 6, 5, 4  # bits of kernels, inputs and outputs
-AGREEMENT = 0.98  # of the decisions on calibration images; with less, few bits are too few
+AGREEMENT = 0.98  # of the decisions on images that do not judge; with less, few bits are too few
 EDGE_BITS = 8
 PER_FILTER_LAYERS = 3  # how many layers get formats per filter alone
 PROPAGATED = 8  # images; all outputs of the network are in memory at once
@@ -71,10 +71,10 @@ class FormatRuns:
         return network_outputs(self.network, sample, lambda images: self.on_images(what, images))
 
     def working_bits(self, sample: ImageSample) -> int:
-        """Return the widest bits at which decisions on calibration images change, or the fewest; 8 without a head.
+        """Return the widest bits at which the decisions on images change, or the fewest; 8 without a head.
 
         Args:
-            sample: The calibration images.
+            sample: Images that do not judge.
         """
         if self.head is None:
             return EDGE_BITS
@@ -129,7 +129,7 @@ class FormatRuns:
         """Return what each kind of value in each layer costs alone.
 
         Args:
-            sample: The calibration images.
+            sample: Images that do not judge.
             bits: Of the value.
         """
         exact, head = self.outputs("sensitivity", sample, {}), self.head

@@ -203,7 +203,7 @@ class Sensitivity:
         layer: The name of the layer.
         kind: `kernel`, `input` or `output`.
         sqnr: SQNR in dB of the outputs of the network; None if nothing changed.
-        change: Of the accuracy on the calibration images; None without labels.
+        change: Of the accuracy on the choosing images; None without labels.
     """
 
     layer: str
@@ -214,7 +214,7 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class DeadFilters:
-    """Filters whose output is zero on all calibration images.
+    """Filters whose output is zero on all choosing images.
 
     Attributes:
         layer: The name of the layer.
@@ -367,17 +367,21 @@ class ImagesUsed:
 
     Attributes:
         calibration: What the images are that set formats, measure values and choose; empty without any.
-        calibration_images: How many.
+        calibration_images: How many set formats and show values.
+        choosing_images: How many show sensitivity and dead filters, the former among them if possible.
         judging: What the images are that judge accuracy, others than those of the calibration.
         judging_images: How many.
+        shared: How many of the judging images equal one of the others; then what they judge may look too good.
         seed: Of the drawing.
         seconds: What it all took.
     """
 
     calibration: str
     calibration_images: int
+    choosing_images: int
     judging: str
     judging_images: int
+    shared: int
     seed: int
     seconds: float = 0.0
 

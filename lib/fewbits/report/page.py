@@ -82,7 +82,7 @@ def _item(advice: Advice) -> str:
     gain = [change_in_points(advice.change)] if advice.change else []
     gain += [f"{_bytes(advice.bytes_saved)} less weights"] if advice.bytes_saved is not None else []
     return (
-        f"<li><h3>{escape(advice.what)}</h3><p>{escape('; '.join(gain))}</p>"
+        f"<li><h3>{escape(_sentence(advice.what))}</h3><p>{escape('; '.join(gain))}</p>"
         f'<pre tabindex="0" aria-label="Command"><code>{escape(advice.command)}</code></pre></li>'
     )
 
@@ -241,8 +241,8 @@ def _sensitivity(found: Measurements, advice: Sequence[Advice]) -> Iterator[Sect
     ]
     columns = ("layer", *(f"{kind}, SQNR" for kind in KINDS), *(f"{kind}, accuracy" for kind in KINDS))
     caption = (
-        f"SQNR of the network's outputs, and change of its accuracy on the {found.images.calibration_images} "
-        f"calibration images, with one kind of value of one layer at {found.bits} bits and all else in float"
+        f"SQNR of the network's outputs, and change of its accuracy on {found.images.choosing_images} images "
+        f"that do not judge, with one kind of value of one layer at {found.bits} bits and all else in float"
     )
     content = _table(caption, columns, rows) if rows else "<p>Nothing was measured.</p>"
     yield "Sensitivity", _reason(found, "sensitivities") + content
@@ -259,17 +259,15 @@ def _filters(found: Measurements, advice: Sequence[Advice]) -> Iterator[Section]
         )
         for each in found.dead
     ]
-    n = found.images.calibration_images
+    n = found.images.choosing_images
     content = _reason(found, "dead")
     if dead:
         columns = ("layer", "dead", "without weights", "can be removed", "filters")
-        content += _table(
-            f"Filters whose output is zero on all {n} calibration images", columns, dead, [*[None] * 4, LONG]
-        )
+        content += _table(f"Filters whose output is zero on all {n} images", columns, dead, [*[None] * 4, LONG])
         if found.dead_change:
             content += f"<p>Without those that can be removed: {_change(found.dead_change)}.</p>"
     elif n:
-        content += f"<p>No filter is silent on all {n} calibration images.</p>"
+        content += f"<p>No filter is silent on all {n} images.</p>"
     skewed: Rows = [(each.layer, each.kind, f"{each.bits_lost:.1f}", each.widest) for each in found.skewed]
     if skewed:
         names = ("layer", "values", "bits lost by the median channel", "widest channel")
@@ -345,19 +343,25 @@ def _method(found: Measurements, advice: Sequence[Advice]) -> Iterator[Section]:
     lines = []
     if images.calibration_images:
         lines.append(
-            f"Formats, ranges, sensitivity and the choice of layers come from {images.calibration_images:,} images "
-            f"drawn from {images.calibration}."
+            f"Formats and ranges come from {images.calibration_images:,} images drawn from {images.calibration}; "
+            f"sensitivity, dead filters and the choice of layers from {images.choosing_images:,} of them."
         )
     if images.judging_images:
         lines.append(
-            f"Accuracy is judged by {images.judging_images:,} others, drawn from {images.judging}. No image is in both."
+            f"Accuracy is judged by {images.judging_images:,} images drawn from {images.judging}; {_shared(found)}."
         )
     lines.append(
         f"Seed {images.seed}. Intervals are of 95 %: Wilson's for shares, paired ones for changes. Layers are looked "
-        f"at one by one at {found.bits} bits: the widest at which the calibration images are decided otherwise, or the "
+        f"at one by one at {found.bits} bits: the widest at which they are decided otherwise than in float, or the "
         f"fewest. Measured in {images.seconds:g} s."
     )
     yield "How it was measured", "".join(f"<p>{escape(line)}</p>" for line in lines)
+
+
+def _shared(found: Measurements) -> str:
+    if not found.images.shared:
+        return "none of them is among the former"
+    return f"{found.images.shared:,} of them are among the former, so accuracy may look too good"
 
 
 _SECTIONS = (
@@ -413,7 +417,11 @@ def _figure(chart: str, series: Sequence[Series], caption: str) -> str:
 
 def _reason(found: Measurements, section: str) -> str:
     reason = found.reasons.get(section)
-    return f'<p class="reason">{escape(reason[:1].upper() + reason[1:])}.</p>' if reason else ""
+    return f'<p class="reason">{escape(_sentence(reason))}.</p>' if reason else ""
+
+
+def _sentence(clause: str) -> str:
+    return clause[:1].upper() + clause[1:]
 
 
 # Numbers as text

@@ -45,6 +45,17 @@ class ImageSample:
         return replace(self, inputs=[images])
 
 
+def count_shared(sample: ImageSample, other: ImageSample) -> int:
+    """Return how many images of `sample` equal one of `other`, bit for bit.
+
+    Args:
+        sample: The images that are counted.
+        other: Those that they are looked for in.
+    """
+    known = {tuple(x[i].tobytes() for x in other.inputs) for i in range(len(other))}
+    return sum(tuple(x[i].tobytes() for x in sample.inputs) in known for i in range(len(sample)))
+
+
 def draw_sample(model: keras.Model, data: Images, n: int, seed: int, what: str) -> ImageSample:
     """Return images drawn at random, in the order in which they are stored.
 
