@@ -101,6 +101,7 @@ KINDS = {
     "transposed": lambda x: normalized(transposed(x)),
     "batch normalization": normalized,
     "batch normalization, ReLU, convolution": lambda x: conv(layers.ReLU()(normalized(x))),
+    "batch normalization before a convolution": lambda x: conv(normalized(layers.ReLU()(x)), size=1),
     "padded after batch normalization": lambda x: of_rank(x, "Conv", 4, 3)(of_rank(x, "ZeroPadding", 1)(normalized(x))),
     "max-pooling": lambda x: of_rank(x, "MaxPooling", 3, strides=1, padding="same")(x),
     "average pooling": averaged,
