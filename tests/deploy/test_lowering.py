@@ -161,6 +161,11 @@ TRANSPOSED = [
     for padding in ("same", "valid")
     for out in (0, 1)
 ]
+TRANSPOSED += [
+    {"kernel_size": 3, "dilation_rate": 2},
+    {"kernel_size": (2, 3), "dilation_rate": (3, 2), "padding": "same"},
+    {"kernel_size": 5, "strides": 3, "padding": "same", "output_padding": 2},
+]
 
 
 @pytest.mark.parametrize("options", TRANSPOSED, ids=lambda options: "-".join(map(str, options.values())))
