@@ -233,6 +233,19 @@ def test_sums_of_64_bits_of_joins_and_functions(tmp_path):
     assert "wide_sums" in source(network, tmp_path)
 
 
+def test_codes_of_64_bits_that_others_read_are_stored(tmp_path):
+    net = Network((3, 3, 3), mean=100)
+    narrow = net.requantize(0, 1)
+    wide = net.add_constant(narrow, 33)
+    products = [net.product(wide, narrow), net.extreme(operations.Largest, (wide, narrow), (0, 1))]
+    pooled = net.max_pool(net.pad(wide, ((1, 0), (0, 2))), (2, 2), (1, 1), ((0, 0), (0, 0)))
+    parts = [net.requantize(i, 31, low=-(2**20), high=2**20) for i in (*products, pooled, wide)]
+    net.concatenate([net.reshape(i, (1, 1, net.tensors[i].size)) for i in parts], (0,) * 4)
+    network = net.made()
+    assert {b.bits for b in plan_program(network).buffers.values()} >= {8, 32, 64}
+    assert_identical(network, net.pixels(), tmp_path)
+
+
 @pytest.mark.parametrize("shift", [(3, 0, -2), (-1, -3, -2)])
 def test_an_average_of_filters_with_steps_of_their_own_is_divided_exactly(shift, tmp_path):
     net = Network((4, 6, 3), mean=100)

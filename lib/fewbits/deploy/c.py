@@ -70,7 +70,7 @@ def write_c(network: IntegerNetwork, folder: Path | str) -> CMemory:
 
     Raises:
         InputError: when `folder` is not empty or cannot be created; when pixels have more than 8 bits; naming the
-            layer, when a sum needs more than 64 bits or codes between layers more than 32.
+            layer, when a sum or codes between layers need more than 64 bits, or the outputs more than 32.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -118,7 +118,7 @@ class _Source:
         self._sums: dict[int, int] = {}  # bits -> how many
         self._patches: dict[int, int] = {}  # bits -> how many
         for output in network.results:
-            program.stored_bits(self.tensors[output.tensor], output.layer)  # the outputs' own are 32
+            program.stored_bits(self.tensors[output.tensor], output.layer, 32)
         for loop in self.program.loops:
             self._loop(loop)
 
@@ -246,6 +246,8 @@ class _Source:
             types["kernel"] = f"{kinds[1]}_t"
             arguments += [f"kernel_{name}", f"bias_{name}"]
         if kind == "convolve":
+            if kinds[0] == "int64":
+                raise InputError(f"layer {loop.name} multiplies codes of more than 32 bits; give it an input format")
             types |= self._dots(kinds, rows, loop.operation.kernel[..., 0].size, bits, wide)
         elif kind == "grouped":
             arguments.append(str(loop.operation.groups))

@@ -17,7 +17,7 @@ from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Operation, Tensor, signed_bits
 from fewbits.errors import InputError
 
-WIDTHS = (8, 16, 32)  # bits of codes in memory
+WIDTHS = (8, 16, 32, 64)  # bits of codes in memory
 MOST_BITS = 64  # of a sum
 
 
@@ -148,7 +148,7 @@ class Buffer:
     """The memory of the codes of a tensor.
 
     Attributes:
-        bits: Width of a code: 8, 16 or 32.
+        bits: Width of a code, one of WIDTHS.
         size: Number of codes.
         start: Offset in the arena, in bytes.
     """
@@ -187,7 +187,7 @@ class Program:
     def arena_bytes(self) -> int:
         """Bytes of the arena that holds all buffers."""
         most = max((b.start + b.bytes for b in self.buffers.values()), default=0)
-        return _aligned(most)
+        return _aligned(most, _alignment(b.bits for b in self.buffers.values()))
 
 
 def plan_program(network: IntegerNetwork) -> Program:
@@ -200,7 +200,7 @@ def plan_program(network: IntegerNetwork) -> Program:
         The program.
 
     Raises:
-        InputError: naming the layer, when codes need more than 32 bits in memory or sums more than 64.
+        InputError: naming the layer, when sums or codes need more than 64 bits.
     """
     network = replace(network, operations=_pooled_late(network))
     planning = _Planning(network)
@@ -480,21 +480,24 @@ def _per_channel(operation):
     return isinstance(operation, operations.AddConstant) or isinstance(getattr(operation, "shift", 0), tuple)
 
 
-def stored_bits(tensor: Tensor, name: str) -> int:
+def stored_bits(tensor: Tensor, name: str, most: int = WIDTHS[-1]) -> int:
     """Return the smallest width in memory that holds the codes of a tensor.
 
     Args:
         tensor: The tensor.
         name: Name of the layer, for the message.
+        most: The largest width that is allowed.
 
     Returns:
-        8, 16 or 32.
+        One of WIDTHS.
 
     Raises:
-        InputError: when the codes need more than 32 bits.
+        InputError: when the codes need more than `most` bits.
     """
-    if tensor.bits > WIDTHS[-1]:
-        raise InputError(f"layer {name} outputs codes of {tensor.bits} bits, more than 32; give it an output format")
+    if tensor.bits > most:
+        raise InputError(
+            f"layer {name} outputs codes of {tensor.bits} bits, more than {most}; give it an output format"
+        )
     return next(width for width in WIDTHS if tensor.bits <= width)
 
 
@@ -515,18 +518,23 @@ def _buffers(network, loops, place, outside):
     buffers: dict[int, Buffer] = {}
     for i in sorted(kept, key=lambda i: -tensors[i].size * widths[i]):
         others = [buffers[j] for j in buffers if needed[j][0] <= needed[i][1] and needed[i][0] <= needed[j][1]]
-        buffers[i] = _lowest(others, widths[i], tensors[i].size)
+        buffers[i] = _lowest(others, widths[i], tensors[i].size, _alignment(widths.values()))
     return {i: buffers[place.get(i, i)] for i in [*kept, *place] if place.get(i, i) in buffers}
 
 
-def _lowest(others, bits, size):
+def _lowest(others, bits, size, alignment):
     """Return a buffer of `size` codes at the lowest place where it overlaps none of the `others`."""
-    for start in sorted({0, *(_aligned(b.start + b.bytes) for b in others)}):
+    for start in sorted({0, *(_aligned(b.start + b.bytes, alignment) for b in others)}):
         buffer = Buffer(bits, size, start)
         if all(start + buffer.bytes <= b.start or b.start + b.bytes <= start for b in others):
             return buffer
 
 
-def _aligned(byte):
-    """Return `byte` rounded up to where a code of any width may begin."""
-    return -(-byte // 4) * 4
+def _alignment(widths):
+    """Return what all buffers begin at a multiple of, in bytes, so that codes of any of `widths` may lie there."""
+    return max(4, max((bits // 8 for bits in widths), default=4))
+
+
+def _aligned(byte, alignment):
+    """Return `byte` rounded up to a multiple of `alignment`."""
+    return -(-byte // alignment) * alignment
