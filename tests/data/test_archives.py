@@ -158,7 +158,7 @@ class Evil:
 
 def test_hostile_and_damaged_files_are_refused_and_run_no_code(tmp_path):
     path = saved(tmp_path, images=np.array([Evil()], object), labels=[0])
-    assert "images holds Python objects, which are not read; save it as numbers" in refused(path)
+    assert "images holds Python objects, which are not read; save it as one array of numbers" in refused(path)
     np.array([Evil()], object).dump(path)
     assert "cannot be read" in refused(path)
     with zipfile.ZipFile(path, "w") as archive:

@@ -332,7 +332,8 @@ def test_a_pickle_is_never_run(folder):
     trace = folder / "harm"
     np.savez(folder / "mnist.npz", **arrays("mnist") | {"x_train": np.array([Harmful(trace)])})
     with pytest.raises(
-        InputError, match=r"mnist\.npz: x_train holds Python objects, which are not read; save it as numbers"
+        InputError,
+        match=r"mnist\.npz: x_train holds Python objects, which are not read; save it as one array of numbers",
     ):
         load("mnist")
     assert not trace.exists()

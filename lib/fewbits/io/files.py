@@ -158,7 +158,9 @@ def _member(path: Path | str, archive: Any, name: str) -> np.ndarray:
         except ValueError as error:
             if "allow_pickle" not in str(error):
                 raise
-            raise InputError(f"{path}: {name} holds Python objects, which are not read; save it as numbers") from None
+            raise InputError(
+                f"{path}: {name} holds Python objects, which are not read; save it as one array of numbers"
+            ) from None
     if not isinstance(array, np.ndarray):  # NumPy returns the bytes of what is no array
         raise InputError(f"{path}: {name} is not an array; save it with np.savez")
     return array
