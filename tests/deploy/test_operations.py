@@ -90,5 +90,5 @@ def test_negative_codes_are_multiplied_by_the_slope(shape):
 
 def test_a_table_holds_the_result_of_each_code():
     results = RNG.integers(-9, 9, 100)
-    output = made(operations.Table, [CODES], (3, 4, 6), -50, results)
+    output = made(operations.LookUp, [CODES], (3, 4, 6), -50, results)
     assert all(output[place] == results[CODES[place] + 50] for place in places(*CODES.shape))

@@ -129,7 +129,7 @@ class Network:
     def table(self, i, largest=100):
         x = self.tensors[i]
         codes = self.random.integers(-largest, largest, x.high - x.low + 1)
-        return self.add(operations.Table, (i,), x.shape, codes.min(), codes.max(), x.low, codes, divisor=1)
+        return self.add(operations.LookUp, (i,), x.shape, codes.min(), codes.max(), x.low, codes, divisor=1)
 
     def input(self, shape, mean=0):
         return self.add(operations.Input, (), shape, -mean, 255 - mean, (mean,) * shape[2], divisor=1)

@@ -76,17 +76,44 @@ def rounded_activation(assembly: Assembly, call: Any, index: int) -> int:
 
 
 def plain_activation(assembly: Assembly, call: Any, index: int) -> int:
-    """Add a keras.layers.Activation, which has no formats; arguments as `rounded_activation`."""
+    """Add a keras.layers.Activation, which has no formats.
+
+    Args:
+        assembly: The network so far.
+        call: The call of the layer.
+        index: The tensor that it reads.
+
+    Returns:
+        The index of the result.
+    """
     return apply_activation(assembly, call.name, index, call.operation.activation)
 
 
 def relu(assembly: Assembly, call: Any, index: int) -> int:
-    """Add a keras.layers.ReLU; arguments as `rounded_activation`."""
+    """Add a keras.layers.ReLU.
+
+    Args:
+        assembly: The network so far.
+        call: The call of the layer.
+        index: The tensor that it reads.
+
+    Returns:
+        The index of the result.
+    """
     return _relu(assembly, call.name, index, call.operation)
 
 
 def leaky_relu(assembly: Assembly, call: Any, index: int) -> int:
-    """Add a leaky ReLU, whose slope has a format or few bits; arguments as `rounded_activation`."""
+    """Add a leaky ReLU, whose slope has a format or few bits.
+
+    Args:
+        assembly: The network so far.
+        call: The call of the layer.
+        index: The tensor that it reads.
+
+    Returns:
+        The index of the result.
+    """
     layer, formats = call.operation, active_formats(call.operation)
     rounding = getattr(layer, "rounding", "nearest")
     index = assembly.requantize(layer.name, index, formats.input, rounding)
@@ -182,7 +209,7 @@ def _table(assembly, layer, index, fmt):
             "activation that maps each value by itself"
         )
     output = Tensor(x.shape, exponent_of(fmt), int(codes.min()), int(codes.max()))
-    return assembly.add(operations.Table, layer.name, (index,), output, x.low, codes)
+    return assembly.add(operations.LookUp, layer.name, (index,), output, x.low, codes)
 
 
 Exact = Callable[[Assembly, str, int], int]

@@ -201,13 +201,29 @@ def exponents_of(tensor: Tensor) -> tuple[int, ...]:
 
 
 def of_few_bits(number: float, bits: int) -> float:
-    """Return the number nearest to `number` that is an integer of `bits` bits times a power of two."""
+    """Return a number that is an integer of few bits times a power of two.
+
+    Args:
+        number: A finite number.
+        bits: How many bits.
+
+    Returns:
+        The nearest one to `number`.
+    """
     mantissa, exponent = np.frexp(number)
     return float(np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits))
 
 
 def shifted(codes: np.ndarray, shifts: Any) -> np.ndarray:
-    """Return `codes` (int64) times 2**shifts; OverflowError when int64 does not hold them."""
+    """Return codes times powers of two.
+
+    Args:
+        codes: Integers (int64).
+        shifts: The exponents, integers that are not negative and broadcast against `codes`.
+
+    Raises:
+        OverflowError: when int64 does not hold the products.
+    """
     if int(np.abs(codes).max()).bit_length() + int(np.max(shifts)) >= WIDEST:
         raise OverflowError
     return codes << shifts

@@ -256,5 +256,5 @@ class _Graph(ONNXGraph):
         operations.Largest: _largest,
         operations.Smallest: _smallest,
         operations.Leaky: _leaky,
-        operations.Table: _table,
+        operations.LookUp: _table,
     }

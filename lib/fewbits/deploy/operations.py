@@ -376,9 +376,10 @@ class Multiply(Operation):
     The second tensor may have a single row, a single column, or a single channel, which then multiplies all of them.
     """
 
-    def compute(self, codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    def compute(self, *codes: np.ndarray) -> np.ndarray:
         """Return the output codes, as `Operation.compute` describes."""
-        return codes.astype(np.int64) * factors
+        first, second = codes
+        return first.astype(np.int64) * second
 
 
 @dataclass(frozen=True, eq=False)
@@ -448,7 +449,7 @@ class Leaky(Operation):
 
 
 @dataclass(frozen=True, eq=False)
-class Table(Operation):
+class LookUp(Operation):
     """A function of one code, as the list of its results.
 
     Attributes:

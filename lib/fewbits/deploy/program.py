@@ -360,7 +360,7 @@ class _Planning:
             _widen(loop, *_span([min(x.low, 0)], [int(slopes.min()), int(slopes.max())]))
             _widen(loop, 0, max(x.high, 0) << operation.shift)
             loop.finish.append(LeakySums(slopes if slopes.size == 1 else slopes[..., part], 1 << operation.shift))
-        elif isinstance(operation, operations.Table):
+        elif isinstance(operation, operations.LookUp):
             _widen(loop, min(x.low, x.low - operation.first), max(x.high, x.high - operation.first))
             _widen(loop, int(operation.codes.min()), int(operation.codes.max()))
             loop.finish.append(TabulateSums(operation.first, operation.codes))
