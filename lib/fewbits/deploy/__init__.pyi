@@ -33,6 +33,7 @@ from .engine import map_to_engine as map_to_engine
 from .frozen import check_exportable as check_exportable
 from .frozen import in_float32 as in_float32
 from .identity import Agreement as Agreement
+from .identity import before_heads as before_heads
 from .identity import compare_layers as compare_layers
 from .identity import compare_program as compare_program
 from .identity import program_runners as program_runners
