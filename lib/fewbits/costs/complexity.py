@@ -196,7 +196,7 @@ def _rows(calls: list[_Call]) -> list[Row]:
 
 
 def _count(layer: keras.Layer, names: Iterable[str]) -> int:
-    weights = (getattr(layer, name, None) for name in names)
+    weights: list[Any] = [getattr(layer, name, None) for name in names]
     return sum(prod(weight.shape) for weight in weights if hasattr(weight, "shape"))  # the alpha of an ELU is a number
 
 

@@ -35,16 +35,16 @@ class Runner(Protocol):
     A runner that takes bytes has an attribute `levels`: the number of values that a pixel can have.
 
     Attributes:
-        image_shape: (height, width, channels) of an image.
+        image_shape: (height, width, channels) of an image, or (steps, channels) of a sequence.
     """
 
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """Return the outputs for one image.
 
         Args:
-            image: (height, width, channels), float32, or uint8 if the runner has `levels`.
+            image: Of `image_shape`, float32, or uint8 if the runner has `levels`.
 
         Returns:
             The outputs, without the batch.
@@ -55,13 +55,14 @@ class KerasRunner:
     """A Keras model that is traced once and runs on the threads that its backend is set to use.
 
     Attributes:
-        image_shape: (height, width, channels) of an image.
+        image_shape: As in Runner.
     """
+
+    image_shape: tuple[int, ...]
 
     def __init__(self, model: keras.Model):
         """Trace `model`, which takes images of one size."""
-        height, width, channels = model.input_shape[1:]
-        self.image_shape = (height, width, channels)
+        self.image_shape = tuple(model.input_shape[1:])
         self._function: Any = model.predict_on_batch
         if keras.backend.backend() != "tensorflow":
             return
