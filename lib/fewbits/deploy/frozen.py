@@ -156,7 +156,12 @@ class Frozen(keras.layers.Layer):
         return layer._activated(x, None) if self._slope is None else ops.relu(x) - self._slope * ops.relu(-x)
 
     def product(self, x: keras.KerasTensor, kernel: np.ndarray) -> keras.KerasTensor:
-        """Return the sums of products of inputs `x` and a kernel."""
+        """Return the sums of products of inputs and kernel.
+
+        Args:
+            x: The inputs.
+            kernel: The kernel, as `self.kernel` takes it.
+        """
         [layer] = self._layer
         return quantized_type(layer).product(layer, x, self.kernel(kernel))
 
