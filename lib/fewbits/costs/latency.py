@@ -33,12 +33,11 @@ class Runner(Protocol):
     """A network that runs in some runtime.
 
     A runner that takes bytes has an attribute `levels`: the number of values that a pixel can have.
-
-    Attributes:
-        image_shape: (height, width, channels) of an image, or (steps, channels) of a sequence.
     """
 
-    image_shape: tuple[int, ...]
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(height, width, channels) of an image, or (steps, channels) of a sequence."""
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """Return the outputs for one image.
@@ -55,7 +54,7 @@ class KerasRunner:
     """A Keras model that is traced once and runs on the threads that its backend is set to use.
 
     Attributes:
-        image_shape: As in Runner.
+        image_shape: (height, width, channels) of an image, or (steps, channels) of a sequence.
     """
 
     image_shape: tuple[int, ...]
