@@ -39,7 +39,7 @@ JUDGING_MACS, JUDGING = 10**11, (100, 1000)
 CALIBRATION_ACTIVATIONS, CALIBRATION = 2**26, (8, 32)
 CHOOSING_MACS, CHOOSING = 10**11, 200
 QUICK_IMAGES = 100
-OBSERVATION = 20  # runs of the network that take as long as one observation of all its values
+OBSERVATION = 100  # runs of the network that take as long as one observation of all its values
 
 OnProgress = Callable[[str, int, int], None]
 
