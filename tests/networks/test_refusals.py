@@ -441,6 +441,7 @@ UNTRIGGERED = {  # part of a site -> why no small network shows it
     "or not a Core ML package": "a damaged package; tests/deploy/test_coreml.py",
     "deploy/litert: f'LiteRT": "the converter errs",
     "needs integers of {loop.bits}": "lower refuses it first",
+    "multiplies codes of more than 32 bits": "lower asks for an input format first",
     "sums up to {operation.partial_bits}": "the codes of such sums are refused first",
     "joins codes of {bits}": "what it makes is refused first; tests/deploy/test_onnx_integer.py",
     "the converter has lost": "the converter errs",
