@@ -250,6 +250,31 @@ def configuration(operation: Any) -> dict[str, Any]:
     return config | {name: value for name, value in own.items() if name in config}
 
 
+def give_weights(layer: keras.Layer, weights: Iterable[Any]) -> None:
+    """Give a layer or a model its weights, as `set_weights` does, and what follows from them.
+
+    Args:
+        layer: A layer or a model.
+        weights: One array per weight, in the order of `get_weights`.
+    """
+    layer.set_weights(list(weights))
+    refresh_constants(layer)
+
+
+def refresh_constants(layer: keras.Layer) -> None:
+    """Let a layer, or all of a model, compute with the weights that it has now.
+
+    A Normalization that was adapted computes with constants that it makes of its weights; Keras leaves those as they
+    were when weights are set.
+
+    Args:
+        layer: A layer or a model.
+    """
+    for inner in layer._flatten_layers():
+        if isinstance(inner, keras.layers.Normalization):
+            inner.finalize_state()
+
+
 def rebuild(
     model: keras.Model,
     replace: Callable[[keras.Operation], keras.Operation] = clone,

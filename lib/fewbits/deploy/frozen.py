@@ -6,7 +6,7 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
-from fewbits.graph import Graph, clone, rebuild
+from fewbits.graph import Graph, clone, give_weights, rebuild
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.fixedpoint import FixedPoint, quantclip
 from fewbits.quantization.layers import DEPTHWISE, RoundingLayer, active_formats, effective_weights, quantized_type
@@ -95,9 +95,7 @@ def copy_weights(model: keras.Model, copy: keras.Model) -> None:
     for layer in copy.layers:
         if layer.weights:
             weights = model.get_layer(layer.name).get_weights()
-            layer.set_weights([np.asarray(new, old.dtype) for new, old in zip(weights, layer.weights, strict=True)])
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # it computes with constants that it makes of its weights
+            give_weights(layer, (np.asarray(new, old.dtype) for new, old in zip(weights, layer.weights, strict=True)))
 
 
 def multiplies(layer: keras.Layer) -> bool:

@@ -15,7 +15,7 @@ from fewbits.data.crops import Scene
 from fewbits.data.cutouts import BACKGROUND
 from fewbits.data.voc import Photograph
 from fewbits.errors import InputError, nearest
-from fewbits.graph import Graph
+from fewbits.graph import Graph, give_weights
 
 BATCH = 16  # scenes at a time
 
@@ -170,7 +170,7 @@ def _up_to(model: keras.Model, maps: keras.KerasTensor) -> keras.Model:
     network = keras.models.clone_model(keras.Model(model.inputs[0], maps, name=model.name), input_tensors=image)
     for layer in network.layers:
         if layer.weights:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
+            give_weights(layer, model.get_layer(layer.name).get_weights())
     return network
 
 

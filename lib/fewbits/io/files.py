@@ -110,8 +110,10 @@ def write_model(model: "keras.Model", path: Path | str) -> None:
     Raises:
         InputError: when there is no folder for the file.
     """
+    from fewbits.graph import give_weights
+
     plain = _uncompiled(model)
-    plain.set_weights(model.get_weights())
+    give_weights(plain, model.get_weights())
     with TemporaryDirectory() as folder:
         temporary = Path(folder) / "model.keras"
         plain.save(temporary)

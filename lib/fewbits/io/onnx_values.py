@@ -15,6 +15,7 @@ import numpy as np
 
 from fewbits.backend import keras
 from fewbits.errors import InputError
+from fewbits.graph import give_weights
 from fewbits.io.onnx_file import printable
 
 LONGEST_NAME = 100
@@ -224,7 +225,7 @@ class ONNXNode:
             self.refuse(f"makes a network of more than {MOST_NUMBERS:,} numbers; use smaller images or kernels")
         made = layer(tensor)
         if weights is not None:
-            layer.set_weights(weights)
+            give_weights(layer, weights)
         return made
 
     def same_axes(self, kind: Any, value: ONNXValue, nonnegative: bool = False, **options: Any) -> ONNXValue:

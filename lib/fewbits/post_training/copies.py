@@ -6,7 +6,7 @@ import numpy as np
 
 from fewbits.backend import ops
 from fewbits.errors import InputError
-from fewbits.graph import clone, rebuild
+from fewbits.graph import clone, give_weights, rebuild
 from fewbits.quantization.conversion import QuantizedModel
 from fewbits.quantization.layers import quantized_type
 
@@ -35,7 +35,7 @@ def copied(network: QuantizedModel, with_bias: bool = False) -> QuantizedModel:
     for layer in copy.layers:
         old = network.get_layer(layer.name)
         if not quantized_type(layer):
-            layer.set_weights(old.get_weights())
+            give_weights(layer, old.get_weights())
             continue
         layer.kernel.assign(ops.convert_to_numpy(old.kernel))
         if layer.bias is not None:

@@ -19,7 +19,7 @@ from fewbits.backend import gradients, keras, ops
 from fewbits.data.dataset import Split
 from fewbits.data.inputs import Images, as_labels, labelled_batches
 from fewbits.errors import InputError, check_name
-from fewbits.graph import Call, Graph, clone, function_name, rebuild
+from fewbits.graph import Call, Graph, clone, function_name, give_weights, rebuild
 from fewbits.names import CRITERIA
 from fewbits.pruning.channels import ACTIVATION_FUNCTIONS, PRODUCERS, TRANSPOSED
 from fewbits.pruning.surgery import removable
@@ -280,7 +280,7 @@ def _in_float32(model: keras.Model) -> keras.Model:
         return clone(operation, dtype="float32") if isinstance(operation, layers.Layer) else clone(operation)
 
     copy = rebuild(model, copied)
-    copy.set_weights([weight.astype(np.float32) for weight in model.get_weights()])
+    give_weights(copy, (weight.astype(np.float32) for weight in model.get_weights()))
     return copy
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, nearest
-from fewbits.graph import Call, Graph, clone, configuration, ends, rebuild
+from fewbits.graph import Call, Graph, clone, configuration, ends, rebuild, refresh_constants
 from fewbits.pruning.channels import DEPTHWISE, PRODUCERS, TRANSPOSED, made_by_filters, mixing_activation, passed_on
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.layers import RoundingLayer
@@ -310,6 +310,7 @@ def _copy(old: Any, new: Any, entering: np.ndarray | None, leaving: np.ndarray |
         array = ops.convert_to_numpy(source)
         whole = array.shape == tuple(variable.shape)
         variable.assign(array if whole else _part(old, variable.name, array, entering, leaving))
+    refresh_constants(new)
     if isinstance(new, RoundingLayer):
         new.state.loaded()  # a locked layer holds what it has now
 

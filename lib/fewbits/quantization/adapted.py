@@ -10,7 +10,7 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
-from fewbits.graph import clone, rebuild
+from fewbits.graph import clone, give_weights, rebuild
 
 ADAPTABLE = keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Dense
 READABLE = ("int8", "int4", "float8")  # modes of `keras.Model.quantize` whose kernels can be read as floats
@@ -88,7 +88,7 @@ def _float_copy(model: keras.Model) -> keras.Model:
         if is_adapted(old):
             new.set_weights([float_kernel(old)] + ([] if old.bias is None else [ops.convert_to_numpy(old.bias)]))
         elif getattr(old, "weights", ()):
-            new.set_weights(old.get_weights())
+            give_weights(new, old.get_weights())
     return copy
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.graph import Call, Graph, clone, configuration, function_name, run_again
+from fewbits.graph import Call, Graph, clone, configuration, function_name, give_weights, run_again
 from fewbits.quantization.adapted import float_model
 
 layers = keras.layers
@@ -41,7 +41,7 @@ def canonical(model: keras.Model, *, duplicate_shared: bool = False) -> keras.Mo
     rewriting = _Rewriting(graph, duplicate_shared)
     rewritten = run_again(model, rewriting.step)
     for layer, source in rewriting.copies:
-        layer.set_weights(source)
+        give_weights(layer, source)
     return rewritten
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, check_integer, check_name, nearest
-from fewbits.graph import Call, Graph, clone, configuration, rebuild
+from fewbits.graph import Call, Graph, clone, configuration, give_weights, rebuild
 from fewbits.names import UNSUPPORTED
 from fewbits.quantization import preprocessing
 from fewbits.quantization.activations import ACTIVATIONS, activation_type
@@ -391,7 +391,7 @@ def _copy_weights(old, new):
     if activation_type(old):
         return
     if not quantized_type(old):
-        new.set_weights(old.get_weights())
+        give_weights(new, old.get_weights())
         return
     new.kernel.assign(old.kernel)
     if old.bias is not None:

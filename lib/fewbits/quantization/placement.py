@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.graph import Call, Graph, clone, rebuild
+from fewbits.graph import Call, Graph, clone, give_weights, rebuild
 from fewbits.quantization.activations import activation_type
 from fewbits.quantization.layers import quantized_type
 from fewbits.quantization.preprocessing import foldable_preprocessing
@@ -94,7 +94,7 @@ def placed(model: keras.Model) -> keras.Model:
     rewritten = rebuild(model, replaced, apply)
     for layer in graph.layers:
         if layer.weights:
-            rewritten.get_layer(layer.name).set_weights(layer.get_weights())
+            give_weights(rewritten.get_layer(layer.name), layer.get_weights())
     return rewritten
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.graph import Call, Graph, clone, rebuild
+from fewbits.graph import Call, Graph, clone, give_weights, rebuild
 from fewbits.quantization.folding import input_folded, takes_shift
 from fewbits.quantization.layers import quantized_type
 
@@ -100,7 +100,7 @@ def fold_preprocessing(model: keras.Model) -> keras.Model:
             if layer.bias is not None:
                 layer.bias.assign(bias)
         else:
-            layer.set_weights(old.get_weights())
+            give_weights(layer, old.get_weights())
     return folded
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
-from fewbits.graph import Call, Graph, clone, ends, function_name, like, rebuild
+from fewbits.graph import Call, Graph, clone, ends, function_name, give_weights, like, rebuild
 
 layers = keras.layers
 
@@ -249,7 +249,7 @@ def without_head(model: keras.Model) -> keras.Model:
     if not head_of(model).activated:
         return model
     bare = _without_activation(model)
-    bare.set_weights(model.get_weights())
+    give_weights(bare, model.get_weights())
     return bare
 
 
