@@ -81,11 +81,11 @@ def test_a_new_edge_begins_behind_an_addition_and_behind_an_average():
 
 def test_an_activation_that_changes_values_ends_a_edge_and_relu_does_not():
     def stack(x):
-        x = L.Activation("tanh")(conv("a", activation=None)(x))
+        x = L.Activation("tanh", name="tanh")(conv("a", activation=None)(x))
         return conv("c")(L.Activation("relu")(conv("b", activation=None)(x)))
 
     found = edges(graph(stack))
-    assert (("a",), ("activation",)) in found and (("activation",), ("b",)) in found and (("b",), ("c",)) in found
+    assert (("a",), ("tanh",)) in found and (("tanh",), ("b",)) in found and (("b",), ("c",)) in found
 
 
 def test_writers_of_two_concatenations_that_share_one_are_one_edge():
