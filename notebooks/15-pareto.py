@@ -457,7 +457,7 @@ quote(stays=len(stays), ever=len(kept))
 # fewbits report mine.keras --data photos --output report.html --json
 # ```
 #
-# The page works without a network. What it advises was measured on images that set no format, and holds beyond chance. In Python, here on
+# The page opens offline. What it advises was measured on images that set no format, and holds beyond chance. In Python, here on
 # the SqueezeNet for digits and without other formats and exports:
 
 # %%
