@@ -477,7 +477,7 @@ for each in advise(found):
     print(f"{each.what}: {change_in_points(each.change)}")
 
 # %% [markdown]
-# `Path("report.html").write_text(report_page(found, advise(found)))` writes the page.
+# `report_page(found, advise(found))` returns the page as HTML.
 #
 # Where does the network stand in figure 15.1? (`accuracy` is its own, and `points` are others to compare with.)
 #
