@@ -19,6 +19,7 @@ from .cutouts import Cutouts as Cutouts
 from .cutouts import cut_out as cut_out
 from .cutouts import read_cutouts as read_cutouts
 from .cutouts import write_cutouts as write_cutouts
+from .dataset import as_labels as as_labels
 from .dataset import Dataset as Dataset
 from .dataset import Split as Split
 from .folders import ImageFolder as ImageFolder
@@ -29,7 +30,6 @@ from .folds import centred as centred
 from .folds import mirrored as mirrored
 from .folds import split_folds as split_folds
 from .inputs import Images as Images
-from .inputs import as_labels as as_labels
 from .inputs import input_arrays as input_arrays
 from .inputs import input_batches as input_batches
 from .inputs import is_stream as is_stream

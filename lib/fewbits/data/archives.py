@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fewbits.data.dataset import Split, stratified
-from fewbits.data.inputs import as_labels
+from fewbits.data.dataset import Split, as_labels, stratified
 from fewbits.data.pixels import GRAY, Pixels
 from fewbits.errors import InputError
 from fewbits.io.files import array_names, read_arrays

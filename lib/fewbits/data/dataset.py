@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 
@@ -198,3 +199,23 @@ def _check_codes(values: np.ndarray, limit: int, what: str) -> None:
         raise InputError(f"{what} must be integers from 0 to {limit - 1}")
     if values.min() < 0 or values.max() >= limit:
         raise InputError(f"{what} must be from 0 to {limit - 1}, not {values.min()} to {values.max()}")
+
+
+def as_labels(labels: Any, what: str) -> np.ndarray:
+    """Return labels as integers, (n,) or, if an image has several, (n, units).
+
+    Args:
+        labels: Integers, truth values or whole numbers, (n,), (n, 1) or (n, units).
+        what: What the error message calls the data.
+
+    Raises:
+        InputError: when there are no labels, or they are not whole numbers.
+    """
+    if labels is None:
+        raise InputError(f"{what} has images without labels; give pairs, (images, labels)")
+    labels = np.asarray(labels)
+    if labels.dtype.kind == "b" or labels.dtype.kind == "f" and (labels == np.rint(labels)).all():
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "ui":
+        raise InputError(f"the labels of {what} must be integers, not {labels.dtype}")
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.data.dataset import Split
+from fewbits.data.dataset import Split, as_labels
 from fewbits.data.folders import ImageFolder
 from fewbits.errors import InputError, finite, nearest
 from fewbits.graph import Graph, ends
@@ -108,26 +108,6 @@ def is_stream(model: keras.Model, data: Any) -> bool:
         data: As in `input_batches`.
     """
     return _stream(model, data) is not None
-
-
-def as_labels(labels: Any, what: str) -> np.ndarray:
-    """Return labels as integers, (n,) or, if an image has several, (n, units).
-
-    Args:
-        labels: Integers, truth values or whole numbers, (n,), (n, 1) or (n, units).
-        what: What the error message calls the data.
-
-    Raises:
-        InputError: when there are no labels, or they are not whole numbers.
-    """
-    if labels is None:
-        raise InputError(f"{what} has images without labels; give pairs, (images, labels)")
-    labels = np.asarray(labels)
-    if labels.dtype.kind == "b" or labels.dtype.kind == "f" and (labels == np.rint(labels)).all():
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind not in "ui":
-        raise InputError(f"the labels of {what} must be integers, not {labels.dtype}")
-    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def _batches(

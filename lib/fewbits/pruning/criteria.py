@@ -16,8 +16,8 @@ from typing import Any, cast
 import numpy as np
 
 from fewbits.backend import gradients, keras, ops
-from fewbits.data.dataset import Split
-from fewbits.data.inputs import Images, as_labels, labelled_batches
+from fewbits.data.dataset import Split, as_labels
+from fewbits.data.inputs import Images, labelled_batches
 from fewbits.errors import InputError, check_name
 from fewbits.graph import Call, Graph, clone, function_name, give_weights, rebuild
 from fewbits.names import CRITERIA

@@ -109,7 +109,7 @@ def _accuracy(found: Measurements, advice: Sequence[Advice]) -> Iterator[Section
         for each in found.widths
     ]
     if rows:
-        columns = ("bits", "rounding", "accuracy", "change from float", "nearest instead of floor", "same answer as float")
+        columns = ("bits", "rounding", "accuracy", "change from float", "nearest instead of floor", "same as float")
         content += _table(
             "Accuracy with the MSBs of percentile 99.9, one per layer and kind", columns, rows, [None, TEXT]
         )

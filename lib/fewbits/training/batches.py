@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.data.dataset import Split
+from fewbits.data.dataset import Split, as_labels
 from fewbits.data.folders import ImageFolder
-from fewbits.data.inputs import Images, as_labels, is_stream, labelled_batches
+from fewbits.data.inputs import Images, is_stream, labelled_batches
 from fewbits.errors import InputError
 from fewbits.graph import Graph, ends
 from fewbits.training.heads import head_of
