@@ -275,6 +275,32 @@ def refresh_constants(layer: keras.Layer) -> None:
             inner.finalize_state()
 
 
+def copy_weights(model: keras.Model, copy: keras.Model) -> None:
+    """Give each layer of `copy` that has weights those of the layer of `model` with its name.
+
+    Args:
+        model: The model to copy from.
+        copy: A model with layers of the same names; other layers of `model` do not matter.
+    """
+    for layer in copy.layers:
+        if layer.weights:
+            give_weights(layer, model.get_layer(layer.name).get_weights())
+
+
+def free_name(wanted: str, names: set[str]) -> str:
+    """Return a name that is not in use: `wanted`, if need be with a number after it.
+
+    Args:
+        wanted: The name to begin with.
+        names: The names in use; the one that is returned is added.
+    """
+    name, number = wanted, 2
+    while name in names:
+        name, number = f"{wanted}_{number}", number + 1
+    names.add(name)
+    return name
+
+
 def rebuild(
     model: keras.Model,
     replace: Callable[[keras.Operation], keras.Operation] = clone,

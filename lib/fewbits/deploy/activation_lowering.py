@@ -75,34 +75,6 @@ def rounded_activation(assembly: Assembly, call: Any, index: int) -> int:
     return assembly.requantize(layer.name, index, formats.output, layer.rounding)
 
 
-def plain_activation(assembly: Assembly, call: Any, index: int) -> int:
-    """Add a keras.layers.Activation, which has no formats.
-
-    Args:
-        assembly: The network so far.
-        call: The call of the layer.
-        index: The tensor that it reads.
-
-    Returns:
-        The index of the result.
-    """
-    return apply_activation(assembly, call.name, index, call.operation.activation)
-
-
-def relu(assembly: Assembly, call: Any, index: int) -> int:
-    """Add a keras.layers.ReLU.
-
-    Args:
-        assembly: The network so far.
-        call: The call of the layer.
-        index: The tensor that it reads.
-
-    Returns:
-        The index of the result.
-    """
-    return _relu(assembly, call.name, index, call.operation)
-
-
 def leaky_relu(assembly: Assembly, call: Any, index: int) -> int:
     """Add a leaky ReLU, whose slope has a format or few bits.
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
-from fewbits.graph import Graph, clone, give_weights, rebuild
+from fewbits.graph import Graph, clone, copy_weights, rebuild
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.fixedpoint import FixedPoint, quantclip
 from fewbits.quantization.layers import DEPTHWISE, RoundingLayer, active_formats, effective_weights, quantized_type
@@ -83,19 +83,6 @@ def in_float32(model: keras.Model) -> keras.Model:
     copy = rebuild(model, replaced)
     copy_weights(model, copy)
     return copy
-
-
-def copy_weights(model: keras.Model, copy: keras.Model) -> None:
-    """Give each layer of `copy` that has weights those of the layer of `model` with its name.
-
-    Args:
-        model: The model to copy from.
-        copy: A model with layers of the same names; other layers of `model` do not matter.
-    """
-    for layer in copy.layers:
-        if layer.weights:
-            weights = model.get_layer(layer.name).get_weights()
-            give_weights(layer, (np.asarray(new, old.dtype) for new, old in zip(weights, layer.weights, strict=True)))
 
 
 def multiplies(layer: keras.Layer) -> bool:

@@ -8,11 +8,10 @@ import numpy as np
 from fewbits.backend import keras
 from fewbits.costs.latency import Runner
 from fewbits.deploy.compiled import CRunner, find_compiler
-from fewbits.deploy.frozen import copy_weights
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Tensor
 from fewbits.errors import InputError
-from fewbits.graph import Call, Graph, clone, rebuild
+from fewbits.graph import Call, Graph, clone, copy_weights, rebuild
 from fewbits.inspection.extraction import extractor
 from fewbits.quantization.activations import ACTIVATIONS
 from fewbits.quantization.conversion import QuantizedModel

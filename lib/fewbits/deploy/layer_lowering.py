@@ -11,7 +11,7 @@ import numpy as np
 
 from fewbits.backend import keras
 from fewbits.deploy import operations
-from fewbits.deploy.activation_lowering import leaky_relu, multiplied, plain_activation, relu, rounded_activation
+from fewbits.deploy.activation_lowering import apply_activation, leaky_relu, multiplied, rounded_activation
 from fewbits.deploy.assembly import ROUND_FIRST, WIDEST, Assembly, as_integers, of_few_bits
 from fewbits.deploy.integer import FLOAT32_INTEGERS
 from fewbits.deploy.kernel_lowering import Sides, in_two, padding_of, sum_bounds
@@ -362,9 +362,11 @@ FOLD = ", or quantize_model(..., fold_preprocessing=True) if a layer with a kern
 
 # What each kind of layer adds to an integer network: (assembly, call, indices of its inputs) -> index of its output.
 HANDLERS: dict[type, Callable[..., int]] = {
-    layers.Activation: plain_activation,
+    layers.Activation: lambda assembly, call, index: apply_activation(
+        assembly, call.name, index, call.operation.activation
+    ),
     QuantizedActivation: rounded_activation,
-    layers.ReLU: relu,
+    layers.ReLU: lambda assembly, call, index: apply_activation(assembly, call.name, index, call.operation),
     layers.LeakyReLU: leaky_relu,
     layers.PReLU: leaky_relu,
     QuantizedLeakyReLU: leaky_relu,

@@ -276,8 +276,8 @@ class Pad(Operation):
 
 
 @dataclass(frozen=True, eq=False)
-class Concatenate(Operation):
-    """The channels of all inputs on the finest of their grids.
+class Join(Operation):
+    """What is made of several tensors on the finest of their grids.
 
     Attributes:
         shifts: For each input, its codes are multiplied by 2**shift.
@@ -287,23 +287,26 @@ class Concatenate(Operation):
 
     def compute(self, *codes: np.ndarray) -> np.ndarray:
         """Return the output codes, as `Operation.compute` describes."""
-        return np.concatenate([c.astype(np.int64) << shift for c, shift in zip(codes, self.shifts)], axis=-1)
+        return self._joined([c.astype(np.int64) << shift for c, shift in zip(codes, self.shifts)])
+
+    def _joined(self, codes: list[np.ndarray]) -> np.ndarray:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
-class Add(Operation):
-    """The sum of all inputs on the finest of their grids.
+class Concatenate(Join):
+    """The channels of all inputs on the finest of their grids."""
 
-    Attributes:
-        shifts: For each input, its codes are multiplied by 2**shift.
-    """
+    def _joined(self, codes):
+        return np.concatenate(codes, axis=-1)
 
-    shifts: tuple[int, ...]
 
-    def compute(self, *codes: np.ndarray) -> np.ndarray:
-        """Return the output codes, as `Operation.compute` describes."""
-        first, *rest = (c.astype(np.int64) << shift for c, shift in zip(codes, self.shifts))
-        return sum(rest, first)
+@dataclass(frozen=True, eq=False)
+class Add(Join):
+    """The sum of all inputs on the finest of their grids."""
+
+    def _joined(self, codes):
+        return sum(codes[1:], codes[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -383,49 +386,27 @@ class Multiply(Operation):
 
 
 @dataclass(frozen=True, eq=False)
-class Subtract(Operation):
-    """The first input minus the second on the finer of their grids.
+class Subtract(Join):
+    """The first input minus the second on the finer of their grids."""
 
-    Attributes:
-        shifts: For each input, its codes are multiplied by 2**shift.
-    """
-
-    shifts: tuple[int, int]
-
-    def compute(self, *codes: np.ndarray) -> np.ndarray:
-        """Return the output codes, as `Operation.compute` describes."""
-        first, second = (c.astype(np.int64) << shift for c, shift in zip(codes, self.shifts))
-        return first - second
+    def _joined(self, codes):
+        return codes[0] - codes[1]
 
 
 @dataclass(frozen=True, eq=False)
-class Largest(Operation):
-    """The largest of all inputs at each place, on the finest of their grids.
+class Largest(Join):
+    """The largest of all inputs at each place, on the finest of their grids."""
 
-    Attributes:
-        shifts: For each input, its codes are multiplied by 2**shift.
-    """
-
-    shifts: tuple[int, ...]
-
-    def compute(self, *codes: np.ndarray) -> np.ndarray:
-        """Return the output codes, as `Operation.compute` describes."""
-        return np.max([c.astype(np.int64) << shift for c, shift in zip(codes, self.shifts)], 0)
+    def _joined(self, codes):
+        return np.max(codes, 0)
 
 
 @dataclass(frozen=True, eq=False)
-class Smallest(Operation):
-    """The smallest of all inputs at each place, on the finest of their grids.
+class Smallest(Join):
+    """The smallest of all inputs at each place, on the finest of their grids."""
 
-    Attributes:
-        shifts: For each input, its codes are multiplied by 2**shift.
-    """
-
-    shifts: tuple[int, ...]
-
-    def compute(self, *codes: np.ndarray) -> np.ndarray:
-        """Return the output codes, as `Operation.compute` describes."""
-        return np.min([c.astype(np.int64) << shift for c, shift in zip(codes, self.shifts)], 0)
+    def _joined(self, codes):
+        return np.min(codes, 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from fewbits.data.crops import Scene
 from fewbits.data.cutouts import BACKGROUND
 from fewbits.data.voc import Photograph
 from fewbits.errors import InputError, nearest
-from fewbits.graph import Graph, give_weights
+from fewbits.graph import Graph, copy_weights
 
 BATCH = 16  # scenes at a time
 
@@ -168,9 +168,7 @@ def _up_to(model: keras.Model, maps: keras.KerasTensor) -> keras.Model:
     image = keras.Input((None, None, model.input_shape[-1]))
     # New layers: `model` stays as it is, where shared ones would have two inputs.
     network = keras.models.clone_model(keras.Model(model.inputs[0], maps, name=model.name), input_tensors=image)
-    for layer in network.layers:
-        if layer.weights:
-            give_weights(layer, model.get_layer(layer.name).get_weights())
+    copy_weights(model, network)
     return network
 
 

@@ -6,14 +6,13 @@ For integers, an activation with at most 256 input codes is a table. The slope o
 format of its own.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.quantization.fixedpoint import FixedPoint, quantize
-from fewbits.quantization.layers import RoundingLayer, active_formats
+from fewbits.quantization.layers import Formats, RoundingLayer, active_formats
 
 activations = keras.activations
 
@@ -21,25 +20,8 @@ activations = keras.activations
 class _Rounding(RoundingLayer):
     """What all activations share: they round what they read and what they return."""
 
-    def set_formats(
-        self,
-        kernel: FixedPoint | Sequence[FixedPoint] | None = None,
-        input: FixedPoint | None = None,
-        output: FixedPoint | None = None,
-        bias: FixedPoint | None = None,
-    ) -> None:
-        """Set all formats; None leaves a value in float.
-
-        Args:
-            kernel: The format of the slope, one FixedPoint; without a meaning for activations without a slope.
-            input: One FixedPoint.
-            output: One FixedPoint.
-            bias: Without a meaning.
-
-        Raises:
-            InputError: on what is not a format, and on more than 24 bits.
-        """
-        super().set_formats(kernel if slope_of(self) is not None else None, input, output)
+    def _of_meaning(self, formats):
+        return Formats(formats.kernel if slope_of(self) is not None else None, formats.input, formats.output)
 
     def call(self, inputs: Any) -> Any:
         """Compute the outputs of the layer for a tensor of inputs."""

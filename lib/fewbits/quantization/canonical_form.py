@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.graph import Call, Graph, clone, configuration, function_name, give_weights, run_again
+from fewbits.graph import Call, Graph, clone, configuration, free_name, function_name, give_weights, run_again
 from fewbits.quantization.adapted import float_model
 
 layers = keras.layers
@@ -101,12 +101,7 @@ class _Rewriting:
     def _name(self, name: str, path: str, again: bool) -> str:
         if not path and not again:
             return name
-        wanted = name if name not in self.names else f"{path}{name}"
-        number = 2
-        while wanted in self.names:
-            wanted, number = f"{path}{name}_{number}", number + 1
-        self.names.add(wanted)
-        return wanted
+        return free_name(name if name not in self.names else f"{path}{name}", self.names)
 
 
 # Separable convolutions

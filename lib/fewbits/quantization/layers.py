@@ -199,13 +199,17 @@ class RoundingLayer(_Layer):
             InputError: on what is not a format, on more than 24 bits, and if the number of kernel formats does not
                 match the filters.
         """
-        formats = checked_formats(self.name, (kernel, input, output, bias))
+        formats = self._of_meaning(checked_formats(self.name, (kernel, input, output, bias)))
         if isinstance(formats.kernel, tuple) and len(formats.kernel) != self._filters:
             given = len(formats.kernel)
             raise InputError(
                 f"{self.name} has {self._filters} filters, not {given} kernel formats; give one each, or one for all"
             )
         self.state.set_formats(formats)
+
+    def _of_meaning(self, formats: Formats) -> Formats:
+        """Return the formats that the layer computes with; None for values that it does not have."""
+        return formats
 
     @property
     def formats(self) -> Formats:

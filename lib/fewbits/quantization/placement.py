@@ -1,12 +1,11 @@
 """Where a network needs quantizers besides those of its layers with a kernel: activations, averages and products."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.graph import Call, Graph, clone, give_weights, rebuild
+from fewbits.graph import Call, Graph, clone, copy_weights, free_name, rebuild
 from fewbits.quantization.activations import activation_type
 from fewbits.quantization.layers import quantized_type
 from fewbits.quantization.preprocessing import foldable_preprocessing
@@ -82,19 +81,19 @@ def placed(model: keras.Model) -> keras.Model:
     def apply(call: Call, layer: Any, *args: Any, **kwargs: Any) -> Any:
         output = id(call.outputs[0])
         if output in again:
-            layer = clone(layer, name=_free(layer.name, names))
+            layer = clone(layer, name=free_name(layer.name, names))
         y = layer(*args, **kwargs)
         if output in split:
-            wanted = _free(f"{call.name}_activation", names)
+            wanted = free_name(f"{call.name}_activation", names)
             return layers.Activation(call.operation.activation, name=wanted, dtype=layer.dtype_policy)(y)
         if output in loose:
-            return layers.Activation("linear", name=_free(f"{call.name}_quantizer", names), dtype=layer.dtype_policy)(y)
+            return layers.Activation(
+                "linear", name=free_name(f"{call.name}_quantizer", names), dtype=layer.dtype_policy
+            )(y)
         return y
 
     rewritten = rebuild(model, replaced, apply)
-    for layer in graph.layers:
-        if layer.weights:
-            give_weights(rewritten.get_layer(layer.name), layer.get_weights())
+    copy_weights(model, rewritten)
     return rewritten
 
 
@@ -153,18 +152,3 @@ def _plainer(layer: Any) -> keras.Layer | None:
     if type(layer) is layers.ELU and layer.alpha == 1:
         return layers.Activation("elu", **named)
     return None
-
-
-def _free(wanted: str, names: set[str]) -> str:
-    """Return a name that is not in `names`, to which it is added."""
-    name = next(name for name in _numbered(wanted) if name not in names)
-    names.add(name)
-    return name
-
-
-def _numbered(name: str) -> Iterable[str]:
-    yield name
-    number = 2
-    while True:
-        yield f"{name}_{number}"
-        number += 1
