@@ -478,7 +478,7 @@ quote(rgb=others["RGB instead of BGR"].share, both=others["both"].share, pooling
 # **Why they differ.** {glue:text}`verdict`: the effect is there in a network for digits and in the published one, in one layer and in
 # the whole, and goes away with the rounding alone, all else equal. What we cannot show is what the first thesis' *own* weights would
 # have done, trained to 51 %; and the second names neither its rounding nor its version of SqueezeNet. That it rounded to nearest is
-# our reading of its figures. Chapter 7 has the other half: quantize-while-train wins back much of what rounding down takes, and nearest
+# our reading of its figures. Chapter 8 has the other half: quantize-while-train wins back much of what rounding down takes, and nearest
 # would not have taken.
 #
 # ## Exercises

@@ -129,7 +129,7 @@ explore.Table(("bits", "epochs", "thesis (Table 14; 51 % in float)"), rows)
 # ## SqueezeNet on small images (chernis, Table 1)
 #
 # {cite:t}`chernis` train for 20 epochs and do not say how; ours are trained for {glue:text}`epochs_chernis:d`.
-# [Chapter 9](09-squeezenet) takes the changes apart.
+# [Chapter 10](10-squeezenet) takes the changes apart.
 
 # %% tags=["hide-input"]
 # Variants of SqueezeNet
@@ -144,7 +144,7 @@ reference.results_table(("experiment", "data", "parameters, as printed", "report
 # ## Transfer by level (backstrom2018, Tables 7 and 11)
 #
 # {cite:t}`backstrom2018` takes AlexNet and SqueezeNet from ImageNet to onions and weeds; we take a SqueezeNet from CIFAR-10 to carrots and
-# weeds in the field. Means and standard deviations of five folds. [Chapter 11](11-transfer) says why they differ.
+# weeds in the field. Means and standard deviations of five folds. [Chapter 12](12-transfer) says why they differ.
 
 # %% tags=["hide-input"]
 # Transfer by level

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 12 Which filters matter?
+# # 13 Which filters matter?
 #
 # A network has hundreds of filters. Which of them would nobody miss?
 #
@@ -196,7 +196,7 @@ for criterion, rank in sorted(ranks.items(), key=lambda item: -item[1]):
 # %% tags=["hide-input"]
 # An explorer of the criteria's ranks
 explore.change_by_rank(
-    guess, truth, [f"{name}, filter {i}" for name, i in tried], "12.1",
+    guess, truth, [f"{name}, filter {i}" for name, i in tried], "13.1",
     "Each point is a filter: where the criterion ranks it, and by how much the loss changes without it (quick); the "
     "line is the median of each tenth. A good criterion rises from left to right.",
 ).show()
@@ -228,7 +228,7 @@ for criterion, found in scores.items():
 # What is left of the accuracy
 AXES = {"x": "share of filters removed", "xaxis": explore.PERCENT, "yaxis": explore.ACCURACY}
 explore.lines(
-    left, "12.2",
+    left, "13.2",
     "What is left of the accuracy when filters go all at once, without training; "
     f"{len(labels)} validation images (quick).",
     "Accuracy over the share of filters removed, one line per criterion, all falling; random falls first.",
@@ -311,7 +311,7 @@ for name in [n for n in scores["taylor"] if (n, 0) in {g[0] for g in groups}]:
 # %% tags=["hide-input"]
 # What one layer alone costs
 explore.bars(
-    {f"{part:.0%} of its filters gone": found for part, found in lost.items()}, "12.3",
+    {f"{part:.0%} of its filters gone": found for part, found in lost.items()}, "13.3",
     "What it costs when one layer alone loses its least important filters, without training (quick).",
     "Bars, a group for each layer: the accuracy that is lost. They are highest at the narrow layers near the input.",
     x="layer", y="accuracy lost", yaxis=explore.PERCENT, height=420, colours=(plots.GREY, plots.BLUE, plots.ORANGE),
@@ -365,7 +365,7 @@ for criterion in ("combined", "random"):
 # %% tags=["hide-input"]
 # Accuracy after each removal and each training
 caption = "Each step removes a quarter of the filters, then trains; 128 validation images, one seed (quick)."
-explore.pruning_curve(runs, "12.4", caption)
+explore.pruning_curve(runs, "13.4", caption)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
@@ -387,7 +387,7 @@ quote(bytes_left=last["weight_bytes"] / first["weight_bytes"], end=ends)
 # %% tags=["hide-input"]
 # An explorer of the filters, step by step
 explore.filters_by_step(
-    runs, "12.5",
+    runs, "13.5",
     "Filters of each layer, step by step (quick). Random choice takes from each layer in proportion to what it has; a "
     "criterion finds where there is too much.",
 ).show()
@@ -440,7 +440,7 @@ quote(original=original.mean, budget=round(float(budget)), broke=", ".join(f"{c}
 # %% tags=["hide-input"]
 # Accuracy over the share of filters removed
 explore.lines(
-    {criterion: cells[criterion].by_ratio for criterion in CRITERIA}, "12.6",
+    {criterion: cells[criterion].by_ratio for criterion in CRITERIA}, "13.6",
     "Pruned step by step and trained in between, on CIFAR-10 (reference): means of the seeds with 95 % intervals, of a "
     "single seed with that of the test images.",
     "Test accuracy over the share of filters removed, one line per criterion, falling ever faster.",
@@ -489,7 +489,7 @@ quote(blind=dict(zip(("start", "gap", "end"), (lead.points for lead in leads["co
 # %% tags=["hide-input"]
 # An explorer of the filters, step by step
 caption = "Filters of each layer of the SqueezeNet for CIFAR-10, step by step; one seed (reference)."
-explore.filters_by_step({criterion: cell.steps for criterion, cell in cells.items()}, "12.7", caption).show()
+explore.filters_by_step({criterion: cell.steps for criterion, cell in cells.items()}, "13.7", caption).show()
 
 # %% [markdown]
 # ## What the thesis found
@@ -600,7 +600,7 @@ quote(conv1_first=cells["mean-activation"].filters_lost(1)["conv1"], conv1_all=a
 # measured here.
 #
 # **Why they differ.** *How much went*: the ratios of the thesis flatter it, as the table shows. *Training*: the short training after each
-# step does not win back what pruning loses; a long one at the end did, in one run ([chapter 13](13-prune-then-quantize)). Criteria can
+# step does not win back what pruning loses; a long one at the end did, in one run ([chapter 14](14-prune-then-quantize)). Criteria can
 # only be compared at *a budget* of training after each step, which may make up for a bad choice; ours is {glue:text}`budget:,` images per
 # step on average. *The start*: the thesis' network comes from ImageNet. One may guess that it has filters to spare for ten classes; we
 # have no such network to prune.
