@@ -30,10 +30,11 @@ REMEDIES: dict[str, Callable[..., Any]] = {
     "refit kernels": post_training.refit_kernels,
     "mid-step": post_training.reconstruct_mid_step,
     "fold mean shift": post_training.correct_bias,
+    "correct bias in order": post_training.correct_bias_sequentially,
     "half a step": post_training.add_half_a_step,
 }
 FORMAT_IMAGES = 32  # images that set formats, as in vieito2017, 5.2.2; remedies use all images
-WITH_IMAGES = ("search MSBs", "refit kernels", "fold mean shift")
+WITH_IMAGES = ("search MSBs", "refit kernels", "fold mean shift", "correct bias in order")
 
 Msb = Annotated[int, Field(ge=-MAX_ABS_MSB, le=MAX_ABS_MSB)]
 

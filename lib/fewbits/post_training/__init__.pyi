@@ -4,6 +4,7 @@ from . import range_search as range_search
 from . import weight_rounding as weight_rounding
 from .bias_correction import add_half_a_step as add_half_a_step
 from .bias_correction import correct_bias as correct_bias
+from .bias_correction import correct_bias_sequentially as correct_bias_sequentially
 from .bias_correction import reconstruct_mid_step as reconstruct_mid_step
 from .bias_correction import round_kernels as round_kernels
 from .equalization import equalize as equalize

@@ -4,21 +4,26 @@ Rounding down lowers every value by half a step on average. A kernel that is w -
 the sum of the inputs in the window. That shift depends on the image, so no constant undoes it; and it is not noise, so
 the SQNR does not predict it. Layers that are not enabled stay as they are.
 
-Source: vieito2017, 5.4 (kernels, inputs and outputs rounded down, and what it costs).
+Sources: vieito2017, 5.4 (kernels, inputs and outputs rounded down, and what it costs); Nagel et al., 2019
+(arXiv 1906.04721), and Finkelstein et al., 2019 (arXiv 1906.03193), for bias correction.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fewbits.backend import ops
-from fewbits.data.inputs import Images
+from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import InputError
 from fewbits.post_training.copies import copied, enabled_layers
 from fewbits.quantization.calibration import observe
 from fewbits.quantization.conversion import QuantizedModel
 from fewbits.quantization.fixedpoint import MAX_NBITS_KERAS, FixedPoint, quantize
 from fewbits.quantization.layers import by_filter, kernel_formats, quantized_kernel
+from fewbits.quantization.layerwise import LayerwiseRun
+
+BATCH = 32  # images per pass
 
 
 def round_kernels(network: QuantizedModel, rounding: str = "nearest") -> QuantizedModel:
@@ -113,6 +118,8 @@ def correct_bias(network: QuantizedModel, images: Images) -> QuantizedModel:
     image: what a constant can undo. It is a control: an image brighter than the mean is shifted further, a darker one
     less, and what the constant leaves grows with the contrast between images and between places. Price: none.
 
+    All layers are corrected at once, for the inputs that the float network has; see `correct_bias_sequentially`.
+
     Args:
         network: The quantized network.
         images: As in `calibration.observe`; inputs are those of the float network.
@@ -129,6 +136,63 @@ def correct_bias(network: QuantizedModel, images: Images) -> QuantizedModel:
         shift = layer.product(values.input.mean(0, keepdims=True), error.astype("float32"))
         layer.bias.assign_sub(ops.mean(shift, axis=tuple(range(len(shift.shape) - 1))))
     return network
+
+
+def correct_bias_sequentially(
+    network: QuantizedModel, images: Images, progress: Callable[[int, int], None] | None = None
+) -> QuantizedModel:
+    """Return `network` with biases at which each filter has the mean output on `images` that it has in float.
+
+    Layer by layer, in the order of the graph, the mean output of each filter is measured in the float network and in
+    the quantized one, before output quantizer and activation, and the difference is added to the bias. The inputs of
+    the quantized layer come from the layers before it, which are corrected already. So a correction also takes in what
+    the layers before still get wrong: the errors of their outputs, and what a ReLU makes of them. `correct_bias` sees
+    the error of the layer's own kernel only. Price: none; one pass through either network, offline.
+
+    The float network has the weights that `network` keeps, so correct the bias before kernels are rounded for good
+    (`round_kernels`). A bias is rounded afterwards as its layer rounds it, to the grid of its products or to the format
+    of its own.
+
+    Args:
+        network: The quantized network.
+        images: As in `input_arrays`: (n, height, width, channels), or what else the network takes; some tens.
+        progress: Called after each layer with the number of layers done and their total.
+
+    Returns:
+        A new network, whose layers all have a bias.
+
+    Raises:
+        InputError: when there are no images, or they do not fit the network.
+
+    Source:
+        Nagel et al., 2019 (arXiv 1906.04721), 4.2 and appendix D (empirical bias correction).
+    """
+    arrays = input_arrays(network, images)
+    network, plain = copied(network, with_bias=True), copied(network)
+    plain.set_level(0)
+    batches = [[array[i : i + BATCH] for array in arrays] for i in range(0, len(arrays[0]), BATCH)]
+    reached, wanted = LayerwiseRun(network, batches), LayerwiseRun(plain, batches)
+    chosen = enabled_layers(network)
+    for done, layer in enumerate(chosen, 1):
+        difference = _mean_products(plain.get_layer(layer.name), wanted) - _mean_products(layer, reached)
+        layer.bias.assign_add(difference)
+        if progress:
+            progress(done, len(chosen))
+    return network
+
+
+def _mean_products(layer: Any, run: LayerwiseRun) -> np.ndarray:
+    """Return the mean of what each filter of `layer` computes in a run, before bias and output quantizer: (filters,).
+
+    The layers before are run first, with the weights that they have now.
+    """
+    [call] = run.graph.calls_of(layer)
+    sums, places = np.zeros(by_filter(layer, layer.kernel).shape[1]), 0
+    for inputs in run.read(call.inputs[0]):
+        products = ops.convert_to_numpy(layer.extract(ops.cast(inputs, layer.kernel.dtype)))
+        products = products.reshape(-1, products.shape[-1])
+        sums, places = sums + products.sum(0, dtype=np.float64), places + len(products)
+    return sums / places
 
 
 def _check_half_a_step(layer: Any) -> None:
