@@ -3,12 +3,14 @@
 import json
 from math import inf
 
+import numpy as np
 import pytest
 
 from fewbits import InputError
 from fewbits.book import reference
-from fewbits.experiment import Record, Scheme, Study, Trial, read_grid, study
-from fewbits.statistics import Estimate, mean_interval
+from fewbits.experiment import Record, Results, Scheme, Study, Trial, read_grid, study
+from fewbits.experiment.store import pack_answers
+from fewbits.statistics import Estimate, mean_interval, paired_difference
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,45 @@ def test_the_interval_is_of_the_seeds_or_of_the_images_of_one(records):
     assert not several - none and not none - several
 
 
+def answered(record, answers, *, data="cifar10", of="a", **fields):
+    """Return a record with these answers to its test images; `of` stands for the checksum of the data."""
+    test = record.results.test.model_copy(update={"hits": int(sum(answers)), "n": len(answers)})
+    results = record.results.model_copy(update={"test": test, "answers": {"test": pack_answers(np.array(answers))}})
+    trial = record.trial.model_copy(update={"data": data, **fields})
+    return record.model_copy(update={"trial": trial, "results": results, "provenance": {"data": of}})
+
+
+FIRST, SECOND = np.arange(100) % 10 > 1, np.arange(100) % 10 > 2  # 80 and 70 of 100; the 70 are among the 80
+
+
+def test_single_seeds_that_answered_the_same_images_are_compared_image_by_image(records):
+    one, other = (reference.Cell(None, [answered(records[0], right)]) for right in (FIRST, SECOND))
+    found = one - other
+    assert (found.mean, found.half_width) == paired_difference(FIRST, SECOND) and found.n == 1
+    assert found.half_width == pytest.approx(1.96 * (0.1 * 0.9 / 100) ** 0.5)  # ten differ, all in one direction
+    half_size = reference.Cell(None, [answered(records[0], SECOND, of="b", size=16)])
+    assert one - half_size == found, "smaller copies of the same images"
+    plain = one.records[0].results.model_copy(update={"answers": None})
+    unknown = reference.Cell(None, [one.records[0].model_copy(update={"results": plain})])
+    independent = one.estimate - other.estimate
+    assert unknown - other == other._replace(records=unknown.records) - other == independent
+    assert independent.half_width > 1.9 * found.half_width
+
+
+@pytest.mark.parametrize("differs", [{"of": "b"}, {"fold": 1}, {"data": "mnist"}])
+def test_answers_to_other_images_are_not_paired(differs, records):
+    one = reference.Cell(None, [answered(records[0], FIRST)])
+    other = reference.Cell(None, [answered(records[0], SECOND, **differs)])
+    assert one - other == one.estimate - other.estimate
+
+
+def test_several_seeds_are_paired_by_seed_even_if_their_answers_are_known(records):
+    one, other = (
+        reference.Cell(None, [answered(records[0], right, seed=seed) for seed in (1, 2)]) for right in (FIRST, SECOND)
+    )
+    assert one - other == one.paired(other) and (one - other).n == 2
+
+
 def test_what_chance_has_decided_is_the_seeds_of_what_was_trained():
     pruned = {"network": "squeezenet_cifar", "data": "cifar10", "strategy": "prune", "start": "squeezenet_cifar"}
     start = Trial(**pruned, ratio=0.5, seed=3)
@@ -142,6 +183,38 @@ def test_a_step_of_prunings_is_told_as_a_cell_of_those_that_came_so_far(records)
     assert cell.after_step(0).estimate == pruned(records, [90]).after_step(0).estimate
     assert not cell.after_step(3).estimate and str(cell.after_step(3)) == "not run"
     assert cell.accuracies == 2 * [records[0].results.accuracy]  # the cell stays as it is
+
+
+def test_the_answers_of_the_last_step_are_not_those_of_another(records):
+    """They would be paired with answers of another network, and the difference would be that of the last step."""
+    cell = pruned(records, [90, 80])
+    last = cell.records[0].results.model_copy(update={"answers": {"test": pack_answers(np.arange(100) < 80)}})
+    cell = reference.Cell(None, [cell.records[0].model_copy(update={"results": last})])
+    assert cell.after_step(1).records[0].results.answers is None
+    assert (cell.after_step(0) - cell.after_step(1)).mean == pytest.approx(0.1)
+
+
+def costing(records, *runs):
+    """Return a cell of prunings, a seed each from 1 on, with (MACs, bytes, hits of 100) after each step."""
+    found = []
+    for seed, run in enumerate(runs, 1):
+        tests = [{"hits": hits, "n": 100, "loss": 1, "hits_top5": None} for *_, hits in run]
+        steps = [{"macs": m, "weight_bytes": b, "test": test} for (m, b, _), test in zip(run, tests)]
+        results = records[0].results.model_copy(update={"pruning": steps})
+        trial = records[0].trial.model_copy(update={"seed": seed, "start": None})
+        found.append(records[0].model_copy(update={"trial": trial, "results": results}))
+    return reference.Cell(None, found)
+
+
+def test_prunings_are_compared_where_as_much_of_a_cost_is_left(records):
+    """By hand: at half of 200 MACs the first run is a quarter of the way from 120 to 40 MACs, so 80 - 20 / 4 = 75 %."""
+    cell = costing(records, [(200, 10, 90), (120, 4, 80), (40, 1, 60)], [(200, 10, 90), (100, 6, 70)])
+    assert cell.at_cost("macs", 0.5) == pytest.approx({(1, 0): 0.75, (2, 0): 0.7})
+    assert cell.at_cost("macs", 0.2) == pytest.approx({(1, 0): 0.6}), "the second run has not come so far"
+    assert cell.at_cost("macs", 1) == pytest.approx({(1, 0): 0.9, (2, 0): 0.9})
+    assert cell.at_cost("weight_bytes", 0.5) == pytest.approx({(1, 0): 0.8 + 0.1 / 6})
+    assert cell.at_cost("macs", 0.1) == cell.at_cost("macs", 1.1) == {}
+    assert reference.Cell(None, records[:1]).at_cost("macs", 0.5) == {}, "not a pruning"
 
 
 def test_two_prunings_are_compared_step_by_step_and_seed_by_seed(records):
@@ -181,6 +254,18 @@ def test_what_is_lost_against_float_is_counted_by_seed(records):
     assert cell.lost == Estimate.of(cell.lost_by_seed.values())
     floats = [r.model_copy(update={"results": r.results.model_copy(update={"float_test": None})}) for r in kept]
     assert not reference.Cell(None, floats).lost
+
+
+def test_what_one_network_lost_has_the_interval_of_its_images(records):
+    """It is the base of other differences, which would otherwise take it for exact."""
+    before = {"hits": 80, "n": 100, "loss": 0.5, "hits_top5": None}
+    results = records[0].results.model_dump() | {"float_test": before, "test": before | {"hits": 70}, "answers": None}
+    one = reference.Cell(None, [records[0].model_copy(update={"results": Results(**results)})])
+    assert (one.lost.mean, one.lost.n) == (pytest.approx(0.1), 1) and 0.11 < one.lost.half_width < 0.13
+    results["answers"] = {"float_test": pack_answers(FIRST), "test": pack_answers(SECOND)}
+    known = reference.Cell(None, [records[0].model_copy(update={"results": Results(**results)})])
+    assert (known.lost.mean, known.lost.half_width) == paired_difference(FIRST, SECOND) and known.lost.n == 1
+    assert not reference.Cell(None, []).lost
 
 
 def test_a_table_says_where_its_results_come_from(records):

@@ -23,9 +23,11 @@ from fewbits import InputError, Trial, run_trials, training, zoo
 from fewbits.backend import keras
 from fewbits.data.augmentation import shift_flip_and_light
 from fewbits.deploy import compiled, onnx
-from fewbits.experiment import Record, Store, provenance, read_grid, run_trial, strategies, workers
+from fewbits.experiment import Record, Results, Store, provenance, read_grid, run_trial, strategies, workers
+from fewbits.experiment.store import pack_answers, unpack_answers
 from fewbits.experiment.trial import TRIAL_STRATEGIES
 from fewbits.io import files, weights
+from fewbits.statistics import Share
 from fewbits.training.loop import read_history
 from fewbits.zoo import networks, trained
 
@@ -107,6 +109,7 @@ def test_every_field_counts(tmp_path):
         "learning_rate": 0.02,
         "decay": "cosine",
         "weight_decay": 0.1,
+        "momentum": 0.9,
         "batch_size": 31,
         "augment": True,
         "width": 0.5,
@@ -131,7 +134,7 @@ def test_every_field_counts(tmp_path):
         "integers": True,
     }
     assert fields.keys() == Trial.model_fields.keys()
-    of_float = {name: fields.pop(name) for name in ("weight_decay", "transfer", "freeze")}
+    of_float = {name: fields.pop(name) for name in ("weight_decay", "momentum", "transfer", "freeze")}
     of_pruning = {name: fields.pop(name) for name in ("ratio", "per_step", "criterion", "train_images")}
     of_own = {name: fields.pop(name) for name in ("channel_order", "mean_pixel", "scale")}
     divided = {"fold": fields.pop("fold")}
@@ -193,6 +196,8 @@ def test_keys_stay_as_they_are():
         ({"augment": 1}, "augment must be true, false or 'light', not 1"),
         ({"augment": "ligth"}, "augment must be true, false or 'light', not 'ligth'"),
         ({"weight_decay": 0.1}, "weight_decay is for float trials"),
+        ({"momentum": 0.9}, "momentum is for float trials"),
+        ({"momentum": 1.0}, "momentum must be below 1.0, not 1.0"),
         ({"transfer": 0}, "transfer is for float trials"),
         ({"freeze": True}, "freeze is for float trials"),
         ({"freeze": 1}, "freeze must be a valid boolean, not 1"),
@@ -276,6 +281,7 @@ def test_fields_that_are_missing_are_named():
         ({"start": "basicnet"}, "start: .*basicnet.npz: conv1/kernel has the shape "),
         ({"start": START | {"images": 5000}}, "start.images must be at most 1295, all of digits, not 5000"),
         ({"start": START | {"network": "basicnet"}}, "start: basicnet: conv1/kernel has the shape "),
+        (TRANSFER | {"momentum": 0.9}, "momentum is of batch normalization, and lenet has none; leave it out"),
         (TRANSFER | {"transfer": 5}, "transfer: levels must be an integer from 0 to 4, those of lenet, not 5"),
         (TRANSFER | {"start": "basicnet"}, "transfer: basicnet.npz: conv1/kernel has the shape "),
         (TRANSFER | {"start": START | {"network": "alexnet_small"}}, "transfer: alexnet_small: conv1/kernel has the"),
@@ -594,6 +600,43 @@ def test_the_loss_of_accuracy_is_known_from_the_record_alone():
     assert record.results.loss_of_accuracy == 0.5
 
 
+def test_a_record_keeps_which_test_images_are_right(copied):
+    store, trial = copied
+    results = store.load(trial).results
+    model = zoo.build("lenet", (8, 8, 1), 10)
+    weights.load_weights(model, store.weights(trial))
+    digits = fewbits.data.load("digits")
+    right = model.predict(digits.scaled(digits.test), verbose=0).argmax(1) == digits.test.labels
+    assert list(results.answers) == ["test"] and np.array_equal(results.share().answers, right)
+    assert not results.lost, "a float network has lost nothing"
+    low = Trial(network="lenet", data="digits", strategy="static", bits=(3, 3, 3), start=trial)
+    [outcome] = run_trials([low], store.folder)
+    found = Store(store.folder).load(low).results
+    assert outcome.record.results == found and np.array_equal(found.share("float_test").answers, right)
+    assert found.lost.mean == pytest.approx(found.loss_of_accuracy)
+    assert found.lost.half_width == (Share.of(right) - Share.of(found.share().answers)).half_width
+
+
+def test_a_record_without_answers_has_shares_without_them():
+    results = Results(**RESULTS)
+    assert results.answers is None and results.share().answers is None and results.share() == Share(1, 2)
+    assert results.lost.half_width == (Share(1, 2) - Share(1, 2)).half_width and results.lost.n == 1
+
+
+@pytest.mark.parametrize("answers", ["c0", "00", "a0", "8000", "", "a"])
+def test_answers_that_were_not_counted_are_refused(answers):
+    assert Results(**RESULTS, answers={"test": "40"}).share().answers.tolist() == [False, True]
+    with pytest.raises(ValueError):
+        Results(**RESULTS, answers={"test": answers})
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 10_000])
+def test_answers_are_packed_and_unpacked(n):
+    answers = np.random.default_rng(n).random(n) < 0.5
+    assert np.array_equal(unpack_answers(pack_answers(answers), n), answers)
+    assert len(pack_answers(answers)) == 2 * -(-n // 8)
+
+
 def test_the_images_are_drawn_by_class_and_fewer_are_among_more():
     split = fewbits.data.load("digits").train
     drawn = [strategies._drawn(split, n) for n in (1, 9, 64, 500, len(split))]
@@ -607,11 +650,12 @@ def test_the_images_are_drawn_by_class_and_fewer_are_among_more():
 def test_width_size_and_augmentation_reach_the_network_and_its_images(monkeypatch):
     seen = []
     monkeypatch.setattr(training, "train", lambda *arguments, **options: seen.append((arguments, options)) or [])
-    [wanted] = floats(1, network="mobilenet_cifar", width=0.25, size=6, augment="light", weight_decay=0.1)
+    [wanted] = floats(1, network="mobilenet_cifar", width=0.25, size=6, augment="light", weight_decay=0.1, momentum=0.7)
     record, _ = run_trial(wanted)
     [((model, (images, _)), options)] = seen
     assert model.input_shape == (None, 6, 6, 1) and images.shape == (64, 6, 6, 1) and model.count_params() < 250_000
     assert options["augment"] is shift_flip_and_light and model.optimizer.weight_decay == 0.1
+    assert {layer.momentum for layer in model.layers if hasattr(layer, "moving_mean")} == {0.7}
     whole = fewbits.data.load("digits")
     assert record.provenance["data"] == whole.resized(6).checksum != whole.checksum
 

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fewbits.errors import InputError
 from fewbits.experiment import Grid, Record, Store, Study, Tally, Trial, read_grid
 from fewbits.explore.plots import Table
-from fewbits.statistics import NOT_RUN, Estimate, Share, mean_interval, paired
+from fewbits.statistics import NOT_RUN, Estimate, mean_interval, paired
 from fewbits.training.schedules import ScheduleOutcome, Stage
 
 FOLDER = Path(__file__).parents[3] / "data" / "reference"
@@ -49,8 +51,8 @@ class Cell(NamedTuple):
         """
         if len(self.records) != 1:
             return Estimate.of(self.accuracies)
-        [test] = [record.results.test for record in self.records]
-        return Estimate(self.accuracies[0], Share(test.hits, test.n).half_width, 1)
+        [share] = [record.results.share() for record in self.records]
+        return Estimate(share.value, share.half_width, 1)
 
     @property
     def lost_by_seed(self) -> dict[tuple[int, ...], float]:
@@ -60,8 +62,14 @@ class Cell(NamedTuple):
 
     @property
     def lost(self) -> Estimate:
-        """How far top-1 is under that of the float network the trials start from, over the seeds or folds."""
-        return Estimate.of(self.lost_by_seed.values())
+        """How far top-1 is under that of the float network the trials start from, over the seeds or folds.
+
+        With a single seed the interval is that of its test images, as in `estimate`.
+        """
+        if len(self.records) != 1:
+            return Estimate.of(self.lost_by_seed.values())
+        [lost] = [record.results.lost for record in self.records]
+        return lost
 
     def paired(self, other: "Cell") -> Estimate:
         """Return by how much this cell is more accurate than `other`, from the seeds and folds that both have."""
@@ -70,11 +78,17 @@ class Cell(NamedTuple):
     def __sub__(self, other: "Cell") -> Estimate:
         """Return by how much this cell is more accurate than `other`.
 
-        Pairs of equal seeds and folds are compared where there are two or more. Otherwise both intervals count as
-        independent, which for single seeds are those of the test images.
+        Pairs of equal seeds and folds are compared where there are two or more. Two single seeds are compared image by
+        image if the answers of both to the same test images are known. Otherwise both intervals count as independent,
+        which for single seeds are those of the test images.
         """
         found = self.paired(other)
-        return found if found.n > 1 else self.estimate - other.estimate
+        if found.n > 1:
+            return found
+        if len(self.records) == len(other.records) == 1 and _same_images(self.records[0], other.records[0]):
+            gap = self.records[0].results.share() - other.records[0].results.share()
+            return Estimate(gap.mean, gap.half_width, 1)
+        return self.estimate - other.estimate
 
     @property
     def steps(self) -> list[dict]:
@@ -92,6 +106,25 @@ class Cell(NamedTuple):
         whole, *_ = kept = [sum(step["filters"].values()) for step in self.steps]
         return {1 - n / whole: self.after_step(step) for step, n in enumerate(kept)}
 
+    def at_cost(self, cost: str, left: float) -> dict[tuple[int, ...], float]:
+        """Return the top-1 of its prunings where so much of a cost is left, by what chance has decided.
+
+        Between two steps, accuracy is taken to follow a straight line over the cost. Runs that ended before are left
+        out.
+
+        Args:
+            cost: What counts, an entry of `steps`: "macs" or "weight_bytes".
+            left: The share of the whole network's cost, from 0 to 1.
+        """
+        found = {}
+        for record in self.records:
+            steps = (record.results.pruning or [])[::-1]  # the smallest network first
+            shares = [step[cost] / steps[-1][cost] for step in steps]
+            if shares and shares[0] <= left <= 1:
+                tests = [Tally(**step["test"]) for step in steps]
+                found[drawn(record.trial)] = float(np.interp(left, shares, [test.hits / test.n for test in tests]))
+        return found
+
     def after_step(self, number: int) -> "Cell":
         """Return the cell as it was after a step of its prunings, without those that ended before.
 
@@ -101,7 +134,8 @@ class Cell(NamedTuple):
         found = []
         for record in self.records:
             for step in (record.results.pruning or [])[number : number + 1]:
-                results = record.results.model_copy(update={"test": Tally(**step["test"])})
+                then = {"test": Tally(**step["test"]), "answers": None}  # those that are known are of the last step
+                results = record.results.model_copy(update=then)
                 found.append(record.model_copy(update={"results": results}))
         return Cell(self.trial, found if number else found[:1])
 
@@ -188,6 +222,12 @@ def drawn(trial: Trial) -> tuple[int, ...]:
     """
     before = drawn(trial.start) if isinstance(trial.start, Trial) else ()
     return before if before and trial.strategy == "static" else (trial.seed, trial.fold, *before)
+
+
+def _same_images(one: Record, other: Record) -> bool:
+    """Return whether two trials have answered the same test images; images of another size are smaller copies."""
+    same = (one.trial.data, one.trial.fold) == (other.trial.data, other.trial.fold)
+    return same and (one.trial.size != other.trial.size or one.provenance["data"] == other.provenance["data"])
 
 
 def load_study(name: str) -> Study:

@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from fewbits.errors import InputError
 from fewbits.experiment.trial import Trial
 from fewbits.io.files import write_aside
+from fewbits.statistics import Estimate, Share
 
 
 class _Frozen(BaseModel):
@@ -47,6 +49,8 @@ class Results(_Frozen):
         spread: Layer -> standard deviation of its weights; of a float trial with a start.
         identity: Program -> how many codes were compared and how many differ; of a trial with integers. NumPy is
             compared with the simulation in all layers, the other programs with NumPy in the logits.
+        answers: "test" and, if there is one, "float_test" -> which test images are right, a bit each, as `pack_answers`
+            packs them; None in records that are older than this field.
     """
 
     test: Tally
@@ -60,6 +64,35 @@ class Results(_Frozen):
     moved: dict[str, float] | None = None
     spread: dict[str, float] | None = None
     identity: dict[str, tuple[int, int]] | None = None
+    answers: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _answers_are_those_counted(self) -> Self:
+        for part in self.answers or ():
+            if self.share(part).hits != getattr(self, part).hits:
+                raise ValueError(f"the answers of {part} are not those that were counted")
+        return self
+
+    def share(self, part: str = "test") -> Share:
+        """Return the share of test images that are right; with its answers, so that differences are paired, if known.
+
+        Args:
+            part: "test", or "float_test" for the network that the trial started from.
+        """
+        tally, packed = getattr(self, part), (self.answers or {}).get(part)
+        return Share(tally.hits, tally.n) if packed is None else Share.of(unpack_answers(packed, tally.n))
+
+    @property
+    def lost(self) -> Estimate:
+        """How far the test accuracy is under that of the float network it started from; of no values without one.
+
+        The interval is that of the test images: image by image if the answers are known, otherwise as if the two had
+        answered different images.
+        """
+        if self.float_test is None:
+            return Estimate.of([])
+        found = self.share("float_test") - self.share()
+        return Estimate(found.mean, found.half_width, 1)
 
     @property
     def accuracy(self) -> float:
@@ -70,6 +103,31 @@ class Results(_Frozen):
     def loss_of_accuracy(self) -> float | None:
         """How far the test accuracy is under that of the float network it started from; None for a float trial."""
         return None if self.float_test is None else (self.float_test.hits - self.test.hits) / self.test.n
+
+
+def pack_answers(answers: np.ndarray) -> str:
+    """Return answers as text, a bit per image.
+
+    Args:
+        answers: (n,) bool, which images are right.
+    """
+    return np.packbits(answers).tobytes().hex()
+
+
+def unpack_answers(packed: str, n: int) -> np.ndarray:
+    """Return what `pack_answers` packed: (n,) bool.
+
+    Args:
+        packed: The text.
+        n: The number of images.
+
+    Raises:
+        InputError: when it holds another number of answers.
+    """
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(packed), np.uint8))
+    if len(bits) - n not in range(8) or bits[n:].any():
+        raise InputError(f"{len(bits)} bits cannot be the answers to {n} images; the record is damaged")
+    return bits[:n].astype(bool)
 
 
 class Record(_Frozen):

@@ -21,7 +21,7 @@ from fewbits.deploy.lowering import lower
 from fewbits.errors import InputError
 from fewbits.experiment import provenance
 from fewbits.experiment.fields import FLOAT, naming
-from fewbits.experiment.store import Record, Results
+from fewbits.experiment.store import Record, Results, pack_answers
 from fewbits.experiment.trial import (
     LIGHT,
     PRUNE,
@@ -30,6 +30,7 @@ from fewbits.experiment.trial import (
     build_network,
     levels_of,
     load_images,
+    normalizations,
     own_images,
     pruning_before,
 )
@@ -75,6 +76,15 @@ class Setting:
             part: One of "train", "validation" and "test".
         """
         return training.evaluate(model, self.data[part], self.trial.batch_size)._asdict()
+
+    def tested(self, model: keras.Model) -> tuple[dict[str, Any], str]:
+        """Return the Score of `model` on the test images, as a dict, and its packed answers to them.
+
+        Args:
+            model: As in `tally`.
+        """
+        score, answers = training.evaluate_images(model, self.data["test"], self.trial.batch_size)
+        return score._asdict(), pack_answers(answers)
 
 
 @dataclass(frozen=True)
@@ -125,12 +135,11 @@ def run_trial(trial: Trial, start: bytes | None = None, checkpoint: Path | None 
                 model = begin(trial, model, path)
         setting = Setting(trial, dataset, model, data, options)
         made = STRATEGY_RUNS[TRANSFER if trial.transfer is not None else trial.strategy](setting)
-        results = Results(
-            test=setting.tally(made.model, "test"),
-            validation=setting.tally(made.model, "validation"),
-            parameters=made.model.count_params(),
-            **{"float_test": None, "history": [], "stages": []} | made.results,
-        )
+        test, answers = setting.tested(made.model)
+        known = {"float_test": None, "history": [], "stages": [], "answers": {}} | made.results
+        known["answers"] |= {"test": answers}
+        validation = setting.tally(made.model, "validation")
+        results = Results(test=test, validation=validation, parameters=made.model.count_params(), **known)
     source = provenance.describe(dataset.checksum, start, seconds=time.monotonic() - began)
     return Record(trial=trial, results=results, provenance=source), made.weights
 
@@ -141,6 +150,8 @@ def run_trial(trial: Trial, start: bytes | None = None, checkpoint: Path | None 
 def _train_float(setting: Setting) -> Made:
     """Train the network in float."""
     trial, model, data = setting.trial, setting.model, setting.data["train"]
+    for layer in normalizations(model) if trial.momentum is not None else ():
+        layer.momentum = trial.momentum
     rate = training.decaying_rate(trial.learning_rate, trial.decay, trial.epochs, len(data[1]), trial.batch_size)
     training.prepare(model, trial.optimizer, rate, weight_decay=trial.weight_decay)
     history = training.train(
@@ -165,7 +176,7 @@ def _transfer(setting: Setting) -> Made:
 
 def _prune(setting: Setting) -> Made:
     """Prune the network in steps, and test it after each."""
-    trial, float_test = setting.trial, setting.tally(setting.model, "test")
+    trial, (float_test, answers) = setting.trial, setting.tested(setting.model)
     fields = ("ratio", "per_step", "criterion", "optimizer", "learning_rate", "batch_size", "seed")
     plan = Plan(images=trial.train_images, **{name: getattr(trial, name) for name in fields})
     pruned = prune(
@@ -176,12 +187,13 @@ def _prune(setting: Setting) -> Made:
         **setting.options,
     )
     results = {"float_test": float_test, "pruning": pruned.steps, "pruned": pruned.stopped}
+    results["answers"] = {"float_test": answers}
     return Made(pruned.model, _packed(pruned.model), results)
 
 
 def _quantize(setting: Setting) -> Made:
     """Quantize the network by the trial's schedule; compare it with integers if the trial asks for them."""
-    trial, float_test = setting.trial, setting.tally(setting.model, "test")
+    trial, (float_test, answers) = setting.trial, setting.tested(setting.model)
     assert trial.bits is not None  # a trial of this strategy has bits
     alike = trial.network, trial.data, trial.width, trial.size, trial.gradient, pruning_before(trial)
     reuse = _COMPILED.pop(alike, None)
@@ -201,6 +213,7 @@ def _quantize(setting: Setting) -> Made:
     _COMPILED[alike] = outcome.model
     results = {
         "float_test": float_test,
+        "answers": {"float_test": answers},
         "history": outcome.history,
         "stages": [(stage.name, stage.epochs) for stage in outcome.stages],
         "identity": _compare_integers(outcome.model, setting.dataset) if trial.integers else None,

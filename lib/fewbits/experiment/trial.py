@@ -138,6 +138,8 @@ class Trial(BaseModel):
         learning_rate: Where the learning rate starts.
         decay: Of the learning rate, as in `training.decaying_rate`.
         weight_decay: Of a float trial, as in `training.prepare`.
+        momentum: Share of the old moving means and variances of batch normalization that each step of a float trial
+            keeps; None for that of the network. They are tested with, and do not enter the training.
         batch_size: Images per step.
         augment: True shifts and mirrors training images; "light" also changes brightness and contrast.
         ratio: Share of the filters that a pruning removes, as in `pruning.Plan`.
@@ -188,6 +190,7 @@ class Trial(BaseModel):
     learning_rate: float = Field(0.01, gt=0, allow_inf_nan=False)
     decay: Annotated[str, known(names.DECAYS)] = "constant"
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+    momentum: float | None = Field(None, ge=0, lt=1)
     batch_size: int = Field(32, ge=1, le=MOST)
     augment: Annotated[bool | str, BeforeValidator(_augmentation)] = False
     ratio: float | None = Field(None, gt=0, lt=1)
@@ -227,7 +230,7 @@ class Trial(BaseModel):
             for name in ("start", "ratio" if self.strategy == PRUNE else "bits"):
                 if getattr(self, name) is None and not (name == "start" and is_marked(self.network)):
                     raise InputError(f"{name} is missing; the strategy {self.strategy} needs it")
-            self._refuse_fields_of("float", ("weight_decay", "transfer", "freeze"))
+            self._refuse_fields_of("float", ("weight_decay", "momentum", "transfer", "freeze"))
         if self.strategy != PRUNE:
             self._refuse_fields_of("pruning", PRUNING)
         if self.strategy in (FLOAT, PRUNE):
@@ -375,6 +378,11 @@ def build_network(network: str, image_shape: tuple[int, int, int], classes: int,
     return zoo.build(network, image_shape, classes, width=width)
 
 
+def normalizations(network: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """Return the layers of a network that are tested with moving means and variances."""
+    return [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
 def pruning_before(trial: Trial) -> Trial | None:
     """Return the nearest pruning in the chain of starts of `trial`; None if there is none."""
     start = trial.start
@@ -440,6 +448,8 @@ class Checker:
         with naming("network: "):
             shape = dataset.image_shape, len(dataset.classes)
             network = self._once(self._networks, build_network, trial.network, *shape, trial.width)
+        if trial.momentum is not None and not normalizations(network):
+            raise InputError(f"momentum is of batch normalization, and {network.name} has none; leave it out")
         if trial.start is not None:
             source = self._start(trial.start)
             with naming("start: " if trial.transfer is None else "transfer: "):

@@ -27,6 +27,7 @@ from .confusion import count_confusion as count_confusion
 from .evaluation import Score as Score
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_classes as evaluate_classes
+from .evaluation import evaluate_images as evaluate_images
 from .evaluation import measure as measure
 from .heads import Head as Head
 from .heads import head_of as head_of

@@ -96,6 +96,32 @@ def evaluate_classes(model: keras.Model, data: LabelledImages, batch_size: int =
     return score, Confusion(counts, images)
 
 
+def evaluate_images(model: keras.Model, data: LabelledImages, batch_size: int = 100) -> tuple[Score, np.ndarray]:
+    """Return how well `model` classifies `data`, and which images it gets right.
+
+    Args:
+        model: As in `evaluate`.
+        data: As in `train`.
+        batch_size: Images per step; it does not change the result.
+
+    Returns:
+        The score over all images that can be read, and (images,) bool; for several sigmoid units (images, units).
+
+    Raises:
+        InputError: as `evaluate`.
+    """
+    check_integers(batch_size=(batch_size, 1))
+    head, right = head_of(model), []
+
+    def kept(answers: Iterable[Answer]) -> Iterator[Answer]:
+        for outputs, labels in answers:
+            right.append(head.ranks(outputs, labels) < 1)
+            yield outputs, labels
+
+    score = _score(head, kept(_answers(model, source_of(model, data, "the data"), batch_size)))
+    return score, np.concatenate(right)
+
+
 def measure(network: keras.Model, head: Head, source: Source, batch_size: int) -> Score:
     """Return how well a network classifies a source that was checked.
 
