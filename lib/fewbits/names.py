@@ -1,8 +1,8 @@
 """The names that options take, in one place and without Keras, so that the command line can list them at once."""
 
 # The number format and the layers
-ROUNDINGS = ("floor", "nearest", "nearest-up", "nearest-away", "stochastic", "thesis")
-LAYER_ROUNDINGS = tuple(name for name in ROUNDINGS if name != "stochastic")
+ROUNDINGS = ("floor", "nearest", "nearest-up", "nearest-away", "stochastic", "thesis", "ceiling", "toward-zero")
+LAYER_ROUNDINGS = ("floor", "nearest", "nearest-up", "nearest-away", "thesis")
 INTEGER_ROUNDINGS = ("floor", "nearest", "nearest-up", "nearest-away")
 OVERFLOWS = ("saturate", "wrap")
 GRADIENTS = ("clipped", "identity")

@@ -107,6 +107,8 @@ def test_a_field_that_cannot_be_is_named_in_one_sentence(field, value, said):
         ({"bits": (1, 8, 8), "percentile": "dynamic"}, "bits must be at least 2 in dynamic fixed point"),
         ({"remedies": ["half a step"]}, "remedies: 'half a step' is for rounding = 'floor', not 'nearest'"),
         ({"remedies": ["mid-step"], "bits": (24, 8, 8)}, "remedies: 'mid-step' takes kernels of at most 23 bits"),
+        ({"bits": (None, 8, 8), "kernel_shift": 0.5}, "kernel_rounding and kernel_shift need bits of the kernels"),
+        ({"seed": 1}, "seed is for kernel_rounding = 'stochastic'"),
     ],
 )
 def test_fields_that_do_not_fit_together_are_refused(fields, said):
@@ -131,9 +133,13 @@ def test_schemes_that_say_the_same_are_equal_and_others_are_not():
         "per_channel": True,
         "remedies": ("equalize",),
         "layers": ("conv1",),
+        "kernel_rounding": "stochastic",
+        "kernel_shift": -0.5,
     }
-    assert fields.keys() == Scheme.model_fields.keys()
-    assert len({Scheme(bits=(8, 8, 8)), *(Scheme(**{"bits": (8, 8, 8)} | {k: v}) for k, v in fields.items())}) == 9
+    assert fields.keys() | {"seed"} == Scheme.model_fields.keys()
+    schemes = {Scheme(bits=(8, 8, 8)), *(Scheme(**{"bits": (8, 8, 8)} | {k: v}) for k, v in fields.items())}
+    schemes.add(Scheme(bits=(8, 8, 8), kernel_rounding="stochastic", seed=1))
+    assert len(schemes) == 12
 
 
 @pytest.mark.parametrize(
@@ -143,6 +149,11 @@ def test_schemes_that_say_the_same_are_equal_and_others_are_not():
         (LOWER, "2-3-3; floor; MSB 0, 1, 2"),
         (Scheme(bits=(8, 6, 6), percentile="mse", per_layer=False), "8-6-6; nearest; mse generic"),
         (Scheme(bits=(8, 8, 8), percentile="dynamic"), "8-8-8; nearest; dynamic"),
+        (Scheme(bits=(8, 8, 8), kernel_shift=-0.25), "8-8-8; nearest; 99.9 %; kernels moved by -0.25 steps"),
+        (
+            Scheme(bits=(8, 8, 8), kernel_rounding="stochastic", seed=3),
+            "8-8-8; nearest; 99.9 %; kernels stochastic; seed 3",
+        ),
         (
             Scheme(bits=(8, 8, 8), per_channel=True, remedies=["equalize", "search MSBs"], layers=["a", "b"]),
             "8-8-8; nearest; 99.9 % per channel; equalize; search MSBs; 2 layers, the last b",

@@ -8,6 +8,7 @@ from fewbits.backend import keras, ops
 from fewbits.cli import main
 from fewbits.data import Split
 from fewbits.experiment import Scheme, quantize_each, run_schemes
+from fewbits.experiment.overlap import overlap
 from fewbits.post_training import equalize, refit_kernels, search_msbs
 from fewbits.post_training.weight_rounding import _windows
 from fewbits.quantization.calibration import formats_for
@@ -19,6 +20,7 @@ from helpers.cli import refused
 L = keras.layers
 RNG = np.random.default_rng(0)
 X, Y = RNG.random((24, 8, 8, 2), np.float32), RNG.integers(0, 3, 24)
+CALIBRATION = RNG.random((24, 8, 8, 2), np.float32)
 SCHEMES = [Scheme(bits=(3, 4, 4)), Scheme(bits=(6, 6, 6), percentile="dynamic")]
 REPAIRED = Scheme(bits=(4, 5, 5), remedies=["equalize", "search MSBs", "refit kernels", "fold mean shift"])
 
@@ -53,12 +55,12 @@ def labels(model):
 def test_a_study_answers_as_evaluation_does(layers):
     model = built(layers)
     y = labels(model)
-    study = run_schemes(model, SCHEMES, X, (X, y))
+    study = run_schemes(model, SCHEMES, CALIBRATION, (X, y))
     outputs = model.predict_on_batch(X)
     taken = outputs.argmax(1) if outputs.shape[1] > 1 else outputs[:, 0] > 0.5
     assert np.array_equal(study.float.top1, taken == y)
     assert study.float.top5.all() and len(study) == 3
-    for scheme, network in quantize_each(model, SCHEMES, X):
+    for scheme, network in quantize_each(model, SCHEMES, CALIBRATION):
         outputs = network.predict_on_batch(X)
         taken = outputs.argmax(1) if outputs.shape[1] > 1 else outputs[:, 0] > 0.5
         assert np.array_equal(study[scheme].top1, taken == y)
@@ -97,16 +99,16 @@ def test_two_inputs_are_calibrated_searched_and_refitted():
 
 def test_data_of_all_kinds_are_answered_alike():
     model = built(nested)
-    study = run_schemes(model, SCHEMES, X, (X, Y))
+    study = run_schemes(model, SCHEMES, CALIBRATION, (X, Y))
     for data in (Split(X, Y), [(X[:10], Y[:10]), (X[10:], Y[10:])]):
-        other = run_schemes(model, SCHEMES, iter(X), data)
+        other = run_schemes(model, SCHEMES, iter(CALIBRATION), data)
         assert all(np.array_equal(study[scheme].top1, other[scheme].top1) for scheme in study)
 
 
 def test_several_labels_have_no_answer():
     model = built(lambda x: L.Dense(2, activation="sigmoid")(L.Flatten()(x)))
     with pytest.raises(InputError, match="net gives images several labels, and a study keeps one answer per image"):
-        run_schemes(model, SCHEMES, X, (X, np.zeros((24, 2), int)))
+        run_schemes(model, SCHEMES, CALIBRATION, (X, np.zeros((24, 2), int)))
 
 
 # The search
@@ -198,7 +200,21 @@ def test_the_command_compares_a_sigmoid_unit_with_two_classes(tmp_path, capsys):
     np.savez(data, images=X, labels=Y > 0, classes=["no", "yes"])
     file.write_text('[[grid]]\nname = "one"\nfixed = { bits = [8, 8, 8] }\n')
     command = ["schemes", str(path), str(file), "--data", str(data), "--output", str(tmp_path / "out.json")]
+    assert f"all images of {data} set formats, and none is left to test; lower --calibrate" in refused(command, capsys)
+    command += ["--calibrate", "8"]
     assert main(command) == 0
     assert "8-8-8; nearest; 99.9 %" in capsys.readouterr().out
     np.savez(data, images=X, labels=Y, classes=["a", "b", "c"])
     assert f"{path} has 2 classes, and the data has 3" in refused(command, capsys)
+
+
+# Images in two roles
+
+
+def test_an_image_that_sets_formats_does_not_judge_them():
+    model = built(nested)
+    mixed = np.concatenate([X[3:5], CALIBRATION])
+    with pytest.raises(InputError, match="2 of the 24 images to answer are calibration images too, .*; leave them out"):
+        run_schemes(model, SCHEMES, mixed, (X, Y))
+    assert overlap(X, mixed).nonzero()[0].tolist() == [3, 4]
+    assert overlap(X.astype(np.float64), mixed).sum() == 2 and not overlap(X + np.float32(1e-6), mixed).any()

@@ -10,6 +10,7 @@ from fewbits import FixedPoint, explore, quantize
 from fewbits.backend import keras
 from fewbits.errors import InputError
 from fewbits.explore import plots
+from fewbits.names import LAYER_ROUNDINGS
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_the_histogram_holds_every_weight_when_none_lies_outside(weights, networ
 
 def test_the_page_holds_the_view_of_every_setting_in_order(weights):
     data = data_in(weights.html())
-    settings = [(b, m, r) for b in (2, 6) for m in (-1, 0) for r in explore.DETERMINISTIC]
+    settings = [(b, m, r) for b in (2, 6) for m in (-1, 0) for r in LAYER_ROUNDINGS]
     assert len(data["states"]) == len(settings)
     for state, (bits, msb, rounding) in zip(data["states"], settings):
         assert state["readings"] == weights.view(bits=bits, msb=msb, rounding=rounding).readings

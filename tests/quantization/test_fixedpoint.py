@@ -1,7 +1,7 @@
 """The number format and its arithmetic, against values worked out by hand and against exact fractions."""
 
 from fractions import Fraction
-from math import copysign, floor, nextafter
+from math import ceil, copysign, floor, nextafter, trunc
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from fewbits.names import ROUNDINGS
 from fewbits.quantization.fixedpoint import MAX_NBITS, is_clipped
 
 NEAREST = ["nearest", "nearest-up", "nearest-away"]
-DETERMINISTIC = ["floor", *NEAREST]
+DETERMINISTIC = ["floor", *NEAREST, "ceiling", "toward-zero"]
 BYTE = FixedPoint(msb=7, nbits=8)  # step 1: a value is its code
 
 formats = st.builds(FixedPoint, st.integers(-64, 64), st.integers(1, MAX_NBITS))
@@ -37,6 +37,8 @@ def exact_code(x, fmt, rounding, overflow="saturate"):
         "nearest": round(v),
         "nearest-up": floor(v + Fraction(1, 2)),
         "nearest-away": (1 if v > 0 else -1) * floor(abs(v) + Fraction(1, 2)),
+        "ceiling": ceil(v),
+        "toward-zero": trunc(v),
     }[rounding]
     return min(max(code, -half), half - 1) if overflow == "saturate" else (code + half) % (2 * half) - half
 
@@ -80,6 +82,8 @@ def test_numpy_integers_make_the_same_format(integer):
         ("nearest-up", [-2, -2, -1, 0, 0, 1, 1, 2, 3]),
         ("nearest-away", [-3, -2, -2, -1, 0, 1, 1, 2, 3]),
         ("thesis", [-3, -2, -2, -1, 0, 0, 1, 1, 2]),
+        ("ceiling", [-2, -2, -1, 0, 0, 1, 1, 2, 3]),
+        ("toward-zero", [-2, -2, -1, 0, 0, 0, 1, 1, 2]),
     ],
 )
 def test_ties_go_where_the_rounding_says(rounding, codes):

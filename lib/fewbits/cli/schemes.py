@@ -19,7 +19,7 @@ The file, in TOML, describes schemes as grids: all combinations of the values in
 
 Nothing is trained, and calibration uses no labels. Formats are set on the first 32 of the --calibrate images; remedies
 that need values use all of them. They are the first images of the training part, or of the whole folder if it has no
-parts. Results are written as they arrive: after a stop, the same command goes on.
+parts; where images are sorted by class, they are spread evenly. An image that is among them is not tested. Results are written as they arrive: after a stop, the same command goes on.
 """
 EXAMPLES = """
   fewbits schemes digits.keras schemes.toml --data digits --output digits.json
@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> None:
 
     from fewbits.cli.progress import SchemesBar
     from fewbits.experiment import Scheme, read_grid, run_schemes
+    from fewbits.experiment.overlap import overlap
     from fewbits.io.files import read_model
     from fewbits.quantization.conversion import dequantize_model
     from fewbits.training.batches import check_images
@@ -67,7 +68,13 @@ def run(options: argparse.Namespace) -> None:
     check_images(model, sample.part.image_shape, f"the images of {options.data}")
     check_classes(model, sample.part, str(options.model))
     images, labels, _ = map(np.concatenate, zip(*sample.batches(100)))
-    calibration = _first_images(options, options.calibrate, model)
+    calibration = _calibration_images(options, options.calibrate, model)
+    judging = ~overlap(images, calibration)
+    if not judging.any():
+        raise InputError(f"all images of {options.data} set formats, and none is left to test; lower --calibrate")
+    if not judging.all():
+        print(f"{(~judging).sum()} of {len(judging):,} images set formats and are not tested")
+    images, labels = images[judging], labels[judging]
     report_skipped([sample.part])
     study = run_schemes(
         model,
@@ -82,11 +89,18 @@ def run(options: argparse.Namespace) -> None:
     print(f"{options.output} written; {study.made_with}")
 
 
-def _first_images(options: argparse.Namespace, n: int, model: Any) -> Any:
-    """Return the first `n` images of the training part, or of the whole folder if it has no parts."""
+def _calibration_images(options: argparse.Namespace, n: int, model: Any) -> Any:
+    """Return the first `n` images of the training part, or `n` evenly spread ones if they are sorted by class."""
+    import numpy as np
+
     [part] = read_parts(options, "train", model=model)
-    images = part.data[0] if isinstance(part.data, tuple) else next(iter(part.data.batches(n)))[0]
-    return images[:n]
+    labels = part.data[1] if isinstance(part.data, tuple) else part.data.labels
+    numbers = np.arange(min(n, len(labels)))
+    if np.all(np.diff(labels) >= 0):
+        numbers = numbers * len(labels) // len(numbers)
+    if isinstance(part.data, tuple):
+        return part.data[0][numbers]
+    return np.concatenate([images for images, *_ in part.data.pick(numbers).batches(100)])
 
 
 def _checksum(*arrays: Any) -> str:

@@ -11,7 +11,7 @@ from fewbits.backend import keras
 from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import InputError
 from fewbits.experiment.fields import BitsOrFloat, checked_percentile, known, one_sentence
-from fewbits.names import LAYER_ROUNDINGS
+from fewbits.names import LAYER_ROUNDINGS, ROUNDINGS
 from fewbits.quantization.calibration import formats_for_each
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
@@ -55,6 +55,10 @@ class Scheme(BaseModel):
         per_channel: As in `calibration.formats_for`.
         remedies: Post-training repairs, names in REMEDIES; they are applied in the order of REMEDIES.
         layers: Names of the layers to quantize, as `quantize_model` calls them; None for all.
+        kernel_rounding: Of the kernels, which are rounded once before the network runs, one of `names.ROUNDINGS`; None
+            for `rounding`.
+        kernel_shift: Steps by which the kernels are then moved off the values of their format, from -1 to 1.
+        seed: Of stochastic rounding.
 
     Raises:
         InputError: when a field is missing, unknown or out of range, or two fields do not fit; the message names it.
@@ -70,6 +74,9 @@ class Scheme(BaseModel):
     per_channel: bool = False
     remedies: Annotated[tuple[Annotated[str, known(tuple(REMEDIES))], ...], Strict(False)] = ()
     layers: Annotated[tuple[str, ...], Strict(False), Field(min_length=1)] | None = None
+    kernel_rounding: Annotated[str, known(ROUNDINGS)] | None = None
+    kernel_shift: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    seed: Annotated[int, Field(ge=0)] = 0
 
     def __init__(self, /, **fields: Any):
         with one_sentence(type(self)):
@@ -77,7 +84,7 @@ class Scheme(BaseModel):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        given = self.model_fields_set - {"bits", "rounding", "msb", "remedies", "layers"}
+        given = self.model_fields_set & {"percentile", "per_layer", "per_channel"}
         if self.msb is not None and given:
             raise InputError(f"msb sets the MSBs, and {min(given)} would choose them; leave out one of the two")
         if self.per_channel and (not self.per_layer or self.percentile == DYNAMIC):
@@ -92,7 +99,16 @@ class Scheme(BaseModel):
             raise InputError(f"remedies: 'half a step' is for rounding = 'floor', not {self.rounding!r}")
         if "mid-step" in self.remedies and self.bits[0] == MAX_NBITS_KERAS:
             raise InputError(f"remedies: 'mid-step' takes kernels of at most {MAX_NBITS_KERAS - 1} bits")
+        if self.shifts_kernels and self.bits[0] is None:
+            raise InputError("kernel_rounding and kernel_shift need bits of the kernels; the first of bits is float")
+        if self.seed and self.kernel_rounding != "stochastic":
+            raise InputError("seed is for kernel_rounding = 'stochastic'; leave it out")
         return self
+
+    @property
+    def shifts_kernels(self) -> bool:
+        """Whether kernels are rounded otherwise than by the layers, or moved: `post_training.shift_kernels`."""
+        return self.kernel_rounding is not None or self.kernel_shift != 0
 
     @property
     def name(self) -> str:
@@ -104,7 +120,10 @@ class Scheme(BaseModel):
         else:
             rule = "MSB " + ", ".join(map(str, self.msb))
         layers = [] if self.layers is None else [f"{len(self.layers)} layers, the last {self.layers[-1]}"]
-        return "; ".join([bits, self.rounding, rule, *self.remedies, *layers])
+        kernels = [f"kernels {self.kernel_rounding}"] * (self.kernel_rounding is not None)
+        kernels += [f"seed {self.seed}"] * (self.seed != 0)
+        kernels += [f"kernels moved by {self.kernel_shift:+g} steps"] * (self.kernel_shift != 0)
+        return "; ".join([bits, self.rounding, rule, *kernels, *self.remedies, *layers])
 
 
 def quantize_each(
@@ -177,9 +196,12 @@ def _quantized(
 ) -> QuantizedModel:
     """Return `model` quantized by `scheme`; `known` collects networks with some of its remedies, to share the work."""
     asked = [name for name in REMEDIES if name in scheme.remedies and name != "equalize"]
-    key: tuple = (scheme.bits, scheme.layers)
+    key: tuple = (scheme.bits, scheme.layers, scheme.kernel_rounding, scheme.kernel_shift, scheme.seed)
     if key not in known:
         known[key] = _enabled_only(quantize_model(model, formats, rounding=scheme.rounding), scheme.layers)
+        if scheme.shifts_kernels:
+            rounding = scheme.kernel_rounding or scheme.rounding
+            known[key] = post_training.shift_kernels(known[key], scheme.kernel_shift, rounding, scheme.seed)
     network = known[key]
     for name in asked:
         key = (*key, name)

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.data.inputs import Images
+from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import InputError
 from fewbits.experiment import provenance
+from fewbits.experiment.overlap import overlap
 from fewbits.experiment.scheme import Scheme, quantize_each
 from fewbits.io.files import write_aside
 from fewbits.post_training.copies import copied
@@ -183,13 +184,16 @@ def run_schemes(
         The study, with the answers of all schemes and of float.
 
     Raises:
-        InputError: when the file is damaged or a study of another network or other images, `quantize_each` refuses a
-            scheme, or the network does not fit the images.
+        InputError: when an image is both among the calibration images and among those to answer, the file is damaged or
+            a study of another network or other images, `quantize_each` refuses a scheme, or the network does not fit
+            the images.
     """
     head = head_of(model)
     if head.kind == "multi-label":
         raise InputError(f"{model.name} gives images several labels, and a study keeps one answer per image")
     images, labels = _in_memory(source_of(model, data, "the images to answer"))
+    [calibration] = input_arrays(model, calibration, "the calibration images")
+    _check_disjoint(images, calibration)
     study, source = Study.load(path) if path else Study(), _source(model, checksum)
     for run in study.runs:
         if (run["model"], run["data"]) != (source["model"], source["data"]) or study.images != len(labels):
@@ -209,6 +213,15 @@ def run_schemes(
         if progress:
             progress(scheme, done, len(schemes))
     return study
+
+
+def _check_disjoint(images: np.ndarray, calibration: np.ndarray) -> None:
+    both = overlap(images, calibration)
+    if both.any():
+        raise InputError(
+            f"{both.sum()} of the {len(both):,} images to answer are calibration images too, and an image that sets a "
+            "format does not judge it; leave them out of one of the two"
+        )
 
 
 def _in_memory(source: Source) -> tuple[np.ndarray, np.ndarray]:

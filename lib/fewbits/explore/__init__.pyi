@@ -32,7 +32,6 @@ from .fronts import Point as Point
 from .fronts import choose_network as choose_network
 from .fronts import pareto_front as pareto_front
 from .fronts import accuracy_over_cost as accuracy_over_cost
-from .histograms import DETERMINISTIC as DETERMINISTIC
 from .histograms import staircase as staircase
 from .histograms import kernel_histogram as kernel_histogram
 from .layer_ranges import accuracy_by_level as accuracy_by_level

@@ -10,21 +10,20 @@ import plotly.graph_objects as go
 from fewbits.backend import keras
 from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
-from fewbits.names import ROUNDINGS
+from fewbits.names import LAYER_ROUNDINGS
 from fewbits.quantization.fixedpoint import FixedPoint, quantize
 from fewbits.quantization.sqnr import quantization_error
 from fewbits.statistics import Share
 
 BITS = tuple(range(1, 13))
 MSBS = tuple(range(-4, 4))
-DETERMINISTIC = tuple(r for r in ROUNDINGS if r != "stochastic")
 
 
 def staircase(
     label: str,
     bits: Sequence[int] = tuple(range(1, 7)),
     msbs: Sequence[int] = (-1, 0, 1),
-    roundings: Sequence[str] = DETERMINISTIC,
+    roundings: Sequence[str] = LAYER_ROUNDINGS,
 ) -> Explorer:
     """Return an explorer of the quantizer: its staircase over [-2.5, 2.5] and, in the same figure, its error.
 
@@ -32,7 +31,7 @@ def staircase(
         label: The number of the figure.
         bits: What the reader can choose.
         msbs: What the reader can choose.
-        roundings: What the reader can choose, of `names.ROUNDINGS`.
+        roundings: What the reader can choose, of `names.LAYER_ROUNDINGS`.
     """
     x = np.linspace(-2.5, 2.5, 321)  # a step of 1/64: short numbers
 
@@ -75,7 +74,7 @@ def kernel_histogram(
     label: str,
     bits: Sequence[int] = BITS,
     msbs: Sequence[int] = MSBS,
-    roundings: Sequence[str] = DETERMINISTIC,
+    roundings: Sequence[str] = LAYER_ROUNDINGS,
 ) -> Explorer:
     """Return an explorer of a trained network whose kernels are all quantized to one format; biases stay float.
 
@@ -86,7 +85,7 @@ def kernel_histogram(
         label: The number of the figure.
         bits: What the reader can choose.
         msbs: What the reader can choose.
-        roundings: What the reader can choose, of `names.ROUNDINGS`.
+        roundings: What the reader can choose, of `names.LAYER_ROUNDINGS`.
     """
     twin = keras.models.clone_model(model)
     twin.set_weights(model.get_weights())

@@ -1,5 +1,6 @@
 from . import bias_correction as bias_correction
 from . import equalization as equalization
+from . import kernel_shift as kernel_shift
 from . import range_search as range_search
 from . import weight_rounding as weight_rounding
 from .bias_correction import add_half_a_step as add_half_a_step
@@ -8,6 +9,7 @@ from .bias_correction import correct_bias_sequentially as correct_bias_sequentia
 from .bias_correction import reconstruct_mid_step as reconstruct_mid_step
 from .bias_correction import round_kernels as round_kernels
 from .equalization import equalize as equalize
+from .kernel_shift import shift_kernels as shift_kernels
 from .range_search import search_msbs as search_msbs
 from .range_search import share_formats as share_formats
 from .weight_rounding import refit_kernels as refit_kernels

@@ -274,6 +274,10 @@ def _rounded(v, rounding, xp, draw):
     """Return `v` rounded to integers. The sum v + 0.5 is avoided: it would round before it can be floored."""
     if rounding == "nearest":
         return xp.round(v)  # half to even
+    if rounding == "ceiling":
+        return xp.ceil(v)
+    if rounding == "toward-zero":
+        return xp.trunc(v)
     if rounding == "nearest-away":
         return xp.sign(v) * _rounded(xp.abs(v), "nearest-up", xp, draw)
     low = xp.floor(v)

@@ -21,6 +21,7 @@ from fewbits.quantization.adapted import float_kernel
 from fewbits.quantization.fixedpoint import (
     MAX_NBITS_KERAS,
     FixedPoint,
+    Seed,
     quantize,
 )
 from fewbits.quantization.rounding import SCALARS, Rounder
@@ -536,18 +537,21 @@ def kernel_formats(layer: keras.Layer) -> tuple[FixedPoint, ...]:
     return fmt if isinstance(fmt, tuple) else () if fmt is None else (fmt,) * by_filter(layer, layer.kernel).shape[1]
 
 
-def quantized_kernel(layer: keras.Layer, rounding: str | None = None) -> np.ndarray:
+def quantized_kernel(layer: keras.Layer, rounding: str | None = None, seed: Seed = None) -> np.ndarray:
     """Return the kernel of `layer` rounded to its active formats, float32; unchanged if it is float.
 
     Args:
         layer: A convolution, depthwise convolution or dense layer, quantized or not.
         rounding: As in `fewbits.quantize`; by default the rounding of the layer.
+        seed: For stochastic rounding, a NumPy Generator: an integer would start anew for each filter.
     """
     kernel, formats = float_kernel(layer), kernel_formats(layer)
     if not formats:
         return kernel
     columns = zip(by_filter(layer, kernel).T, formats)
-    return from_filters(layer, np.stack([quantize(w, fmt, rounding or layer.rounding) for w, fmt in columns], -1))
+    return from_filters(
+        layer, np.stack([quantize(w, f, rounding or layer.rounding, seed=seed) for w, f in columns], -1)
+    )
 
 
 def effective_weights(layer: keras.Layer) -> tuple[np.ndarray, np.ndarray | None]:

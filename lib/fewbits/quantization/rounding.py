@@ -17,7 +17,7 @@ from fewbits.quantization.fixedpoint import exp2
 # What a quantized layer keeps in one variable: its switches, and MSB and bits of each kind; 0 bits are float. (The MSBs
 # of its kernel, one per filter, have a variable of their own.)
 SCALARS = ("rounding", "enabled", "locked", "kernel_nbits", *(f"{k}_{n}" for k in KINDS[1:] for n in ("msb", "nbits")))
-FLOOR, NEAREST, UP, AWAY, _, THESIS = range(len(ROUNDINGS))
+FLOOR, NEAREST, UP, AWAY, _, THESIS, *_ = range(len(ROUNDINGS))
 
 
 class _Grid(NamedTuple):
