@@ -1,6 +1,9 @@
 """The networks of the reference results: their costs against the graph's own, and commands that make the same trial."""
 
+import ast
+import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,6 +149,39 @@ def test_fewer_bits_are_never_more_bytes_or_energy(few, many):
     assert small.size <= large.size
     for memory in energy.READING:
         assert small.energy(memory) <= large.energy(memory)
+
+
+CHAPTERS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))
+
+
+def shown(source, names):
+    """Return those of `names` that a chapter's code writes, whole or put together, if it asks for reference cells."""
+    tree = ast.parse(source)
+    if not re.search(r"reference\.cells?\(", ast.unparse(tree)):
+        return set()
+    words = {str(node.value) for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    joined = [node.values for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    patterns = [
+        "".join(re.escape(part.value) if isinstance(part, ast.Constant) else "(.*)" for part in parts)
+        for parts in joined
+        if any(isinstance(part, ast.Constant) and len(part.value) > 3 for part in parts)
+    ]
+    made = [(name, re.fullmatch(pattern, name)) for name in names for pattern in patterns]
+    return (words & set(names)) | {name for name, match in made if match and words.issuperset(match.groups())}
+
+
+def test_every_reference_grid_is_shown_in_a_chapter():
+    names = [grid.name for grid in reference.grids()]
+    assert len(set(names)) == len(names) and len(CHAPTERS) > 15
+    assert set(names) == set().union(*(shown(path.read_text(), names) for path in CHAPTERS))
+
+
+def test_a_grid_is_shown_if_its_name_is_written_or_put_together_from_words():
+    names = ["static", "lock or train", "lock or train at 4 bits", "lock or train at 2 bits"]
+    source = 'for more in ("", " at 4 bits"):\n    reference.cell(f"lock or train{more}")'
+    assert shown(source, names) == {"lock or train", "lock or train at 4 bits"}
+    assert shown('reference.cells("static")', names) == {"static"}
+    assert shown('print("static")  # reference.cells("static")', names) == set()
 
 
 def test_data_without_networks_here_are_refused():

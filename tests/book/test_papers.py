@@ -1,6 +1,8 @@
 """The theses' tables as transcribed: every file parses, and cells read from the source a second time agree."""
 
 import csv
+import re
+from pathlib import Path
 
 import pytest
 
@@ -155,3 +157,32 @@ def test_without_the_books_folder_one_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(papers, "FOLDER", tmp_path / "none")
     with pytest.raises(InputError, match="the theses' tables belong to the book's repository"):
         papers.table("vieito2017", 13)
+
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("notebooks/*.py"), *ROOT.glob("book/*.md")])
+
+
+def test_every_work_that_a_page_cites_is_in_the_references_once():
+    known = re.findall(r"^@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text(), re.M)
+    cited = {
+        key.strip(): page.name
+        for page in PAGES
+        for keys in re.findall(r"\{cite:[pt]\}`([^`]+)`", page.read_text())
+        for key in keys.split(",")
+    }
+    assert len(known) == len(set(known)) and len(cited) > 20
+    assert {key: page for key, page in cited.items() if key not in known} == {}
+
+
+def test_the_notes_name_tables_that_are_transcribed():
+    notes = re.findall(r"^\| (\w+), ([\d, andto]+) \|", (papers.FOLDER / "README.md").read_text(), re.M)
+    named = {(key, int(number)) for key, numbers in notes for number in re.findall(r"\d+", numbers)}
+    assert len(named) >= 5 and named <= ROWS.keys()
+
+
+def test_the_source_does_not_say_how_many_bits_the_inputs_of_table_7_have():
+    table_7, table_8 = (papers.table("vieito2017", number) for number in (7, 8))
+    assert not any("bits" in column for column in table_7[0])
+    [clipped] = [row["accuracy"] for row in table_7 if row["msb"] == 9]
+    assert [row["bits"] for row in table_8 if row["accuracy"] == clipped] == [16]

@@ -1,4 +1,4 @@
-"""The tables of the five theses, as they are printed (transcribed in data/papers/KEY/table-NN.csv).
+"""The tables of the four theses and the report, as they are printed (transcribed in data/papers/KEY/table-NN.csv).
 
 The folder data/papers belongs to the book's repository; an installed package does not have it.
 """
