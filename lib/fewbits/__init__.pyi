@@ -1,3 +1,4 @@
+from . import audit as audit
 from . import backend as backend
 from . import book as book
 from . import costs as costs

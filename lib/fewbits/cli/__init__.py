@@ -6,6 +6,7 @@ from types import ModuleType
 
 import fewbits
 from fewbits.cli import (
+    audit,
     benchmark,
     check,
     datasets,
@@ -40,6 +41,7 @@ COMMANDS: dict[str, ModuleType] = {
     "progressive-quantization": progressive_quantization,
     "prune": prune,
     "export": export,
+    "audit": audit,
     "benchmark": benchmark,
     "sweep": sweep,
     "schemes": schemes,
