@@ -4,10 +4,19 @@ from math import inf
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, norm, ttest_1samp
+from scipy.stats import binomtest, norm, ttest_1samp, ttest_ind
 
 from fewbits import InputError
-from fewbits.statistics import Estimate, Share, mean_interval, paired, paired_difference, verdict, wilson_interval
+from fewbits.statistics import (
+    Estimate,
+    SeedSpread,
+    Share,
+    mean_interval,
+    paired,
+    paired_difference,
+    verdict,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (0, 100), (100, 100), (553, 1000), (3, 7), (59, 10_000)])
@@ -147,3 +156,29 @@ def test_pairs_of_equal_keys_are_compared():
 )
 def test_a_claim_is_confirmed_where_every_interval_is_above_zero(found, said):
     assert verdict(*(Estimate(mean, half_width, 3) for mean, half_width in found)) == said
+
+
+# Spreads
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (3, 5), (30, 2)])
+def test_the_spread_of_two_groups_gives_their_difference_as_scipy_does(n, m):
+    rng = np.random.default_rng(n)
+    one, other = rng.normal(2, 3, n), rng.normal(1, 3, m)
+    theirs = ttest_ind(one, other).confidence_interval(0.95)
+    found = SeedSpread.of([one, other]).difference(one, other)
+    assert (found.low, found.high) == pytest.approx(tuple(theirs)) and found.n == min(n, m)
+
+
+def test_a_single_seed_takes_the_spread_of_others():
+    """By hand: squares 2 and 6 with 1 and 2 degrees of freedom, so the variance is 8 / 3; t(3) is 3.182."""
+    spread = SeedSpread.of([[1, 3], [2, 2, 5], [7], []])
+    assert spread == SeedSpread(pytest.approx((8 / 3) ** 0.5), 3)
+    found = spread.difference([7], [4, 6])
+    assert (found.mean, found.half_width) == (2, pytest.approx(3.182 * (8 / 3 * 1.5) ** 0.5, rel=1e-3))
+    assert found.n == 1 and not spread.difference([], [1])
+
+
+def test_single_seeds_alone_have_no_spread():
+    with pytest.raises(InputError, match="at least two values; none has them"):
+        SeedSpread.of([[1], [2], []])

@@ -206,6 +206,61 @@ def paired(highs: Mapping[Key, float], lows: Mapping[Key, float]) -> Estimate:
     return Estimate.of(value - lows[key] for key, value in highs.items() if key in lows)
 
 
+@dataclass(frozen=True)
+class SeedSpread:
+    """How far trainings that differ only in their seed lie apart, pooled over several networks.
+
+    A single seed does not show its own luck. If other networks, trained alike, have several seeds, their spread stands
+    in for it.
+
+    Attributes:
+        deviation: The standard deviation.
+        degrees: Of freedom: seeds less networks.
+
+    Example:
+        >>> seeds = SeedSpread.of([[0.66, 0.65, 0.68], [0.77, 0.77, 0.76]])
+        >>> seeds.difference([0.75], [0.70]).points
+        '+5.0 ± 4.5 points'
+    """
+
+    deviation: float
+    degrees: int
+
+    @classmethod
+    def of(cls, groups: Iterable[Sequence[float]]) -> SeedSpread:
+        """Return the pooled spread of groups of values, which is taken to be the same in all.
+
+        Args:
+            groups: The values of each network, one per seed.
+
+        Raises:
+            InputError: when no group has two values.
+        """
+        arrays = [np.asarray(group, float) for group in groups if len(group)]
+        degrees = sum(len(values) - 1 for values in arrays)
+        if not degrees:
+            raise InputError("a spread needs a group of at least two values; none has them")
+        squares = sum(float(np.square(values - values.mean()).sum()) for values in arrays)
+        return cls(sqrt(squares / degrees), degrees)
+
+    def difference(self, highs: Sequence[float], lows: Sequence[float]) -> Estimate:
+        """Return by how much the mean of `highs` exceeds that of `lows`, with a 95 % interval.
+
+        Args:
+            highs: The values of one network, one per seed; with none the difference is `not run`.
+            lows: Those of the other.
+
+        Source:
+            Student, The probable error of a mean, 1908.
+        """
+        from scipy.stats import t
+
+        if not (len(highs) and len(lows)):
+            return Estimate.of([])
+        reach = float(t.ppf(0.975, self.degrees)) * self.deviation * sqrt(1 / len(highs) + 1 / len(lows))
+        return Estimate(float(np.mean(highs) - np.mean(lows)), reach, min(len(highs), len(lows)))
+
+
 def verdict(*differences: Estimate) -> str:
     """Return whether all differences are above 0.
 
