@@ -11,6 +11,7 @@ from . import placement as placement
 from . import preprocessing as preprocessing
 from . import propagation as propagation
 from . import rounding as rounding
+from . import rounding_shift as rounding_shift
 from . import sqnr as sqnr
 from . import unseen as unseen
 from .activations import QuantizedActivation as QuantizedActivation
@@ -76,6 +77,8 @@ from .preprocessing import fold_preprocessing as fold_preprocessing
 from .preprocessing import foldable_preprocessing as foldable_preprocessing
 from .propagation import PropagatedError as PropagatedError
 from .propagation import Propagation as Propagation
+from .rounding_shift import RoundingShift as RoundingShift
+from .rounding_shift import rounding_shifts as rounding_shifts
 from .sqnr import QuantizationError as QuantizationError
 from .sqnr import measured_sqnr as measured_sqnr
 from .sqnr import predicted_sqnr as predicted_sqnr
