@@ -14,6 +14,11 @@
 # This chapter uses one small network that reads real handwritten digits. We take its weights from 32 bits to a handful
 # and do not train it again.
 #
+# You need to know powers of two, what a slope is, and enough Python to read NumPy and a little Keras. Of neural networks
+# you need one idea: a layer multiplies its inputs by *weights* that training has found, adds the products, and often
+# sets negative sums to zero (a ReLU); a *convolution* does so at each place of an image with the same few weights, its
+# *kernel*. The [glossary](../book/glossary) has the other words.
+#
 # ```{admonition} Predict first
 # :class: tip
 # Every weight of the network gets **4 bits** between -1 and +1. In one copy of the network each weight is rounded
@@ -116,8 +121,8 @@ for n in range(2, 9):
 #
 # ## A network to take apart
 #
-# The images are real digits of 8 by 8 pixels, from scikit-learn. Part of the training images is held out for *choosing*
-# (validation); the test images are only for *reporting*.
+# The images are real digits of 8 by 8 pixels, from scikit-learn {cite:p}`pedregosa2011`. Part of the training images is
+# held out for *choosing* (validation); the test images are only for *reporting*.
 
 # %%
 digits = data.load("digits", validation=0.25)
@@ -228,8 +233,8 @@ print(unequal.sum(), "weights differ between the two ways")
 #
 # Later chapters train *through* the quantizer. A staircase has slope zero almost everywhere, so nothing would learn.
 # The remedy is to pretend: the forward pass quantizes, and the backward pass uses the slope of the line that the
-# staircase follows. This is the **straight-through estimator**. Outside the range there is a choice: slope 0, because
-# clipping really is flat (`clipped`), or slope 1, as if there were no clipping (`identity`).
+# staircase follows. This is the **straight-through estimator** {cite:p}`bengio2013`. Outside the range there is a
+# choice: slope 0, because clipping really is flat (`clipped`), or slope 1, as if there were no clipping (`identity`).
 
 # %%
 x = np.linspace(-2, 2, 161).tolist()
@@ -287,8 +292,8 @@ record(within=0.06, nearest_4_bits=nearest[4].value, floor_shift=shift["floor"],
 #
 # ## What the thesis found
 #
-# The thesis gave every kernel of SqueezeNet v1.1 one format with MSB 0, rounded down outside the model, and evaluated
-# it on ImageNet (Table 5):
+# The thesis gave every kernel of SqueezeNet v1.1 {cite:p}`iandola2016` one format with MSB 0, rounded down outside the
+# model, and evaluated it on ImageNet {cite:p}`russakovsky2015` (Table 5):
 
 # %%
 thesis, ours = papers.table("vieito2017", 5), {**floor, 32: float_accuracy}
@@ -302,7 +307,7 @@ explore.Table(("bits", *heads), rows)
 # **Why they differ.** At 8 bits the thesis' network had lost nearly everything, and ours has lost nearly nothing. The
 # operator is the same; the networks are not. Ours has three layers with at most 144 inputs per sum; SqueezeNet has 26
 # with up to 576, and each passes its shift on to the next. This explanation is a guess until somebody measures it:
-# chapter 6 does, with the published weights of SqueezeNet v1.1, both roundings, and 1,000 photographs.
+# chapter 6 does, with the published weights of SqueezeNet v1.1, both roundings, and photographs.
 #
 # ## Exercises
 #

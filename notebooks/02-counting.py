@@ -155,7 +155,7 @@ explore.lines(
 # ## The fire module
 #
 # SqueezeNet's designers had two ways of saving parameters: they made filters 1x1 instead of 3x3, and they let few
-# channels reach the 3x3 filters that remain {cite:p}`vieito2017`. A *fire module* does both: 1x1 filters squeeze the
+# channels reach the 3x3 filters that remain {cite:p}`iandola2016`. A *fire module* does both: 1x1 filters squeeze the
 # channels, and 1x1 and 3x3 filters side by side expand them. Here we build `fire3` (128 channels in, 128 out) one step
 # at a time, from the layer that it replaces.
 
@@ -256,8 +256,9 @@ record(
 #
 # ## The smaller file, the longer work
 #
-# Here are the networks of all five theses for 1,000 classes, as they were published. Does the smaller file belong to
-# the faster network?
+# Here are the networks of all five works for 1,000 classes, as they were published: AlexNet {cite:p}`krizhevsky2012`,
+# SqueezeNet {cite:p}`iandola2016`, MobileNet {cite:p}`howard2017`, ResNet {cite:p}`he2016` and Inception v3
+# {cite:p}`szegedy2016`. Does the smaller file belong to the faster network?
 
 # %%
 MADE_FOR = {"alexnet": 227, "inception_v3": 299}  # pixels; others 224
@@ -362,7 +363,7 @@ record(
 )
 
 # %% [markdown]
-# E4 is the report's best network. It has {glue:text}`e4_more_parameters:d` parameters more than E2, but it does
+# E4 is the report's best network, as far as one training each can tell. It has {glue:text}`e4_more_parameters:d` parameters more than E2, but it does
 # {glue:text}`e4_more_macs:.1f` times the MACs and needs {glue:text}`e4_more_peak:.1f` times the memory for activations.
 # The report's table shows neither. (The text does not say which stride E2 has; we took the baseline's 2. If it was 1
 # already, only the pooling would remain: a factor of about four.)
@@ -397,7 +398,7 @@ table = [
 explore.Table(("", "printed", "counted"), table)
 
 # %% [markdown]
-# The widely used torchvision has the same two networks, with poolings that complete their last window. At 224 pixels we
+# The widely used torchvision {cite:p}`marcel2010` has the same two networks, with poolings that complete their last window. At 224 pixels we
 # count what it states:
 
 # %%
@@ -454,7 +455,8 @@ record(
 #   all other rows include. Only with these numbers do the rows add up to the total in Table 1.
 # - *Fewer parameters by delaying downsampling*, as the report explains E4: this is wrong. The first formula does not
 #   contain the place where images shrink, and E2 and E4 have the same count in the report's own table.
-# - *41 %*: this depends on the edges. If poolings complete their last window, as in Caffe and torchvision, v1.1 does
+# - *41 %*: this depends on the edges. If poolings complete their last window, as in Caffe {cite:p}`jia2014` and
+#   torchvision, v1.1 does
 #   {glue:text}`share_ceil:.1%` of v1.0's MACs at 224 pixels. With a border of one pixel around the input of v1.0's
 #   `conv10`, as its authors have it, the share at 227 is {glue:text}`bordered_share:.1%`. The thesis does not say which
 #   of them it means.
