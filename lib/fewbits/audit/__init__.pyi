@@ -10,6 +10,7 @@ from .findings import advice_for as advice_for
 from .findings import common_ways as common_ways
 from .findings import examine_layer as examine_layer
 from .findings import findings_as_json as findings_as_json
+from .findings import slope_over_sums as slope_over_sums
 from .integer_run import integer_traces as integer_traces
 from .litert_run import litert_traces as litert_traces
 from .onnx_run import onnx_traces as onnx_traces

@@ -19,6 +19,7 @@ FLOAT = "float"  # name of a kernel that is not rounded
 TRUNCATION = -0.25  # kernel steps: a slope whose interval lies below is that of a kernel that is rounded down
 CLOSE = 0.25  # output steps: how near a mean error must be to what a rounding leaves
 FEWEST = 30  # codes of a sign that a mean is taken of
+NOISIEST = 4  # variance in steps above which means of a small bias say nothing
 LEFT = {"nearest": (0.0, 0.0), "floor": (-0.5, -0.5), "toward-zero": (-0.5, 0.5), "ceiling": (0.5, 0.5)}
 """Rounding -> the mean error that it leaves of positive and of negative numbers, in steps."""
 
@@ -65,8 +66,15 @@ class LayerFinding:
 
     @property
     def truncates(self) -> bool:
-        """Whether the error grows with the sum of the inputs as that of a kernel that is rounded down."""
-        return self.slope is not None and self.slope_unit == "kernel steps" and self.slope.high < TRUNCATION
+        """Whether the error grows with the sum of the inputs as that of a kernel that is rounded down.
+
+        If no step of the kernel is known, a slope counts that lies twice its interval below 0.
+        """
+        if not self.slope:
+            return False
+        if self.slope_unit == "kernel steps":
+            return self.slope.high < TRUNCATION
+        return self.slope.mean + 2 * self.slope.half_width < 0
 
     @property
     def explained(self) -> bool:
@@ -106,7 +114,7 @@ def examine_layer(trace: Trace) -> LayerFinding:
         ones = np.ones_like(trace.reference.columns)
         sums = trace.multiply(trace.inputs, ones) * trace.input_step
         unit = best.kernel.steps / trace.output_step if best.known else 1.0
-        slope = Estimate.of(_lines(total / unit, sums)[0])
+        slope = slope_over_sums(total / unit, sums)
         sqnr = _sqnr(trace.codes, trace.codes, exact)
         cost = _cost(trace, best, exact, sqnr, kernel_naming)
         if not naming.ways and naming.judged:
@@ -171,6 +179,8 @@ def advice_for(finding: LayerFinding) -> tuple[str, ...]:
         advice.append("no code tells these roundings apart: give more --images")
     if not finding.naming.judged:
         advice.append("the codes are constant or all clipped: give other images, or check the scale")
+    elif not finding.naming.ways and finding.slope_unit != "kernel steps":
+        advice.append("the codes of the kernel are not known, and means say little: record them, or give --formats")
     elif not finding.naming.ways and not finding.from_means:
         advice.append("no rounding explains the codes: check kernel codes, scales and whether the images are the same")
     return tuple(advice)
@@ -179,9 +189,9 @@ def advice_for(finding: LayerFinding) -> tuple[str, ...]:
 def _readings(trace: Trace) -> Iterator[_Reading]:
     """Yield how each kernel explains the codes.
 
-    Inputs that are not integers yet are rounded by the layer: to nearest, or as its outputs are.
+    Inputs that the layer rounds itself are rounded to nearest, or as its outputs are.
     """
-    whole = (trace.inputs == np.rint(trace.inputs)).all()
+    whole = trace.limits is None or (trace.inputs == np.rint(trace.inputs)).all()
     for name, kernel in trace.kernels.items():
         factors = trace.input_step * kernel.steps / trace.output_step
         rounded = name != FLOAT and not whole
@@ -198,7 +208,8 @@ def _readings(trace: Trace) -> Iterator[_Reading]:
 def _sums(trace: Trace, kernel: Kernel, rounding: str | None) -> np.ndarray:
     """Return the accumulators of `kernel` for inputs that are rounded, or not."""
     inputs = trace.inputs if rounding is None else ROUND[rounding](trace.inputs)
-    return trace.multiply(np.clip(inputs, *trace.limits), kernel.columns) + kernel.bias
+    inputs = inputs if trace.limits is None else np.clip(inputs, *trace.limits)
+    return trace.multiply(inputs, kernel.columns) + kernel.bias
 
 
 def _judged(codes: np.ndarray, quotients: np.ndarray) -> np.ndarray:
@@ -219,32 +230,56 @@ def _float_outputs(trace: Trace) -> np.ndarray:
     return (products + trace.reference.bias) / trace.output_step
 
 
-def _lines(errors: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return slope and intercept of the errors over the sums of inputs, a line through all places of each filter.
+def slope_over_sums(errors: np.ndarray, sums: np.ndarray) -> Estimate:
+    """Return how errors grow with the sums of the inputs: one slope, and an intercept for each filter.
 
-    Errors that are NaN do not count; nor do filters whose sums are all equal.
+    The interval counts filters as independent, because each has a kernel of its own; with a single filter, images.
+
+    Args:
+        errors: (n, ..., filters); NaN does not count.
+        sums: The sums of the inputs in the windows, of the same shape.
+
+    Returns:
+        The slope; of no values if all sums are equal.
     """
-    y, x = (array.reshape(-1, array.shape[-1]) for array in (errors, sums))
-    x = np.where(np.isnan(y), np.nan, x)
-    some = np.isfinite(y).sum(0) > 2
-    y, x = y[:, some], x[:, some]
-    mean_y, mean_x = np.nanmean(y, 0), np.nanmean(x, 0)
-    spread = np.nanmean((x - mean_x) ** 2, 0)
-    varied = spread > 1e-12 * np.nanmean(x * x, 0)
-    slopes = np.nanmean((x - mean_x) * (y - mean_y), 0)[varied] / spread[varied]
-    return slopes, mean_y[varied] - slopes * mean_x[varied]
+    y, x = _centred(errors, sums)
+    together = 1 if y.shape[-1] > 1 else 2
+    products, squares = (np.nansum(z.reshape(len(z), -1, z.shape[-1]), 1) for z in (x * y, x * x))
+    products, squares = (z.sum(together - 1) for z in (products, squares))
+    if squares.sum() <= 1e-12 * np.nansum(sums * sums):
+        return Estimate.of([])
+    slope = products.sum() / squares.sum()
+    # Their mean is the slope, and the spread of their mean is that of a ratio of sums.
+    return Estimate.of(slope + (products - slope * squares) * len(squares) / squares.sum())
+
+
+def _centred(errors: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return errors and sums minus their means over all places of a filter."""
+    x = np.where(np.isnan(errors), np.nan, sums)
+    return errors - _filter_means(errors), x - _filter_means(x)
+
+
+def _filter_means(values: np.ndarray) -> np.ndarray:
+    """Return the mean of each filter, (filters,), over what is not NaN; NaN if nothing is."""
+    there = np.isfinite(values).reshape(-1, values.shape[-1]).sum(0)
+    return np.nansum(values.reshape(-1, values.shape[-1]), 0) / np.where(there, there, np.nan)
 
 
 def _from_means(errors: np.ndarray, sums: np.ndarray, exact: np.ndarray) -> str:
-    """Return the rounding that the mean errors of positive and negative outputs show; "" if they show none.
+    """Return the roundings that the mean errors of positive and negative outputs show; "" if they show none.
 
     What grows with the sum of the inputs is taken off first: it comes from the kernel.
     """
     means = []
     for chosen in (exact > 1, exact < -1):
         of_sign = np.where(chosen, errors, np.nan)
-        enough = np.isfinite(of_sign).sum() >= FEWEST
-        means.append(Estimate.of(_lines(of_sign, sums)[1]) if enough else Estimate.of([]))
+        slope = slope_over_sums(of_sign, sums)
+        rest = of_sign - (slope.mean if slope else 0) * sums
+        if np.isfinite(rest).sum() < FEWEST or np.nanvar(rest) > NOISIEST:
+            means.append(Estimate.of([]))
+        else:
+            of_filters = _filter_means(rest)
+            means.append(Estimate.of(of_filters[np.isfinite(of_filters)]))
     found = [name for name, left in LEFT.items() if any(means) and all(map(_agrees, means, left))]
     return " or ".join(found)
 
@@ -272,7 +307,7 @@ def _cost(
         return 0.0
     columns = np.rint(trace.reference.columns / best.kernel.steps)
     columns = np.clip(columns, best.kernel.columns.min(), best.kernel.columns.max())
-    sums = _sums(trace, best.kernel._replace(columns=columns), "nearest")
+    sums = _sums(trace, best.kernel._replace(columns=columns), None if trace.limits is None else "nearest")
     codes = np.rint(sums * trace.input_step * best.kernel.steps / trace.output_step)
     nearest = _sqnr(np.clip(codes, np.nanmin(trace.codes), np.nanmax(trace.codes)), trace.codes, exact)
     return None if nearest is None else nearest - sqnr

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fewbits.audit.traces import Kernel, Trace, Window, few_enough, match_layers, reference_kernel
-from fewbits.backend import no_stderr
+from fewbits.audit.traces import Kernel, Trace, Window, few_enough, match_layers
+from fewbits.backend import keras, no_stderr
 from fewbits.deploy.kernel_lowering import padding_of
 from fewbits.errors import InputError, needs_extra
-from fewbits.quantization.conversion import QuantizedModel
 
 RESOLVERS = {"xnnpack": "AUTO", "optimized": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
 """Kernels of LiteRT -> the name of its resolver of operators."""
@@ -30,14 +29,12 @@ class _Layer(NamedTuple):
     dense: bool
 
 
-def litert_traces(
-    path: Path | str, network: QuantizedModel, images: np.ndarray, kernels: str = "xnnpack"
-) -> list[Trace]:
+def litert_traces(path: Path | str, model: keras.Model, images: np.ndarray, kernels: str = "xnnpack") -> list[Trace]:
     """Run an integer .tflite file and return what its layers read and computed.
 
     Args:
         path: The file.
-        network: The float network, as `folded` returns it; layers are found by their kernels.
+        model: The float network; layers are found by their kernels.
         images: As the float network takes them, (n, height, width, channels), float32.
         kernels: One of RESOLVERS.
 
@@ -75,7 +72,7 @@ def litert_traces(
             "`fewbits export --to litert --precision int8` does"
         )
     recorded = _run(path, network_of_file, layers, images)
-    found = match_layers([layer.kernel for layer in layers], network)
+    found = match_layers([layer.kernel for layer in layers], model)
     return [_trace(graph, layer, match, *codes) for layer, match, codes in zip(layers, found, recorded, strict=True)]
 
 
@@ -174,14 +171,14 @@ def _trace(graph: Any, layer: _Layer, match: Any, read: np.ndarray, made: np.nda
         inputs = inputs.reshape(-1, 1, 1, layer.kernel.columns.shape[0])
         codes = codes.reshape(-1, 1, 1, layer.kernel.columns.shape[1])
     return Trace(
-        match.name if match else layer.name,
+        match[0] if match else layer.name,
         inputs,
         codes,
         step,
         output_step,
         layer.window,
         {"given": layer.kernel},
-        reference_kernel(match) if match else None,
+        match[1] if match else None,
         note="" if match else "no layer of the float network has this kernel",
     )
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fewbits.audit.traces import Kernel, Trace, Window, few_enough, match_layers, reference_kernel
+from fewbits.audit.traces import Kernel, Trace, Window, few_enough, match_layers
+from fewbits.backend import keras
 from fewbits.deploy.kernel_lowering import padding_of
 from fewbits.errors import InputError, needs_extra
 from fewbits.io.onnx_file import first_line, printable, read_onnx
-from fewbits.quantization.conversion import QuantizedModel
 
 SCALED = {"QLinearConv": (0, 3, 6), "QLinearMatMul": (0, 3, 6), "QGemm": (0, 3, 7)}
 """Operator -> the places of its input, its kernel and the scale of its output; a scale follows an input or kernel."""
@@ -27,12 +28,12 @@ class _Layer(NamedTuple):
     scales: tuple[float, float, float, float]  # step and zero point of the input, and of the output
 
 
-def onnx_traces(path: Path | str, network: QuantizedModel, images: np.ndarray) -> list[Trace]:
+def onnx_traces(path: Path | str, model: keras.Model, images: np.ndarray) -> list[Trace]:
     """Run an integer ONNX file and return what its layers read and computed.
 
     Args:
         path: The file.
-        network: The float network, as `folded` returns it; layers are found by their kernels.
+        model: The float network; layers are found by their kernels.
         images: As the float network takes them, (n, height, width, channels), float32. A file that takes its channels
             first gets them so.
 
@@ -46,12 +47,14 @@ def onnx_traces(path: Path | str, network: QuantizedModel, images: np.ndarray) -
     proto = read_onnx(path)
     with needs_extra("export", "ONNX files"):
         import onnxruntime
+    if any(node.op_type == "DequantizeLinear" for node in proto.graph.node):
+        proto = _fused(path, proto)
     constants = _constants(proto)
     nodes = [node for node in proto.graph.node if node.op_type in SCALED]
     if not nodes:
         raise InputError(
-            f"{path} has no QLinearConv, QLinearMatMul or QGemm; quantize it with onnxruntime.quantization and "
-            "QuantFormat.QOperator"
+            f"{path} has no layer of integers (QLinearConv, QLinearMatMul or QGemm); quantize it with "
+            "onnxruntime.quantization"
         )
     tapped = type(proto)()
     tapped.CopyFrom(proto)
@@ -71,8 +74,26 @@ def onnx_traces(path: Path | str, network: QuantizedModel, images: np.ndarray) -
     except Exception as error:  # each kind of damage has its own class
         raise InputError(f"ONNX Runtime cannot run {path} ({first_line(error)}); export it again") from None
     layers = list(_layers(nodes, constants, codes))
-    found = match_layers([layer.kernel for layer in layers], network)
+    found = match_layers([layer.kernel for layer in layers], model)
     return [_trace(layer, match, codes) for layer, match in zip(layers, found, strict=True)]
+
+
+def _fused(path: Path | str, proto: Any) -> Any:
+    """Return the graph as ONNX Runtime runs it: DequantizeLinear, a convolution and QuantizeLinear become one node."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.log_severity_level = 3
+    fused = type(proto)()
+    with TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder, "fused.onnx"))
+        try:
+            onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # each kind of damage has its own class
+            raise InputError(f"ONNX Runtime cannot run {path} ({first_line(error)}); export it again") from None
+        fused.ParseFromString(Path(options.optimized_model_filepath).read_bytes())
+    return fused
 
 
 def _constants(proto: Any) -> dict[str, np.ndarray]:
@@ -171,14 +192,14 @@ def _trace(layer: _Layer, match: Any, codes: dict[str, np.ndarray]) -> Trace:
     read, made = (codes[name].astype(np.float64) for name in (layer.read, layer.made))
     inputs, outputs = _last(read - zero, layer.window), _last(made - output_zero, layer.window)
     return Trace(
-        match.name if match else layer.name,
+        match[0] if match else layer.name,
         inputs,
         outputs,
         step,
         output_step,
         layer.window or Window(),
         {"given": layer.kernel},
-        reference_kernel(match) if match else None,
+        match[1] if match else None,
         note="" if match else "no layer of the float network has this kernel",
     )
 

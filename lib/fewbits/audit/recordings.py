@@ -76,12 +76,25 @@ class Recording:
     images: list[Any] | None = field(default=None)
 
     def get(self, group: str, layer: str) -> np.ndarray | None:
-        """Return an array as finite float64; None if it is missing."""
+        """Return an array as finite float64; None if it is missing.
+
+        Args:
+            group: One of GROUPS.
+            layer: Name of a layer.
+
+        Raises:
+            InputError: when it holds NaN or infinity.
+        """
         found = self.arrays.get(group, {}).get(layer)
         return None if found is None else finite(found, f"{self.name}: {group}/{layer}")
 
     def is_codes(self, group: str, layer: str) -> bool:
-        """Return whether an array holds integers."""
+        """Return whether an array holds integers.
+
+        Args:
+            group: One of GROUPS.
+            layer: Name of a layer that the group holds.
+        """
         return self.arrays[group][layer].dtype.kind in "ui"
 
 
@@ -120,7 +133,8 @@ def recorded_traces(
         images: Those that the runtime took, (n, height, width, channels), float32.
 
     Returns:
-        A trace for each layer with a kernel, in the order of the network.
+        A trace for each layer with a kernel, in the order of the network; none for a layer whose values are those of
+        its softmax, or of another activation that leads off the grid.
 
     Raises:
         InputError: naming the layer, when it does not exist, when shapes, numbers of images or the order of channels
@@ -182,15 +196,21 @@ class _Output:
             self.values = self.codes * (self.step if scale is None or scale.size == 1 else scale)
             return
         self.values = given
-        activation = getattr(layer, "activation", None)
-        if activation not in ON_GRID or not multiplies:
+        if not multiplies:
             self.step, self.codes = None, given
             return
         if self.step is None:
-            self.step = _grid(given, where)
+            self.step = _grid(given)
+        if self.step is None and layer.activation in ON_GRID:
+            raise InputError(f"{where} holds values that lie on no grid; give codes and their scale, or --formats")
+        if self.step is None:
+            self.codes = given
+            return
         self.codes = np.rint(given / self.step)
         if np.abs(given / self.step - self.codes).max() > OFF_GRID * max(1.0, 2**-20 * np.abs(self.codes).max()):
-            if not self._bias_after(layer):
+            if layer.activation not in ON_GRID:
+                self.step = None
+            elif not self._bias_after(layer):
                 raise InputError(
                     f"{where} holds values that are no multiples of its step, {self.step:g}; check formats"
                 )
@@ -207,7 +227,7 @@ def _trace(recording, layer, reference, output, read, lacking):
     scale = recording.get("input_scales", name)
     step = float(np.ravel(scale)[0]) if scale is not None else formats.input.step if formats.input else 1.0
     known = scale is not None or formats.input is not None
-    inputs, limits = read[:count] / step, (-np.inf, np.inf)
+    inputs, limits = read[:count] / step, (-np.inf, np.inf) if known else None
     given: Any = recording.get("inputs", name)
     if given is not None:
         given = _in_shape(given, (len(output.codes), *read.shape[1:]), f"{recording.name}: inputs/{name}")[:count]
@@ -216,6 +236,7 @@ def _trace(recording, layer, reference, output, read, lacking):
         if codes and not known:
             raise InputError(f"{recording.name}: inputs/{name} holds codes without a scale; add input_scales/{name}")
         inputs, lacking = given - (0 if zero is None else zero) if codes else given / step, ""
+        limits = None if codes else limits
     elif formats.input is not None and scale is None:
         limits = formats.input.min_code, formats.input.max_code
     whole = np.rint(inputs)
@@ -346,17 +367,18 @@ def _unrecorded(graph: Graph, recorded: set[str]) -> dict[str, str]:
     return read
 
 
-def _grid(values: np.ndarray, where: str) -> float:
-    """Return the step of which all values are multiples."""
+def _grid(values: np.ndarray) -> float | None:
+    """Return the step of which all values are multiples; None if there is none."""
     levels = np.unique(values.astype(np.float32)).astype(np.float64)
     if 1 < len(levels) <= MOST_LEVELS:
         gaps = np.diff(levels)
         gap = float(gaps[gaps > 1e-6 * np.abs(levels).max()].min(initial=np.inf))
         for divisor in range(1, 9):
-            codes = levels * divisor / gap
-            if np.abs(codes - np.rint(codes)).max() <= OFF_GRID * max(1.0, 2**-20 * np.abs(codes).max()):
-                return gap / divisor
-    raise InputError(f"{where} holds values that lie on no grid; give codes and their scale, or --formats")
+            codes = np.rint(levels * divisor / gap)
+            step = float((codes * levels).sum() / (codes * codes).sum())  # the gap of two floats is not exact
+            if np.abs(levels / step - codes).max() <= OFF_GRID * max(1.0, 2**-20 * np.abs(codes).max()):
+                return step
+    return None
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:

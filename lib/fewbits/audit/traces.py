@@ -8,8 +8,9 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.quantization.adapted import float_kernel
+from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
-from fewbits.quantization.layers import by_filter
+from fewbits.quantization.layers import by_filter, quantized_type
 
 MOST_CODES = 2**20  # of a layer that are examined: fewer images of large layers
 ALIKE = 0.5  # the least correlation of a kernel with the float kernel that it stands for
@@ -35,8 +36,7 @@ class Trace:
 
     Attributes:
         layer: Name of the layer in the float network, or in the runtime's file if no layer matches.
-        inputs: What it read, in steps of its input and without zero point (float64), (n, ..., channels). They are
-            integers, or values that the layer first rounds to integers.
+        inputs: What it read, in steps of its input and without zero point (float64), (n, ..., channels).
         codes: What it computed, without zero point (float64), (n, ..., filters); NaN where a later step of the layer
             hides the rounding.
         input_step: What a step of the inputs stands for.
@@ -44,7 +44,7 @@ class Trace:
         multiply: The sums of products of inputs and columns of a kernel, (n, ..., filters), without bias.
         kernels: Name -> kernel: the one that the runtime is known to use, or those that it may use.
         reference: The float kernel, with `steps` of 1 and the bias as values; None if no layer matches.
-        limits: The least and the greatest integer that an input is clipped to.
+        limits: The layer first rounds its inputs to integers between these two; None if it takes them as they are.
         note: What is to be said about the layer, or "".
     """
 
@@ -56,7 +56,7 @@ class Trace:
     multiply: Callable[[np.ndarray, np.ndarray], np.ndarray]
     kernels: dict[str, Kernel]
     reference: Kernel | None = None
-    limits: tuple[float, float] = (-np.inf, np.inf)
+    limits: tuple[float, float] | None = None
     note: str = field(default="")
 
 
@@ -123,24 +123,31 @@ def reference_kernel(layer: Any) -> Kernel:
     return Kernel(columns, np.ones(filters), bias)
 
 
-def match_layers(kernels: Iterable[Kernel], model: QuantizedModel) -> list[Any]:
+def match_layers(kernels: Iterable[Kernel], model: keras.Model) -> list[tuple[str, Kernel] | None]:
     """Find the layers of a network that kernels of a file stand for, by the kernels themselves.
 
     Args:
-        kernels: The kernels of a file.
-        model: What `folded` returns.
+        kernels: The kernels of a file, in which batch normalization may be folded, or not.
+        model: The float network.
 
     Returns:
-        For each kernel the layer of the same shape whose float kernel is most like it, each used once; None if there
-        is none.
+        For each kernel, name and float kernel of the layer whose kernel has the same shape and is most like it, each
+        layer used once; None if there is none.
     """
-    left = [(layer, reference_kernel(layer).columns) for layer in model.quantized_layers]
-    found: list[Any] = []
+    networks = [folded(model), canonical(model)]
+    layers = [layer for network in networks for layer in network.layers if quantized_type(layer)]
+    left = [(layer.name, reference_kernel(layer)) for layer in layers]
+    found: list[tuple[str, Kernel] | None] = []
     for kernel in kernels:
         values = kernel.columns * kernel.steps
-        alike = [_correlation(values, columns) for _, columns in left]
+        alike = [_correlation(values, own.columns) for _, own in left]
         best = int(np.argmax(alike)) if left else -1
-        found.append(left.pop(best)[0] if left and alike[best] >= ALIKE else None)
+        if not left or alike[best] < ALIKE:
+            found.append(None)
+            continue
+        name, own = left[best]
+        left = [other for other in left if other[0] != name]
+        found.append((name, own if kernel.bias.any() else own._replace(bias=np.zeros_like(own.bias))))
     return found
 
 

@@ -88,6 +88,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"\n{runtime}")
         _print_table(findings)
         _print_advice(findings)
+        _print_left_out(recording, reference, findings)
         found[runtime] = findings
     report_skipped([part])
     if options.json:
@@ -126,9 +127,9 @@ def _runs(
         yield f"{path}", audit.recorded_traces(recording, network, reference, images)
     elif path.suffix == ".tflite":
         for kernels in options.kernels or ("xnnpack", "reference"):
-            yield f"LiteRT, {kernels} kernels", audit.litert_traces(path, reference, images, kernels)
+            yield f"LiteRT, {kernels} kernels", audit.litert_traces(path, model, images, kernels)
     elif path.suffix == ".onnx":
-        yield "ONNX Runtime", audit.onnx_traces(path, reference, images)
+        yield "ONNX Runtime", audit.onnx_traces(path, model, images)
     else:
         network = read_model(path)
         if not isinstance(network, QuantizedModel):
@@ -234,6 +235,14 @@ def _print_advice(findings: "list[LayerFinding]") -> None:
         print(f"{', '.join(layers)}: {text}")
     if any(finding.slope and finding.slope_unit != "kernel steps" for finding in findings):
         print("* in steps of the output, because no step of the kernel is known")
+
+
+def _print_left_out(recording: "Recording | None", reference: "QuantizedModel", findings: "list[LayerFinding]") -> None:
+    """Say which recorded layers were not examined."""
+    known = {layer.name for layer in reference.quantized_layers} & set(recording.arrays["layers"] if recording else ())
+    left_out = sorted(known - {finding.layer for finding in findings})
+    if left_out:
+        print(f"{', '.join(left_out)}: not examined, because the values come after an activation that is no ReLU")
 
 
 def _write_json(path: Path, network: str, data: str, found: "dict[str, list[LayerFinding]]") -> None:
