@@ -66,7 +66,7 @@ def _few_bits() -> list[Point]:
         kilobytes = (weights * row["kernel_bits"] / 8 + 4 * biases) / 1e3
         costs = {"bytes": kilobytes, "MACs": counted.macs / 1e6}
         bits = f"{row['kernel_bits']}-{row['input_bits']}-{row['output_bits']}"
-        training = f"{row['epochs_per_layer']} epochs a layer"
+        training = f"{1000 * row['epochs_per_layer']:,} images per level"  # its epoch is 1,000 images (section 5.1.1)
         for way in ("lock", "train"):
             accuracy = row[f"{way}_accuracy"] / 100
             found.append(Point(f"{bits} {way}", "vieito2017: ImageNet", accuracy, 0.0, costs, training))
