@@ -4,6 +4,7 @@ A `Graph` consists of calls. A layer that is used twice has two calls, each with
 module depends on how Keras stores a graph.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -285,6 +286,26 @@ def copy_weights(model: keras.Model, copy: keras.Model) -> None:
     for layer in copy.layers:
         if layer.weights:
             give_weights(layer, model.get_layer(layer.name).get_weights())
+
+
+def check_names(model: keras.Model) -> None:
+    """Check that TensorFlow can compile a model whose layers have these names.
+
+    Args:
+        model: A functional model, or a sequential one with an input.
+
+    Raises:
+        InputError: when the model or a layer has another name, and the backend is TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    graph = Graph(model)
+    for what, name in (("the network", model.name), *(("layer", layer.name) for layer in graph.layers)):
+        if not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.>\\-]*" if what != "layer" else r"[A-Za-z0-9_.>\\-]+", name):
+            raise InputError(
+                f"{what} {name} has a name that TensorFlow cannot compile; set its attribute `name` to one of letters "
+                "from A to Z, digits, '_' and '-'"
+            )
 
 
 def free_name(wanted: str, names: set[str]) -> str:

@@ -114,3 +114,18 @@ def test_slopes_and_all_outputs_are_in_the_file(tmp_path):
         np.testing.assert_array_equal(np.ravel(file["weights/slopes/slope_used"][:]), [0.25, -0.625, 0.0])
         assert dict(file["weights/slopes"].attrs)["input_nbits"] == 8
         assert set(file["activations"]) == {"conv", "dense", "soft"}
+
+
+def test_layers_of_nested_models_have_weights_of_their_own_and_operations_have_activations(tmp_path):
+    def block(name):
+        return keras.Sequential([L.Input((8, 8, 3)), L.Conv2D(3, 1, name=f"{name}_conv")], name=name)
+
+    image = L.Input((8, 8, 3))
+    model = keras.Model(image, keras.ops.softmax(L.Dense(2, name="dense")(block("b")(block("a")(image))), -1))
+    images = np.random.default_rng(0).random((3, 8, 8, 3), np.float32)
+    write_hdf5_arrays(model, tmp_path / "m.h5", [images])
+    with h5py.File(tmp_path / "m.h5") as file:
+        assert {"a_conv", "b_conv", "dense"} == set(file["weights"])
+        np.testing.assert_array_equal(file["weights/a_conv/kernel"][:], model.get_layer("a").layers[0].kernel)
+        [end] = set(file["activations"]) - {"a_conv", "b_conv", "dense"}
+        np.testing.assert_allclose(file[f"activations/{end}"][:], model.predict(images, verbose=0), atol=1e-6)

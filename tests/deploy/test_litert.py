@@ -286,3 +286,18 @@ def test_a_float_network_needs_images_and_a_precision_is_one_of_three(squeezenet
         to_litert(squeezenet, "int8")
     with pytest.raises(InputError, match="unknown precision 'int4'; it is one of float32, float16, int8"):
         to_litert(squeezenet, "int4")
+
+
+def test_layers_of_equal_kernels_keep_their_own_codes():
+    image, shared = L.Input((8, 8, 3)), L.Conv2D(3, 3, padding="same", name="shared")
+    model = quantize_model(
+        keras.Model(image, shared(L.ReLU()(shared(image)))), rounding="nearest", duplicate_shared=True
+    )
+    model.set_formats(
+        {
+            name: (FixedPoint(msb, 8), FixedPoint(1, 8), FixedPoint(2, 8))
+            for name, msb in (("shared", 0), ("shared_2", 1))
+        }
+    )
+    found = compare_litert(model, images_for(model))
+    assert {name: agreement.different for name, agreement in found.items()} == dict.fromkeys(model.formats, 0)

@@ -47,7 +47,7 @@ def zeroed(model, gone, inputs):
 
     def step(call, *args, **kwargs):
         if isinstance(call.operation, keras.Model):
-            return Graph(call.operation).run(keras.tree.flatten(args), step)
+            return Graph(call.operation).run(keras.tree.flatten(args or kwargs["inputs"]), step)
         if isinstance(call.operation, MIXING):
             [y] = computed(call, args, kwargs, lambda x: x.with_gone(0))
             return _Marked(y, np.isin(np.arange(y.shape[-1]), list(gone.get(call.name, []))))

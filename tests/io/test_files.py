@@ -52,6 +52,7 @@ def test_a_compiled_network_is_written_without_its_optimizer(tmp_path, loss):
         ([L.Dense(3, activation=capped)], "holds the function capped, which Keras does not know"),
         ([Doubling()], "holds the class Doubling, which Keras does not know"),
         ([L.Lambda(lambda x: 2 * x)], "holds code, a Lambda layer or a lambda"),
+        ([L.Dense(3, activation=lambda x: 2 * x)], "holds code, a Lambda layer or a lambda"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")

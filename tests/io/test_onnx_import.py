@@ -132,6 +132,32 @@ def multiplied(f, x):
     return f.node("Add", x, f.random(5))
 
 
+def padded_by_constants(f, x):
+    """As PyTorch writes F.pad: the pads of the last axes come first, and are put in order by constant nodes."""
+    start, end = f.constant([-1], np.int64), f.constant([np.iinfo(np.int64).min + 1], np.int64)
+    others = f.node(
+        "ConstantOfShape", f.constant([4], np.int64), value=helper.make_tensor("", TensorProto.INT64, [1], [0])
+    )
+    pads = f.node("Concat", f.constant([0, 1, 2, 3], np.int64), others, axis=0)
+    pads = f.node("Reshape", pads, f.constant([-1, 2], np.int64))
+    pads = f.node("Transpose", f.node("Slice", pads, start, end, f.constant([0], np.int64), start), perm=[1, 0])
+    pads = f.node("Cast", f.node("Reshape", pads, start), to=TensorProto.INT64)
+    return f.node("Pad", x, pads, "", mode="constant")
+
+
+def shared_weights(f, x):
+    """As PyTorch writes a module that is used twice: the weights are copied by Identity."""
+    kernel, bias = f.random(4, 4, 3, 3), f.random(4)
+    for _ in range(2):
+        x = f.node("Conv", x, f.node("Identity", kernel), f.node("Identity", bias), pads=[1] * 4)
+    return x
+
+
+def multiplied_by_transposed(f, x):
+    kernel = f.node("Transpose", f.random(5, 168), perm=[1, 0])
+    return f.node("Add", f.random(5), f.node("MatMul", f.node("Flatten", x), kernel))
+
+
 def channels_last_inside(f, x):
     """As Keras exports: tensors are transposed before and after."""
     x = f.node("Transpose", x, perm=[0, 2, 3, 1])
@@ -238,6 +264,10 @@ PARTS = {
     "nearest": resized(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
     "nearest, half pixel": resized(mode="nearest"),
     "bilinear": resized(mode="linear"),
+    "bilinear of PyTorch": resized(mode="linear", coordinate_transformation_mode="pytorch_half_pixel"),
+    "padded by constants": padded_by_constants,
+    "shared weights": shared_weights,
+    "multiplied by transposed": multiplied_by_transposed,
 }
 
 

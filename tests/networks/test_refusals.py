@@ -97,6 +97,12 @@ QUANTIZATION = {
     "LayerNormalization": (lambda: quantize_model(net(conv(name="a"), L.LayerNormalization(name="here"))), "here"),
     "a layer of another kind": (lambda: quantize_model(net(conv(name="a"), L.UnitNormalization(name="here"))), "here"),
     "Lambda": (lambda: quantize_model(net(conv(name="a"), L.Lambda(lambda x: x, name="here"))), "here"),
+    "an operation": (lambda: quantize_model(net(conv(name="a"), lambda x: keras.ops.sin(x))), "sin"),
+    "an approximate GELU": (lambda: quantize_model(net(conv(name="a"), lambda x: keras.ops.gelu(x))), "gelu"),
+    "images that are mixed": (
+        lambda: quantize_model(net(conv(name="a"), lambda x: keras.ops.reshape(x, (-1, 4)))),
+        "reshape",
+    ),
     "Conv1DTranspose": (lambda: on_sequence(L.Conv1DTranspose(4, 3, name="here")), "here"),
     "shared weights": (lambda: quantize_model(net(*[conv(padding="same")] * 2)), "here"),
     "channels first": (lambda: quantize_model(net(conv(data_format="channels_first"))), "here"),
@@ -197,6 +203,8 @@ INTEGERS = {
         lambda: lower(quantized(before(), L.UnitNormalization(name="here"), unsupported="float")),
         "here",
     ),
+    "resizing": (lambda: lower(quantized(L.Resizing(6, 6, name="here"), before())), "here"),
+    "a slice of the channels": (lambda: lower(quantized(before(), lambda x: x[..., :2])), "get_item"),
     "batch normalization": (
         lambda: lower(quantized(before(), L.BatchNormalization(name="here"), fold_batch_normalization=False)),
         "here",
@@ -376,7 +384,7 @@ def message(case):
 
 VERBS = (
     "build|calibrate|choose|clip|convert|enable|end|export|give|install|keep|leave|load|look at|make|measure|perhaps|"
-    "put|quantize|raise|remove|Reshape|resize|scale|set|take|train|use|write"
+    "prepare|put|quantize|raise|remove|Reshape|resize|scale|set|take|train|use|write"
 )
 WAY_OUT = re.compile(
     rf"(^|[;:,] (and |or )?|\bor )({VERBS})\b|\w+=|\bmust (be|hold|have)\b|\btakes? (at most|one|bytes)\b|is one of|"
@@ -404,7 +412,7 @@ def test_what_a_refusal_names_exists(case):
     assert not unknown, said
 
 
-OTHER_WORDS = {"LiteRT", "NumPy", "NaN", "InputError", "KERAS_BACKEND"}
+OTHER_WORDS = {"LiteRT", "NumPy", "NaN", "InputError", "KERAS_BACKEND", "GetItem", "get_item"}
 
 
 @cache
@@ -414,7 +422,7 @@ def known_names():
     modules = [importlib.import_module(name) for name in names if name.split(".")[1] in PACKAGES]
     found = set(vars(keras.layers)) | set(vars(keras.activations)) | {"fewbits"}
     objects = [vars(m).get(name) or getattr(m, name) for m in modules for name in dir(m) if not name.startswith("_")]
-    objects += [L.Conv2D, L.UpSampling2D, keras.Model]
+    objects += [L.Conv2D, L.UpSampling2D, keras.Model, keras.ops.gelu]
     for thing in objects:
         found.add(getattr(thing, "__name__", ""))
         if inspect.isclass(thing):

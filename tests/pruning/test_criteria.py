@@ -223,7 +223,7 @@ def scores_of(model, data, criterion):
 
 
 @pytest.mark.parametrize("criterion", [name for name in CRITERIA if name != "random"])
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16", "float64"])
 def test_precision_makes_no_difference(policy, criterion, data):
     """Values of 16 bits would lose small gradients; the weights drawn here are exact in all precisions."""
     found = scores_of(small(policy), data, criterion)

@@ -86,20 +86,82 @@ def test_lists_and_dictionaries_of_inputs_and_outputs_stay():
         (lambda x: ops.concatenate([x, x], axis=1), layers.Concatenate),
         (lambda x: ops.leaky_relu(x, 0.3), layers.LeakyReLU),
         (lambda x: ops.softmax(x), layers.Softmax),
+        (lambda x: x + np.array([0.5, 1.0, -2.0]), layers.Rescaling),
+        (lambda x: ops.subtract(np.array([[0.5, 1.0, -2.0]]), x), layers.Rescaling),
+        (lambda x: x / ops.convert_to_tensor([0.5, 1.0, -2.0]), layers.Rescaling),
+        (lambda x: ops.average_pool(x, 2, 1, "same"), layers.AveragePooling2D),
+        (lambda x: ops.max_pool(x, (2, 3)), layers.MaxPooling2D),
+        (lambda x: ops.gelu(x, approximate=False), layers.Activation),
+        (lambda x: ops.elu(x, 0.5), layers.ELU),
+        (lambda x: ops.exp(x), layers.Activation),
+        (lambda x: ops.expand_dims(x, 1), layers.Reshape),
+        (lambda x: x[:, None, ..., None], layers.Reshape),
+        (lambda x: ops.squeeze(x[:, 2:3], 1), (layers.Cropping2D, layers.Reshape)),
     ],
 )
 def test_an_operation_becomes_the_layer_that_computes_it(written, layer):
     image = layers.Input((8, 8, 3))
     model = keras.Model(image, written(image))
     made = canonical(model)
-    assert [type(found) for found in made.layers[1:]] == [layer]
+    assert [type(found) for found in made.layers[1:]] == (list(layer) if isinstance(layer, tuple) else [layer])
     assert_same_outputs(model, made, IMAGES - 0.5)
 
 
-def test_an_operation_without_a_layer_stays_in_float():
+def test_an_operation_without_a_layer_is_refused_or_stays_in_float():
     image = layers.Input((8, 8, 3))
     model = randomized(keras.Model(image, ops.sin(layers.Conv2D(2, 1)(image))))
+    with pytest.raises(InputError, match=r"layer sin(_\d+)? is a Sin, which cannot be quantized; unsupported='float'"):
+        quantize_model(model)
+    assert_same_outputs(model, quantize_model(model, unsupported="float"))
+
+
+def test_numbers_that_widen_a_tensor_are_no_scales_of_its_channels():
+    image = layers.Input((8, 8, 1))
+    model = keras.Model(image, image * np.array([0.5, 1.0, -2.0]))
+    assert canonical(model) is model
+
+
+def test_what_selects_or_moves_values_needs_no_format():
+    image = layers.Input((8, 8, 3))
+    x = layers.Conv2D(6, 1)(image)
+    first, second = ops.split(x, 2, axis=-1)
+    model = randomized(keras.Model(image, first[..., ::-1] + ops.roll(second, 1, axis=1)))
     assert_same_outputs(model, quantize_model(model))
+
+
+def test_an_operation_computes_in_the_type_in_which_it_was_built():
+    image = layers.Input((8, 8, 3), dtype="float64")
+    model = keras.Model(image, ops.tanh(layers.Conv2D(2, 1, dtype="float64")(image)) * 0.5)
+    plain, x = canonical(randomized(model)), IMAGES.astype(np.float64)
+    assert plain.layers[-1].compute_dtype == "float64"
+    np.testing.assert_allclose(ops.convert_to_numpy(plain(x)), ops.convert_to_numpy(model(x)), rtol=1e-13)
+
+
+def test_a_nested_model_may_take_its_inputs_by_name():
+    inside, image = layers.Input((8, 8, 3)), layers.Input((8, 8, 3))
+    inner = keras.Model(inside, layers.Conv2D(2, 1)(inside))
+    model = randomized(keras.Model(image, inner(inputs=image)))
+    assert_same_outputs(model, canonical(model))
+
+
+def test_an_operation_that_mixes_images_is_refused():
+    image = layers.Input((8, 8, 3))
+    x = layers.Conv2D(4, 1)(image)
+    for mixed in (ops.reshape(x, (-1, 8, 4)), ops.expand_dims(x, 0), ops.transpose(x, (1, 0, 2, 3))):
+        with pytest.raises(InputError, match="gives the batch another shape; use a layer"):
+            quantize_model(keras.Model(image, mixed))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="other backends compile all names")
+def test_names_that_tensorflow_cannot_compile_are_refused_until_they_are_changed():
+    model = keras.Sequential([layers.Input((8, 8, 3)), layers.Conv2D(2, 1, name="Faltung 1")], name="größe")
+    with pytest.raises(InputError, match="^the network größe has a name that TensorFlow cannot compile; set its attri"):
+        quantize_model(model)
+    model.name = "net"
+    with pytest.raises(InputError, match="^layer Faltung 1 has a name that TensorFlow cannot compile"):
+        quantize_model(model)
+    model.layers[0].name = "conv1"
+    assert quantize_model(model).predict(IMAGES, verbose=0).shape == (4, 8, 8, 2)
 
 
 def test_a_layer_used_twice_is_refused_or_becomes_two():

@@ -17,6 +17,7 @@ from fewbits.graph import Graph
 from fewbits.inspection.extraction import extractor
 from fewbits.io.files import write_aside
 from fewbits.io.hdf5 import write_hdf5
+from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.layers import active_formats, effective_weights, kernel_formats, per_filter
 
 AXES = "as in Keras; MATLAB's h5read reverses them: permute(x, ndims(x):-1:1)"
@@ -26,7 +27,7 @@ def weights_and_codes(model: keras.Model) -> dict[str, np.ndarray]:
     """Return the weights of a model, and the codes of its quantized kernels.
 
     Args:
-        model: A functional model, quantized or not.
+        model: A functional model, quantized or not; nested models are opened, as in `canonical`.
 
     Returns:
         LAYER/VARIABLE -> array (float32). For a quantized kernel also LAYER/kernel_codes (int32), LAYER/kernel_msb
@@ -37,6 +38,7 @@ def weights_and_codes(model: keras.Model) -> dict[str, np.ndarray]:
     Raises:
         InputError: as `check_exportable`.
     """
+    model = canonical(model)
     check_exportable(model)
     found: dict[str, np.ndarray] = {}
     for layer in model.layers:
@@ -73,6 +75,7 @@ def write_hdf5_arrays(model: keras.Model, path: Path, batches: Iterable[np.ndarr
     Raises:
         InputError: as `check_exportable`, and when h5py is not installed.
     """
+    model = canonical(model)
     pieces = {f"weights/{name}": array for name, array in weights_and_codes(model).items()}
     attributes = {"/": {"network": model.name, "axes": AXES}}
     for layer in model.layers:

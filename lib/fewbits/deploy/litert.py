@@ -11,6 +11,7 @@ agrees with the simulation code by code in convolutions; LiteRT's own kernels ro
 
 import re
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -241,7 +242,8 @@ class _FakeQuantized(Frozen):
             self._table = ops.convert_to_numpy(layer(values[np.newaxis]))[0]
 
     def kernel(self, kernel):
-        step = 2.0**-6 * max(2.0**-20, float(np.abs(kernel).max()))
+        own = 1 + crc32(self.name.encode()) / 2**32  # else the converter makes one of two equal kernels
+        step = own * 2.0**-6 * max(2.0**-20, float(np.abs(kernel).max()))
         return _fake_quantize(ops.convert_to_tensor(kernel), step, f"kernel_{self.name.encode().hex()}_of_layer")
 
     def call(self, x):

@@ -17,10 +17,11 @@ from fewbits.deploy.frozen import check_exportable, multiplies
 from fewbits.deploy.integer import IntegerNetwork, Output
 from fewbits.deploy.kernel_lowering import multiply_kernel
 from fewbits.deploy.layer_lowering import HANDLERS, image_shape
+from fewbits.deploy.onnx import is_in_onnx
 from fewbits.deploy.operations import Input, Tensor
 from fewbits.errors import InputError
 from fewbits.graph import Call, Graph
-from fewbits.quantization.conversion import QuantizedModel
+from fewbits.quantization.conversion import PREPROCESSING, QuantizedModel
 
 layers, activations = keras.layers, keras.activations
 
@@ -32,7 +33,7 @@ HINTS: dict[type, str] = {
     layers.Normalization: "quantize_model(..., fold_preprocessing=True) folds it",
     layers.ELU: "use Activation('elu'), which quantize_model gives formats",
 }
-OTHERWISE = "use one that the documentation lists for them, or export the network to ONNX"
+OTHERWISE = "export the network to {0}, or use a layer that the documentation lists for them"
 
 
 def lower(
@@ -127,8 +128,7 @@ class _Lowering:
         handler = HANDLERS.get(type(layer))
         if handler is None:
             kind = type(layer).__name__
-            hint = HINTS.get(type(layer), OTHERWISE)
-            raise InputError(f"layer {layer.name} is a {kind}, which integer networks do not support; {hint}")
+            raise InputError(f"layer {layer.name} is a {kind}, which integer networks do not support; {_hint(layer)}")
         return handler(self.assembly, call, *inputs)
 
 
@@ -139,6 +139,13 @@ def _left_out(call: Call, at_head: bool) -> str:
     if type(layer) is layers.Softmax or activation is activations.softmax:
         return "softmax"  # everywhere, so that the message names it where another layer reads it
     return activation_name(activation) if at_head and activation in OUTSIDE else ""
+
+
+def _hint(layer: Any) -> str:
+    """Return what to do about a layer that integer networks do not support."""
+    if isinstance(layer, PREPROCESSING):
+        return "prepare the images before the network instead"
+    return HINTS.get(type(layer), OTHERWISE.format("ONNX" if is_in_onnx(layer) else "LiteRT in float32"))
 
 
 def _image(shape: tuple[int, ...], levels: int, means: tuple[int, ...], divisor: int) -> Tensor:

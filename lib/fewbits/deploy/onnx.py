@@ -79,6 +79,15 @@ def write_onnx(model: keras.Model, path: Path) -> None:
         file.write(content)
 
 
+def is_in_onnx(layer: Any) -> bool:
+    """Return whether files can hold layers of this kind.
+
+    Args:
+        layer: A layer or another operation of Keras.
+    """
+    return multiplies(layer) or type(layer) in _Graph._HANDLERS
+
+
 class ONNXRunner:
     """An ONNX file that runs in ONNX Runtime, on one thread.
 

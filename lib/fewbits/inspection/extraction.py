@@ -9,7 +9,7 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, nearest
-from fewbits.graph import Graph
+from fewbits.graph import Graph, check_names
 from fewbits.quantization.layers import quantized_type
 from fewbits.training.interruption import postponed
 
@@ -27,8 +27,9 @@ def select(model: keras.Model, names: Sequence[str] | None = None, raw: bool = F
 
     Raises:
         InputError: when a layer does not exist, is used more than once, has several outputs or, with `raw`, no
-            products.
+            products; as `check_names`.
     """
+    check_names(model)
     graph = Graph(model)
     known = {layer.name: layer for layer in model.layers}
     multiplying = [name for name, layer in known.items() if quantized_type(layer)]

@@ -187,7 +187,7 @@ def _misread(path: Path, said: str) -> InputError:
             f"{path} holds the {unknown[1]} {unknown[2]}, which Keras does not know; in Python, load it with "
             f"`keras.saving.load_model(path, custom_objects={{'{unknown[2]}': {unknown[2]}}})`"
         )
-    if "safe_mode" in said:
+    if "safe_mode" in said or "identifier: {'value'" in said:
         return InputError(f"{path} holds code, a Lambda layer or a lambda; put a Keras layer or a named function there")
     reason = re.split(r"\n|{", said.split("Exception encountered: ")[-1])[0].strip()[:400]
     return InputError(f"{path} cannot be read ({reason}); it may be truncated or of another kind")

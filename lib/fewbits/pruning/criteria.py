@@ -272,8 +272,11 @@ def _over_images(model: keras.Model, batches: Batches, mean: Callable[[np.ndarra
 
 
 def _in_float32(model: keras.Model) -> keras.Model:
-    """Return `model`, or, if a layer computes in 16 bits, a copy that computes in 32: gradients would be lost."""
-    if not any(layer.compute_dtype in ("float16", "bfloat16") for layer in model.layers):
+    """Return `model`, or, if a layer computes in another type, a copy that computes in float32.
+
+    Gradients would be lost in 16 bits, and images and factors are in 32.
+    """
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
         return model
 
     def copied(operation: Any) -> Any:

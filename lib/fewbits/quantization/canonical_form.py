@@ -4,12 +4,24 @@ Quantization, and all that follows it, sees only networks of this form.
 """
 
 from collections.abc import Callable
+from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from fewbits.backend import keras
-from fewbits.graph import Call, Graph, clone, configuration, free_name, function_name, give_weights, run_again
+from fewbits.backend import keras, ops
+from fewbits.graph import (
+    Call,
+    Graph,
+    check_names,
+    clone,
+    configuration,
+    free_name,
+    function_name,
+    give_weights,
+    run_again,
+)
 from fewbits.quantization.adapted import float_model
 
 layers = keras.layers
@@ -32,8 +44,9 @@ def canonical(model: keras.Model, *, duplicate_shared: bool = False) -> keras.Mo
         `model` itself if it has this form; otherwise a new model with copies of the layers and their weights.
 
     Raises:
-        InputError: when `model` has no graph; as `float_model`.
+        InputError: when `model` has no graph; as `check_names` and `float_model`.
     """
+    check_names(model)
     model = float_model(model)
     graph = Graph(model)
     if not any(_changes(graph, call, duplicate_shared) for call in graph.calls):
@@ -65,13 +78,15 @@ class _Rewriting:
         operation = call.operation
         if isinstance(operation, keras.Model):
             inside = f"{path}{operation.name}_"
+            given = args[0] if args else kwargs["inputs"]
             return Graph(operation).run(
-                keras.tree.flatten(args), lambda call, *a, **k: self.step(call, *a, path=inside, **k)
+                keras.tree.flatten(given), lambda call, *a, **k: self.step(call, *a, path=inside, **k)
             )
         found = _layer_of(call)
         if found is not None:
             make, tensors = found
-            return self._once(operation, path, make)[0](tensors(args))
+            make = partial(make, dtype=call.outputs[0].dtype)
+            return self._once(operation, path, lambda name: make(name=name))[0](tensors(args))
         if not isinstance(operation, keras.Layer):
             return operation(*args, **kwargs)
         if isinstance(operation, SEPARABLE):
@@ -134,50 +149,76 @@ _MERGES = {
     "Minimum": layers.Minimum,
 }
 _ACTIVATIONS = {
+    "Exp": "exponential",
     "Relu": "relu",
     "Relu6": "relu6",
     "Sigmoid": "sigmoid",
     "HardSigmoid": "hard_sigmoid",
     "HardSilu": "hard_silu",
+    "HardTanh": "hard_tanh",
+    "LogSigmoid": "log_sigmoid",
     "Silu": "silu",
     "Tanh": "tanh",
     "Softplus": "softplus",
     "Softsign": "softsign",
     "Selu": "selu",
 }
+_POOLING = {
+    ("AveragePool", 4): layers.AveragePooling2D,
+    ("AveragePool", 3): layers.AveragePooling1D,
+    ("MaxPool", 4): layers.MaxPooling2D,
+    ("MaxPool", 3): layers.MaxPooling1D,
+}
+_GLOBAL_POOLING = {
+    ("Mean", 4): layers.GlobalAveragePooling2D,
+    ("Mean", 3): layers.GlobalAveragePooling1D,
+    ("Max", 4): layers.GlobalMaxPooling2D,
+    ("Max", 3): layers.GlobalMaxPooling1D,
+}
+_RESHAPING = "Reshape", "Squeeze", "ExpandDims"
 
-Found = tuple[Callable[[str], keras.Layer], Callable[[tuple], Any]]  # makes the layer; takes its inputs from arguments
+Found = tuple[Callable[..., keras.Layer], Callable[[tuple], Any]]  # makes the layer; takes its inputs from arguments
 
 
 def _layer_of(call: Call) -> Found | None:
     """Return what makes the layer that computes what the operation of `call` does; None if it is one or has none."""
-    operation = call.operation
+    operation: Any = call.operation
     kind, args = function_name(operation), call.arguments
+    if not kind or not call.inputs:
+        return None
+    rank = len(call.inputs[0].shape)
     if kind in _MERGES and len(call.inputs) == 2 and len(call.inputs[0].shape) == len(call.inputs[1].shape):
-        return lambda name: _MERGES[kind](name=name), lambda args: list(args)
+        return _MERGES[kind], list
     if kind in _MERGES or kind in ("Divide", "TrueDivide", "Negative"):
-        return _affine(kind, args)
+        return _affine(kind, call)
     if kind in _ACTIVATIONS:
-        return lambda name: layers.Activation(_ACTIVATIONS[kind], name=name), _first
+        return partial(layers.Activation, _ACTIVATIONS[kind]), _first
+    if kind == "Gelu" and not operation.approximate:
+        return partial(layers.Activation, "gelu"), _first
+    if kind == "Elu":
+        return partial(layers.ELU, operation.alpha), _first
     if kind == "LeakyRelu":
-        return lambda name: layers.LeakyReLU(operation.negative_slope, name=name), _first
-    if kind == "Softmax" and operation.axis in (-1, len(call.inputs[0].shape) - 1):
-        return lambda name: layers.Softmax(name=name), _first
+        return partial(layers.LeakyReLU, operation.negative_slope), _first
+    if kind == "Softmax" and operation.axis in (-1, rank - 1):
+        return layers.Softmax, _first
     if kind == "Clip" and operation.x_min == 0 and np.ndim(operation.x_max) == 0:
-        return lambda name: layers.ReLU(operation.x_max, name=name), _first
+        return partial(layers.ReLU, operation.x_max), _first
     if kind == "Concatenate":
-        return lambda name: layers.Concatenate(operation.axis, name=name), lambda args: list(args[0])
-    if kind == "Reshape" and None not in call.outputs[0].shape[1:] and call.inputs[0].shape[0] is None:
-        return lambda name: layers.Reshape(call.outputs[0].shape[1:], name=name), _first
+        return partial(layers.Concatenate, operation.axis), lambda args: list(args[0])
+    if (kind in _RESHAPING or kind == "GetItem" and _adds_axes(args[1])) and _keeps_images(call):
+        return partial(layers.Reshape, call.outputs[0].shape[1:]), _first
     if kind == "Transpose" and operation.axes and operation.axes[0] == 0:
-        return lambda name: layers.Permute(tuple(operation.axes[1:]), name=name), _first
-    if kind in ("Mean", "Max"):
-        return _global_pooling(operation, call.inputs[0])
-    if kind == "Pad" and operation.mode == "constant" and len(call.inputs[0].shape) == 4:
+        return partial(layers.Permute, tuple(operation.axes[1:])), _first
+    if (kind, rank) in _POOLING and operation.data_format == "channels_last":
+        pooling = _POOLING[kind, rank]
+        return partial(pooling, operation.pool_size, operation.strides, operation.padding), _first
+    if (kind, rank) in _GLOBAL_POOLING:
+        return _global_pooling(operation, rank)
+    if kind == "Pad" and operation.mode == "constant" and rank == 4:
         rows = [tuple(int(n) for n in side) for side in operation.pad_width]
         fill = call.keywords.get("constant_values", args[1] if len(args) > 1 else None)
         if len(rows) == 4 and not any(rows[0] + rows[3]) and not fill:
-            return lambda name: layers.ZeroPadding2D(tuple(rows[1:3]), name=name), _first
+            return partial(layers.ZeroPadding2D, tuple(rows[1:3])), _first
     if kind == "GetItem" and len(call.inputs) == 1:
         return _cropping(args[1], call.inputs[0].shape)
     return None
@@ -187,43 +228,64 @@ def _first(args: tuple) -> Any:
     return args[0]
 
 
-def _affine(kind: str, args: tuple) -> Found | None:
-    """Return what makes the Rescaling for an operation on a tensor and a number; None if there is none."""
+def _adds_axes(key: Any) -> bool:
+    """Return whether an index takes everything and may add axes, as `x[:, None]` does."""
+    key = key if isinstance(key, tuple) else (key,)
+    return all(k is None or k is Ellipsis or isinstance(k, slice) and k == slice(None) for k in key)
+
+
+def _keeps_images(call: Call) -> bool:
+    """Return whether a call gives each image another shape, and moves nothing from one image to another."""
+    before, after = call.inputs[0].shape, call.outputs[0].shape
+    fixed = None not in (*before[1:], *after[1:]) and before[0] == after[0]
+    return fixed and prod(before[1:]) == prod(after[1:])
+
+
+def _affine(kind: str, call: Call) -> Found | None:
+    """Return what makes the Rescaling for an operation on a tensor and numbers; None if there is none."""
     if kind == "Negative":
-        return lambda name: layers.Rescaling(-1.0, name=name), _first
+        return partial(layers.Rescaling, -1.0), _first
+    args = call.arguments
     tensor_first = isinstance(args[0], keras.KerasTensor)
-    other = args[1] if tensor_first else args[0]
-    if isinstance(other, keras.KerasTensor) or np.ndim(other) != 0:
+    numbers = _numbers(args[1] if tensor_first else args[0], call)
+    take = _first if tensor_first else lambda args: args[1]
+    if numbers is None:
         return None
-    number = float(np.asarray(other))
+    if kind == "Maximum" and not np.any(numbers):
+        return layers.ReLU, take
     scale_and_offset = {
-        "Add": (1.0, number),
-        "Subtract": (1.0, -number) if tensor_first else (-1.0, number),
-        "Multiply": (number, 0.0),
-        "Divide": (1 / number, 0.0) if tensor_first and number else None,
-        "TrueDivide": (1 / number, 0.0) if tensor_first and number else None,
+        "Add": (1.0, numbers),
+        "Subtract": (1.0, -numbers) if tensor_first else (-1.0, numbers),
+        "Multiply": (numbers, 0.0),
+        "Divide": (1 / numbers, 0.0) if tensor_first and np.all(numbers) else None,
+        "TrueDivide": (1 / numbers, 0.0) if tensor_first and np.all(numbers) else None,
     }.get(kind)
     if scale_and_offset is None:
-        if kind == "Maximum" and number == 0:
-            return lambda name: layers.ReLU(name=name), lambda args: args[0] if tensor_first else args[1]
         return None
-    return lambda name: layers.Rescaling(*scale_and_offset, name=name), lambda args: args[0 if tensor_first else 1]
+    return partial(layers.Rescaling, *(np.asarray(x).tolist() for x in scale_and_offset)), take
 
 
-def _global_pooling(operation: Any, x: keras.KerasTensor) -> Found | None:
+def _numbers(other: Any, call: Call) -> np.ndarray | None:
+    """Return the operand of a tensor as one number, or one per channel; None if it is something else."""
+    if ops.is_tensor(other):
+        other = ops.convert_to_numpy(other)
+    if not isinstance(other, (int, float, np.ndarray, np.generic)):
+        return None
+    numbers, read, made = np.asarray(other, np.float64), call.inputs[0].shape, call.outputs[0].shape
+    if numbers.ndim == 0:
+        return numbers
+    one_per_channel = numbers.size == numbers.shape[-1] == read[-1] and read == made
+    return numbers.ravel() if one_per_channel else None
+
+
+def _global_pooling(operation: Any, rank: int) -> Found | None:
     axes = operation.axis if isinstance(operation.axis, (tuple, list)) else [operation.axis]
     if None in axes or getattr(operation, "initial", None) is not None:
         return None
-    if sorted(axis % len(x.shape) for axis in axes) != list(range(1, len(x.shape) - 1)):
+    if sorted(axis % rank for axis in axes) != list(range(1, rank - 1)):
         return None
-    kinds = {
-        ("Mean", 4): layers.GlobalAveragePooling2D,
-        ("Mean", 3): layers.GlobalAveragePooling1D,
-        ("Max", 4): layers.GlobalMaxPooling2D,
-        ("Max", 3): layers.GlobalMaxPooling1D,
-    }
-    kind = kinds.get((type(operation).__name__, len(x.shape)))
-    return None if kind is None else (lambda name: kind(keepdims=operation.keepdims, name=name), _first)
+    kind = _GLOBAL_POOLING[type(operation).__name__, rank]
+    return partial(kind, keepdims=operation.keepdims), _first
 
 
 def _cropping(key: Any, shape: tuple) -> Found | None:
@@ -236,4 +298,4 @@ def _cropping(key: Any, shape: tuple) -> Found | None:
         return None
     ranges = [k.indices(side) for k, side in zip(key[1:3], shape[1:3])]
     sides = tuple((start, side - stop) for (start, stop, _), side in zip(ranges, shape[1:3]))
-    return lambda name: layers.Cropping2D(sides, name=name), _first
+    return partial(layers.Cropping2D, sides), _first

@@ -9,7 +9,7 @@ from typing import Any
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, check_integer, check_name, nearest
-from fewbits.graph import Call, Graph, clone, configuration, give_weights, rebuild
+from fewbits.graph import Call, Graph, clone, configuration, function_name, give_weights, rebuild
 from fewbits.names import UNSUPPORTED
 from fewbits.quantization import preprocessing
 from fewbits.quantization.activations import ACTIVATIONS, activation_type
@@ -83,6 +83,9 @@ TRAINING_ONLY = (
     layers.RandomTranslation,
     layers.RandomZoom,
 )
+# Operations of Keras without a layer that select or move values, and need no format either.
+MOVING = set("Concatenate Copy ExpandDims Flip GetItem Moveaxis Pad Repeat Roll Split Squeeze Stack Swapaxes".split())
+MOVING |= {"Reshape", "Tile", "Transpose"}
 OWN_SETTINGS = "formats", "enabled", "rounding", "gradient", "bias_order", "level"  # of quantized layers alone
 PREPROCESSING = layers.RandomFlip.__bases__  # augmentation, resizing and cropping of images; Keras does not export it
 # Why layers that users ask for cannot be quantized, and what to use instead.
@@ -91,6 +94,7 @@ REFUSED: dict[type, str] = {
     layers.GroupNormalization: "computes mean and variance of each input; use BatchNormalization, which can be folded",
     layers.Lambda: "runs code that is not known; use a Keras layer or operation for it",
 }
+REFUSED_FUNCTIONS = {"Gelu": "approximates GELU; use ops.gelu(x, approximate=False), which can be quantized"}
 
 
 @keras.saving.register_keras_serializable("fewbits")
@@ -330,21 +334,33 @@ def refusals(model: keras.Model, unsupported: str = "refuse") -> dict[str, str]:
         Layer name -> what is wrong and what to do, a clause.
     """
     graph = Graph(model)
-    reasons = {layer.name: _refusal(layer, len(graph.calls_of(layer)), unsupported) for layer in graph.layers}
+    reasons = {
+        operation.name: _refusal(operation, len(graph.calls_of(operation)), unsupported)
+        for operation in graph.operations
+    }
+    mixing = "gives the batch another shape; use a layer, such as Reshape, that keeps the images apart"
+    reasons |= {call.name: mixing for call in graph.calls if _mixes_images(call)}
     return {name: f"layer {name} {reason}" for name, reason in reasons.items() if reason}
 
 
-def _refusal(layer: keras.Layer, calls: int, unsupported: str) -> str | None:
+def _refusal(layer: Any, calls: int, unsupported: str) -> str | None:
     known = quantized_type(layer) or activation_type(layer) or isinstance(layer, PREPROCESSING)
-    known = known or type(layer) in (*FLOAT_LAYERS, *TRAINING_ONLY)
+    known = known or type(layer) in (*FLOAT_LAYERS, *TRAINING_ONLY) or function_name(layer) in MOVING
     if not known and unsupported == "refuse":
-        reason = REFUSED.get(type(layer), "cannot be quantized")
+        reason = REFUSED_FUNCTIONS.get(function_name(layer)) or REFUSED.get(type(layer), "cannot be quantized")
         return f"is a {type(layer).__name__}, which {reason}; unsupported='float' leaves it in float"
     if quantized_type(layer) and getattr(layer, "data_format", "channels_last") != "channels_last":
         return "takes channels first; build it with data_format='channels_last'"
-    if calls > 1 and layer.weights:
+    if calls > 1 and getattr(layer, "weights", None):
         return f"is used {calls} times; duplicate_shared=True gives each use a layer"
     return None
+
+
+def _mixes_images(call: Call) -> bool:
+    """Return whether an operation moves values from one image to another, or may do so."""
+    kind = function_name(call.operation)
+    fixed = any(x.shape[0] is None for x in call.inputs) and any(y.shape[0] is not None for y in call.outputs)
+    return kind == "Reshape" or kind in MOVING and fixed
 
 
 def _by_name(formats: Any, names: Sequence[str]) -> dict[str, Formats]:

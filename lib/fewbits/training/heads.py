@@ -11,7 +11,7 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError
-from fewbits.graph import Call, Graph, clone, ends, function_name, give_weights, like, rebuild
+from fewbits.graph import Call, Graph, check_names, clone, ends, function_name, give_weights, like, rebuild
 
 layers = keras.layers
 
@@ -210,8 +210,10 @@ def head_of(model: keras.Model) -> Head:
 
     Raises:
         InputError: when `model` has no graph, several outputs or an output of another shape; when its only output is
-            not a sigmoid unit; or when it ends in an activation whose probabilities have no cross-entropy.
+            not a sigmoid unit; when it ends in an activation whose probabilities have no cross-entropy; as
+            `check_names`.
     """
+    check_names(model)
     graph = Graph(model)
     if len(graph.outputs) != 1:
         raise InputError(
