@@ -160,11 +160,15 @@ def test_what_chance_has_decided_is_the_seeds_of_what_was_trained():
     assert reference.drawn(float_) == (2, 0, 3, 0)
 
 
+VALIDATED = {"val_accuracy": 0.5, "val_loss": 1.0}
+
+
 def pruned(records, *hits):
     """Return a cell of prunings, a seed each from 1 on, with so many hits of 100 behind each step."""
     found = []
     for seed, each in enumerate(hits, 1):
-        steps = [{"step": n, "test": {"hits": h, "n": 100, "loss": 1, "hits_top5": h}} for n, h in enumerate(each)]
+        tests = [{"hits": h, "n": 100, "loss": 1, "hits_top5": h} for h in each]
+        steps = [VALIDATED | {"step": n, "test": test} for n, test in enumerate(tests)]
         results = records[0].results.model_copy(update={"pruning": steps})
         trial = records[0].trial.model_copy(update={"seed": seed, "start": None})
         found.append(records[0].model_copy(update={"trial": trial, "results": results}))
@@ -217,6 +221,15 @@ def test_prunings_are_compared_where_as_much_of_a_cost_is_left(records):
     assert reference.Cell(None, records[:1]).at_cost("macs", 0.5) == {}, "not a pruning"
 
 
+def test_a_step_has_the_validation_accuracy_of_its_own(records):
+    cell = reference.cell("pruning", criterion="combined")
+    for number in (1, 5):
+        for record, whole in zip(cell.after_step(number).records, cell.records):
+            validation, step = record.results.validation, whole.results.pruning[number]
+            assert validation.hits / validation.n == pytest.approx(step["val_accuracy"])
+    assert cell.after_step(1).records[0].results.validation.hits > cell.records[0].results.validation.hits
+
+
 def test_two_prunings_are_compared_step_by_step_and_seed_by_seed(records):
     high, low = pruned(records, [90, 80], [90, 70]), pruned(records, [90, 70], [90, 60], [90, 10])
     gap = high.after_step(1).paired(low.after_step(1))
@@ -225,7 +238,7 @@ def test_two_prunings_are_compared_step_by_step_and_seed_by_seed(records):
 
 def with_filters(records, *counts):
     """Return a cell of one pruning that leaves so many filters in its two layers at each step."""
-    steps = [{"step": n, "filters": dict(zip("ab", two))} for n, two in enumerate(counts)]
+    steps = [VALIDATED | {"step": n, "filters": dict(zip("ab", two))} for n, two in enumerate(counts)]
     test = {"hits": 1, "n": 2, "loss": 1, "hits_top5": 1}
     results = records[0].results.model_copy(update={"pruning": [step | {"test": test} for step in steps]})
     return reference.Cell(None, [records[0].model_copy(update={"results": results})])

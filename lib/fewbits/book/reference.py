@@ -134,8 +134,7 @@ class Cell(NamedTuple):
         found = []
         for record in self.records:
             for step in (record.results.pruning or [])[number : number + 1]:
-                then = {"test": Tally(**step["test"]), "answers": None}  # those that are known are of the last step
-                results = record.results.model_copy(update=then)
+                results = record.results.model_copy(update=_after(step, record.results.validation.n))
                 found.append(record.model_copy(update={"results": results}))
         return Cell(self.trial, found if number else found[:1])
 
@@ -222,6 +221,18 @@ def drawn(trial: Trial) -> tuple[int, ...]:
     """
     before = drawn(trial.start) if isinstance(trial.start, Trial) else ()
     return before if before and trial.strategy == "static" else (trial.seed, trial.fold, *before)
+
+
+def _after(step: dict, images: int) -> dict[str, Any]:
+    """Return the results after a step of a pruning; answers are known after the last step only.
+
+    Args:
+        step: As `steps` has it.
+        images: How many validation images there are.
+    """
+    hits = round(step["val_accuracy"] * images)
+    validation = Tally(hits=hits, n=images, loss=step["val_loss"], hits_top5=None)
+    return {"test": Tally(**step["test"]), "validation": validation, "answers": None}
 
 
 def _same_images(one: Record, other: Record) -> bool:
