@@ -363,8 +363,8 @@ record(
 )
 
 # %% [markdown]
-# E4 is the report's best network, as far as one training each can tell. It has {glue:text}`e4_more_parameters:d` parameters more than E2, but it does
-# {glue:text}`e4_more_macs:.1f` times the MACs and needs {glue:text}`e4_more_peak:.1f` times the memory for activations.
+# E4 is the report's best network, as far as one training each can tell. It has {glue:text}`e4_more_parameters:d` parameters
+# more than E2, but it does {glue:text}`e4_more_macs:.1f` times the MACs and needs {glue:text}`e4_more_peak:.1f` times the memory for activations.
 # The report's table shows neither. (The text does not say which stride E2 has; we took the baseline's 2. If it was 1
 # already, only the pooling would remain: a factor of about four.)
 #
