@@ -21,7 +21,7 @@ from fewbits.data import Split, load
 from fewbits.io.files import read_model, write_model
 from fewbits.names import DECAYS
 from fewbits.quantization.layers import QuantizedDense
-from fewbits.training.evaluation import Score, evaluate
+from fewbits.training.evaluation import Score, evaluate, evaluate_images
 from fewbits.training.loop import read_history, train
 from fewbits.training.recipe import decaying_rate, prepare
 
@@ -425,6 +425,14 @@ def test_scores_agree_with_a_hand_computation():
 def test_a_tie_goes_to_the_first_class_and_five_classes_have_no_top5():
     assert evaluate(known([1, 1, 0]), (np.ones((3, 1, 1, 1)), np.arange(3)))[:2] == (1, 3)
     assert evaluate(known([1, 2, 3, 4, 5]), (np.ones((1, 1, 1, 1)), np.array([0]))).hits_top5 is None
+
+
+def test_the_images_that_are_right_are_told_in_their_order():
+    """By hand: class 0 has the highest logit for a white pixel and class 2 for a dark one, whatever the batches are."""
+    images, labels = np.float32([1, -1, 1, -1, 1])[:, None, None, None], np.array([0, 0, 2, 2, 0])
+    score, right = evaluate_images(known([3, 2, 1]), (images, labels), batch_size=2)
+    assert right.tolist() == [True, False, False, True, True] and right.dtype == bool
+    assert score == evaluate(known([3, 2, 1]), (images, labels)) and score.hits == 3
 
 
 def test_nan_is_no_hit():
