@@ -449,7 +449,8 @@ quote(original=original.mean, budget=round(float(budget)), broke=", ".join(f"{c}
 
 # %% [markdown]
 # Unpruned it has {glue:text}`original:.1%`. Runs that broke down and were stopped: {glue:text}`broke`. The seeds draw the images that rank
-# and train. They all prune the *same* trained network, so the intervals do not tell what another network would do.
+# and train. They all prune the *same* trained network, so the intervals do not tell what another network would do. The learning rate was
+# chosen on validation images for *combined*; the other criteria take it as it is.
 
 # %% tags=["hide-input"]
 # Accuracy over the share of filters removed

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 15 Integers only
 #
-# Thirteen chapters have simulated small numbers with large ones. Would a device that has no floats say the same?
+# The chapters before this one have simulated small numbers with large ones. Would a device that has no floats say the same?
 #
 # {cite:t}`vieito2017` writes his layers for a hardware convolution engine, but never runs them on it: he trusts that fewer bits in a
 # simulation are fewer bits on the device. {cite:t}`chiang2017` ends on a telephone, {cite:t}`gaikwad2018` on a computer for cars, both with
@@ -386,7 +386,7 @@ rows = [(r, name, taken[r, name], sizes[r, name]) for r in RUNTIMES for name in 
 explore.bars(
     {name: {r: ms.get((r, name)) for r in RUNTIMES} for name in nets}, "15.3",
     "Median time for one image on one thread, SqueezeNet for CIFAR-10, this machine (quick). Logarithmic.",
-    "Bars by runtime, four networks each: LiteRT is fastest in every one; pruned networks take less time everywhere.",
+    "Bars by runtime, up to four networks each: whole and pruned, in float and with 8 bits. The table has the times.",
     x="runtime", y="ms for an image", yaxis={"type": "log", "tickvals": [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20]},
     table=explore.Table(("runtime", "network", "time", "bytes"), rows),
 )
