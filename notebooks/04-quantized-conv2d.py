@@ -155,7 +155,7 @@ print(unequal, "logits differ between off-model and on-model")
 #
 # Before it took bits away, the thesis clipped: one MSB for all layers, from the percentiles of all kernels together
 # (Table 4, 32 bits), or of all inputs together (Table 7). Table 7 does not print its bits; they were
-# [probably 16](91-errata), so it mixes clipping with a coarser step. We clip alone, with 24 bits, which float32 still
+# [probably 16](table-7), so it mixes clipping with a coarser step. We clip alone, with 24 bits, which float32 still
 # holds exactly:
 
 # %%
