@@ -16,7 +16,7 @@ from fewbits.audit.traces import Kernel, Trace
 from fewbits.statistics import Estimate
 
 FLOAT = "float"  # name of a kernel that is not rounded
-TRUNCATION = -0.25  # kernel steps: a slope whose interval lies below is that of a kernel that is rounded down
+TRUNCATION = -0.25  # kernel steps: a slope below this, whose interval excludes 0, is that of a kernel rounded down
 CLOSE = 0.25  # output steps: how near a mean error must be to what a rounding leaves
 FEWEST = 30  # codes of a sign that a mean is taken of
 NOISIEST = 4  # variance in steps above which means of a small bias say nothing
@@ -73,7 +73,7 @@ class LayerFinding:
         if not self.slope:
             return False
         if self.slope_unit == "kernel steps":
-            return self.slope.high < TRUNCATION
+            return self.slope.mean < TRUNCATION and self.slope.high < 0
         return self.slope.mean + 2 * self.slope.half_width < 0
 
     @property
