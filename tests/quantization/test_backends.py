@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from fewbits import FixedPoint, quantclip, quantize
+from fewbits import FixedPoint, dequantize_model, quantclip, quantize, quantize_model
 from fewbits.quantization.fixedpoint import is_clipped
 
 BACKEND = keras.backend.backend()
@@ -254,3 +254,16 @@ def test_a_variable_can_be_quantized_as_it_is():
     assert_same_bits(
         quantclip(variable, FixedPoint(0, 4)), quantize(np.array([0.3, 2.0], np.float32), FixedPoint(0, 4))
     )
+
+
+def test_networks_made_of_one_another_run_side_by_side():
+    """On JAX, a network that predicts gives its arrays away, and must not share them with another."""
+    layers = keras.layers
+    image = layers.Input((8, 8, 3))
+    x = layers.PReLU(shared_axes=[1, 2])(layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, layers.Dense(2)(layers.Flatten()(x)))
+    quantized = quantize_model(model)
+    back, images = dequantize_model(quantized), np.ones((2, 8, 8, 3), np.float32)
+    expected = model.predict_on_batch(images)
+    for network in (quantized, back, model, quantized):
+        np.testing.assert_allclose(network.predict_on_batch(images), expected, rtol=1e-5)

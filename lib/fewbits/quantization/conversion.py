@@ -401,17 +401,20 @@ def _with_weights(model):
 
 
 def _copy_weights(old, new):
-    """Copy the weights of `old` to `new`; a quantized layer keeps its own formats and switches."""
+    """Copy the weights of `old` to `new`; a quantized layer keeps its own formats and switches.
+
+    They go through NumPy: on JAX, a variable would take over the array, which dies as soon as one of the models runs.
+    """
     if isinstance(old, layers.PReLU):
-        new.alpha.assign(old.alpha)
+        new.alpha.assign(ops.convert_to_numpy(old.alpha))
     if activation_type(old):
         return
     if not quantized_type(old):
         give_weights(new, old.get_weights())
         return
-    new.kernel.assign(old.kernel)
+    new.kernel.assign(ops.convert_to_numpy(old.kernel))
     if old.bias is not None:
-        new.bias.assign(old.bias)
+        new.bias.assign(ops.convert_to_numpy(old.bias))
 
 
 def _set_weights(layer: keras.Layer, model: keras.Model, plan: Sequence[Folding]) -> None:
