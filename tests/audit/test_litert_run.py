@@ -41,7 +41,8 @@ def test_the_rounding_of_litert_is_named(files, kernels, ours, chosen):
     for name, expected in (("ours", ours), ("chosen", chosen)):
         found = examine(files[name], kernels)
         assert set(found) == set(LAYERS)
-        assert in_words(common_ways(list(found.values()))) == expected
+        dense = found["dense"]  # whose reference kernel rounds once
+        assert in_words(common_ways([finding for finding in found.values() if finding is not dense])) == expected
         for finding in found.values():
             assert finding.naming.explained == 1 and finding.rounding.startswith("nearest")
             assert finding.kernel.startswith("nearest") and finding.cost == 0 and not finding.truncates

@@ -224,6 +224,8 @@ def _print_advice(findings: "list[LayerFinding]") -> None:
     common = common_ways(findings)
     if common:
         print(f"all layers: outputs rounded by {in_words(common)}")
+    elif any(finding.naming.ways for finding in findings):
+        print("the layers do not all round in the same way")
     said: dict[str, list[str]] = {}
     for finding in findings:
         notes = [finding.note] if finding.note else []
