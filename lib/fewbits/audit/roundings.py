@@ -135,7 +135,12 @@ def _shifted_up(numbers: np.ndarray, shifts: np.ndarray) -> np.ndarray:
 def output_ways(sums: np.ndarray, factors: np.ndarray) -> Iterator[Way]:
     """Yield the ways in which accumulators may have been rounded, those that a shift allows first.
 
-    Float32 is left out where it is exact.
+    Args:
+        sums: As in `requantized`.
+        factors: As in `requantized`.
+
+    Yields:
+        Ways; those in float32 only where it is not exact.
     """
     yield from (Way(rounding) for rounding in ROUND)
     powers = (np.frexp(factors)[0] == 0.5).all()
