@@ -50,6 +50,15 @@ def test_activations_and_preprocessing_say_what_becomes_of_them():
     assert found["mean"] == "no quantizer of its own"
 
 
+def test_an_operation_that_is_no_layer_is_listed():
+    image = layers.Input((8, 8, 3))
+    x = keras.ops.sort(layers.Conv2D(4, 3, name="conv")(image)[..., :2])
+    found = layer_support(keras.Model(image, layers.Dense(2)(layers.Flatten()(x))))
+    assert [row.kind for row in found] == ["Conv2D", "GetItem", "Sort", "Flatten", "Dense"]
+    assert found[1].quantization == "no quantizer of its own"
+    assert found[2].quantization.startswith(f"layer {found[2].name} is a Sort, which cannot be quantized")
+
+
 def test_a_network_that_cannot_be_quantized_takes_no_form():
     image = layers.Input((8, 8, 3))
     model = keras.Model(image, layers.Dense(2)(layers.LayerNormalization(name="norm")(image)))

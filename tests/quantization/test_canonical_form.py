@@ -147,7 +147,8 @@ def test_a_nested_model_may_take_its_inputs_by_name():
 def test_an_operation_that_mixes_images_is_refused():
     image = layers.Input((8, 8, 3))
     x = layers.Conv2D(4, 1)(image)
-    for mixed in (ops.reshape(x, (-1, 8, 4)), ops.expand_dims(x, 0), ops.transpose(x, (1, 0, 2, 3))):
+    joined = ops.concatenate([x, x], axis=0)
+    for mixed in (ops.reshape(x, (-1, 8, 4)), ops.expand_dims(x, 0), ops.transpose(x, (1, 0, 2, 3)), joined):
         with pytest.raises(InputError, match="gives the batch another shape; use a layer"):
             quantize_model(keras.Model(image, mixed))
 

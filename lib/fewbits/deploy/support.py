@@ -58,7 +58,7 @@ def layer_support(model: keras.Model) -> list[LayerSupport]:
         model: A functional model, or a sequential one with an input.
 
     Returns:
-        One entry per layer, in the order of the graph; nested models are opened.
+        One entry per layer, and per operation that is no layer, in the order of the graph; nested models are opened.
 
     Raises:
         InputError: when `model` has no graph.
@@ -69,7 +69,7 @@ def layer_support(model: keras.Model) -> list[LayerSupport]:
     removed = [name for group in removable(network) for name, _ in group]
     whole = kept_whole(network)
 
-    def support(layer: keras.Layer) -> LayerSupport:
+    def support(layer: keras.Operation) -> LayerSupport:
         free = removed.count(layer.name)
         reason = whole.get(layer.name)
         pruning = f"{free} filters can be removed" if free else f"keeps all filters: {reason}" if reason else ""
@@ -78,7 +78,7 @@ def layer_support(model: keras.Model) -> list[LayerSupport]:
         quantization = refused.get(layer.name) or folded.get(layer.name, "quantized" if quantized else otherwise)
         return LayerSupport(layer.name, type(layer).__name__.removeprefix("Quantized"), quantization, pruning)
 
-    return [support(layer) for layer in Graph(network).layers if not isinstance(layer, keras.layers.InputLayer)]
+    return [support(layer) for layer in Graph(network).operations if not isinstance(layer, keras.layers.InputLayer)]
 
 
 def export_support(model: keras.Model) -> dict[str, str]:

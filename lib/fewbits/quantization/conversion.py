@@ -359,6 +359,8 @@ def _refusal(layer: Any, calls: int, unsupported: str) -> str | None:
 def _mixes_images(call: Call) -> bool:
     """Return whether an operation moves values from one image to another, or may do so."""
     kind = function_name(call.operation)
+    if isinstance(call.operation, layers.Concatenate):
+        return call.operation.axis in (0, -len(call.inputs[0].shape))
     fixed = any(x.shape[0] is None for x in call.inputs) and any(y.shape[0] is not None for y in call.outputs)
     return kind == "Reshape" or kind in MOVING and fixed
 
