@@ -20,4 +20,4 @@ def overlap(tested: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def _digests(images: np.ndarray) -> list[bytes]:
-    return [sha256(np.ascontiguousarray(image, "<f4")).digest() for image in images]
+    return [sha256(image.astype("<f4").tobytes()).digest() for image in images]

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fewbits.backend import call_traced_once, choose, keras, ops, tensor
-from fewbits.names import KINDS, ROUNDINGS
+from fewbits.names import KINDS, LAYER_ROUNDINGS, ROUNDINGS
 from fewbits.quantization.fixedpoint import exp2
 
 # What a quantized layer keeps in one variable: its switches, and MSB and bits of each kind; 0 bits are float. (The MSBs
 # of its kernel, one per filter, have a variable of their own.)
 SCALARS = ("rounding", "enabled", "locked", "kernel_nbits", *(f"{k}_{n}" for k in KINDS[1:] for n in ("msb", "nbits")))
-FLOOR, NEAREST, UP, AWAY, _, THESIS, *_ = range(len(ROUNDINGS))
+FLOOR, NEAREST, UP, AWAY, THESIS = (ROUNDINGS.index(name) for name in LAYER_ROUNDINGS)
 
 
 class _Grid(NamedTuple):

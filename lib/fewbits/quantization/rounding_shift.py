@@ -1,17 +1,22 @@
-"""The shift that kernels rounded down give to the outputs of a layer, predicted before anything is rounded.
+"""The shift that kernels rounded down give to a layer, predicted before anything is rounded.
 
 Rounded down, a weight is half a step too small on average, so an output falls by q / 2 times the sum of the inputs in
-its window. Whether that hurts depends on how far outputs lie apart: on their spread.
+its window. Whether that hurts depends on how far apart the outputs lie that the layer passes on.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.data.inputs import Images
-from fewbits.quantization.calibration import observe
+from fewbits.graph import Graph
+from fewbits.quantization.activations import activation_type
+from fewbits.quantization.calibration import Values, observe
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
+
+STEPS = tuple(2.0**k for k in range(-14, 1))  # those of kernels with MSB 0 and 15 to 1 bits
 
 
 class RoundingShift(NamedTuple):
@@ -20,27 +25,33 @@ class RoundingShift(NamedTuple):
     Attributes:
         layer: Its name.
         window_sum: The sum of the inputs that a filter sees, averaged over images, places and filters.
-        window_deviation: Its standard deviation over images and places.
-        output_spread: The standard deviation of an output over images and places, before bias and activation: the root
-            mean square over the filters.
+        window_deviation: Its standard deviation over images and places, averaged over filters.
+        steps: Steps of a kernel, ascending.
+        relative: For each step, how far the shift moves what the layer passes on: the root mean square of the change
+            after the activation, in units of the standard deviation of the values there. Above 1, the shift is larger
+            than what the values tell apart.
     """
 
     layer: str
     window_sum: float
     window_deviation: float
-    output_spread: float
+    steps: tuple[float, ...]
+    relative: tuple[float, ...]
 
-    def relative(self, step: float) -> float:
-        """Return the mean shift in units of the spread of the outputs, for kernels rounded down by steps of `step`."""
-        return step / 2 * self.window_sum / self.output_spread if self.output_spread else 0.0
+    def at(self, step: float) -> float:
+        """Return the relative shift for kernels rounded down by steps of `step`; between `steps` on a log scale."""
+        if not all(self.relative):
+            return 0.0
+        return float(np.exp2(np.interp(np.log2(step), np.log2(self.steps), np.log2(self.relative))))
 
 
-def rounding_shifts(model: keras.Model, images: Images) -> list[RoundingShift]:
+def rounding_shifts(model: keras.Model, images: Images, steps: Sequence[float] = STEPS) -> list[RoundingShift]:
     """Return what rounding down would shift, layer by layer.
 
     Args:
         model: A network that `quantize_model` accepts, quantized or not; its values in float count.
         images: As in `calibration.observe`; some tens. Labels are not used.
+        steps: Steps of the kernels, ascending.
 
     Returns:
         One entry per quantized layer with a kernel, in the order of the graph.
@@ -49,19 +60,36 @@ def rounding_shifts(model: keras.Model, images: Images) -> list[RoundingShift]:
         InputError: as `quantize_model` and `observe`.
     """
     network = model if isinstance(model, QuantizedModel) else quantize_model(model)
-    names = {layer.name for layer in network.quantized_layers}
+    graph, names = Graph(network), {layer.name for layer in network.quantized_layers}
     shifts = []
     for name, values in observe(network, images):
         if name in names:
-            layer = network.get_layer(name)
-            ones = np.ones_like(ops.convert_to_numpy(values.kernel))
-            sums, outputs = (_by_output(layer.product(values.input, kernel)) for kernel in (ones, values.kernel))
-            spread = np.sqrt(np.mean(outputs.var(0)))
-            shifts.append(RoundingShift(name, float(sums.mean()), float(sums.std(0).mean()), float(spread)))
+            shifts.append(_shift(graph, network.get_layer(name), values, tuple(steps)))
     return shifts
 
 
-def _by_output(products) -> np.ndarray:
-    """Return products as a float64 matrix (images and places, filters)."""
-    products = ops.convert_to_numpy(products).astype(np.float64)
-    return products.reshape(-1, products.shape[-1])
+def _shift(graph: Graph, layer: Any, values: Values, steps: tuple[float, ...]) -> RoundingShift:
+    sums = ops.convert_to_numpy(layer.product(values.input, np.ones_like(values.kernel)))
+    passed = _activation(graph, layer)
+    before = passed(values.output)
+    over_places = tuple(range(sums.ndim - 1))
+    spread = np.sqrt(np.mean(before.var(over_places, dtype=np.float64)))
+    moved = [np.sqrt(np.mean((before - passed(values.output - np.float32(q / 2) * sums)) ** 2)) for q in steps]
+    relative = tuple(float(m / spread) if spread else 0.0 for m in moved)
+    return RoundingShift(layer.name, float(sums.mean()), float(sums.std(over_places).mean()), steps, relative)
+
+
+def _activation(graph: Graph, layer: Any) -> Any:
+    """Return the function from the outputs of `layer`, before its activation, to what it passes on."""
+    [call] = graph.calls_of(layer)
+    reader = graph.only_reader(call.outputs[0])
+    after = reader.operation if reader and _is_activation(reader.operation) else keras.activations.linear
+
+    def passed(outputs: np.ndarray) -> np.ndarray:
+        return ops.convert_to_numpy(after(layer.activation(ops.convert_to_tensor(outputs))))
+
+    return passed
+
+
+def _is_activation(operation: Any) -> bool:
+    return isinstance(operation, keras.layers.ReLU) or activation_type(operation) is not None
