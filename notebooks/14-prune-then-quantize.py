@@ -36,7 +36,6 @@ from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
-from scipy.stats import t
 
 from fewbits import costs, data, explore, pruning, quantization, training, zoo
 from fewbits.backend import keras, ops
@@ -498,6 +497,9 @@ reference.results_table(
 
 # %% tags=["hide-input"]
 # Table 13 of the thesis, with 8 bits
+from scipy.stats import t
+
+
 def fold_error(row):  # half of the 95 % interval of a mean of five folds, from its printed deviation, in points
     return t.ppf(0.975, 4) * row["std_dev"] / np.sqrt(5)
 
@@ -529,7 +531,7 @@ reference.results_table(
 # %%
 more = {b: THIRD[b].lost - UNPRUNED[b].lost for b in BITS}
 explore.Table(
-    ("bits (reference)", "pruned loses", "whole loses", "more", "that it does"),
+    ("bits (reference)", "pruned loses", "whole loses", "more", "does it?"),
     [(b, THIRD[b].lost.points, UNPRUNED[b].lost.points, gap.points,
       verdict(gap)) for b, gap in more.items()],
 )
