@@ -42,6 +42,7 @@ CHANNEL_ORDERS = ("rgb", "bgr", "gray")
 # Networks and devices
 POOLINGS = ("floor", "ceil")
 PRECISIONS = ("float32", "float16", "int8")
+LITERT_KERNELS = ("xnnpack", "optimized", "reference")
 RUNTIMES = ("keras", "litert", "onnx", "c")
 
 # The book: how long its chapters run

@@ -36,11 +36,11 @@ class LayerFinding:
         kernel_naming: The ways of rounding the kernel; None if there is no float kernel, or no codes are known.
         bias: Mean of code minus exact quotient, in output steps.
         variance: Its variance; a rounding among many steps leaves 1/12 = 0.083.
-        total_bias: Mean error against the float layer on the same inputs, in output steps, before clipping; None
-            without a float layer.
+        total_bias: Mean error against the float layer on the same inputs, as they are multiplied, in output steps and
+            before clipping; None without a float layer.
         total_variance: The variance of this error.
-        slope: How this error grows with the sum of the inputs in the window, mean over the filters with its interval;
-            None without a float layer.
+        slope: How the error grows with the sum of the inputs in the window, with its interval: that of the accumulator
+            if the kernel is known and explains the codes, otherwise that of the codes; None without a float layer.
         slope_unit: "kernel steps", or "output steps" if no step of the kernel is known.
         sqnr: Signal to error of the output in dB, against the float layer on the same inputs; None without one.
         cost: How many dB more it would be with kernel and output rounded to nearest; None if that is not known.
@@ -87,6 +87,7 @@ class _Reading(NamedTuple):
 
     kernel: Kernel
     known: bool  # whether the kernel has steps
+    inputs: np.ndarray  # as they are multiplied
     quotients: np.ndarray
     naming: Naming
 
@@ -108,17 +109,21 @@ def examine_layer(trace: Trace) -> LayerFinding:
     rounding, guessed = naming.name, ""
     total_bias = total_variance = slope = sqnr = cost = None
     if trace.reference is not None:
-        exact = _float_outputs(trace)
+        exact = _float_outputs(trace, best.inputs)
         total = np.where(judged, trace.codes, best.quotients) - exact
         total_bias, total_variance = float(total.mean()), float(total.var())
         ones = np.ones_like(trace.reference.columns)
-        sums = trace.multiply(trace.inputs, ones) * trace.input_step
-        unit = best.kernel.steps / trace.output_step if best.known else 1.0
-        slope = slope_over_sums(total / unit, sums)
+        sums = trace.multiply(best.inputs, ones) * trace.input_step
+        growing = np.where(judged, trace.codes - exact, np.nan)
+        if best.known:  # before the output is rounded, whose error would hide a small slope
+            kernel_error = best.quotients - exact if naming.ways else growing
+            slope = slope_over_sums(kernel_error * trace.output_step / best.kernel.steps, sums)
+        else:
+            slope = slope_over_sums(growing, sums)
         sqnr = _sqnr(trace.codes, trace.codes, exact)
         cost = _cost(trace, best, exact, sqnr, kernel_naming)
         if not naming.ways and naming.judged:
-            guessed = _from_means(np.where(judged, total, np.nan), sums, exact)
+            guessed = _from_means(growing, sums, exact)
             rounding = guessed or rounding
     kernel = kernel_naming.name if kernel_naming else "" if best.known or not naming.ways else FLOAT
     return LayerFinding(
@@ -191,25 +196,27 @@ def _readings(trace: Trace) -> Iterator[_Reading]:
 
     Inputs that the layer rounds itself are rounded to nearest, or as its outputs are.
     """
-    whole = trace.limits is None or (trace.inputs == np.rint(trace.inputs)).all()
+    rounds = trace.limits is not None and bool((trace.inputs != np.rint(trace.inputs)).any())
     for name, kernel in trace.kernels.items():
-        factors = trace.input_step * kernel.steps / trace.output_step
-        rounded = name != FLOAT and not whole
-        sums = _sums(trace, kernel, "nearest" if rounded else None)
-        ways = {way: requantized(sums, factors, way) for way in output_ways(sums, factors)}
-        yield _Reading(kernel, name != FLOAT, sums * factors, name_rounding(trace.codes, sums * factors, ways))
-        if rounded:
-            for rounding in ROUND:
-                own = _sums(trace, kernel, rounding)
-                ways |= {way: requantized(own, factors, way) for way in ways if way.rounding == rounding}
-            yield _Reading(kernel, True, sums * factors, name_rounding(trace.codes, sums * factors, ways))
+        known, factors = name != FLOAT, trace.input_step * kernel.steps / trace.output_step
+        for like_outputs in (False, True) if known and rounds else (False,):
+            chosen = {way: way if like_outputs else "nearest" for way in ROUND}
+            inputs = {way: _multiplied(trace, way if known else None) for way in set(chosen.values())}
+            sums = {way: trace.multiply(x, kernel.columns) + kernel.bias for way, x in inputs.items()}
+            made = {
+                way: requantized(sums[chosen[way.rounding]], factors, way)
+                for way in output_ways(sums["nearest"], factors)
+            }
+            naming = name_rounding(trace.codes, sums["nearest"] * factors, made)
+            best = chosen[naming.best.rounding]
+            yield _Reading(kernel, known, inputs[best], sums[best] * factors, naming)
 
 
-def _sums(trace: Trace, kernel: Kernel, rounding: str | None) -> np.ndarray:
-    """Return the accumulators of `kernel` for inputs that are rounded, or not."""
-    inputs = trace.inputs if rounding is None else ROUND[rounding](trace.inputs)
-    inputs = inputs if trace.limits is None else np.clip(inputs, *trace.limits)
-    return trace.multiply(inputs, kernel.columns) + kernel.bias
+def _multiplied(trace: Trace, rounding: str | None) -> np.ndarray:
+    """Return the inputs as the layer multiplies them: rounded and clipped, if it does that."""
+    if trace.limits is None or rounding is None:
+        return trace.inputs
+    return np.clip(ROUND[rounding](trace.inputs), *trace.limits)
 
 
 def _judged(codes: np.ndarray, quotients: np.ndarray) -> np.ndarray:
@@ -223,10 +230,10 @@ def _kernel_naming(best: _Reading, reference: Kernel | None) -> Naming | None:
     return name_rounding(best.kernel.columns, quotients, {Way(name): ROUND[name](quotients) for name in ROUND})
 
 
-def _float_outputs(trace: Trace) -> np.ndarray:
+def _float_outputs(trace: Trace, inputs: np.ndarray) -> np.ndarray:
     """Return what the float layer computes of the same inputs, in output steps."""
     assert trace.reference is not None
-    products = trace.multiply(trace.inputs, trace.reference.columns) * trace.input_step
+    products = trace.multiply(inputs, trace.reference.columns) * trace.input_step
     return (products + trace.reference.bias) / trace.output_step
 
 
@@ -307,7 +314,7 @@ def _cost(
         return 0.0
     columns = np.rint(trace.reference.columns / best.kernel.steps)
     columns = np.clip(columns, best.kernel.columns.min(), best.kernel.columns.max())
-    sums = _sums(trace, best.kernel._replace(columns=columns), None if trace.limits is None else "nearest")
+    sums = trace.multiply(best.inputs, columns) + best.kernel.bias
     codes = np.rint(sums * trace.input_step * best.kernel.steps / trace.output_step)
     nearest = _sqnr(np.clip(codes, np.nanmin(trace.codes), np.nanmax(trace.codes)), trace.codes, exact)
     return None if nearest is None else nearest - sqnr

@@ -10,9 +10,10 @@ import numpy as np
 from fewbits.audit.traces import Kernel, Trace, Window, few_enough, match_layers
 from fewbits.backend import keras, no_stderr
 from fewbits.deploy.kernel_lowering import padding_of
-from fewbits.errors import InputError, needs_extra
+from fewbits.errors import InputError, check_name, needs_extra
+from fewbits.names import LITERT_KERNELS
 
-RESOLVERS = {"xnnpack": "AUTO", "optimized": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
+RESOLVERS = dict(zip(LITERT_KERNELS, ("AUTO", "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "BUILTIN_REF"), strict=True))
 """Kernels of LiteRT -> the name of its resolver of operators."""
 MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 INTEGERS = {3: np.uint8, 7: np.int16, 9: np.int8, 2: np.int32, 4: np.int64}  # type in the schema -> that of NumPy
@@ -36,7 +37,7 @@ def litert_traces(path: Path | str, model: keras.Model, images: np.ndarray, kern
         path: The file.
         model: The float network; layers are found by their kernels.
         images: As the float network takes them, (n, height, width, channels), float32.
-        kernels: One of RESOLVERS.
+        kernels: One of LITERT_KERNELS.
 
     Returns:
         A trace for each convolution and dense layer of integers.
@@ -46,6 +47,7 @@ def litert_traces(path: Path | str, model: keras.Model, images: np.ndarray, kern
             ai-edge-litert or flatbuffers is not installed.
     """
     path = Path(path)
+    check_name("kernels", kernels, LITERT_KERNELS)
     with needs_extra("export", ".tflite files"):
         from ai_edge_litert import schema_py_generated as schema
         from ai_edge_litert.interpreter import Interpreter, OpResolverType

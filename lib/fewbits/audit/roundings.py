@@ -161,8 +161,9 @@ def name_rounding(codes: np.ndarray, quotients: np.ndarray, ways: dict[Way, np.n
         The ways. Codes whose quotient is not between the smallest and the largest code are not judged, because the
         runtime clips them.
     """
-    inside = (quotients >= np.nanmin(codes)) & (quotients <= np.nanmax(codes)) & np.isfinite(codes)
-    right = {way: (codes == made)[inside] for way, made in ways.items()}
+    low, high = np.nanmin(codes), np.nanmax(codes)
+    inside = (quotients >= low) & (quotients <= high) & np.isfinite(codes)
+    right = {way: (codes == np.clip(made, low, high))[inside] for way, made in ways.items()}
     judged = int(inside.sum())
     missed = {way: judged - int(hits.sum()) for way, hits in right.items()}
     best = min(missed, key=lambda way: missed[way])  # the first of those that miss least

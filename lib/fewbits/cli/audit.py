@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fewbits.cli.images import Part, add_options, add_sample, read_parts, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, check_output
 from fewbits.errors import InputError
-from fewbits.names import PARTS
+from fewbits.names import LITERT_KERNELS, PARTS
 
 if TYPE_CHECKING:
     from fewbits.audit import LayerFinding, Recording, Trace
@@ -39,7 +39,7 @@ EXAMPLES = """
   fewbits audit digits.keras quantized.keras --data digits
   fewbits audit digits.keras device.npz --formats formats.json --data digits --json audit.json
 """
-KERNELS = ("xnnpack", "optimized", "reference")
+MOST_NAMED = 4  # layers that a line of advice names
 FILES = (".h5", ".hdf5", ".npz")
 HEADS = ("layer", "kernel", "output", "explained", "decisive", "bias", "variance", "slope", "cost")
 
@@ -61,7 +61,7 @@ def add(commands: Commands) -> None:
         "--kernels",
         type=_kernels,
         metavar="A,B",
-        help=f"for .tflite: some of {', '.join(KERNELS)} (default: xnnpack,reference)",
+        help=f"for .tflite: some of {', '.join(LITERT_KERNELS)} (default: xnnpack,reference)",
     )
     command.add_argument("--levels", type=int, help="for .keras: number of values of a pixel, as in export")
     command.add_argument("--mean", type=int, help="for .keras: subtract this from pixels, as in export")
@@ -184,10 +184,11 @@ def _images(options: argparse.Namespace, model: Any, recording: "Recording | Non
     total = len(part.data[0] if isinstance(part.data, tuple) else part.data)
     if not all(isinstance(name, int) and 0 <= name < total for name in names):
         raise InputError(f"{recording.name} names images that {part.what} are not among; give its --data and --part")
-    if not isinstance(part.data, tuple):
-        data = part.data.pick(np.asarray(names))
-        return part._replace(data=data), np.concatenate([images for images, _ in data.batches(32)])
-    return part._replace(what=f"{len(names):,} of {part.what}"), np.asarray(part.data[0])[names]
+    part = part._replace(what=f"{len(names):,} of {part.what}")
+    if isinstance(part.data, tuple):
+        return part, np.asarray(part.data[0])[names]
+    data = part.data.pick(np.asarray(names))
+    return part._replace(data=data), np.concatenate([images for images, _ in data.batches(32)])
 
 
 def _print_table(findings: "list[LayerFinding]") -> None:
@@ -234,7 +235,9 @@ def _print_advice(findings: "list[LayerFinding]") -> None:
         for text in (*notes, *advice_for(finding)):
             said.setdefault(text, []).append(finding.layer)
     for text, layers in said.items():
-        print(f"{', '.join(layers)}: {text}")
+        more = len(layers) - MOST_NAMED
+        names = ", ".join(layers[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        print(f"{'all layers' if len(layers) == len(findings) > 1 else names}: {text}")
     if any(finding.slope and finding.slope_unit != "kernel steps" for finding in findings):
         print("* in steps of the output, because no step of the kernel is known")
 
@@ -260,6 +263,6 @@ def _write_json(path: Path, network: str, data: str, found: "dict[str, list[Laye
 def _kernels(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
-        if name not in KERNELS:
-            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(KERNELS)}")
+        if name not in LITERT_KERNELS:
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(LITERT_KERNELS)}")
     return names
