@@ -47,6 +47,7 @@ from .plots import ACCURACY as ACCURACY
 from .plots import PERCENT as PERCENT
 from .plots import Table as Table
 from .rankings import change_by_rank as change_by_rank
+from .repairs import accuracy_by_repair as accuracy_by_repair
 from .repairs import accuracy_by_scheme as accuracy_by_scheme
 from .resolutions import QUANTITIES as QUANTITIES
 from .resolutions import SIDES as SIDES

@@ -1,4 +1,4 @@
-"""An explorer of a study: what is quantized, how it is rounded, and where the MSBs come from."""
+"""Explorers of a study: what is quantized, how it is rounded, where the MSBs come from, and what repairs bring back."""
 
 from collections.abc import Iterable, Mapping
 
@@ -74,4 +74,50 @@ def accuracy_by_scheme(
         label,
         f"{network}; 95 % intervals. Grey: as printed in the thesis, rounded down, with its own MSBs and weights.",
         "Bars of the accuracy at each width, beside grey ones of the thesis: rounded down they fall at 8-bit kernels.",
+    )
+
+
+def accuracy_by_repair(
+    study: Study, ways: Mapping[str, Mapping[tuple, Scheme]], label: str, network: str, height: int = 620
+) -> Explorer:
+    """Return an explorer of the accuracy that ways of quantizing a network leave, at the bits that the reader chooses.
+
+    Args:
+        study: The answers of the schemes, those of float among them.
+        ways: Name -> bits of kernel, input and output -> scheme. All have the same bits.
+        label: The number of the figure.
+        network: What was run on what, for the caption.
+        height: Of the figure, in pixels.
+    """
+    names = list(reversed(ways))  # Plotly draws from below
+    widths = {plots.text(three): three for three in next(iter(ways.values()))}
+
+    def view(bits: str) -> View:
+        found = {name: study.get(ways[name][widths[bits]]) for name in names}
+        shares = [answers and answers.share for answers in found.values()]
+        error = {
+            "array": [share and round(share.high - share.value, 4) for share in shares],
+            "arrayminus": [share and round(share.value - share.low, 4) for share in shares],
+        }
+        trace = {"x": [share and share.value for share in shares], "y": names, "error_x": error}
+        readings = {name: "not run" if found[name] is None else str(found[name]) for name in ways}
+        return View([trace], readings)
+
+    figure = plots.figure(
+        go.Scatter(mode="markers", name="ours", error_x={"type": "data", "symmetric": False, "thickness": 1}),
+        x="top-1 accuracy",
+        y="",
+        xaxis={"range": [-0.02, 0.65], "tickformat": ".0%"},
+        yaxis={"type": "category", "categoryorder": "array", "categoryarray": names, "automargin": True},
+        height=height,
+    )
+    figure.add_vline(study.float.share.value, line={"color": plots.GREY, "dash": "dot"})
+    return Explorer(
+        {"bits": tuple(widths)},
+        {"bits": next(iter(widths))},
+        view,
+        figure,
+        label,
+        f"{network}; 95 % intervals. The dotted line is float.",
+        "Points of the accuracy of each way: close to float at 8 bits, far apart at fewer.",
     )
