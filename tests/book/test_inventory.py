@@ -151,6 +151,12 @@ def test_fewer_bits_are_never_more_bytes_or_energy(few, many):
         assert small.energy(memory) <= large.energy(memory)
 
 
+def test_no_two_networks_with_the_same_training_have_one_name():
+    networks, _ = inventory.reference_networks("cifar10")
+    told = [(network.name, network.training) for network in networks]
+    assert len(set(told)) == len(told)
+
+
 CHAPTERS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))
 
 

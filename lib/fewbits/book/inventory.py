@@ -95,6 +95,8 @@ class Network(NamedTuple):
             words += ["-".join("float" if b is None else str(b) for b in trial.bits), trial.strategy]
             words += [] if trial.edge_bits is None else [f"edges at {trial.edge_bits}"]
             words += [] if trial.rounding == "nearest" else [f"rounded by {trial.rounding}"]
+            words += [] if trial.percentile == 99.9 else [f"range {trial.percentile}"]
+            words += [] if trial.per_layer else ["one MSB for all"]
         elif trial.transfer is not None:
             words.append("from random weights" if trial.transfer == 0 else "frozen" if trial.freeze else "trained on")
         return " ".join(words)
