@@ -288,6 +288,15 @@ def copy_weights(model: keras.Model, copy: keras.Model) -> None:
             give_weights(layer, model.get_layer(layer.name).get_weights())
 
 
+def takes_integers(tensor: keras.KerasTensor) -> bool:
+    """Return whether an input of a model holds integers, such as the bytes of pixels.
+
+    Args:
+        tensor: The symbolic input.
+    """
+    return "int" in str(tensor.dtype)
+
+
 def check_names(model: keras.Model) -> None:
     """Check that TensorFlow can compile a model whose layers have these names.
 

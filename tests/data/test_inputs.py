@@ -6,6 +6,7 @@ import pytest
 from fewbits import InputError
 from fewbits.backend import keras
 from fewbits.data import Split, input_arrays, input_batches, load_folder
+from fewbits.training import evaluate
 
 L = keras.layers
 RNG = np.random.default_rng(0)
@@ -180,3 +181,18 @@ def test_what_does_not_fit_is_refused_in_one_sentence(given):
 def test_what_does_not_fit_several_inputs_is_refused(given, message):
     with pytest.raises(InputError, match=message):
         input_arrays(two_inputs(), given)
+
+
+def test_an_input_of_integers_takes_no_fractions():
+    """Keras would cut them off: pixels that were divided by 255 would all be 0."""
+    images = L.Input((8, 8, 3), dtype="uint8", name="photo")
+    scaled = L.Flatten()(L.Rescaling(1 / 255)(images))
+    model = keras.Model(images, L.Dense(6)(scaled), name="net")
+    said = "the input photo holds integers, and .* has fractions, which would be cut off; give it pixels as they are"
+    with pytest.raises(InputError, match=said):
+        input_arrays(model, X)
+    with pytest.raises(InputError, match=said):
+        evaluate(model, (X, LABELS))
+    pixels = np.floor(255 * X)
+    np.testing.assert_array_equal(input_arrays(model, pixels)[0], pixels)
+    assert evaluate(model, (pixels.astype(np.uint8), LABELS)).n == 6

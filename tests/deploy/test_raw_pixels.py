@@ -38,3 +38,16 @@ def test_images_of_another_scale_are_refused(network, images):
 def test_other_divisors_are_refused(network, divisor):
     with pytest.raises(InputError, match="the divisor of the pixels must be a power of two, such as 1 or 256, not"):
         lower(network, divisor=divisor)
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_a_network_whose_input_holds_bytes_takes_the_pixels_themselves(fold):
+    keras.utils.set_random_seed(0)
+    steps = [L.Rescaling(1 / 128, -1), L.Conv2D(4, 3, padding="same", activation="relu"), L.Flatten(), L.Dense(3)]
+    model = keras.Sequential([keras.Input((10, 10, 3), dtype="uint8"), *steps])
+    quantized = quantize_model(model, fold_preprocessing=fold, rounding="nearest")
+    np.testing.assert_allclose(quantized(PIXELS), model(PIXELS), atol=1e-5)
+    quantized.set_formats(formats_for(quantized, PIXELS, 8, range_rule=100))
+    integers = lower(quantized)
+    assert [layer.different for layer in compare_layers(quantized, integers, PIXELS).values()] == [0, 0]
+    np.testing.assert_array_equal(to_pixels(integers, PIXELS.astype(np.float32)), PIXELS)

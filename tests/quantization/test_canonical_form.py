@@ -86,6 +86,8 @@ def test_lists_and_dictionaries_of_inputs_and_outputs_stay():
         (lambda x: ops.concatenate([x, x], axis=1), layers.Concatenate),
         (lambda x: ops.leaky_relu(x, 0.3), layers.LeakyReLU),
         (lambda x: ops.softmax(x), layers.Softmax),
+        (lambda x: ops.softmax(x, 1), layers.Softmax),
+        (lambda x: ops.cast(x, "float32"), layers.Rescaling),
         (lambda x: x + np.array([0.5, 1.0, -2.0]), layers.Rescaling),
         (lambda x: ops.subtract(np.array([[0.5, 1.0, -2.0]]), x), layers.Rescaling),
         (lambda x: x / ops.convert_to_tensor([0.5, 1.0, -2.0]), layers.Rescaling),

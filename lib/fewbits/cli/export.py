@@ -112,9 +112,12 @@ def _images(model: "keras.Model", sample: Sample | None) -> "tuple[Any, str]":
     """Return images, a list of them if the network has several inputs, and a description of them."""
     import numpy as np
 
+    from fewbits.graph import takes_integers
+
     if sample is None:
         random = np.random.default_rng(0)
         images = [random.random((NOISE, *x.shape[1:]), np.float32) for x in model.inputs]
+        images = [np.floor(256 * x) if takes_integers(i) else x for x, i in zip(images, model.inputs)]
         return images if len(images) > 1 else images[0], f"{NOISE} images of noise"
     return np.concatenate([images for images, *_ in sample.batches(32)]), sample.part.what
 
@@ -239,13 +242,14 @@ def _integers(model: "keras.Model", options: Namespace, sample: Sample | None) -
     import numpy as np
 
     from fewbits.backend import keras
-    from fewbits.deploy import lower, to_pixels
+    from fewbits.deploy import lower, to_pixels, to_values
 
     levels, mean = 256 if options.levels is None else options.levels, options.mean or 0
     network = lower(model, levels, mean, options.divisor)
     images, what = _images(model, sample)
     if sample is None:
-        images = keras.tree.map_structure(lambda x: (np.floor(x * levels) - mean) / (options.divisor or levels), images)
+        step, drawn = to_values(network.image, np.ones(())), np.random.default_rng(0)
+        images = keras.tree.map_structure(lambda x: (drawn.integers(0, levels, x.shape) - mean) * step, images)
     return network, to_pixels(network, images), what
 
 

@@ -30,6 +30,7 @@ from .folds import centred as centred
 from .folds import mirrored as mirrored
 from .folds import split_folds as split_folds
 from .inputs import Images as Images
+from .inputs import check_fractions as check_fractions
 from .inputs import input_arrays as input_arrays
 from .inputs import input_batches as input_batches
 from .inputs import is_stream as is_stream

@@ -10,7 +10,7 @@ from fewbits.backend import keras
 from fewbits.data.dataset import Split, as_labels
 from fewbits.data.folders import ImageFolder
 from fewbits.errors import InputError, finite, nearest
-from fewbits.graph import Graph, ends
+from fewbits.graph import Graph, ends, takes_integers
 
 Images = Iterable[Any] | Split | ImageFolder  # and keras.utils.PyDataset, which has no type stubs
 
@@ -224,6 +224,7 @@ class _Inputs:
                 array = finite(part, name).astype(np.float32)
             if not np.isfinite(array).all():
                 raise InputError(f"{name} holds numbers beyond 3e38, which float32 does not; scale them first")
+            check_fractions(tensor, array, name)
             arrays.append(array)
         lengths = [len(array) for array in arrays]
         if len(set(lengths)) > 1:
@@ -266,6 +267,24 @@ class _Inputs:
 
     def _all_wanted(self) -> str:
         return " and ".join(f"{name} {self._wanted(i)}" for i, name in enumerate(self._names()))
+
+
+def check_fractions(tensor: keras.KerasTensor, array: Any, what: str) -> None:
+    """Check that an input that holds integers gets no fractions, which Keras would cut off.
+
+    Args:
+        tensor: The symbolic input.
+        array: What it gets.
+        what: What the error message calls the images.
+
+    Raises:
+        InputError: when it gets fractions.
+    """
+    if takes_integers(tensor) and np.any(np.asarray(array) % 1):
+        raise InputError(
+            f"the input {tensor.name} holds integers, and {what} has fractions, which would be cut off; give it pixels "
+            "as they are, or build the network with an input of float32"
+        )
 
 
 def _hint(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> str:

@@ -20,7 +20,7 @@ from fewbits.deploy.layer_lowering import HANDLERS, image_shape
 from fewbits.deploy.onnx import is_in_onnx
 from fewbits.deploy.operations import Input, Tensor
 from fewbits.errors import InputError
-from fewbits.graph import Call, Graph
+from fewbits.graph import Call, Graph, takes_integers
 from fewbits.quantization.conversion import PREPROCESSING, QuantizedModel
 
 layers, activations = keras.layers, keras.activations
@@ -48,7 +48,8 @@ def lower(
         levels: Number of values of a pixel, a power of two.
         mean: An integer, or one per channel.
         divisor: A power of two, by default `levels`; 1 for a model that takes the pixels themselves, for example one
-            whose Rescaling was folded with `quantize_model(..., fold_preprocessing=True)`.
+            whose Rescaling was folded with `quantize_model(..., fold_preprocessing=True)`. A model whose inputs hold
+            integers takes pixels themselves, and 1 is the default for it.
 
     Returns:
         The integer network.
@@ -62,7 +63,8 @@ def lower(
         raise InputError(f"{model.name} is not quantized; quantize_model gives it formats")
     if isinstance(levels, bool) or not isinstance(levels, int) or levels < 2 or levels & (levels - 1):
         raise InputError(f"levels must be a power of two, such as 256, not {levels!r}")
-    divisor = levels if divisor is None else divisor
+    if divisor is None:
+        divisor = 1 if any(map(takes_integers, model.inputs)) else levels
     if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1 or divisor & (divisor - 1):
         raise InputError(f"the divisor of the pixels must be a power of two, such as 1 or 256, not {divisor!r}")
     for x in model.inputs:

@@ -199,8 +199,10 @@ def _layer_of(call: Call) -> Found | None:
         return partial(layers.ELU, operation.alpha), _first
     if kind == "LeakyRelu":
         return partial(layers.LeakyReLU, operation.negative_slope), _first
-    if kind == "Softmax" and operation.axis in (-1, rank - 1):
-        return layers.Softmax, _first
+    if kind == "Softmax" and isinstance(operation.axis, int) and operation.axis % rank:
+        return partial(layers.Softmax, operation.axis % rank - rank), _first
+    if kind == "Cast" and "float" in operation.dtype:
+        return partial(layers.Rescaling, 1.0), _first
     if kind == "Clip" and operation.x_min == 0 and np.ndim(operation.x_max) == 0:
         return partial(layers.ReLU, operation.x_max), _first
     if kind == "Concatenate":

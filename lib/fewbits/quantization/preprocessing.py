@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.graph import Call, Graph, clone, give_weights, rebuild
+from fewbits.graph import Call, Graph, clone, give_weights, rebuild, takes_integers
 from fewbits.quantization.folding import input_folded, takes_shift
 from fewbits.quantization.layers import quantized_type
 
@@ -89,6 +89,8 @@ def fold_preprocessing(model: keras.Model) -> keras.Model:
         if one is not None:
             shift = (one.offset / one.scale).tolist()
             return layers.Rescaling(1.0, shift if np.ndim(shift) else float(shift), name=call.name)(*args)
+        if id(call.outputs[0]) in absorbed and takes_integers(args[0]):
+            return layers.Rescaling(1.0, name=call.name)(*args)  # makes floats of them
         return args[0] if id(call.outputs[0]) in absorbed else layer(*args, **kwargs)
 
     folded = rebuild(model, replaced, apply)

@@ -11,7 +11,7 @@ import numpy as np
 from fewbits.backend import keras
 from fewbits.data.dataset import Split, as_labels
 from fewbits.data.folders import ImageFolder
-from fewbits.data.inputs import Images, is_stream, labelled_batches
+from fewbits.data.inputs import Images, check_fractions, is_stream, labelled_batches
 from fewbits.errors import InputError
 from fewbits.graph import Graph, ends
 from fewbits.training.heads import head_of
@@ -218,7 +218,11 @@ def as_input(model: keras.Model, images: Any) -> Any:
     Args:
         model: Has one input.
         images: An array or tensor.
+
+    Raises:
+        InputError: when `model` takes integers, and `images` hold fractions.
     """
+    check_fractions(model.inputs[0], images, "the data")
     return keras.tree.pack_sequence_as(ends(model)[0], [images])
 
 
