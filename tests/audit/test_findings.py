@@ -50,6 +50,12 @@ def test_a_rounded_output_has_no_slope():
     assert found.slope.low < 0 < found.slope.high and not found.truncates and found.kernel.startswith("nearest")
 
 
+def test_a_relu_after_coarse_outputs_does_not_look_like_a_slope():
+    whole = trace("floor", bits=12, filters=64)
+    found = examine_layer(replace(whole, codes=np.maximum(whole.codes, 0)))
+    assert found.slope.low < 0 < found.slope.high and found.slope.half_width < 0.1 and not found.truncates
+
+
 def test_the_slope_is_that_of_least_squares_with_an_intercept_for_each_filter():
     rng = np.random.default_rng(1)
     sums = rng.uniform(0, 9, (3, 5, 5, 4))

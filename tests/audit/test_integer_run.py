@@ -32,6 +32,14 @@ def test_our_c_is_named_with_each_rounding(rounding):
         assert all(finding.cost == 0 and abs(finding.bias) < 0.3 for finding in found.values())
 
 
+@pytest.mark.parametrize("rounding", ["floor", "nearest-away"])
+def test_inputs_that_a_layer_rounds_itself_are_rounded_as_its_outputs(rounding):
+    traces = integer_traces(quantized(rounding, (6, 3, 8)), folded(network()), digits())
+    assert sum((trace.inputs != np.rint(trace.inputs)).any() for trace in traces) > 1
+    found = [examine_layer(trace) for trace in traces]
+    assert all(finding.naming.explained == 1 for finding in found) and in_words(common_ways(found)) == rounding
+
+
 def test_without_a_compiler_numpy_computes_the_same(monkeypatch):
     arguments = quantized("floor"), folded(network()), digits(4)
     compiled = integer_traces(*arguments)
