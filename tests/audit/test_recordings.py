@@ -174,6 +174,13 @@ def test_files_that_do_not_fit_are_refused_in_a_sentence(tmp_path):
         examine(saved(tmp_path / "float.npz", {"first": rng.normal(size=(24, 8, 8, 6))}))
 
 
+def test_a_network_with_two_inputs_is_refused():
+    images = [keras.Input((8, 8, 1)), keras.Input((8, 8, 1))]
+    model = folded(keras.Model(images, keras.layers.Conv2D(2, 3, name="a")(keras.layers.Add()(images))))
+    with pytest.raises(InputError, match="has 2 inputs"):
+        recorded_traces(Recording("device", {"layers": {"a": np.zeros((24, 6, 6, 2))}}), model, model, digits())
+
+
 def test_channels_first_is_seen_where_the_shape_does_not_show_it():
     keras.utils.set_random_seed(0)
     model = folded(keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(8, 3, padding="same", name="a")]))

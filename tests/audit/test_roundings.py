@@ -55,6 +55,13 @@ def test_a_multiplication_that_is_rounded_twice_is_told_from_one_that_is_rounded
     assert single.name == "nearest, ties not decided" and Way("nearest-up", ONCE) in single.ways
 
 
+def test_a_factor_that_is_cut_to_15_bits_is_named():
+    reduced, factor = 23170, np.array([1518500250 / 2.0**31 / 2**5])  # 0.7071 / 32
+    sums = np.arange(-600_000.0, 600_001, 37)[:, None]
+    found = name([[(int(s) * reduced + 2**19) >> 20] for s in sums.ravel()], sums, factor)
+    assert found.name == "nearest, 15-bit factor" and found.explained == 1
+
+
 def test_float32_is_named_where_it_differs_from_exact_quotients():
     factor = np.float32(0.0037)
     sums = np.rint(RNG.uniform(-(2**26), 2**26, 4000))[:, None]

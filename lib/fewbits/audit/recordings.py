@@ -140,6 +140,8 @@ def recorded_traces(
         InputError: naming the layer, when it does not exist, when shapes, numbers of images or the order of channels
             differ, when codes have no scale, or when values hold NaN or lie on no grid.
     """
+    if len(network.inputs) != 1:
+        raise InputError(f"{network.name} has {len(network.inputs)} inputs; an audit of a file takes networks of one")
     layers = {layer.name: layer for layer in network.layers}
     for name in recording.arrays["layers"]:
         if name not in layers:

@@ -4,8 +4,9 @@ A runtime adds up products of codes, and divides the sum, the accumulator, by th
 is known exactly; only its rounding is not. Each way of rounding is tried, and the one that explains the codes is named
 if some codes contradict all other ways. Where none does, the ways that remain are named together.
 
-Three arithmetics occur. Hardware shifts, which is exact. XNNPACK and ONNX Runtime multiply the sum by a factor in
-float32. LiteRT's other kernels multiply by an integer of 31 bits and shift, and some round both results.
+Several arithmetics occur. Hardware shifts, which is exact. XNNPACK and ONNX Runtime multiply the sum by a factor in
+float32. LiteRT's other kernels multiply by an integer of 31 bits and shift, and some round both results; those for
+codes of 16 bits shorten the integer to 15 bits.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 EXACT, FLOAT32, ONCE, TWICE = "exact", "float32", "31-bit factor, rounded once", "31-bit factor, rounded twice"
-ARITHMETICS = (EXACT, FLOAT32, ONCE, TWICE)
+SHORT = "15-bit factor, rounded once"
+ARITHMETICS = (EXACT, FLOAT32, ONCE, TWICE, SHORT)
+IN_WORDS = {TWICE: "nearest, rounded twice", SHORT: "nearest, 15-bit factor"}
+"""Arithmetic that differs visibly from a rounding of the exact quotient -> what it is called."""
 NEAREST = ("nearest", "nearest-up", "nearest-away")
 NAMED = 0.99  # share of the codes that the named rounding must explain
 CONTRADICTED = 0.9  # share of the decisive codes that it must explain if it does not explain all codes
@@ -97,8 +101,9 @@ def in_words(ways: Sequence[Way]) -> str:
         'floor or toward-zero'
     """
     found = dict.fromkeys(way.rounding for way in ways)
-    if {way.arithmetic for way in ways} == {TWICE}:
-        return "nearest, rounded twice"
+    arithmetics = {way.arithmetic for way in ways}
+    if len(arithmetics) == 1 and arithmetics <= IN_WORDS.keys():
+        return IN_WORDS[arithmetics.pop()]
     return "nearest, ties not decided" if len(found) > 1 and found.keys() <= set(NEAREST) else " or ".join(found)
 
 
@@ -119,8 +124,10 @@ def requantized(sums: np.ndarray, factors: np.ndarray, way: Way) -> np.ndarray:
         return ROUND[way.rounding]((sums.astype(np.float32) * factors.astype(np.float32)).astype(np.float64))
     mantissas, exponents = np.frexp(factors)
     integers, shifts = np.rint(mantissas * 2**31).astype(np.int64), 31 - exponents.astype(np.int64)
+    if way.arithmetic == SHORT:
+        integers, shifts = np.minimum((integers + 2**15) >> 16, 2**15 - 1), shifts - 16
     products = np.rint(sums).astype(np.int64) * integers
-    if way.arithmetic == ONCE:
+    if way.arithmetic in (ONCE, SHORT):
         return _shifted_up(products, shifts).astype(np.float64)
     high = _shifted_up(products, np.minimum(shifts, 31))
     rest = np.maximum(shifts - 31, 0)
@@ -146,7 +153,7 @@ def output_ways(sums: np.ndarray, factors: np.ndarray) -> Iterator[Way]:
     powers = (np.frexp(factors)[0] == 0.5).all()
     if not powers or np.abs(sums).max(initial=0) > 2**24:
         yield from (Way(rounding, FLOAT32) for rounding in ROUND)
-    yield from (Way("nearest-up", ONCE), Way("nearest-away", TWICE))
+    yield from (Way("nearest-up", ONCE), Way("nearest-away", TWICE), Way("nearest-up", SHORT))
 
 
 def name_rounding(codes: np.ndarray, quotients: np.ndarray, ways: dict[Way, np.ndarray]) -> Naming:
