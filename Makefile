@@ -60,6 +60,8 @@ reference: .venv/ready ## run what data/reference lacks, on real data: make refe
 		--data cifar10 --images 10000 --output $(STUDIES)/alexnet_cifar.json
 	@if test -d "$(DATA)/imagenet1k"; then $(MAKE) --no-print-directory photographs; \
 		else echo "$(DATA)/imagenet1k is not there; the studies of photographs are left out"; fi
+	@FEWBITS_DATA="$(DATA)" $(BIN)/python data/reference/rounding.py "$(DATA)" \
+		$(if $(wildcard $(DATA)/imagenet1k),,lenet residual residual_tanh)
 
 # SqueezeNet v1.1 as published (BGR, less the mean pixel, ceil pooling), and with one of these left out
 photographs: .venv/ready

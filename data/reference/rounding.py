@@ -82,9 +82,15 @@ NETWORKS = {f.__name__: f for f in (squeezenet, lenet, residual, residual_tanh, 
 
 
 def schemes(model: keras.Model) -> list[Scheme]:
-    """Return each layer alone rounded down, doses, and ways of rounding; kernels only, MSB 0."""
-    kernels = [{"bits": (bits, None, None), "msb": (0, 9, 9)} for bits in BITS]
-    names = [layer.name for layer in quantize_model(model).quantized_layers]
+    """Return each layer alone rounded down, doses, and ways of rounding; kernels only.
+
+    The steps are those of MSB 0 and BITS; the MSB holds the largest weight, so that nothing is clipped.
+    """
+    quantized = quantize_model(model).quantized_layers
+    largest = max(float(abs(layer.kernel.numpy()).max()) for layer in quantized)
+    msb = max(0, int(np.ceil(np.log2(largest))))
+    kernels = [{"bits": (bits + msb, None, None), "msb": (msb, 9, 9)} for bits in BITS]
+    names = [layer.name for layer in quantized]
     alone = [Scheme(**k, rounding="floor", layers=(name,)) for k in kernels for name in names]
     doses = [Scheme(**k, kernel_shift=dose) for k in kernels for dose in DOSES]
     return alone + doses + [Scheme(**k, kernel_rounding=rounding) for k in kernels for rounding in ROUNDINGS]

@@ -10,6 +10,7 @@ from fewbits import InputError
 from fewbits.book import reference
 from fewbits.experiment import Record, Results, Scheme, Study, Trial, read_grid, study
 from fewbits.experiment.store import pack_answers
+from fewbits.quantization import RoundingShift
 from fewbits.statistics import Estimate, mean_interval, paired_difference
 
 
@@ -297,7 +298,9 @@ def test_cells_of_several_grids_come_in_order():
 
 def test_without_the_books_folder_one_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "FOLDER", tmp_path / "none")
-    for read in (reference.grids, lambda: reference.cells("float"), lambda: reference.load_study("photographs")):
+    readers = [reference.grids, lambda: reference.cells("float")]
+    readers += [lambda: reference.load_study("photographs"), lambda: reference.load_shifts("lenet")]
+    for read in readers:
         with pytest.raises(InputError, match="the reference results belong to the book's repository"):
             read()
 
@@ -338,6 +341,15 @@ def test_every_study_is_whole_asked_for_and_says_where_it_comes_from(path):
 def test_a_study_that_is_not_run_is_empty(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "FOLDER", tmp_path)
     assert not reference.load_study("none") and reference.load_study("none").made_with == "Not run yet."
+
+
+def test_shifts_are_found_by_network_and_none_are_a_guess(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "FOLDER", tmp_path)
+    assert reference.load_shifts("ours") == []
+    (tmp_path / "studies").mkdir()
+    shift = RoundingShift("conv", 3.0, 1.0, (0.5, 1.0), (0.25, 0.5))
+    (tmp_path / "studies" / "shifts.json").write_text(json.dumps({"ours": [shift._asdict()]}))
+    assert reference.load_shifts("ours") == [shift] and reference.load_shifts("theirs") == []
 
 
 def test_a_study_is_found_by_its_name(tmp_path, monkeypatch):

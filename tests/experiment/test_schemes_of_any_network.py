@@ -8,7 +8,7 @@ from fewbits.backend import keras, ops
 from fewbits.cli import main
 from fewbits.data import Split
 from fewbits.experiment import Scheme, quantize_each, run_schemes
-from fewbits.experiment.overlap import overlap
+from fewbits.experiment.leakage import shared_images
 from fewbits.post_training import equalize, refit_kernels, search_msbs
 from fewbits.post_training.weight_rounding import _windows
 from fewbits.quantization.calibration import formats_for
@@ -216,5 +216,6 @@ def test_an_image_that_sets_formats_does_not_judge_them():
     mixed = np.concatenate([X[3:5], CALIBRATION])
     with pytest.raises(InputError, match="2 of the 24 images to answer are calibration images too, .*; leave them out"):
         run_schemes(model, SCHEMES, mixed, (X, Y))
-    assert overlap(X, mixed).nonzero()[0].tolist() == [3, 4]
-    assert overlap(X.astype(np.float64), mixed).sum() == 2 and not overlap(X + np.float32(1e-6), mixed).any()
+    assert shared_images(X, mixed).nonzero()[0].tolist() == [3, 4]
+    assert shared_images(X.astype(np.float64), mixed).sum() == 2
+    assert not shared_images(X + np.float32(1e-6), mixed).any()

@@ -9,6 +9,7 @@ from fewbits.quantization import rounding_shifts
 
 L = keras.layers
 RNG = np.random.default_rng(0)
+NEXT = L.Rescaling(2.0)  # something reads the layer, so that a shift of all filters counts
 IMAGES = RNG.uniform(0, 1, (4, 9, 8, 2)).astype("float32")
 
 
@@ -23,7 +24,7 @@ def model(*layers, shape=(9, 8, 2)):
 @pytest.mark.parametrize("relu", [None, "fused", "after"])
 def test_sums_and_shift_are_those_of_the_windows(relu):
     conv = L.Conv2D(1, 2, kernel_initializer="ones", activation="relu" if relu == "fused" else None, name="conv")
-    network = model(conv, *([L.ReLU()] * (relu == "after")), shape=(2, 2, 1))
+    network = model(conv, *([L.ReLU()] * (relu == "after")), NEXT, shape=(2, 2, 1))
     conv.bias.assign([-8.0])
     images = np.array([1.0, 2.0, 3.0], "float32").reshape(3, 1, 1, 1) * np.ones((3, 2, 2, 1), "float32")
     [shift] = rounding_shifts(network, images, steps=(0.5, 2.0))
@@ -51,9 +52,8 @@ def test_sums_and_shift_are_those_of_the_windows(relu):
     ids=lambda layer: type(layer).__name__,
 )
 def test_rounding_down_shifts_outputs_by_what_was_predicted(layer):
-    network = model(layer)
-    [shift] = rounding_shifts(network, IMAGES)
-    fmt = FixedPoint(2, 8)
+    [shift] = rounding_shifts(model(layer, NEXT), IMAGES)
+    network, fmt = model(layer), FixedPoint(2, 8)
     before = network.predict_on_batch(IMAGES)
     layer.kernel.assign(quantize(ops.convert_to_numpy(layer.kernel), fmt, "floor"))
     error = (network.predict_on_batch(IMAGES) - before).mean(-1)  # noise without a mean cancels over the filters
@@ -61,9 +61,16 @@ def test_rounding_down_shifts_outputs_by_what_was_predicted(layer):
     assert measured == pytest.approx(shift.at(fmt.step), rel=0.2)
 
 
+@pytest.mark.parametrize("after", [[], [L.GlobalAveragePooling2D(), L.Softmax()], [L.ReLU()]])
+def test_a_shift_that_all_classes_share_counts_only_before_an_activation(after):
+    last = L.Conv2D(5, 3, name="last")
+    [shift] = rounding_shifts(model(last, *after), IMAGES)
+    assert shift.at(0.1) > 0.1 if any(isinstance(layer, L.ReLU) for layer in after) else shift.at(0.1) < 1e-4
+
+
 def test_signed_inputs_shift_less():
-    [unsigned] = rounding_shifts(model(L.Conv2D(8, 3, name="conv")), IMAGES)
-    [signed] = rounding_shifts(model(L.Conv2D(8, 3, name="conv")), IMAGES - 0.5)
+    [unsigned] = rounding_shifts(model(L.Conv2D(8, 3, name="conv"), NEXT), IMAGES)
+    [signed] = rounding_shifts(model(L.Conv2D(8, 3, name="conv"), NEXT), IMAGES - 0.5)
     assert abs(signed.window_sum) < unsigned.window_sum / 10 and signed.at(0.01) < unsigned.at(0.01) / 2
 
 

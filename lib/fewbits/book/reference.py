@@ -4,6 +4,7 @@
 data/reference belongs to the book's repository; an installed package does not have it.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 from fewbits.errors import InputError
 from fewbits.experiment import Grid, Record, Store, Study, Tally, Trial, read_grid
 from fewbits.explore.plots import Table
+from fewbits.quantization.rounding_shift import RoundingShift
 from fewbits.statistics import NOT_RUN, Estimate, mean_interval, paired
 from fewbits.training.schedules import ScheduleOutcome, Stage
 
@@ -244,6 +246,20 @@ def _same_images(one: Record, other: Record) -> bool:
 def load_study(name: str) -> Study:
     """Return our study of schemes without training, an empty one if it has not been run; errors as in `grids`."""
     return Study.load(_folder() / "studies" / f"{name}.json")
+
+
+def load_shifts(network: str) -> list[RoundingShift]:
+    """Return what rounding down would shift in a network of `data/reference/rounding.py`; errors as in `grids`.
+
+    Args:
+        network: Its name there. One that has not been measured has no shifts.
+    """
+    path = _folder() / "studies" / "shifts.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    return [
+        RoundingShift(**{k: tuple(v) if isinstance(v, list) else v for k, v in s.items()})
+        for s in known.get(network, ())
+    ]
 
 
 def outcome(record: Record) -> ScheduleOutcome:

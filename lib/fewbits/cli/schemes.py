@@ -19,7 +19,8 @@ The file, in TOML, describes schemes as grids: all combinations of the values in
 
 Nothing is trained, and calibration uses no labels. Formats are set on the first 32 of the --calibrate images; remedies
 that need values use all of them. They are the first images of the training part, or of the whole folder if it has no
-parts; where images are sorted by class, they are spread evenly. An image that is among them is not tested. Results are written as they arrive: after a stop, the same command goes on.
+parts; where images are sorted by class, they are spread evenly. An image that is among them is not tested. Results are
+written as they arrive: after a stop, the same command goes on.
 """
 EXAMPLES = """
   fewbits schemes digits.keras schemes.toml --data digits --output digits.json
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
 
     from fewbits.cli.progress import SchemesBar
     from fewbits.experiment import Scheme, read_grid, run_schemes
-    from fewbits.experiment.overlap import overlap
+    from fewbits.experiment.leakage import shared_images
     from fewbits.io.files import read_model
     from fewbits.quantization.conversion import dequantize_model
     from fewbits.training.batches import check_images
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
     check_classes(model, sample.part, str(options.model))
     images, labels, _ = map(np.concatenate, zip(*sample.batches(100)))
     calibration = _calibration_images(options, options.calibrate, model)
-    judging = ~overlap(images, calibration)
+    judging = ~shared_images(images, calibration)
     if not judging.any():
         raise InputError(f"all images of {options.data} set formats, and none is left to test; lower --calibrate")
     if not judging.all():

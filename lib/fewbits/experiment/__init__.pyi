@@ -1,6 +1,6 @@
 from . import contents as contents
 from . import fields as fields
-from . import overlap as overlap
+from . import leakage as leakage
 from . import provenance as provenance
 from . import runner as runner
 from . import scheme as scheme

@@ -12,7 +12,7 @@ from fewbits.backend import keras
 from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import InputError
 from fewbits.experiment import provenance
-from fewbits.experiment.overlap import overlap
+from fewbits.experiment.leakage import shared_images
 from fewbits.experiment.scheme import Scheme, quantize_each
 from fewbits.io.files import write_aside
 from fewbits.post_training.copies import copied
@@ -216,7 +216,7 @@ def run_schemes(
 
 
 def _check_disjoint(images: np.ndarray, calibration: np.ndarray) -> None:
-    both = overlap(images, calibration)
+    both = shared_images(images, calibration)
     if both.any():
         raise InputError(
             f"{both.sum()} of the {len(both):,} images to answer are calibration images too, and an image that sets a "

@@ -12,10 +12,13 @@ import numpy as np
 from fewbits.backend import keras, ops
 from fewbits.data.inputs import Images
 from fewbits.graph import Graph
-from fewbits.quantization.activations import activation_type
+from fewbits.quantization.activations import QuantizedActivation, activation_type
 from fewbits.quantization.calibration import Values, observe
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 
+layers = keras.layers
+
+ORDER_KEEPING = layers.GlobalAveragePooling2D, layers.Flatten, layers.Dropout, layers.Softmax
 STEPS = tuple(2.0**k for k in range(-14, 1))  # those of kernels with MSB 0 and 15 to 1 bits
 
 
@@ -29,7 +32,8 @@ class RoundingShift(NamedTuple):
         steps: Steps of a kernel, ascending.
         relative: For each step, how far the shift moves what the layer passes on: the root mean square of the change
             after the activation, in units of the standard deviation of the values there. Above 1, the shift is larger
-            than what the values tell apart.
+            than what the values tell apart. Where only linear layers lead to the output of the network, a change that
+            all filters share does not count: it moves all classes alike.
     """
 
     layer: str
@@ -74,9 +78,14 @@ def _shift(graph: Graph, layer: Any, values: Values, steps: tuple[float, ...]) -
     before = passed(values.output)
     over_places = tuple(range(sums.ndim - 1))
     spread = np.sqrt(np.mean(before.var(over_places, dtype=np.float64)))
-    moved = [np.sqrt(np.mean((before - passed(values.output - np.float32(q / 2) * sums)) ** 2)) for q in steps]
-    relative = tuple(float(m / spread) if spread else 0.0 for m in moved)
-    return RoundingShift(layer.name, float(sums.mean()), float(sums.std(over_places).mean()), steps, relative)
+    common = _leads_to_classes(graph, layer)
+    relative = []
+    for step in steps:
+        change = before - passed(values.output - np.float32(step / 2) * sums)
+        if common:
+            change -= change.mean(-1, keepdims=True)
+        relative.append(float(np.sqrt(np.mean(change**2)) / spread) if spread else 0.0)
+    return RoundingShift(layer.name, float(sums.mean()), float(sums.std(over_places).mean()), steps, tuple(relative))
 
 
 def _activation(graph: Graph, layer: Any) -> Any:
@@ -91,5 +100,24 @@ def _activation(graph: Graph, layer: Any) -> Any:
     return passed
 
 
+def _leads_to_classes(graph: Graph, layer: Any) -> bool:
+    """Return whether between the outputs of `layer` and those of the network there are only layers that keep order."""
+    if layer.activation is not keras.activations.linear:
+        return False
+    [call] = graph.calls_of(layer)
+    tensor = call.outputs[0]
+    while not graph.is_output(tensor):
+        reader = graph.only_reader(tensor)
+        if reader is None or not _keeps_order(reader.operation):
+            return False
+        tensor = reader.outputs[0]
+    return True
+
+
+def _keeps_order(operation: Any) -> bool:
+    quantizer = isinstance(operation, QuantizedActivation) and operation.activation is keras.activations.linear
+    return quantizer or isinstance(operation, ORDER_KEEPING)
+
+
 def _is_activation(operation: Any) -> bool:
-    return isinstance(operation, keras.layers.ReLU) or activation_type(operation) is not None
+    return isinstance(operation, layers.ReLU) or activation_type(operation) is not None

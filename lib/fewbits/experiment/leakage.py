@@ -5,7 +5,7 @@ from hashlib import sha256
 import numpy as np
 
 
-def overlap(tested: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def shared_images(tested: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Return which of the tested images are, bit for bit, among those that chose something.
 
     Args:
