@@ -203,6 +203,10 @@ INTEGERS = {
         lambda: lower(quantized(before(), L.UnitNormalization(name="here"), unsupported="float")),
         "here",
     ),
+    "batch normalization of rows": (
+        lambda: lower(quantized(before(), L.BatchNormalization(axis=1, name="here"))),
+        "here",
+    ),
     "resizing": (lambda: lower(quantized(L.Resizing(6, 6, name="here"), before())), "here"),
     "a slice of the channels": (lambda: lower(quantized(before(), lambda x: x[..., :2])), "get_item"),
     "batch normalization": (
@@ -401,6 +405,11 @@ def test_a_refusal_is_one_sentence_that_names_the_layer_and_a_way_out(case):
     assert not re.search(r"[.!?]( [A-Z]|$)", said) and len(said) < 400, said
     assert CASES[case][1] in said
     assert WAY_OUT.search(said), said
+
+
+def test_a_way_out_is_not_one_that_was_taken_or_is_refused_as_well():
+    assert message("batch normalization of rows").endswith("build it with axis=-1, so that it can be folded")
+    assert "ONNX" not in message("resizing") + message("a slice of the channels")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -130,7 +130,7 @@ class _Lowering:
         handler = HANDLERS.get(type(layer))
         if handler is None:
             kind = type(layer).__name__
-            raise InputError(f"layer {layer.name} is a {kind}, which integer networks do not support; {_hint(layer)}")
+            raise InputError(f"layer {layer.name} is a {kind}, which integer networks do not support; {_hint(call)}")
         return handler(self.assembly, call, *inputs)
 
 
@@ -143,8 +143,11 @@ def _left_out(call: Call, at_head: bool) -> str:
     return activation_name(activation) if at_head and activation in OUTSIDE else ""
 
 
-def _hint(layer: Any) -> str:
+def _hint(call: Call) -> str:
     """Return what to do about a layer that integer networks do not support."""
+    layer: Any = call.operation
+    if type(layer) is layers.BatchNormalization and layer.axis not in (-1, len(call.inputs[0].shape) - 1):
+        return "build it with axis=-1, so that it can be folded"
     if isinstance(layer, PREPROCESSING):
         return "prepare the images before the network instead"
     return HINTS.get(type(layer), OTHERWISE.format("ONNX" if is_in_onnx(layer) else "LiteRT in float32"))
