@@ -363,14 +363,15 @@ explore.scatter(
 # %% tags=["remove-cell"]
 # Quoted in the text
 def variance(pairs):
-    """Return the share of the variance that is explained, from pairs (predicted, measured)."""
-    return explained(*zip(*((m, p) for p, m in pairs.values())))
+    """Return the share of the variance that is explained, from pairs (predicted, measured), as text."""
+    return f"{explained([m for _, m in pairs.values()], [p for p, _ in pairs.values()]):.0%}" if pairs else NOT_RUN
 
 
 record(within=0.02, relative=float(relative))
 record(within=0.3, digits_explained=float(digits_explained))
-quote(layers_explained=f"{variance(photo_layers):.0%}", whole_explained=f"{variance(photo_whole):.0%}")
-quote(points=len(photo_layers), half=photo_law[0], goal_80="met" if variance(photo_layers) >= 0.8 else "not met")
+quote(layers_explained=variance(photo_layers), whole_explained=variance(photo_whole))
+reached = explained([left for _, left in photo_layers.values()], [guess for guess, _ in photo_layers.values()])
+quote(points=len(photo_layers), half=photo_law[0], goal_80="met" if reached >= 0.8 else "not met")
 off = {key: left - guess for key, (guess, left) in photo_layers.items()}
 worst, best = min(off, key=off.get), max(off, key=off.get)
 quote(below=f"{worst[0]} at {worst[1]} bits", above=f"{best[0]} at {best[1]} bits")
@@ -410,7 +411,7 @@ def law_of(own, found, chance, msb):
                        [told[key] for key in known])
     law = curve(known.values())
     pairs = whole(own, found, PHOTO_BITS, fine, law, chance, msb)
-    return f"{layers:.0%}", f"{variance(pairs):.0%}"
+    return f"{layers:.0%}", variance(pairs)
 
 
 # %% tags=["hide-input"]

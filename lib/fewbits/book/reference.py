@@ -256,10 +256,8 @@ def load_shifts(network: str) -> list[RoundingShift]:
     """
     path = _folder() / "studies" / "shifts.json"
     known = json.loads(path.read_text()) if path.exists() else {}
-    return [
-        RoundingShift(**{k: tuple(v) if isinstance(v, list) else v for k, v in s.items()})
-        for s in known.get(network, ())
-    ]
+    lists = ("steps", "relative")
+    return [RoundingShift(**s | {name: tuple(s[name]) for name in lists}) for s in known.get(network, ())]
 
 
 def outcome(record: Record) -> ScheduleOutcome:
