@@ -866,7 +866,7 @@ quote(vieito={888: f"{all_8} %", "train": f"{train_8} %", "float": f"{papers.tab
 # ## What the thesis found
 #
 # The first thesis {cite:p}`vieito2017` tries no repair. At 8-8-8 without training it has {glue:text}`vieito_888`, and concludes (5.4.3) that
-# fewer than 16 bits need training; with 100 epochs a level it ends at {glue:text}`vieito_train`. The second {cite:p}`backstrom2018`
+# fewer than 16 bits need training; with 100 epochs of 1,000 images a level it ends at {glue:text}`vieito_train`. The second {cite:p}`backstrom2018`
 # chooses formats by SQNR and trains nothing at 8 bits.
 #
 # **Why they differ.** The first rounds down, everywhere, and training is the repair it found: a network in training learns biases

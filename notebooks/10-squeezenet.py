@@ -11,7 +11,7 @@
 #
 # A network was made for photographs of 224 by 224 pixels. Now it gets images of 32 by 32. What has to change?
 #
-# {cite:t}`chernis` put CIFAR-10 into SqueezeNet v1.0 and change four things, nearly all on top of each other. The
+# {cite:t}`chernis` put CIFAR-10 {cite:p}`krizhevsky2009` into SqueezeNet v1.0 {cite:p}`iandola2016` and change four things, nearly all on top of each other. The
 # accuracy they print climbs with every step. But changes that pile up hide each other. Which one was it?
 #
 # ```{admonition} Predict first

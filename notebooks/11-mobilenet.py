@@ -286,7 +286,7 @@ quote(**{name: {size: str(by_size[size]) for size in (16, 32)} for name, by_size
 # %% [markdown]
 # **Why they differ.** The thesis starts from weights of ImageNet and trains for about 200 epochs on a hundred classes; the twelve above
 # start from nothing, and train for few, on ten. Its networks are the full ones, made for photographs, with five halvings: from 32 pixels they leave
-# one. Ours leave out the first. And its ResNet and Inception are large, ours are small: what it compares is what a phone would
+# one. Ours leave out the first. And its ResNet {cite:p}`he2016` and Inception {cite:p}`szegedy2016` are large, ours are small: what it compares is what a phone would
 # carry, what we compare is what a design buys at its size.
 #
 # ## Exercises

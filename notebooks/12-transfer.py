@@ -10,7 +10,8 @@
 # # 12 Transfer learning: what a network already knows
 #
 # You have a hundred images of your own plants. That is little to teach a network with. Somebody else has taught one, with 50,000
-# images of aeroplanes, cats and ships. It has never seen a weed. Is it of use to you?
+# images of aeroplanes, cats and ships. It has never seen a weed. Is it of use to you? {cite:t}`yosinski2014` measure how
+# much each level of a network carries over.
 #
 # {cite:t}`backstrom2018` asks that for a robot that weeds onions. His networks begin with the first layers of one that was trained
 # on ImageNet; all the rest, and afterwards everything, is trained on onions and weeds.
@@ -147,7 +148,7 @@ explore.lines(
 # {glue:text}`gained`, for nothing but a better start. (That interval is of the test images. It is one seed and one choice of images to
 # learn from; [below](on-field-photographs) are five folds of real photographs, and a surprise.)
 #
-# **A trap.** The line with `momentum` is there for fairness. Batch normalization tests with means that it collects while it trains; each step
+# **A trap.** The line with `momentum` is there for fairness. Batch normalization {cite:p}`ioffe2015` tests with means that it collects while it trains; each step
 # replaces one hundredth of them. A short training has too few steps: a network from nothing would be tested with means that are still
 # mostly 0, one that took its levels has means of CIFAR-10. It would look like transfer, and be forgetfulness. So here each step
 # replaces a tenth.
@@ -227,7 +228,8 @@ explore.lines(
 # ## Where are the plants?
 #
 # Our network ends like this: a 1x1 convolution, one filter a class, gives a *map* for each class, and global average pooling takes
-# the mean of each map. Leave the mean out, and the network answers at every place. No layer below cares how large the image is.
+# the mean of each map. Leave the mean out, and the network answers at every place {cite:p}`zhou2016`. No layer below cares how large the
+# image is.
 
 # %%
 scenes = list(data.draw_scenes(SCENES, 112, seed=2018))

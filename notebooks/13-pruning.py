@@ -148,9 +148,9 @@ print(f"{len(change)} filters, alone: the loss changes by",
 # |---|---|---|
 # | mean activation | mean of $a$ over positions and images, divided by the layer's largest | backstrom2018, Equations 11, 12 |
 # | L2 of activation | mean of $\lVert a \rVert_2$ over images | gaikwad2018, Equation 7.1 |
-# | Taylor | mean over images of $\lvert \sum a \, \partial C / \partial a \rvert$ | gaikwad2018, Equation 8.6 |
+# | Taylor | mean over images of $\lvert \sum a \, \partial C / \partial a \rvert$ | {cite:t}`molchanov2017`; gaikwad2018, Equation 8.6 |
 # | combined | mean of the last two (the thesis does not say how they are combined) | gaikwad2018, 9.1 |
-# | L1, L2 of weights | $\lVert w \rVert_1$, $\lVert w \rVert_2$ | |
+# | L1, L2 of weights | $\lVert w \rVert_1$, $\lVert w \rVert_2$ | {cite:t}`li2017` (L1) |
 # | Taylor, averaged first | $\lvert$ mean over images of $\sum a \, \partial C / \partial a \rvert$ | a common mistake |
 # | random | drawn at random | |
 #

@@ -622,7 +622,7 @@ quote(goals_missed=results.count("missed"))
 # ### Is a pruned network better than a small one?
 #
 # There are other ways to so few MACs: a network that was designed narrow, such as MobileNet ([chapter 11](11-mobilenet)), or the pruned
-# *shape* alone, trained from random weights for as long as the original was.
+# *shape* alone, trained from random weights for as long as the original was {cite:p}`liu2019`.
 
 # %% tags=["hide-input"]
 # Pruned, or built small

@@ -13,7 +13,7 @@
 #
 # {cite:t}`vieito2017` writes his layers for a hardware convolution engine, but never runs them on it: he trusts that fewer bits in a
 # simulation are fewer bits on the device. {cite:t}`chiang2017` ends on a telephone, {cite:t}`gaikwad2018` on a computer for cars, both with
-# floats. This chapter removes the floats, proves how wide every sum can become, and lets four programs compute the same network.
+# floats. This chapter removes the floats {cite:p}`jacob2018`, proves how wide every sum can become, and lets four programs compute the same network.
 #
 # ```{admonition} Predict first
 # :class: tip

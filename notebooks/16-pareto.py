@@ -79,7 +79,7 @@ print(f"a float32 weight read: {weight['SRAM']:.0f} pJ from a cache,",
 #
 # ## Every network
 #
-# The *reference* results on CIFAR-10, all tested on the same 10,000 images. A pruning leaves a network at each of its steps, and each counts.
+# The *reference* results on CIFAR-10 {cite:p}`krizhevsky2009`, all tested on the same 10,000 images. A pruning leaves a network at each of its steps, and each counts.
 
 # %%
 networks, not_run = inventory.reference_networks("cifar10")
