@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from fewbits.backend import keras
 from fewbits.cli import main
 from fewbits.deploy.litert import to_litert
 from fewbits.io.files import write_model
@@ -80,6 +81,16 @@ def test_litert_runs_with_both_kernels(folder, capsys):
     assert all("nearest, rounded twice" in rows(second)[name] for name in LAYERS[:3])  # dense layers round once
     assert main(audit(folder, "net.tflite", "--kernels", "optimized")) == 0
     assert "LiteRT, optimized kernels" in capsys.readouterr().out
+
+
+def test_layers_that_a_file_does_not_hold_are_named(folder, tmp_path, capsys):
+    whole = network("softmax")
+    longer = keras.layers.Dense(10, name="extra")(whole.output)
+    write_model(keras.Model(whole.input, longer), folder / "other.keras")
+    (folder / "net.tflite").write_bytes(to_litert(quantized("nearest", 8, network("softmax")), "int8"))
+    assert main(audit(folder, "net.tflite", "--kernels", "xnnpack", model="other.keras")) == 0
+    said = capsys.readouterr().out
+    assert "\nextra: not examined, because the runtime has no integer layer with its kernel" in said
 
 
 def test_a_layer_that_no_rounding_explains_makes_the_status_1(folder, tmp_path, capsys):

@@ -243,11 +243,16 @@ def _print_advice(findings: "list[LayerFinding]") -> None:
 
 
 def _print_left_out(recording: "Recording | None", reference: "QuantizedModel", findings: "list[LayerFinding]") -> None:
-    """Say which recorded layers were not examined."""
-    known = {layer.name for layer in reference.quantized_layers} & set(recording.arrays["layers"] if recording else ())
-    left_out = sorted(known - {finding.layer for finding in findings})
+    """Say which layers were not examined: of those recorded, or of those in a file that was run."""
+    layers = [layer.name for layer in reference.quantized_layers]
+    if recording:
+        layers = [name for name in layers if name in recording.arrays["layers"]]
+        why = "the values come after an activation that is no ReLU"
+    else:
+        why = "the runtime has no integer layer with its kernel, of the kinds that are known"
+    left_out = [name for name in layers if name not in {finding.layer for finding in findings}]
     if left_out:
-        print(f"{', '.join(left_out)}: not examined, because the values come after an activation that is no ReLU")
+        print(f"{', '.join(left_out)}: not examined, because {why}")
 
 
 def _write_json(path: Path, network: str, data: str, found: "dict[str, list[LayerFinding]]") -> None:
