@@ -2,17 +2,24 @@
 
 An .h5 or .npz file holds arrays, all but the first optional. Axes are those of Keras: images first, channels last.
 
-| name | holds |
-|---|---|
-| layers/NAME | what the layer computed, after its activation: integers are codes, floats are values |
-| inputs/NAME | what it read, in the same way; otherwise it follows from the layers before it |
-| scales/NAME, input_scales/NAME | what a step of the codes stands for |
-| zero_points/NAME, input_zero_points/NAME | the code that stands for 0; 0 if it is missing |
-| kernels/NAME | the codes of the kernel, axes of Keras |
-| kernel_scales/NAME | what a step of the kernel stands for: one number, or one per filter |
-| kernel_zero_points/NAME | the code of 0, one number or one per filter; 0 if it is missing |
-| biases/NAME | the bias in the accumulator: integers, in steps of kernel times input |
-| images | which images were taken: numbers in the part of a data set, or names of files |
+layers/NAME
+    What the layer computed, after its activation: integers are codes, floats are values.
+inputs/NAME
+    What it read, in the same way; otherwise it follows from the layers before it.
+scales/NAME, input_scales/NAME
+    What a step of the codes stands for.
+zero_points/NAME, input_zero_points/NAME
+    The code that stands for 0; 0 if it is missing.
+kernels/NAME
+    The codes of the kernel, axes of Keras.
+kernel_scales/NAME
+    What a step of the kernel stands for: one number, or one per filter.
+kernel_zero_points/NAME
+    The code of 0, one number or one per filter; 0 if it is missing.
+biases/NAME
+    The bias in the accumulator: integers, in steps of kernel times input.
+images
+    Which images were taken: numbers in the part of a data set, or names of files.
 
 In an .npz file, an array NAME is one of layers/NAME. `fewbits output-extraction` writes such files. Scales that are
 missing follow from the formats of a quantized network; the step of values without either is found from the values.
