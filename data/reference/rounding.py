@@ -3,7 +3,7 @@
 DATA holds cifar10.npz, mnist.npz, imagenet1k, mobilenet and squeezenet. LeNet (MNIST), a residual network and
 the same with tanh in place of ReLU (CIFAR-10) are trained first, seed 0; MobileNet 0.25/128 and SqueezeNet v1.1 are the
 published ones (photographs). What is there already is left as it is. The answers go to studies/rounding-NETWORK.json
-(those of SqueezeNet stand in studies/photographs.json), the predicted shifts to studies/shifts.json.
+(those of SqueezeNet stand in studies/photographs.json), the predicted shifts to shifts.json.
 """
 
 import json
@@ -100,7 +100,7 @@ def main(folder: Path, *names: str) -> None:
     """Measure the networks of these names, or all."""
     os.environ.setdefault("FEWBITS_DATA", str(folder))
     MODELS.mkdir(parents=True, exist_ok=True)
-    shifts = STUDIES / "shifts.json"
+    shifts = STUDIES.parent / "shifts.json"
     for name in names or NETWORKS:
         task = NETWORKS[name](folder)
         known = json.loads(shifts.read_text()) if shifts.exists() else {}

@@ -328,6 +328,10 @@ def test_the_photographs_have_schemes_each_grid_with_its_name():
 def test_every_study_is_whole_asked_for_and_says_where_it_comes_from(path):
     kept = Study.load(path)
     asked_for = {scheme for file in SCHEMES for grid in read_grid(file, Scheme) for scheme in grid.trials}
+    if path.stem.startswith("rounding-"):  # asked for by rounding.py, which names the layers of each network
+        asked_for = {
+            scheme for scheme in kept if scheme.bits[1:] == (None, None) and scheme.msb and not scheme.remedies
+        }
     assert study.FLOAT_SCHEME in kept and set(kept) <= asked_for | {study.FLOAT_SCHEME}
     assert kept.images >= 100 and f"{kept.images:,} images, {len(kept)} schemes; " in kept.made_with
     for run in kept.runs:
@@ -338,6 +342,13 @@ def test_every_study_is_whole_asked_for_and_says_where_it_comes_from(path):
     assert kept.under_float(study.FLOAT_SCHEME) == Estimate(0, 0, kept.images)
 
 
+def test_every_network_of_a_study_of_rounding_has_shifts_of_its_layers():
+    for path in STUDIES:
+        if path.stem.startswith("rounding-"):
+            asked = {scheme.layers[0] for scheme in Study.load(path) if scheme.layers}
+            assert {shift.layer for shift in reference.load_shifts(path.stem.removeprefix("rounding-"))} == asked
+
+
 def test_a_study_that_is_not_run_is_empty(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "FOLDER", tmp_path)
     assert not reference.load_study("none") and reference.load_study("none").made_with == "Not run yet."
@@ -346,9 +357,8 @@ def test_a_study_that_is_not_run_is_empty(tmp_path, monkeypatch):
 def test_shifts_are_found_by_network_and_none_are_a_guess(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "FOLDER", tmp_path)
     assert reference.load_shifts("ours") == []
-    (tmp_path / "studies").mkdir()
     shift = RoundingShift("conv", 3.0, 1.0, (0.5, 1.0), (0.25, 0.5))
-    (tmp_path / "studies" / "shifts.json").write_text(json.dumps({"ours": [shift._asdict()]}))
+    (tmp_path / "shifts.json").write_text(json.dumps({"ours": [shift._asdict()]}))
     assert reference.load_shifts("ours") == [shift] and reference.load_shifts("theirs") == []
 
 

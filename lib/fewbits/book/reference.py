@@ -254,7 +254,7 @@ def load_shifts(network: str) -> list[RoundingShift]:
     Args:
         network: Its name there. One that has not been measured has no shifts.
     """
-    path = _folder() / "studies" / "shifts.json"
+    path = _folder() / "shifts.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     lists = ("steps", "relative")
     return [RoundingShift(**s | {name: tuple(s[name]) for name in lists}) for s in known.get(network, ())]
