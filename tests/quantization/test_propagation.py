@@ -7,7 +7,7 @@ import pytest
 
 from fewbits import FixedPoint, InputError, explore, quantize, quantize_model
 from fewbits.backend import keras, ops
-from fewbits.names import ROUNDINGS
+from fewbits.names import LAYER_ROUNDINGS
 from fewbits.quantization.dynamic_fixed_point import dynamic_formats
 from fewbits.quantization.layers import FLOAT, Formats
 from fewbits.quantization.propagation import PropagatedError, Propagation
@@ -92,7 +92,7 @@ THREE = Formats(FixedPoint(-1, 4), FixedPoint(0, 5), FixedPoint(2, 6))
 KINDS = [THREE, Formats(kernel=THREE.kernel), Formats(input=THREE.input), Formats(output=THREE.output)]
 
 
-@pytest.mark.parametrize("rounding", [r for r in ROUNDINGS if r != "stochastic"])
+@pytest.mark.parametrize("rounding", LAYER_ROUNDINGS)
 @pytest.mark.parametrize("fmt", KINDS, ids=["all", "kernel", "input", "output"])
 def test_it_is_what_numpy_finds(chain, fmt, rounding):
     formats = {"conv": fmt, "dense": fmt, "last": fmt._replace(input=fmt.input and FixedPoint(2, 6))}
