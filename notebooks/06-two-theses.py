@@ -425,7 +425,8 @@ for name, (title, chance) in NETWORKS.items():
     ratio = np.mean([abs(s.window_sum) / s.window_deviation for s in found[1:] if s.window_deviation]) if found else None
     answered = [own.get(kernels_only(8, msbs[name], kernel_rounding=r)) for r in ("floor", "nearest")]
     laws = law_of(own, found, chance, msbs[name])
-    rows.append((title, own.float if own else None, *answered, ratio, total, *laws))
+    numbers = [NOT_RUN if number is None else f"{number:.2f}" for number in (ratio, total)]
+    rows.append((title, own.float if own else None, *answered, *numbers, *laws))
 explore.Table(
     ("network", "float", "8 bits, floor", "8 bits, nearest", "mean over deviation of the window sums", "relative shift, 8 bits",
      "explained, single layers", "explained, all moved"), rows,
@@ -445,8 +446,8 @@ both = [kept_by_layer(name, 7) for name in ("residual", "residual_tanh")]
 means = [Estimate.of(found.values()) for found in both]
 tanh_gap = paired(both[1], both[0])
 quote(relu_kept=means[0].percent, tanh_kept=means[1].percent, tanh_gap=tanh_gap.points, tanh_verdict=verdict(tanh_gap))
-known = {name: law_of(studies[name], reference.load_shifts(name), NETWORKS[name][1], msbs[name])[0] for name in NETWORKS}
-quote(law=known)
+found = {name: law_of(studies[name], reference.load_shifts(name), NETWORKS[name][1], msbs[name]) for name in NETWORKS}
+quote(law={name: layers for name, (layers, _) in found.items()}, moved={name: moved for name, (_, moved) in found.items()})
 
 # %% [markdown]
 # Within each network, more shift is more harm. But there is no curve for all. Half of the accuracy is gone at another shift in each, and
@@ -454,6 +455,10 @@ quote(law=known)
 # {glue:text}`law_residual` in the residual network, whose shortcuts carry values past a layer that is hurt, {glue:text}`law_residual_tanh` with
 # tanh, and {glue:text}`law_lenet` in LeNet (below zero, the mean would predict better). LeNet has three layers that can be hurt, which is too few
 # to predict one from the others, and its digits forgive a shift of the size of the spread.
+#
+# From single layers to the whole network, the curve carries in SqueezeNet ({glue:text}`moved_squeezenet`) and in the residual network
+# ({glue:text}`moved_residual`). In MobileNet ({glue:text}`moved_mobilenet`), LeNet ({glue:text}`moved_lenet`) and with tanh
+# ({glue:text}`moved_residual_tanh`) it does not: there, shifts of many layers do not add up like independent errors.
 #
 # What the theory says of signed inputs holds. Each layer that reads activations was rounded down alone, by steps of 1/64. With ReLU that
 # keeps {glue:text}`relu_kept` % of the accuracy on average over the layers, with tanh {glue:text}`tanh_kept` %: {glue:text}`tanh_gap`,
@@ -709,8 +714,8 @@ quote(rgb=others["RGB instead of BGR"].share, both=others["both"].share, pooling
 # {glue:text}`layers_explained` of the variance explained, and that of the whole network under all doses with {glue:text}`whole_explained`. It is computed
 # from the float network and 32 images without labels. In four other networks the
 # direction holds, but the curve is another (explained: MobileNet {glue:text}`law_mobilenet`, a residual network {glue:text}`law_residual`, LeNet
-# {glue:text}`law_lenet`). Where layers read values of both signs, from tanh, the harm is smaller
-# ({glue:text}`tanh_verdict`).
+# {glue:text}`law_lenet`), and only in the residual one it carries to the whole network ({glue:text}`moved_residual`). Where layers read values of
+# both signs, from tanh, the harm is smaller ({glue:text}`tanh_verdict`).
 #
 # The answers to every photograph under every scheme are in `data/reference/studies` (the README there says how to read them);
 # `make chapter N=6` computes every number of this chapter from them. To cite it:

@@ -1,10 +1,9 @@
-"""A Sphinx extension that leaves a page at each old address, which leads on to the new one."""
+"""Pages at the old addresses of chapters that have moved, which lead on to the new ones."""
 
 from collections.abc import Mapping
 from html import escape
 from os.path import relpath
 from pathlib import Path
-from typing import Any
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -16,25 +15,6 @@ PAGE = """<!doctype html>
 <p>This page has moved: <a href="{to}">{to}</a></p>
 </html>
 """
-
-
-def setup(app: Any) -> dict[str, bool]:
-    """Register the extension and its setting `moved_pages`: old address -> new one, without `.html`.
-
-    Args:
-        app: The Sphinx application.
-
-    Returns:
-        What Sphinx may do in parallel.
-    """
-    app.add_config_value("moved_pages", {}, "html")
-    app.connect("build-finished", _write_moved)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
-
-
-def _write_moved(app: Any, error: Exception | None) -> None:
-    if error is None:
-        write_moved_pages(Path(app.outdir), app.config.moved_pages)
 
 
 def write_moved_pages(html: Path, moved: Mapping[str, str]) -> None:

@@ -1,12 +1,15 @@
 """A Sphinx extension for pages that need nothing from outside.
 
 Equations become MathML, which every browser draws with no script and no fonts to fetch. Thebe, which would fetch its
-scripts and a kernel from other hosts, is left out.
+scripts and a kernel from other hosts, is left out. Pages that have moved leave one that leads on: the setting
+`moved_pages`, old address -> new one, without `.html`.
 """
 
 from html import escape
+from pathlib import Path
 from typing import Any, NoReturn
 
+from fewbits.book.moved_pages import write_moved_pages
 from fewbits.errors import needs_extra
 
 with needs_extra("book", "Pages"):
@@ -27,6 +30,8 @@ def setup(app: Any) -> dict[str, bool]:
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("config-inited", _without_thebe)
     app.connect("autodoc-skip-member", _skip_tuple_field)
+    app.add_config_value("moved_pages", {}, "html")
+    app.connect("build-finished", _write_moved)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -51,3 +56,8 @@ def _without_thebe(app: Any, config: Any) -> None:
 def _skip_tuple_field(app: Any, kind: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
     # The class lists its fields with their meaning; Python's own line says "Alias for field number 0".
     return True if str(member.__doc__).startswith("Alias for field number") else None
+
+
+def _write_moved(app: Any, error: Exception | None) -> None:
+    if error is None:
+        write_moved_pages(Path(app.outdir), app.config.moved_pages)
