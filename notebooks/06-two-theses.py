@@ -711,9 +711,9 @@ quote(rgb=others["RGB instead of BGR"].share, both=others["both"].share, pooling
 # {glue:text}`gap:.1f` ± {glue:text}`gap_reach:.1f` points). The cause is a shift, not the resolution: kernels rounded to nearest and then moved by
 # a quarter of a step leave {glue:text}`quarter`. The shift of an output is half a step times the sum of the inputs in its window. Relative to the
 # spread of what a layer passes on, it predicts the accuracy when one layer is rounded down, over all layers and five widths, with
-# {glue:text}`layers_explained` of the variance explained, and that of the whole network under all doses with {glue:text}`whole_explained`. It is computed
-# from the float network and 32 images without labels. In four other networks the
-# direction holds, but the curve is another (explained: MobileNet {glue:text}`law_mobilenet`, a residual network {glue:text}`law_residual`, LeNet
+# {glue:text}`layers_explained` of the variance explained, and that of the whole network under all doses with {glue:text}`whole_explained`. The shift is computed
+# from the float network and 32 images without labels; the two numbers of the curve are fitted on layers other than those predicted. In four
+# other networks the direction holds, but the curve is another (explained: MobileNet {glue:text}`law_mobilenet`, a residual network {glue:text}`law_residual`, LeNet
 # {glue:text}`law_lenet`), and only in the residual one it carries to the whole network ({glue:text}`moved_residual`). Where layers read values of
 # both signs, from tanh, the harm is smaller ({glue:text}`tanh_verdict`).
 #
