@@ -146,7 +146,8 @@ for dose in DOSES:
 # %% tags=["hide-input"]
 # Dose and response on digits
 def responses(study, bits, doses):
-    return {f"{b} bits": {d: study.get(kernels_only(b, kernel_shift=d)) for d in doses} for b in bits}
+    known = {b: {d: kernels_only(b, kernel_shift=d) for d in doses} for b in bits}
+    return {f"{b} bits": {d: study[s] for d, s in schemes.items() if s in study} for b, schemes in known.items()}
 
 
 explore.lines(
