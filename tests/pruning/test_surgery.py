@@ -499,7 +499,11 @@ REFUSED = {
         {"a": [0]},
         "reaches norm, a L",
     ),
-    "a number per channel": (lambda: over(lambda x: x * np.arange(4.0)), {"a": [0]}, "reaches multiply.*, a Multiply"),
+    "a number per channel": (
+        lambda: over(lambda x: x * np.arange(4.0)),
+        {"a": [0]},
+        "reaches multiply.*, a Rescaling, which needs all channels",
+    ),
     "a mean over channels": (lambda: over(lambda x: ops.mean(x, axis=-1, keepdims=True)), {"a": [0]}, "reaches mean"),
     "channels that are split": (
         lambda: over(L.Reshape((8, 16, 2), name="split")),
