@@ -423,15 +423,15 @@ def law_of(own, found, chance, msb):
 # The law in five networks
 studies = {name: study if name == "squeezenet" else reference.load_study(f"rounding-{name}") for name in NETWORKS}
 msbs = {name: 0 if own is study or not own else max(s.msb[0] for s in own if s.msb) for name, own in studies.items()}
-rows = []
+laws, rows = {}, []
 for name, (title, chance) in NETWORKS.items():
     own, found = studies[name], reference.load_shifts(name)
     total = np.sqrt(sum(s.at(FixedPoint(0, 8).step) ** 2 for s in found)) if found else None
     ratio = np.mean([abs(s.window_sum) / s.window_deviation for s in found[1:] if s.window_deviation]) if found else None
     answered = [own.get(kernels_only(8, msbs[name], kernel_rounding=r)) for r in ("floor", "nearest")]
-    laws = law_of(own, found, chance, msbs[name])
+    laws[name] = law_of(own, found, chance, msbs[name])
     numbers = [NOT_RUN if number is None else f"{number:.2f}" for number in (ratio, total)]
-    rows.append((title, own.float if own else None, *answered, *numbers, *laws))
+    rows.append((title, own.float if own else None, *answered, *numbers, *laws[name]))
 explore.Table(
     ("network", "float", "8 bits, floor", "8 bits, nearest", "mean over deviation of the window sums", "relative shift, 8 bits",
      "explained, single layers", "explained, all moved"), rows,
@@ -451,8 +451,7 @@ both = [kept_by_layer(name, 7) for name in ("residual", "residual_tanh")]
 means = [Estimate.of(found.values()) for found in both]
 tanh_gap = paired(both[1], both[0])
 quote(relu_kept=means[0].percent, tanh_kept=means[1].percent, tanh_gap=tanh_gap.points, tanh_verdict=verdict(tanh_gap))
-found = {name: law_of(studies[name], reference.load_shifts(name), NETWORKS[name][1], msbs[name]) for name in NETWORKS}
-quote(law={name: layers for name, (layers, _) in found.items()}, moved={name: moved for name, (_, moved) in found.items()})
+quote(law={name: layers for name, (layers, _) in laws.items()}, moved={name: moved for name, (_, moved) in laws.items()})
 
 # %% [markdown]
 # Within each network, more shift is more harm. But there is no curve for all. Half of the accuracy is gone at another shift in each, and

@@ -14,6 +14,7 @@ from fewbits.errors import InputError
 from fewbits.experiment import provenance
 from fewbits.experiment.leakage import shared_images
 from fewbits.experiment.scheme import Scheme, quantize_each
+from fewbits.experiment.store import pack_answers, unpack_answers
 from fewbits.io.files import write_aside
 from fewbits.post_training.copies import copied
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
@@ -85,7 +86,7 @@ class Study(Mapping[Scheme, Answers]):
 
     def __getitem__(self, scheme: Scheme) -> Answers:
         entry = self._entries[scheme]
-        return Answers(*(self._unpacked(entry[name]) for name in Answers._fields))
+        return Answers(*(unpack_answers(entry[name], self.images) for name in Answers._fields))
 
     def __iter__(self) -> Iterator[Scheme]:
         return iter(self._entries)
@@ -137,7 +138,7 @@ class Study(Mapping[Scheme, Answers]):
             answers: What it answered in the last of `runs`.
             seconds: How long it took.
         """
-        packed = {name: np.packbits(bits).tobytes().hex() for name, bits in answers._asdict().items()}
+        packed = {name: pack_answers(bits) for name, bits in answers._asdict().items()}
         self._entries[scheme] = {**packed, "seconds": round(seconds, 2), "run": len(self.runs) - 1}
         if self.path is None:
             return
@@ -149,12 +150,6 @@ class Study(Mapping[Scheme, Answers]):
         head = json.dumps({"images": self.images, "runs": self.runs}, indent=1)
         with write_aside(self.path) as file:
             file.write(f'{head[:-2]},\n "schemes": [\n  {lines}\n ]\n}}\n'.encode())
-
-    def _unpacked(self, text: str) -> np.ndarray:
-        bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))
-        if len(bits) - self.images not in range(8):
-            raise ValueError("the number of answers is not the number of images")
-        return bits[: self.images].astype(bool)
 
 
 def run_schemes(
