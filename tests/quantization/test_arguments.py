@@ -25,6 +25,8 @@ WRONG = [
     ((F, (F, F), F), "the input takes one format"),
     (((F, FixedPoint(0, 7)), F, F), "all filters must have equal bits"),
     (((F, F, F), F, F), "has 2 filters, not 3 kernel formats"),
+    ((FixedPoint(0, 8, signed=False), F, F), "the kernel takes a signed format"),
+    ((F, F, F, FixedPoint(0, 8, signed=False)), "the bias takes a signed format"),
     (([], F, F), "the kernel format must be a FixedPoint or None, not an empty sequence"),
 ]
 

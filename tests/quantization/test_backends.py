@@ -18,7 +18,8 @@ OPERATORS = [
     *[(rounding, "wrap") for rounding in ("floor", "nearest", "nearest-up", "nearest-away")],
 ]
 # Such that x / step is never subnormal.
-FORMATS = [FixedPoint(*f) for f in [(0, 1), (-4, 2), (8, 2), (0, 8), (3, 13), (-1, 16), (0, 24), (-40, 24), (20, 3)]]
+SIGNED = [FixedPoint(*f) for f in [(0, 1), (-4, 2), (8, 2), (0, 8), (3, 13), (-1, 16), (0, 24), (-40, 24), (20, 3)]]
+FORMATS = [*SIGNED, *(FixedPoint(*fmt, signed=False) for fmt in SIGNED)]
 both_ways = pytest.mark.parametrize("run", [lambda f: f, lambda f: compiled(f)], ids=["eager", "compiled"])
 every_operator = pytest.mark.parametrize(("rounding", "overflow"), OPERATORS)
 
@@ -65,9 +66,9 @@ def gradient_of(function, x):
     return tape.gradient(y, x).numpy()
 
 
-def variables(msb, nbits):
-    """Return a format as two Keras variables."""
-    return [keras.Variable(value, dtype="int32", trainable=False) for value in (msb, nbits)]
+def variables(msb, nbits, signed=1):
+    """Return a format as three Keras variables."""
+    return [keras.Variable(value, dtype="int32", trainable=False) for value in (msb, nbits, signed)]
 
 
 def assert_same_bits(actual, expected):
@@ -91,16 +92,16 @@ def test_keras_is_numpy_bit_for_bit(run, rounding, overflow, x_for):
 @every_operator
 @both_ways
 def test_a_format_in_variables_gives_the_same_bits(run, rounding, overflow, x_for):
-    msb, nbits = variables(0, 8)
+    numbers = variables(0, 8)
     if BACKEND == "jax":  # which captures variables as constants: they are passed as arguments
-        operator = run(lambda x, msb, nbits: quantclip(x, (msb, nbits), rounding, overflow=overflow))
+        operator = run(lambda x, *numbers: quantclip(x, numbers, rounding, overflow=overflow))
     else:
-        operator = run(lambda x, *_: quantclip(x, (msb, nbits), rounding, overflow=overflow))
+        operator = run(lambda x, *_: quantclip(x, numbers, rounding, overflow=overflow))
     for fmt in FORMATS:
         x = x_for(fmt)
-        msb.assign(fmt.msb)
-        nbits.assign(fmt.nbits)
-        y = operator(ops.convert_to_tensor(x), msb.value, nbits.value)
+        for variable, number in zip(numbers, (*fmt, fmt.signed)):
+            variable.assign(number)
+        y = operator(ops.convert_to_tensor(x), *(variable.value for variable in numbers))
         assert_same_bits(y, quantize(x, fmt, rounding, overflow))
 
 
@@ -108,7 +109,7 @@ def test_a_format_in_variables_gives_the_same_bits(run, rounding, overflow, x_fo
 @both_ways
 def test_each_channel_may_have_its_own_msb(run, rounding, overflow, x_for):
     msbs = [-3, 0, 0, 5]
-    fmt = variables(msbs, 6)
+    fmt = variables(msbs, 6)[:2]
     x = np.stack([x_for(FixedPoint(0, 6))] * 4, axis=-1).reshape(-1, 1, 4)
     expected = [quantize(x[..., i], FixedPoint(msb, 6), rounding, overflow) for i, msb in enumerate(msbs)]
     y = run(lambda x: quantclip(x, fmt, rounding, overflow=overflow))(ops.convert_to_tensor(x))
@@ -117,17 +118,17 @@ def test_each_channel_may_have_its_own_msb(run, rounding, overflow, x_for):
 
 def test_another_format_is_not_another_trace():
     traces = []
-    msb, nbits = variables(0, 8)
+    numbers = variables(0, 8)
 
     @compiled
-    def operator(x, msb, nbits):
+    def operator(x, *numbers):
         traces.append(x)
-        return quantclip(x, (msb, nbits))
+        return quantclip(x, numbers)
 
     for fmt in FORMATS:
-        msb.assign(fmt.msb)
-        nbits.assign(fmt.nbits)
-        operator(ops.ones(3), msb.value, nbits.value)
+        for variable, number in zip(numbers, (*fmt, fmt.signed)):
+            variable.assign(number)
+        operator(ops.ones(3), *(variable.value for variable in numbers))
     assert len(traces) == 1
 
 
@@ -136,7 +137,7 @@ def test_assigning_a_captured_variable_takes_effect_without_a_trace():
     import tensorflow as tf
 
     traces = []
-    msb, nbits = variables(0, 8)
+    msb, nbits, _ = variables(0, 8)
 
     @tf.function
     def operator(x):

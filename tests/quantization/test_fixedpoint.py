@@ -16,13 +16,16 @@ NEAREST = ["nearest", "nearest-up", "nearest-away"]
 DETERMINISTIC = ["floor", *NEAREST, "ceiling", "toward-zero"]
 BYTE = FixedPoint(msb=7, nbits=8)  # step 1: a value is its code
 
-formats = st.builds(FixedPoint, st.integers(-64, 64), st.integers(1, MAX_NBITS))
+UNSIGNED_BYTE = FixedPoint(msb=7, nbits=8, signed=False)
+
+signed_formats = st.builds(FixedPoint, st.integers(-64, 64), st.integers(1, MAX_NBITS))
+formats = st.one_of(signed_formats, signed_formats.map(lambda fmt: FixedPoint(*fmt, signed=False)))
 
 
 @st.composite
 def values(draw, fmt):
     """Codes and ties, ordinary and huge numbers, and the floats next to them; x / step stays within float64."""
-    half_codes = st.integers(4 * fmt.min_code, -4 * fmt.min_code).map(lambda k: k / 2 * fmt.step)
+    half_codes = st.integers(-4 * fmt.max_code - 4, 4 * fmt.max_code + 4).map(lambda k: k / 2 * fmt.step)
     ordinary = st.floats(-2, 2).map(lambda x: x * fmt.amplitude)
     x = draw(st.one_of(half_codes, ordinary, st.floats(-1e250, 1e250)))
     x = draw(st.sampled_from([x, nextafter(x, -np.inf), nextafter(x, np.inf)]))
@@ -31,7 +34,8 @@ def values(draw, fmt):
 
 def exact_code(x, fmt, rounding, overflow="saturate"):
     """Return the code of `x`, in whole numbers and fractions only."""
-    v, half = Fraction(x) / Fraction(2) ** (fmt.msb + 1 - fmt.nbits), 2 ** (fmt.nbits - 1)
+    v, count = Fraction(x) / Fraction(2) ** (fmt.msb + 1 - fmt.nbits), 2**fmt.nbits
+    low = -count // 2 if fmt.signed else 0
     code = {
         "floor": floor(v),
         "nearest": round(v),
@@ -40,26 +44,33 @@ def exact_code(x, fmt, rounding, overflow="saturate"):
         "ceiling": ceil(v),
         "toward-zero": trunc(v),
     }[rounding]
-    return min(max(code, -half), half - 1) if overflow == "saturate" else (code + half) % (2 * half) - half
+    return min(max(code, low), low + count - 1) if overflow == "saturate" else (code - low) % count + low
 
 
 # The format
 
 
 @pytest.mark.parametrize(
-    ("msb", "nbits", "name", "amplitude", "step", "min_code", "max_code"),
+    ("msb", "nbits", "signed", "name", "amplitude", "step", "min_code", "max_code"),
     [
-        (0, 8, "ap_fixed<8, 1>", 1, 1 / 128, -128, 127),
-        (7, 8, "ap_fixed<8, 8>", 128, 1, -128, 127),
-        (3, 16, "ap_fixed<16, 4>", 8, 2**-12, -32768, 32767),
-        (-4, 2, "ap_fixed<2, -3>", 1 / 16, 1 / 32, -2, 1),
-        (0, 1, "ap_fixed<1, 1>", 1, 1, -1, 0),
-        (64, 32, "ap_fixed<32, 65>", 2**64, 2**33, -(2**31), 2**31 - 1),
+        (0, 8, True, "ap_fixed<8, 1>", 1, 1 / 128, -128, 127),
+        (7, 8, True, "ap_fixed<8, 8>", 128, 1, -128, 127),
+        (3, 16, True, "ap_fixed<16, 4>", 8, 2**-12, -32768, 32767),
+        (-4, 2, True, "ap_fixed<2, -3>", 1 / 16, 1 / 32, -2, 1),
+        (0, 1, True, "ap_fixed<1, 1>", 1, 1, -1, 0),
+        (64, 32, True, "ap_fixed<32, 65>", 2**64, 2**33, -(2**31), 2**31 - 1),
+        (0, 8, False, "ap_ufixed<8, 1>", 2, 1 / 128, 0, 255),
+        (7, 8, False, "ap_ufixed<8, 8>", 256, 1, 0, 255),
+        (-1, 4, False, "ap_ufixed<4, 0>", 1, 1 / 16, 0, 15),
+        (0, 1, False, "ap_ufixed<1, 1>", 2, 1, 0, 1),
+        (64, 32, False, "ap_ufixed<32, 65>", 2**65, 2**33, 0, 2**32 - 1),
     ],
 )
-def test_a_format_is_an_ap_fixed(msb, nbits, name, amplitude, step, min_code, max_code):
-    fmt = FixedPoint(msb, nbits)
+def test_a_format_is_an_ap_fixed(msb, nbits, signed, name, amplitude, step, min_code, max_code):
+    fmt = FixedPoint(msb, nbits, signed)
     assert str(fmt) == name
+    assert eval(repr(fmt)) == fmt and ("signed" in repr(fmt)) != signed
+    assert (fmt.min_value, fmt.max_value) == (min_code * step, max_code * step)
     assert (fmt.amplitude, fmt.step, fmt.min_code, fmt.max_code) == (amplitude, step, min_code, max_code)
     assert tuple(fmt) == (msb, nbits)
 
@@ -104,6 +115,21 @@ def test_nearest_adds_no_half_that_would_round_first(rounding, x, code):
 )
 def test_overflow(overflow, codes):
     assert to_codes([-257, -129, -128, 127, 128, 300], BYTE, overflow=overflow).tolist() == codes
+
+
+@pytest.mark.parametrize(
+    ("overflow", "codes"), [("saturate", [0, 0, 0, 128, 255, 255, 255]), ("wrap", [255, 127, 0, 128, 255, 0, 44])]
+)
+def test_overflow_without_a_sign(overflow, codes):
+    assert to_codes([-257, -129, 0, 128, 255, 256, 300], UNSIGNED_BYTE, overflow=overflow).tolist() == codes
+
+
+def test_strict_refuses_what_a_format_does_not_hold():
+    with pytest.raises(InputError, match=r"^-1 does not fit ap_ufixed<8, 8> \(0 to 255\); take a signed format$"):
+        to_codes([3, -1], UNSIGNED_BYTE, strict=True)
+    with pytest.raises(InputError, match=r"^300 does not fit ap_fixed<8, 8> \(-128 to 127\); take a larger msb"):
+        to_codes([3, 300], BYTE, strict=True)
+    assert to_codes([-0.4, 255.4], UNSIGNED_BYTE, "nearest", strict=True).tolist() == [0, 255]
 
 
 def test_there_is_no_negative_zero():
@@ -226,7 +252,7 @@ def test_thesis_has_one_code_too_many_and_its_matlab_twin_has_not(fmt, points):
     assert (len(np.unique(ours)), len(np.unique(twin))) == (2**fmt.nbits + 1, 2**fmt.nbits)
 
 
-@given(data=st.data(), fmt=formats)
+@given(data=st.data(), fmt=signed_formats)
 def test_thesis_is_its_code_6_in_every_format(data, fmt):
     x = data.draw(values(fmt))
     assert quantize(x, fmt, "thesis") == code_6(x, *fmt)
@@ -284,6 +310,12 @@ def test_nbits_is_an_integer_from_1_to_32(nbits):
 def test_msb_is_an_integer_from_minus_64_to_64(msb):
     with pytest.raises(InputError, match="msb must be an integer from -64 to 64, not "):
         FixedPoint(msb, 8)
+
+
+@pytest.mark.parametrize("signed", [0, 1, "no", None])
+def test_signed_is_true_or_false(signed):
+    with pytest.raises(InputError, match="signed must be True or False"):
+        FixedPoint(0, 8, signed)
 
 
 @pytest.mark.parametrize("function", [quantize, to_codes, is_clipped])

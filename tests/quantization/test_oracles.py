@@ -8,7 +8,7 @@ from qonnx.custom_op.general.intquant import int_quant
 
 from fewbits import FixedPoint, quantize
 
-FORMATS = [FixedPoint(msb, nbits) for nbits in range(2, 17) for msb in range(-4, 9)]
+WIDTHS = [(msb, nbits) for nbits in range(2, 17) for msb in range(-4, 9)]
 POINTS = 6400  # a format; distinct ones
 
 
@@ -20,20 +20,24 @@ def with_apytypes(x, fmt, rounding, overflow):
     mode = getattr(apytypes.QuantizationMode, modes[rounding])
     rounded = exact.cast(int_bits=24, frac_bits=fmt.nbits - fmt.msb - 1, quantization=mode)
     limit = {"saturate": apytypes.OverflowMode.SAT, "wrap": apytypes.OverflowMode.WRAP}[overflow]
-    return rounded.cast(int_bits=fmt.msb + 1, bits=fmt.nbits, overflow=limit).to_numpy()
+    if fmt.signed:
+        return rounded.cast(int_bits=fmt.msb + 1, bits=fmt.nbits, overflow=limit).to_numpy()
+    if overflow == "wrap":  # apytypes has no unsigned array: the bits are read without their sign
+        return np.array(rounded.cast(int_bits=fmt.msb + 1, bits=fmt.nbits, overflow=limit).to_bits()) * fmt.step
+    return np.maximum(rounded.cast(int_bits=fmt.msb + 2, bits=fmt.nbits + 1, overflow=limit).to_numpy(), 0)
 
 
 def with_fxpmath(x, fmt, rounding, overflow):
     # Without nearest_away: fxpmath 0.4 takes -0.49999999999999994 to -1, as -0.49999999999999994 + 1 rounds to 0.5.
     modes = {"floor": "floor", "nearest": "around", "nearest-up": "nearest_posinf"}
-    n_frac = fmt.nbits - fmt.msb - 1
-    return Fxp(x, signed=True, n_word=fmt.nbits, n_frac=n_frac, rounding=modes[rounding], overflow=overflow).get_val()
+    size = {"signed": fmt.signed, "n_word": fmt.nbits, "n_frac": fmt.nbits - fmt.msb - 1}
+    return Fxp(x, **size, rounding=modes[rounding], overflow=overflow).get_val()
 
 
 def with_qonnx(x, fmt, rounding, overflow):
     modes = {"floor": "FLOOR", "nearest": "ROUND"}
     scale, zero, bits = np.array([fmt.step, 0, fmt.nbits])
-    return int_quant(x, scale, zero, bits, signed=True, narrow=False, rounding_mode=modes[rounding])
+    return int_quant(x, scale, zero, bits, signed=fmt.signed, narrow=False, rounding_mode=modes[rounding])
 
 
 CASES = [
@@ -48,10 +52,12 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
 @pytest.mark.parametrize(("oracle", "rounding", "overflow"), CASES)
-def test_no_point_of_a_million_differs(oracle, rounding, overflow, points):
+def test_no_point_of_a_million_differs(oracle, rounding, overflow, signed, points):
     compared = 0
-    for fmt in FORMATS:
+    for msb, nbits in WIDTHS:
+        fmt = FixedPoint(msb, nbits, signed)
         x = points(fmt, POINTS)
         ours, theirs = quantize(x, fmt, rounding, overflow), oracle(x, fmt, rounding, overflow)
         wrong = ours != theirs

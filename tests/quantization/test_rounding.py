@@ -18,6 +18,7 @@ RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(-2, 2, (8, 5, 5, 3)).astype("float32")
 IMAGES.flat[:6] = [0, -0.0, -1e-30, 0.0625, -0.0625, 1]  # zeros, a tiny negative, ties
 KERNEL = RNG.uniform(-0.7, 0.7, (1, 1, 3, 4)).astype("float32")
+UNSIGNED = (FORMATS[0], FixedPoint(0, 4, signed=False), FixedPoint(0, 5, signed=False))
 every_rounding = pytest.mark.parametrize("rounding", LAYER_ROUNDINGS)
 
 
@@ -45,10 +46,11 @@ def reference(x, rounding, enabled=True, formats=FORMATS):
 @every_rounding
 @pytest.mark.parametrize("enabled", [True, False], ids=["enabled", "disabled"])
 @pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("formats", [FORMATS, UNSIGNED], ids=["signed", "unsigned"])
 @pytest.mark.parametrize("run", [lambda f: f, tf.function], ids=["eager", "graph"])
-def test_a_layer_with_formats_for_each_filter_gives_numpys_bits(rounding, enabled, activation, run):
-    y = run(layer(rounding=rounding, enabled=enabled, activation=activation))(IMAGES)
-    expected = reference(IMAGES, rounding, enabled)
+def test_a_layer_with_formats_for_each_filter_gives_numpys_bits(rounding, enabled, activation, formats, run):
+    y = run(layer(formats, rounding=rounding, enabled=enabled, activation=activation))(IMAGES)
+    expected = reference(IMAGES, rounding, enabled, formats)
     assert_same_bits(y, np.maximum(expected, 0) if activation else expected)
 
 
@@ -65,8 +67,12 @@ def test_one_trace_serves_every_rounding_and_switch(rounding):
     for enabled in (True, False, True):
         changing.rounding, changing.enabled = rounding, enabled
         assert_same_bits(run(IMAGES), np.maximum(reference(IMAGES, rounding, enabled), 0))
-    changing.set_formats(*FORMATS[:2], FixedPoint(0, 3))
-    assert_same_bits(run(IMAGES), np.maximum(reference(IMAGES, rounding, formats=(*FORMATS[:2], FixedPoint(0, 3))), 0))
+    for number in range(100):
+        signs = number % 2 == 0, number % 3 == 0
+        formats = FORMATS[0], FixedPoint(1, 2 + number % 5, signs[0]), FixedPoint(0, 3 + number % 4, signs[1])
+        changing.set_formats(*formats)
+        assert changing.formats[:3] == formats
+        assert_same_bits(run(IMAGES), np.maximum(reference(IMAGES, rounding, formats=formats), 0))
     assert len(traces) == 1
 
 
@@ -87,8 +93,9 @@ def test_a_layer_adds_few_nodes_to_a_graph_and_layers_share_what_these_call():
 @every_rounding
 @pytest.mark.parametrize("gradient", ["clipped", "identity"])
 @pytest.mark.parametrize("activation", [None, "relu"])
-def test_the_way_back_stops_where_numpy_says_clipped(rounding, gradient, activation):
-    fmt = FixedPoint(0, 4)
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+def test_the_way_back_stops_where_numpy_says_clipped(rounding, gradient, activation, signed):
+    fmt = FixedPoint(0, 4, signed)
     identity = layer((None, None, fmt), activation, rounding=rounding, gradient=gradient, use_bias=False)
     identity.kernel.assign(np.eye(3, 4, dtype="float32")[None, None])
     x = tf.constant(IMAGES)
@@ -103,14 +110,15 @@ def test_the_way_back_stops_where_numpy_says_clipped(rounding, gradient, activat
 @every_rounding
 @pytest.mark.parametrize("nbits", [1, 2, 5])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_values_and_gradient_hold_at_every_tie_and_end_and_right_beside_them(rounding, nbits, dtype):
-    fmt = FixedPoint(1, nbits)
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+def test_values_and_gradient_hold_at_every_tie_and_end_and_right_beside_them(rounding, nbits, dtype, signed):
+    fmt = FixedPoint(1, nbits, signed)
     quarters = (np.arange(-10 * 2**nbits, 10 * 2**nbits + 1) * (fmt.step / 4)).astype(dtype)
     x = np.concatenate([quarters, *(np.nextafter(quarters, np.array(end, dtype)) for end in (-99, 99))])
     x = tf.constant(x[np.abs(x) > 1e-30])  # next to 0 is a subnormal number
     scalars = dict.fromkeys(SCALARS, 0) | {"rounding": ROUNDINGS.index(rounding), "enabled": 1}
     scalars |= {f"{kind}_msb": fmt.msb for kind in ("input", "output")}
-    scalars |= {f"{kind}_nbits": fmt.nbits for kind in ("kernel", "input", "output")}
+    scalars |= {f"{kind}_nbits": fmt.nbits if signed else -fmt.nbits for kind in ("kernel", "input", "output")}
     rounder = Rounder(list(scalars.values()), [fmt.msb])
     for kind, relu in (("kernel", False), ("input", False), ("output", True)):
         with tf.GradientTape() as tape:

@@ -1,8 +1,13 @@
 """The number format and its arithmetic: a NumPy reference and the same operator in Keras ops.
 
-A format has two integers. `msb` sets the amplitude A = 2**msb, `nbits` the number of codes; the step is
-q = 2**(msb + 1 - nbits). A code k stands for the value k * q, with k from -2**(nbits-1) to 2**(nbits-1) - 1:
-two's complement, `ap_fixed<nbits, msb + 1>` in the language of hardware synthesis.
+A format has two integers and a flag. The most significant bit weighs 2**msb, `nbits` is the number of bits, and the
+step is q = 2**(msb + 1 - nbits). A code k stands for the value k * q.
+
+- `signed`: the most significant bit is the sign and weighs -2**msb. Codes go from -2**(nbits-1) to 2**(nbits-1) - 1:
+  two's complement, `ap_fixed<nbits, msb + 1>` in the language of hardware synthesis.
+- unsigned: all bits weigh what they weigh in a signed format, the first one 2**msb. Codes go from 0 to 2**nbits - 1:
+  `ap_ufixed<nbits, msb + 1>`. Of two formats with equal msb and nbits the steps are equal; the unsigned one reaches
+  twice as far.
 
     quantize(x) = q * clip(round(x / q), min_code, max_code)
 
@@ -29,16 +34,17 @@ Seed = int | np.random.Generator | None
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """A signed fixed-point format of `nbits` bits whose amplitude is 2**msb.
+    """A fixed-point format of `nbits` bits, of which the most significant weighs 2**msb, in magnitude.
 
     Unpacks as `msb, nbits`.
 
     Attributes:
         msb: An integer from -64 to 64.
         nbits: An integer from 1 to 32, the sign included.
+        signed: Whether the most significant bit is a sign; an unsigned format has no values below zero.
 
     Raises:
-        InputError: when one of the two is not an integer in its range.
+        InputError: when one of the first two is not an integer in its range, or `signed` is neither true nor false.
 
     Example:
         >>> fmt = FixedPoint(msb=0, nbits=8)
@@ -46,42 +52,64 @@ class FixedPoint:
         (0.0078125, -128, 127)
         >>> print(fmt)
         ap_fixed<8, 1>
+        >>> unsigned = FixedPoint(msb=0, nbits=8, signed=False)
+        >>> unsigned.step, unsigned.min_code, unsigned.max_code
+        (0.0078125, 0, 255)
+        >>> print(unsigned)
+        ap_ufixed<8, 1>
     """
 
     msb: int
     nbits: int
+    signed: bool = True
 
     def __post_init__(self) -> None:
         check_integer("msb", self.msb, -MAX_ABS_MSB, MAX_ABS_MSB)
         check_integer("nbits", self.nbits, 1, MAX_NBITS)
         object.__setattr__(self, "msb", int(self.msb))  # a numpy.uint8 would overflow in `step`
         object.__setattr__(self, "nbits", int(self.nbits))
+        if not isinstance(self.signed, bool | np.bool_):
+            raise InputError(f"signed must be True or False, not {self.signed!r}")
+        object.__setattr__(self, "signed", bool(self.signed))
 
     def __iter__(self) -> Iterator[int]:
         return iter((self.msb, self.nbits))
 
     def __str__(self) -> str:
-        return f"ap_fixed<{self.nbits}, {self.msb + 1}>"
+        return f"ap_{'' if self.signed else 'u'}fixed<{self.nbits}, {self.msb + 1}>"
+
+    def __repr__(self) -> str:
+        return f"FixedPoint(msb={self.msb}, nbits={self.nbits}{'' if self.signed else ', signed=False'})"
 
     @property
     def amplitude(self) -> float:
-        """The amplitude A = 2**msb (vieito2017, Equation 7)."""
-        return 2.0**self.msb
+        """Where the codes end: A = 2**msb (vieito2017, Equation 7); twice that if the format is unsigned."""
+        return 2.0 ** (self.msb + (not self.signed))
 
     @property
     def step(self) -> float:
-        """The step q = 2A / 2**nbits, the distance between neighboring values (vieito2017, Equation 8)."""
+        """The step 2**(msb + 1 - nbits), the distance between neighboring values (vieito2017, Equation 8)."""
         return 2.0 ** (self.msb + 1 - self.nbits)
 
     @property
     def min_code(self) -> int:
-        """The smallest code, -2**(nbits - 1)."""
-        return -(2 ** (self.nbits - 1))
+        """The smallest code, -2**(nbits - 1); 0 if the format is unsigned."""
+        return -(2 ** (self.nbits - 1)) if self.signed else 0
 
     @property
     def max_code(self) -> int:
-        """The largest code, 2**(nbits - 1) - 1."""
-        return 2 ** (self.nbits - 1) - 1
+        """The largest code, 2**(nbits - 1) - 1; 2**nbits - 1 if the format is unsigned."""
+        return self.min_code + 2**self.nbits - 1
+
+    @property
+    def min_value(self) -> float:
+        """The smallest value."""
+        return self.min_code * self.step
+
+    @property
+    def max_value(self) -> float:
+        """The largest value, one step below the amplitude."""
+        return self.max_code * self.step
 
 
 def quantize(
@@ -112,7 +140,12 @@ def quantize(
 
 
 def to_codes(
-    x: Any, fmt: FixedPoint, rounding: str = "floor", overflow: str = "saturate", seed: Seed = None
+    x: Any,
+    fmt: FixedPoint,
+    rounding: str = "floor",
+    overflow: str = "saturate",
+    seed: Seed = None,
+    strict: bool = False,
 ) -> np.ndarray:
     """Return the integer codes of `x` in `fmt`.
 
@@ -122,19 +155,24 @@ def to_codes(
         rounding: As in `quantize`.
         overflow: As in `quantize`.
         seed: As in `quantize`.
+        strict: Refuse a value that `fmt` does not hold, rather than clip or wrap it.
 
     Returns:
         An int64 array of the shape of `x`. Codes fit `nbits` bits, except that the thesis' operator reaches
         max_code + 1.
 
     Raises:
-        InputError: as `quantize`.
+        InputError: as `quantize`, and with `strict` on a value whose code does not fit.
 
     Example:
         >>> to_codes([0.3, -0.3, 1.5], FixedPoint(msb=0, nbits=3))
         array([ 1, -2,  3])
     """
-    codes, _ = _numpy_codes(x, fmt, rounding, overflow, seed)
+    codes, kept = _numpy_codes(x, fmt, rounding, overflow, seed)
+    if strict and not kept.all():
+        value = np.asarray(x)[~kept].flat[0]
+        advice = "a signed format" if value < 0 and not fmt.signed else "a larger msb, or strict=False to clip it"
+        raise InputError(f"{value:g} does not fit {fmt} ({fmt.min_value:g} to {fmt.max_value:g}); take {advice}")
     return codes.astype(np.int64)
 
 
@@ -200,8 +238,8 @@ def quantclip(
 
     Args:
         x: A float tensor.
-        fmt: A FixedPoint of at most 24 bits, or a pair `(msb, nbits)` of integers, integer tensors or variables that
-            broadcast against `x`; changing a variable never retraces.
+        fmt: A FixedPoint of at most 24 bits, or `(msb, nbits)` or `(msb, nbits, signed)` of integers, integer tensors
+            or variables that broadcast against `x`; changing a variable never retraces.
         rounding: As in `quantize`.
         gradient: `clipped` passes the gradient where the value was not clipped and stops it elsewhere; `identity`
             passes it everywhere.
@@ -221,26 +259,26 @@ def quantclip(
 
     _check_names(rounding, overflow)
     check_name("gradient", gradient, GRADIENTS)
-    msb, nbits = fmt
-    if isinstance(msb, Integral) and isinstance(nbits, Integral):
-        fmt = FixedPoint(int(msb), int(nbits))
+    if not isinstance(fmt, FixedPoint):
+        fmt = FixedPoint(*fmt) if all(isinstance(number, Integral | np.bool_) for number in fmt) else (*fmt, True)[:3]
+    msb, nbits, signed = (fmt.msb, fmt.nbits, fmt.signed) if isinstance(fmt, FixedPoint) else fmt
     if isinstance(fmt, FixedPoint) and fmt.nbits > MAX_NBITS_KERAS:
         raise InputError(
             f"{fmt.nbits} bits are not exact in float32; use at most {MAX_NBITS_KERAS}, or fewbits.quantize"
         )
-    half = exp2(nbits - 1)
+    low, count = -exp2(nbits - 1) * ops.cast(signed, "float32"), exp2(nbits)
     step, per_step = exp2(msb + 1 - nbits), exp2(nbits - 1 - msb)
     x = tensor(x)
     wide = "float64" if keras.backend.standardize_dtype(x.dtype) == "float64" else "float32"
     if wide == "float64":  # sums of products that float32 does not hold
-        half, step, per_step = (ops.cast(number, wide) for number in (half, step, per_step))
+        low, count, step, per_step = (ops.cast(number, wide) for number in (low, count, step, per_step))
 
     def draw(shape):
         return random.uniform(shape, dtype=wide, seed=seed)
 
     @ops.custom_gradient
     def forward(x):
-        codes, kept = _codes(ops.cast(x, wide) * per_step, half, rounding, overflow, ops, draw)
+        codes, kept = _codes(ops.cast(x, wide) * per_step, low, count, rounding, overflow, ops, draw)
 
         def backward(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
@@ -252,21 +290,21 @@ def quantclip(
     return forward(x)
 
 
-def _codes(v, half, rounding, overflow, xp, draw):
+def _codes(v, low, count, rounding, overflow, xp, draw):
     """Return the codes of `v` (values over the step), and where they were neither clipped nor wrapped.
 
-    This is the one definition of the arithmetic: `xp` is numpy or keras.ops. half: 2**(nbits-1). draw: shape -> uniform
-    numbers in [0, 1).
+    This is the one definition of the arithmetic: `xp` is numpy or keras.ops. low: the smallest code. count: how many
+    codes there are. draw: shape -> uniform numbers in [0, 1).
     """
     if rounding == "thesis":  # clips first, to +A, then floors
-        clipped = xp.clip(v, -half, half)
+        clipped = xp.clip(v, low, low + count)
         return xp.floor(clipped), clipped == v
-    codes = _rounded(v, rounding, xp, draw)
-    if overflow == "wrap":
-        turns = codes / (2 * half)  # exact, as is its rest: no sum here can lose a bit
-        fitting = codes - 2 * half * _rounded(turns, "nearest-up", xp, draw)
+    codes, high = _rounded(v, rounding, xp, draw), low + (count - 1)
+    if overflow == "wrap":  # exact, as quotients and products with a power of two are: no sum here can lose a bit
+        rest = codes - count * xp.floor(codes / count)
+        fitting = xp.where(rest > high, rest - count, rest)
     else:
-        fitting = xp.clip(codes, -half, half - 1)
+        fitting = xp.clip(codes, low, high)
     return fitting, fitting == codes
 
 
@@ -295,7 +333,7 @@ def _numpy_codes(x, fmt, rounding, overflow, seed):
         raise InputError(f"the format must be a FixedPoint(msb, nbits), not {fmt!r}")
     x = finite(x)
     draw = np.random.default_rng(seed).random
-    codes, kept = _codes(x / fmt.step, 2.0 ** (fmt.nbits - 1), rounding, overflow, np, draw)
+    codes, kept = _codes(x / fmt.step, fmt.min_code, 2.0**fmt.nbits, rounding, overflow, np, draw)
     return codes + 0.0, kept  # + 0.0: no negative zero
 
 

@@ -31,10 +31,10 @@ class Formats(NamedTuple):
     """The formats of one layer; None leaves a value in float.
 
     Attributes:
-        kernel: A FixedPoint, or a tuple of them with equal bits, one per filter (per-channel scale).
-        input: One FixedPoint.
-        output: One FixedPoint.
-        bias: A FixedPoint, or None for what the layer's `bias_order` implies.
+        kernel: A signed FixedPoint, or a tuple of them with equal bits, one per filter (per-channel scale).
+        input: One FixedPoint, signed or unsigned.
+        output: One FixedPoint, signed or unsigned; before a ReLU, an unsigned one is the ReLU.
+        bias: A signed FixedPoint, or None for what the layer's `bias_order` implies.
     """
 
     kernel: FixedPoint | tuple[FixedPoint, ...] | None = None
@@ -79,7 +79,7 @@ class _State(keras.layers.Layer):
         values = {}
         for kind, fmt in zip(KINDS, formats):
             channels = fmt if isinstance(fmt, tuple) else (fmt,)
-            values[f"{kind}_nbits"] = 0 if fmt is None else channels[0].nbits
+            values[f"{kind}_nbits"] = 0 if fmt is None else channels[0].nbits * (1 if channels[0].signed else -1)
             if fmt is not None and kind == "kernel":
                 self.kernel_msb.assign(np.resize([f.msb for f in channels], self.kernel_msb.shape))
             elif fmt is not None:
@@ -91,7 +91,7 @@ class _State(keras.layers.Layer):
         if not nbits:
             return None
         msbs = ops.convert_to_numpy(self.kernel_msb) if kind == "kernel" else [self[f"{kind}_msb"]]
-        channels = tuple(FixedPoint(int(msb), nbits) for msb in msbs)
+        channels = tuple(FixedPoint(int(msb), abs(nbits), signed=nbits > 0) for msb in msbs)
         return channels[0] if len(set(channels)) == 1 else channels
 
 
@@ -197,8 +197,8 @@ class RoundingLayer(_Layer):
             bias: One FixedPoint, or None for what `bias_order` implies.
 
         Raises:
-            InputError: on what is not a format, on more than 24 bits, and if the number of kernel formats does not
-                match the filters.
+            InputError: on what is not a format, on more than 24 bits, on an unsigned kernel or bias, and if the number
+                of kernel formats does not match the filters.
         """
         formats = self._of_meaning(checked_formats(self.name, (kernel, input, output, bias)))
         if isinstance(formats.kernel, tuple) and len(formats.kernel) != self._filters:
@@ -587,7 +587,7 @@ def checked_formats(name: str, formats: Any) -> Formats:
         The formats, each a FixedPoint, a tuple of them for the filters of a kernel, or None.
 
     Raises:
-        InputError: naming the layer, on what is not a format and on more than 24 bits.
+        InputError: naming the layer, on what is not a format, on more than 24 bits, and on an unsigned kernel or bias.
     """
     try:
         if isinstance(formats, (str, Mapping, FixedPoint)):  # which can be taken for several
@@ -637,6 +637,8 @@ def _checked_format(kind, fmt):
     if any(f.nbits > MAX_NBITS_KERAS for f in channels):
         most = f"{MAX_NBITS_KERAS} bits, which float32 does not hold; use fewer"
         raise InputError(f"the {kind} format has more than {most}")
+    if kind in ("kernel", "bias") and not all(f.signed for f in channels):
+        raise InputError(f"the {kind} takes a signed format, because weights have a sign; leave signed=False out")
     return fmt
 
 
@@ -649,7 +651,7 @@ def _shown(value):
 def _as_config(fmt):
     if fmt is None:
         return None
-    return [list(f) for f in (fmt if isinstance(fmt, tuple) else (fmt,))]
+    return [list(f) if f.signed else [*f, False] for f in (fmt if isinstance(fmt, tuple) else (fmt,))]
 
 
 def _plus(x, bias):

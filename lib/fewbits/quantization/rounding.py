@@ -14,10 +14,11 @@ from fewbits.backend import call_traced_once, choose, keras, ops, tensor
 from fewbits.names import KINDS, LAYER_ROUNDINGS, ROUNDINGS
 from fewbits.quantization.fixedpoint import exp2
 
-# What a quantized layer keeps in one variable: its switches, and MSB and bits of each kind; 0 bits are float. (The MSBs
-# of its kernel, one per filter, have a variable of their own.)
+# What a quantized layer keeps in one variable: its switches, and MSB and bits of each kind; 0 bits are float, and a
+# negative number of bits is an unsigned format. (The MSBs of its kernel, one per filter, have a variable of their own.)
 SCALARS = ("rounding", "enabled", "locked", "kernel_nbits", *(f"{k}_{n}" for k in KINDS[1:] for n in ("msb", "nbits")))
 FLOOR, NEAREST, UP, AWAY, THESIS = (ROUNDINGS.index(name) for name in LAYER_ROUNDINGS)
+UNSIGNED_NEAREST = 4  # the `way` of a grid that TensorFlow rounds by another kernel
 
 
 class _Grid(NamedTuple):
@@ -27,7 +28,7 @@ class _Grid(NamedTuple):
         low: The smallest value, float32; for kernel and bias, one number per filter.
         high: The largest one, alike.
         step: The step, alike.
-        nbits: The bits, int32.
+        nbits: The bits, int32; negative if the format is unsigned.
         rounding: An index into ROUNDINGS, int32.
         way: Which of the functions of `_forward` to use, int32; 0 leaves the tensor in float.
     """
@@ -116,16 +117,20 @@ def _grids(bias_order):
 
 def _own(msb, nbits, rounding, enabled):
     """Return the grid of a format, float if it has 0 bits or is not enabled."""
-    amplitude, step = exp2(msb), exp2(msb + 1 - nbits)
-    thesis = rounding == THESIS
+    amplitude, step = exp2(msb), exp2(msb + 1 - ops.abs(nbits))
+    low = ops.where(nbits < 0, 0, -amplitude)
+    top, thesis = low + 2 * amplitude, rounding == THESIS
     way = 1 + ops.where(thesis, FLOOR, ops.minimum(rounding, UP))
+    way = ops.where((nbits < 0) & (rounding == NEAREST), UNSIGNED_NEAREST, way)
     way = ops.where((enabled != 0) & (nbits != 0), way, 0)
-    return _Grid(-amplitude, ops.where(thesis, amplitude, amplitude - step), step, nbits, rounding, way)
+    return _Grid(low, ops.where(thesis, top, top - step), step, nbits, rounding, way)
 
 
 def _forward(single):
     """Return the functions that round, by the `way` of a grid: (x, *grid) -> x on that grid."""
-    return _unchanged, _floor, _nearest_in_one_pass if single else _nearest, _ties_up_or_away
+    if single:
+        return _unchanged, _floor, _nearest_in_one_pass, _ties_up_or_away, _unsigned_nearest_in_one_pass
+    return _unchanged, _floor, _nearest, _ties_up_or_away, _nearest
 
 
 @cache
@@ -138,18 +143,21 @@ def _backward(single, gradient, relu):
 
     def backward(upstream, x, low, high, step, nbits, rounding):
         half = ops.where((rounding == FLOOR) | (rounding == THESIS), 0, step / 2)
-        even_inside = (rounding == NEAREST) & (nbits == 1)  # at a tie beyond an end, the even code is the inner one
+        # A tie below the low end goes to its code, which is even, and one above the high end does not; with a sign
+        # alone, codes -1 and 0, it is the other way round.
+        sign_only = (rounding == NEAREST) & (nbits == 1)
         if relu:
             first = _above(step - half, rounding == NEAREST)
         else:
-            first = -_below(half - low, (rounding == AWAY) | even_inside)
-        last = _below(-low - half, ~even_inside & (rounding != THESIS)) if gradient == "clipped" else np.inf + step
+            first = -_below(half - low, (rounding == AWAY) | sign_only)
+        top = ops.where(rounding == THESIS, high, high + step)
+        last = _below(top - half, ~sign_only & (rounding != THESIS)) if gradient == "clipped" else np.inf + step
         return (_passed_in_one_pass if single else _passed)(upstream, x, first, last)
 
     def float_relu(upstream, x, *_):
         return ops.where(x > 0, upstream, 0)
 
-    return float_relu if relu else _unchanged, backward, backward, backward
+    return float_relu if relu else _unchanged, backward, backward, backward, backward
 
 
 def _unchanged(x, *_):
@@ -168,6 +176,13 @@ def _nearest_in_one_pass(x, low, high, step, nbits, _):
     import tensorflow as tf
 
     return tf.raw_ops.QuantizeAndDequantizeV3(input=x, input_min=low, input_max=high, num_bits=nbits)
+
+
+def _unsigned_nearest_in_one_pass(x, low, high, step, nbits, _):
+    import tensorflow as tf
+
+    operation = tf.raw_ops.QuantizeAndDequantizeV3
+    return operation(input=x, input_min=low, input_max=high, num_bits=-nbits, signed_input=False)
 
 
 def _ties_up_or_away(x, low, high, step, _, rounding):
