@@ -2,6 +2,7 @@ from . import batches as batches
 from . import checkpoints as checkpoints
 from . import class_weights as class_weights
 from . import confusion as confusion
+from . import distillation as distillation
 from . import evaluation as evaluation
 from . import heads as heads
 from . import interruption as interruption
@@ -24,11 +25,14 @@ from .class_weights import weights_of_classes as weights_of_classes
 from .confusion import Confusion as Confusion
 from .confusion import Mistake as Mistake
 from .confusion import count_confusion as count_confusion
+from .distillation import Distillation as Distillation
+from .distillation import Lesson as Lesson
 from .evaluation import Score as Score
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_classes as evaluate_classes
 from .evaluation import evaluate_images as evaluate_images
 from .evaluation import measure as measure
+from .evaluation import outputs_of as outputs_of
 from .heads import Head as Head
 from .heads import head_of as head_of
 from .heads import logits_of as logits_of
@@ -45,6 +49,7 @@ from .recipe import Recipe as Recipe
 from .recipe import compile_for as compile_for
 from .recipe import decaying_rate as decaying_rate
 from .recipe import prepare as prepare
+from .recipe import taught_network as taught_network
 from .recipe import trained_network as trained_network
 from .schedules import Schedule as Schedule
 from .schedules import ScheduleOutcome as ScheduleOutcome

@@ -141,12 +141,28 @@ Answer = tuple[np.ndarray, np.ndarray]  # the outputs for a batch of images, and
 
 
 def _answers(network: keras.Model, source: Source, batch_size: int) -> Iterator[Answer]:
+    for images, labels in source.batches(batch_size):
+        yield outputs_of(network, images), labels
+
+
+def outputs_of(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Return what a network returns for a batch of images in inference.
+
+    Args:
+        network: Has one input and one output.
+        images: (n, height, width, channels).
+
+    Returns:
+        Numbers (n, units), float64.
+
+    Raises:
+        InputError: as `as_input`.
+    """
     if not network.compiled:
         network.jit_compile = compiles_steps()
-    for images, labels in source.batches(batch_size):
-        with postponed():
-            [outputs] = keras.tree.flatten(network.predict_on_batch(as_input(network, images)))
-        yield ops.convert_to_numpy(outputs).astype(np.float64), labels
+    with postponed():
+        [outputs] = keras.tree.flatten(network.predict_on_batch(as_input(network, images)))
+    return ops.convert_to_numpy(outputs).astype(np.float64)
 
 
 def _score(head: Head, answers: Iterable[Answer]) -> Score:

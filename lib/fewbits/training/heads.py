@@ -133,6 +133,24 @@ class Head:
             return keras.losses.sparse_categorical_crossentropy(targets, outputs, from_logits=True)
         return keras.losses.binary_crossentropy(ops.cast(targets, outputs.dtype), outputs, from_logits=True)
 
+    def divergence_of_each(self, wanted: Any, outputs: Any) -> Any:
+        """Return the Kullback-Leibler divergence KL(wanted || outputs) of each image, through which gradients pass.
+
+        Args:
+            wanted: A tensor (n, units), not activated, whose softmax or sigmoid are the probabilities to learn.
+            outputs: A tensor (n, units), not activated.
+
+        Returns:
+            A tensor (n,), in nats; for sigmoid outputs the mean over labels.
+        """
+        if self.exclusive:
+            log_p, log_q = ops.log_softmax(wanted), ops.log_softmax(outputs)
+            return ops.sum(ops.exp(log_p) * (log_p - log_q), -1)
+        p = ops.sigmoid(wanted)
+        present = p * (ops.log_sigmoid(wanted) - ops.log_sigmoid(outputs))
+        absent = (1 - p) * (ops.log_sigmoid(-wanted) - ops.log_sigmoid(-outputs))
+        return ops.mean(present + absent, -1)
+
     # Loss and accuracy in evaluation
 
     def losses(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:

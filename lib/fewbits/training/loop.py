@@ -19,14 +19,16 @@ from fewbits.errors import InputError, check_integers
 from fewbits.training import checkpoints
 from fewbits.training.batches import LabelledImages, Source, as_input, source_of, steps_of
 from fewbits.training.class_weights import ClassWeight, weights_of_classes
+from fewbits.training.distillation import Distillation, Lesson
 from fewbits.training.evaluation import measure
-from fewbits.training.heads import Head
+from fewbits.training.heads import Head, head_of
 from fewbits.training.interruption import postponed
-from fewbits.training.recipe import prepare, trained_network
+from fewbits.training.recipe import prepare, taught_network, trained_network
 
 KIND = "fewbits training checkpoint 1"
 
 Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Targets = Callable[[np.ndarray, np.ndarray], np.ndarray]  # images and labels of a batch -> what its loss takes
 
 
 class LossError(InputError):
@@ -65,6 +67,7 @@ def train(
     resume: bool = False,
     augment: Augmentation | None = None,
     class_weight: ClassWeight | None = None,
+    distillation: Distillation | None = None,
     before_epoch: Callable[[int], dict | None] | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
 ) -> list[dict]:
@@ -89,6 +92,9 @@ def train(
         resume: Continue from the checkpoint if it exists.
         class_weight: Class number -> how much the loss of its images counts, 1 for classes that are left out; or
             `balanced`, which lets all classes count the same: n / (classes * images of the class).
+        distillation: A teacher whose outputs for the same, augmented images the network learns, too. The loss of an
+            epoch is then that of `Distillation`, and class weights multiply all of it; accuracy and val_loss are what
+            they are without a teacher.
         augment: Maps a batch of images and a NumPy generator to images of the same shape.
         before_epoch: Called with the number of each epoch before it starts; may change the variables of the model, and
             returns entries for the epoch's dict.
@@ -99,7 +105,8 @@ def train(
 
     Raises:
         InputError: when the data are empty, hold NaN or infinity, or have labels that the network has no class for;
-            when a number is out of range; when the checkpoint exists and `resume` is not set, is damaged, or belongs to
+            when a number is out of range; when the teacher does not fit, or the model has a loss of its own; when the
+            checkpoint exists and `resume` is not set, is damaged, or belongs to
             another training.
         LossError: when the loss becomes NaN or infinite.
     """
@@ -108,17 +115,22 @@ def train(
     held_out = None if validation is None else source_of(model, validation, "the validation data")
     if not model.compiled:
         prepare(model)
-    network, head = trained_network(model)
+    network, head, lesson = _trained(model, distillation)
     model.optimizer.build(network.trainable_variables)
     weights = weights_of_classes(class_weight, head, source, model.name)
     made_with = _identity(model, source, batch_size, seed, augment)
     made_with["set of class weights"] = None if weights is None else weights.tolist()
+    made_with["distillation"] = None if lesson is None else lesson.identity
     path = None if checkpoint is None else Path(checkpoint)
     history = _start(model, path, resume, made_with, epochs)
+    targets = _targets_of_labels(head) if lesson is None else lesson.targets
     clock = _Clock(progress, epochs, len(history), steps_of(source, batch_size))
     for epoch in range(len(history) + 1, epochs + 1):
         noted = before_epoch(epoch) if before_epoch else None
-        results = {**(noted or {}), **_epoch(network, head, source, epoch, batch_size, seed, augment, weights, clock)}
+        results = {
+            **(noted or {}),
+            **_epoch(network, targets, source, epoch, batch_size, seed, augment, weights, clock),
+        }
         if held_out is not None:
             results |= _validated(network, head, held_out, epoch, batch_size)
         history = [*history, {"epoch": epoch, **results}]
@@ -142,9 +154,21 @@ def read_history(checkpoint: Path | str) -> list[dict]:
 # Epochs
 
 
+def _trained(model: keras.Model, distillation: Distillation | None) -> tuple[keras.Model, Head, Lesson | None]:
+    """Return the network whose steps train `model`, its head, and what a teacher teaches it."""
+    if distillation is None:
+        return *trained_network(model), None
+    lesson = Lesson(distillation, model, head_of(model))
+    return taught_network(model, lesson), lesson.head, lesson
+
+
+def _targets_of_labels(head: Head) -> Targets:
+    return lambda images, labels: head.targets(labels)
+
+
 def _epoch(
     network: keras.Model,
-    head: Head,
+    targets: Targets,
     source: Source,
     epoch: int,
     batch_size: int,
@@ -161,8 +185,9 @@ def _epoch(
         if augment is not None:
             images = _augmented(augment, images, np.random.default_rng([seed, epoch, step]))
         weighted = {} if weights is None else {"sample_weight": weights[labels]}
+        wanted = targets(images, labels)
         with postponed():
-            logs = network.train_on_batch(as_input(network, images), head.targets(labels), return_dict=True, **weighted)
+            logs = network.train_on_batch(as_input(network, images), wanted, return_dict=True, **weighted)
         _check_loss(logs["loss"], f"in epoch {epoch}, batch {step}")
         n += len(labels)
         for name in sorted(logs, key=lambda name: name != "loss"):

@@ -6,6 +6,7 @@ Source: vieito2017, 5.5 and Code 2.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -19,6 +20,7 @@ from fewbits.quantization.calibration import Calibration
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.quantization.layers import FLOAT, Formats
 from fewbits.training.batches import LabelledImages, Source, StreamSource, source_of, steps_of
+from fewbits.training.distillation import Distillation
 from fewbits.training.evaluation import Score, evaluate
 from fewbits.training.heads import head_of, with_head, without_head
 from fewbits.training.loop import Augmentation, TrainingProgress, train
@@ -61,7 +63,7 @@ def progressive_quantization(
         calibration: How MSBs are chosen, from 64 training images (of a stream, the first): once, from the float
             network, or with `recalibrate` when a stage begins, from the network as it is then, for all levels that are
             not locked.
-        recipe: Optimizer, learning rate, batch size and seed of the training.
+        recipe: Optimizer, learning rate, batch size, seed and teacher of the training.
         levels: Names of the layers of each level, for example `zoo.levels(model)`; by default one layer per level.
         rounding: As in QuantizedConv2D.
         gradient: As in QuantizedConv2D.
@@ -115,6 +117,7 @@ def progressive_quantization(
         resume=resume,
         augment=augment,
         class_weight=recipe.class_weight,
+        distillation=_taught_by(model, recipe),
         before_epoch=course.before_epoch,
         progress=progress,
     )
@@ -171,6 +174,12 @@ class _Course:
                     layer.locked = locked
         if self.on_stage:
             self.on_stage(stage, self.network)
+
+
+def _taught_by(model: keras.Model, recipe: Recipe) -> Distillation | None:
+    """Return the distillation of a recipe, whose teacher is the float `model` unless it names another."""
+    given = recipe.distillation
+    return replace(given, teacher=model) if given is not None and given.teacher is None else given
 
 
 # Formats

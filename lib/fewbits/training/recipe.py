@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from fewbits.graph import ends
 from fewbits.names import DECAYS, OPTIMIZERS
 from fewbits.training.class_weights import ClassWeight
 from fewbits.training.heads import Head, head_of, logits_of
+
+if TYPE_CHECKING:  # a teacher is run as in evaluation, which imports this module
+    from fewbits.training.distillation import Distillation, Lesson
 
 losses = keras.losses
 _OF_CLASSES = (
@@ -39,6 +42,7 @@ class Recipe:
         batch_size: Images per step.
         seed: Draws the order of the images, their augmentation, and levels in random order.
         class_weight: As in `train`.
+        distillation: As in `train`; without a teacher, that is the float network which the schedule starts from.
 
     Raises:
         InputError: when a field holds a value that it cannot take.
@@ -50,6 +54,7 @@ class Recipe:
     batch_size: int = 32
     seed: int = 0
     class_weight: ClassWeight | None = None
+    distillation: "Distillation | None" = None
 
     def __post_init__(self) -> None:
         if isinstance(self.optimizer, str):
@@ -108,12 +113,12 @@ def prepare(
     return compile_for(model, head, optimizer)
 
 
-def compile_for(network: keras.Model, head: Head, optimizer: keras.optimizers.Optimizer) -> keras.Model:
-    """Compile a network for training with the loss and the accuracy of its head.
+def compile_for(network: keras.Model, head: "Head | Lesson", optimizer: keras.optimizers.Optimizer) -> keras.Model:
+    """Compile a network for training with the loss and the accuracy of its head, or of what a teacher teaches it.
 
     Args:
         network: Returns what `head` says.
-        head: Its head.
+        head: Its head, or the lesson.
         optimizer: An optimizer of Keras.
 
     Returns:
@@ -147,6 +152,27 @@ def trained_network(model: keras.Model) -> tuple[keras.Model, Head]:
         return model, head
     bare = head.before_activation
     return compile_for(logits_of(model), bare, model.optimizer), bare
+
+
+def taught_network(model: keras.Model, lesson: "Lesson") -> keras.Model:
+    """Return the network whose steps train a compiled model with a teacher.
+
+    Args:
+        model: Compiled, with a head as in `head_of`; its loss is the cross-entropy of its head.
+        lesson: What the teacher teaches it.
+
+    Returns:
+        `logits_of(model)`, compiled with the same optimizer; `model` stays compiled as it is.
+
+    Raises:
+        InputError: when the loss of `model` is another one.
+    """
+    if not _is_cross_entropy(model, head_of(model)):
+        raise InputError(
+            f"a teacher adds to the cross-entropy, and {model.name} is compiled with another loss; leave one of them "
+            "out"
+        )
+    return compile_for(logits_of(model), lesson, model.optimizer)
 
 
 def _is_cross_entropy(model: keras.Model, head: Head) -> bool:
