@@ -287,7 +287,7 @@ record(within=0.25, floor_4_bits=floor[4].value)
 record(within=0.06, nearest_4_bits=nearest[4].value, floor_shift=shift["floor"], nearest_shift=shift["nearest-up"])
 
 # %% [markdown]
-# Not one differs, because every sum stays below $2^{24}$, and float32 holds every integer up to there. Chapter 15 turns
+# Not one differs, because every sum stays below $2^{24}$, and float32 holds every integer up to there. Chapter 16 turns
 # this into a guarantee for whole networks.
 #
 # ## What the thesis found

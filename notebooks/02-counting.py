@@ -315,7 +315,7 @@ print(f"{dense_share:.1%} of AlexNet's parameters are in dense layers")
 # {glue:text}`alexnet_over_resnet:.1f` times the parameters of ResNet-50, which does
 # {glue:text}`resnet_over_alexnet_macs:.1f` times the MACs of AlexNet. The reason: three dense layers hold
 # {glue:text}`dense_share:.1%` of AlexNet's parameters, and each of these is used once. SqueezeNet v1.1 and the narrow
-# MobileNets are small in both; [chapter 11](11-mobilenet) asks how a MobileNet does it.
+# MobileNets are small in both; [chapter 12](12-mobilenet) asks how a MobileNet does it.
 #
 # ## The same parameters, another bill
 #

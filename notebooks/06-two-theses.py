@@ -627,7 +627,7 @@ quote(rgb=others["RGB instead of BGR"].share, both=others["both"].share, pooling
 #
 # **What remains unknown.** What the first thesis' *own* weights would have done, trained to 51 %. Which version of SqueezeNet the second
 # thesis quantized: it does not say, so the architecture need not be the same. That it left Ristretto's rounding as it was is our reading.
-# And all photographs here come from one set. Chapter 8 has the other half: quantize-while-train wins back much of what rounding down
+# And all photographs here come from one set. Chapter 9 has the other half: quantize-while-train wins back much of what rounding down
 # takes, and nearest would not have taken.
 #
 # ## Exercises

@@ -877,7 +877,7 @@ quote(vieito={888: f"{all_8} %", "train": f"{train_8} %", "float": f"{papers.tab
 # **Why they differ.** The first rounds down, everywhere, and training is the repair it found: a network in training learns biases
 # that suit its shifted sums, among other things. The constants of this chapter are what it could have had without one epoch, and
 # rounding kernels offline is what would have made them unnecessary. What a training still adds at 4 bits and fewer is the subject of
-# [chapter 9](09-few-bits). The two are not compared here: those networks are others.
+# [chapter 10](10-few-bits). The two are not compared here: those networks are others.
 #
 # ## Exercises
 #

@@ -110,7 +110,7 @@ reference.results_table(
 # %% [markdown]
 # The interval is Student's {cite:p}`student1908`, over the seeds: it covers the order of the images and their augmentation. It does not
 # cover the float network that all start from, nor the choice of the test images. *Lock* has one epoch fewer than *train*: when its last
-# level is locked, nothing is left to train. The rates are those of [chapter 8](08-lock-or-train).
+# level is locked, nothing is left to train. The rates are those of [chapter 9](09-lock-or-train).
 #
 # ## Few bits (Tables 13 and 14)
 #
@@ -147,7 +147,7 @@ explore.Table(heads, rows)
 #
 # {cite:t}`chernis` train for 20 epochs and do not say how; ours are trained for {glue:text}`epochs_chernis:d`, so the two columns do not
 # have equal training.
-# [Chapter 10](10-squeezenet) takes the changes apart.
+# [Chapter 11](11-squeezenet) takes the changes apart.
 
 # %% tags=["hide-input"]
 # Variants of SqueezeNet
@@ -162,7 +162,7 @@ reference.results_table(("experiment", "data", "parameters, as printed", "report
 # ## MobileNet, two recipes (chiang2017)
 #
 # {cite:t}`chiang2017` lets the learning rate fall in steps and changes the light of its images. The networks of
-# [chapter 11](11-mobilenet) have a cosine schedule and no changes of light. Width 0.25, 32 pixels, as many epochs:
+# [chapter 12](12-mobilenet) have a cosine schedule and no changes of light. Width 0.25, 32 pixels, as many epochs:
 
 # %%
 [steps] = reference.cells("MobileNet as in the thesis")
@@ -175,7 +175,7 @@ reference.results_table(("recipe", "ours, top-1 on CIFAR-10"), rows)
 # ## Transfer by level (backstrom2018, Tables 7 and 11)
 #
 # {cite:t}`backstrom2018` takes AlexNet and SqueezeNet from ImageNet to onions and weeds; we take a SqueezeNet from CIFAR-10 to carrots and
-# weeds in the field. Means and standard deviations of five folds. [Chapter 12](12-transfer) says why they differ.
+# weeds in the field. Means and standard deviations of five folds. [Chapter 13](13-transfer) says why they differ.
 
 # %% tags=["hide-input"]
 # Transfer by level

@@ -480,7 +480,7 @@ print(gaps)
 #
 # (not-an-erratum)=
 # **Smaller by how much?** The sizes are printed with their reductions: 2.9 MB to 984 KB, 69 % (section 8.2), and to 846 KB, 72 %
-# (chapter 11). How much less that is depends on the kilobyte, of 1,000 or 1,024 bytes, and on the size before, which section 8.2 also
+# (chapter 12). How much less that is depends on the kilobyte, of 1,000 or 1,024 bytes, and on the size before, which section 8.2 also
 # gives as up to 3.0 MB. Of the two, only the first cannot be right; we had listed the second as well.
 
 # %%

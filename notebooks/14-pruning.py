@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 13 Which filters matter?
+# # 14 Which filters matter?
 #
 # A network has hundreds of filters. Which of them would nobody miss?
 #
@@ -198,7 +198,7 @@ for criterion, rank in sorted(ranks.items(), key=lambda item: -item[1]):
 # %% tags=["hide-input"]
 # An explorer of the criteria's ranks
 explore.change_by_rank(
-    guess, truth, [f"{name}, filter {i}" for name, i in tried], "13.1",
+    guess, truth, [f"{name}, filter {i}" for name, i in tried], "14.1",
     "Each point is a filter: where the criterion ranks it, and by how much the loss changes without it (quick); the "
     "line is the median of each tenth. A good criterion rises from left to right.",
 ).show()
@@ -230,7 +230,7 @@ for criterion, found in scores.items():
 # What is left of the accuracy
 AXES = {"x": "share of filters removed", "xaxis": explore.PERCENT, "yaxis": explore.ACCURACY}
 explore.lines(
-    left, "13.2",
+    left, "14.2",
     "What is left of the accuracy when filters go all at once, without training; "
     f"{len(labels)} validation images, 95 % intervals, one network (quick).",
     "Accuracy over the share of filters removed, one line per criterion, all falling; random falls first.",
@@ -298,7 +298,7 @@ quote(weights_gap=(norm - largest).points, twice=divided["combined"]["its norm"]
 # It matters as much as the criterion. The L1 of the weights reads {glue:text}`weights_over_norm:.0%` over the norm, and
 # {glue:text}`weights_over_largest:.0%` over the largest ({glue:text}`weights_gap`); the means of all criteria are
 # {glue:text}`over_norm:.0%` and {glue:text}`over_largest:.0%`, and {glue:text}`norm_wins` of {glue:text}`divided` criteria do better over the
-# norm. (*Combined* reads {glue:text}`twice:.1%` here and {glue:text}`first_once:.1%` in Figure 13.2, because here it is divided twice: it is
+# norm. (*Combined* reads {glue:text}`twice:.1%` here and {glue:text}`first_once:.1%` in Figure 14.2, because here it is divided twice: it is
 # the mean of two criteria that were already divided by their norms, and the norm of such a mean differs from layer to layer.)
 #
 # Why does the divisor matter? The $n$ filters of a layer share its norm: each has about $1/\sqrt n$ of it. So the filters of *narrow*
@@ -322,7 +322,7 @@ for name in [n for n in scores["taylor"] if (n, 0) in {g[0] for g in groups}]:
 # %% tags=["hide-input"]
 # What one layer alone costs
 explore.bars(
-    {f"{part:.0%} of its filters gone": found for part, found in lost.items()}, "13.3",
+    {f"{part:.0%} of its filters gone": found for part, found in lost.items()}, "14.3",
     "What it costs when one layer alone loses its least important filters, without training (quick).",
     "Bars, a group for each layer: the accuracy that is lost. They are highest at the narrow layers near the input.",
     x="layer", y="accuracy lost", yaxis=explore.PERCENT, height=420, colours=(plots.GREY, plots.BLUE, plots.ORANGE),
@@ -376,7 +376,7 @@ for criterion in ("combined", "random"):
 # %% tags=["hide-input"]
 # Accuracy after each removal and each training
 caption = "Each step removes a quarter of the filters, then trains; 128 validation images, one seed (quick)."
-explore.pruning_curve(runs, "13.4", caption)
+explore.pruning_curve(runs, "14.4", caption)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
@@ -401,7 +401,7 @@ quote(bytes_left=last["weight_bytes"] / first["weight_bytes"], end=ends)
 # %% tags=["hide-input"]
 # An explorer of the filters, step by step
 explore.filters_by_step(
-    runs, "13.5",
+    runs, "14.5",
     "Filters of each layer, step by step (quick). Random choice takes from each layer in proportion to what it has; a "
     "criterion finds where there is too much.",
 ).show()
@@ -455,7 +455,7 @@ quote(original=original.mean, budget=round(float(budget)), broke=", ".join(f"{c}
 # %% tags=["hide-input"]
 # Accuracy over the share of filters removed
 explore.lines(
-    {criterion: cells[criterion].by_ratio for criterion in CRITERIA}, "13.6",
+    {criterion: cells[criterion].by_ratio for criterion in CRITERIA}, "14.6",
     "Pruned step by step and trained in between, on CIFAR-10 (reference): means of the seeds with 95 % intervals, of a "
     "single seed with that of the test images.",
     "Test accuracy over the share of filters removed, one line per criterion, falling ever faster.",
@@ -512,8 +512,8 @@ curves = {
     for criterion in CRITERIA
 }
 explore.lines(
-    curves, "13.7",
-    "The prunings of figure 13.6 over what is left of the MACs (reference): means of the seeds with 95 % intervals.",
+    curves, "14.7",
+    "The prunings of figure 14.6 over what is left of the MACs (reference): means of the seeds with 95 % intervals.",
     "Test accuracy over the share of MACs left, one line per criterion. Combined, Taylor and activation L2 lie highest "
     "and close together, both weight norms lower from a half on, random and mean activation far below.",
     x="share of MACs left", xaxis={**explore.PERCENT, "autorange": "reversed"},
@@ -608,7 +608,7 @@ quote(hurt=hurt, left={criterion: filters[hurt] for criterion, filters in left.i
 # %% tags=["hide-input"]
 # An explorer of the filters, step by step
 caption = "Filters of each layer of the SqueezeNet for CIFAR-10, step by step; one seed (reference)."
-explore.filters_by_step({criterion: cell.steps for criterion, cell in cells.items()}, "13.8", caption).show()
+explore.filters_by_step({criterion: cell.steps for criterion, cell in cells.items()}, "14.8", caption).show()
 
 # %% [markdown]
 # ## What the thesis found
@@ -731,7 +731,7 @@ quote(conv1_first=cells["mean-activation"].filters_lost(1)["conv1"], conv1_all=a
 # makes the difference is not measured here.
 #
 # **Why they differ.** *How much went*: the ratios of the thesis flatter it, as the table shows. *Training*: the short training after each
-# step does not win back what pruning loses; a long one at the end did, in one run ([chapter 14](14-prune-then-quantize)). Criteria can
+# step does not win back what pruning loses; a long one at the end did, in one run ([chapter 15](15-prune-then-quantize)). Criteria can
 # only be compared at *a budget* of training after each step, which may make up for a bad choice; ours is {glue:text}`budget:,` images per
 # step on average. *The axis*: the thesis compares at equal ratios of filters. *The start*: the thesis' network comes from ImageNet. One may
 # guess that it has filters to spare for ten classes; we have no such network to prune.

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 8 Quantize-and-lock against quantize-while-train
+# # 9 Quantize-and-lock against quantize-while-train
 #
 # Static quantization takes bits away and leaves it at that. How much can training win back, and must the quantized layers learn too?
 #
@@ -147,7 +147,7 @@ long = {
 # Both strategies, epoch by epoch
 outcomes = {strategy: outcome for strategy, (outcome, *_) in long.items()}
 caption = "Quantize-and-lock and quantize-while-train at 5-5-5 bits, rounded down (quick; one seed)."
-explore.training_curve(outcomes, len(validation[1]), "8.1", caption, start=float_validation)
+explore.training_curve(outcomes, len(validation[1]), "9.1", caption, start=float_validation)
 
 # %% [markdown]
 # At the end *lock* reads {glue:text}`long_lock:.1%` of the test digits, *train* {glue:text}`long_train:.1%`, float
@@ -169,7 +169,7 @@ grid = {(s, b): run(s, b) for b in BITS for s in STRATEGIES}
 STYLE = {"colours": (plots.GREY, plots.ORANGE, plots.BLUE)}
 IMAGES = f"{len(test[1])} test digits, one seed, 95 % intervals (quick)."
 explore.bars(
-    {s: {b: grid[s, b][2] for b in BITS} for s in STRATEGIES}, "8.2",
+    {s: {b: grid[s, b][2] for b in BITS} for s in STRATEGIES}, "9.2",
     f"Static quantization, quantize-and-lock and quantize-while-train with one epoch per level, rounded down. {IMAGES}",
     "Bars of the accuracy, three for each number of bits: training the quantized levels is best, until nothing is left.",
     x="bits of kernel, input and output", **STYLE,
@@ -199,7 +199,7 @@ runs = {
     f"{s}, {'-'.join(map(str, b))}": grid[s, b][:2]
     for b in BITS for s in ("lock", "train")
 }
-explore.kernels_by_stage(runs, len(validation[1]), "8.3").show()
+explore.kernels_by_stage(runs, len(validation[1]), "9.3").show()
 
 # %% [markdown]
 # ## Rounded to nearest
@@ -214,7 +214,7 @@ for s in STRATEGIES:
 # %% tags=["hide-input"]
 # The three strategies at 4 bits, by rounding
 explore.bars(
-    {s: {f"4-4-4, {r}": four[s, r][2] for r in ("floor", "nearest")} for s in STRATEGIES}, "8.4",
+    {s: {f"4-4-4, {r}": four[s, r][2] for r in ("floor", "nearest")} for s in STRATEGIES}, "9.4",
     f"The three strategies at 4 bits, rounded down and to nearest; one epoch per level. {IMAGES}",
     "Bars of the accuracy at 4 bits: at the level of guessing when rounded down, high when rounded to nearest.",
     x="bits and rounding", **STYLE,
@@ -245,7 +245,7 @@ shifted = {
 # %% tags=["hide-input"]
 # How far the weights have moved
 explore.bars(
-    shifted, "8.5",
+    shifted, "9.5",
     "How far quantize-while-train has shifted the weights, on average over each layer (quick; one seed).",
     "Bars of the mean shift, two for each layer: above zero in most layers when rounded down, close to zero when rounded "
     "to nearest.",
@@ -359,7 +359,7 @@ reference.results_table(("MSB (99.9 %)", "locked at 8-6-6"), rows)
 [start] = reference.cell("float").records
 first = {s: cell.records[0] for s, cell in cifar["nearest", (6, 6, 6)].items() if s != "static" and cell.records}
 explore.training_curve(
-    {s: reference.outcome(found) for s, found in first.items()}, start.results.validation.n, "8.6",
+    {s: reference.outcome(found) for s, found in first.items()}, start.results.validation.n, "9.6",
     "Quantize-and-lock and quantize-while-train at 6-6-6 on CIFAR-10, rounded to nearest (reference; the first seed).",
     start=start.results.validation.hits / start.results.validation.n,
 )
@@ -424,7 +424,7 @@ explore.Table(heads, [(*key, theirs.get(key, "-"), ours.get(key)) for key in key
 #
 # **Why they differ.** Ours breaks down at about one bit less. Ten classes alone are not the reason: CIFAR-10 has ten, too, and there *lock* at
 # 6-6-6, rounded down, leaves {glue:text}`reference_lock_floor:.1%`. Levels, images and epochs differ as well; we have not separated them. And
-# the thesis concludes that below 6 bits a schedule must be longer or cleverer. Figure 8.4 says: first round to nearest. Whether that holds
+# the thesis concludes that below 6 bits a schedule must be longer or cleverer. Figure 9.4 says: first round to nearest. Whether that holds
 # for its own network is the question of chapter 6; how far down it leads is that of the next chapter.
 #
 # ## Exercises
@@ -449,7 +449,7 @@ record(lock_epochs=total)
 # locked too, no weight can move. *Lock* cannot win back what the last level costs.
 # ```
 #
-# **2.** In figure 8.3, choose *lock, 5-5-5* and go through its stages. In which is the network lost, and what have the layers that follow
+# **2.** In figure 9.3, choose *lock, 5-5-5* and go through its stages. In which is the network lost, and what have the layers that follow
 # tried?
 #
 # ```{admonition} Solution
@@ -463,7 +463,7 @@ record(lock_epochs=total)
 #
 # ```{admonition} Solution
 # :class: dropdown
-# It is *train* with a detour: what counts is that quantized layers learn while all the others are quantized. Chapter 9 asks whether the
+# It is *train* with a detour: what counts is that quantized layers learn while all the others are quantized. Chapter 10 asks whether the
 # order matters at all.
 # ```
 #

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 15 Integers only
+# # 16 Integers only
 #
 # The chapters before this one have simulated small numbers with large ones. Would a device that has no floats say the same?
 #
@@ -163,7 +163,7 @@ for weight in WIDTHS:
 # %% tags=["hide-input"]
 # How wide the sums are
 explore.accumulator_sizes(
-    networks, "15.1",
+    networks, "16.1",
     "The largest sum of absolute products, plus bias, in each layer of SqueezeNet for the digits: proven, whatever the "
     "image.",
 ).show()
@@ -256,7 +256,7 @@ by_layer = {
 shares = {kernels: {name: x.different / x.codes for name, x in found.items()} for kernels, found in by_layer.items()}
 rows = [(kernels, name, *found) for kernels, layers in by_layer.items() for name, found in layers.items()]
 explore.bars(
-    shares, "15.2",
+    shares, "16.2",
     "Codes that LiteRT computes differently, with the same weights, formats and images: "
     f"{min(100, len(images))} digits (quick).",
     "Bars, one per layer: none with XNNPACK; with LiteRT's own kernels in nearly every layer, and most in the last.",
@@ -332,7 +332,7 @@ record(weight_bytes=memory.weight_bytes, ram_bytes=memory.ram_bytes)
 # ## How fast?
 #
 # To measure times we take the larger SqueezeNet, for CIFAR-10: as it is; in the shape that pruning two thirds of its filters left
-# ([chapter 13](13-pruning); its time does not depend on what its weights are); and both with 8 bits. One image, one thread of this machine,
+# ([chapter 14](14-pruning); its time does not depend on what its weights are); and both with 8 bits. One image, one thread of this machine,
 # all in turn:
 
 # %%
@@ -384,7 +384,7 @@ ms = {key: found.median for key, found in taken.items()}
 RUNTIMES = sorted({runtime for runtime, _ in taken}, key=("Keras", "LiteRT", "ONNX Runtime", "C").index)
 rows = [(r, name, taken[r, name], sizes[r, name]) for r in RUNTIMES for name in nets if (r, name) in taken]
 explore.bars(
-    {name: {r: ms.get((r, name)) for r in RUNTIMES} for name in nets}, "15.3",
+    {name: {r: ms.get((r, name)) for r in RUNTIMES} for name in nets}, "16.3",
     "Median time for one image on one thread, SqueezeNet for CIFAR-10, this machine (quick). Logarithmic.",
     "Bars by runtime, up to four networks each: whole and pruned, in float and with 8 bits. The table has the times.",
     x="runtime", y="ms for an image", yaxis={"type": "log", "tickvals": [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20]},
@@ -456,7 +456,7 @@ explore.Table(
 # SqueezeNet on the engine, layer by layer
 plan = plans["SqueezeNet v1.1", 8]
 explore.bars(
-    {"with work": {row.layer: row.utilisation for row in plan}}, "15.4",
+    {"with work": {row.layer: row.utilisation for row in plan}}, "16.4",
     "Share of the engine's multipliers that have work in each layer of SqueezeNet v1.1 with weights of 8 bits: "
     "counted, not measured.",
     "Bars, one per layer: 3x3 layers near the top, 1x1 layers at one ninth, the first one with its stride at a quarter.",

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 12 Transfer learning: what a network already knows
+# # 13 Transfer learning: what a network already knows
 #
 # You have a hundred images of your own plants. That is little to teach a network with. Somebody else has taught one, with 50,000
 # images of aeroplanes, cats and ships. It has never seen a weed. Is it of use to you? {cite:t}`yosinski2014` measure how
@@ -139,7 +139,7 @@ for levels, share in scores.items():
 # The loss, epoch by epoch
 START = {"colours": (plots.ORANGE, plots.BLUE), "dashes": ("dot", "solid")}
 explore.lines(
-    {NAMES[n]: {epoch["epoch"]: epoch["loss"] for epoch in epochs} for n, epochs in history.items()}, "12.1",
+    {NAMES[n]: {epoch["epoch"]: epoch["loss"] for epoch in epochs} for n, epochs in history.items()}, "13.1",
     f"Loss while {len(few[1])} images are learned, from two starts; one seed (quick).",
     "Training loss over epochs, one line per start. With nine levels taken it falls earlier and deeper.", x="epoch",
     y="training loss in nats", mode="lines", yaxis={"rangemode": "tozero"}, xaxis={"dtick": 1}, **START)
@@ -178,7 +178,7 @@ print(f"two random draws are {apart:.0%} apart")
 # The filters of conv1, before and after
 boards = {"taken": before[9], "taken, then trained": after[9], "drawn": before[0], "drawn, then trained": after[0]}
 explore.filter_mosaics(
-    {name: kernels["conv1"] for name, kernels in boards.items()}, "12.2",
+    {name: kernels["conv1"] for name, kernels in boards.items()}, "13.2",
     "The 32 filters of conv1 as colours, each over its own range: taken or drawn, and after training (quick).",
     "Four boards of small coloured squares, two in a row. The boards of a row are nearly equal, square by square.",
 )
@@ -213,7 +213,7 @@ for levels, net in nets.items():
 # %% tags=["hide-input"]
 # Accuracy with weights of few bits
 explore.lines(
-    {NAMES[n]: found for n, found in left.items()}, "12.3",
+    {NAMES[n]: found for n, found in left.items()}, "13.3",
     f"Few-bit weights after training from two starts. {len(test[1])} test images, 95 % intervals, one seed (quick).",
     "Accuracy over bits of the weights, a line per start, falling towards few bits.", x="bits of the weights", **START,
 )
@@ -250,7 +250,7 @@ print("one answer:", nets[9].output_shape[1:],
 both = [i for i, scene in enumerate(scenes) if len({box.name for box in scene.boxes}) == 2][:4]
 shown, heats = {f"scene {n}": scenes[i] for n, i in enumerate(both, 1)}, {name: maps[name][both] for name in maps}
 caption = "Drawn scenes with the boxes of their plants, lit where the network sees the chosen class (quick)."
-explore.overlay(shown, heats, crops.classes, "12.4", caption).show()
+explore.overlay(shown, heats, crops.classes, "13.4", caption).show()
 
 # %% [markdown]
 # How good is that? In the *pointing game* {cite:p}`zhang2016` the highest place of a class's map wins if it lies in a box of the class.
@@ -306,7 +306,7 @@ for n, net in nets.items():
 # %% tags=["hide-input"]
 # The maps that vary most
 explore.liveliest_maps(
-    {name: inner[n][both[0]] for n, name in NAMES.items()}, "12.5",
+    {name: inner[n][both[0]] for n, name in NAMES.items()}, "13.5",
     "The eight maps of fire9 that vary most over scene 1, from two starts (quick).",
     "Two rows of eight small coloured squares: maps of the last fire module, bright in a few places.", what="start",
 )
@@ -380,7 +380,7 @@ reference.results_table(heads, rows, also=[*cells.values(), frozen, *sixty.value
 run = {n: cell for n, cell in cells.items() if cell.records}
 folds = {f"fold {key[1]}": {n: c.by_seed.get(key) for n, c in run.items()} for key in sorted(cells[0].by_seed)}
 explore.lines(
-    {**folds, "mean and SD": {n: spread(cell) for n, cell in run.items() if len(cell.records) == 5}}, "12.6",
+    {**folds, "mean and SD": {n: spread(cell) for n, cell in run.items() if len(cell.records) == 5}}, "13.6",
     "Accuracy on field photographs over the number of levels taken, fold by fold (reference).",
     "Lines, one per fold, and their mean. The folds differ more from each other than the numbers of levels do.",
     x="levels taken (tl)", colours=[plots.GREY] * len(folds) + [plots.BLUE], dashes=[*plots.DASHES, "solid"],
@@ -418,7 +418,7 @@ def mean_curve(cell, quantity):
 quantities = {"training loss": "loss", "validation accuracy": "val_accuracy"}
 explore.stacked_lines(
     {y: {f"tl = {n}": dict(enumerate(mean_curve(c, of), 1)) for n, c in run.items()} for y, of in quantities.items()},
-    "12.7", "Training loss, and accuracy on held-out photographs, by epoch; means over the folds (reference).",
+    "13.7", "Training loss, and accuracy on held-out photographs, by epoch; means over the folds (reference).",
     "Two panels over epochs. The losses are close. The validation accuracy from nothing drops, then rises slowly.",
     x="epoch", axes={"training loss": {"rangemode": "tozero"}, "validation accuracy": explore.PERCENT},
     colours=(plots.ORANGE, plots.BLUE, plots.GREEN, plots.PURPLE, plots.GREY), dashes=("dot", *["solid"] * 9),
@@ -439,12 +439,12 @@ def by_layer(quantity):
 
 far, deviation, taken = by_layer("moved"), by_layer("spread"), {"x": "levels taken (tl)", "name": "tl"}
 explore.value_by_layer(
-    far, "12.8",
+    far, "13.8",
     "How far each kernel moved, as a share of its norm: means over folds, logarithmic; blank: not run (reference).",
     "A heat map of layers by levels taken. Most drawn kernels moved further than those taken, the last layer most.",
     logarithmic=True, **taken)
 explore.value_by_layer(
-    deviation, "12.9",
+    deviation, "13.9",
     "The standard deviation of each kernel's weights after training: means over folds; blank: not run (reference).",
     "A heat map of layers by levels taken. In the first levels the weights that were taken are wider.", **taken,
 )

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 14 Prune, then quantize
+# # 15 Prune, then quantize
 #
 # A third of the filters, and a quarter of the bits. Do the savings multiply? Does the harm add up?
 #
@@ -56,7 +56,7 @@ EPOCHS, MORE, ROUNDS = (1, 1, 10) if SMOKE else (18, 3, 200)
 # (what-a-third-costs)=
 # ## What a third costs
 #
-# The SqueezeNet for the digits loses two thirds of its filters, in a single step of [chapter 13](13-pruning) (more steps would be gentler,
+# The SqueezeNet for the digits loses two thirds of its filters, in a single step of [chapter 14](14-pruning) (more steps would be gentler,
 # and slower). What is left is trained with {glue:text}`images:,` images. A copy of it, *longer* in all figures below, is then trained with
 # three times as many again:
 
@@ -93,7 +93,7 @@ record(steps=len(pruned.steps) - 1)
 # {glue:text}`trained_again:.0%`. The whole network reads {glue:text}`val_whole:.0%`.
 #
 # The costs are easy to count. We also count them for the larger SqueezeNet, for CIFAR-10, in the shape that *combined* left of it in
-# [chapter 13](13-pruning) (how much goes with a third of the filters depends on which they are). LiteRT takes the time of one image on one
+# [chapter 14](14-pruning) (how much goes with a third of the filters depends on which they are). LiteRT takes the time of one image on one
 # thread of this machine, all four networks in turn:
 
 # %%
@@ -134,7 +134,7 @@ quote(time_left=left["digits"]["ms"], large={f"{what}_left": share for what, sha
 # **Bytes, MACs and time fall together**, but not alike. Bytes fall furthest: a kernel stands between two layers, and shrinks on both sides.
 # Where each layer keeps a third of its filters, it keeps a ninth of its weights. Here {glue:text}`bytes_left:.0%` stay, because not every
 # layer loses the same share; in the larger network it is {glue:text}`large_bytes_left:.0%`. Of the time, {glue:text}`large_ms_left:.0%` are
-# left there, and {glue:text}`time_left:.0%` for the digits ([chapter 16](why-axes-disagree) says why MACs are not time).
+# left there, and {glue:text}`time_left:.0%` for the digits ([chapter 17](why-axes-disagree) says why MACs are not time).
 #
 # (then-few-bits)=
 # ## Then few bits
@@ -179,7 +179,7 @@ shares = {name: {bits: share_right(logits[name, bits])
 # %% tags=["hide-input"]
 # The three networks with few bits
 explore.lines(
-    shares, "14.1",
+    shares, "15.1",
     f"The whole network and the pruned one with few bits, not trained with them. {len(test[1])} test digits, 95 % "
     "intervals; one pruning (quick).",
     "Lines of accuracy over bits, one per network, flat down to 6 bits and falling to 4; the pruned one lies lowest.",
@@ -432,7 +432,7 @@ for name in ("whole", "pruned"):
 # %% tags=["hide-input"]
 # The maps before and after pruning
 explore.map_boards(
-    maps, "14.2", f"Maps of {LAST} for one image of ten digits, before and after pruning; black is zero (quick).",
+    maps, "15.2", f"Maps of {LAST} for one image of ten digits, before and after pruning; black is zero (quick).",
     "Boards of small grey pictures, some of them black; the pruned network has far fewer.",
     scene=scene, heights=(0.15, 0.65, 0.2),
 )
@@ -440,7 +440,7 @@ explore.map_boards(
 # %% tags=["hide-input"]
 # Zeros in each layer
 explore.bars(
-    zeros, "14.3",
+    zeros, "15.3",
     f"Share of zeros in the output of each layer, after its ReLU; {len(test[1])} test digits (quick).",
     "Bars, two per layer: the share of zeros in the whole and in the pruned network.",
     x="", y="share of zeros", yaxis=explore.PERCENT, patterns=("", "/"), height=460,
@@ -462,7 +462,7 @@ record(within={"smoke": 0.3, "quick": 0.1}, zeros=means, zeros_last={n: found[LA
 #
 # ## On CIFAR-10
 #
-# The SqueezeNet for CIFAR-10 is pruned in steps of a twelfth of its filters with training between them ([chapter 13](13-pruning)). Then it
+# The SqueezeNet for CIFAR-10 is pruned in steps of a twelfth of its filters with training between them ([chapter 14](14-pruning)). Then it
 # is quantized without training, batch normalization folded: MSBs of the 99.9th percentile at 8 and 6 bits, of least squared error at 4.
 # First the two tables of the thesis. Each of its networks has beside it the step of ours that keeps about the same share of the filters.
 
@@ -621,7 +621,7 @@ quote(goals_missed=results.count("missed"))
 #
 # ### Is a pruned network better than a small one?
 #
-# There are other ways to so few MACs: a network that was designed narrow, such as MobileNet ([chapter 11](11-mobilenet)), or the pruned
+# There are other ways to so few MACs: a network that was designed narrow, such as MobileNet ([chapter 12](12-mobilenet)), or the pruned
 # *shape* alone, trained from random weights for as long as the original was {cite:p}`liu2019`.
 
 # %% tags=["hide-input"]
@@ -646,7 +646,7 @@ for number, (filters, _, macs, parameters) in list(enumerate(steps))[1:]:
     found = stepwise.after_step(number)
     shapes.append(point(f"{filters:,.0f} filters", "pruned, step by step", found, macs, parameters))
 explore.accuracy_over_cost(
-    shapes, UNITS, "14.4",
+    shapes, UNITS, "15.4",
     "Accuracy on CIFAR-10 over what it costs: pruned, or built small, trained for unequal times, as the text tells. 95 % "
     "intervals, over seeds or over the test "
     f"images of one. Reference: {reference.made_with(cell for *_, cell, _ in candidates)}",

@@ -7,12 +7,12 @@
 # ---
 
 # %% [markdown]
-# # 9 Gradual resolution loss, order, and down to 2 bits
+# # 10 Gradual resolution loss, order, and down to 2 bits
 #
 # How few bits can a network learn to live with, and is there a best way down?
 #
 # The thesis {cite:p}`vieito2017` names three ways and tries two. The third, gradual resolution loss, lowers the bits of the whole network
-# a little at a time. It always begins at the input, and it stops at 4 bits, where nothing worked. With the rounding of chapter 8, we
+# a little at a time. It always begins at the input, and it stops at 4 bits, where nothing worked. With the rounding of chapter 9, we
 # can go on.
 #
 # ```{admonition} Predict first
@@ -50,7 +50,7 @@ EPOCHS, TOTAL = (2, 6) if SMOKE else (12, 30)
 # %% [markdown]
 # ## The network
 #
-# The same as in chapter 8. The schedules train on a quarter of its images.
+# The same as in chapter 9. The schedules train on a quarter of its images.
 
 # %%
 digits = data.load("digits", validation=0.25)
@@ -113,7 +113,7 @@ for way in ("all-at-once", "train", "gradual"):
 # The three ways, epoch by epoch
 caption = f"Three ways to 3-3-3 bits, rounded to nearest, {TOTAL} epochs each (quick; one seed)."
 outcomes = {way: outcome for way, (outcome, *_) in ways.items()}
-explore.training_curve(outcomes, len(validation[1]), "9.1", caption, start=float_validation)
+explore.training_curve(outcomes, len(validation[1]), "10.1", caption, start=float_validation)
 
 # %%
 shares = {way: share for way, (*_, share) in ways.items()}
@@ -142,7 +142,7 @@ record(within={"smoke": 0.5, "quick": 0.08}, best_of_ways=shares[best].value)
 
 # %% tags=["hide-input"]
 # An explorer of the kernels, stage by stage
-explore.kernels_by_stage({way: found[:2] for way, found in ways.items()}, len(validation[1]), "9.2").show()
+explore.kernels_by_stage({way: found[:2] for way, found in ways.items()}, len(validation[1]), "10.2").show()
 
 # %% [markdown]
 # ## Does the order matter?
@@ -219,7 +219,7 @@ for bits in ((4, 4, 4), (3, 3, 3), (2, 4, 4), (2, 2, 2)):
 # %% tags=["hide-input"]
 # What is left at each width
 explore.bars(
-    low, "9.3",
+    low, "10.3",
     f"Down to 2 bits, rounded to nearest, MSBs of least squared error. {len(test[1])} test digits, one seed, 95 % "
     "intervals (quick).",
     "Bars of the accuracy: high at 4 bits, less at 3, less again with 2-bit kernels, and at the level of guessing with "

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 16 The Pareto front: which network do you take?
+# # 17 The Pareto front: which network do you take?
 #
 # You have a device, a battery and a task. This book has trained, quantized, narrowed and pruned networks. Which one do you put on the
 # device?
@@ -227,7 +227,7 @@ lines = {cost: [tested[id(judge)]
 # Choose a network
 others = published_networks()
 explore.choose_network(
-    points, others, UNITS, "16.1",
+    points, others, UNITS, "17.1",
     f"The {len(networks)} networks of this book on CIFAR-10 (reference; 95 % intervals; times: this machine, quick), "
     "and the theses' own. Training differs from network to network: see 'trained with'. Energy is an estimate.",
 ).show()
@@ -235,7 +235,7 @@ explore.choose_network(
 # %% [markdown]
 # The command writes a file of one trial. `fewbits sweep` trains what it starts from, if that is not there yet, and keeps the record; for
 # float and pruned networks, it keeps their weights too. CIFAR-10 has to be in the folder `FEWBITS_DATA`; what begins at
-# `mobilenet_imagenet` needs `fewbits import-litert` first ([chapter 11](11-mobilenet)). A cell of several seeds gives the first seed.
+# `mobilenet_imagenet` needs `fewbits import-litert` first ([chapter 12](12-mobilenet)). A cell of several seeds gives the first seed.
 #
 # (who-is-on-the-line)=
 # ## Who is on the line
@@ -367,7 +367,7 @@ explore.Table(
 #
 # No thesis draws this figure, but all argue in it. {cite:t}`backstrom2018` lists bytes and MACs of each pruned network, in float and at 8
 # bits; {cite:t}`chernis` have parameters; {cite:t}`vieito2017` gives bits, from which bytes follow; {cite:t}`gaikwad2018` times one
-# network before and after ([chapter 14](14-prune-then-quantize)), but no table of his has bytes beside accuracies. Draw the Pareto front of
+# network before and after ([chapter 15](15-prune-then-quantize)), but no table of his has bytes beside accuracies. Draw the Pareto front of
 # Backström's tables, as he could have:
 
 # %%
@@ -383,7 +383,7 @@ series = {
     bits: {p.name: (p.costs["bytes"], p.accuracy) for p in his if p.name.endswith(bits)} for bits in ("float", "8 bits")
 }
 explore.scatter(
-    series, "16.2", "Pruned networks of backstrom2018, Tables 12 and 13: photographs of plants, five folds.",
+    series, "17.2", "Pruned networks of backstrom2018, Tables 12 and 13: photographs of plants, five folds.",
     "Two lines of accuracy over bytes, float and 8 bits; the one of 8 bits lies left of the other, and falls earlier "
     "in kernels.",
     x="kB, as printed", y="accuracy", mode="lines+markers", symbols=("circle", "square"),
@@ -417,7 +417,7 @@ record(within=1e-6, uses=per_weight)
 #
 # **Why they differ.** *What was combined*: each of his pruned networks was quantized, too, and then costs a quarter; we did that with
 # {glue:text}`both_ways` of ours, of which {glue:text}`both_on_bytes` are on the line of bytes. *The task*: his plants are easy, with a few
-# per cent between the best and the worst; ImageNet has a thousand classes; our ten leave room between. So heights in figure 16.1 compare
+# per cent between the best and the worst; ImageNet has a thousand classes; our ten leave room between. So heights in figure 17.1 compare
 # within a group of marks only. *The rounding*: Vieito's networks are rounded down; [chapter 6](06-two-theses) measures what that costs
 # without training.
 #
@@ -463,7 +463,7 @@ quote(stays=len(stays), ever=len(kept))
 # together, and the band is narrower.)
 # ```
 #
-# **3.** Your device has 300 kB. Choose from figure 16.1. Then say what you would train before you ship it.
+# **3.** Your device has 300 kB. Choose from figure 17.1. Then say what you would train before you ship it.
 #
 # ```{admonition} Solution
 # :class: dropdown
@@ -503,7 +503,7 @@ for each in advise(found):
 # %% [markdown]
 # `report_page(found, advise(found))` returns the page as HTML.
 #
-# Where does the network stand in figure 16.1? (`accuracy` is its own, and `points` are others to compare with.)
+# Where does the network stand in figure 17.1? (`accuracy` is its own, and `points` are others to compare with.)
 #
 # ```python
 # from fewbits import explore
@@ -515,7 +515,7 @@ for each in advise(found):
 # explore.accuracy_over_cost([mine, *points], {"bytes": "kB", "energy": "µJ"}, "1", "my networks").show()
 # ```
 #
-# And with the `network.toml` of the network that you chose in figure 16.1:
+# And with the `network.toml` of the network that you chose in figure 17.1:
 #
 # ```shell
 # fewbits sweep network.toml --store results --list

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 10 SqueezeNet on small images: which change pays?
+# # 11 SqueezeNet on small images: which change pays?
 #
 # A network was made for photographs of 224 by 224 pixels. Now it gets images of 32 by 32. What has to change?
 #
@@ -88,7 +88,7 @@ for name in ("baseline", "e2", "e4"):
 # The side of each level's map
 explore.lines(
     {words: sides(nets[name]) for name, words in STEPS.items() if name != "e3"},
-    "10.1", "What is left of 32 pixels after each level. E3 is as E2, without fire3.",
+    "11.1", "What is left of 32 pixels after each level. E3 is as E2, without fire3.",
     "Four falling lines, logarithmic: the baseline ends at one pixel, E1 and E2 at two, E4, above them, at nine.",
     x="level", y="side of its map in pixels", dashes=("solid", "dot", "dash", "solid"),
     yaxis={"type": "log", "tickvals": [1, 2, 4, 8, 16, 32], "range": [-0.1, 1.6]})
@@ -246,7 +246,7 @@ reference.results_table(heads, rows, note="Intervals of 95 %, from seeds of othe
 
 # %% [markdown]
 # Most of these networks have one seed, and one seed does not show its own luck. So the intervals take it from the networks of [chapter
-# 11](which-lever) that have three seeds and were trained as long: seeds are {glue:text}`seed_spread:.1f` points apart there (standard
+# 12](which-lever) that have three seeds and were trained as long: seeds are {glue:text}`seed_spread:.1f` points apart there (standard
 # deviation). If the same holds here, these steps are decided so far: {glue:text}`decided`. The test images alone would allow more: E2 above
 # E1 by {glue:text}`e2_images`.
 #
@@ -289,7 +289,7 @@ explore.scatter(
         "ours, the steps (reference)": {what: points[n] for n, what in STEPS.items()},
         "ours, one change (reference)": {only[n]: points[n] for n in only if n not in STEPS},
         "as printed": {what: (macs[n] / 1e6, thesis[n] / 100) for n, what in STEPS.items()},
-    }, "10.2", f"Accuracy on CIFAR-10 over MACs: ours after {EPOCHS} epochs (95 % intervals), the report's after 20.",
+    }, "11.2", f"Accuracy on CIFAR-10 over MACs: ours after {EPOCHS} epochs (95 % intervals), the report's after 20.",
     "Points over a logarithmic axis: baseline, E1, E2 and E3 close together near ten million MACs, E4 far right.",
     x="MACs of an image, in millions", mode=("lines+markers", "markers", "lines+markers+text"),
     symbols=("circle", "diamond", "circle-open"), colours=(plots.BLUE, plots.ORANGE, plots.GREY), height=420,

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 11 MobileNet: fewer filters or fewer pixels?
+# # 12 MobileNet: fewer filters or fewer pixels?
 #
 # A network has to become four times cheaper. Do you take away filters, or pixels?
 #
@@ -149,7 +149,7 @@ accuracies = {
 }
 formats = dict(zip((*accuracies, *quantities), ("{:.1%}", "{:.1%}", "{:,}", "{:.1f}", "{:,.0f}", "{:.3f}")))
 caption = "MobileNet on CIFAR-10 at each width and size of the images. Accuracies: reference; times: this machine."
-explore.surface(accuracies | quantities, ("width", "size"), formats, "11.1", caption).show()
+explore.surface(accuracies | quantities, ("width", "size"), formats, "12.1", caption).show()
 
 # %% [markdown]
 # The same twelve as points. Those on the line are beaten by none that is shown. Beside them, where they were run, the rivals of the thesis in
@@ -178,7 +178,7 @@ words = {(w, s): (f"{w:g}, {s} px", f"MobileNet, {s} px") for w, s in nets} | {n
 known = {key: cells[key].estimate for key in words if cells[key].records}
 points = [explore.Point(*words[k], e.mean, e.half_width, dict(zip(UNITS, spent[k]))) for k, e in known.items()]
 caption = "Accuracy on CIFAR-10 over cost after 4 epochs (reference; times: this machine)."
-explore.accuracy_over_cost(points, UNITS, "11.2", caption).show()
+explore.accuracy_over_cost(points, UNITS, "12.2", caption).show()
 
 # %% [markdown]
 # Three pairs cost about the same in MACs, one with fewer filters, the other with fewer pixels:
