@@ -8,7 +8,7 @@ STUDIES := data/reference/studies
 PHOTOGRAPHS = $(BIN)/fewbits schemes $(BUILT)/squeezenet-ceil.keras data/reference/photographs.toml --data "$(DATA)/imagenet1k" --no-crop
 # Each part runs in processes of its own: TensorFlow keeps the graphs of every model until its process ends.
 TESTS := "tests/quantization tests/post_training" "tests/io tests/data tests/training" "tests/pruning tests/inspection tests/costs" \
-	"tests/deploy/test_[a-k]*.py" "tests/deploy/test_[l-z]*.py" "tests/zoo tests/audit tests/report" "tests/experiment" "tests/cli" "tests/networks" \
+	"tests/deploy/test_[a-k]*.py" "tests/deploy/test_[l-z]*.py" "tests/zoo tests/audit tests/report tests/search" "tests/experiment" "tests/cli" "tests/networks" \
 	"tests/explore tests/book tests/test_*.py"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
@@ -62,6 +62,8 @@ reference: .venv/ready ## run what data/reference lacks, on real data: make refe
 		else echo "$(DATA)/imagenet1k is not there; the studies of photographs are left out"; fi
 	@FEWBITS_DATA="$(DATA)" $(BIN)/python data/reference/rounding.py "$(DATA)" \
 		$(if $(wildcard $(DATA)/imagenet1k),,lenet residual residual_tanh)
+	@FEWBITS_DATA="$(DATA)" $(BIN)/python data/reference/mixed.py "$(DATA)" \
+		$(if $(wildcard $(DATA)/imagenet1k),,alexnet_cifar squeezenet_cifar)
 
 # SqueezeNet v1.1 as published (BGR, less the mean pixel, ceil pooling), and with one of these left out
 photographs: .venv/ready

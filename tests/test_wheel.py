@@ -246,6 +246,7 @@ COMMANDS = [
     ("sweep trials.toml --store results", None),
     ("sweep trials.toml --store others --processes 2", "cluster"),
     ("schemes lenet.keras schemes.toml --data mnist --output schemes.json", None),
+    ("search lenet.keras --data mnist --budget 60%-of-8-bit-bytes --bits 4,8 --output mixed.keras", None),
     ("import-caffe caffe.npz --network lenet --size 28 --output caffe.keras", None),
     ("import-caffe lenet.caffemodel --network lenet --size 28 --output caffe.keras", None),
     ("import-litert mobilenet.tflite --output weights.npz", "export"),

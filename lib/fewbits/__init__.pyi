@@ -16,6 +16,7 @@ from . import pruning as pruning
 from . import quantization as quantization
 from . import registration as registration
 from . import report as report
+from . import search as search
 from . import statistics as statistics
 from . import training as training
 from . import zoo as zoo

@@ -3,6 +3,7 @@ from . import execution as execution
 from . import inventory as inventory
 from . import layer_examples as layer_examples
 from . import layer_stages as layer_stages
+from . import mixed_precision as mixed_precision
 from . import small_squeezenet as small_squeezenet
 from . import pages as pages
 from . import papers as papers

@@ -22,6 +22,7 @@ from fewbits.cli import (
     quantize,
     report,
     schemes,
+    search,
     sweep,
     train,
 )
@@ -45,6 +46,7 @@ COMMANDS: dict[str, ModuleType] = {
     "benchmark": benchmark,
     "sweep": sweep,
     "schemes": schemes,
+    "search": search,
     "import-caffe": import_caffe,
     "import-litert": import_litert,
     "import-onnx": import_onnx,
