@@ -30,13 +30,15 @@ from fewbits.experiment.trial import (
     build_network,
     levels_of,
     load_images,
-    normalizations,
     own_images,
     pruning_before,
 )
 from fewbits.io.weights import load_weights, save_weights
 from fewbits.pruning import Plan, prune
 from fewbits.quantization.calibration import Calibration
+from fewbits.training.batches import sample_images, source_of
+from fewbits.training.distillation import Distillation
+from fewbits.training.moving_statistics import STATISTICS_IMAGES, normalizations, reestimate_normalization
 from fewbits.training.recipe import Recipe
 from fewbits.training.schedules import Schedule
 from fewbits.training.transfer import copy_kernels, freeze_levels, relative_change, weight_spread
@@ -157,6 +159,8 @@ def _train_float(setting: Setting) -> Made:
     history = training.train(
         model, data, epochs=trial.epochs, batch_size=trial.batch_size, seed=trial.seed, **setting.options
     )
+    if trial.reestimate:
+        _reestimate(setting)
     return Made(model, _packed(model), {"history": history})
 
 
@@ -195,6 +199,8 @@ def _quantize(setting: Setting) -> Made:
     """Quantize the network by the trial's schedule; compare it with integers if the trial asks for them."""
     trial, (float_test, answers) = setting.trial, setting.tested(setting.model)
     assert trial.bits is not None  # a trial of this strategy has bits
+    if trial.reestimate:
+        _reestimate(setting)
     alike = trial.network, trial.data, trial.width, trial.size, trial.gradient, pruning_before(trial)
     reuse = _COMPILED.pop(alike, None)
     _COMPILED.clear()
@@ -202,8 +208,8 @@ def _quantize(setting: Setting) -> Made:
         setting.model,
         setting.data["train"],
         Schedule(trial.bits, trial.strategy, trial.epochs, trial.order, trial.relax, trial.edge_bits),
-        calibration=Calibration(trial.percentile, trial.per_layer, trial.per_channel, trial.recalibrate),
-        recipe=Recipe(trial.optimizer, trial.learning_rate, trial.decay, trial.batch_size, trial.seed),
+        calibration=_calibration(trial),
+        recipe=_recipe(trial),
         levels=levels_of(trial, setting.model),
         rounding=trial.rounding,
         gradient=trial.gradient,
@@ -219,6 +225,28 @@ def _quantize(setting: Setting) -> Made:
         "identity": _compare_integers(outcome.model, setting.dataset) if trial.integers else None,
     }
     return Made(outcome.model, None, results)
+
+
+def _reestimate(setting: Setting) -> None:
+    source = source_of(setting.model, setting.data["train"], "the training data")
+    reestimate_normalization(setting.model, sample_images(source, STATISTICS_IMAGES))
+
+
+def _calibration(trial: Trial) -> Calibration:
+    unsigned: dict[str, Any] = {} if trial.signed else {"signed": False}
+    return Calibration(trial.percentile, trial.per_layer, trial.per_channel, trial.recalibrate, **unsigned)
+
+
+def _recipe(trial: Trial) -> Recipe:
+    distillation = Distillation(trial.distill, trial.temperature) if trial.distill else None
+    return Recipe(
+        trial.optimizer,
+        trial.learning_rate,
+        trial.decay,
+        trial.batch_size,
+        trial.seed,
+        distillation=distillation,
+    )
 
 
 STRATEGY_RUNS: dict[str, Callable[[Setting], Made]] = {

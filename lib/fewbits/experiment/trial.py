@@ -36,7 +36,9 @@ from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import quantize_model
 from fewbits.training import schedules
 from fewbits.training.batches import check_images
+from fewbits.training.distillation import Distillation
 from fewbits.training.heads import head_of
+from fewbits.training.moving_statistics import normalizations
 from fewbits.training.transfer import take_levels
 from fewbits.zoo.trained import find_weights
 
@@ -140,6 +142,9 @@ class Trial(BaseModel):
         weight_decay: Of a float trial, as in `training.prepare`.
         momentum: Share of the old moving means and variances of batch normalization that each step of a float trial
             keeps; None for that of the network. They are tested with, and do not enter the training.
+        reestimate: Set the means and variances of batch normalization to those of training images, at most
+            `STATISTICS_IMAGES` of them, as in `training.reestimate_normalization`: after the training of a float trial,
+            and before a quantized trial folds them.
         batch_size: Images per step.
         augment: True shifts and mirrors training images; "light" also changes brightness and contrast.
         ratio: Share of the filters that a pruning removes, as in `pruning.Plan`.
@@ -153,6 +158,11 @@ class Trial(BaseModel):
         per_layer: As in `quantization.Calibration`.
         per_channel: As in `quantization.Calibration`.
         recalibrate: As in `quantization.Calibration`.
+        signed: Whether all formats are signed, as in 2017; False gives an unsigned one to inputs and outputs that are
+            never negative, as in `quantization.Calibration`.
+        distill: The share of the float network that the trial starts from in the loss, as `share` in
+            `training.Distillation`; 0 for labels alone.
+        temperature: As in `training.Distillation`.
         order: Of the levels, as in `training.Schedule`.
         relax: As in `training.Schedule`.
         edge_bits: As in `training.Schedule`.
@@ -191,6 +201,7 @@ class Trial(BaseModel):
     decay: Annotated[str, known(names.DECAYS)] = "constant"
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     momentum: float | None = Field(None, ge=0, lt=1)
+    reestimate: bool = False
     batch_size: int = Field(32, ge=1, le=MOST)
     augment: Annotated[bool | str, BeforeValidator(_augmentation)] = False
     ratio: float | None = Field(None, gt=0, lt=1)
@@ -204,6 +215,9 @@ class Trial(BaseModel):
     per_layer: bool = True
     per_channel: bool = False
     recalibrate: bool = False
+    signed: bool = True
+    distill: float = Field(0.0, ge=0, le=1)
+    temperature: float = Field(Distillation.temperature, gt=0, allow_inf_nan=False)
     order: Annotated[str | tuple, BeforeValidator(_order)] = "input"
     relax: bool = False
     edge_bits: Bits | None = None
@@ -233,8 +247,11 @@ class Trial(BaseModel):
             self._refuse_fields_of("float", ("weight_decay", "momentum", "transfer", "freeze"))
         if self.strategy != PRUNE:
             self._refuse_fields_of("pruning", PRUNING)
+        if self.strategy == PRUNE and self.reestimate:
+            raise InputError("reestimate is for float and quantized trials, and a pruning does it itself; leave it out")
         if self.strategy in (FLOAT, PRUNE):
             self._refuse_fields_of("quantized", QUANTIZATION)
+        self._check_distillation()
         self._check_own_images()
         if self.per_channel and not self.per_layer:
             raise InputError("per_channel sets an MSB per filter, and per_layer = false one for all layers; choose one")
@@ -253,6 +270,12 @@ class Trial(BaseModel):
         for name in fields:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise InputError(f"{name} is for {kind} trials; leave it out")
+
+    def _check_distillation(self) -> None:
+        if self.distill and self.strategy == "static":
+            raise InputError("distill is for training, and the strategy static trains nothing; leave it out")
+        if not self.distill and self.temperature != Distillation.temperature:
+            raise InputError("temperature is of a distillation, and distill is 0; leave it out")
 
     def _check_own_images(self) -> None:
         for name in ("channel_order", "mean_pixel", "scale"):
@@ -290,7 +313,14 @@ class Trial(BaseModel):
         taken = [] if self.transfer is None else ["frozen" if self.freeze else "transfer", str(self.transfer)]
         pruned = [] if self.ratio is None else [f"{self.ratio:.0%}", self.criterion]
         network, data = (named_path(x).stem if is_marked(x) else x for x in (self.network, self.data))
-        return " ".join([network, data, *fold, self.strategy, *taken, *pruned, *bits, "seed", str(self.seed)])
+        more = [
+            *taken,
+            *pruned,
+            *bits,
+            *([] if self.signed else ["unsigned"]),
+            *(["distilled"] if self.distill else []),
+        ]
+        return " ".join([network, data, *fold, self.strategy, *more, "seed", str(self.seed)])
 
 
 def _without_paths(fields: dict[str, Any]) -> dict[str, Any]:
@@ -308,6 +338,9 @@ QUANTIZATION = (
     "per_layer",
     "per_channel",
     "recalibrate",
+    "signed",
+    "distill",
+    "temperature",
     "order",
     "relax",
     "edge_bits",
@@ -378,11 +411,6 @@ def build_network(network: str, image_shape: tuple[int, int, int], classes: int,
     return zoo.build(network, image_shape, classes, width=width)
 
 
-def normalizations(network: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """Return the layers of a network that are tested with moving means and variances."""
-    return [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-
-
 def pruning_before(trial: Trial) -> Trial | None:
     """Return the nearest pruning in the chain of starts of `trial`; None if there is none."""
     start = trial.start
@@ -448,8 +476,9 @@ class Checker:
         with naming("network: "):
             shape = dataset.image_shape, len(dataset.classes)
             network = self._once(self._networks, build_network, trial.network, *shape, trial.width)
-        if trial.momentum is not None and not normalizations(network):
-            raise InputError(f"momentum is of batch normalization, and {network.name} has none; leave it out")
+        for field, asked in (("momentum", trial.momentum is not None), ("reestimate", trial.reestimate)):
+            if asked and not normalizations(network):
+                raise InputError(f"{field} is of batch normalization, and {network.name} has none; leave it out")
         if trial.start is not None:
             source = self._start(trial.start)
             with naming("start: " if trial.transfer is None else "transfer: "):

@@ -7,6 +7,7 @@ from . import evaluation as evaluation
 from . import heads as heads
 from . import interruption as interruption
 from . import loop as loop
+from . import moving_statistics as moving_statistics
 from . import progressive as progressive
 from . import recipe as recipe
 from . import reuse as reuse
@@ -18,6 +19,7 @@ from .batches import Source as Source
 from .batches import StreamSource as StreamSource
 from .batches import as_input as as_input
 from .batches import check_images as check_images
+from .batches import sample_images as sample_images
 from .batches import source_of as source_of
 from .batches import steps_of as steps_of
 from .class_weights import all_labels as all_labels
@@ -43,6 +45,8 @@ from .loop import LossError as LossError
 from .loop import TrainingProgress as TrainingProgress
 from .loop import read_history as read_history
 from .loop import train as train
+from .moving_statistics import normalizations as normalizations
+from .moving_statistics import reestimate_normalization as reestimate_normalization
 from .progressive import progressive_quantization as progressive_quantization
 from .progressive import sensitivity as sensitivity
 from .recipe import Recipe as Recipe

@@ -202,6 +202,29 @@ def source_of(model: keras.Model, data: LabelledImages, what: str) -> Source:
     return source
 
 
+def sample_images(source: Source, n: int) -> np.ndarray:
+    """Return some images of a source: evenly spaced over it, or the first of a stream.
+
+    Args:
+        source: As from `source_of`.
+        n: How many at most.
+
+    Returns:
+        (images, height, width, channels).
+
+    Raises:
+        InputError: when none of those can be read.
+    """
+    if isinstance(source, StreamSource):
+        return source.first(n).images
+    total = len(source)
+    picked = source.pick(np.unique(np.linspace(0, total - 1, min(total, n)).astype(int)))
+    batches = [images for images, _ in picked.batches(n)]
+    if not batches:
+        raise InputError(f"none of the {len(picked)} training images chosen for calibration can be read")
+    return np.concatenate(batches)
+
+
 def steps_of(source: Source, batch_size: int) -> int | None:
     """Return how many batches a pass over `source` has; None for a stream of which no pass is over.
 

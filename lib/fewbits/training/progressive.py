@@ -19,7 +19,7 @@ from fewbits.errors import InputError
 from fewbits.quantization.calibration import Calibration
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.quantization.layers import FLOAT, Formats
-from fewbits.training.batches import LabelledImages, Source, StreamSource, source_of, steps_of
+from fewbits.training.batches import LabelledImages, Source, sample_images, source_of, steps_of
 from fewbits.training.distillation import Distillation
 from fewbits.training.evaluation import Score, evaluate
 from fewbits.training.heads import head_of, with_head, without_head
@@ -97,7 +97,7 @@ def progressive_quantization(
     fresh = quantize_model(bare, levels=levels, fold_batch_normalization=True, rounding=rounding, gradient=gradient)
     fresh = with_head(fresh, head_of(model))
     network = fresh if reuse is None else take_state(reuse, fresh)
-    formats_for = partial(calibration.formats, network, _calibration_images(source), rounding=rounding)
+    formats_for = partial(calibration.formats, network, sample_images(source, CALIBRATION_IMAGES), rounding=rounding)
     judge = partial(evaluate, network, validation, recipe.batch_size)
     names = list(level_names(network))
     stages = schedule.stages(_ordered(schedule, network, validation, formats_for, recipe), names)
@@ -191,18 +191,6 @@ def _images_per_epoch(source: Source, recipe: Recipe) -> int:
         return 0
     len(source)  # reads a stream to its end, if that was not done yet
     return (steps_of(source, recipe.batch_size) or 0) * recipe.batch_size
-
-
-def _calibration_images(source: Source) -> np.ndarray:
-    """Return at most CALIBRATION_IMAGES images: evenly spaced over `source`, or the first of a stream."""
-    if isinstance(source, StreamSource):
-        return source.first(CALIBRATION_IMAGES).images
-    n = len(source)
-    picked = source.pick(np.unique(np.linspace(0, n - 1, min(n, CALIBRATION_IMAGES)).astype(int)))
-    batches = [images for images, _ in picked.batches(CALIBRATION_IMAGES)]
-    if not batches:
-        raise InputError(f"none of the {len(picked)} training images chosen for calibration can be read")
-    return np.concatenate(batches)
 
 
 # The order of the levels
