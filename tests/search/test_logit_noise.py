@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from fewbits import InputError, data, formats_for, quantize, quantize_model, zoo
+from fewbits import FixedPoint, Formats, InputError, data, formats_for, quantize, quantize_model, zoo
 from fewbits.backend import keras
+from fewbits.graph import Graph
 from fewbits.search import Budget, allocate_bits, cost_model, measure_logit_noise
+from fewbits.search.logit_noise import _cuts
+
+L = keras.layers
 
 WIDTHS = (2, 3, 4, 6, 8)
 IMAGES = 32
@@ -95,15 +99,52 @@ def test_a_network_is_quantized_as_it_was_measured(images, model, noise):
             assert (fmt[0] if isinstance(fmt, tuple) else fmt).nbits == bits[tensor.name]
 
 
+def counting(model, counted):
+    """Return the `call` of a model, which counts each tracing from now on."""
+    call = model.call
+    return lambda *args, **kwargs: (counted.append(model), call(*args, **kwargs))[1]
+
+
 def test_nothing_is_traced_again(noise):
-    traced, counted = noise.run._model, []
-    call = traced.call
-    traced.call = lambda *args, **kwargs: (counted.append(1), call(*args, **kwargs))[1]
+    counted, models = [], [suffix.model for suffix in noise.run._suffixes]
+    assert len(models) == 5
+    for model in models:
+        model.call = counting(model, counted)
     for bits in (2, 3, 8):
         noise.measured_sqnr(noise.everywhere(bits))
+        for tensor in noise.tensors:
+            name, kind = tensor.places[0]
+            noise.run.noise({name: Formats(**{kind: FixedPoint(bits - 4, bits)})})
     assert not counted
-    traced.predict_on_batch(np.zeros((3, 8, 8, 1), "float32"))
+    models[0].predict_on_batch(np.zeros((3, 8, 8, 1), "float32"))
     assert counted, "a batch of another size is traced, and counted"
+
+
+def test_a_suffix_finds_the_noise_that_the_whole_network_finds(noise):
+    suffixes, noise.run._suffixes = noise.run._suffixes, noise.run._suffixes[:1]
+    try:
+        for tensor in noise.tensors:
+            formats = {}
+            for (name, kind), fmt in zip(tensor.places, noise.formats[tensor.name][3]):
+                formats[name] = formats.get(name, Formats())._replace(**{kind: fmt})
+            assert noise.noise[tensor.name][3] == pytest.approx(noise.run.noise(formats), rel=1e-4)
+    finally:
+        noise.run._suffixes = suffixes
+
+
+def test_a_network_is_cut_where_it_hangs_on_one_tensor():
+    image, other = L.Input((4, 4, 2)), L.Input((4, 4, 2))
+    x = L.Conv2D(2, 1, name="a")(image)
+    y = L.Conv2D(2, 1, name="b")(x)
+    x = L.Add(name="c")([x, y])
+    x = L.ReLU(name="d")(x)
+    x = L.Concatenate(name="e")([x, L.Conv2D(2, 1, name="f")(x), other])
+    graph = Graph(keras.Model([image, other], L.Flatten(name="h")(L.ReLU(name="g")(x))))
+    cuts = {graph.made_by(tensor).name: number for number, tensor in _cuts(graph)}
+    assert set(cuts) == {"e", "g"}, "the other input is read by e"
+    assert all(graph.calls[number - 1].name == name for name, number in cuts.items())
+    alone = Graph(keras.Model(image, L.Flatten(name="h")(L.ReLU(name="z")(y))))
+    assert {alone.made_by(tensor).name for _, tensor in _cuts(alone)} == {"a", "b", "z"}
 
 
 def test_the_network_stays_as_it_is(model, images):

@@ -5,22 +5,22 @@ so the noise of a network with any bits is about the sum of these: backstrom2018
 layer by layer. `LogitNoise.measured_sqnr` tells how far that holds for given bits.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf, log10
+from typing import NamedTuple
 
 import numpy as np
 
 from fewbits.backend import keras
 from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import InputError, check_integer
-from fewbits.graph import ends
+from fewbits.graph import Graph, ends
 from fewbits.names import LEAST_ERROR
 from fewbits.post_training.copies import copied
-from fewbits.post_training.range_search import share_formats
 from fewbits.quantization.calibration import formats_for_each
 from fewbits.quantization.conversion import QuantizedModel
-from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS
+from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS, FixedPoint
 from fewbits.quantization.layers import FLOAT, Formats
 from fewbits.search.budgets import Allocation
 from fewbits.search.storage import ACTIVATION, StoredTensor, stored_tensors
@@ -28,6 +28,8 @@ from fewbits.training.heads import head_of, logits_of
 
 WIDTHS = (2, 3, 4, 5, 6, 8)
 BATCH = 1_250_000  # values of images per batch, 8 photographs: about what a CPU's cache holds of their activations
+
+SUFFIXES = 5  # of a network; more save little, because each is traced
 
 LayerFormats = Mapping[str, Formats]
 
@@ -113,8 +115,25 @@ class LogitNoise:
         return network
 
 
+class _Suffix(NamedTuple):
+    """The rest of a network after a tensor on which all of it depends.
+
+    Attributes:
+        first: Number of the first call of the network that it makes.
+        model: From the tensor, or the inputs of the network, to the logits.
+        given: The float value of what it reads, one array each.
+    """
+
+    first: int
+    model: keras.Model
+    given: list[np.ndarray]
+
+
 class LogitRun:
-    """A network on some images, whose float logits are known; nothing is traced again when formats change.
+    """A network on some images, whose float logits are known.
+
+    Nothing is traced again when formats change, and only what follows the first layer that rounds is run again, from
+    one of a few places on.
 
     Attributes:
         signal: Mean square of the float logits.
@@ -129,14 +148,17 @@ class LogitRun:
             images: As in `input_arrays`.
             slopes: As the attribute.
         """
-        self.slopes = dict(slopes)
-        self._network, self._model = network, _with_logits(network)
-        self._arrays = input_arrays(network, images)
-        self._batch = max(1, BATCH * len(self._arrays[0]) // sum(array.size for array in self._arrays))
+        self.slopes, self._network = dict(slopes), network
+        arrays = input_arrays(network, images)
+        self._batch = max(1, BATCH * len(arrays[0]) // sum(array.size for array in arrays))
         network.set_level(network.levels)
         network.set_formats(FLOAT)
         self._set: set[str] = set()
-        self._exact = self._logits()
+        model = _with_logits(network)
+        whole = _Suffix(0, model, arrays)
+        self._place = {call.name: i for i, call in enumerate(Graph(model).calls)}
+        self._suffixes = [whole, *self._cut(whole)]
+        self._exact = self._outputs(whole)
         self.signal = _mean_square(self._exact)
 
     def noise(self, formats: LayerFormats) -> float:
@@ -147,14 +169,43 @@ class LogitRun:
         """
         self._network.set_formats(dict.fromkeys(self._set - formats.keys(), FLOAT) | dict(formats))
         self._set = set(formats)
-        return _mean_square([found - exact for found, exact in zip(self._logits(), self._exact)])
+        first = min((self._place[name] for name in formats), default=0)
+        suffix = [each for each in self._suffixes if each.first <= first][-1]
+        return _mean_square([found - exact for found, exact in zip(self._outputs(suffix), self._exact)])
 
-    def _logits(self) -> list[np.ndarray]:
-        structure, parts = ends(self._model)[0], []
-        for i in range(0, len(self._arrays[0]), self._batch):
-            given = keras.tree.pack_sequence_as(structure, [array[i : i + self._batch] for array in self._arrays])
-            parts.append([np.asarray(y, float) for y in keras.tree.flatten(self._model.predict_on_batch(given))])
+    def _cut(self, whole: _Suffix) -> list[_Suffix]:
+        """Return suffixes of the network, evenly spread over the places where it hangs on one tensor."""
+        cuts = list(_cuts(Graph(whole.model)))
+        cuts = [cuts[len(cuts) * i // SUFFIXES] for i in range(1, SUFFIXES)] if len(cuts) >= SUFFIXES else []
+        if not cuts:
+            return []
+        values = self._outputs(whole._replace(model=keras.Model(whole.model.inputs, [tensor for _, tensor in cuts])))
+        return [
+            _Suffix(first, keras.Model(tensor, whole.model.outputs), [value])
+            for (first, tensor), value in zip(cuts, values)
+        ]
+
+    def _outputs(self, suffix: _Suffix) -> list[np.ndarray]:
+        structure, parts = ends(suffix.model)[0], []
+        for i in range(0, len(suffix.given[0]), self._batch):
+            given = keras.tree.pack_sequence_as(structure, [array[i : i + self._batch] for array in suffix.given])
+            parts.append([np.asarray(y) for y in keras.tree.flatten(suffix.model.predict_on_batch(given))])
         return [np.concatenate(outputs) for outputs in zip(*parts)]
+
+
+def _cuts(graph: Graph) -> Iterator[tuple[int, keras.KerasTensor]]:
+    """Yield each tensor that alone connects the calls before with those after it, and the number of the next call."""
+    number = {id(call): i for i, call in enumerate(graph.calls)}
+
+    def last_use(tensor: keras.KerasTensor) -> float:
+        return inf if graph.is_output(tensor) else max((number[id(call)] for call in graph.readers(tensor)), default=-1)
+
+    needed = {id(tensor): last_use(tensor) for tensor in graph.inputs}
+    for i, call in enumerate(graph.calls, 1):
+        needed |= {id(tensor): last_use(tensor) for tensor in call.outputs}
+        needed = {tensor: last for tensor, last in needed.items() if last >= i}
+        if not call.is_input and [*needed] == [id(call.outputs[0])] and i < len(graph.calls):
+            yield i, call.outputs[0]
 
 
 def measure_logit_noise(
@@ -190,10 +241,10 @@ def measure_logit_noise(
     if not wanted:
         raise InputError("there are no numbers of bits to choose from; give at least one")
     network = copied(network)
-    tables = _tables(network, images, wanted)
+    tables = formats_for_each(network, images, [(bits,) * 3 for bits in wanted], LEAST_ERROR, per_channel=True)
     tensors = stored_tensors(network)
     slopes = {
-        layer.name: Formats(kernel=tables[wanted[-1]][layer.name].kernel)
+        layer.name: Formats(kernel=tables[(wanted[-1],) * 3][layer.name].kernel)
         for layer in network.rounding_layers
         if layer not in network.quantized_layers
     }
@@ -203,7 +254,7 @@ def measure_logit_noise(
     for done, tensor in enumerate(tensors, 1):
         noise[tensor.name], formats[tensor.name] = {}, {}
         for bits in wanted:
-            start = tuple(getattr(tables[bits][name], kind) for name, kind in tensor.places)
+            start = _shared(tensor, tables[(bits,) * 3])
             found = _searched if search_ranges and tensor.kind == ACTIVATION else _measured
             noise[tensor.name][bits], formats[tensor.name][bits] = found(run, tensor, start)
         if progress:
@@ -211,14 +262,19 @@ def measure_logit_noise(
     return LogitNoise(network, tensors, run.signal, noise, formats, run)
 
 
-def _tables(network: QuantizedModel, images: Images, widths: list[int]) -> dict[int, LayerFormats]:
-    """Return bits -> layer name -> formats with these bits everywhere."""
-    per_filter = formats_for_each(network, images, [(bits,) * 3 for bits in widths], LEAST_ERROR, per_channel=True)
-    tables: dict[int, LayerFormats] = {}
-    for (bits, *_), formats in per_filter.items():
-        network.set_formats(formats)
-        tables[bits] = share_formats(network).formats
-    return tables
+def _shared(tensor: StoredTensor, formats: LayerFormats) -> tuple:
+    """Return the formats of a tensor's places: of its writers and readers the one that holds what all readers read.
+
+    An unsigned one removes negative values where they are written; its readers have seen none. A tensor that nobody
+    reads, or that no layer writes, keeps the formats of its places.
+    """
+    own = [getattr(formats[name], kind) for name, kind in tensor.places]
+    read = [fmt for fmt, (_, kind) in zip(own, tensor.places) if kind == "input"]
+    if not 0 < len(read) < len(own):
+        return tuple(own)
+    signed = any(fmt.signed for fmt in read)
+    msb = max(fmt.msb + (signed and not fmt.signed) for fmt in read)
+    return (FixedPoint(msb, read[0].nbits, signed),) * len(own)
 
 
 def _measured(run: LogitRun, tensor: StoredTensor, formats: tuple) -> tuple[float, tuple]:
@@ -256,7 +312,7 @@ def _with_logits(network: QuantizedModel) -> keras.Model:
 
 
 def _mean_square(outputs: list[np.ndarray]) -> float:
-    return float(sum(np.mean(np.square(output)) for output in outputs))
+    return float(sum(np.mean(np.square(output, dtype=float)) for output in outputs))
 
 
 def _decibels(signal: float, noise: float) -> float:
