@@ -14,6 +14,7 @@ from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.quantization.layers import Formats
 from fewbits.zoo.trained import find_weights
 from helpers.every_layer import every_layer, layers_with_options, several, shaken
+from helpers.unsigned import rectified, unsigned
 
 pytest.importorskip("onnxruntime")
 from fewbits.deploy.onnx import ONNXRunner, to_onnx, write_onnx  # noqa: E402
@@ -80,6 +81,27 @@ def test_a_quantized_network_is_equal_with_every_rounding(squeezenet, quantized_
         model.set_formats(calibration.formats_for(squeezenet, images, bits, 99.5))
         off, largest = gap(model, images)
         assert off == 0 and largest > 0
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_unsigned_formats_are_equal_at_every_width(squeezenet, quantized_squeezenet, rounding):
+    images, model = images_for(squeezenet), quantized_squeezenet
+    model.set_rounding(rounding)
+    for bits in ((8, 8, 8), (6, 6, 6), (4, 4, 4), (8, 4, 6)):
+        model.set_formats(rectified(model, calibration.formats_for(squeezenet, images, bits, 99.5)))
+        assert not any(layer.formats.input.signed for layer in model.quantized_layers)
+        off, largest = gap(model, images)
+        assert off == 0 and (largest > 0 or rounding == "floor")  # at 4 bits, floor leaves nothing
+
+
+def test_the_table_of_an_activation_begins_at_the_first_code_of_its_format():
+    image = L.Input((4, 5, 3))
+    outputs = []
+    for nbits, function in ((4, "tanh"), (8, "silu"), (12, "hard_silu")):
+        formats = None, unsigned(FixedPoint(2, nbits)), FixedPoint(1, nbits)
+        outputs.append(QuantizedActivation(function, formats=formats, rounding="nearest")(image))
+    images = np.linspace(-1, 5, 600, dtype=np.float32).reshape(10, 4, 5, 3)
+    assert gap(keras.Model(image, outputs), images)[0] == 0
 
 
 def test_roundings_differ_so_that_equality_means_something(squeezenet, quantized_squeezenet):

@@ -10,11 +10,13 @@ from fewbits.deploy.lowering import lower
 from fewbits.errors import InputError
 from fewbits.quantization import calibration
 from fewbits.quantization.conversion import quantize_model
-from helpers.graphs import DIGITS, FORMAT, GRAPHS, PIXELS, graph, per_filter, trained
+from helpers.graphs import DIGITS, FORMAT, GRAPHS, PIXELS, assert_identical, graph, per_filter, trained
 from helpers.integer_networks import Network, ends, every_operation
+from helpers.unsigned import rectified
 
 onnx_integer = pytest.importorskip("fewbits.deploy.onnx_integer")
 runtime = pytest.importorskip("onnxruntime")
+onnx_numpy = pytest.importorskip("onnx.numpy_helper")
 layers = keras.layers
 RNG = np.random.default_rng(2)
 
@@ -39,6 +41,39 @@ def test_onnx_runtime_has_the_codes_of_the_integers_on_all_test_images(name):
         model.set_rounding(rounding)
         network = lower(model, levels=DIGITS.levels)
         assert np.array_equal(codes(network, PIXELS), network.run(PIXELS))
+
+
+def zero_points(proto):
+    """Return the zero point of each ConvInteger."""
+    arrays = {array.name: onnx_numpy.to_array(array) for array in proto.graph.initializer}
+    return [int(arrays[node.input[2]]) for node in proto.graph.node if node.op_type == "ConvInteger"]
+
+
+@pytest.mark.parametrize("bits", [8, 6, 4, (8, 4, 6)])
+@pytest.mark.parametrize("name", ["squeezenet_digits", "mobilenet_cifar"])
+def test_unsigned_codes_have_the_zero_point_0_and_are_those_of_the_simulation(name, bits):
+    model = quantize_model(trained(name), fold_batch_normalization=True, rounding="nearest")
+    model.set_formats(rectified(model, calibration.formats_for(model, DIGITS.scaled(DIGITS.test.take(64)), bits)))
+    network = assert_identical(model, PIXELS, levels=DIGITS.levels)
+    assert any(tensor.high == 2 ** model.quantized_layers[1].formats.input.nbits - 1 for tensor in network.tensors)
+    assert set(zero_points(onnx_integer.to_integer_onnx(network))) == {0}
+    assert np.array_equal(codes(network, PIXELS), network.run(PIXELS))
+
+
+def test_signed_and_unsigned_codes_stand_side_by_side():
+    model = graph(layers.Conv2D(4, 3), layers.Conv2D(4, 3), layers.AveragePooling2D(2), layers.Conv2D(2, 1))
+    first, second, third = (layer.formats for layer in model.quantized_layers)
+    model.quantized_layers[0].set_formats(*first[:2], FixedPoint(1, 8))
+    model.quantized_layers[1].set_formats(second.kernel, FixedPoint(1, 8), FixedPoint(1, 8, signed=False))
+    model.quantized_layers[2].set_formats(third.kernel, FixedPoint(1, 8, signed=False), FixedPoint(2, 8, signed=False))
+    network = lower(model)
+    assert zero_points(onnx_integer.to_integer_onnx(network)) == [
+        0,
+        128,
+        0,
+        0,
+    ]  # the image, codes, the average, its sum
+    assert_same(network)
 
 
 @pytest.mark.parametrize(("number", "build"), list(enumerate(GRAPHS)), ids=map(str, range(len(GRAPHS))))

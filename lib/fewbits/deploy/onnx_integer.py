@@ -1,7 +1,8 @@
 """ONNX files of integer networks: each operation as nodes, with the same codes in ONNX Runtime.
 
-Products are ConvInteger, whose operands have 8 bits. A requantization is a division by a power of two and a rounding in
-float64, which holds all 32 bits of a sum and is therefore exact. Codes are int32, channels first.
+Products are ConvInteger, whose operands have 8 bits. It reads uint8: the zero point is 0 if no code is negative, as in
+unsigned formats, otherwise 128. A requantization is a division by a power of two and a rounding in float64, which holds
+all 32 bits of a sum and is therefore exact. Codes are int32, channels first.
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ from fewbits.deploy.onnx_graph import TO_FIRST, TO_LAST, ONNXGraph
 from fewbits.errors import InputError
 from fewbits.io.files import write_aside
 
-ZERO = 128  # ConvInteger reads unsigned codes: 128 stands for 0
+ZERO_POINTS = 0, 128
 
 
 def to_integer_onnx(network: IntegerNetwork) -> Any:
@@ -65,6 +66,11 @@ def write_integer_onnx(network: IntegerNetwork, path: Path) -> None:
         file.write(content)
 
 
+def _zero_point(tensor):
+    """Return the zero point with which uint8 holds the codes of a tensor; None if there is none."""
+    return next((zero for zero in ZERO_POINTS if 0 <= tensor.low + zero and tensor.high + zero <= 255), None)
+
+
 def _names(name, ends):
     return [name] if len(ends) == 1 else [f"{name}{number}" for number in range(1, len(ends) + 1)]
 
@@ -100,15 +106,15 @@ class _Graph(ONNXGraph):
         image = self.add("Transpose", self.cast(name, np.int32), perm=TO_FIRST)
         return self.add("Sub", image, mean)
 
-    def _product(self, x, kernel, **options):
-        """Add ConvInteger of the codes `x` and `kernel`, (out, in, height, width)."""
-        zero = self.array(ZERO, np.uint8)
-        unsigned = self.cast(self.add("Add", x, self.array(ZERO)), np.uint8)
-        return self.add("ConvInteger", unsigned, self.array(kernel, np.int8), zero, **options)
+    def _product(self, x, zero, kernel, **options):
+        """Add ConvInteger of the codes `x`, whose zero point is `zero`, and `kernel`, (out, in, height, width)."""
+        unsigned = self.cast(self.add("Add", x, self.array(zero)) if zero else x, np.uint8)
+        return self.add("ConvInteger", unsigned, self.array(kernel, np.int8), self.array(zero, np.uint8), **options)
 
     def _convolve(self, operation, x):
         tensor = self._read[operation.inputs[0]]
-        if tensor.bits > 8 or operations.signed_bits(int(operation.kernel.min()), int(operation.kernel.max())) > 8:
+        zero = _zero_point(tensor)
+        if zero is None or operations.signed_bits(int(operation.kernel.min()), int(operation.kernel.max())) > 8:
             raise InputError(
                 f"layer {operation.layer} multiplies codes of more than 8 bits, which integers in ONNX cannot; give it "
                 "kernel and input formats of at most 8, or write C"
@@ -124,6 +130,7 @@ class _Graph(ONNXGraph):
         (top, bottom), (left, right) = operation.padding
         products = self._product(
             x,
+            zero,
             kernel,
             group=tensor.shape[2] if operation.depthwise else operation.groups,
             strides=operation.strides,
@@ -167,13 +174,15 @@ class _Graph(ONNXGraph):
     def _sum_pool(self, operation, x):
         if operation.window == self._read[operation.inputs[0]].shape[:2]:
             return self.add("ReduceSum", x, self.array((2, 3), np.int64), keepdims=1)
-        if self._read[operation.inputs[0]].bits > 8:
+        zero = _zero_point(self._read[operation.inputs[0]])
+        if zero is None:
             raise InputError(
                 f"layer {operation.layer} averages codes of more than 8 bits, which integers in ONNX cannot; give the "
                 "layer before it an output format of at most 8, or write C"
             )
         channels = operation.output.shape[2]
-        return self._product(x, np.ones((channels, 1, *operation.window)), group=channels, strides=operation.strides)
+        ones = np.ones((channels, 1, *operation.window))
+        return self._product(x, zero, ones, group=channels, strides=operation.strides)
 
     def _pad(self, operation, x):
         return self.padded(x, operation.padding)
