@@ -6,6 +6,8 @@ from scipy.stats import spearmanr
 
 from fewbits import FixedPoint, Formats, InputError, data, formats_for, quantize, quantize_model, zoo
 from fewbits.backend import keras
+from fewbits.deploy.identity import compare_layers
+from fewbits.deploy.lowering import lower
 from fewbits.graph import Graph
 from fewbits.search import Budget, allocate_bits, cost_model, measure_logit_noise
 from fewbits.search.logit_noise import _cuts
@@ -97,6 +99,13 @@ def test_a_network_is_quantized_as_it_was_measured(images, model, noise):
         for name, kind in tensor.places:
             fmt = getattr(network.formats[name], kind)
             assert (fmt[0] if isinstance(fmt, tuple) else fmt).nbits == bits[tensor.name]
+
+
+def test_mixed_bits_compute_the_same_in_integers(noise, digits):
+    mixed = noise.quantized(allocate_bits(noise, [Budget("bitops", 0.4, 8)]))
+    assert len({layer.formats.input.nbits for layer in mixed.quantized_layers}) > 1
+    layers = compare_layers(mixed, lower(mixed, digits.levels), digits.test.images[:64]).values()
+    assert sum(layer.codes for layer in layers) > 10_000 and not sum(layer.different for layer in layers)
 
 
 def counting(model, counted):
