@@ -14,6 +14,7 @@ from fewbits.quantization.conversion import quantize_model
 from fewbits.quantization.fixedpoint import to_codes
 from fewbits.zoo.trained import find_weights
 from helpers.every_layer import every_layer, several
+from helpers.unsigned import rectified
 
 pytest.importorskip("ai_edge_litert")
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
@@ -87,11 +88,13 @@ def test_a_quantized_network_in_float_is_the_simulation(squeezenet):
         np.testing.assert_array_equal(outputs(to_litert(model), images), model.predict(images, verbose=0))
 
 
+@pytest.mark.parametrize("signs", [lambda model: None, lambda model: rectified(model)], ids=["signed", "unsigned"])
 @pytest.mark.parametrize(
     ("bits", "options"), [(8, {}), ((6, 5, 4), {}), (8, {"per_channel": True}), ((4, 8, 7), {"per_channel": True})]
 )
-def test_the_int8_file_has_our_codes_in_every_layer(squeezenet, bits, options):
+def test_the_int8_file_has_our_codes_in_every_layer(squeezenet, bits, options, signs):
     model = quantized(squeezenet, bits, **options)
+    model.set_formats(signs(model) or model.formats)
     found = compare_litert(model, images_for(model))
     assert list(found) == [*(layer.name for layer in model.quantized_layers), "pool10"]
     assert all(agreement.different == 0 and agreement.codes > 0 for agreement in found.values()), found
@@ -233,14 +236,72 @@ def test_names_that_keras_gives_tell_layers_apart():
     assert all(found.different == 0 for found in compare_litert(model, images_for(model)).values())
 
 
-def test_an_average_between_layers_of_other_steps_is_off_by_a_step_at_most():
+def test_an_average_between_layers_of_other_steps_is_computed_in_float():
     keras.utils.set_random_seed(4)
     stack = [keras.layers.Conv2D(3, 3, activation="relu", name="a"), keras.layers.AveragePooling2D(2)]
     model = keras.Sequential([keras.layers.Input((8, 8, 1)), *stack, keras.layers.Conv2D(3, 1, name="b")])
     model = quantize_model(model, rounding="nearest")
     model.set_formats((FixedPoint(0, 8), FixedPoint(1, 8), FixedPoint(2, 8)))
     found = compare_litert(model, images_for(model))
-    assert found["a"].different == 0 and found["b"].largest <= 1
+    assert found["a"].different == 0 and found["b"].different == 0
+
+
+def joined(join, *read):
+    """Return a quantized network in which `join` makes one tensor of signed and unsigned codes, read by formats."""
+    image = L.Input((6, 6, 3))
+    signed = L.Conv2D(4, 3, padding="same", name="signed")(image)
+    unsigned = L.Conv2D(4, 3, padding="same", activation="relu", name="unsigned")(image)
+    x = join([signed, unsigned])
+    model = keras.Model(image, [L.Conv2D(3, 1, name=f"reader{i}")(x) for i in range(len(read))])
+    model = quantize_model(model, rounding="nearest")
+    for variable in model.trainable_variables:
+        variable.assign(np.random.default_rng(3).uniform(-0.6, 0.6, variable.shape))
+    kernel, x = FixedPoint(0, 8), FixedPoint(1, 8)
+    outputs = {"signed": FixedPoint(2, 8), "unsigned": FixedPoint(2, 8, signed=False)}
+    formats = {name: (kernel, x, output) for name, output in outputs.items() if name in model.formats}
+    readers = {f"reader{i}": (kernel, fmt, FixedPoint(2, 8)) for i, fmt in enumerate(read)}
+    others = {layer.name: (None, None, read[0]) for layer in model.rounding_layers}
+    model.set_formats(others | formats | readers)
+    return model
+
+
+SIGNED, UNSIGNED = FixedPoint(2, 8), FixedPoint(1, 8, signed=False)
+
+
+@pytest.mark.parametrize(
+    ("join", "read"),
+    [
+        (L.Concatenate(), [SIGNED]),
+        (L.Concatenate(), [UNSIGNED]),
+        (L.Add(), [SIGNED]),
+        (L.Add(), [UNSIGNED, SIGNED]),
+        (L.Subtract(), [FixedPoint(2, 5, signed=False)]),
+        (L.Multiply(), [SIGNED]),
+        (L.Maximum(), [UNSIGNED]),
+        (lambda both: L.MaxPooling2D(2)(both[1]), [SIGNED, UNSIGNED]),
+        (lambda both: L.ZeroPadding2D(1)(both[0]), [SIGNED, UNSIGNED]),
+        (lambda both: L.AveragePooling2D(2)(both[0]), [UNSIGNED]),
+        (lambda both: L.AveragePooling2D(2)(both[1]), [SIGNED]),
+    ],
+)
+def test_signed_and_unsigned_codes_meet_without_a_difference(join, read):
+    images = np.random.default_rng(0).uniform(-2, 2, (3, 6, 6, 3)).astype(np.float32)
+    found = compare_litert(joined(join, *read), images)
+    assert all(agreement.different == 0 for agreement in found.values()), found
+
+
+def test_codes_that_are_read_with_and_without_a_sign_are_refused_by_layer():
+    with pytest.raises(InputError, match="layers reader0 and reader1 read the same codes, signed and unsigned"):
+        to_litert(joined(L.Concatenate(), SIGNED, UNSIGNED), "int8")
+
+
+def test_codes_of_unsigned_formats_have_the_zero_point_minus_128(squeezenet):
+    model = quantized(squeezenet)
+    model.set_formats(rectified(model))
+    for (image, kernel, bias), _ in tensors(to_litert(model, "int8")):
+        assert (image.type, kernel.type) == (schema.TensorType.INT8,) * 2 and bias.type == schema.TensorType.INT32
+        assert (list(image.quantization.zeroPoint), set(kernel.quantization.zeroPoint)) == ([-128], {0})
+        assert set(bias.quantization.zeroPoint) == {0}
 
 
 def fine(kernel=8, x=8, output=8):

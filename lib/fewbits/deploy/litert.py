@@ -2,15 +2,18 @@
 
 TensorFlow's converter makes the graph; it chooses 8-bit codes wherever a fake quantizer stands. What it then does in
 its own way is corrected in the file: kernels and biases become the codes of the network, each with its step as the
-scale, and if a layer reads or makes codes with another step than its format's, a QUANTIZE is inserted. (The converter
+scale, and if a layer reads or makes codes on another grid than its format's, a QUANTIZE is inserted. (The converter
 drops a quantizer that directly follows another.)
+
+All codes are int8. Those of a signed format are the network's own, with the zero point 0; a code k of an unsigned
+format is stored as k - 128, with the zero point -128.
 
 LiteRT rounds to nearest. XNNPACK, on which it runs by default, rounds halves to even as `rounding="nearest"` does, and
 agrees with the simulation code by code in convolutions; LiteRT's own kernels round twice and do not agree.
 """
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -26,15 +29,15 @@ from fewbits.names import PRECISIONS
 from fewbits.quantization.activations import ACTIVATIONS
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import QuantizedModel
+from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.layers import TRANSPOSED, by_filter, effective_weights, from_filters, kernel_formats
 from fewbits.quantization.placement import ON_GRID
 
 MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Functions that LiteRT computes from codes by tables of its own, with steps of its own; they are computed in float.
 FUNCTIONS = ("ELU", "EXP", "GELU", "HARD_SWISH", "LOG_SOFTMAX", "LOGISTIC", "SOFTMAX", "TANH")
-# Operators whose inputs and outputs have one scale; those of QUANTIZE can have one.
+# Operators whose inputs and outputs have one grid; those of QUANTIZE can have one.
 MOVING = (
-    "AVERAGE_POOL_2D",
     "CONCATENATION",
     "EXPAND_DIMS",
     "MAXIMUM",
@@ -200,7 +203,7 @@ def _accumulator_bits(layer):
     """Return the bits of the largest sum of products and bias of a layer with formats, in codes."""
     kernel, bias = effective_weights(layer)
     steps, x = np.array([fmt.step for fmt in kernel_formats(layer)]), layer.formats.input
-    largest = np.abs(by_filter(layer, kernel)).sum(0, dtype=np.float64) / steps * -x.min_code
+    largest = np.abs(by_filter(layer, kernel)).sum(0, dtype=np.float64) / steps * max(-x.min_code, x.max_code)
     largest += 0 if bias is None else np.abs(bias / (steps * x.step))
     return int(np.rint(largest.max())).bit_length() + 1
 
@@ -228,6 +231,23 @@ def _integers(converter):
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
 
+class Grid(NamedTuple):
+    """What int8 codes stand for: (code - zero) * step.
+
+    Attributes:
+        step: The distance between neighbouring values.
+        zero: The zero point, the code of 0.
+    """
+
+    step: float
+    zero: int = 0
+
+    @classmethod
+    def of(cls, fmt: FixedPoint) -> "Grid":
+        """Return the grid of the codes of a format, at most 8 bits."""
+        return cls(fmt.step, 0 if fmt.signed else -128)
+
+
 class _FakeQuantized(Frozen):
     """A layer whose formats the converter sees, as ranges of 8-bit codes with the same step.
 
@@ -244,7 +264,7 @@ class _FakeQuantized(Frozen):
     def kernel(self, kernel):
         own = 1 + crc32(self.name.encode()) / 2**32  # else the converter makes one of two equal kernels
         step = own * 2.0**-6 * max(2.0**-20, float(np.abs(kernel).max()))
-        return _fake_quantize(ops.convert_to_tensor(kernel), step, f"kernel_{self.name.encode().hex()}_of_layer")
+        return _fake_quantize(ops.convert_to_tensor(kernel), Grid(step), f"kernel_{self.name.encode().hex()}_of_layer")
 
     def call(self, x):
         one_dimensional = self.weights_used is not None and self.weights_used[0].ndim == 3
@@ -266,7 +286,7 @@ class _FakeQuantized(Frozen):
         )
 
     def quantizer(self, x, fmt):
-        return x if fmt is None else _fake_quantize(x, fmt.step)
+        return x if fmt is None else _fake_quantize(x, Grid.of(fmt))
 
     def activated(self, x):
         fmt: Any = self.formats.input
@@ -276,10 +296,11 @@ class _FakeQuantized(Frozen):
         return ops.take(self._table, places)
 
 
-def _fake_quantize(x, step, name=None):
+def _fake_quantize(x, grid, name=None):
     import tensorflow as tf
 
-    return tf.quantization.fake_quant_with_min_max_args(x, -128 * step, 127 * step, num_bits=8, name=name)
+    low, high = ((code - grid.zero) * grid.step for code in (-128, 127))
+    return tf.quantization.fake_quant_with_min_max_args(x, low, high, num_bits=8, name=name)
 
 
 def _with_codes(content: bytes, model: QuantizedModel) -> bytes:
@@ -293,7 +314,8 @@ def _with_codes(content: bytes, model: QuantizedModel) -> bytes:
     layers = {layer.name: layer for layer in model.quantized_layers}
     multiplying = [operator for operator in file.subgraphs[0].operators if edit.kind(operator) in MULTIPLYING]
     pairs = [(operator, _layer_of(edit.name(operator.inputs[1]), layers)) for operator in multiplying]
-    edit.share_steps(pairs)
+    edit.share_grids(pairs)
+    edit.averages_in_float()
     for operator, layer in pairs:
         edit.layer(operator, layer)
     edit.functions_in_float()
@@ -339,56 +361,86 @@ class _Edit:
         """Return the name of a tensor."""
         return self.graph.tensors[index].name.decode()
 
-    def step(self, index):
-        """Return the scale of a tensor; None if it is float."""
+    def grid(self, index):
+        """Return the grid of a tensor; None if it is float."""
         quantization = self.graph.tensors[index].quantization
-        return None if quantization is None or quantization.scale is None else float(quantization.scale[0])
+        if quantization is None or quantization.scale is None:
+            return None
+        return Grid(float(quantization.scale[0]), int(quantization.zeroPoint[0]))
 
-    def share_steps(self, pairs):
-        """Give operators that only move codes the step of the layers that read them, if those agree.
+    def share_grids(self, pairs):
+        """Give operators that only move codes the grid of the layers that read them, or of those that make them.
 
-        The converter takes the step of any of the inputs. With the step of the readers, codes are rounded before they
+        The converter takes the grid of any of the inputs. With the grid of the readers, codes are rounded before they
         are moved instead of after, which makes no difference. `pairs` holds operators and their layers.
         """
-        groups: list[set[int]] = []
-        own = {id(operator): self.step(operator.outputs[0]) for operator in self.graph.operators}
-        for operator in self.graph.operators:
-            if self.kind(operator) in MOVING:
-                moved = {i for i in (*operator.inputs, *operator.outputs) if self.step(i) is not None}
-                groups = [*(g for g in groups if not g & moved), moved.union(*(g for g in groups if g & moved))]
-        for group in groups:
-            steps = {layer.formats.input.step for operator, layer in pairs if operator.inputs[0] in group}
-            if len(steps) == 1:
+        own = {id(operator): self.grid(operator.outputs[0]) for operator in self.graph.operators}
+        for group in self._moved_together():
+            grid = self._shared_grid(group, pairs)
+            if grid is not None:
                 for index in group:
-                    self.graph.tensors[index].quantization = self._quantization([*steps])
+                    self.graph.tensors[index].quantization = self._quantization(grid)
         for operator in self.graph.operators:
-            if self._rounds_function(operator) and own[id(operator)] != self.step(operator.outputs[0]):
+            if self._rounds_function(operator) and own[id(operator)] != self.grid(operator.outputs[0]):
                 self._round_first(operator, own[id(operator)])
         for operator in list(self.graph.operators):
             [source, *_], [target, *_] = operator.inputs, operator.outputs
-            if self.kind(operator) == "QUANTIZE" and self.step(source) == self.step(target):
+            if self.kind(operator) == "QUANTIZE" and self.grid(source) == self.grid(target):
                 self.graph.operators.remove(operator)
                 self._read_instead(target, source)
+
+    def _moved_together(self):
+        """Return sets of tensors that have one grid, because operators only move codes between them."""
+        groups: list[set[int]] = []
+        for operator in self.graph.operators:
+            if self.kind(operator) in MOVING:
+                moved = {i for i in (*operator.inputs, *operator.outputs) if self.grid(i) is not None}
+                groups = [*(g for g in groups if not g & moved), moved.union(*(g for g in groups if g & moved))]
+        return groups
+
+    def _shared_grid(self, group, pairs):
+        """Return the grid for a group of tensors; None leaves the one that the converter has chosen."""
+        makers = {Grid.of(layer.formats.output) for operator, layer in pairs if operator.outputs[0] in group}
+        readers = {Grid.of(layer.formats.input): layer.name for operator, layer in pairs if operator.inputs[0] in group}
+        agreed = [grids for grids in (readers, makers) if len(grids) == 1]
+        if not agreed and makers and len({grid.zero for grid in readers}) > 1:
+            raise InputError(
+                f"layers {' and '.join(readers.values())} read the same codes, signed and unsigned, and int8 files hold "
+                "them once; give these layers one input format"
+            )
+        return next(iter(agreed[0])) if agreed else None
+
+    def averages_in_float(self):
+        """Let averages compute in float if they do not stay on the grid of their inputs."""
+        for operator in self.graph.operators:
+            source, target = operator.inputs[0], operator.outputs[0]
+            if self.kind(operator) != "AVERAGE_POOL_2D" or self.grid(source) == self.grid(target):
+                continue
+            operator.inputs, operator.outputs = [self._like(source, None)], [self._like(target, None)]
+            self._operate("DEQUANTIZE", [source], operator.inputs[0])
+            self._before[id(operator)], self._new = self._new, []
+            self._quantize(operator.outputs[0], target)
+            self._after[id(operator)], self._new = self._new, []
 
     def _rounds_function(self, operator):
         """Return whether an operator makes the codes of an activation: a table, or a function of floats."""
         source = operator.inputs[0]
-        computed = self.kind(operator) == "QUANTIZE" and self.step(source) is None and source not in self.graph.inputs
+        computed = self.kind(operator) == "QUANTIZE" and self.grid(source) is None and source not in self.graph.inputs
         return self.kind(operator) == "GATHER" or computed
 
-    def _round_first(self, operator, step):
-        """Let an operator make codes with a step, and a QUANTIZE those with the step that its output has now."""
+    def _round_first(self, operator, grid):
+        """Let an operator make codes on a grid, and a QUANTIZE those on the grid that its output has now."""
         target = operator.outputs[0]
-        operator.outputs = [self._like(target, step)]
+        operator.outputs = [self._like(target, grid)]
         self._quantize(operator.outputs[0], target)
         self._read_instead(target, operator.outputs[0], but=(*MOVING, *MULTIPLYING))  # others read its own grid
         self._after[id(operator)], self._new = self._new, []
 
     def layer(self, operator, layer):
-        """Give a convolution or dense layer its codes; insert a QUANTIZE where the steps of its neighbours differ."""
+        """Give a convolution or dense layer its codes; insert a QUANTIZE where the grids of its neighbours differ."""
         x, output = layer.formats.input, layer.formats.output
         source, target = operator.inputs[0], operator.outputs[0]
-        if self.step(source) is None or self.step(target) is None:
+        if self.grid(source) is None or self.grid(target) is None:
             raise InputError(f"LiteRT computes layer {layer.name} in float, not in int8")
         kernel, bias = effective_weights(layer)
         steps = np.array([fmt.step for fmt in kernel_formats(layer)])
@@ -400,7 +452,8 @@ class _Edit:
         read = self._in_format(source, x)
         operator.inputs = [read, *operator.inputs[1:]]
         self._before[id(operator)], self._new = self._new, []
-        made = target if self.step(target) == output.step and output.nbits == 8 else self._like(target, output.step)
+        grid = Grid.of(output)
+        made = target if self.grid(target) == grid and output.nbits == 8 else self._like(target, grid)
         operator.outputs = [made]
         clipped = self._clipped(made, output)
         if clipped != target:
@@ -418,7 +471,7 @@ class _Edit:
         for operator in [operator for operator in self.graph.operators if self.kind(operator) in FUNCTIONS]:
             source, target = operator.inputs[0], operator.outputs[0]
             readers = [reader for reader in self.graph.operators if target in reader.inputs]
-            if self.step(source) is None or [self.kind(reader) for reader in readers] != ["DEQUANTIZE"]:
+            if self.grid(source) is None or [self.kind(reader) for reader in readers] != ["DEQUANTIZE"]:
                 continue
             floats = self._like(source, None)
             self._operate("DEQUANTIZE", [source], floats)
@@ -438,7 +491,9 @@ class _Edit:
     def _to_even(self, operator):
         """Return what replaces an operator: XNNPACK rounds halves up from codes to codes, but to even from floats."""
         [source, *_], [target, *_] = operator.inputs, operator.outputs
-        if self.kind(operator) != "QUANTIZE" or (self.step(source) or np.inf) >= self.step(target):
+        if self.kind(operator) != "QUANTIZE" or self.grid(source) is None:
+            return [operator]
+        if self.grid(source).step >= self.grid(target).step:
             return [operator]  # there are no halves
         floats = self._like(source, None)
         self._operate("DEQUANTIZE", [source], floats)
@@ -452,7 +507,7 @@ class _Edit:
             raise InputError(f"LiteRT keeps {self.name(index)} in the shape {list(tensor.shape)}, not {codes.shape}")
         steps = steps[:1] if len(set(steps)) == 1 else steps
         self.file.buffers[tensor.buffer].data = codes.astype(dtype).reshape(-1).view(np.uint8)
-        tensor.quantization = self._quantization(steps)
+        tensor.quantization = self._quantization(*map(Grid, steps))
         tensor.quantization.quantizedDimension = axis if len(steps) > 1 else 0
 
     def _in_format(self, source, fmt):
@@ -460,8 +515,8 @@ class _Edit:
         key = source, fmt
         if key not in self._made:
             target = source
-            if self.step(source) != fmt.step:
-                target = self._like(source, fmt.step)
+            if self.grid(source) != Grid.of(fmt):
+                target = self._like(source, Grid.of(fmt))
                 self._quantize(source, target)
             self._made[key] = self._clipped(target, fmt)
         return self._made[key]
@@ -470,31 +525,33 @@ class _Edit:
         """Return the tensor that holds `source` clipped to the bits of `fmt`."""
         if fmt.nbits == 8:
             return source
+        grid = Grid.of(fmt)
         for kind, code in (("MINIMUM", fmt.max_code), ("MAXIMUM", fmt.min_code)):
-            bound, target = self._like(source, fmt.step), self._like(source, fmt.step)
+            bound, target = self._like(source, grid), self._like(source, grid)
             tensor, buffer = self.graph.tensors[bound], self.schema.BufferT()
-            buffer.data = np.array([code], np.int8).view(np.uint8)
+            buffer.data = np.array([code + grid.zero], np.int8).view(np.uint8)
             tensor.shape, tensor.shapeSignature, tensor.buffer = [1], None, len(self.file.buffers)
             self.file.buffers.append(buffer)
             self._operate(kind, [source, bound], target)
             source = target
         return source
 
-    def _quantization(self, steps):
+    def _quantization(self, *grids):
         quantization = self.schema.QuantizationParametersT()
-        quantization.scale, quantization.zeroPoint = np.float32(steps), np.zeros(len(steps), np.int64)
+        quantization.scale = np.float32([grid.step for grid in grids])
+        quantization.zeroPoint = np.array([grid.zero for grid in grids], np.int64)
         return quantization
 
-    def _like(self, index, step):
-        """Add a tensor with the shape of another, of codes with `step`, or of floats if that is None."""
+    def _like(self, index, grid):
+        """Add a tensor with the shape of another, of codes on `grid`, or of floats if that is None."""
         tensor, old = self.schema.TensorT(), self.graph.tensors[index]
         tensor.shape, tensor.type, tensor.hasRank = old.shape, old.type, old.hasRank
         tensor.shapeSignature, tensor.buffer = old.shapeSignature, 0
-        tensor.name = f"{self.name(index)}/step{len(self.graph.tensors)}".encode()
-        if step is None:
+        tensor.name = f"{self.name(index)}/grid{len(self.graph.tensors)}".encode()
+        if grid is None:
             tensor.type = self.schema.TensorType.FLOAT32
         else:
-            tensor.quantization = self._quantization([step])
+            tensor.quantization = self._quantization(grid)
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
 
