@@ -31,6 +31,14 @@ def test_quantize_reports_and_writes_values_of_the_format(kernel, tmp_path, caps
     assert np.array_equal(codes, np.round(codes)) and codes.min() >= -8 and codes.max() <= 7
 
 
+def test_quantize_without_a_sign_has_codes_from_0(kernel, tmp_path, capsys):
+    target = tmp_path / "quantized.npy"
+    assert main(["quantize", str(kernel), "--msb", "-1", "--bits", "4", "--unsigned", "--output", str(target)]) == 0
+    assert "ap_ufixed<4, 0>: 0 to 0.9375 in steps of 0.0625" in capsys.readouterr().out
+    expected = np.clip(np.round(np.load(kernel) * 16), 0, 15) / 16
+    assert np.array_equal(np.load(target), expected) and expected.max() > 0.5
+
+
 def test_data_describes_the_digits(capsys):
     assert main(["data", "digits"]) == 0
     assert "images 8 x 8 x 1" in capsys.readouterr().out

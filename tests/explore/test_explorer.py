@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import escape
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_moving_a_live_control_shows_the_view_of_its_new_value():
     view = explorer.view(bits=2, msb=1, rounding="nearest")
     figure, readings = widget.children[1:3]
     assert list(figure.data[0].y) == view.traces[0]["y"]
-    assert all(value in readings.value for value in view.readings.values())
+    assert all(escape(value) in readings.value for value in view.readings.values())
 
 
 def test_an_error_in_a_view_is_not_swallowed():
@@ -88,6 +89,15 @@ def test_the_staircase_counts_levels():
     explorer = explore.staircase("9.9")
     assert explorer.view(bits=3, msb=0, rounding="floor").readings["levels"] == "8"
     assert explorer.view(bits=3, msb=0, rounding="thesis").readings["levels"] == "9"
+
+
+def test_the_staircase_without_a_sign_begins_at_0():
+    explorer = explore.staircase("9.9", codes=("signed", "unsigned"))
+    assert list(explorer.controls) == ["bits", "msb", "rounding", "codes"] and explorer.start["codes"] == "signed"
+    view = explorer.view(bits=3, msb=0, rounding="floor", codes="unsigned")
+    assert view.readings["format"] == "ap_ufixed<3, 1>" and view.readings["values"] == "0 to 1.75"
+    assert (min(view.traces[0]["y"]), max(view.traces[0]["y"])) == (0, 1.75)
+    assert "codes" not in explore.staircase("9.9", codes=("unsigned",)).controls
 
 
 def test_a_start_outside_the_controls_is_refused():

@@ -17,6 +17,7 @@ from fewbits.statistics import Share
 
 BITS = tuple(range(1, 13))
 MSBS = tuple(range(-4, 4))
+CODES = "signed", "unsigned"
 
 
 def staircase(
@@ -24,6 +25,7 @@ def staircase(
     bits: Sequence[int] = tuple(range(1, 7)),
     msbs: Sequence[int] = (-1, 0, 1),
     roundings: Sequence[str] = LAYER_ROUNDINGS,
+    codes: Sequence[str] = ("signed",),
 ) -> Explorer:
     """Return an explorer of the quantizer: its staircase over [-2.5, 2.5] and, in the same figure, its error.
 
@@ -32,14 +34,16 @@ def staircase(
         bits: What the reader can choose.
         msbs: What the reader can choose.
         roundings: What the reader can choose, of `names.LAYER_ROUNDINGS`.
+        codes: What the reader can choose, of CODES; one alone is no choice.
     """
     x = np.linspace(-2.5, 2.5, 321)  # a step of 1/64: short numbers
 
-    def view(bits: int, msb: int, rounding: str) -> View:
-        fmt = FixedPoint(msb, bits)
+    def view(bits: int, msb: int, rounding: str, codes: str = codes[0]) -> View:
+        fmt = FixedPoint(msb, bits, signed=codes == "signed")
         y = quantize(x, fmt, rounding)
         levels = fmt.max_code - fmt.min_code + 1 + (rounding == "thesis")
         readings = {
+            "format": str(fmt),
             "amplitude A": f"{fmt.amplitude:g}",
             "step q": f"{fmt.step:g}",
             "values": f"{y.min():g} to {y.max():g}",
@@ -56,9 +60,10 @@ def staircase(
         yaxis={"range": [-2.6, 2.6]},
     )
 
+    choice = {"codes": tuple(codes)} if len(codes) > 1 else {}
     return Explorer(
-        {"bits": bits, "msb": msbs, "rounding": roundings},
-        {"bits": 3, "msb": 0, "rounding": "floor"},
+        {"bits": bits, "msb": msbs, "rounding": roundings} | choice,
+        {"bits": 3, "msb": 0, "rounding": "floor"} | {name: values[0] for name, values in choice.items()},
         view,
         figure,
         label,
