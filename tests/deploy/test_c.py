@@ -12,7 +12,7 @@ import pytest
 
 from fewbits import FixedPoint, data, names, zoo
 from fewbits.backend import keras
-from fewbits.deploy import operations
+from fewbits.deploy import operations, program
 from fewbits.deploy.c import TEMPLATES, write_c
 from fewbits.deploy.compiled import CRunner
 from fewbits.deploy.lowering import lower
@@ -31,6 +31,7 @@ needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not in
 
 STRICT = "-std=c99 -Wall -Wextra -Werror -pedantic".split()
 SANITIZERS = "-O1 -fsanitize=undefined,address -fno-sanitize-recover=all".split()
+CHECKED = [*STRICT[1:], *"-O1 -fsanitize=undefined -fno-sanitize-recover=all".split()]
 BATCH = """
 #include <stdio.h>
 #include "{name}.h"
@@ -46,7 +47,7 @@ int main(void)
 }}
 """
 DIGITS = data.load("digits")
-GOLDEN = "745c757daaad82bfea533b0fffac3dee858707db72039d9473fd12268b9f54e5"  # of all files of squeezenet_digits
+GOLDEN = "714d2e5fac8329dbd27c0491a78987a114396be6e76f3568e1a97e89c69c0679"  # of all files of squeezenet_digits
 
 
 def gcc(*arguments):
@@ -261,7 +262,7 @@ def test_an_average_of_filters_with_steps_of_their_own_is_divided_exactly(shift,
 )
 def test_several_inputs_and_outputs(outputs, mean):
     network, images = ends(outputs, mean)
-    runner = CRunner(network, *STRICT[1:], "-O1", "-fsanitize=undefined", "-fno-sanitize-recover=all")
+    runner = CRunner(network, *CHECKED)
     made = network.run(images)
     theirs = [runner.run_all(*of_each) for of_each in zip(*images)]
     for n, codes in enumerate(made if outputs else [made]):
@@ -281,8 +282,14 @@ def test_the_example_of_a_network_of_several_ends_prints_the_codes(tmp_path):
     assert short.returncode == 1 and b"an image of 5 bytes from 0 to 255 ends or is wrong at byte 4" in short.stderr
 
 
-def random_network(seed):
-    """Return a Network of a dozen operations that are drawn, each on tensors that are drawn."""
+FORMATS = [FixedPoint(0, bits, signed) for bits in (2, 3, 4, 4, 8, 16) for signed in (True, False)]
+
+
+def random_network(seed, formats=None):
+    """Return a Network of a dozen operations that are drawn, each on tensors that are drawn.
+
+    What is requantized has codes of up to 13 bits, or those of one of `formats`.
+    """
     net = Network((7, 6, 3), mean=seed % 3 * 60, seed=seed)
     random = net.random
 
@@ -326,10 +333,13 @@ def random_network(seed):
             made = net.reshape(i, (width, 1, height * channels))
         if net.tensors[made].bits > 12 or random.integers(3) == 0:
             low, high = net.reach()
-            down = signed_bits(low, high) - int(random.integers(7, 13)) - (net.tensors[made].divisor > 1)
+            fmt = formats[random.integers(len(formats))] if formats else None
+            bits = fmt.nbits if fmt else int(random.integers(7, 13))
+            down = signed_bits(low, high) - bits - (net.tensors[made].divisor > 1)
             each = tuple((down - random.integers(3, size=net.tensors[made].shape[2])).tolist())
             whole = net.tensors[made].divisor & (net.tensors[made].divisor - 1) == 0
-            made = net.requantize(made, each if whole and random.integers(3) == 0 else down, rounding, -300, 280)
+            limits = (fmt.min_code, fmt.max_code) if fmt else (-300, 280)
+            made = net.requantize(made, each if whole and random.integers(3) == 0 else down, rounding, *limits)
         alive.append(made)
     ends = [
         i for i in alive if not any(i in operation.inputs for operation in net.operations)
@@ -347,12 +357,24 @@ def test_networks_of_drawn_steps(seed, tmp_path):
     assert_identical(network, pixels, tmp_path)
 
 
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("seed", range(30, 45))
+def test_networks_of_drawn_formats(seed, packed):
+    net = random_network(seed, FORMATS)
+    network, pixels = net.made(), net.pixels(30)
+    runner = CRunner(network, *CHECKED, packed=packed)
+    codes = network.run(pixels).reshape(len(pixels), -1)
+    assert np.ptp(codes, axis=0).any()
+    np.testing.assert_array_equal(np.stack([runner.run(image) for image in pixels]), codes)
+
+
 def test_the_drawn_networks_have_every_function_that_can_be_written(tmp_path):
     texts = []
-    for seed, net in enumerate([*map(random_network, range(30)), every_operation()]):
+    drawn = [*map(random_network, range(30)), *(random_network(seed, FORMATS) for seed in range(30, 45))]
+    for seed, net in enumerate([*drawn, every_operation()]):
         write_c(net.made(), tmp_path / str(seed))
         texts.append((tmp_path / str(seed) / "net.c").read_text())
-    functions = {name for text in texts for name in re.findall(r"^static \w+ (\w+)\(.*", text, re.MULTILINE)}
+    functions = {name for text in texts for name in re.findall(r"^static [\w ]+\*?\b(\w+)\(.*", text, re.MULTILINE)}
     templates = {path.stem for path in TEMPLATES.glob("*.c")} - {"source", "main", "main_several", "extreme"}
     templates |= {"largest", "smallest"}
     unmet = {kind for kind in templates if not any(name.startswith(kind) for name in functions)}
@@ -388,15 +410,15 @@ def test_sums_do_not_go_to_memory_and_a_concatenation_takes_no_copy():
     first = net.clip(net.requantize(net.convolve(0, 8, (1, 1)), 9), 0, 127)
     parts = [net.clip(net.requantize(net.convolve(first, 8, (1, 1)), 9), 0, 127) for _ in range(2)]
     net.requantize(net.sum_pool(net.concatenate(parts, (0, 0)), (8, 8)), 0)
-    program = plan_program(net.made())
-    assert [loop.kind for loop in program.loops] == ["convolve", "convolve", "convolve", "sum_pool"]
-    assert program.arena_bytes == 8 * 8 * (8 + 16)  # int8 alone: the input of both, and where they meet
+    plan = plan_program(net.made())
+    assert [loop.kind for loop in plan.loops] == ["convolve", "convolve", "convolve", "sum_pool"]
+    assert plan.arena_bytes == 8 * 8 * (8 + 16)  # int8 alone: the input of both, and where they meet
 
 
 def test_codes_are_made_narrow_before_they_are_pooled(tmp_path):
     net = Network((8, 8, 4))
     parts = [net.clip(net.requantize(net.convolve(0, 8, (1, 1)), 9), 0, 127) for _ in range(2)]
-    joined = net.concatenate(parts, (0, 1))  # to 254, which takes 16 bits
+    joined = net.concatenate(parts, (0, 2))  # to 508, which takes 16 bits
     pooled = net.clip(net.requantize(net.max_pool(joined, (2, 2), (2, 2), ((0, 0), (0, 0))), (0, 1) * 8), -128, 90)
     net.convolve(pooled, 5, (1, 1))
     network = net.made()
@@ -412,18 +434,93 @@ def test_what_others_read_too_is_pooled_before_it_is_made_narrow(tmp_path):
     assert_identical(net.made(), net.pixels(), tmp_path)
 
 
+def test_codes_that_are_never_negative_are_stored_without_a_sign(tmp_path):
+    net = Network((4, 4, 3))
+    a = net.requantize(net.convolve(0, 4, (2, 2)), 7, low=0, high=255)
+    b = net.requantize(net.convolve(a, 5, (2, 2)), -1, low=0, high=2**16 - 1)
+    net.convolve(b, 3, (2, 2))
+    network = net.made()
+    assert {i: buffer.kind for i, buffer in plan_program(network).buffers.items()} == {a: "uint8", b: "uint16"}
+    codes, wide = (network._batches(net.pixels(), {a, b}).__next__()[i] for i in (a, b))
+    assert codes.max() > 127 and wide.max() > 2**15  # else a sign would do
+    assert_identical(network, net.pixels(), tmp_path)
+
+
+def four_bits(low, high, channels=(8, 8, 8), shape=(8, 8, 4)):
+    """Return a Network of convolutions between tensors of codes from `low` to `high`, and those tensors."""
+    net, i, made = Network(shape), 0, []
+    for filters in channels:
+        net.convolve(i, filters, (1, 1))
+        down = signed_bits(*net.reach()) - 4
+        i = net.requantize(len(net.operations), down, low=low, high=high)
+        made.append(i)
+    net.convolve(i, 2, net.tensors[i].shape[:2])
+    return net, made
+
+
+@pytest.mark.parametrize(("kind", "limits"), [("int4", (-8, 7)), ("uint4", (0, 15)), ("uint4", (0, 8))])
+def test_codes_of_four_bits_lie_two_in_a_byte(kind, limits, tmp_path):
+    net, made = four_bits(*limits)
+    network = net.made()
+    packed, plain = (plan_program(network, packed) for packed in (True, False))
+    assert {i: b.kind for i, b in packed.buffers.items()} == dict.fromkeys(made, kind)
+    assert {b.kind for b in plain.buffers.values()} == {"int8"}
+    assert (packed.arena_bytes, plain.arena_bytes, packed.unpacked_bytes) == (8 * 8 * 8, 8 * 8 * 16, 8)
+    memory = [write_c(network, tmp_path / str(packed), packed) for packed in (True, False)]
+    assert memory[0].ram_bytes == memory[1].ram_bytes - 8 * 8 * 8 + 8
+    assert_identical(network, net.pixels(), tmp_path)
+
+
+@pytest.mark.parametrize("channels", [(3, 5, 1), (1, 1, 1), (7, 2, 9)])
+def test_pixels_of_odd_channels_share_bytes(channels, tmp_path):
+    net, made = four_bits(-8, 7, channels, (5, 3, 2))
+    network = net.made()
+    buffers = plan_program(network).buffers
+    assert [buffers[i].bytes for i in made] == [-(-5 * 3 * n // 2) for n in channels]
+    assert_identical(network, net.pixels(), tmp_path)
+
+
+def test_what_takes_no_less_memory_is_not_packed():
+    net = Network((2, 1, 4))
+    net.convolve(net.requantize(net.convolve(0, 4, (1, 1)), 9, low=0, high=15), 2, (2, 1))
+    plan = plan_program(net.made())  # 4 bytes and a row of 4 to unpack, or 8 bytes
+    assert {b.kind for b in plan.buffers.values()} == {"int8"} and plan.unpacked_bytes == 0
+
+
+def test_what_is_multiplied_is_unpacked_into_rows_of_its_own(tmp_path):
+    net = Network((8, 8, 6))
+    a, b = (net.requantize(net.convolve(0, 6, (1, 1)), 9, low=low, high=low + 15) for low in (-8, 0))
+    net.convolve(net.requantize(net.product(a, b), 3), 2, (8, 8))
+    network = net.made()
+    assert plan_program(network).unpacked_bytes == 12
+    assert_identical(network, net.pixels(), tmp_path)
+
+
+@pytest.mark.parametrize("low", [0, -8])
+def test_every_operation_on_packed_codes(low, tmp_path, monkeypatch):
+    place = program._buffers  # whether it saves memory or not
+    monkeypatch.setattr(program, "_buffers", lambda *arguments: place(*arguments[:-1], packed=True))
+    net = every_operation(low=low, high=low + 15)
+    network = net.made()
+    plan = plan_program(network)
+    packed = {i for i, buffer in plan.buffers.items() if buffer.packed}
+    read = {loop.kind for loop in plan.loops if packed & {*loop.inputs}}
+    assert read >= {"grouped", "spread", "product", "subtract", "largest", "smallest", "sum_pool", "copy"}
+    assert_identical(network, net.pixels(), tmp_path)
+
+
 def test_no_codes_lie_where_others_are_still_needed():
-    for seed in range(30):
-        program = plan_program(random_network(seed).made())
+    for seed in range(45):
+        plan = plan_program(random_network(seed, FORMATS if seed >= 30 else None).made())
         needed = {}
-        for number, loop in enumerate(program.loops):
-            for i in {*loop.inputs, loop.tensor} & set(program.buffers):
-                b = program.buffers[i]
+        for number, loop in enumerate(plan.loops):
+            for i in {*loop.inputs, loop.tensor} & set(plan.buffers):
+                b = plan.buffers[i]
                 needed.setdefault((b.start, b.bytes, i), []).append(number)
         for (start, size, i), times in needed.items():
-            assert start % 4 == 0 and start + size <= program.arena_bytes
+            assert start % 4 == 0 and start + size <= plan.arena_bytes
             for (other, length, j), at in needed.items():
-                alias = program.buffers[i] is program.buffers[j]
+                alias = plan.buffers[i] is plan.buffers[j]
                 apart = start + size <= other or other + length <= start
                 assert i == j or alias or apart or max(times) < min(at) or max(at) < min(times)
 

@@ -157,13 +157,19 @@ class Network:
         return np.concatenate([edges, self.random.integers(0, 256, (n, *self.tensors[i].shape), np.uint8)])
 
 
-def every_operation(shape=(5, 4, 6), mean=70):
+def every_operation(shape=(5, 4, 6), mean=70, low=-128, high=127):
     """Return a network that holds the operations of joins, functions and moves, each with all that it can be.
 
     Codes that are multiplied by a kernel have 8 bits at most, and sums 32, as in ONNX.
+
+    Args:
+        shape: Of the image.
+        mean: Of its pixels.
+        low: The smallest code of the tensor that most operations read.
+        high: The largest one.
     """
     net = Network(shape, mean)
-    narrow = net.requantize(0, 1)
+    narrow = net.requantize(0, 8 - (high - low).bit_length() + 1, low=low, high=high)
     wide = net.requantize(net.convolve(narrow, 6, (1, 1), bits=8), 2, low=-(2**15), high=2**15 - 1)
     grouped = net.requantize(net.grouped(narrow, 3, 4), 7)
     spread = net.requantize(net.convolve(net.spread(narrow, (2, 3)), 3, (2, 2), padding=((1, 1), (1, 1))), 8)

@@ -43,7 +43,7 @@ class CMemory(NamedTuple):
     Attributes:
         weight_bytes: Constants, in flash: kernels, biases and tables.
         arena_bytes: The codes between layers; tensors share this memory.
-        scratch_bytes: The sums of a few pixels and the windows that they come from.
+        scratch_bytes: The sums of a few pixels, the windows that they come from, and a row of codes that are unpacked.
     """
 
     weight_bytes: int
@@ -56,7 +56,7 @@ class CMemory(NamedTuple):
         return self.arena_bytes + self.scratch_bytes
 
 
-def write_c(network: IntegerNetwork, folder: Path | str) -> CMemory:
+def write_c(network: IntegerNetwork, folder: Path | str, packed: bool = True) -> CMemory:
     """Write an integer network as C: NAME.h, NAME.c, main.c and Makefile.
 
     NAME is the name of the network, with underscores for characters that C does not allow.
@@ -64,6 +64,8 @@ def write_c(network: IntegerNetwork, folder: Path | str) -> CMemory:
     Args:
         network: An integer network.
         folder: The folder to write, whole or not at all; it must not exist yet, or be empty.
+        packed: Whether codes of at most 4 bits lie two in a byte, if the C then needs less memory. Each read unpacks
+            them, which takes time.
 
     Returns:
         The memory that the C takes.
@@ -77,7 +79,7 @@ def write_c(network: IntegerNetwork, folder: Path | str) -> CMemory:
         raise InputError(f"{folder} exists already; choose a new or an empty folder")
     if not folder.parent.is_dir():
         raise InputError(f"{folder} cannot be created; there is no folder {folder.parent}")
-    source = _Source(network)
+    source = _Source(network, packed)
     files = source.files()
     place = folder.absolute()
     aside = place.with_name(f".{place.name}.part")
@@ -94,14 +96,51 @@ def write_c(network: IntegerNetwork, folder: Path | str) -> CMemory:
     return source.memory
 
 
+class _Codes(NamedTuple):
+    """Codes that a loop reads.
+
+    Attributes:
+        kind: The type of a code, such as "int8" or "uint4".
+        place: An expression for where they lie.
+    """
+
+    kind: str
+    place: str
+
+    @property
+    def packed(self) -> bool:
+        """Whether two codes share a byte."""
+        return self.kind.endswith(f"int{program.PACKED}")
+
+    @property
+    def stored(self) -> str:
+        """The type of what lies in memory."""
+        return "uint8" if self.packed else self.kind
+
+    @property
+    def read(self) -> str:
+        """The type of a code once it is read."""
+        return "int8" if self.packed else self.kind
+
+    def pixel(self, first: str, count: str, place: str = "in", row: str = "unpacked") -> str:
+        """Return an expression for where `count` codes can be read: those of `place` from `first` on."""
+        return f"unpack_{self.kind}({row}, {place}, {first}, {count})" if self.packed else f"{place} + {first}"
+
+    def fields(self) -> dict[str, str]:
+        """Return what the functions that read one image pixel by pixel are written with."""
+        at, end = self.pixel("|", "w->channels").split("|")
+        nowhere = "unpacked" if self.packed else "in"
+        return {"in": f"{self.stored}_t", "code": f"{self.read}_t", "at": at, "end": end, "nowhere": nowhere}
+
+
 class _Source:
     """The parts of the source: functions by name, and the tables, the `finish` and the call of each layer."""
 
-    def __init__(self, network):
+    def __init__(self, network, packed):
         pixels = max(_pixels(network).values())
         if pixels > 255:
             raise InputError(f"pixels of {pixels + 1} levels do not fit in bytes; C takes at most levels=256")
-        self.program = program.plan_program(network)
+        self.program = program.plan_program(network, packed)
         self.network = network = self.program.network
         self.tensors = network.tensors
         self._means = dict(zip(network.inputs, network.means))
@@ -126,7 +165,7 @@ class _Source:
     def memory(self) -> CMemory:
         """The memory that the C takes."""
         rows = sum(bits // 8 * size for sizes in (self._sums, self._patches) for bits, size in sizes.items())
-        return CMemory(self._weights, self.program.arena_bytes, rows)
+        return CMemory(self._weights, self.program.arena_bytes, rows + self.program.unpacked_bytes)
 
     def files(self) -> dict[str, str]:
         """Return the text of each file by its name."""
@@ -208,8 +247,8 @@ class _Source:
     def _memory_text(self):
         lines, size = [], self.program.arena_bytes
         if size:
-            widths = sorted({b.bits for b in self.program.buffers.values()})
-            members = "".join(f"    {_int(b)} int{b}[{size * 8 // b}];\n" for b in widths)
+            kinds = sorted({(b.element_bits, b.element) for b in self.program.buffers.values()})
+            members = "".join(f"    {kind}_t {kind}[{size * 8 // bits}];\n" for bits, kind in kinds)
             lines.append(
                 "/* Codes between layers: an image lies here from the layer that makes it to the last that reads it. */"
             )
@@ -217,6 +256,9 @@ class _Source:
         lines.append("/* The sums of a pixel, or of four, and the windows they come from. */")
         lines += [f"static {_int(bits)} {_sums(bits)}[{size}];" for bits, size in sorted(self._sums.items())]
         lines += [f"static {_int(bits)} {_patches(bits)}[{size}];" for bits, size in sorted(self._patches.items())]
+        if self.program.unpacked_bytes:
+            lines.append("\n/* Codes of 4 bits, of which two share a byte in the arena, while a layer reads them. */")
+            lines.append(f"static int8_t unpacked[{self.program.unpacked_bytes}];")
         return "\n".join(lines) + "\n"
 
     # One layer
@@ -230,15 +272,15 @@ class _Source:
         self._sums[bits] = max(self._sums.get(bits, 0), rows * loop.shape[2])
         lines = [f"/* {name}: {loop.kind.replace('_', ' ')}, {_sides(shape)} -> {_sides(loop.shape)} */"]
         loaded = 1 + self.network.operations.index(loop.operation) if loop.kind == "load" and loop.operation else 0
-        sources = [self._source(i) for i in loop.inputs] or [("uint8", self._images[loaded])]
-        arguments = [place for _, place in sources]
+        sources = [self._source(i) for i in loop.inputs] or [_Codes("uint8", self._images[loaded])]
+        arguments = [source.place for source in sources]
         if loop.kind in JOINED:  # a function of its own, because each reads other images
-            finish, join = self._finish(loop, name, lines, wide), self._join(loop, name, types, wide)
+            finish, join = self._finish(loop, name, lines, wide), self._join(loop, name, sources, types, wide)
             self._layers.append("\n".join([*lines, finish, "", join]))
             self._calls.append(f"    join_{name}({', '.join([*arguments, self._target(loop)])});")
             return
-        kind, kinds = loop.kind, [sources[0][0]]
-        types["in"] = f"{kinds[0]}_t"
+        kind, kinds = loop.kind, [sources[0].kind]
+        types |= sources[0].fields()
         if kind in ("convolve", "depthwise", "grouped"):
             kernel = loop.operation.kernel if kind == "depthwise" else np.moveaxis(loop.operation.kernel, 3, 0)
             kinds.append(self._table(lines, f"kernel_{name}", kernel))
@@ -248,7 +290,7 @@ class _Source:
         if kind == "convolve":
             if kinds[0] == "int64":
                 raise InputError(f"layer {loop.name} multiplies codes of more than 32 bits; give it an input format")
-            types |= self._dots(kinds, rows, loop.operation.kernel[..., 0].size, bits, wide)
+            types |= self._dots(sources[0], kinds[1], rows, loop.operation.kernel[..., 0].size, bits, wide)
         elif kind == "grouped":
             arguments.append(str(loop.operation.groups))
         elif kind == "depthwise" and loop.shape[2] != shape[2]:
@@ -265,57 +307,60 @@ class _Source:
         arguments = [f"&windows_{name}", *arguments, f"finish_{name}", self._target(loop)]
         self._calls.append(f"    {function}({', '.join(arguments)});")
 
-    def _dots(self, kinds, rows, length, bits, wide):
+    def _dots(self, codes, kernel, rows, length, bits, wide):
         """Add the functions that a convolution calls; return their names."""
-        width = 32 if kinds[0] == "int32" else 16  # of a patch
+        width = 32 if codes.kind in ("uint16", "int32") else 16  # of a patch
         self._patches[width] = max(self._patches.get(width, 0), rows * length)
-        types = {"patch": _int(width), "kernel": f"{kinds[1]}_t", "sum": _int(bits)}
-        gather = f"gather_{kinds[0]}"
-        self._use(self._functions, "gather", gather, **types, **{"in": f"{kinds[0]}_t"})
-        pair = f"int{width}_{kinds[1]}{wide}"
+        types = {"patch": _int(width), "kernel": f"{kernel}_t", "sum": _int(bits)}
+        gather = f"gather_{codes.kind}"
+        self._use(self._functions, "gather", gather, **types, **codes.fields())
+        pair = f"int{width}_{kernel}{wide}"
         for kind in ("dot", "dot_four"):
             self._use(self._functions, kind, f"{kind}_{pair}", **types)
         return {"patches": _patches(width), "gather": gather, "dot": f"dot_{pair}", "dot_four": f"dot_four_{pair}"}
 
-    def _join(self, loop, name, types, wide):
+    def _join(self, loop, name, sources, types, wide):
         """Return a function that joins the images that `loop` reads."""
         height, width, channels = loop.shape
-        kinds = [self._source(i)[0] for i in loop.inputs]
         if loop.kind == "product":
-            lines = [self._product(loop, kinds, types, wide)]
+            lines = [self._product(loop, sources, types, wide)]
         else:
-            lines = self._accumulated(loop, kinds, types, wide)
+            lines = self._accumulated(loop, sources, types, wide)
         fields = {"name": name, "pixels": height * width, "channels": channels, "finish": f"finish_{name}"}
-        parameters = ", ".join(f"const {kind}_t *x{number}" for number, kind in enumerate(kinds, 1))
+        parameters = ", ".join(f"const {source.stored}_t *x{number}" for number, source in enumerate(sources, 1))
         texts = {"what": JOINED[loop.kind], "parameters": parameters, "lines": "\n".join(lines)}
         return _text("join.c", function=f"join_{name}", sums=types["sums"], **fields, **texts)
 
-    def _accumulated(self, loop, kinds, types, wide):
+    def _accumulated(self, loop, sources, types, wide):
         """Return the lines that take the codes of one image after the other into the sums of a pixel."""
         channels, sums = loop.shape[2], types["sums"]
         lines = [f"        for (int i = 0; i < {channels}; i++)", f"            {sums}[i] = 0;"]
-        for number, (kind, shift) in enumerate(zip(kinds, loop.operation.shifts), 1):
-            fields, template = types | {"in": f"{kind}_t"}, "accumulate"
+        for number, (source, shift) in enumerate(zip(sources, loop.operation.shifts), 1):
+            fields, template = types | {"in": f"{source.read}_t"}, "accumulate"
             if number > 1 and loop.kind in EXTREMES:
                 template = "extreme"
                 fields |= {"which": loop.kind, "compare": EXTREMES[loop.kind]}
             title = loop.kind if template == "extreme" else template
-            function = self._use(self._functions, template, f"{title}_{kind}{wide}", **fields)
+            function = self._use(self._functions, template, f"{title}_{source.read}{wide}", **fields)
             factor = -(1 << shift) if number > 1 and loop.kind == "subtract" else 1 << shift
-            lines.append(f"        {function}({sums}, {channels}, x{number} + {channels} * pixel, {_literal(factor)});")
+            codes = source.pixel(f"{channels} * pixel", str(channels), f"x{number}")
+            lines.append(f"        {function}({sums}, {channels}, {codes}, {_literal(factor)});")
         return lines
 
-    def _product(self, loop, kinds, types, wide):
+    def _product(self, loop, sources, types, wide):
         """Return the line that multiplies the codes of a pixel by those of a second image, which may be smaller."""
         height, width, channels = self.tensors[loop.inputs[1]].shape
+        kinds, (x, factors) = [source.read for source in sources], sources
         fields = types | {"in": f"{kinds[0]}_t", "factor": f"{kinds[1]}_t"}
         function = self._use(self._functions, "product", f"product_{'_'.join(kinds)}{wide}", **fields)
         row, column = f"pixel / {loop.shape[1]}", f"pixel % {loop.shape[1]}"
         places = {(True, True): "pixel", (True, False): row, (False, True): column, (False, False): "0"}
         place = places[height == loop.shape[0], width == loop.shape[1]]
-        step = int(channels == loop.shape[2])
-        arguments = f"x1 + {loop.shape[2]} * pixel, x2 + {channels} * ({place}), {step}"
-        return f"        {function}({types['sums']}, {loop.shape[2]}, {arguments});"
+        step, n = int(channels == loop.shape[2]), loop.shape[2]
+        codes = x.pixel(f"{n} * pixel", str(n), "x1")
+        second = f"unpacked + {n}" if x.packed else "unpacked"
+        factors = factors.pixel(f"{channels} * ({place})", str(channels), "x2", second)
+        return f"        {function}({types['sums']}, {n}, {codes}, {factors}, {step});"
 
     def _finish(self, loop, name, lines, wide):
         """Return the function that turns the sums of a pixel into codes; add what it calls, tables to `lines`."""
@@ -324,11 +369,16 @@ class _Source:
             self._finishing_call(action, f"{name}_{n}", bits, channels, lines, wide)
             for n, action in enumerate(loop.finish, 1)
         ]
-        kind = "int32" if loop.tensor in self._results else f"int{self.program.buffers[loop.tensor].bits}"
-        types = {"sum": _int(bits), "out": f"{kind}_t"}
-        store = self._use(self._finishing, "store", f"store_{kind}{wide}", **types)
-        place = f"({kind}_t *)out + {loop.stride} * pixel" if prod(loop.shape[:2]) > 1 else "out"
-        unused = "" if prod(loop.shape[:2]) > 1 else "    (void)pixel;\n"
+        several = prod(loop.shape[:2]) > 1
+        if self._packs(loop):
+            store = self._use(self._finishing, "store_packed", f"store_packed{wide}", sum=_int(bits))
+            place = f"out, {loop.stride} * pixel + {loop.offset}" if several else f"out, {loop.offset}"
+        else:
+            kind = "int32" if loop.tensor in self._results else self.program.buffers[loop.tensor].kind
+            types = {"sum": _int(bits), "out": f"{kind}_t"}
+            store = self._use(self._finishing, "store", f"store_{kind}{wide}", **types)
+            place = f"({kind}_t *)out + {loop.stride} * pixel" if several else "out"
+        unused = "" if several else "    (void)pixel;\n"
         body = "".join(f"    {call}\n" for call in [*calls, f"{store}(sums, {channels}, {place});"])
         return f"static void finish_{name}({_int(bits)} *sums, int pixel, void *out)\n{{\n{unused}{body}}}"
 
@@ -420,20 +470,27 @@ class _Source:
         return self.tensors[loop.inputs[0]].shape if loop.inputs else loop.shape
 
     def _source(self, i):
-        """Return the type of the codes of tensor `i`, such as "int8", and an expression for where they lie."""
+        """Return the codes of tensor `i`; add the function that unpacks them."""
         if i in self._results:
-            return "int32", self._results[i]
+            return _Codes("int32", self._results[i])
         if i in self.program.images:
-            return "uint8", self._images[self.program.images[i]]
+            return _Codes("uint8", self._images[self.program.images[i]])
         buffer = self.program.buffers[i]
-        return f"int{buffer.bits}", _place(buffer, 0)
+        if buffer.packed:
+            value = "(code ^ 8) - 8" if buffer.signed else "code"
+            self._use(self._functions, "unpack", f"unpack_{buffer.kind}", value=value)
+        return _Codes(buffer.kind, _place(buffer, 0))
+
+    def _packs(self, loop):
+        """Return whether `loop` writes codes of which two share a byte."""
+        return loop.tensor not in self._results and self.program.buffers[loop.tensor].packed
 
     def _target(self, loop):
         """Return an expression for where `loop` writes its first code."""
         if loop.tensor in self._results:
             name = self._results[loop.tensor]
             return f"{name} + {loop.offset}" if loop.offset else name
-        return _place(self.program.buffers[loop.tensor], loop.offset)
+        return _place(self.program.buffers[loop.tensor], 0 if self._packs(loop) else loop.offset)
 
     def _unique(self, layer):
         """Return a name for what belongs to a loop that is not used yet."""
@@ -489,8 +546,8 @@ def _literal(code):
 
 
 def _place(buffer, offset):
-    first = buffer.start * 8 // buffer.bits + offset
-    return f"arena.int{buffer.bits} + {first}" if first else f"arena.int{buffer.bits}"
+    first = buffer.start * 8 // buffer.element_bits + offset
+    return f"arena.{buffer.element} + {first}" if first else f"arena.{buffer.element}"
 
 
 def _int(bits):

@@ -30,12 +30,13 @@ class CRunner:
         library: Content of the shared library.
     """
 
-    def __init__(self, network: IntegerNetwork, *flags: str):
+    def __init__(self, network: IntegerNetwork, *flags: str, packed: bool = True):
         """Write `network` as C and compile it.
 
         Args:
             network: An integer network.
             flags: Options of the compiler, by default -O3.
+            packed: As in `write_c`.
 
         Raises:
             InputError: when there is no C compiler, and as `write_c`.
@@ -46,7 +47,7 @@ class CRunner:
         self.image_shape, self.levels = network.image.shape, network.image.high + min(network.mean) + 1
         with TemporaryDirectory() as folder:
             source = Path(folder, "network")
-            self.memory = write_c(network, source)
+            self.memory = write_c(network, source, packed)
             [path] = [path for path in source.glob("*.c") if path.name != "main.c"]
             library = path.with_suffix(".so")
             options = ["-std=c99", "-shared", "-fPIC", *(flags or ("-O3",))]

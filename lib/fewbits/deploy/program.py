@@ -3,7 +3,8 @@
 An operation that changes each code by itself (a shift, a ReLU, a bias) needs no loop of its own if nothing else reads
 its input: the loop that makes this input applies the operation as well, so sums never go to memory. Likewise, the
 inputs of a concatenation are written where they belong in its output. All other tensors share one arena, in which
-tensors that are never needed at the same time may occupy the same place.
+tensors that are never needed at the same time may occupy the same place. Codes that are never negative are stored
+without a sign where that makes them narrower, and codes of at most 4 bits two in a byte where that saves memory.
 """
 
 from collections import Counter
@@ -18,6 +19,8 @@ from fewbits.deploy.operations import Operation, Tensor, signed_bits
 from fewbits.errors import InputError
 
 WIDTHS = (8, 16, 32, 64)  # bits of codes in memory
+PACKED = 4  # bits of codes of which two share a byte
+UNSIGNED = (PACKED, 8, 16)  # bits of codes that may be stored without a sign
 MOST_BITS = 64  # of a sum
 
 
@@ -148,19 +151,41 @@ class Buffer:
     """The memory of the codes of a tensor.
 
     Attributes:
-        bits: Width of a code, one of WIDTHS.
+        bits: Width of a code, one of WIDTHS, or PACKED: the first code of a byte then lies in its lower half.
+        signed: Whether codes are in two's complement.
         size: Number of codes.
         start: Offset in the arena, in bytes.
     """
 
     bits: int
+    signed: bool
     size: int
     start: int
 
     @property
+    def kind(self) -> str:
+        """The type of a code, such as "int8" or "uint4"."""
+        return f"{'' if self.signed else 'u'}int{self.bits}"
+
+    @property
+    def packed(self) -> bool:
+        """Whether two codes share a byte."""
+        return self.bits == PACKED
+
+    @property
+    def element(self) -> str:
+        """The type of what lies in memory: that of a code, or a byte of two codes."""
+        return "uint8" if self.packed else self.kind
+
+    @property
+    def element_bits(self) -> int:
+        """Its width."""
+        return 8 if self.packed else self.bits
+
+    @property
     def bytes(self) -> int:
         """Bytes that the codes take."""
-        return self.size * self.bits // 8
+        return -(-self.size * self.bits // 8)
 
 
 @dataclass(frozen=True)
@@ -189,12 +214,23 @@ class Program:
         most = max((b.start + b.bytes for b in self.buffers.values()), default=0)
         return _aligned(most, _alignment(b.bits for b in self.buffers.values()))
 
+    @property
+    def unpacked_bytes(self) -> int:
+        """Bytes for packed codes while a loop reads them: those of a pixel, or of two that it multiplies."""
+        return max(map(self._unpacked, self.loops), default=0)
 
-def plan_program(network: IntegerNetwork) -> Program:
+    def _unpacked(self, loop):
+        tensors = self.network.tensors
+        rows = [tensors[i].shape[2] for i in loop.inputs if i in self.buffers and self.buffers[i].packed]
+        return sum(rows) if loop.kind == "product" else max(rows, default=0)
+
+
+def plan_program(network: IntegerNetwork, packed: bool = True) -> Program:
     """Return an integer network as a program.
 
     Args:
         network: An integer network.
+        packed: Whether codes of at most 4 bits lie two in a byte, if the program then needs less memory.
 
     Returns:
         The program.
@@ -210,7 +246,9 @@ def plan_program(network: IntegerNetwork) -> Program:
     raw = {i for i, mean in zip(network.inputs, network.means) if not any(mean)}
     images = {i: place.get(i, i) for i in (*raw, *place) if place.get(i, i) in raw}
     outputs = (*planning.earlier, len(network.operations))
-    return Program(network, tuple(loops), _buffers(network, loops, place, {*images, *outputs}), images, outputs)
+    buffers = [_buffers(network, loops, place, {*images, *outputs}, pack) for pack in (False, True)[: 1 + packed]]
+    plans = [Program(network, tuple(loops), each, images, outputs) for each in buffers]
+    return min(plans, key=lambda plan: plan.arena_bytes + plan.unpacked_bytes)
 
 
 def _pooled_late(network):
@@ -498,13 +536,18 @@ def stored_bits(tensor: Tensor, name: str, most: int = WIDTHS[-1]) -> int:
         raise InputError(
             f"layer {name} outputs codes of {tensor.bits} bits, more than {most}; give it an output format"
         )
-    return next(width for width in WIDTHS if tensor.bits <= width)
+    return next(width for width in WIDTHS if _holds(width, tensor))
 
 
-def _buffers(network, loops, place, outside):
+def _holds(width, tensor):
+    """Return whether codes of `width` bits, with a sign or without, hold those of a tensor."""
+    return tensor.bits - (tensor.low >= 0 and width in UNSIGNED) <= width
+
+
+def _buffers(network, loops, place, outside, packed):
     """Return tensor -> buffer, largest first; each gets the lowest place that is free while it is needed.
 
-    Tensors `outside` the arena lie where the caller has them.
+    Tensors `outside` the arena lie where the caller has them. If `packed`, codes of 4 bits lie two in a byte.
     """
     tensors = network.tensors
     needed: dict[int, tuple[int, int]] = {}  # tensor -> the first and the last loop that needs it
@@ -514,18 +557,18 @@ def _buffers(network, loops, place, outside):
             needed[i] = needed.get(i, (number, number))[0], number
     names = ["image", *(operation.layer for operation in network.operations)]
     kept = [i for i in needed if i not in outside]
-    widths = {i: stored_bits(tensors[i], names[i]) for i in kept}
+    widths = {i: PACKED if packed and _holds(PACKED, tensors[i]) else stored_bits(tensors[i], names[i]) for i in kept}
     buffers: dict[int, Buffer] = {}
     for i in sorted(kept, key=lambda i: -tensors[i].size * widths[i]):
         others = [buffers[j] for j in buffers if needed[j][0] <= needed[i][1] and needed[i][0] <= needed[j][1]]
-        buffers[i] = _lowest(others, widths[i], tensors[i].size, _alignment(widths.values()))
+        buffers[i] = _lowest(others, tensors[i], widths[i], _alignment(widths.values()))
     return {i: buffers[place.get(i, i)] for i in [*kept, *place] if place.get(i, i) in buffers}
 
 
-def _lowest(others, bits, size, alignment):
-    """Return a buffer of `size` codes at the lowest place where it overlaps none of the `others`."""
+def _lowest(others, tensor, bits, alignment):
+    """Return a buffer for codes of `bits`, at the lowest place where it overlaps none of the `others`."""
     for start in sorted({0, *(_aligned(b.start + b.bytes, alignment) for b in others)}):
-        buffer = Buffer(bits, size, start)
+        buffer = Buffer(bits, tensor.bits <= bits, tensor.size, start)
         if all(start + buffer.bytes <= b.start or b.start + b.bytes <= start for b in others):
             return buffer
 

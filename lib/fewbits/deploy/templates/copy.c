@@ -2,8 +2,9 @@
 static void $function(const struct windows *w, const $in *in, $finisher *finish, void *out)
 {
     for (int pixel = 0; pixel < w->height * w->width; pixel++) {
+        const $code *codes = ${at}pixel * w->channels$end;
         for (int i = 0; i < w->channels; i++)
-            $sums[i] = in[pixel * w->channels + i];
+            $sums[i] = codes[i];
         finish($sums, pixel, out);
     }
 }

@@ -13,7 +13,7 @@ static void $function(const struct windows *w, const $in *in, const $kernel *ker
                 const int y = top + row * w->row_step, x = left + column * w->column_step;
                 if (y < 0 || y >= w->height || x < 0 || x >= w->width)
                     continue;
-                const $in *codes = in + (y * w->width + x) * w->channels;
+                const $code *codes = ${at}(y * w->width + x) * w->channels$end;
                 const $kernel *weights = kernel + (row * w->columns + column) * w->out_channels;
                 for (int i = 0; i < w->out_channels; i++)
                     $sums[i] += ($sum)codes[i / multiplier] * weights[i];

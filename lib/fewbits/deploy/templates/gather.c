@@ -7,7 +7,7 @@ static void $function(const struct windows *w, const $in *in, int pixel, $patch 
         for (int column = 0; column < w->columns; column++) {
             const int y = top + row * w->row_step, x = left + column * w->column_step;
             const int inside = y >= 0 && y < w->height && x >= 0 && x < w->width;
-            const $in *codes = inside ? in + (y * w->width + x) * w->channels : in;
+            const $code *codes = inside ? ${at}(y * w->width + x) * w->channels$end : $nowhere;
             for (int i = 0; i < w->channels; i++)
                 patch[i] = inside ? codes[i] : 0;
             patch += w->channels;

@@ -13,10 +13,10 @@ static void $function(const struct windows *w, const $in *in, const $kernel *ker
                 const int y = top + row * w->row_step, x = left + column * w->column_step;
                 if (y < 0 || y >= w->height || x < 0 || x >= w->width)
                     continue;
-                const $in *pixels = in + (y * w->width + x) * w->channels;
+                const $code *pixels = ${at}(y * w->width + x) * w->channels$end;
                 const $kernel *weights = kernel + (row * w->columns + column) * channels;
                 for (int f = 0; f < w->out_channels; f++) {
-                    const $in *codes = pixels + f / filters * channels;
+                    const $code *codes = pixels + f / filters * channels;
                     for (int i = 0; i < channels; i++)
                         $sums[f] += ($sum)codes[i] * weights[f * w->rows * w->columns * channels + i];
                 }

@@ -8,7 +8,7 @@ static void $function(const struct windows *w, const $in *in, $finisher *finish,
             $sums[i] = $lowest;
         for (int y = top < 0 ? 0 : top; y < top + w->rows && y < w->height; y++)
             for (int x = left < 0 ? 0 : left; x < left + w->columns && x < w->width; x++) {
-                const $in *codes = in + (y * w->width + x) * w->channels;
+                const $code *codes = ${at}(y * w->width + x) * w->channels$end;
                 for (int i = 0; i < w->channels; i++)
                     $sums[i] = codes[i] > $sums[i] ? codes[i] : $sums[i];
             }

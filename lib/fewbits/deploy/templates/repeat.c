@@ -3,8 +3,9 @@ static void $function(const struct windows *w, const $in *in, $finisher *finish,
 {
     for (int pixel = 0; pixel < w->out_height * w->out_width; pixel++) {
         const int y = pixel / w->out_width / w->rows, x = pixel % w->out_width / w->columns;
+        const $code *codes = ${at}(y * w->width + x) * w->channels$end;
         for (int i = 0; i < w->channels; i++)
-            $sums[i] = in[(y * w->width + x) * w->channels + i];
+            $sums[i] = codes[i];
         finish($sums, pixel, out);
     }
 }

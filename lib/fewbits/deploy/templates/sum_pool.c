@@ -7,7 +7,7 @@ static void $function(const struct windows *w, const $in *in, $finisher *finish,
             $sums[i] = 0;
         for (int y = top; y < top + w->rows; y++)
             for (int x = left; x < left + w->columns; x++) {
-                const $in *codes = in + (y * w->width + x) * w->channels;
+                const $code *codes = ${at}(y * w->width + x) * w->channels$end;
                 for (int i = 0; i < w->channels; i++)
                     $sums[i] += codes[i];
             }
