@@ -2,7 +2,7 @@
 
 DATA holds imagenet1k and cifar10.npz; _build/reference/squeezenet-ceil.keras comes from `make photographs`. The other
 two networks have the weights that come with the library. For each network, the noise that the bits of each tensor add
-to the logits is measured on 32 images. Then networks of equal bits, of mixed bits at the costs of these, and of random
+to the logits is measured on 16 or 32 images. Then networks of equal bits, of mixed bits at the costs of these, and of random
 bits at one of these costs answer images that set nothing. The answers go to mixed/NETWORK.json; what is there already
 stays.
 """
@@ -28,18 +28,18 @@ from fewbits.training.heads import head_of
 
 FOLDER = Path(__file__).parent / "mixed"
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
-MEASURED, TESTED = 32, 2_000  # images that measure noise, images of CIFAR-10 that judge
-RANDOM, EQUAL = 24, 4  # random allocations, at the bytes of so many bits everywhere
+EQUAL = 4  # bits everywhere, at whose bytes there are random allocations, too
 SIZES = "bytes", "activation-bytes"
 
 
 class Task(NamedTuple):
-    """A float network, images that set formats, and images that judge, with their labels."""
+    """A float network, images that measure noise, those that judge and their labels, and how many random allocations."""
 
     model: keras.Model
-    calibration: np.ndarray
+    measuring: np.ndarray
     images: np.ndarray
     labels: np.ndarray
+    random: int
 
 
 class Named(NamedTuple):
@@ -51,12 +51,12 @@ class Named(NamedTuple):
 
 
 def squeezenet(folder: Path) -> Task:
-    """Return the published SqueezeNet v1.1 and the photographs: the first 128 set formats, the others judge."""
+    """Return the published SqueezeNet v1.1 and the photographs: of the first 128 some measure, the others judge."""
     model = read_model(Path("_build/reference/squeezenet-ceil.keras"))
     prepared = {"size": 227, "order": "bgr", "mean_pixel": (104, 117, 123), "scale": 1.0}
     photographs = data.load_folder(folder / "imagenet1k", crop=False, **prepared)
     images, labels = map(np.concatenate, zip(*photographs.batches(100)))
-    return Task(model, images[:MEASURED], images[128:], labels[128:])
+    return Task(model, images[:16], images[128:], labels[128:], random=8)
 
 
 def squeezenet_cifar(folder: Path) -> Task:
@@ -72,19 +72,19 @@ def alexnet_cifar(folder: Path) -> Task:
 NETWORKS = {f.__name__: f for f in (alexnet_cifar, squeezenet_cifar, squeezenet)}
 
 
-def allocations(noise: search.LogitNoise) -> Iterator[Named]:
-    """Yield the bits to try."""
-    for n in WIDTHS:
+def allocations(noise: search.LogitNoise, random: int) -> Iterator[Named]:
+    """Yield the bits to try, so many of them random."""
+    for n in WIDTHS[1:]:
         yield Named(f"{n} bits", "equal", noise.everywhere(n))
-    for n in WIDTHS[1:-1]:
+    for n in (3, 4, 5, 6):
         bits = search.allocate_bits(noise, [search.Budget(cost, 1, n) for cost in SIZES])
         yield Named(f"bytes of {n} bits", "mixed", bits)
     for cost in ("bitops", "energy"):
-        for n in (3, 4, 5):
+        for n in (4, 5):
             bits = search.allocate_bits(noise, [search.Budget(cost, 1, n)])
             yield Named(f"{cost} of {n} bits", f"mixed, {cost}", bits)
     rng = np.random.default_rng(0)
-    for i in range(RANDOM):
+    for i in range(random):
         yield Named(f"random {i + 1}", "random", _random(noise, rng))
 
 
@@ -104,9 +104,9 @@ def measure(name: str, task: Task) -> dict:
     """Return what is kept of one network."""
     start = time.monotonic()
     quantized = quantize_model(task.model, fold_batch_normalization=True, rounding="nearest")
-    noise = search.measure_logit_noise(quantized, task.calibration, WIDTHS)
+    noise = search.measure_logit_noise(quantized, task.measuring, WIDTHS)
     seconds = {"noise": round(time.monotonic() - start, 1)}
-    tried = list(allocations(noise))
+    tried = list(allocations(noise, task.random))
     seconds["programs"] = round(time.monotonic() - start - seconds["noise"], 1)
     network, points = noise.quantized(noise.everywhere(8)), []
     for each in tried:
@@ -116,11 +116,11 @@ def measure(name: str, task: Task) -> dict:
         points.append({**point, "group": each.group, "measured_sqnr": sqnr, "top1": _answers(network, task)})
         print(f"{name}: {each.name}  {point['predicted_sqnr']:.1f} dB", flush=True)
     network.set_level(0)
-    digest = sha256(b"".join(a.tobytes() for a in task[1:])).hexdigest()
+    digest = sha256(b"".join(a.tobytes() for a in task[1:4])).hexdigest()
     weights = b"".join(w.tobytes() for w in task.model.get_weights())
     return {
         "images": len(task.labels),
-        "measured_on": MEASURED,
+        "measured_on": len(task.measuring),
         "seconds": seconds,
         "run": provenance.describe(digest, weights, seconds=time.monotonic() - start),
         "float": _answers(network, task),
@@ -152,7 +152,7 @@ def _cifar(network: str, weights: str) -> Task:
     dataset = data.load("cifar10")
     (images, _), (tested, labels) = (dataset.arrays(part) for part in ("train", "test"))
     model = zoo.build(network, (32, 32, 3), 10, weights=weights)
-    return Task(model, images[:MEASURED], tested[:TESTED], labels[:TESTED])
+    return Task(model, images[:32], tested[:2_000], labels[:2_000], random=24)
 
 
 def _answers(network: QuantizedModel, task: Task) -> str:

@@ -84,6 +84,15 @@ def test_moving_msbs_never_adds_noise(model, images, noise):
     assert any(fewer), "on some tensor the MSB of least squared error is not the best"
 
 
+def test_what_is_never_negative_has_no_sign_unless_that_is_asked_for(model, images, noise):
+    signed = measure_logit_noise(quantize_model(model, rounding="nearest"), images, (3,), signed=True)
+    for tensor in noise.tensors:
+        assert all(fmt.signed for fmt in np.ravel(signed.formats[tensor.name][3]))
+        is_relu = tensor.kind == "activation" and any(kind == "input" for _, kind in tensor.places)
+        assert all(fmt.signed != is_relu for fmt in np.ravel(noise.formats[tensor.name][3])), tensor.name
+    assert noise.predicted_sqnr(noise.everywhere(3)) > signed.predicted_sqnr(signed.everywhere(3)) + 1
+
+
 def test_noises_add_where_they_are_small(noise):
     for bits in (6, 8):
         allocation = noise.everywhere(bits)

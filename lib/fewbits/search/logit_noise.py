@@ -214,19 +214,21 @@ def measure_logit_noise(
     widths: Iterable[int] = WIDTHS,
     *,
     search_ranges: bool = True,
+    signed: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> LogitNoise:
     """Measure the noise that each tensor of a network alone adds to the logits, at each number of bits.
 
-    Kernels have an MSB per filter, and activations one MSB from writer to reader, both of least squared error. That of
-    an activation then moves, up or else down, for as long as its noise falls: large values matter more to the logits
-    than to a tensor's own error.
+    Kernels have an MSB per filter, and activations one format from writer to reader, both of least squared error. That
+    of an activation loses its sign if this makes its noise fall, and its MSB then moves, up or else down, for as long
+    as the noise falls: large values matter more to the logits than to a tensor's own error.
 
     Args:
         network: The quantized network; its formats and level do not matter, and it stays as it is.
         images: As in `input_arrays`, some tens; labels are not used.
         widths: Numbers of bits to measure.
-        search_ranges: Whether MSBs of activations move.
+        search_ranges: Whether the formats of activations change so that their noise falls.
+        signed: Whether all formats are signed.
         progress: Called after each tensor with the number of tensors done and their total.
 
     Returns:
@@ -255,8 +257,10 @@ def measure_logit_noise(
         noise[tensor.name], formats[tensor.name] = {}, {}
         for bits in wanted:
             start = _shared(tensor, tables[(bits,) * 3])
-            found = _searched if search_ranges and tensor.kind == ACTIVATION else _measured
-            noise[tensor.name][bits], formats[tensor.name][bits] = found(run, tensor, start)
+            found = _measured(run, tensor, start)
+            if search_ranges and tensor.kind == ACTIVATION:
+                found = _searched(run, tensor, found, may_be_unsigned=not signed)
+            noise[tensor.name][bits], formats[tensor.name][bits] = found
         if progress:
             progress(done, len(tensors))
     return LogitNoise(network, tensors, run.signal, noise, formats, run)
@@ -282,9 +286,14 @@ def _measured(run: LogitRun, tensor: StoredTensor, formats: tuple) -> tuple[floa
     return run.noise(_put({}, tensor, formats)), formats
 
 
-def _searched(run: LogitRun, tensor: StoredTensor, formats: tuple) -> tuple[float, tuple]:
-    """Return the least noise of a tensor when the MSB of its formats moves, and the formats."""
-    best = start = _measured(run, tensor, formats)
+def _searched(
+    run: LogitRun, tensor: StoredTensor, start: tuple[float, tuple], may_be_unsigned: bool
+) -> tuple[float, tuple]:
+    """Return the least noise of a tensor when its formats lose their sign and their MSB moves, and the formats."""
+    if may_be_unsigned and all(fmt.signed and fmt.msb > -MAX_ABS_MSB for fmt in start[1]):
+        without_sign = tuple(FixedPoint(fmt.msb - 1, fmt.nbits, signed=False) for fmt in start[1])  # up to the same end
+        start = min(start, _measured(run, tensor, without_sign), key=lambda found: found[0])
+    best = start
     for step in (1, -1):
         while all(abs(fmt.msb + step) <= MAX_ABS_MSB for fmt in best[1]):
             moved = _measured(run, tensor, tuple(replace(fmt, msb=fmt.msb + step) for fmt in best[1]))
