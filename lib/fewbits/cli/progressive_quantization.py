@@ -15,7 +15,14 @@ from fewbits.cli.parser import (
     check_output,
     percentiles,
 )
-from fewbits.cli.train import describe_checkpoint
+from fewbits.cli.train import (
+    add_distillation,
+    add_reestimation,
+    check_normalization,
+    describe_checkpoint,
+    read_distillation,
+    reestimate,
+)
 from fewbits.names import DECAYS, GRADIENTS, LAYER_ROUNDINGS, LEVEL_ORDERS, OPTIMIZERS, STRATEGIES
 
 ABOUT = """
@@ -29,6 +36,7 @@ EXAMPLES = """
   fewbits progressive-quantization digits.keras --data digits --bits 6 --epochs 2 --output digits-6.keras
   fewbits progressive-quantization digits.keras --data digits --bits 8,6,6 --strategy lock --level-order sensitivity \\
                                    --relax --percentile 98 --output locked.keras
+  fewbits progressive-quantization photos.keras --data photos --bits 4 --distill 0.5 --reestimate --output few.keras
 """
 
 
@@ -43,6 +51,7 @@ def add(commands: Commands) -> None:
     _add_schedule(command)
     _add_calibration(command)
     _add_recipe(command)
+    add_reestimation(command, "before it is folded")
     command.add_argument("--output", type=Path, required=True, help="write the quantized network to this .keras file")
     add_checkpoint(command)
 
@@ -106,6 +115,7 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--batch-size", type=int, default=32, help="images per step (default %(default)s)")
     add_class_weights(group)
+    add_distillation(group, "the network that teaches, a .keras file (default: the float network that is quantized)")
     group.add_argument(
         "--seed",
         type=int,
@@ -142,10 +152,13 @@ def run(options: argparse.Namespace) -> None:
         options.batch_size,
         options.seed,
         weights_by_number(options.class_weights, train),
+        read_distillation(options),
     )
+    check_normalization(options, model)
     print(f"{model.name} to {', '.join('float' if n is None else f'{n} bits' for n in three)}: {options.strategy}")
     print(f"training: {train.what}; validation: {validation.what}", flush=True)
     keras.utils.set_random_seed(options.seed)
+    reestimate(options, model, train, validation)
     try:
         outcome = training.progressive_quantization(
             model,

@@ -24,6 +24,8 @@ from there, and ends with the same bits as a training that was never stopped.
 
 With --transfer the network takes its first levels from one that was trained on other images. A level consists of the
 layers whose names are equal up to the first underscore, such as conv1 or fire2. Prepare the images as for that network.
+
+With --distill the network learns the outputs of a trained network for the same images, too.
 """
 EXAMPLES = """
   fewbits train --network lenet --data digits --epochs 10 --output digits.keras
@@ -32,6 +34,7 @@ EXAMPLES = """
   fewbits train --network squeezenet_cifar --transfer cifar10.keras --levels 9 --freeze \\
                 --data plants --size 32 --by-photograph --output plants.keras
   fewbits train --network mine.keras --data mine.npz --class-weights balanced --output trained.keras
+  fewbits train --network lenet --data digits --distill 0.5 --teacher large.keras --output small.keras
 """
 
 
@@ -57,11 +60,97 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--learning-rate", type=float, default=0.01, help="default 0.01")
     add_class_weights(command)
+    add_distillation(command, "the trained network whose outputs are learned, a .keras file")
+    add_reestimation(command, "after training")
     command.add_argument(
         "--seed", type=int, default=0, help="seed of the initial weights and the order of the images (default 0)"
     )
     command.add_argument("--output", type=Path, required=True, help="write the trained network to this .keras file")
     add_checkpoint(command)
+
+
+def add_distillation(command: argparse._ActionsContainer, teacher: str) -> None:
+    """Add the options for what a network learns from a teacher.
+
+    Args:
+        command: A parser, or a group of its options.
+        teacher: The help for --teacher.
+    """
+    command.add_argument(
+        "--distill",
+        type=float,
+        metavar="SHARE",
+        help="share of the teacher in the loss, above 0, at most 1 (default: the labels alone)",
+    )
+    command.add_argument("--teacher", type=Path, metavar="FILE", help=teacher)
+    command.add_argument(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="what logits are divided by before they are compared with the teacher's (default 4)",
+    )
+
+
+def read_distillation(options: argparse.Namespace) -> Any:
+    """Return the Distillation that the options ask for, without a teacher if they name none; None for labels alone."""
+    from fewbits.io.files import read_model
+    from fewbits.training import Distillation
+
+    if options.distill is None:
+        if options.teacher or options.temperature is not None:
+            raise InputError(
+                "--teacher and --temperature require --distill; say how much the teacher counts, such as 0.5"
+            )
+        return None
+    temperature = Distillation.temperature if options.temperature is None else options.temperature
+    return Distillation(options.distill, temperature, options.teacher and read_model(options.teacher))
+
+
+def add_reestimation(command: argparse._ActionsContainer, when: str) -> None:
+    """Add the option for the statistics of batch normalization.
+
+    Args:
+        command: A parser, or a group of its options.
+        when: When they are measured.
+    """
+    command.add_argument(
+        "--reestimate",
+        action="store_true",
+        help=f"{when}, set the means and variances of batch normalization to those of training images, at most 1,000",
+    )
+
+
+def check_normalization(options: argparse.Namespace, model: Any) -> None:
+    """Refuse --reestimate for a network without batch normalization before the work is done."""
+    from fewbits.training import normalizations
+
+    if options.reestimate and not normalizations(model):
+        raise InputError(f"{model.name} has no batch normalization; leave --reestimate out")
+
+
+def reestimate(options: argparse.Namespace, model: Any, train: Part, validation: Part) -> float | None:
+    """Measure the statistics of batch normalization if the options ask for it, and print what that changes.
+
+    Args:
+        options: With `reestimate`.
+        model: The network to change.
+        train: The images that they are measured on.
+        validation: The images that judge them.
+
+    Returns:
+        The validation accuracy after it; None if the options do not ask for it.
+    """
+    if not options.reestimate:
+        return None
+    from fewbits import training
+    from fewbits.training.moving_statistics import STATISTICS_IMAGES
+
+    before = training.evaluate(model, validation.data).accuracy
+    source = training.source_of(model, train.data, "the training data")
+    training.reestimate_normalization(model, training.sample_images(source, STATISTICS_IMAGES))
+    after = training.evaluate(model, validation.data).accuracy
+    print(f"batch normalization re-estimated; validation accuracy {before:.2%} before, {after:.2%} after", flush=True)
+    return after
 
 
 def run(options: argparse.Namespace) -> None:
@@ -76,6 +165,10 @@ def run(options: argparse.Namespace) -> None:
     given = _given_network(options)
     parts = train, validation = read_parts(options, "train", "validation", seed=options.seed, model=given)
     model = _network(options, train, given)
+    check_normalization(options, model)
+    distillation = read_distillation(options)
+    if distillation and distillation.teacher is None:
+        raise InputError("--distill requires --teacher; name the trained network whose outputs are learned")
     taken = _take_levels(options, model)
     training.prepare(model, options.optimizer, options.learning_rate)
     print(f"{model.name}, {model.count_params():,} parameters, {train.classes} classes{taken}")
@@ -91,22 +184,25 @@ def run(options: argparse.Namespace) -> None:
             batch_size=options.batch_size,
             seed=options.seed,
             class_weight=weights_by_number(options.class_weights, train),
+            distillation=distillation,
             checkpoint=checkpoint,
             resume=options.resume,
             progress=TrainingBar(sys.stdout),
         )
         for layer in model.layers:
             layer.trainable = True  # in case it is trained further
+        reestimated = reestimate(options, model, train, validation)
         write_model(model, options.output)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(describe_checkpoint(checkpoint)) from None
     if not options.checkpoint:
         checkpoint.unlink(missing_ok=True)
     report_skipped(parts)
-    if history:
-        print(f"{options.output} written; validation accuracy {history[-1]['val_accuracy']:.2%}")
-    else:
+    if reestimated is None and not history:
         print(f"{options.output} written; not trained")
+    else:
+        accuracy = history[-1]["val_accuracy"] if reestimated is None else reestimated
+        print(f"{options.output} written; validation accuracy {accuracy:.2%}")
 
 
 def _given_network(options: argparse.Namespace) -> Any:
