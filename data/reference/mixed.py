@@ -2,9 +2,9 @@
 
 DATA holds imagenet1k and cifar10.npz; _build/reference/squeezenet-ceil.keras comes from `make photographs`. The other
 two networks have the weights that come with the library. For each network, the noise that the bits of each tensor add
-to the logits is measured on 16 or 32 images. Then networks of equal bits, of mixed bits at the costs of these, and of random
-bits at one of these costs answer images that set nothing. The answers go to mixed/NETWORK.json; what is there already
-stays.
+to the logits is measured on 16 or 32 images. Then networks of equal bits, of mixed bits at the costs of these, and of
+random bits at one of these costs answer images that set nothing. The answers go to mixed/NETWORK.json; what is there
+already stays.
 """
 
 import json
@@ -33,7 +33,7 @@ SIZES = "bytes", "activation-bytes"
 
 
 class Task(NamedTuple):
-    """A float network, images that measure noise, those that judge and their labels, and how many random allocations."""
+    """A float network, images that measure noise, images that judge, their labels, and how many random allocations."""
 
     model: keras.Model
     measuring: np.ndarray

@@ -9,6 +9,7 @@ import numpy as np
 from fewbits.book import reference
 from fewbits.errors import InputError
 from fewbits.experiment.store import unpack_answers
+from fewbits.explore.fronts import Point
 from fewbits.statistics import Estimate, Share
 
 
@@ -88,6 +89,14 @@ class MixedComparison:
         if name not in self.tried:
             raise InputError(f"{name!r} was not tried; there are {', '.join(self.tried) or 'none'}")
         return self.tried[name]
+
+    @property
+    def points(self) -> list[Point]:
+        """All networks as points of `explore.accuracy_over_cost`, whose units are `search.COSTS`."""
+        return [
+            Point(each.name, each.group, each.share.value, each.share.half_width, each.costs)
+            for each in self.tried.values()
+        ]
 
     @property
     def made_with(self) -> str:
