@@ -27,13 +27,28 @@ def small(**options):
     return keras.Model(image, x, name="small")
 
 
-def operations(path):
-    """Return the kind of each operation of the package."""
+def block(path):
+    """Return the operations of the package."""
     from coremltools.models import MLModel
 
     program = MLModel(str(path), skip_model_load=True).get_spec().mlProgram
     [block] = program.functions["main"].block_specializations.values()
-    return [operation.type for operation in block.operations]
+    return block.operations
+
+
+def operations(path):
+    """Return the kind of each operation of the package."""
+    return [operation.type for operation in block(path)]
+
+
+def limits(path, kind):
+    """Return the constant of each operation of a kind."""
+    made = block(path)
+    constants = {
+        one.outputs[0].name: one.attributes["val"].immediateValue.tensor for one in made if one.type == "const"
+    }
+    read = [[argument.name for argument in one.inputs["y"].arguments] for one in made if one.type == kind]
+    return [constants[name].floats.values[0] for [name] in read]
 
 
 def holds(path, array):
@@ -59,6 +74,16 @@ def test_a_quantized_network_keeps_its_quantizers_and_its_rounded_kernels(tmp_pa
     assert operations(path).count(operation) == 2 * 3
     kernel, _ = effective_weights(model.get_layer("conv"))
     assert holds(path, kernel.transpose(3, 2, 0, 1)) and len(np.unique(kernel)) <= 16
+
+
+def test_unsigned_codes_end_at_0_and_at_their_largest(tmp_path):
+    formats = FixedPoint(0, 4), FixedPoint(1, 4, signed=False), FixedPoint(2, 6, signed=False)
+    path = tmp_path / "small.mlpackage"
+    coreml.write_coreml(quantize_model(small(), formats, rounding="nearest"), path)
+    assert limits(path, "minimum") == [15, 63] * 3 and limits(path, "maximum") == [0, 0] * 3
+    signed = quantize_model(small(), (FixedPoint(0, 4), FixedPoint(1, 4), FixedPoint(2, 6)), rounding="nearest")
+    coreml.write_coreml(signed, path)
+    assert limits(path, "minimum") == [7, 31] * 3 and limits(path, "maximum") == [-8, -32] * 3
 
 
 def test_batch_normalization_is_folded(tmp_path):

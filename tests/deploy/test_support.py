@@ -98,6 +98,22 @@ def test_integers_beyond_those_of_a_runtime_are_refused_for_it_alone():
     assert support["LiteRT in int8"].startswith("layer wide has codes of 12 bits")
 
 
+def test_unsigned_formats_are_told_and_take_every_form(tmp_path, capsys):
+    image, unsigned = layers.Input((8, 8, 3)), FixedPoint(1, 8, signed=False)
+    x = layers.Conv2D(2, 3, activation="relu", name="first")(image)
+    model = quantize_model(keras.Model(image, layers.Conv2D(3, 3, name="second")(x)), rounding="nearest")
+    model.set_formats((FixedPoint(0, 8), unsigned, FixedPoint(3, 8)))
+    model.get_layer("second").set_formats((FixedPoint(0, 4), FixedPoint(1, 4), FixedPoint(0, 4)), unsigned)
+    first, second = layer_support(model)
+    assert first.quantization == "quantized: kernel ap_fixed<8, 1>, input ap_ufixed<8, 2>, output ap_fixed<8, 4>"
+    assert second.quantization == "quantized: kernel of 4 bits per filter, input ap_ufixed<8, 2>"
+    model.get_layer("second").set_formats(FixedPoint(0, 4), unsigned, FixedPoint(2, 8))
+    assert set(export_support(model).values()) == {""}
+    model.save(tmp_path / "unsigned.keras")
+    assert main(["check", str(tmp_path / "unsigned.keras")]) == 0
+    assert "input ap_ufixed<8, 2>" in capsys.readouterr().out
+
+
 def test_several_inputs_and_outputs_take_every_form():
     inputs = [layers.Input((8, 8, 3)), layers.Input((6, 2))]
     joined = layers.Concatenate()([layers.Flatten()(x) for x in inputs])

@@ -16,12 +16,13 @@ from fewbits.deploy.onnx_integer import to_integer_onnx
 from fewbits.deploy.program import plan_program
 from fewbits.errors import InputError
 from fewbits.graph import Graph
+from fewbits.names import KINDS
 from fewbits.pruning.surgery import kept_whole, removable
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import TRAINING_ONLY, QuantizedModel, quantize_model, refusals
 from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.folding import foldings
-from fewbits.quantization.layers import quantized_type
+from fewbits.quantization.layers import RoundingLayer, quantized_type
 from fewbits.quantization.placement import placed, quantized_activations
 from fewbits.quantization.preprocessing import foldable_preprocessing
 
@@ -40,8 +41,8 @@ class LayerSupport(NamedTuple):
     Attributes:
         name: The name of the layer, in the form in which the network is quantized.
         kind: Its class.
-        quantization: `quantized`, `no quantizer of its own`, what becomes of a batch normalization or of preprocessing,
-            or why it is refused.
+        quantization: `quantized`, with its formats if it has any; `no quantizer of its own`; what becomes of a batch
+            normalization or of preprocessing; or why it is refused.
         pruning: How many of its filters can be removed, or why none; empty if it has no filters.
     """
 
@@ -75,7 +76,8 @@ def layer_support(model: keras.Model) -> list[LayerSupport]:
         pruning = f"{free} filters can be removed" if free else f"keeps all filters: {reason}" if reason else ""
         quantized = bool(quantized_type(layer)) or layer.name in rounding
         otherwise = "acts in training only" if isinstance(layer, TRAINING_ONLY) else "no quantizer of its own"
-        quantization = refused.get(layer.name) or folded.get(layer.name, "quantized" if quantized else otherwise)
+        kept = f"quantized{_formats_of(layer)}" if quantized else otherwise
+        quantization = refused.get(layer.name) or folded.get(layer.name, kept)
         return LayerSupport(layer.name, type(layer).__name__.removeprefix("Quantized"), quantization, pruning)
 
     return [support(layer) for layer in Graph(network).operations if not isinstance(layer, keras.layers.InputLayer)]
@@ -130,6 +132,17 @@ def _folded(network: keras.Model) -> dict[str, str]:
         rest = "" if whole else "; what it adds stays"
         told |= {call.name: f"folded into {one.layer} with fold_preprocessing{rest}" for call in one.calls}
     return told
+
+
+def _formats_of(layer: Any) -> str:
+    """Return the formats of a layer as text that begins with a colon; empty if it has none."""
+    formats = zip(KINDS, layer.formats) if isinstance(layer, RoundingLayer) else ()
+    told = [
+        f"{kind} of {fmt[0].nbits} bits per filter" if isinstance(fmt, tuple) else f"{kind} {fmt}"
+        for kind, fmt in formats
+        if fmt is not None
+    ]
+    return f": {', '.join(told)}" if told else ""
 
 
 def _provisional(model: keras.Model) -> QuantizedModel:
