@@ -1,4 +1,5 @@
 from . import accumulator_widths as accumulator_widths
+from . import bit_allocations as bit_allocations
 from . import boards as boards
 from . import charts as charts
 from . import curves as curves
@@ -17,6 +18,7 @@ from . import resolutions as resolutions
 from . import sqnr_by_layer as sqnr_by_layer
 from . import surfaces as surfaces
 from .accumulator_widths import accumulator_sizes as accumulator_sizes
+from .bit_allocations import bits_within_budget as bits_within_budget
 from .boards import map_boards as map_boards
 from .charts import bars as bars
 from .charts import histogram as histogram
