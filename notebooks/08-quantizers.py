@@ -1,0 +1,1466 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 8 Quantizers in use
+#
+# A network file for phones says `int8, scale 0.0041, zero point -128, quantized_dimension 0`. What does that mean, and what is it worth?
+#
+# The formats of this book have been those of the first thesis: signed codes times a power of two. The formats in use have four freedoms
+# more: codes without a sign, a zero point, a scale for each filter, and scales that are any number. This chapter takes them one at a
+# time, on one trained network and the same images. Afterwards you can read the quantization of a TFLite or an ONNX file line by line,
+# and you know what a device that can only shift gives up.
+#
+# ```{admonition} Predict first
+# :class: tip
+# All kernels and inputs of a network for digits get **4 bits**, in five ways that differ by one freedom each. Which freedom is worth
+# most: codes without a sign, a scale for each filter, or scales that are not powers of two?
+#
+# Scales that must be powers of two make the step up to twice as wide as the best one. **How many decibels** does that cost on average,
+# at 8 bits and at 3? (One bit is 6 dB.) And how much of the energy of its arithmetic does a device save that shifts instead of
+# multiplying? The answers are in [Five ways](five-ways), [Powers of two](powers-of-two) and [What a shift saves](what-a-shift-saves).
+# ```
+
+# %% tags=["parameters"]
+profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
+
+# %%
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from scipy import stats
+
+from fewbits import FixedPoint, costs, data, explore, quantize, zoo
+from fewbits.backend import keras, ops
+from fewbits.book import quote, record
+
+# %%
+from fewbits.deploy import ONNXRunner, compare_litert, to_litert, to_onnx
+from fewbits.explore import View, plots
+from fewbits.io import LiteRTRunner, litert_interpreter
+from fewbits.quantization import (
+    Formats, measured_sqnr, msb_of_least_divergence, msb_of_least_error,
+    observe, percentile_limits, quantize_model,
+)
+from fewbits.statistics import Share, verdict
+
+# %%
+SMOKE = profile == "smoke"
+BITS = (8, 4) if SMOKE else (8, 6, 5, 4, 3)
+array = ops.convert_to_numpy  # of a tensor
+rng = np.random.default_rng(8)
+
+# %% [markdown]
+# The network is the small AlexNet of chapter 5, with the weights that come with the book: five convolutions and three dense layers, one
+# after the other. Ranges are set on 64 training images; SQNRs are measured on 64 validation images, accuracies on the test digits.
+
+# %%
+digits = data.load("digits", validation=0.25)
+few, _ = digits.arrays("train", 64)
+others, _ = digits.arrays("validation", 64)
+test = digits.arrays("test", 64 if SMOKE else None)
+model = zoo.build(
+    "alexnet_small", digits.image_shape, 10, weights="alexnet_digits")
+observed, judging = dict(observe(model, few)), dict(observe(model, others))
+LAYERS = tuple(observed)
+
+# %% [markdown]
+# ## A scale and a zero point
+#
+# An *affine* quantizer {cite:p}`jacob2018` has two numbers. A code $k$ stands for
+#
+# $$x = s \, (k - z),$$
+#
+# where the *scale* $s$ is the step, any positive number, and the *zero point* $z$ is the code of 0. That is all, in ten lines:
+
+# %%
+@dataclass
+class Affine:
+    """Codes from `lowest` to `highest`; k is scale * (k - zero)."""
+    scale: float | np.ndarray
+    zero: int
+    lowest: int
+    highest: int
+
+    def codes(self, x):
+        k = np.round(x / self.scale).astype("int64") + self.zero
+        return np.clip(k, self.lowest, self.highest)
+
+    def values(self, k):
+        return self.scale * (k - self.zero)
+
+
+# %% [markdown]
+# The book's formats are the special case with the zero point 0 and a scale $2^{\mathrm{MSB}+1-n}$. A signed format has the codes
+# $-2^{n-1}$ to $2^{n-1}-1$, an unsigned one 0 to $2^n - 1$, and the step rule is the same:
+
+# %%
+x, differing = rng.normal(0, 1, 1_000_000), 0
+for fmt in FixedPoint(0, 5), FixedPoint(0, 5, signed=False):
+    ours = Affine(fmt.step, 0, fmt.min_code, fmt.max_code)
+    library = quantize(x, fmt, "nearest")
+    differing += int((ours.values(ours.codes(x)) != library).sum())
+    print(fmt, "has the values", fmt.min_value, "to", fmt.max_value)
+print(differing, "of two million values differ")
+
+# %% [markdown]
+# With a zero point, codes can span any range $[l, h]$. The third thesis {cite:p}`chiang2017` explains quantization with this example: 8
+# bits for the range from -20 to 50; 0 stands for -20, 255 for 50, and 128 for 35 (its section 2.1.2.3). Does it?
+
+
+# %%
+def spanning(low, high, nbits=8):
+    """Return unsigned codes that span [low, high] and 0."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    highest = 2**nbits - 1
+    scale = (high - low) / highest
+    return Affine(scale, round(-low / scale), 0, highest)
+
+
+example = spanning(-20, 50)
+print("scale", round(example.scale, 4), "- zero point", example.zero)
+print("code 128 stands for", round(example.values(128), 2))
+print("0 lies at", round(20 / example.scale, 2), "before it is rounded")
+
+# %% [markdown]
+# Code 128 stands for {glue:text}`code_128:.1f`, not for 35. And the zero point has to be *rounded*: unrounded, 0 would lie between two
+# codes. Convolutions pad with zeros, and a ReLU makes zeros. These should be exact, so every specification demands an integer zero point,
+# and the range moves a little instead.
+#
+# Files usually store int8, also where no value is negative. That changes nothing: subtract 128 from all codes and from the zero point.
+
+
+# %%
+def as_int8(q):
+    """Return the same values with codes from -128 to 127."""
+    return Affine(q.scale, q.zero - 128, -128, 127)
+
+
+x = rng.uniform(-30, 60, 1000)
+ours, moved = (q.values(q.codes(x)) for q in (example, as_int8(example)))
+print("equal:", np.array_equal(ours, moved))
+
+# %% [markdown]
+# ### What a zero point costs
+#
+# A layer adds up products of values, and the device has codes. With $k$ and $z$ of the kernel ($w$) and of the input ($x$), a sum of $n$
+# products is
+#
+# $$\sum s_w (k_w - z_w) \, s_x (k_x - z_x) = s_w s_x \Big( \sum k_w k_x \;-\; z_x \sum k_w \;-\; z_w \sum k_x \;+\; n \, z_w z_x \Big).$$
+#
+# Let us check that in integers, with the 384 inputs of the layer fc7:
+
+# %%
+x, w = observed["fc7"].input, observed["fc7"].kernel
+qx, qw = (as_int8(spanning(v.min(), v.max())) for v in (x, w))
+kx, kw = qx.codes(x), qw.codes(w)
+exact = (kx - qx.zero) @ (kw - qw.zero)
+parts = {
+    "product of the codes": kx @ kw,
+    "zero point of the input": -qx.zero * kw.sum(0),
+    "zero point of the kernel": -qw.zero * kx.sum(1, keepdims=True),
+    "both": len(kw) * qx.zero * qw.zero,
+}
+unequal = int((exact != sum(parts.values())).sum())
+print(unequal, "of", exact.size, "sums differ; z_x", qx.zero, "z_w", qw.zero)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+record(formats_differing=differing, zero_of_example=example.zero, sums_unequal=unequal)
+record(within=0.01, code_128=float(example.values(128)))
+quote(zero_fc7=qw.zero, zero_input=qx.zero)
+
+# %% [markdown]
+# | part | known when? | costs |
+# |---|---|---|
+# | $z_x \sum k_w$ | before any image: one number per filter | nothing; it goes into the bias |
+# | $z_w \sum k_x$ | only with the image, anew for each window | a sum of the inputs, which all filters share |
+# | $n z_w z_x$ | before any image | nothing |
+#
+# So a zero point of the *input* is free, and a zero point of the *kernel* is not. (You have met that sum of the inputs: mid-step
+# reconstruction in [chapter 7](07-repairs) reads codes as $q (k + \tfrac12)$, which is a zero point of $-\tfrac12$.) Is it worth its
+# price? Both kinds of values at 4 bits, once with the largest magnitude at both ends, once with a zero point; nothing is clipped:
+
+
+# %%
+def symmetric(x, nbits=4):
+    highest = 2 ** (nbits - 1) - 1
+    return Affine(np.abs(x).max() / highest, 0, -highest, highest)
+
+
+def gain_of_zero_point(kind):
+    """Return how many decibels a zero point adds, for each layer."""
+    found = {}
+    for name in LAYERS:
+        x = getattr(observed[name], kind)
+        ways = symmetric(x), spanning(x.min(), x.max(), 4)
+        plain, moved = (measured_sqnr(x, q.values(q.codes(x))) for q in ways)
+        found[name] = moved - plain
+    return found
+
+
+# %%
+gain = {kind: gain_of_zero_point(kind) for kind in ("kernel", "input")}
+rows = [(kind, *found.values()) for kind, found in gain.items()]
+explore.Table(("decibels won by a zero point", *LAYERS), rows)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+record(within=0.3, zero_gain={kind: np.mean([*found.values()]) for kind, found in gain.items()})
+least_input = min(gain["input"].values())
+quote(zero_gain_least=least_input, zero_gain_kernel_most=max(gain["kernel"].values()))
+
+# %% [markdown]
+# On average {glue:text}`zero_gain_kernel:+.1f` dB for kernels and {glue:text}`zero_gain_input:+.1f` dB for inputs. Weights lie about
+# evenly on both sides of zero, so there is little to win. Inputs lie on one side, so there is a bit. That is why specifications let
+# activations have a zero point and fix that of weights at 0, which they call *symmetric*.
+#
+# ## Behind a ReLU
+#
+# For an input that is never negative, the zero point ends up at the lowest code. That is the same as leaving the sign out: unsigned codes
+# and no zero point. How much is a sign worth that is always plus?
+#
+# From here on, scales are those of the least squared error among candidates, which are powers of two or eight per octave. The columns of
+# `values` can have a scale each:
+
+# %%
+POWERS, FREE = 1, 8  # candidates per octave
+
+
+def candidates(largest, highest, per_octave):
+    """Yield scales, from one that clips nothing to finer ones."""
+    scale = np.maximum(largest, 1e-9) / highest
+    if per_octave == POWERS:
+        amplitude = scale * highest / (highest + 1)
+        scale = 2.0 ** np.ceil(np.log2(amplitude))
+    for fall in np.arange(0, 5, 1 / per_octave):
+        yield scale / 2**fall
+
+
+# %%
+def fit(values, nbits, signed, per_octave):
+    """Return the scales of least squared error, one per column."""
+    highest = 2 ** (nbits - signed) - 1
+    q = Affine(0, 0, -highest - 1 if signed else 0, highest)
+    largest, least = np.abs(values).max(0), np.inf
+    best = np.zeros_like(largest)
+    for q.scale in candidates(largest, highest, per_octave):
+        error = np.square(q.values(q.codes(values)) - values).sum(0)
+        best = np.where(error < least, q.scale, best)
+        least = np.minimum(error, least)
+    q.scale = best
+    return q
+
+
+# %%
+def rounded(x, q):
+    """Return `x` quantized, with a scale per entry of its last axis."""
+    columns = x.reshape(-1, q.scale.size)
+    return q.values(q.codes(columns)).reshape(x.shape).astype("float32")
+
+
+@cache
+def input_quantizer(name, nbits, signed, per_octave=POWERS, rule=fit):
+    x = observed[name].input.reshape(-1, 1)
+    return rule(x, nbits, signed, per_octave)
+
+
+# %% [markdown]
+# With powers of two, this is the `mse` rule of chapter 3. The library should choose the same MSBs:
+
+# %%
+choices = [(n, b, s) for n in LAYERS for b in BITS for s in (True, False)]
+unequal = 0
+for name, bits, signed in choices:
+    msb = msb_of_least_error(observed[name].input, bits, signed=signed)
+    scale = input_quantizer(name, bits, signed).scale.item()
+    unequal += FixedPoint(msb, bits, signed).step != scale
+print(unequal, "of", len(choices), "steps differ from the library's")
+
+# %% tags=["hide-input"]
+# Which codes an input uses
+CODE_BITS = (3, 4) if SMOKE else (3, 4, 6)
+SIGNS = {"signed": True, "unsigned": False}
+
+
+def codes_used(layer, bits, codes):
+    """Return a view of how often each code of a layer's input occurs."""
+    q = input_quantizer(layer, bits, SIGNS[codes])
+    k = q.codes(judging[layer].input)
+    counts = np.bincount((k - q.lowest).ravel(), minlength=2**bits)
+    x = judging[layer].input
+    readings = {
+        "codes that exist": str(2**bits),
+        "codes that occur": str(int((counts > 0).sum())),
+        "step": f"{q.scale.item():g}",
+        "clipped": f"{np.mean(x > q.values(q.highest).item() + q.scale.item() / 2):.2%}",
+        "SQNR": f"{measured_sqnr(x, rounded(x, q)):.1f} dB",
+    }
+    places = list(range(q.lowest, q.highest + 1))
+    ends = {"xaxis": {"title": {"text": "code"}, "range": [q.lowest - 0.6, q.highest + 0.6]}}
+    return View([{"x": places, "y": counts.tolist()}], readings, ends)
+
+
+explore.Explorer(
+    {"layer": LAYERS, "bits": CODE_BITS, "codes": tuple(SIGNS)},
+    {"layer": "conv3", "bits": 4, "codes": "signed"},
+    codes_used,
+    plots.figure(
+        plots.go.Bar(marker={"color": plots.BLUE, "line": {"width": 0}}), x="code", y="number of inputs",
+        yaxis={"type": "log"}, bargap=0.1, showlegend=False,
+    ),
+    "8.1",
+    f"The codes of a layer's inputs, powers of two as scales, ranges of least squared error. {len(others)} validation digits (quick).",
+    "Bars, one per code: with signed codes the left half is empty, with unsigned codes all are used.",
+).show()
+
+# %% [markdown]
+# Switch `codes` to *unsigned*: the empty half fills, and the step is halved. No device has to be built for that. An unsigned format of $n$
+# bits has exactly the values that a signed one of $n + 1$ bits has from zero up:
+
+# %%
+x = np.abs(rng.normal(0, 1, 1_000_000))
+half = quantize(x, FixedPoint(0, 4, signed=False), "nearest")
+whole = quantize(x, FixedPoint(1, 5), "nearest")
+print((half != whole).sum(), "of a million values differ")
+
+# %% [markdown]
+# So what one bit is worth is what unsigned codes are worth, wherever a value is never negative. Layer by layer:
+
+
+# %%
+def input_sqnr(name, bits, signed, per_octave=POWERS):
+    x = judging[name].input
+    return measured_sqnr(
+        x, rounded(x, input_quantizer(name, bits, signed, per_octave)))
+
+
+by_sign = {
+    word: {name: input_sqnr(name, 4, signed) for name in LAYERS}
+    for word, signed in SIGNS.items()
+}
+
+# %% tags=["hide-input"]
+# SQNR of inputs, signed and unsigned
+explore.bars(
+    {f"{word} codes": found for word, found in by_sign.items()}, "8.2",
+    f"SQNR of each layer's inputs at 4 bits, powers of two as scales; {len(others)} validation digits (quick).",
+    "Two bars per layer: unsigned codes are some decibels above signed ones in every layer.",
+    x="layer", y="SQNR in dB", height=400,
+)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+sign_gain = {b: np.mean([input_sqnr(n, b, False) - input_sqnr(n, b, True) for n in LAYERS]) for b in (8, 4)}
+record(steps_unequal=int(unequal), half_differing=int((half != whole).sum()), choices=len(choices))
+record(within=0.5, sign_gain=sign_gain)
+
+# %% [markdown]
+# At 8 bits {glue:text}`sign_gain_8:.1f` dB on average, at 4 bits {glue:text}`sign_gain_4:.1f`: nearly a whole bit. At few bits, ranges
+# clip, and a part of the new codes goes to what was clipped before.
+#
+# *Price:* a multiplier whose one side is unsigned, or the zero point $-2^{n-1}$ and signed hardware, because $z_x \sum k_w$ goes into the
+# bias. Codes are twice as large, so sums can take one bit more.
+#
+# In this book's library an output format in front of a ReLU may be unsigned, too. Its clipping at zero *is* the ReLU.
+#
+# ## One scale, or one per channel
+#
+# The filters of a kernel differ in size. *Per tensor* they share a scale, which suits the largest; *per channel* (TFLite says *per axis*)
+# each has its own. The scale is the same for all products of a filter's sum, so it can be multiplied once, after the sum:
+#
+# $$\sum_i (s_f k_{w,i}) (s_x k_{x,i}) = s_f s_x \sum_i k_{w,i} k_{x,i}.$$
+#
+# A scale per *input* channel does not factor out of the sum. So the usual recipe {cite:p}`krishnamoorthi2018` is a scale per filter for
+# kernels and one scale for all activations of a layer. What do filters win?
+
+
+# %%
+@cache
+def kernel_quantizer(name, nbits, per_octave, per_filter, rule=fit):
+    w = observed[name].kernel
+    columns = w.reshape(-1, w.shape[-1] if per_filter else 1)
+    return rule(columns, nbits, True, per_octave)
+
+
+def kernel_sqnr(name, *how):
+    w = observed[name].kernel
+    return measured_sqnr(w, rounded(w, kernel_quantizer(name, *how)))
+
+
+# %%
+KERNELS = {
+    "powers of two, per layer": (POWERS, False),
+    "powers of two, per filter": (POWERS, True),
+    "free, per layer": (FREE, False),
+    "free, per filter": (FREE, True),
+}
+sqnr = {(b, way): {n: kernel_sqnr(n, b, *how) for n in LAYERS}
+        for b in BITS for way, how in KERNELS.items()}
+
+# %% tags=["hide-input"]
+# SQNR of kernels, in four ways
+
+
+def kernels_at(bits):
+    """Return a view of the SQNR of all kernels, in four ways."""
+    found = [sqnr[bits, way] for way in KERNELS]
+    means = {f"mean, {way}": f"{np.mean([*by_layer.values()]):.1f} dB" for way, by_layer in zip(KERNELS, found)}
+    return View([{"y": [round(v, 2) for v in by_layer.values()]} for by_layer in found], means)
+
+
+explore.Explorer(
+    {"bits": BITS[::-1]}, {"bits": 4}, kernels_at,
+    plots.figure(
+        *(plots.go.Bar(x=LAYERS, name=way, marker={"color": colour}) for way, colour in zip(KERNELS, plots.COLOURS)),
+        x="layer", y="SQNR in dB", barmode="group", height=430,
+    ),
+    "8.3", "SQNR of each kernel, signed codes, ranges of least squared error (quick).",
+    "Four bars per layer: free scales and scales per filter are each about a decibel better than one power of two per layer.",
+).show()
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+
+
+def mean_gain(bits, better, worse):
+    return float(np.mean([sqnr[bits, better][n] - sqnr[bits, worse][n] for n in LAYERS]))
+
+
+LAYER, FILTER, FREE_LAYER, FREE_FILTER = KERNELS
+record(within=0.2, filter_gain={b: mean_gain(b, FILTER, LAYER) for b in (8, 4)})
+record(within=0.2, free_filter_gain={b: mean_gain(b, FREE_FILTER, FREE_LAYER) for b in (8, 4)})
+
+# %% [markdown]
+# At 4 bits a scale per filter adds {glue:text}`filter_gain_4:.1f` dB to powers of two and {glue:text}`free_filter_gain_4:.1f` dB to free
+# scales, at 8 bits {glue:text}`filter_gain_8:.1f` and {glue:text}`free_filter_gain_8:.1f`. Powers of two win less: filters that differ
+# by less than a factor of two often get the same power.
+#
+# *Price:* one multiplier or one shift per filter. Nothing is added to the products.
+#
+# (powers-of-two)=
+# ## Powers of two
+#
+# What does a device give up that can only shift? Its step must be a power of two, and the best step lies somewhere between two of them.
+# If the larger one is taken, the step is up to twice too wide; if the smaller one, large values are clipped.
+#
+# Suppose that nothing may be clipped. Then the step is $2^u$ times too wide with $0 \le u < 1$, which costs $6.02 \, u$ dB: at worst
+# 6 dB, one bit, and on average 3 dB, half a bit. Least squared error does better, because it may choose. By how much depends on
+# how sharp the optimum is:
+
+# %%
+p = (np.arange(4000) + 0.5) / 4000
+VALUES = {
+    "normal": stats.norm.ppf(p),
+    "Laplace": stats.laplace.ppf(p),
+    "uniform": stats.uniform.ppf(p) * 2 - 1,
+}
+OCTAVES = np.arange(-2, 5, 1 / 8)  # log2 of the threshold
+
+
+# %%
+def over_thresholds(x, nbits):
+    """Return the SQNR at thresholds 2**OCTAVES."""
+    top, found = 2 ** (nbits - 1), []
+    for threshold in 2.0**OCTAVES:
+        q = Affine(threshold / top, 0, -top, top - 1)
+        found.append(measured_sqnr(x, q.values(q.codes(x))))
+    return np.array(found)
+
+
+# %%
+curves = {(name, bits): over_thresholds(x, bits)
+          for name, x in VALUES.items() for bits in BITS}
+
+
+def lost_by_powers(curve):
+    """Return what powers of two lose, for each place of the octave."""
+    return curve.max() - np.array([curve[i::8].max() for i in range(8)])
+
+
+# %% tags=["hide-input"]
+# SQNR over the threshold, and where the powers of two lie
+
+
+def threshold_view(values, bits, place):
+    """Return a view of a curve and of the thresholds that powers of two allow."""
+    curve = curves[values, bits]
+    at = slice(place, None, 8)
+    best = curve[at].max()
+    readings = {
+        "best of all": f"{curve.max():.1f} dB",
+        "best power of two": f"{best:.1f} dB",
+        "lost": f"{curve.max() - best:.2f} dB",
+    }
+    return View([
+        {"y": np.round(curve, 2).tolist()},
+        {"x": OCTAVES[at].tolist(), "y": np.round(curve[at], 2).tolist()},
+    ], readings)
+
+
+explore.Explorer(
+    {"values": tuple(VALUES), "bits": BITS[::-1], "place": tuple(range(8))},
+    {"values": "normal", "bits": 4, "place": 4},
+    threshold_view,
+    plots.figure(
+        plots.go.Scatter(x=OCTAVES, y=OCTAVES, name="any threshold", mode="lines", line={"color": plots.BLUE}),
+        plots.go.Scatter(x=[0], y=[0], name="powers of two", mode="markers", marker={"color": plots.ORANGE, "size": 12}),
+        x="threshold, as a power of two of the values' unit", y="SQNR in dB", height=400,
+    ),
+    "8.4",
+    "SQNR over the clipping threshold. Powers of two are one octave apart; `place` moves the values against them, by eighths of an octave.",
+    "A curve with one top, flat at few bits and steep on its left at many; points on it one octave apart.",
+).show()
+
+# %% [markdown]
+# Set 8 bits and move `place`: the curve falls 6 dB per octave on its right and steeply on its left, so the points often miss its top. At 3
+# bits the top is broad. Averaged over all places:
+
+# %%
+lost = {f"{name}, {what}": {} for name in VALUES for what in ("mean", "worst")}
+for (name, bits), curve in curves.items():
+    found = lost_by_powers(curve)
+    lost[f"{name}, mean"][bits] = float(found.mean())
+    lost[f"{name}, worst"][bits] = float(found.max())
+
+# %% tags=["hide-input"]
+# What powers of two lose
+explore.lines(
+    {name: {b: found[b] for b in sorted(found)} for name, found in lost.items()}, "8.5",
+    "SQNR that scales lose when they must be powers of two: the mean and the worst case over where the values lie between two powers "
+    "(computed for three distributions; ranges of least squared error).",
+    "Lines over the bits: the loss grows with the bits, from a fraction of a decibel to one to three on average.",
+    x="bits", xaxis={"type": "category"}, y="decibels lost", height=430,
+    colours=(plots.BLUE, plots.BLUE, plots.ORANGE, plots.ORANGE, plots.GREEN, plots.GREEN), dashes=("solid", "dot"),
+)
+
+# %% [markdown]
+# And in the network? Kernels have a scale per filter, inputs one per layer:
+
+# %%
+rows = []
+for bits in BITS:
+    kernel = mean_gain(bits, FREE_FILTER, FILTER)
+    x = np.mean([input_sqnr(name, bits, False, FREE)
+                 - input_sqnr(name, bits, False) for name in LAYERS])
+    theory = lost["normal, mean"][bits], lost["Laplace, mean"][bits]
+    rows.append((bits, float(kernel), float(x), *theory))
+columns = "kernels: decibels lost", "inputs", "theory: normal", "Laplace"
+explore.Table(("bits", *columns), rows)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+record(within=0.1, lost_normal={b: lost["normal, mean"][b] for b in (8, 4)})
+record(within=0.1, worst_normal={b: lost["normal, worst"][b] for b in (8, 4)})
+record(within=0.4, lost_kernel={row[0]: row[1] for row in rows if row[0] in (8, 4)})
+record(within=0.6, lost_input={row[0]: row[2] for row in rows if row[0] in (8, 4)})
+fewest = BITS[-1]
+quote(fewest_bits=fewest, lost_normal_fewest=lost["normal, mean"][fewest], lost_kernel_fewest=rows[-1][1])
+quote(lost_uniform={b: lost["uniform, mean"][b] for b in (8, 4)})
+
+# %% [markdown]
+# For normal values, powers of two lose {glue:text}`lost_normal_8:.1f` dB on average at 8 bits ({glue:text}`worst_normal_8:.1f` at worst),
+# {glue:text}`lost_normal_4:.1f` at 4 bits and {glue:text}`lost_normal_fewest:.1f` at {glue:text}`fewest_bits`. The kernels of the network
+# lose {glue:text}`lost_kernel_8:.1f`, {glue:text}`lost_kernel_4:.1f` and {glue:text}`lost_kernel_fewest:.1f`, about as much as uniform values
+# ({glue:text}`lost_uniform_8:.1f` and {glue:text}`lost_uniform_4:.1f` at 8 and 4 bits); the few weights of a filter have short tails. So a
+# shift-only device gives up less than half a bit of its kernels, and most of that where bits are plenty.
+#
+# (five-ways)=
+# ## Five ways
+#
+# Now the accuracy. All kernels and all inputs of the network get the same bits; biases and the logits stay in float. The five ways differ
+# by one freedom each.
+
+# %%
+WAYS = {  # signed inputs, candidates per octave, a scale per filter
+    "signed, powers of two, per layer": (True, POWERS, False),
+    "unsigned, powers of two, per layer": (False, POWERS, False),
+    "unsigned, powers of two, per filter": (False, POWERS, True),
+    "unsigned, free, per layer": (False, FREE, False),
+    "unsigned, free, per filter": (False, FREE, True),
+}
+
+# %% [markdown]
+# All five with two rules for the range: the least squared error, and the maximum, as converters have it by default. The largest value then
+# gets the largest code, or with powers of two the next wider scale:
+
+
+# %%
+def widest(values, nbits, signed, per_octave):
+    """Return the finest scales that clip nothing, one per column."""
+    highest = 2 ** (nbits - signed) - 1
+    scale = np.maximum(np.abs(values).max(0), 1e-9) / highest
+    if per_octave == POWERS:
+        scale = 2.0 ** np.ceil(np.log2(scale))
+    return Affine(scale, 0, -highest if signed else 0, highest)
+
+
+RULES = {"least error": fit, "maximum": widest}
+
+# %%
+twin = keras.models.clone_model(model)
+twin.set_weights(model.get_weights())
+
+
+# %%
+def logits(kernels, inputs):
+    """Return the logits of the test digits with these quantizers."""
+    x = test[0]
+    for layer in twin.layers[1:]:
+        name = layer.name
+        if name in inputs:
+            w = rounded(observed[name].kernel, kernels[name])
+            layer.kernel.assign(w)
+            x = rounded(x, inputs[name])
+        x = array(layer(x))
+    return x
+
+
+# %%
+def quantizers(nbits, way, rule="least error"):
+    """Return the quantizers of all kernels and of all inputs."""
+    signed, per_octave, per_filter = WAYS[way]
+    chosen = RULES[rule]
+    return (
+        {n: kernel_quantizer(n, nbits, per_octave, per_filter, chosen)
+         for n in LAYERS},
+        {n: input_quantizer(n, nbits, signed, per_octave, chosen)
+         for n in LAYERS},
+    )
+
+
+# %%
+answers = {
+    (rule, way, bits): logits(*quantizers(bits, way, rule))
+    for rule in RULES for way in WAYS for bits in BITS
+}
+right = {key: Share.of(y.argmax(-1) == test[1])
+         for key, y in answers.items()}
+in_float = model.predict_on_batch(test[0])
+float_share = Share.of(in_float.argmax(-1) == test[1])
+noise = {key: measured_sqnr(in_float, y) for key, y in answers.items()}
+
+# %% tags=["hide-input"]
+# Accuracy and SQNR of the five ways, with either rule
+SORTED_BITS = [str(b) for b in sorted(BITS)]
+MEASURED = {"accuracy": (right, [0, 1.02], ".0%"), "SQNR of the logits in dB": (noise, [0, 60], "")}
+
+
+def ways_view(ranges, measured):
+    """Return a view of the five ways: their accuracy with intervals, or the SQNR of the logits."""
+    found, span, form = MEASURED[measured]
+    traces, readings = [], {"float": str(float_share)} if form else {}
+    for way in WAYS:
+        values = [found[ranges, way, b] for b in sorted(BITS)]
+        trace = {"y": [round(float(v), 4) for v in values]}
+        ends = [(v.high - v.value, v.value - v.low) if form else (0, 0) for v in values]
+        trace["error_y"] = {"type": "data", "symmetric": False, "array": [e[0] for e in ends],
+                            "arrayminus": [e[1] for e in ends], "thickness": 1}
+        traces.append(trace)
+        for b, value in list(zip(sorted(BITS), values))[:2]:
+            readings[f"{way}, {b} bits"] = str(value) if form else f"{value:.1f} dB"
+    title = {"yaxis": {"title": {"text": measured}, "range": span, "tickformat": form}}
+    return View(traces, readings, title)
+
+
+explore.Explorer(
+    {"ranges": tuple(RULES), "measured": tuple(MEASURED)},
+    {"ranges": "least error", "measured": "accuracy"},
+    ways_view,
+    plots.figure(
+        *(plots.go.Scatter(x=SORTED_BITS, y=[0] * len(BITS), name=way, mode="lines+markers", line={"color": c, "dash": d})
+          for way, c, d in zip(WAYS, (plots.GREY, plots.BLUE, plots.BLUE, plots.ORANGE, plots.ORANGE),
+                               ("solid", "dot", "solid", "dot", "solid"))),
+        x="bits of kernels and inputs", y="", xaxis={"type": "category"}, height=480,
+    ),
+    "8.6",
+    f"Kernels and inputs of few bits, nothing trained. {len(test[1])} test digits, the same for all; 95 % intervals (quick).",
+    "Lines over the bits, one per way: all hold at 8 to 5 bits; at 3 bits signed codes are far below the others.",
+).show()
+
+# %% [markdown]
+# What is each freedom worth? The same digits are answered with it and without it, and the intervals are paired:
+
+# %%
+SIGNED, PLAIN, FILTERS, FREE_ONE, FREE_EACH = WAYS
+FREEDOMS = {
+    "no sign": (PLAIN, SIGNED),
+    "a scale per filter": (FILTERS, PLAIN),
+    "free scales, per layer": (FREE_ONE, PLAIN),
+    "free scales, per filter": (FREE_EACH, FILTERS),
+}
+
+
+def points(rule, freedom, bits):
+    """Return what a freedom adds to the accuracy."""
+    more, less = FREEDOMS[freedom]
+    return right[rule, more, bits] - right[rule, less, bits]
+
+
+# %%
+rows = [(rule, name, *(points(rule, name, bits).points for bits in BITS))
+        for rule in RULES for name in FREEDOMS]
+heads = [f"{bits} bits" for bits in BITS]
+explore.Table(("ranges", "freedom", *heads), rows)
+
+# %% [markdown]
+# Where all digits are read anyway, the SQNR of the logits still tells the ways apart:
+
+
+# %%
+def decibels(rule, freedom, bits):
+    more, less = FREEDOMS[freedom]
+    return noise[rule, more, bits] - noise[rule, less, bits]
+
+
+rows = [(rule, name, *(f"{decibels(rule, name, b):+.1f} dB" for b in BITS))
+        for rule in RULES for name in FREEDOMS]
+explore.Table(("ranges", "freedom", *heads), rows)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+KEYS = dict(zip(FREEDOMS, ("sign", "filter", "free", "free_each")))
+RULE_KEYS = {"least error": "error", "maximum": "max"}
+record(within=0.03, float_share=float_share)
+record(within={"smoke": 0.12, "quick": 0.05}, at_4={
+    f"{RULE_KEYS[rule]}_{key}": right[rule, way, 4]
+    for rule in RULES for key, way in (("signed", SIGNED), ("free_each", FREE_EACH))})
+record(within=1.5, logits_4={f"{RULE_KEYS[rule]}_{KEYS[f]}": noise[rule, FREEDOMS[f][0], 4] for rule in RULES for f in FREEDOMS})
+for word, bits in (("few", fewest), ("four", 4)):
+    quote(**{f"{word}_{RULE_KEYS[rule]}": {KEYS[f]: points(rule, f, bits).points for f in FREEDOMS} for rule in RULES})
+quote(**{f"db_{RULE_KEYS[rule]}": {KEYS[f]: float(np.mean([decibels(rule, f, b) for b in BITS])) for f in FREEDOMS} for rule in RULES})
+quote(sign_pays=verdict(*(points(rule, "no sign", fewest) for rule in RULES)))
+quote(free_pays=verdict(*(points(rule, "free scales, per filter", fewest) for rule in RULES)))
+quote(digits=len(test[1]), worst_from_5=100 * max((float_share - share).mean for (_, _, b), share in right.items() if b > 4))
+quote(rules_4={word: right[rule, FREE_EACH, 4] for rule, word in RULE_KEYS.items()})
+quote(rules_db={b: noise["maximum", FREE_EACH, b] - noise["least error", FREE_EACH, b] for b in (8, 4)})
+quote(rule_few=(right["maximum", FREE_EACH, fewest] - right["least error", FREE_EACH, fewest]).points)
+
+# %% [markdown]
+# At 8 to 5 bits no way loses more than {glue:text}`worst_from_5:.1f` points, so little is decided there. At 4 bits free scales add
+# {glue:text}`four_error_free_each` to powers of two with a scale per filter, or {glue:text}`four_max_free_each` if ranges reach the maximum.
+# At {glue:text}`fewest_bits` bits and ranges of least error, leaving out the sign adds {glue:text}`few_error_sign`, a scale per filter
+# {glue:text}`few_error_filter`, free scales on top of it {glue:text}`few_error_free_each`. With ranges of the maximum these are
+# {glue:text}`few_max_sign`, {glue:text}`few_max_filter` and {glue:text}`few_max_free_each`.
+#
+# - That unsigned codes pay at {glue:text}`fewest_bits` bits, with either rule, is **{glue:text}`sign_pays`**. They cost next to nothing.
+# - That free scales pay there, on top of a scale per filter, is **{glue:text}`free_pays`**. Averaged over the bits they add
+#   {glue:text}`db_error_free_each:.1f` dB to the logits with ranges of least error, and {glue:text}`db_max_free_each:.1f` dB with the maximum,
+#   where powers of two have no choice but the wider scale.
+# - *No rule for ranges is the best one.* At 4 bits, free scales have {glue:text}`rules_db_4:+.1f` dB in the logits with the maximum against
+#   least error, although each layer by itself has a smaller error with least error (exercise 5). Chapter 7 met this already: a rule that
+#   looks at one layer clips too much.
+#
+# All this is one network, {glue:text}`digits` digits, and nothing trained.
+#
+# (what-a-shift-saves)=
+# ## What a shift saves
+#
+# A sum of products is a code with the scale $s_w s_x$. The output has the scale $s_y$. So the sum is *requantized*: multiplied by
+# $M = s_w s_x / s_y$, rounded, clipped. With powers of two, $M = 2^{-k}$, and a rounded shift does it. With free scales $M$ is any
+# number below 1, mostly, and a device without floats needs an integer multiplier {cite:p}`jacob2018`: $M \approx m \cdot 2^{-k}$ with $m$ of
+# 31 bits.
+
+
+# %%
+def multiplier(factor):
+    """Return m of 31 bits and k with m * 2**-k next to `factor`."""
+    mantissa, exponent = np.frexp(factor)  # mantissa from 0.5 to 1
+    m = np.round(mantissa * 2**31).astype("int64")
+    return m, 31 - exponent.astype("int64")
+
+
+def requantize(sums, m, k):
+    """Return sums * m * 2**-k, rounded to nearest, halves up."""
+    return (sums * m + (1 << (k - 1))) >> k
+
+
+# %% [markdown]
+# Is it exact? A float64 factor is a fraction, so Python's integers, which have any length, can say what the rounded product *is*:
+
+# %%
+N = 20_000 if SMOKE else 200_000
+sums = rng.integers(-(2**19), 2**19, N)
+factors = 2.0 ** rng.uniform(-13, -11, N)  # to codes of 8 bits
+
+
+def exactly(total, factor):
+    top, bottom = float(factor).as_integer_ratio()
+    return (2 * int(total) * top + bottom) // (2 * bottom)
+
+
+exact = np.array([exactly(*pair) for pair in zip(sums, factors)])
+ours = requantize(sums, *multiplier(factors))
+wrong = int((ours != exact).sum())
+print(wrong, "of", N, "requantized sums differ from the exact product")
+
+# %% [markdown]
+# 31 bits are as good as exact. The original implementation in TFLite (gemmlowp) keeps only the upper half of the 64-bit product, rounded,
+# and then shifts that, rounding again. Two roundings are not one:
+
+
+# %%
+def twice(sums, m, k):
+    """Return the same, rounded at bit 31 first and then to integers."""
+    high = (sums * m + (1 << 30)) >> 31
+    rest = k - 31
+    return np.sign(high) * ((np.abs(high) + (1 << (rest - 1))) >> rest)
+
+
+again = twice(sums, *multiplier(factors))
+double = int((again != ours).sum())
+print(double, "of", N, "differ, by at most", np.abs(again - ours).max())
+
+# %% [markdown]
+# The second rounding goes wrong where the first one lands on a half: {glue:text}`rounded_twice` of {glue:text}`requantized` times, by one
+# step. That is rare, and it is why two runtimes can disagree about one file. A device that shifts rounds once, and there is nothing to
+# disagree about.
+#
+# What does the multiplication cost? It happens once per *output*, not once per product:
+
+# %%
+rows = []
+for name, shape, classes in (
+    ("alexnet_small", digits.image_shape, 10),
+    ("squeezenet_v1_1", (227, 227, 3), 1000),
+    ("mobilenet_v1", (128, 128, 3), 1000),
+):
+    network = zoo.build(name, shape, classes)
+    table = [row for row in costs.cost_table(network) if row.macs]
+    macs = sum(row.macs for row in table)
+    outputs = sum(row.activations for row in table)
+    part = outputs * costs.multiplication(32, 32)
+    part /= macs * costs.mac(8, 8) + part
+    rows.append((name, macs / outputs, f"{part:.1%}"))
+
+# %%
+columns = "network", "products per output", "energy of its arithmetic"
+explore.Table(columns, rows, note="Estimated from horowitz2014: "
+    "multiplications of 32 bits, over all products and sums at 8 bits.")
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+record(requantized_wrong=wrong)
+record(within=10.0, rounded_twice=float(double))
+quote(rounded_twice=double, requantized=f"{N:,}")
+quote(multiplier_share={row[0].split("_")[0]: row[2] for row in rows})
+
+# %% [markdown]
+# The multiplier takes {glue:text}`multiplier_share_squeezenet` of the arithmetic's energy in SqueezeNet and
+# {glue:text}`multiplier_share_mobilenet` in MobileNet, whose depthwise layers have nine products per output. (Estimated from figures of 45 nm
+# {cite:p}`horowitz2014`.) So energy is not the strongest reason for shifts. The stronger ones: no 32-bit multiplier in the hardware, one
+# rounding that everybody can agree on, and additions of branches whose scales differ by a shift.
+#
+# ## Ranges that are learned
+#
+# Chapters 3 and 7 chose ranges by a percentile, by least squared error, by divergence and by search. In training, the threshold $t$ of a
+# range can be a parameter as well, and gradient descent finds it. What is the gradient? Take unsigned codes up to $c = 2^n - 1$, so that
+# the step is $s = t / c$:
+#
+# $$Q(x) = s \cdot \mathrm{clip}(\mathrm{round}(x / s),\, 0,\, c).$$
+#
+# Rounding counts as the identity, as for weights (straight-through, chapter 1). Then, inside the range, $\partial Q / \partial s =
+# \mathrm{round}(x/s) - x/s$, and where $x$ is clipped, it is $c$. Per octave of the threshold ($\partial / \partial \log_2 t$, a factor of
+# $s \ln 2$) that is $\ln 2$ times
+#
+# - $Q(x) - x$, the rounding error, inside;
+# - $t$ where $x$ is clipped.
+#
+# Three methods in use differ by little:
+#
+# | method | parameter | inside the range | clipped |
+# |---|---|---|---|
+# | PACT {cite:p}`choi2018` | $t$ | 0: rounding is ignored | $t$ |
+# | LSQ {cite:p}`esser2020` | the step $s$ | $Q(x) - x$ | $t$ |
+# | TQT {cite:p}`jain2020` | $\log_2 t$; the range ends at the next power of two | $Q(x) - x$ | $t$ |
+#
+# In one dimension, with the squared error as the loss:
+
+
+# %%
+def slopes(x, log_t, nbits):
+    """Return the slope of the mean squared error per octave."""
+    found, c = {}, 2**nbits - 1
+    for method in ("PACT", "LSQ", "TQT"):
+        t = 2.0**log_t
+        if method == "TQT":  # the step is a power of two
+            t = 2.0 ** np.ceil(log_t) * c / 2**nbits
+        q = np.minimum(np.round(x / t * c), c) * t / c
+        inside = 0.0 if method == "PACT" else q - x
+        moves = np.log(2) * np.where(x <= t, inside, t)
+        found[method] = float(np.mean(2 * (q - x) * moves))
+    return found
+
+
+# %%
+p = (np.arange(20_000) + 0.5) / 20_000
+x = -np.log(1 - p)  # like what a ReLU lets through
+
+
+def squared_error(log_t, nbits):
+    q = Affine(2.0**log_t / (2**nbits - 1), 0, 0, 2**nbits - 1)
+    return float(np.mean(np.square(q.values(q.codes(x)) - x)))
+
+
+def numerical_slope(log_t, nbits, h=1 / 8):
+    ends = (squared_error(log_t + e, nbits) for e in (h, -h))
+    return (next(ends) - next(ends)) / (2 * h)
+
+
+# %% tags=["hide-input"]
+# The slope of the error over the threshold, by method
+LEARNED_BITS = (2, 4) if SMOKE else (2, 3, 4, 6)
+T = np.arange(-0.5, 4.01, 0.25 if SMOKE else 1 / 16)
+METHODS = ("PACT", "LSQ", "TQT")
+slope_curves = {bits: [slopes(x, t, bits) for t in T] for bits in LEARNED_BITS}
+numerical = {bits: [numerical_slope(t, bits) for t in T] for bits in LEARNED_BITS}
+errors = {bits: [squared_error(t, bits) for t in T] for bits in LEARNED_BITS}
+
+
+def zero_of(values):
+    """Return where a curve crosses zero from below, None if nowhere."""
+    values = np.array(values)
+    at = np.flatnonzero((values[:-1] < 0) & (values[1:] >= 0))
+    if not len(at):
+        return None
+    i = at[0]
+    return float(T[i] + (T[i + 1] - T[i]) * values[i] / (values[i] - values[i + 1]))
+
+
+def written(log_t):
+    return "nowhere" if log_t is None else f"{2**log_t:.2f}"
+
+
+def slope_view(bits):
+    """Return a view of the three slopes and of finite differences."""
+    shown = [[point[method] for point in slope_curves[bits]] for method in METHODS] + [numerical[bits]]
+    least = T[int(np.argmin(errors[bits]))]
+    readings = {"threshold of least error": f"{2**least:.2f}"}
+    readings |= {f"{m}: slope 0 at": written(zero_of(y)) for m, y in zip(METHODS, shown)}
+    top = 3 * max(abs(np.array(shown[1])[T > least]))
+    return View(
+        [{"y": [float(f"{v:.4g}") for v in y]} for y in shown], readings, {"yaxis": {"range": [-top, top]}}
+    )
+
+
+explore.Explorer(
+    {"bits": LEARNED_BITS}, {"bits": 4}, slope_view,
+    plots.figure(
+        *(plots.go.Scatter(x=T, y=T, name=name, mode="lines", line={"color": colour, "dash": dash, "width": width})
+          for name, colour, dash, width in (
+              ("PACT", plots.GREEN, "dash", 2), ("LSQ", plots.BLUE, "solid", 3), ("TQT", plots.ORANGE, "solid", 2),
+              ("finite differences of the error", plots.GREY, "dot", 2))),
+        x="log2 of the threshold", y="slope of the squared error, per octave", height=430,
+    ),
+    "8.7",
+    "The slope of the mean squared error over the threshold of an unsigned range; exponentially distributed values with mean 1. Where it is "
+    "negative, descent widens the range.",
+    "Four curves over the threshold: LSQ follows the finite differences through zero, PACT stays below zero, TQT is a staircase.",
+).show()
+
+# %% [markdown]
+# And the rules of chapter 3, on the same values? Least error and least divergence (KL) are taken among powers of two there, percentiles do
+# not know the bits:
+
+# %%
+lsq = {b: zero_of([at["LSQ"] for at in slope_curves[b]]) for b in LEARNED_BITS}
+least = {b: float(T[np.argmin(errors[b])]) for b in LEARNED_BITS}
+rows = [(f"{p} % of the values", *[percentile_limits(x, p)[1]] * len(least))
+        for p in (99.0, 99.9, 100.0)]
+for name, rule in (("error", msb_of_least_error),
+                   ("divergence", msb_of_least_divergence)):
+    msbs = (rule(x, b, signed=False) for b in LEARNED_BITS)
+    ends = (2.0 ** (msb + 1) for msb in msbs)
+    rows.append((f"least {name}, power of two", *ends))
+for name, found in (("least error, free", least), ("LSQ: slope 0", lsq)):
+    rows.append((name, *(2**log_t for log_t in found.values())))
+heads = [f"{bits} bits: threshold" for bits in LEARNED_BITS]
+explore.Table(("rule", *heads), rows)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+record(within=0.15, lsq_zero_4=2 ** lsq[4], least_error_4=2 ** least[4])
+record(within=0.15, lsq_apart=max(abs(lsq[b] - least[b]) for b in LEARNED_BITS))
+record(pact_zeros_inside=sum(at["PACT"] >= 0 for b in LEARNED_BITS for t, at in zip(T, slope_curves[b]) if 2**t < x.max()))
+
+# %% [markdown]
+# Four things to see. **The best threshold depends on the bits**, so no percentile can be right for all of them. **LSQ follows the finite
+# differences**: on average over many values, the pretended gradient is nearly the true one. Its slope vanishes where the error is least (at 4
+# bits at {glue:text}`lsq_zero_4:.1f`, least error at {glue:text}`least_error_4:.1f`; at all bits within {glue:text}`lsq_apart:.2f` octaves).
+# **PACT never turns round**: it knows only what clipping costs, so it widens the range until nothing is clipped. Its authors add a penalty
+# $\lambda t^2$ to the loss, and then $\lambda$ decides. **TQT is a staircase**: all thresholds of an octave have one range. So it ends by
+# walking to and fro over a power of two, and training has to freeze it there.
+#
+# Descent, with steps of about a twentieth of an octave:
+
+
+# %%
+def descend(method, log_t, nbits=4, penalty=0.0, steps=100):
+    """Return the threshold after each step; slopes are normalized."""
+    path, square = {}, 1e-12
+    for step in range(steps):
+        path[step] = 2.0**log_t
+        slope = slopes(x, log_t, nbits)[method]
+        slope += penalty * 2 * np.log(2) * 4.0**log_t
+        square = 0.9 * square + 0.1 * slope**2
+        log_t -= 0.05 * slope / np.sqrt(square)
+    return path
+
+
+# %%
+STEPS = 40 if SMOKE else 100
+paths = {
+    "PACT": descend("PACT", 1.0, steps=STEPS),
+    "PACT, penalty 0.0003": descend("PACT", 1.0, 4, 0.0003, STEPS),
+    "PACT, penalty 0.003": descend("PACT", 1.0, 4, 0.003, STEPS),
+    "LSQ": descend("LSQ", 1.0, steps=STEPS),
+    "TQT": descend("TQT", 1.2, steps=STEPS),
+}
+
+# %% tags=["hide-input"]
+# How thresholds move
+explore.lines(
+    paths, "8.8",
+    "Thresholds in descent on the squared error, 4 bits, exponentially distributed values with mean 1. TQT's own parameter is drawn; its "
+    "range is the next power of two.",
+    "Lines over the steps: PACT grows until nothing is clipped, with penalties it ends at different places, LSQ settles, TQT swings at a power of two.",
+    x="step", y="threshold", mode="lines", height=430, levels={"least error": 2 ** least[4]},
+    colours=(plots.GREEN, plots.GREEN, plots.GREEN, plots.BLUE, plots.ORANGE), dashes=("solid", "dash", "dot", "solid", "solid"),
+    table=explore.Table(("step", *paths), [(i, *(path[i] for path in paths.values())) for i in range(0, STEPS, 10)]),
+)
+
+# %% [markdown]
+# In a network the loss is not the squared error of one layer, but the classification. The formulas are the same; only what comes back
+# from the layers above takes the place of $2 (Q(x) - x)$. What that brings in training is a question for [chapter 10](10-few-bits).
+#
+# ## Read a specification
+#
+# Now the file. TensorFlow's converter writes the float network in int8, and chooses scales and zero points on the 64 images. Beside it
+# stands our own file of the same network, with the powers of two of this chapter: 8 bits, inputs unsigned, a scale per filter.
+
+# %%
+theirs = to_litert(model, "int8", few)
+
+
+def power_format(q):
+    """Return the format of a quantizer whose scales are powers of two."""
+    msbs = np.log2(q.scale).astype(int).ravel() + 7
+    signed = q.lowest < 0
+    found = tuple(FixedPoint(int(msb), 8, signed) for msb in msbs)
+    return found if len(found) > 1 else found[0]
+
+
+# %%
+kernels, inputs = quantizers(8, FILTERS)
+last = fit(observed["fc8"].output.reshape(-1, 1), 8, True, POWERS)
+ends = [*(inputs[name] for name in LAYERS[1:]), last]
+formats = {
+    name: Formats(*map(power_format, (kernels[name], inputs[name], end)))
+    for name, end in zip(LAYERS, ends)
+}
+network = quantize_model(model, formats, rounding="nearest")
+ours = to_litert(network, "int8")
+agreement = compare_litert(network, test[0][:16])
+unlike = sum(found.different for found in agreement.values())
+print(unlike, "codes of our file differ from the simulation")
+
+# %% tags=["hide-input"]
+# Read the lines of a .tflite file
+import re
+from typing import NamedTuple
+
+
+class Line(NamedTuple):
+    """What a file says of a tensor."""
+
+    type: str
+    scale: np.ndarray
+    zero: np.ndarray
+    axis: int
+    index: int = 0
+
+
+def tflite_lines(content):
+    """Return (layer, what) -> Line, of the layers' kernels, biases and outputs."""
+    file, found = litert_interpreter(content), {}
+    file.allocate_tensors()
+    for tensor in file.get_tensor_details():
+        said, shape = tensor["quantization_parameters"], tensor["shape"]
+        names = re.findall(r"(?:conv|fc)\d", tensor["name"])
+        if not len(said["scales"]):
+            continue
+        kind = tensor["dtype"].__name__
+        what = "bias" if kind == "int32" else "kernel" if len(shape) > 1 and shape[0] > 1 else "output"
+        layer = names[0] if names else "fc8" if shape[-1] == 10 else "image"
+        line = Line(kind, said["scales"].astype(float), said["zero_points"], said["quantized_dimension"], tensor["index"])
+        found.setdefault((layer, what), line)
+    return found
+
+
+def scales(line):
+    """Return the scales of a line as text: one, or the range of many."""
+    low, high = line.scale.min(), line.scale.max()
+    return f"{low:.4g}" if low == high else f"{low:.3g} to {high:.3g}"
+
+
+def powers(line):
+    """Return the scales of a line as powers of two."""
+    low, high = (int(np.log2(end)) for end in (line.scale.min(), line.scale.max()))
+    return f"2^{low}" if low == high else f"2^{low} to 2^{high}"
+
+
+def zeros(line):
+    return ", ".join(map(str, sorted(set(map(int, np.ravel(line.zero))))))
+
+
+def axis(line):
+    return f"{line.axis} ({line.scale.size} scales)" if line.scale.size > 1 else "-"
+
+
+their_lines, our_lines = tflite_lines(theirs), tflite_lines(ours)
+rows = []
+for key in (("image", "output"), *((n, w) for n in ("conv1", "fc7", "fc8") for w in ("kernel", "bias", "output"))):
+    line, own = their_lines[key], our_lines[key]
+    rows.append((*key, line.type, scales(line), zeros(line), axis(line), powers(own), zeros(own)))
+heads = "layer", "tensor", "type", "TensorFlow: scale", "zero point", "quantized_dimension", "ours: scale", "zero point"
+explore.Table(heads, rows)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+free_kernel = their_lines["conv1", "kernel"]
+relative = their_lines["conv1", "bias"].scale / (their_lines["image", "output"].scale * free_kernel.scale)
+record(their_kernel_zeros=zeros(free_kernel), our_codes_differing=unlike, conv1_scales=free_kernel.scale.size)
+record(within=1e-4, bias_scale_over_product=float(relative.max()))
+quote(image_scale=float(their_lines["image", "output"].scale[0]), image_zero=zeros(their_lines["image", "output"]))
+quote(logits_zero=zeros(their_lines["fc8", "output"]), logits_scale=float(their_lines["fc8", "output"].scale[0]))
+
+# %% [markdown]
+# Line by line:
+#
+# - **image**: the file turns floats into codes first. Scale {glue:text}`image_scale:.5f` and zero point {glue:text}`image_zero` mean: codes
+#   -128 to 127 stand for 0 to {glue:text}`image_reach:.2f`. An unsigned range, stored as int8.
+# - **kernel**: `quantized_dimension` 0 is the *axis* with a scale each: the first, the filters, in TFLite's order of axes. All zero points
+#   are {glue:text}`their_kernel_zeros`: *symmetric* weights, which need no sum of the inputs. The specification {cite:p}`litert2024` restricts
+#   codes to -127 to 127, so that positive and negative weights have the same range.
+# - **bias**: int32, zero point 0, and a scale per filter that nobody chose: it is the scale of the input times that of the kernel,
+#   because the bias starts the accumulator.
+# - **output** of a layer with a ReLU: zero point -128. The ReLU is gone: codes cannot go below -128, which stands for 0.
+# - **output** of the last layer: no ReLU, so values have both signs, and the zero point {glue:text}`logits_zero` splits the codes unevenly.
+#
+# Our file has the same fields. Its scales are powers of two, and that is the whole difference: the zero points 0 and -128 are those of
+# signed and unsigned codes.
+#
+# Have we understood it? Then the file's numbers must be enough to compute a layer. fc8, from codes to codes, in integers:
+
+
+# %%
+def dense_layer(kx, kw, kb, read, kernel, made):
+    """Return the codes of a dense layer's outputs."""
+    sums = (kx - read.zero) @ kw.T + kb
+    m, k = multiplier(read.scale * kernel.scale / made.scale)
+    return np.clip(requantize(sums, m, k) + made.zero, -128, 127)
+
+
+# %% tags=["hide-input"]
+# Run the file, and keep what fc8 reads and makes
+import warnings
+
+from fewbits.backend import no_stderr
+
+
+def kept(content, images, *lines):
+    """Return the codes of tensors of a file on some images, one array per line."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with warnings.catch_warnings(), no_stderr():
+        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
+        file = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
+        file.allocate_tensors()
+    place, found = file.get_input_details()[0]["index"], [[] for _ in lines]
+    for image in images:
+        file.set_tensor(place, image[np.newaxis])
+        file.invoke()
+        for line, codes in zip(lines, found):
+            codes.append(file.get_tensor(line.index).astype("int64"))
+    return [np.stack(codes) for codes in found]
+
+
+# %%
+def check_fc8(content, lines):
+    """Count codes of fc8 that our integers do not reproduce."""
+    read, made = lines["fc7", "output"], lines["fc8", "output"]
+    kernel, bias = lines["fc8", "kernel"], lines["fc8", "bias"]
+    kx, kw, kb, ky = kept(content, test[0], read, kernel, bias, made)
+    ours = dense_layer(kx[:, 0], kw[0], kb[0], read, kernel, made)
+    return int((ours != ky[:, 0]).sum()), ours.size
+
+
+by_hand = {"theirs": check_fc8(theirs, their_lines),
+           "ours": check_fc8(ours, our_lines)}
+for name, (differing, codes) in by_hand.items():
+    print(f"{name}: {differing} of {codes} codes differ")
+
+# %% [markdown]
+# ### The same in ONNX
+#
+# An ONNX file says the same with nodes. `QuantizeLinear` takes floats, a scale and a zero point, and makes codes; `DequantizeLinear`
+# makes floats of codes. Between the two stand the operators of the float network, and a runtime fuses each group into one operation on
+# integers: this is called *QDQ*. The type of the zero point is the type of the codes, the shape of the scale says whether there is one or
+# one per channel, and the attribute `axis` says along which axis. ONNX Runtime's own quantizer makes such a file of our float export:
+
+# %% tags=["hide-input"]
+# Quantize ONNX files with ONNX Runtime's tool
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+
+def quantized_onnx(proto):
+    """Return the QDQ file that ONNX Runtime's tool makes of a float file."""
+    import onnx
+    from onnxruntime import quantization as tool
+
+    class Reader(tool.CalibrationDataReader):
+        images = iter(few)
+
+        def get_next(self):
+            image = next(self.images, None)
+            return None if image is None else {"image": image[np.newaxis]}
+
+    with TemporaryDirectory() as folder:
+        path, target = (str(Path(folder, name)) for name in ("float.onnx", "int8.onnx"))
+        onnx.save(proto, path)
+        logging.disable(logging.WARNING)  # it recommends its own preparation of files
+        tool.quantize_static(path, target, Reader(), quant_format=tool.QuantFormat.QDQ, per_channel=True)
+        logging.disable(logging.NOTSET)
+        return onnx.load(target)
+
+
+def onnx_lines(proto, nodes):
+    """Return rows (node, what it reads, Line) of the first nodes that compute."""
+    from onnx.numpy_helper import to_array
+
+    constants = {c.name: to_array(c) for c in proto.graph.initializer}
+    made_by = {name: node for node in proto.graph.node for name in node.output}
+    computing = [n for n in proto.graph.node if n.op_type in ("Conv", "Add", "Gemm", "MatMul")][:nodes]
+    rows = []
+    for node in computing:
+        for name in node.input:
+            read = made_by[name]
+            scale, zero = (constants[n] for n in read.input[1:3])
+            axes = [a.i for a in read.attribute if a.name == "axis"]
+            constant = read.input[0] in constants
+            what = f"constant {constants[read.input[0]].shape}" if constant else "output before it"
+            rows.append((node.op_type, what, Line(zero.dtype.name, np.ravel(scale), zero, axes[0] if axes else 0)))
+    return rows
+
+
+def shown(lines):
+    rows = [(node, what, line.type, scales(line), zeros(line), axis(line)) for node, what, line in lines]
+    return explore.Table(("node", "reads", "type", "scale", "zero point", "axis"), rows)
+
+
+float_onnx = to_onnx(model)
+apart = quantized_onnx(float_onnx)
+apart_lines = onnx_lines(apart, 2)
+shown(apart_lines)
+
+# %% [markdown]
+# Compare this with the TFLite file. The kernel is the same: int8, zero point 0, one scale per filter. But look at the bias: int8, with one
+# scale and a zero point of its own. And there is a line more: the sum of products is rounded to 8 bits *before* the bias is
+# added. The reason is on our side. Our export writes the bias as an `Add` of its own, which is the same in float; the tool quantizes
+# whatever stands between nodes. So we put the biases where a convolution has its third input, and quantize again:
+
+# %% tags=["hide-input"]
+# Put each bias into the node that multiplies
+
+
+def with_biases_inside(proto):
+    """Return a float file in which the Add after a Conv or MatMul is that node's own bias."""
+    from onnx.numpy_helper import from_array, to_array
+
+    copy = type(proto)()
+    copy.CopyFrom(proto)
+    constants = {c.name: c for c in copy.graph.initializer}
+    made_by = {node.output[0]: node for node in copy.graph.node}
+    for node in [n for n in copy.graph.node if n.op_type == "Add"]:
+        product, [bias] = made_by[node.input[0]], [name for name in node.input if name in constants]
+        values = np.ravel(to_array(constants[bias]))
+        copy.graph.initializer.append(from_array(values, f"{bias}_of_{product.name}"))
+        product.op_type = "Gemm" if product.op_type == "MatMul" else product.op_type
+        product.input.append(f"{bias}_of_{product.name}")
+        product.output[0] = node.output[0]
+        copy.graph.node.remove(node)
+        copy.graph.initializer.remove(constants[bias])
+    return copy
+
+
+inside = quantized_onnx(with_biases_inside(float_onnx))
+inside_lines = onnx_lines(inside, 1)
+shown(inside_lines)
+
+# %% [markdown]
+# Now the bias is int32, with the zero point 0 and the scale of the products, as in TFLite. What is it worth? Here are the logits of all files
+# on the test digits, against float. One more file by TensorFlow's converter has seen all training images, not 64:
+
+# %%
+train, _ = digits.arrays("train", 200 if SMOKE else None)
+runners = {
+    "TFLite, TensorFlow's": LiteRTRunner(theirs),
+    "TFLite, TensorFlow's, all training images": LiteRTRunner(
+        to_litert(model, "int8", train)),
+    "TFLite, ours, powers of two": LiteRTRunner(ours),
+    "ONNX, biases apart": ONNXRunner(apart.SerializeToString()),
+    "ONNX, biases inside": ONNXRunner(inside.SerializeToString()),
+}
+file_logits = {name: np.stack([runner.run(image) for image in test[0]])
+               for name, runner in runners.items()}
+
+# %%
+rows, overall, typical = [], {}, {}
+for name, y in file_logits.items():
+    overall[name] = measured_sqnr(in_float, y)
+    typical[name] = float(np.median(list(map(measured_sqnr, in_float, y))))
+    share = Share.of(y.argmax(-1) == test[1])
+    rows.append((name, share, overall[name], typical[name]))
+heads = "digits read", "SQNR of all logits in dB", "median of the images"
+explore.Table(("file", *heads), rows)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+FILES = dict(zip(runners, ("tensorflow", "all_images", "ours", "apart", "inside")))
+record(by_hand={name: differing for name, (differing, _) in by_hand.items()})
+record(bias_type={"apart": apart_lines[-1][2].type, "inside": inside_lines[-1][2].type})
+record(within=2.0, file_sqnr={FILES[name]: value for name, value in overall.items()})
+record(within=1.0, file_median={FILES[name]: value for name, value in typical.items()})
+quote(image_reach=255 * float(their_lines["image", "output"].scale[0]), training_images=f"{len(train):,}")
+reach = 127 - int(their_lines["fc8", "output"].zero[0])
+quote(bias_zero=zeros(apart_lines[-1][2]), logits_reach=reach * float(their_lines["fc8", "output"].scale[0]))
+quote(logits_largest=float(in_float.max()))
+
+# %% [markdown]
+# In the median image, TensorFlow's file has {glue:text}`file_median_tensorflow:.1f` dB, ours with powers of two
+# {glue:text}`file_median_ours:.1f`, and the ONNX file {glue:text}`file_median_apart:.1f` with biases apart and
+# {glue:text}`file_median_inside:.1f` with biases inside. No digit tells these files apart; reading their lines does.
+#
+# Over all images together the order is another one: {glue:text}`file_sqnr_tensorflow:.1f` dB for TensorFlow's file,
+# {glue:text}`file_sqnr_ours:.1f` for ours, and {glue:text}`file_sqnr_all_images:.1f` for TensorFlow's with {glue:text}`training_images` images.
+# Its ranges end exactly at the largest values of the 64 images. Its logits reach {glue:text}`logits_reach:.1f`, and among the
+# test digits there is one of {glue:text}`logits_largest:.1f`, which is clipped. Powers of two leave room by accident. So a tight range needs
+# many calibration images: a scale that fits well fits *those* images.
+#
+# | word in a specification | means |
+# |---|---|
+# | *affine*, *asymmetric* | a zero point that may be any code |
+# | *symmetric* | zero point 0; for TFLite's weights also codes -127 to 127 only |
+# | *per tensor*, *per layer* | one scale and zero point for all values |
+# | *per axis*, *per channel* | one for each entry of one axis; `quantized_dimension` in TFLite, `axis` in ONNX |
+# | *uint8* and zero point $z$ | the same values as int8 and $z - 128$ |
+# | *multiplier and shift* | $M = s_w s_x / s_y$ as an integer and a power of two |
+# | *dynamic range*, *weight only* | weights are stored in integers; the arithmetic, or the scales of activations, wait for the image |
+# | *QDQ* | `QuantizeLinear` and `DequantizeLinear` around float operators; *QOperator*: one node computes on codes |
+#
+# ## What the thesis found
+#
+# None of the five works uses a zero point.
+
+# %%
+TOLD = (
+    ("vieito2017", "signed, powers of two", "per layer or one for all",
+     "percentile", "down"),
+    ("backstrom2018", "signed, powers of two", "per layer and kind",
+     "never clips", "nearest (Ristretto)"),
+    ("chiang2017", "affine, explained only", "per set of numbers",
+     "minimum and maximum", "-"),
+    ("chernis, gaikwad2018", "float only", "-", "-", "-"),
+    ("TFLite", "affine, weights symmetric", "weights per filter",
+     "minimum and maximum", "nearest"),
+)
+explore.Table(("source", "codes", "scales", "ranges", "rounding"), TOLD)
+
+# %% [markdown]
+# The first thesis {cite:p}`vieito2017` simulates a hardware convolution engine {cite:p}`conti2015`, whose formats have an MSB and a number
+# of bits. The second {cite:p}`backstrom2018` names the reason as well: numbers with different fractional lengths can be aligned by shifts
+# (2.3.1). The third {cite:p}`chiang2017` describes the affine code of TensorFlow's time in a paragraph, with the slip that we corrected
+# above, and leaves quantization for later (5.2.1).
+#
+# **Why they differ.** They had different devices in mind: a phone has a 32-bit multiplier, a small convolution engine need not have one. At
+# 8 bits the choice shows in no digit here. The signed codes behind a ReLU are another matter: both theses give away a bit of every activation
+# behind a ReLU, and it takes next to no hardware to get it back.
+#
+# ## Summary
+#
+# - A code stands for scale times (code minus zero point). The zero point of an input goes into the bias; that of a kernel would cost a sum
+#   of the inputs in each window, so it is 0.
+# - Unsigned codes behind a ReLU are worth nearly a whole bit ({glue:text}`sign_gain_4:.1f` dB of the inputs at 4 bits), and free.
+# - A device that only shifts gives up {glue:text}`lost_kernel_8:.1f` dB of its kernels at 8 bits, where no digit shows it, and
+#   {glue:text}`lost_kernel_fewest:.1f` dB at {glue:text}`fewest_bits`, where that is {glue:text}`few_error_free_each`. It saves a multiplication per
+#   output, a few percent of the arithmetic's energy, and the hardware for it.
+# - Ranges that fit 64 images tightly clip others. Powers of two leave room.
+# - LSQ and TQT descend on rounding *and* clipping; PACT sees clipping alone and needs a penalty.
+#
+# ## Exercises
+#
+# **1.** A TFLite file says: int8, scale 0.05, zero point -28. Which values do the codes -128, -28 and 127 stand for? Which code does 1.37
+# get? Is the layer's activation a ReLU?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# -5, 0 and 7.75. $1.37 / 0.05 = 27.4$, so the code is $27 - 28 = -1$. Values below zero have codes, so no ReLU has been fused into it.
+# ```
+#
+# **2.** A convolution pads its input with zeros. A programmer pads the *codes* of an int8 input with 0, and the zero point is -128. What do
+# the added pixels stand for?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# For $s (0 + 128)$, the middle of the range: a grey frame around every feature map. Codes must be padded with the zero point.
+# ```
+#
+# **3.** Two branches are added. One has the scale $0.013$, the other $0.021$. What does a device with free scales have to do, and what one
+# with the scales $2^{-6}$ and $2^{-5}$?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# Codes of different scales cannot be added. With free scales one branch, usually both, must be requantized by a multiplier. With powers of
+# two the codes of the second are shifted left by one bit, and the sum is exact.
+# ```
+#
+# **4.** A kernel has only positive weights. What does a zero point bring, and what does it cost? How can the sum over the inputs be had for
+# nothing in a 1x1 convolution that reads the same input as another one?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# It brings about one bit, as for inputs. It costs $z_w \sum k_x$ in each window. Layers that read the same window can share the sum, and so
+# can all filters of a layer.
+# ```
+#
+# **5.** Which rule is the better one for each input *by itself*, at 4 bits with free scales? And for the network (figure 8.6)?
+
+# %% tags=["hide-cell"]
+# Least error against maximum, inputs at 4 bits, free scales
+for name in LAYERS:
+    x = judging[name].input
+    both = [measured_sqnr(x, rounded(x, input_quantizer(name, 4, False, FREE, rule))) for rule in RULES.values()]
+    print(f"{name}: least error {both[0]:.1f} dB, maximum {both[1]:.1f} dB")
+
+# %% [markdown]
+# ## Run it on yours
+#
+# ```python
+# from fewbits import FixedPoint
+# from fewbits.deploy import to_litert
+#
+# fmt = FixedPoint(msb=1, nbits=8, signed=False)  # behind a ReLU: 0 to 4 in 256 codes
+# content = to_litert(quantized, "int8")  # a quantized model keeps its codes
+# ```
+#
+# ```shell
+# fewbits export network.keras --to litert --precision int8 --data photos --output network.tflite
+# ```
