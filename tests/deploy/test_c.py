@@ -357,12 +357,18 @@ def test_networks_of_drawn_steps(seed, tmp_path):
     assert_identical(network, pixels, tmp_path)
 
 
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.fixture
+def always_packed(monkeypatch):
+    """Pack codes of at most 4 bits whether that saves memory or not."""
+    place = program._buffers
+    monkeypatch.setattr(program, "_buffers", lambda *arguments: place(*arguments[:-1], packed=True))
+
+
 @pytest.mark.parametrize("seed", range(30, 45))
-def test_networks_of_drawn_formats(seed, packed):
+def test_networks_of_drawn_formats(seed, always_packed):
     net = random_network(seed, FORMATS)
     network, pixels = net.made(), net.pixels(30)
-    runner = CRunner(network, *CHECKED, packed=packed)
+    runner = CRunner(network, *CHECKED)
     codes = network.run(pixels).reshape(len(pixels), -1)
     assert np.ptp(codes, axis=0).any()
     np.testing.assert_array_equal(np.stack([runner.run(image) for image in pixels]), codes)
@@ -497,9 +503,7 @@ def test_what_is_multiplied_is_unpacked_into_rows_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("low", [0, -8])
-def test_every_operation_on_packed_codes(low, tmp_path, monkeypatch):
-    place = program._buffers  # whether it saves memory or not
-    monkeypatch.setattr(program, "_buffers", lambda *arguments: place(*arguments[:-1], packed=True))
+def test_every_operation_on_packed_codes(low, always_packed, tmp_path):
     net = every_operation(low=low, high=low + 15)
     network = net.made()
     plan = plan_program(network)
