@@ -15,7 +15,18 @@ import pytest
 from fewbits import InputError
 from fewbits.backend import gradients, keras, ops
 from fewbits.data import load
-from fewbits.training import Distillation, Lesson, Recipe, Schedule, evaluate, head_of, logits_of, prepare, train
+from fewbits.training import (
+    Distillation,
+    Lesson,
+    Recipe,
+    Schedule,
+    evaluate,
+    head_of,
+    logits_of,
+    prepare,
+    taught_network,
+    train,
+)
 from fewbits.training import progressive_quantization as quantize
 from fewbits.training.loop import read_history
 
@@ -202,6 +213,19 @@ def test_one_trace_serves_all_batches_of_a_size():
     options = {"data": (IMAGES[:192], LABELS[:192]), "validation": None, "augment": None, "batch_size": 64}
     go(model, progress=lambda now: counts.append(len(traces)), distillation=Distillation(teacher=wise), **options)
     assert len(counts) == 12 and counts[1:] == counts[:1] * 11 and traces.count("wise") == 1
+
+
+def test_another_training_of_the_same_network_traces_nothing_anew():
+    model, wise = prepare(network()), teacher()
+
+    def taught(*settings):
+        return taught_network(model, Lesson(Distillation(*settings, wise), model, head_of(model)))
+
+    first = taught(0.5, 4.0)
+    assert taught(0.5, 4.0) is first and taught(0.5, 3.0) is not first
+    first = taught(0.5, 3.0)
+    prepare(model)  # with an optimizer of its own
+    assert taught(0.5, 3.0) is not first
 
 
 def test_a_stream_is_taught_as_its_arrays_are():

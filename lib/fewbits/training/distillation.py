@@ -33,6 +33,12 @@ class Distillation:
 
     Source:
         Hinton et al., 2015 (arXiv 1503.02531), section 2.
+
+    Example:
+        Train a quantized network, with the float network it was made from as its teacher::
+
+            few_bits = quantize_model(model, formats=formats_for(model, images, (4, 4, 4)))
+            train(few_bits, (images, labels), epochs=4, distillation=Distillation(0.5, 4.0, model))
     """
 
     share: float = 0.5

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -28,6 +29,8 @@ _OF_LABELS = losses.binary_crossentropy, losses.BinaryCrossentropy
 MEAN = "sum_over_batch_size"  # Keras' name for the mean
 _CHANGES = ("label_smoothing", "ignore_class")  # options that make another loss of a cross-entropy
 
+# The network that trains a model with a teacher, and the settings in its graph, which takes long to make.
+_TAUGHT: WeakKeyDictionary[keras.Model, tuple[tuple, keras.Model]] = WeakKeyDictionary()
 STAIRCASE = 0.94  # the factor after every second epoch; chiang2017, 4.3.3.1
 
 
@@ -162,7 +165,8 @@ def taught_network(model: keras.Model, lesson: "Lesson") -> keras.Model:
         lesson: What the teacher teaches it.
 
     Returns:
-        `logits_of(model)`, compiled with the same optimizer; `model` stays compiled as it is.
+        `logits_of(model)`, compiled with the same optimizer; `model` stays compiled as it is. Another training of
+        `model` with the same share, temperature and optimizer gets the same network, and nothing is traced anew.
 
     Raises:
         InputError: when the loss of `model` is another one.
@@ -172,7 +176,12 @@ def taught_network(model: keras.Model, lesson: "Lesson") -> keras.Model:
             f"a teacher adds to the cross-entropy, and {model.name} is compiled with another loss; leave one of them "
             "out"
         )
-    return compile_for(logits_of(model), lesson, model.optimizer)
+    settings = lesson.share, lesson.temperature
+    known = _TAUGHT.get(model)
+    if known is None or known[0] != settings or known[1].optimizer is not model.optimizer:
+        known = settings, compile_for(logits_of(model), lesson, model.optimizer)
+        _TAUGHT[model] = known
+    return known[1]
 
 
 def _is_cross_entropy(model: keras.Model, head: Head) -> bool:
