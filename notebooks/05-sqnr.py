@@ -40,7 +40,8 @@ from fewbits.experiment import Scheme
 from fewbits.explore import plots
 from fewbits.quantization import (
     Formats, Propagation, calibration, dynamic_formats, fractional_length,
-    measured_sqnr, predicted_sqnr, quantization_error,
+    measured_sqnr, observation, predicted_sqnr, quantization_error,
+    range_rules,
 )
 from fewbits.statistics import Share, verdict
 
@@ -109,7 +110,7 @@ def length_by_hand(values, bw):
     return fl
 
 
-observed = {n: dict(calibration.observe(models[n], few)) for n in models}
+observed = {n: dict(observation.observe(models[n], few)) for n in models}
 every = [x for n in models for v in observed[n].values()
          for x in (v.kernel, v.input, v.output)]
 differing = sum(length_by_hand(x, b) != fractional_length(x, b)
@@ -125,9 +126,9 @@ higher = {}
 for bits in (8, 4, 3, 2):
     higher[bits] = 0
     for values in every:
-        limits = calibration.percentile_limits(values, 100)
+        limits = range_rules.percentile_limits(values, 100)
         msb = bits - 1 - fractional_length(values, bits)
-        higher[bits] += msb > calibration.msb_from_limits(*limits)
+        higher[bits] += msb > range_rules.msb_from_limits(*limits)
     print(f"{bits} bits: {higher[bits]:2} of {len(every)} MSBs are higher")
 
 # %% tags=["remove-cell"]

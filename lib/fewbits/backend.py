@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
@@ -150,6 +150,23 @@ def choose(index: Any, functions: tuple[Callable[..., Any], ...], *arguments: An
     return chosen
 
 
+def compiled(function: Callable[..., list], shapes: Iterable[tuple[int, ...]]) -> Callable[..., list]:
+    """Return a function of batches, compiled when it is called first.
+
+    Args:
+        function: A function of tensors (n, ...), float32, that returns a list of tensors.
+        shapes: For each argument its shape, without n, which may be another one in each call.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((None, *shape), tf.float32) for shape in shapes]
+    return tf.function(function, signature, autograph=False)
+
+
 def call_traced_once(function: Callable[..., list], *arguments: Any) -> list:
     """Return `function(*arguments)`; gradients do not pass.
 
@@ -178,4 +195,4 @@ def _traced(function, dtypes):
         return traced.get_concrete_function()
 
 
-__all__ = ["choose", "float_of_bits", "gradients", "keras", "no_stderr", "ops", "random", "tensor"]
+__all__ = ["choose", "compiled", "float_of_bits", "gradients", "keras", "no_stderr", "ops", "random", "tensor"]

@@ -17,8 +17,8 @@ from fewbits.data import load
 from fewbits.inspection.extraction import extractor
 from fewbits.io.files import read_model
 from fewbits.io.hdf5 import write_hdf5
-from fewbits.quantization.calibration import observe
 from fewbits.quantization.conversion import quantize_model
+from fewbits.quantization.observation import observe
 from helpers.cli import refused
 
 L = keras.layers

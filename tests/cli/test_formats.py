@@ -12,9 +12,10 @@ from fewbits.cli import main
 from fewbits.cli.parser import percentiles
 from fewbits.data import load
 from fewbits.io.files import read_model
-from fewbits.quantization.calibration import msb_table, observe, quantization_errors
+from fewbits.quantization.calibration import msb_table, quantization_errors
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.quantization.layers import Formats
+from fewbits.quantization.observation import observe
 from fewbits.quantization.sqnr import quantization_error
 from helpers.cli import refused
 

@@ -22,7 +22,7 @@ from fewbits import FixedPoint, InputError, deploy, pruning, quantization, quant
 from fewbits.backend import keras
 from fewbits.deploy import lower, to_integer_onnx, to_litert, to_onnx, write_c  # noqa: E402
 from fewbits.pruning import Plan, importance, remove_filters, would_remove
-from fewbits.quantization import calibration
+from fewbits.quantization import calibration, range_rules
 
 L = keras.layers
 PACKAGES = "quantization", "deploy", "pruning"
@@ -131,9 +131,9 @@ QUANTIZATION = {
     ),
     "two numbers of bits": (lambda: calibration.formats_for(net(conv()), IMAGES, (8, 8)), ""),
     "errors without formats": (lambda: calibration.quantization_errors(net(conv()), IMAGES, {}), "here"),
-    "percentile of nothing": (lambda: calibration.percentile_limits(np.array([]), 99.0), ""),
-    "percentile 0": (lambda: calibration.percentile_limits(np.ones(2), 0), ""),
-    "infinite limits": (lambda: calibration.msb_from_limits(-np.inf, 1.0), ""),
+    "percentile of nothing": (lambda: range_rules.percentile_limits(np.array([]), 99.0), ""),
+    "percentile 0": (lambda: range_rules.percentile_limits(np.ones(2), 0), ""),
+    "infinite limits": (lambda: range_rules.msb_from_limits(-np.inf, 1.0), ""),
     "length of nothing": (lambda: quantization.dynamic_fixed_point.fractional_length(np.array([]), 8), ""),
     "length of one bit": (lambda: quantization.dynamic_fixed_point.fractional_length(np.ones(2), 1), ""),
     "codes that are floats": (lambda: quantization.from_codes(np.ones(2), F8), ""),
@@ -287,6 +287,17 @@ def to_int8(model):
     return to_litert(model, "int8")
 
 
+def two_signs():
+    """Return a network in which signed and unsigned codes are joined, and read by a layer each."""
+    image = L.Input((8, 8, 4))
+    joined = L.Concatenate()([conv(name=name)(image) for name in ("left", "right")])
+    model = keras.Model(image, [conv(name=name)(joined) for name in ("here", "there")], name="net")
+    model = quantize_model(model, EIGHT, rounding="nearest")
+    model.get_layer("left").set_formats(*EIGHT[:2], FixedPoint(1, 8))
+    model.get_layer("there").set_formats(F8, FixedPoint(2, 8, signed=False), EIGHT[2])
+    return model
+
+
 AROUND = "before", "out"
 WIDE = (FixedPoint(0, 16), FixedPoint(3, 16), FixedPoint(3, 16))
 EXPORTS = {
@@ -316,6 +327,7 @@ EXPORTS = {
     "int8 of 12 bits": (lambda: to_int8(with_formats(F12, F8, F8)), "here"),
     "int8 with a bias off the grid": (lambda: to_int8(with_formats(*EIGHT, bias=F8)), "here"),
     "int8 sums of many bits": (lambda: to_int8(with_formats(FixedPoint(-30, 8), *EIGHT[1:])), "here"),
+    "int8 of codes with and without a sign": (lambda: to_int8(two_signs()), "here"),
     "int8 of an activation without format": (
         lambda: to_int8(
             quantized(before(), L.Activation("tanh", name="here"), formats={"before": EIGHT, "out": EIGHT})

@@ -5,20 +5,17 @@ import pytest
 
 from fewbits import FixedPoint, InputError, Trial, quantize, quantize_model
 from fewbits.backend import keras
-from fewbits.quantization.calibration import (
+from fewbits.quantization.calibration import formats_for, formats_from_msbs, msb_table, quantization_errors
+from fewbits.quantization.layers import Formats, by_filter
+from fewbits.quantization.observation import observe
+from fewbits.quantization.propagation import Propagation
+from fewbits.quantization.range_rules import (
     BINS,
-    formats_for,
-    formats_from_msbs,
     msb_from_limits,
     msb_of_least_divergence,
     msb_of_least_error,
-    msb_table,
-    observe,
     percentile_limits,
-    quantization_errors,
 )
-from fewbits.quantization.layers import Formats, by_filter
-from fewbits.quantization.propagation import Propagation
 from fewbits.quantization.sqnr import measured_sqnr
 
 L = keras.layers

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from fewbits import FixedPoint, InputError, quantize, quantize_model, to_codes
 from fewbits.backend import keras
-from fewbits.quantization.calibration import observe
 from fewbits.quantization.dynamic_fixed_point import dynamic_formats, fractional_length
 from fewbits.quantization.layers import Formats
+from fewbits.quantization.observation import observe
 
 L = keras.layers
 

@@ -166,7 +166,7 @@ def test_limits_pass_what_stands_between_two_layers():
     run = LayerwiseRun(model, [[IMAGES]])
     for tensor in between.values():
         run.read(tensor)
-    known = KnownLimits(run, [IMAGES])
+    known = KnownLimits(run.graph, run.shapes, [(float(IMAGES.min()), float(IMAGES.max()))])
     known.pass_on(model.get_layer("a"), np.array([-3.0, 2.0]))
     known.pass_on(model.get_layer("b"), np.array([-9.0, 2.0]))
     top = float(IMAGES.max())

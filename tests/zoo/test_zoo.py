@@ -13,7 +13,7 @@ from fewbits.backend import keras, ops
 from fewbits.costs.complexity import cost_table, totals
 from fewbits.io.weights import load_weights, save_weights
 from fewbits.post_training import equalize
-from fewbits.quantization.calibration import observe
+from fewbits.quantization.observation import observe
 from fewbits.quantization.conversion import dequantize_model
 
 CHERNIS = {

@@ -9,9 +9,11 @@ import plotly.graph_objects as go
 from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
 from fewbits.explore.histograms import decibel
-from fewbits.quantization.calibration import PERCENTILES, Values, formats_from_msbs, msb_from_limits, percentile_limits
+from fewbits.quantization.calibration import formats_from_msbs
 from fewbits.quantization.conversion import QuantizedModel
 from fewbits.quantization.fixedpoint import FixedPoint
+from fewbits.quantization.observation import Values
+from fewbits.quantization.range_rules import PERCENTILES, msb_from_limits, percentile_limits
 from fewbits.quantization.sqnr import quantization_error
 from fewbits.statistics import Share
 
@@ -29,7 +31,7 @@ def sqnr_by_percentile(
     """Return an explorer of the SQNR that MSBs from percentiles leave in each layer.
 
     Args:
-        observed: Layer name -> Values, from `dict(calibration.observe(model, images))`.
+        observed: Layer name -> Values, from `dict(observation.observe(model, images))`.
         label: The number of the figure.
         bits: What the reader can choose.
         percentiles: What the reader can choose.

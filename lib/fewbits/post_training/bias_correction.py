@@ -17,11 +17,11 @@ from fewbits.backend import ops
 from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import InputError
 from fewbits.post_training.copies import copied, enabled_layers
-from fewbits.quantization.calibration import observe
 from fewbits.quantization.conversion import QuantizedModel
 from fewbits.quantization.fixedpoint import MAX_NBITS_KERAS, FixedPoint, quantize
 from fewbits.quantization.layers import by_filter, kernel_formats, quantized_kernel
 from fewbits.quantization.layerwise import LayerwiseRun
+from fewbits.quantization.observation import observe
 
 BATCH = 32  # images per pass
 
@@ -122,7 +122,7 @@ def correct_bias(network: QuantizedModel, images: Images) -> QuantizedModel:
 
     Args:
         network: The quantized network.
-        images: As in `calibration.observe`; inputs are those of the float network.
+        images: As in `observation.observe`; inputs are those of the float network.
 
     Returns:
         A new network, whose layers all have a bias.

@@ -12,9 +12,10 @@ import numpy as np
 from fewbits.backend import keras
 from fewbits.data.inputs import Images
 from fewbits.errors import InputError, finite
-from fewbits.quantization.calibration import msb_from_limits, observe_ranges
 from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.layers import Formats
+from fewbits.quantization.range_rules import msb_from_limits
+from fewbits.quantization.streaming import layer_summaries
 
 
 def fractional_length(values: np.ndarray, nbits: int) -> int:
@@ -79,12 +80,12 @@ def dynamic_formats(
         InputError: as `observe` and `fractional_length`.
     """
     return {
-        layer.name: Formats(
-            _format(values.kernel, dense if isinstance(layer, keras.layers.Dense) else convolutions),
-            _format(values.input, activations),
-            _format(values.output, activations),
+        summary.layer.name: Formats(
+            _format(summary.kernel, dense if isinstance(summary.layer, keras.layers.Dense) else convolutions),
+            _format(np.array([summary.input.low, summary.input.high]), activations),
+            _format(np.array([summary.output.low, summary.output.high]), activations),
         )
-        for layer, values in observe_ranges(model, images)
+        for summary in layer_summaries(model, images)
     }
 
 

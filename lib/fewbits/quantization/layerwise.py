@@ -64,6 +64,26 @@ class LayerwiseRun:
         self.shapes.setdefault(id(tensor), tuple(value.shape))
 
 
+def image_shapes(model: keras.Model, inputs: Sequence[np.ndarray]) -> dict[int, tuple[int, ...]]:
+    """Return the shapes of the tensors of a network for one image.
+
+    Args:
+        model: As in LayerwiseRun.
+        inputs: One array (n, ...) per input; where sides are open, the first image is computed.
+
+    Returns:
+        Identity of each tensor -> its shape, batch included.
+    """
+    graph = Graph(model)
+    tensors = [tensor for call in graph.calls for tensor in call.outputs]
+    if all(None not in tensor.shape[1:] for tensor in tensors):
+        return {id(tensor): (1, *tensor.shape[1:]) for tensor in tensors}
+    run = LayerwiseRun(model, [[x[:1] for x in inputs]])
+    for tensor in graph.outputs:
+        run.read(tensor)
+    return run.shapes
+
+
 def apply_call(call: Call, values: dict[int, Any]) -> list[Any]:
     """Return what `call` makes in inference.
 

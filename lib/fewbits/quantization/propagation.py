@@ -15,10 +15,10 @@ from fewbits.backend import keras, ops
 from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import InputError
 from fewbits.graph import Graph
-from fewbits.quantization.calibration import observe
 from fewbits.quantization.conversion import QuantizedModel, dequantize_model
 from fewbits.quantization.fixedpoint import quantize
 from fewbits.quantization.layers import active_formats, by_filter, quantized_type
+from fewbits.quantization.observation import observe
 from fewbits.quantization.sqnr import measured_sqnr, predicted_sqnr, quantization_error
 
 

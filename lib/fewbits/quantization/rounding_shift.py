@@ -13,8 +13,8 @@ from fewbits.backend import keras, ops
 from fewbits.data.inputs import Images
 from fewbits.graph import Graph
 from fewbits.quantization.activations import QuantizedActivation, activation_type
-from fewbits.quantization.calibration import Values, observe
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
+from fewbits.quantization.observation import Values, observe
 
 layers = keras.layers
 
@@ -54,7 +54,7 @@ def rounding_shifts(model: keras.Model, images: Images, steps: Sequence[float] =
 
     Args:
         model: A network that `quantize_model` accepts, quantized or not; its values in float count.
-        images: As in `calibration.observe`; some tens. Labels are not used.
+        images: As in `observation.observe`; some tens. Labels are not used.
         steps: Steps of the kernels, ascending.
 
     Returns:

@@ -5,32 +5,110 @@ evenly over what the layers before can pass on, and its outputs over what sums o
 other, reach: four standard deviations, and no more than the kernel allows.
 """
 
+import warnings
+from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.quantization.fixedpoint import MAX_ABS_MSB
+from fewbits.errors import CalibrationWarning
+from fewbits.graph import Graph
+from fewbits.quantization.float_network import as_float
+from fewbits.quantization.layer_summary import LayerSummary
 from fewbits.quantization.layers import QUANTIZED
-from fewbits.quantization.layerwise import LayerwiseRun, apply_call
+from fewbits.quantization.layerwise import apply_call
+from fewbits.quantization.value_summary import ValueSummary, is_nothing
 
 Limits = tuple[float, float]
 
-NOTHING = 2.0**-MAX_ABS_MSB  # what is not larger in magnitude vanishes in every format
 DEVIATIONS = 4
 POINTS = 1001  # that stand for a range
 COMBINED = 3  # inputs of a layer of whose limits all combinations are tried
 
 
-def is_nothing(values: np.ndarray) -> bool:
-    """Return whether `values` are zeros, or too small for any format."""
-    return -NOTHING <= float(np.min(values)) and float(np.max(values)) <= NOTHING
-
-
 def spread(limits: Limits) -> np.ndarray:
     """Return numbers (POINTS,), float32, that spread evenly between the limits."""
     return np.linspace(*limits, POINTS, dtype=np.float32)
+
+
+class UnseenRanges:
+    """Estimates of what layers may compute where images show only zeros or constants; tell it of all layers in order.
+
+    Attributes:
+        layers: The names of the layers with estimates.
+    """
+
+    def __init__(self, graph: Graph, shapes: dict[int, tuple[int, ...]], inputs: Iterable[ValueSummary]):
+        """Begin with what the network reads.
+
+        Args:
+            graph: As in KnownLimits.
+            shapes: As in KnownLimits.
+            inputs: For each input of the network its values.
+        """
+        self.layers: list[str] = []
+        self._shapes = shapes
+        self._known = KnownLimits(graph, shapes, [(values.low, values.high) for values in inputs])
+
+    def estimates(self, seen: LayerSummary) -> dict[str, np.ndarray]:
+        """Return values to take for kernel, input or output in place of zeros and of what is not known.
+
+        Args:
+            seen: What the next layer of the network computes with.
+
+        Returns:
+            Kind -> values, any shape; empty for a layer that sees enough.
+        """
+        blind = seen.input.is_nothing or bool(self.layers) and seen.input.is_constant
+        found = (self._of_kernel if type(seen.layer) in QUANTIZED else self._of_activation)(seen, blind)
+        if found:
+            self.layers.append(seen.layer.name)
+        if type(seen.layer) in QUANTIZED:
+            self._known.pass_on(seen.layer, found.get("output", np.array([seen.output.low, seen.output.high])))
+        return found
+
+    def warn(self, stacklevel: int) -> None:
+        """Warn of the layers with estimates, if there are some.
+
+        Args:
+            stacklevel: As in `warnings.warn`, counted from the caller.
+        """
+        names = (
+            f"layer {self.layers[0]} computes" if len(self.layers) == 1 else f"layers {', '.join(self.layers)} compute"
+        )
+        if self.layers:
+            warnings.warn(
+                f"{names} only zeros or constants on these images; the formats are estimates from kernels and the "
+                "layers before, so calibrate with images that show more",
+                CalibrationWarning,
+                stacklevel=stacklevel + 1,
+            )
+
+    def _of_kernel(self, seen: LayerSummary, blind: bool) -> dict[str, np.ndarray]:
+        no_kernel, no_output, found = is_nothing(seen.kernel), seen.output.is_nothing, {}
+        limits = self._known.of(seen.layer.input) if blind else (seen.input.low, seen.input.high)
+        limits = limits if any(limits) else (-1.0, 1.0)
+        if no_kernel:
+            found["kernel"] = np.ones_like(seen.kernel)
+        if blind:
+            found["input"] = spread(limits)
+        if blind or no_output:
+            reached = output_limits(seen.layer, limits, self._shapes[id(seen.layer.input)])
+            found["output"] = spread(reached if any(reached) else limits)
+        return found
+
+    def _of_activation(self, seen: LayerSummary, blind: bool) -> dict[str, np.ndarray]:
+        if not blind:
+            return {}
+        read = spread(self._known.of(seen.layer.input))
+        slope = None if seen.kernel is None else np.ravel(seen.kernel)
+        if slope is not None:
+            return {"input": read, "output": np.where(read < 0, read * np.abs(slope).max(), read)}
+        shape = len(read), *(1,) * (len(self._shapes[id(seen.layer.input)]) - 1)
+        output = ops.convert_to_numpy(as_float(seen.layer(ops.convert_to_tensor(read.reshape(shape)))))
+        return {"input": read, "output": output}
 
 
 class KnownLimits:
@@ -40,17 +118,18 @@ class KnownLimits:
     of its inputs. Inputs of the network that are nothing but zeros are taken for images from -1 to 1.
     """
 
-    def __init__(self, run: LayerwiseRun, inputs: list[np.ndarray]):
-        """Begin with the arrays that the network reads.
+    def __init__(self, graph: Graph, shapes: dict[int, tuple[int, ...]], inputs: Sequence[Limits]):
+        """Begin with what the network reads.
 
         Args:
-            run: The run of the network.
-            inputs: One array (n, ...) per input.
+            graph: The graph of the network.
+            shapes: Identity of each tensor -> its shape, batch included.
+            inputs: The lowest and the highest number of each input.
         """
-        self._run = run
+        self._graph, self._shapes = graph, shapes
         self._known = {
-            id(tensor): (-1.0, 1.0) if is_nothing(x) else (float(x.min()), float(x.max()))
-            for tensor, x in zip(run.graph.inputs, inputs)
+            id(tensor): (-1.0, 1.0) if is_nothing(np.array(limits)) else limits
+            for tensor, limits in zip(graph.inputs, inputs, strict=True)
         }
 
     def pass_on(self, layer: Any, outputs: np.ndarray) -> None:
@@ -62,13 +141,13 @@ class KnownLimits:
         """
         largest = np.abs(outputs).max()
         ends = ops.convert_to_tensor(np.array([[-largest, largest]], np.float32))
-        [call] = self._run.graph.calls_of(layer)
+        [call] = self._graph.calls_of(layer)
         self._known[id(call.outputs[0])] = _limits([(layer.activation or keras.activations.linear)(ends)])
 
     def of(self, tensor: keras.KerasTensor) -> Limits:
         """Return the lower and the upper limit of `tensor`."""
         if id(tensor) not in self._known:
-            call = self._run.graph.made_by(tensor)
+            call = self._graph.made_by(tensor)
             results = [apply_call(call, values) for values in self._probes(call.inputs)]
             for i, output in enumerate(call.outputs):
                 self._known[id(output)] = _limits([result[i] for result in results])
@@ -79,7 +158,7 @@ class KnownLimits:
         limits = [self.of(tensor) for tensor in tensors]
         for ends in product(*limits) if len(tensors) <= COMBINED else zip(*limits):
             yield {
-                id(tensor): ops.full((1, *self._run.shapes[id(tensor)][1:]), end, tensor.dtype)
+                id(tensor): ops.full((1, *self._shapes[id(tensor)][1:]), end, tensor.dtype)
                 for tensor, end in zip(tensors, ends)
             }
 

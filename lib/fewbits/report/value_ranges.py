@@ -10,16 +10,10 @@ import numpy as np
 from fewbits.backend import keras
 from fewbits.errors import CalibrationWarning
 from fewbits.names import LEAST_ERROR
-from fewbits.quantization.calibration import (
-    PERCENTILES,
-    Values,
-    msb_from_limits,
-    msb_of_least_error,
-    observe_ranges,
-    percentile_limits,
-)
 from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.layers import QUANTIZED, by_filter
+from fewbits.quantization.observation import Values, observe_ranges
+from fewbits.quantization.range_rules import PERCENTILES, msb_from_limits, msb_of_least_error, percentile_limits
 from fewbits.quantization.sqnr import quantization_error
 from fewbits.report.measurements import SkewedChannels, ValueRange
 from fewbits.report.samples import ImageSample
@@ -43,7 +37,7 @@ def observe_value_ranges(
         One ValueRange per layer and kind in the order of the network, and the skewed layers.
 
     Raises:
-        InputError: as `quantization.calibration.observe`.
+        InputError: as `quantization.observation.observe`.
     """
     ranges, skewed = [], []
     with warnings.catch_warnings():
