@@ -121,7 +121,15 @@ def add_reestimation(command: argparse._ActionsContainer, when: str) -> None:
 
 
 def check_normalization(options: argparse.Namespace, model: Any) -> None:
-    """Refuse --reestimate for a network without batch normalization before the work is done."""
+    """Refuse --reestimate for a network without batch normalization before the work is done.
+
+    Args:
+        options: With `reestimate`.
+        model: The network.
+
+    Raises:
+        InputError: when `model` has no batch normalization.
+    """
     from fewbits.training import normalizations
 
     if options.reestimate and not normalizations(model):
