@@ -95,7 +95,8 @@ def test_the_numbers_are_those_of_the_json(found, page):
         assert row[3].startswith(f"{100 * change['value']:+.1f} points ({100 * change['low']:+.1f} to")
     for row, values in zip(page.table("MSB by range rule"), plain["values"], strict=True):
         assert row[:2] == [values["layer"], values["kind"]]
-        assert row[2:-2] == [str(msb) for msb in values["msbs"].values()]
+        signed = {True: "yes", False: "no"}[values["signed"]]
+        assert row[2:-2] == [signed, *(str(msb) for msb in values["msbs"].values())]
     for row, sqnr in zip(page.table("SQNR of outputs"), plain["propagated"], strict=True):
         assert row[2:] == [f"{sqnr['measured']:.1f} dB", f"{sqnr['predicted']:.1f} dB"]
     for row, memory in zip(page.table("Bytes."), plain["memory"], strict=True):
@@ -153,7 +154,16 @@ def test_marks_stand_at_their_values():
 
 
 def test_a_histogram_shows_its_range():
-    drawing = value_histogram([1, 0, 4], -1.0, 2.0, 4.0, (-0.5, 1.5), "values")
+    drawing = value_histogram([1, 0, 4], -1.0, 2.0, (-4.0, 4.0), (-0.5, 1.5), "values")
     clips = [float(x) for x in re.findall(r'class="clip" x1="([\d.]+)"', drawing)]
     assert clips == [0.0, 200.0] and drawing.count("M") == 2
-    assert "nan" not in value_histogram([5], 0.0, 0.0, 2.0**-64, (0.0, 0.0), "zeros")
+    assert "nan" not in value_histogram([5], 0.0, 0.0, (-(2.0**-64), 2.0**-64), (0.0, 0.0), "zeros")
+
+
+def test_a_format_without_a_sign_begins_at_0(found):
+    [values] = [each for each in found.values if each.kind == "input"][:1]
+    unsigned = replace(values, low=0.0, high=3.0, msbs=dict.fromkeys(values.msbs, 0), signed=False)
+    drawn = [report_page(replace(found, values=[each]), []) for each in (unsigned, replace(unsigned, signed=True))]
+    assert "0 to 3, format 0 to 2," in drawn[0] and "0 to 3, format ±1," in drawn[1]
+    clips = [[float(x) for x in re.findall(r'class="clip" x1="([\d.]+)"', text)] for text in drawn]
+    assert clips == [[0.0, pytest.approx(200 * 2 / 3, abs=0.1)], [0.0, 100.0]]

@@ -27,6 +27,7 @@ def sqnr_by_percentile(
     label: str,
     bits: Sequence[int] = BITS,
     percentiles: Sequence[float] = WAYS,
+    codes: Sequence[str] = ("signed",),
 ) -> Explorer:
     """Return an explorer of the SQNR that MSBs from percentiles leave in each layer.
 
@@ -35,35 +36,40 @@ def sqnr_by_percentile(
         label: The number of the figure.
         bits: What the reader can choose.
         percentiles: What the reader can choose.
+        codes: What the reader can choose, of CODES; one alone is no choice. Values below zero are signed anyway.
     """
-    msbs = {
-        (kind, p): [msb_from_limits(*percentile_limits(getattr(v, kind), p)) for v in observed.values()]
-        for kind in ("kernel", "input", "output")
-        for p in percentiles
-    }
+    kinds = ("kernel", "input", "output")
+    arrays = {kind: [getattr(v, kind) for v in observed.values()] for kind in kinds}
+    limits = {(kind, p): [percentile_limits(x, p) for x in arrays[kind]] for kind in kinds for p in percentiles}
+    below = {kind: [kind == "kernel" or bool(np.min(x) < 0) for x in arrays[kind]] for kind in kinds}
     names, seen = list(observed), {}
 
-    def errors(kind: str, percentile: float, nbits: int, rounding: str) -> Iterator[Any]:
-        values = [getattr(v, kind) for v in observed.values()]
-        for name, x, msb in zip(names, values, msbs[kind, percentile]):
-            key = kind, name, msb, nbits, rounding
+    def formats(kind: str, percentile: float, nbits: int, codes: str) -> list[FixedPoint]:
+        signs = [codes == "signed" or negative for negative in below[kind]]
+        pairs = zip(limits[kind, percentile], signs)
+        return [FixedPoint(msb_from_limits(*ends, signed), nbits, signed) for ends, signed in pairs]
+
+    def errors(kind: str, used: list[FixedPoint], rounding: str) -> Iterator[Any]:
+        for name, x, fmt in zip(names, arrays[kind], used):
+            key = kind, name, fmt, rounding
             if key not in seen:
-                seen[key] = quantization_error(x, FixedPoint(msb, nbits), rounding)
+                seen[key] = quantization_error(x, fmt, rounding)
             yield seen[key]
 
-    def view(values: str, percentile: float, bits: int, rounding: str) -> View:
-        error = list(errors(values, percentile, bits, rounding))
+    def view(values: str, percentile: float, bits: int, rounding: str, codes: str = codes[0]) -> View:
+        used = formats(values, percentile, bits, codes)
+        error = list(errors(values, used, rounding))
         sqnr = [e.sqnr for e in error]
         worst = int(np.argmin(sqnr))
-        used = msbs[values, percentile]
+        msbs = [fmt.msb for fmt in used]
         readings = {
-            "MSBs": f"{min(used)} to {max(used)}",
+            "MSBs": f"{min(msbs)} to {max(msbs)}",
             "most clipped": f"{max(e.clipped for e in error):.2%}",
             "most underflowed": f"{max(e.underflowed for e in error):.1%}",
             "mean SQNR": decibel(float(np.mean(sqnr))),
             "worst layer": f"{names[worst]}, {decibel(sqnr[worst])}",
         }
-        texts = [f"MSB {msb}" for msb in used]
+        texts = [f"MSB {fmt.msb}{'' if fmt.signed else ', unsigned'}" for fmt in used]
         return View([{"x": names, "y": [round(s, 2) for s in sqnr], "hovertext": texts}], readings)
 
     figure = plots.figure(
@@ -75,9 +81,11 @@ def sqnr_by_percentile(
         margin={"b": 130},
         height=420,
     )
+    choice = {"codes": tuple(codes)} if len(codes) > 1 else {}
     return Explorer(
-        {"values": ("kernel", "input", "output"), "percentile": percentiles, "bits": bits, "rounding": ROUNDINGS},
-        {"values": "kernel", "percentile": 99.9, "bits": 4, "rounding": "nearest"},
+        {"values": kinds, "percentile": percentiles, "bits": bits, "rounding": ROUNDINGS} | choice,
+        {"values": "kernel", "percentile": 99.9, "bits": 4, "rounding": "nearest"}
+        | {name: values[0] for name, values in choice.items()},
         view,
         figure,
         label,

@@ -68,7 +68,7 @@ def decibel_chart(series: Sequence[Series], label: str) -> str:
 
 
 def value_histogram(
-    counts: Sequence[int], low: float, high: float, clip: float, middle: tuple[float, float], label: str
+    counts: Sequence[int], low: float, high: float, clip: tuple[float, float], middle: tuple[float, float], label: str
 ) -> str:
     """Return a small histogram with the range of its format.
 
@@ -76,12 +76,12 @@ def value_histogram(
         counts: Of equal bins from `low` to `high`.
         low: The smallest value.
         high: The largest value.
-        clip: Amplitude of the format: values beyond it are clipped.
+        clip: The limits of the format: values beyond them are clipped.
         middle: The limits of the percentile that set it.
         label: Text alternative.
     """
     width, height, most = 200, 64, max(counts) or 1
-    left, right = min(low, -clip), max(high, clip)
+    left, right = min(low, clip[0]), max(high, clip[1])
     across = (right - left) or 1.0
 
     def x(value: float) -> float:
@@ -97,9 +97,7 @@ def value_histogram(
     band = (
         f'<rect class="band" x="{x(middle[0]):.1f}" y="0" width="{x(middle[1]) - x(middle[0]):.1f}" height="{height}"/>'
     )
-    clips = "".join(
-        f'<line class="clip" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="0" y2="{height}"/>' for at in (-clip, clip)
-    )
+    clips = "".join(f'<line class="clip" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="0" y2="{height}"/>' for at in clip)
     body = f'{band}<path class="bins" d="{"".join(bins)}"/>{clips}'
     return (
         f'<svg class="histogram" viewBox="-1 -1 {width + 2} {height + 2}" role="img" aria-label="{escape(label)}" '

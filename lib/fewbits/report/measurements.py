@@ -165,6 +165,7 @@ class ValueRange:
         counts: How many values are in each of the equal bins from `low` to `high`.
         percentiles: Percentage of the values -> the limits between which the middle ones lie.
         msbs: Range rule -> MSB; rules are percentiles, and `mse`, the least squared error at the bits of the report.
+        signed: Whether the format has a sign; if not, it reaches from 0 to 2**(MSB + 1).
         clipped: Share of the values that are clipped at the bits of the report, with the MSB of `RULE`.
         sqnr: Signal-to-quantization-noise ratio in dB of these values alone, rounded to nearest; None if infinite.
     """
@@ -176,6 +177,7 @@ class ValueRange:
     counts: tuple[int, ...]
     percentiles: dict[str, tuple[float, float]]
     msbs: dict[str, int]
+    signed: bool
     clipped: float
     sqnr: float | None
 

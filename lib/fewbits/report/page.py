@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.report.advice import TOLERATED, Advice, change_in_points
 from fewbits.report.drawings import Series, decibel_chart, interval_chart, mark, value_histogram
 from fewbits.report.measurements import Accuracy, Change, Measurements, ValueRange, WidthAccuracy
@@ -164,6 +165,7 @@ def _values(found: Measurements, advice: Sequence[Advice]) -> Iterator[Section]:
         (
             each.layer,
             each.kind,
+            "yes" if each.signed else "no",
             *(_msb(each, rule) for rule in found.values[0].msbs),
             _percent(each.clipped, 2),
             _decibels(each.sqnr),
@@ -171,7 +173,7 @@ def _values(found: Measurements, advice: Sequence[Advice]) -> Iterator[Section]:
         for each in found.values
     ]
     rules = [rule if rule == "mse" else f"{rule} %" for rule in found.values[0].msbs]
-    columns = ("layer", "values", *(f"MSB, {rule}" for rule in rules), "clipped", "SQNR alone")
+    columns = ("layer", "values", "signed", *(f"MSB, {rule}" for rule in rules), "clipped", "SQNR alone")
     caption = f"MSB by range rule; clipped share and SQNR at {found.bits} bits with the MSB of {RULE} %, to nearest"
     limits = [
         (each.layer, each.kind, *(f"{_number(low)} to {_number(high)}" for low, high in each.percentiles.values()))
@@ -188,7 +190,7 @@ def _values(found: Measurements, advice: Sequence[Advice]) -> Iterator[Section]:
         f"<p>Bars: values on a square-root scale, so that tails show. Shaded: the middle {RULE} %, which sets the "
         f"format. Dashed: the range of the format; values beyond it are clipped.</p>"
     )
-    yield "MSB table", _table(caption, columns, rows, [None, TEXT])
+    yield "MSB table", _table(caption, columns, rows, [None, TEXT, TEXT])
     yield "Values and their ranges", text + drawn + "<h3>Percentiles</h3>" + percentiles
 
 
@@ -199,10 +201,11 @@ def _histograms(name: str, ranges: Sequence[ValueRange]) -> str:
 
 def _histogram(each: ValueRange) -> str:
     rule = f"{RULE:g}"
-    amplitude, middle = 2.0 ** each.msbs[rule], each.percentiles[rule]
+    high = FixedPoint(each.msbs[rule], 1, each.signed).amplitude
+    reach, clip = (f"±{_number(high)}", (-high, high)) if each.signed else (f"0 to {_number(high)}", (0.0, high))
     limits = f"{_number(each.low)} to {_number(each.high)}"
-    text = f"{each.kind}: {limits}, format ±{_number(amplitude)}, {_percent(each.clipped, 2)} clipped"
-    drawing = value_histogram(each.counts, each.low, each.high, amplitude, middle, f"{each.layer}, {text}")
+    text = f"{each.kind}: {limits}, format {reach}, {_percent(each.clipped, 2)} clipped"
+    drawing = value_histogram(each.counts, each.low, each.high, clip, each.percentiles[rule], f"{each.layer}, {text}")
     return f"{drawing}<p>{escape(text)}</p>"
 
 

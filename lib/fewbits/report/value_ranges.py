@@ -11,7 +11,7 @@ from fewbits.backend import keras
 from fewbits.errors import CalibrationWarning
 from fewbits.names import LEAST_ERROR
 from fewbits.quantization.fixedpoint import FixedPoint
-from fewbits.quantization.layers import QUANTIZED, by_filter
+from fewbits.quantization.layers import QUANTIZED, Formats, by_filter
 from fewbits.quantization.observation import Values, observe_ranges
 from fewbits.quantization.range_rules import PERCENTILES, msb_from_limits, msb_of_least_error, percentile_limits
 from fewbits.quantization.sqnr import quantization_error
@@ -24,7 +24,7 @@ SKEWED = 3.0  # bits that the median channel loses; fewer are usual
 
 
 def observe_value_ranges(
-    network: keras.Model, sample: ImageSample, bits: int
+    network: keras.Model, sample: ImageSample, bits: int, formats: dict[str, Formats]
 ) -> tuple[list[ValueRange], list[SkewedChannels]]:
     """Return where the values of each layer lie, and layers whose channels differ much in range.
 
@@ -32,6 +32,7 @@ def observe_value_ranges(
         network: A network that `quantize_model` accepts, quantized or not.
         sample: The calibration images.
         bits: At which clipping and SQNR are measured.
+        formats: Layer name -> the formats of the report, which tell what is signed.
 
     Returns:
         One ValueRange per layer and kind in the order of the network, and the skewed layers.
@@ -43,7 +44,9 @@ def observe_value_ranges(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)  # the formats of the report were found before, and warned
         for layer, values in observe_ranges(network, sample.inputs):
-            ranges += [_range(layer.name, kind, array, bits) for kind, array in _kinds(values)]
+            for kind, array in _kinds(values):
+                fmt = getattr(formats[layer.name], kind)
+                ranges.append(_range(layer.name, kind, array, bits, not isinstance(fmt, FixedPoint) or fmt.signed))
             skewed += _skewed(layer, values)
     return ranges, skewed
 
@@ -55,10 +58,10 @@ def _kinds(values: Values) -> Iterator[tuple[str, np.ndarray]]:
             yield kind, np.asarray(array, np.float64)
 
 
-def _range(layer: str, kind: str, values: np.ndarray, bits: int) -> ValueRange:
+def _range(layer: str, kind: str, values: np.ndarray, bits: int, signed: bool) -> ValueRange:
     limits = {f"{rule:g}": percentile_limits(values, rule) for rule in (*PERCENTILES, 100)}
-    msbs = {rule: msb_from_limits(*pair) for rule, pair in limits.items()}
-    error = quantization_error(values, FixedPoint(msbs[f"{RULE:g}"], bits), "nearest")
+    msbs = {rule: msb_from_limits(*pair, signed) for rule, pair in limits.items()}
+    error = quantization_error(values, FixedPoint(msbs[f"{RULE:g}"], bits, signed), "nearest")
     low, high = limits["100"]
     counts, _ = np.histogram(values, BINS, (low, high) if low < high else None)
     return ValueRange(
@@ -68,7 +71,8 @@ def _range(layer: str, kind: str, values: np.ndarray, bits: int) -> ValueRange:
         high=high,
         counts=tuple(map(int, counts)),
         percentiles=limits,
-        msbs=msbs | {LEAST_ERROR: msb_of_least_error(values, bits)},
+        msbs=msbs | {LEAST_ERROR: msb_of_least_error(values, bits, signed=signed)},
+        signed=signed,
         clipped=error.clipped,
         sqnr=error.sqnr if isfinite(error.sqnr) else None,
     )
