@@ -1,5 +1,6 @@
 """Budgets and bits: costs by hand, the integer program against every allocation, and budgets that are too low."""
 
+import os
 from itertools import product
 
 import numpy as np
@@ -19,6 +20,7 @@ from fewbits.search import (
     read_budget,
     stored_tensors,
 )
+from fewbits.search.allocation import _no_stdout
 
 L = keras.layers
 WIDTHS = (2, 4, 8)
@@ -96,6 +98,13 @@ def test_no_allocation_within_a_budget_has_less_noise(kind, network):
         found = allocate_bits(noise, [budget])
         assert by_hand(kind, found) <= limit
         assert noise.predicted_sqnr(found) == pytest.approx(best[1], abs=1e-6) and best[0] < best[1]
+
+
+def test_what_the_solver_prints_is_not_seen(capfd):
+    with _no_stdout():
+        os.write(1, b"a line of the solver\n")
+    print("a line of ours")
+    assert capfd.readouterr().out == "a line of ours\n"
 
 
 def test_budgets_hold_together(network):

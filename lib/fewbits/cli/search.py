@@ -151,11 +151,11 @@ def _print_points(noise: Any, points: list[Any]) -> None:
     """Print what the points cost, and how well the sum of the noises foretells that of the logits."""
     from fewbits.search import COSTS
 
-    print(f"\n{'point':<8}" + "".join(f"{name:>18}" for name in COSTS) + f"{'predicted':>14}{'measured':>13}")
+    print(f"\n{'point':<8}" + "".join(f"{name:>20}" for name in COSTS) + f"{'predicted':>14}{'measured':>13}")
     for point in points:
-        costs = "".join(f"{point.costs[name]:>18,.0f}" for name in COSTS)
+        costs = "".join(f"{point.costs[name]:>20,.0f}" for name in COSTS)
         print(f"{point.name:<8}{costs}{point.predicted_sqnr:>11.1f} dB{noise.measured_sqnr(point.bits):>10.1f} dB")
-    print(f"{'':<8}" + "".join(f"{unit:>18}" for unit in COSTS.values()) + f"{'SQNR of the logits':>27}")
+    print(f"{'':<8}" + "".join(f"{unit:>20}" for unit in COSTS.values()) + f"{'SQNR of the logits':>27}")
 
 
 def _progress() -> Any:

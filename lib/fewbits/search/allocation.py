@@ -6,7 +6,10 @@ variable per pair of bits, from 0 to 1, whose sums over either side are the bina
 the products, and the program stays linear.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import os
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -80,14 +83,29 @@ class _Program:
         matrix = coo_array((values, (i, j)), (len(rows), len(c))).tocsr()
         kinds = np.zeros(len(c))
         kinds[: self.binary] = whole
-        found = milp(
-            c,
-            constraints=LinearConstraint(matrix, [row.low for row in rows], [row.high for row in rows]),
-            bounds=Bounds(0, 1),
-            integrality=kinds,
-            options={"mip_rel_gap": 0},
-        )
+        with _no_stdout():
+            found = milp(
+                c,
+                constraints=LinearConstraint(matrix, [row.low for row in rows], [row.high for row in rows]),
+                bounds=Bounds(0, 1),
+                integrality=kinds,
+                options={"mip_rel_gap": 0},
+            )
         return found.x
+
+
+@contextmanager
+def _no_stdout() -> Iterator[None]:
+    """Discard what the solver prints in the block, at the file descriptor: some lines do not ask whether they may."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def allocate_bits(noise: LogitNoise, budgets: Sequence[Budget], choices: Choices | None = None) -> Allocation:
