@@ -11,31 +11,30 @@ from fewbits.deploy.litert import to_litert
 from fewbits.io.files import write_model
 from helpers.audits import LAYERS, network, quantized
 from helpers.cli import refused
+from helpers.unsigned import rectified
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Files: the float network, one quantized with floor, its formats, and what the quantized one computes."""
     path = tmp_path_factory.mktemp("audit")
-    model = quantized("floor")
     write_model(network("softmax"), path / "float.keras")
-    write_model(quantized("floor", model=network("softmax")), path / "quantized.keras")
-    formats = {
-        name: {k: f and [f.msb, f.nbits] for k, f in zip(("kernel", "input", "output"), three)}
-        for name, three in model.formats.items()
-    }
-    (path / "formats.json").write_text(json.dumps(formats))
-    values = [
-        "output-extraction",
-        path / "quantized.keras",
-        "--data",
-        "digits",
-        "--images",
-        30,
-        "--output",
-        path / "values.h5",
-    ]
-    assert main(list(map(str, values))) == 0
+    for name, signs in (("quantized", lambda model: model.formats), ("unsigned", rectified)):
+        model = quantized("floor", model=network("softmax"))
+        model.set_formats(signs(model))
+        write_model(model, path / f"{name}.keras")
+        formats = {
+            layer: {
+                kind: f and [f.msb, f.nbits, *([] if f.signed else ["unsigned"])]
+                for kind, f in zip(("kernel", "input", "output"), three)
+            }
+            for layer, three in model.formats.items()
+        }
+        (path / f"{name}.json").write_text(json.dumps(formats))
+        (path / f"odd-{name}.json").write_text(json.dumps(formats).replace("unsigned", "odd"))
+        images = ["--data", "digits", "--images", 30]
+        values = ["output-extraction", path / f"{name}.keras", *images, "--output", path / f"{name}.h5"]
+        assert main(list(map(str, values))) == 0
     return path
 
 
@@ -63,9 +62,10 @@ def test_our_integers_are_audited_and_the_file_holds_what_the_table_says(folder,
         assert "floor" in row["output"]["roundings"] and row["advice"]
 
 
-@pytest.mark.parametrize("formats", ["quantized.keras", "formats.json"])
+@pytest.mark.parametrize("formats", ["quantized.keras", "quantized.json", "unsigned.keras", "unsigned.json"])
 def test_what_output_extraction_wrote_is_audited_on_the_same_images(folder, formats, capsys):
-    assert main(audit(folder, "values.h5", "--formats", folder / formats)) == 0
+    values = f"{formats.partition('.')[0]}.h5"
+    assert main(audit(folder, values, "--formats", folder / formats)) == 0
     said = capsys.readouterr().out
     assert "30 of 1,295 images" in said  # those that the file names
     assert all("floor" in rows(said)[name] for name in LAYERS[:3])
@@ -101,17 +101,16 @@ def test_a_layer_that_no_rounding_explains_makes_the_status_1(folder, tmp_path, 
 
 
 def test_what_does_not_fit_is_refused(folder, tmp_path, capsys):
-    assert "is no .tflite, .onnx, .keras, .h5 or .npz file" in refused(audit(folder, "formats.json"), capsys)
+    assert "is no .tflite, .onnx, .keras, .h5 or .npz file" in refused(audit(folder, "quantized.json"), capsys)
     assert "--formats is for .h5 and .npz files" in refused(audit(folder, "quantized.keras", "--formats", "x"), capsys)
-    assert "--kernels is for .tflite files" in refused(audit(folder, "values.h5", "--kernels", "xnnpack"), capsys)
+    assert "--kernels is for .tflite files" in refused(audit(folder, "quantized.h5", "--kernels", "xnnpack"), capsys)
     assert "'arm' is not one of" in refused(audit(folder, "net.tflite", "--kernels", "arm"), capsys)
     assert "does not exist" in refused(audit(folder, "none.npz"), capsys)
     assert "is not quantized" in refused(audit(folder, "float.keras"), capsys, quiet=False)
-    other = audit(folder, "values.h5", "--formats", folder / "float.keras")
+    other = audit(folder, "quantized.h5", "--formats", folder / "float.keras")
     assert "is not quantized" in refused(other, capsys, quiet=False)
     (tmp_path / "no.json").write_text("[1, 2]")
-    assert "holds no formats" in refused(
-        audit(folder, "values.h5", "--formats", tmp_path / "no.json"), capsys, quiet=False
-    )
+    for path in (tmp_path / "no.json", folder / "odd-unsigned.json"):
+        assert "holds no formats" in refused(audit(folder, "quantized.h5", "--formats", path), capsys, quiet=False)
     np.savez(tmp_path / "x.npz", images=np.array([5000]), first=np.zeros((1, 8, 8, 6)))
     assert "names images that" in refused(audit(folder, tmp_path / "x.npz"), capsys)

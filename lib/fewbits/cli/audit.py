@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewbits.cli.formats import UNSIGNED
 from fewbits.cli.images import Part, add_options, add_sample, read_parts, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, check_output
 from fewbits.errors import InputError
@@ -160,13 +161,15 @@ def _with_formats(path: Path, reference: "QuantizedModel") -> "QuantizedModel":
 
 
 def _format(pair: Any) -> Any:
-    """Return the format of [msb, bits] or [[msbs of the filters], bits]; None for float."""
+    """Return the format of [msb, bits], [msb, bits, "unsigned"] or [[msbs of the filters], bits]; None for float."""
     from fewbits.quantization.fixedpoint import FixedPoint
 
     if pair is None:
         return None
-    msb, nbits = pair
-    return FixedPoint(msb, nbits) if not isinstance(msb, list) else [FixedPoint(each, nbits) for each in msb]
+    msb, nbits, *sign = pair
+    if sign not in ([], [UNSIGNED]):
+        raise ValueError(sign)
+    return [FixedPoint(m, nbits) for m in msb] if isinstance(msb, list) else FixedPoint(msb, nbits, signed=not sign)
 
 
 def _images(options: argparse.Namespace, model: Any, recording: "Recording | None") -> tuple[Part, Any]:

@@ -19,6 +19,7 @@ EXAMPLES = """
   fewbits formats digits.keras --data digits --bits=-,8,8 --output formats.json --save-model quantized.keras
 """
 COLUMNS = KINDS[:3]  # kernel, input and output
+UNSIGNED = "unsigned"  # the third element of such a format in a .json file
 
 
 def add(commands: Commands) -> None:
@@ -133,8 +134,10 @@ def _print_table(formats: dict[str, Any], errors: dict[str, Any]) -> None:
 def _cell(fmt: Any, error: Any) -> str:
     if fmt is None:
         return f"{'-':>13}{'':>19}"
-    msbs = [each.msb for each in fmt] if isinstance(fmt, tuple) else [fmt.msb]
+    each = fmt if isinstance(fmt, tuple) else (fmt,)
+    msbs = [one.msb for one in each]
     text = f"{msbs[0]}" if len(msbs) == 1 else f"{min(msbs)} to {max(msbs)}"
+    text += "" if each[0].signed else "u"
     return f"{text:>13}{_cost(error)}"
 
 
@@ -149,7 +152,10 @@ def _as_json(formats: dict[str, Any]) -> str:
 
 
 def _plain(fmt: Any) -> Any:
-    """Return [msb, bits] of a format, [[msbs of the filters], bits] of one per filter, and None of float."""
+    """Return [msb, bits] of a format, [[msbs of the filters], bits] of one per filter, and None of float.
+
+    What is unsigned has a third element that says so.
+    """
     if isinstance(fmt, tuple):
         return [[each.msb for each in fmt], fmt[0].nbits]
-    return fmt and [fmt.msb, fmt.nbits]
+    return fmt and [fmt.msb, fmt.nbits, *([] if fmt.signed else [UNSIGNED])]
