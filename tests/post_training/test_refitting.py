@@ -79,6 +79,11 @@ def test_windows_of_a_dense_layer_are_its_inputs():
 # Rounding in turn
 
 
+def rounded_in_turn(kernel, power, formats):
+    columns = zip(weight_rounding._compensated(kernel, power, formats).T, formats)
+    return np.stack([quantize(column, fmt, "nearest") for column, fmt in columns], -1)
+
+
 def in_turn_by_definition(kernel, power, formats):
     """Round the weights, strongest inputs first; after each, solve for the weights left that make good for it best.
 
@@ -106,14 +111,12 @@ def test_each_weight_is_rounded_as_the_definition_has_it(seed):
     power = inputs.T @ inputs / 50 + 0.01 * np.eye(weights)
     kernel = rng.normal(0, 0.6, (weights, filters))
     formats = [FixedPoint(int(msb), 5) for msb in rng.integers(-1, 2, filters)]
-    assert np.array_equal(
-        weight_rounding._rounded_in_turn(kernel, power, formats), in_turn_by_definition(kernel, power, formats)
-    )
+    assert np.array_equal(rounded_in_turn(kernel, power, formats), in_turn_by_definition(kernel, power, formats))
 
 
 def test_inputs_that_do_not_go_together_leave_rounding_to_nearest():
     kernel = np.random.default_rng(0).normal(0, 0.5, (9, 4))
-    rounded = weight_rounding._rounded_in_turn(kernel, np.diag(np.arange(1.0, 10)), [F4] * 4)
+    rounded = rounded_in_turn(kernel, np.diag(np.arange(1.0, 10)), [F4] * 4)
     assert np.array_equal(rounded, quantize(kernel, F4, "nearest"))
 
 
@@ -229,9 +232,52 @@ def test_a_seed_draws_the_windows_and_each_layer_is_told(monkeypatch):
     assert told == [(1, 2), (2, 2)] * 3
 
 
+# Filters that see different inputs
+
+
 @pytest.mark.parametrize(
-    "layer", [lambda: [L.DepthwiseConv2D(3, name="odd")], lambda: [L.Conv2D(6, 3, groups=3, name="odd")]]
+    "layer",
+    [
+        lambda: L.DepthwiseConv2D(3, depth_multiplier=2, padding="same", name="own"),
+        lambda: L.DepthwiseConv2D((2, 3), 2, dilation_rate=1, name="own"),
+        lambda: L.Conv2D(6, 3, groups=3, padding="same", name="own"),
+    ],
 )
-def test_filters_that_see_different_inputs_are_refused_by_layer(layer):
-    with pytest.raises(InputError, match="odd has filters that see different inputs"):
-        refit_kernels(network(layer), photos(0))
+def test_each_group_is_refitted_as_the_convolution_of_its_channels_alone(layer, monkeypatch):
+    monkeypatch.setattr(weight_rounding, "WINDOWS", 10**6)  # all, in an order that does not matter
+    images = photos(4, channels=6)
+    keras.utils.set_random_seed(0)
+    x = L.Input((8, 8, 6))
+    before = quantize_model(keras.Model(x, layer()(x)), Formats(F4, FixedPoint(0, 6)), rounding="nearest")
+    own = before.get_layer("own")
+    found = numbers(refit_kernels(before, images).get_layer("own").kernel)
+    groups = 6 if isinstance(own, L.DepthwiseConv2D) else 3
+    each = 6 // groups  # channels of a group
+    for g in range(groups):
+        channels = slice(g * each, (g + 1) * each)
+        filters = channels if groups < 6 else slice(None)
+        kernel = numbers(own.kernel)[:, :, channels] if groups == 6 else numbers(own.kernel)[..., filters]
+        y = L.Input((8, 8, each))
+        size = {"strides": own.strides, "padding": own.padding, "use_bias": False, "name": "alone"}
+        alone = keras.Model(y, L.Conv2D(kernel.shape[-1], own.kernel_size, **size)(y))
+        alone.get_layer("alone").kernel.assign(kernel)
+        alone = quantize_model(alone, Formats(F4, FixedPoint(0, 6)), rounding="nearest")
+        alone = refit_kernels(alone, images[..., channels])
+        expected = numbers(alone.get_layer("alone").kernel)
+        assert np.array_equal(found[:, :, channels] if groups == 6 else found[..., filters], expected), g
+
+
+def test_a_depthwise_convolution_of_sequences_comes_nearer_to_float():
+    images = photos(3, n=60, side=16, channels=6).mean(1)  # smooth along the sequence
+    keras.utils.set_random_seed(0)
+    x = L.Input((16, 6))
+    model = keras.Model(x, L.DepthwiseConv1D(5, padding="same", name="own")(x))
+    before = quantize_model(model, Formats(F4), rounding="nearest")
+    wanted = numbers(model(images))
+    errors = [np.square(numbers(m(images)) - wanted).sum() for m in (refit_kernels(before, images), before)]
+    assert errors[0] < errors[1]
+
+
+def test_transposed_convolutions_are_refused_by_name():
+    with pytest.raises(InputError, match="odd is a transposed convolution"):
+        refit_kernels(network(lambda: [L.Conv2DTranspose(4, 3, name="odd")]), photos(0))

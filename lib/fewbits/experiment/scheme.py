@@ -28,13 +28,20 @@ REMEDIES: dict[str, Callable[..., Any]] = {
     "search MSBs": post_training.search_msbs,
     "round kernels": post_training.round_kernels,
     "refit kernels": post_training.refit_kernels,
+    "learned rounding": post_training.learn_rounding,
+    "block reconstruction": post_training.reconstruct_blocks,
     "mid-step": post_training.reconstruct_mid_step,
     "fold mean shift": post_training.correct_bias,
     "correct bias in order": post_training.correct_bias_sequentially,
     "half a step": post_training.add_half_a_step,
 }
 FORMAT_IMAGES = 32  # images that set formats, as in vieito2017, 5.2.2; remedies use all images
-WITH_IMAGES = ("search MSBs", "refit kernels", "fold mean shift", "correct bias in order")
+FROM_FLOAT = (
+    "refit kernels",
+    "learned rounding",
+    "block reconstruction",
+)  # each replaces the kernels of the float network
+WITH_IMAGES = ("search MSBs", *FROM_FLOAT, "fold mean shift", "correct bias in order")
 
 Msb = Annotated[int, Field(ge=-MAX_ABS_MSB, le=MAX_ABS_MSB)]
 
@@ -59,6 +66,8 @@ class Scheme(BaseModel):
             for `rounding`.
         kernel_shift: Steps by which the kernels are then moved off the values of their format, from -1 to 1.
         seed: Of stochastic rounding.
+        signed: Whether all formats are signed, as in 2017; False gives an unsigned one to inputs and outputs that are
+            never negative on the calibration images.
 
     Raises:
         InputError: when a field is missing, unknown or out of range, or two fields do not fit; the message names it.
@@ -77,6 +86,7 @@ class Scheme(BaseModel):
     kernel_rounding: Annotated[str, known(ROUNDINGS)] | None = None
     kernel_shift: Annotated[float, Field(ge=-1, le=1)] = 0.0
     seed: Annotated[int, Field(ge=0)] = 0
+    signed: bool = True
 
     def __init__(self, /, **fields: Any):
         with one_sentence(type(self)):
@@ -101,6 +111,12 @@ class Scheme(BaseModel):
             raise InputError(f"remedies: 'mid-step' takes kernels of at most {MAX_NBITS_KERAS - 1} bits")
         if self.shifts_kernels and self.bits[0] is None:
             raise InputError("kernel_rounding and kernel_shift need bits of the kernels; the first of bits is float")
+        if len(chosen := [name for name in FROM_FLOAT if name in self.remedies]) > 1:
+            raise InputError(
+                f"remedies: {chosen[0]!r} and {chosen[1]!r} both choose the kernels; leave out one of the two"
+            )
+        if not self.signed and (self.msb is not None or self.percentile == DYNAMIC):
+            raise InputError("signed = false needs a percentile that chooses formats; leave out msb and 'dynamic'")
         if self.seed and self.kernel_rounding != "stochastic":
             raise InputError("seed is for kernel_rounding = 'stochastic'; leave it out")
         return self
@@ -123,7 +139,8 @@ class Scheme(BaseModel):
         kernels = [f"kernels {self.kernel_rounding}"] * (self.kernel_rounding is not None)
         kernels += [f"seed {self.seed}"] * (self.seed != 0)
         kernels += [f"kernels moved by {self.kernel_shift:+g} steps"] * (self.kernel_shift != 0)
-        return "; ".join([bits, self.rounding, rule, *kernels, *self.remedies, *layers])
+        unsigned = ["unsigned"] * (not self.signed)
+        return "; ".join([bits, *unsigned, self.rounding, rule, *kernels, *self.remedies, *layers])
 
 
 def quantize_each(
@@ -149,7 +166,7 @@ def quantize_each(
     groups: dict[tuple, list[Scheme]] = {}
     for scheme in schemes:
         equalized = "equalize" in scheme.remedies
-        way = scheme.msb, str(scheme.percentile), scheme.per_layer, scheme.per_channel, scheme.rounding
+        way = scheme.msb, str(scheme.percentile), scheme.per_layer, scheme.per_channel, scheme.rounding, scheme.signed
         groups.setdefault((equalized, *way), []).append(scheme)
     for (equalized, *_), group in groups.items():
         start = post_training.equalize(model) if equalized else model
@@ -178,9 +195,8 @@ def _formats_for_each(
         return dict.fromkeys(widths, Formats())
     if first.percentile == DYNAMIC:
         return {b: dynamic_formats(model, images, convolutions=b[0], dense=b[0], activations=b[1]) for b in widths}
-    return formats_for_each(
-        model, images, widths, first.percentile, first.per_layer, first.rounding, per_channel=first.per_channel
-    )
+    options: dict[str, Any] = {"per_channel": first.per_channel, "signed": first.signed}
+    return formats_for_each(model, images, widths, first.percentile, first.per_layer, first.rounding, **options)
 
 
 def _format(msb: int, nbits: int | None) -> FixedPoint | None:

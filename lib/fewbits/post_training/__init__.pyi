@@ -1,6 +1,10 @@
 from . import bias_correction as bias_correction
+from . import block_in_training as block_in_training
+from . import block_reconstruction as block_reconstruction
+from . import blocks as blocks
 from . import equalization as equalization
 from . import kernel_shift as kernel_shift
+from . import learned_rounding as learned_rounding
 from . import range_search as range_search
 from . import weight_rounding as weight_rounding
 from .bias_correction import add_half_a_step as add_half_a_step
@@ -8,8 +12,11 @@ from .bias_correction import correct_bias as correct_bias
 from .bias_correction import correct_bias_sequentially as correct_bias_sequentially
 from .bias_correction import reconstruct_mid_step as reconstruct_mid_step
 from .bias_correction import round_kernels as round_kernels
+from .block_reconstruction import reconstruct_blocks as reconstruct_blocks
+from .blocks import find_blocks as find_blocks
 from .equalization import equalize as equalize
 from .kernel_shift import shift_kernels as shift_kernels
+from .learned_rounding import learn_rounding as learn_rounding
 from .range_search import search_msbs as search_msbs
 from .range_search import share_formats as share_formats
 from .weight_rounding import refit_kernels as refit_kernels

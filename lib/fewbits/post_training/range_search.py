@@ -72,8 +72,9 @@ def edges(network: QuantizedModel) -> list[Edge]:
 def share_formats(network: QuantizedModel) -> QuantizedModel:
     """Return `network` with one MSB for all outputs and inputs of an edge: the largest that its readers have.
 
-    The reader's rounding then changes nothing, and values that a ReLU removes do not count in the choice. Price: less
-    than none; one quantizer per edge instead of two.
+    The reader's rounding then changes nothing, and values that a ReLU removes do not count in the choice. Where readers
+    have unsigned formats, so do writers, unless an addition, or the user, reads negative values of theirs, too. Price:
+    less than none; one quantizer per edge instead of two.
 
     Args:
         network: The quantized network. Bits stay as they are, and so does an edge whose readers are in float.
@@ -82,11 +83,32 @@ def share_formats(network: QuantizedModel) -> QuantizedModel:
         A new network.
     """
     network = copied(network)
+    graph = Graph(network)
     for edge in edges(network):
-        msbs = [fmt.msb for name in edge.readers if (fmt := network.get_layer(name).formats.input)]
-        if msbs and edge.writers:
-            network.set_formats(_with_msb(network, edge, partial(lambda largest, _: largest, max(msbs))))
+        wanted = [fmt for name in edge.readers if (fmt := network.get_layer(name).formats.input)]
+        if not wanted or not edge.writers:
+            continue
+        signed = any(fmt.signed for fmt in wanted)
+        msb = max(_msb_of(fmt, signed) for fmt in wanted)
+        for name in edge.readers:
+            _set_range(network.get_layer(name), "input", msb, signed)
+        for name in edge.writers:
+            layer = network.get_layer(name)
+            if signed or not _is_read_below_zero(graph, layer):
+                _set_range(layer, "output", msb, signed)
+            else:
+                _set_range(layer, "output", msb + 1, signed=True)
     return network
+
+
+def _msb_of(fmt: FixedPoint, signed: bool) -> int:
+    """Return the MSB of a format with the largest value of `fmt`, signed or not: a sign takes a bit."""
+    return fmt.msb + (signed and not fmt.signed)
+
+
+def _set_range(layer: Any, kind: str, msb: int, signed: bool) -> None:
+    if fmt := getattr(layer.formats, kind):
+        layer.set_formats(*layer.formats._replace(**{kind: FixedPoint(min(msb, MAX_ABS_MSB), fmt.nbits, signed)}))
 
 
 def search_msbs(
@@ -176,7 +198,7 @@ def _with_msb(network: QuantizedModel, edge: Edge, choose: Callable[[int], int])
                 msb = choose(fmt.msb)
                 if abs(msb) > MAX_ABS_MSB:
                     return None
-                formats[name] = layer_formats._replace(**{kind: FixedPoint(msb, fmt.nbits)})
+                formats[name] = layer_formats._replace(**{kind: FixedPoint(msb, fmt.nbits, fmt.signed)})
     return formats or None
 
 
@@ -190,6 +212,28 @@ def _readers(graph: Graph, tensor: keras.KerasTensor) -> list[str]:
             elif _keeps(call.operation):
                 waiting += call.outputs
     return found
+
+
+def _is_read_below_zero(graph: Graph, layer: Any) -> bool:
+    """Return whether the user, or a call that does not round, reads the outputs of `layer` before a ReLU."""
+    waiting = [] if _is_relu(layer) else [graph.calls_of(layer)[0].outputs[0]]
+    while waiting:
+        tensor = waiting.pop()
+        if graph.is_output(tensor):
+            return True
+        for call in graph.readers(tensor):
+            if isinstance(call.operation, RoundingLayer) or _is_relu(call.operation):
+                continue
+            if not _keeps(call.operation):
+                return True
+            waiting += call.outputs
+    return False
+
+
+def _is_relu(layer: Any) -> bool:
+    if isinstance(layer, layers.ReLU):
+        return layer.negative_slope == 0 and layer.threshold == 0
+    return getattr(layer, "activation", None) is keras.activations.relu
 
 
 def _keeps(layer: keras.Operation) -> bool:

@@ -7,6 +7,7 @@ Sources: Frantar and Alistarh, 2022 (arXiv 2208.11580), and Frantar et al., 2022
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +17,13 @@ from fewbits.errors import InputError
 from fewbits.post_training.copies import copied, enabled_layers
 from fewbits.quantization.conversion import QuantizedModel, dequantize_model
 from fewbits.quantization.fixedpoint import FixedPoint, quantize
-from fewbits.quantization.layers import by_filter, kernel_formats
+from fewbits.quantization.layers import DEPTHWISE, TRANSPOSED, by_filter, from_filters, kernel_formats
+from fewbits.quantization.layerwise import LayerwiseRun
 
 WINDOWS = 20_000  # per layer, drawn at random, to which its kernel is fitted
 DAMPING = 0.01  # at least, of the mean power of the inputs: weights whose inputs are always zero stay as they are
 BATCH = 32
-OTHER_INPUTS = keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D, keras.layers.Conv2DTranspose
+SEQUENCES = keras.layers.Conv1D, keras.layers.DepthwiseConv1D
 
 
 def refit_kernels(
@@ -45,33 +47,77 @@ def refit_kernels(
         A new network.
 
     Raises:
-        InputError: on a depthwise, grouped or transposed convolution, whose filters or outputs do not see the same
-            inputs; the message names the layer.
+        InputError: on a transposed convolution, whose outputs do not see the same inputs; the message names it.
     """
     arrays = input_arrays(network, images)
     network, rng = copied(network), np.random.default_rng(seed)
     plain, chosen = dequantize_model(network), enabled_layers(network)
     for layer in chosen:
-        if isinstance(layer, OTHER_INPUTS) or getattr(layer, "groups", 1) > 1:
-            raise InputError(f"{layer.name} has filters that see different inputs; refitting takes plain convolutions")
+        if not can_be_refitted(layer):
+            raise InputError(f"{layer.name} is a transposed convolution; refitting takes convolutions and dense layers")
+    batches = [[array[i : i + BATCH] for array in arrays] for i in range(0, len(arrays[0]), BATCH)]
+    reached, wanted = LayerwiseRun(network, batches), LayerwiseRun(plain, batches)
     for done, layer in enumerate(chosen, 1):
         if layer.formats.kernel is not None:
-            reached = _inputs(network, layer, arrays)
-            if layer.formats.input is not None:
-                reached = quantize(reached, layer.formats.input, layer.rounding).astype(np.float32)
-            wanted = _inputs(plain, plain.get_layer(layer.name), arrays)
-            places = rng.permutation(len(_windows(layer, reached[:1])) * len(reached))[:WINDOWS]
-            kernel = by_filter(layer, layer.kernel)
-            inputs, targets = (_windows(layer, x, places) for x in (reached, wanted))
-            fitted = _refitted(kernel, inputs, targets, kernel_formats(layer))
-            layer.kernel.assign(fitted.reshape(layer.kernel.shape).astype(np.float32))
+            [call], [twin] = reached.graph.calls_of(layer), wanted.graph.calls_of(plain.get_layer(layer.name))
+            fitted = refitted(layer, reached.read(call.inputs[0]), wanted.read(twin.inputs[0]), rng)
+            layer.kernel.assign(on_grid(layer, fitted))
         if progress:
             progress(done, len(chosen))
     return network
 
 
+def can_be_refitted(layer: keras.Layer) -> bool:
+    """Return whether `refitted` knows the windows that `layer` sees: it does not for transposed convolutions."""
+    return not isinstance(layer, TRANSPOSED)
+
+
+def refitted(layer: Any, reached: Sequence[Any], wanted: Sequence[Any], rng: np.random.Generator) -> np.ndarray:
+    """Return a kernel that, rounded to nearest, makes of `reached` about what the kernel of `layer` makes of `wanted`.
+
+    Args:
+        layer: A quantized layer, whose kernel has formats.
+        reached: The inputs that it has, in batches, before it quantizes them.
+        wanted: The inputs that it would have in float, in the same batches.
+        rng: Draws WINDOWS windows.
+
+    Returns:
+        An array in the shape of the kernel, float64: what each weight is when its turn to be rounded comes.
+    """
+    fmt, kernel, formats = layer.formats.input, by_filter(layer, layer.kernel), kernel_formats(layer)
+    reached = [ops.convert_to_numpy(x) for x in reached]
+    if fmt is not None:
+        reached = [quantize(x, fmt, layer.rounding).astype(np.float32) for x in reached]
+    places = rng.permutation(sum(_number_of_windows(layer, x) for x in reached))[:WINDOWS]
+    inputs, targets = _drawn(layer, reached, places), _drawn(layer, wanted, places)
+    found = np.empty(kernel.shape)
+    for own, filters in _groups(layer, inputs.shape[1], kernel.shape[1]):
+        found[:, filters] = _refitted(kernel[:, filters], inputs[:, own], targets[:, own], formats[filters])
+    return from_filters(layer, found)
+
+
+def on_grid(layer: Any, kernel: np.ndarray) -> np.ndarray:
+    """Return a `kernel` for `layer` rounded to nearest in the formats of its filters, float32."""
+    columns = zip(by_filter(layer, kernel).T, kernel_formats(layer))
+    return from_filters(layer, np.stack([quantize(w, f, "nearest") for w, f in columns], -1)).astype(np.float32)
+
+
+def _groups(layer: Any, width: int, filters: int) -> list[tuple[Any, slice]]:
+    """Return, for filters that see the same channels, their columns in a window of `width` numbers, and these filters.
+
+    In a depthwise convolution each channel has filters of its own.
+    """
+    channels = layer.input.shape[-1]
+    groups = channels if isinstance(layer, DEPTHWISE) else getattr(layer, "groups", 1)
+    if groups == 1:
+        return [(slice(None), slice(None))]
+    columns = np.arange(width).reshape(-1, groups, channels // groups)
+    each = filters // groups
+    return [(columns[:, g].ravel(), slice(g * each, (g + 1) * each)) for g in range(groups)]
+
+
 def _refitted(kernel: np.ndarray, reached: np.ndarray, wanted: np.ndarray, formats: Sequence[FixedPoint]) -> np.ndarray:
-    """Return a kernel in `formats` whose products with `reached` are close to those of `kernel` with `wanted`.
+    """Return a kernel that, in `formats`, has about the products with `reached` that `kernel` has with `wanted`.
 
     kernel: (weights, filters). reached, wanted: (windows, weights).
     """
@@ -79,11 +125,11 @@ def _refitted(kernel: np.ndarray, reached: np.ndarray, wanted: np.ndarray, forma
     damping = max(DAMPING, len(kernel) / len(reached))  # few windows say little about many weights
     damped = power + damping * max(np.mean(np.diag(power)), np.finfo(np.float32).tiny) * np.eye(len(power))
     products = reached.T @ (wanted @ kernel) / len(reached)
-    return _rounded_in_turn(np.linalg.solve(damped, products + (damped - power) @ kernel), damped, formats)
+    return _compensated(np.linalg.solve(damped, products + (damped - power) @ kernel), damped, formats)
 
 
-def _rounded_in_turn(kernel: np.ndarray, power: np.ndarray, formats: Sequence[FixedPoint]) -> np.ndarray:
-    """Return `kernel` rounded to nearest, weight by weight, each error passed on to the weights that follow.
+def _compensated(kernel: np.ndarray, power: np.ndarray, formats: Sequence[FixedPoint]) -> np.ndarray:
+    """Return what each weight of `kernel` is when it is rounded to nearest, and its error passed on to the next ones.
 
     power: (weights, weights), symmetric and positive: the second moments of the inputs. The weights that are left
     compensate an error best if they change by error / inverse[0, 0] * inverse[0], where inverse is that of their part
@@ -91,24 +137,37 @@ def _rounded_in_turn(kernel: np.ndarray, power: np.ndarray, formats: Sequence[Fi
     """
     order = np.argsort(-np.diag(power), kind="stable")
     factor = np.linalg.cholesky(np.linalg.inv(power[np.ix_(order, order)])).T
-    left, rounded = kernel[order], np.empty_like(kernel)
+    left, found = kernel[order], np.empty_like(kernel)
     step, least, most = (np.array([getattr(f, n) for f in formats]) for n in ("step", "min_code", "max_code"))
     for i, weight in enumerate(order):
-        rounded[weight] = np.clip(np.round(left[i] / step), least, most) * step
-        error = (left[i] - rounded[weight]) / factor[i, i]
-        left[i + 1 :] -= np.outer(factor[i, i + 1 :], error)
-    return rounded
+        found[weight] = left[i]
+        rounded = np.clip(np.round(left[i] / step), least, most) * step
+        left[i + 1 :] -= np.outer(factor[i, i + 1 :], (left[i] - rounded) / factor[i, i])
+    return found
 
 
-def _inputs(model: keras.Model, layer: keras.Layer, arrays: list[np.ndarray]) -> np.ndarray:
-    reader = keras.Model(model.inputs, layer.input)
-    batches = ([array[i : i + BATCH] for array in arrays] for i in range(0, len(arrays[0]), BATCH))
-    return np.concatenate([ops.convert_to_numpy(reader(batch, training=False)) for batch in batches])
+def _number_of_windows(layer: keras.Layer, x: np.ndarray) -> int:
+    return len(x) * int(np.prod(layer.compute_output_shape(x.shape)[1:-1]))
+
+
+def _drawn(layer: keras.Layer, batches: Sequence[Any], places: np.ndarray) -> np.ndarray:
+    """Return the windows of all batches at `places`, in their order, as `_windows` does for a single one."""
+    found: Any = None
+    first = 0
+    for x in batches:
+        x = ops.convert_to_numpy(x)
+        here = (places >= first) & (places < first + _number_of_windows(layer, x))
+        windows = _windows(layer, x, places[here] - first)
+        if found is None:
+            found = np.empty((len(places), windows.shape[1]), windows.dtype)
+        found[here] = windows
+        first += _number_of_windows(layer, x)
+    return found
 
 
 def _windows(layer: keras.Layer, x: np.ndarray, places: slice | np.ndarray = slice(None)) -> np.ndarray:
     """Return the windows of `x` that the outputs of `layer` see, as (windows, weights); only those at `places`."""
-    if isinstance(layer, keras.layers.Conv1D):
+    if isinstance(layer, SEQUENCES):
         x = _windows_of_sequences(layer, x)
     elif hasattr(layer, "kernel_size"):
         x = ops.image.extract_patches(x, layer.kernel_size, layer.strides, layer.dilation_rate, padding=layer.padding)
