@@ -8,6 +8,7 @@ OVERFLOWS = ("saturate", "wrap")
 GRADIENTS = ("clipped", "identity")
 KINDS = ("kernel", "input", "output", "bias")
 BIAS_ORDERS = ("accumulator", "output")
+RANGES = ("fixed", "learned", "learned-per-filter")
 UNSUPPORTED = ("refuse", "float")  # what to do with layers that cannot be quantized
 
 # Calibration: rules that set a range, other than a percentile

@@ -12,6 +12,7 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.quantization.fixedpoint import FixedPoint, quantize
+from fewbits.quantization.known_grids import note_output
 from fewbits.quantization.layers import Formats, RoundingLayer, active_formats
 
 activations = keras.activations
@@ -26,6 +27,7 @@ class _Rounding(RoundingLayer):
     def call(self, inputs: Any) -> Any:
         """Compute the outputs of the layer for a tensor of inputs."""
         rounded = self._rounder()
+        note_output(self.name, rounded.grids["output"])
         return rounded(self._activated(rounded(inputs, "input"), rounded), "output")
 
     def _activated(self, x, rounded):
@@ -63,6 +65,9 @@ class _Sloped(_Rounding):
     """What the activations with a slope share: they multiply values below zero by a slope, rounded as a kernel is."""
 
     _slope: Any
+
+    def _kernel_formats(self, input_shape):
+        return 1
 
     def _activated(self, x, rounded):
         return ops.relu(x) - rounded(self._slope, "kernel") * ops.relu(-x)

@@ -5,16 +5,19 @@ activations get quantizers; FLOAT_LAYERS lists what else may stand between them.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, check_integer, check_name, nearest
-from fewbits.graph import Call, Graph, clone, configuration, function_name, give_weights, rebuild
+from fewbits.graph import Call, Graph, clone, configuration, ends, function_name, give_weights, like, rebuild
 from fewbits.names import UNSUPPORTED
 from fewbits.quantization import preprocessing
 from fewbits.quantization.activations import ACTIVATIONS, activation_type
 from fewbits.quantization.canonical_form import canonical
+from fewbits.quantization.feeders import feeding_layers
 from fewbits.quantization.folding import Folding, folded_weights, foldings, scale_and_shift
+from fewbits.quantization.known_grids import KnownGrids
 from fewbits.quantization.layers import (
     FLOAT,
     QUANTIZED,
@@ -86,7 +89,15 @@ TRAINING_ONLY = (
 # Operations of Keras without a layer that select or move values, and need no format either.
 MOVING = set("Concatenate Copy ExpandDims Flip GetItem Moveaxis Pad Repeat Roll Split Squeeze Stack Swapaxes".split())
 MOVING |= {"Reshape", "Tile", "Transpose"}
-OWN_SETTINGS = "formats", "enabled", "rounding", "gradient", "bias_order", "level"  # of quantized layers alone
+OWN_SETTINGS = (
+    "formats",
+    "enabled",
+    "rounding",
+    "gradient",
+    "bias_order",
+    "level",
+    "ranges",
+)  # of quantized layers alone
 PREPROCESSING = layers.RandomFlip.__bases__  # augmentation, resizing and cropping of images; Keras does not export it
 # Why layers that users ask for cannot be quantized, and what to use instead.
 REFUSED: dict[type, str] = {
@@ -109,6 +120,7 @@ class QuantizedModel(keras.Model):
     @property
     def rounding_layers(self) -> list[keras.Layer]:
         """All layers that round, with a kernel or without, in the order of the graph."""
+        self._connect_ranges()
         return [layer for layer in self.layers if isinstance(layer, RoundingLayer)]
 
     @property
@@ -153,6 +165,31 @@ class QuantizedModel(keras.Model):
         """Let all quantized layers round by `rounding`, one of LAYER_ROUNDINGS; InputError on another name."""
         for layer in self.rounding_layers:
             layer.rounding = rounding
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
+        """Compute the outputs of the network; what is rounded already is not rounded again."""
+        self._connect_ranges()
+        makers = {name: tuple(layer.name for layer in found) for name, found in self._feeders.items()}
+        with KnownGrids(makers):
+            return super().call(inputs, training=training, mask=mask, **kwargs)
+
+    @cached_property
+    def _feeders(self) -> dict[str, tuple[RoundingLayer, ...]]:
+        """Name of each layer that rounds -> the layers whose rounded outputs are all that it reads."""
+        graph = Graph(self)
+        once = [call for call in graph.calls if len(graph.calls_of(call.operation)) == 1]
+        return {
+            call.name: feeding_layers(graph, call.inputs[0])
+            for call in once
+            if isinstance(call.operation, RoundingLayer)
+        }
+
+    def _connect_ranges(self) -> None:
+        """Let learned ranges of inputs follow those of the outputs that are read."""
+        for name, found in self._feeders.items():
+            layer = self.get_layer(name)
+            if layer.ranges is not None and all(feeder.ranges is not None for feeder in found):
+                layer.ranges.feed_from(found)
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **options: Any) -> None:
         """Export the model as Keras does; on JAX, a SavedModel holds no gradients.
@@ -200,6 +237,7 @@ def quantize_model(
     bias_order: str = "accumulator",
     unsupported: str = "refuse",
     duplicate_shared: bool = False,
+    ranges: str = "fixed",
 ) -> QuantizedModel:
     """Return `model` with quantized layers and the same weights, with all levels on.
 
@@ -223,6 +261,8 @@ def quantize_model(
         bias_order: As in QuantizedConv2D.
         unsupported: `refuse`, or `float` to leave layers of other kinds in float.
         duplicate_shared: Whether a layer with weights that is used several times becomes one layer for each use.
+        ranges: As in QuantizedConv2D. Where they are learned, an input that only learned outputs feed reaches as far as
+            these, whatever its format says, until its layer is locked.
 
     Returns:
         A new model; `model` stays as it is.
@@ -232,7 +272,7 @@ def quantize_model(
             times; the message names each layer and what to do.
     """
     check_name("unsupported", unsupported, UNSUPPORTED)
-    check_settings(rounding, gradient, bias_order)
+    check_settings(rounding, gradient, bias_order, ranges)
     model = canonical(model, duplicate_shared=duplicate_shared)
     _check(model, unsupported)
     model = placed(model)
@@ -252,7 +292,7 @@ def quantize_model(
 
     def replaced(layer):
         settings = {"formats": formats.get(layer.name, FLOAT), "level": level[layer.name], "rounding": rounding}
-        settings |= {"gradient": gradient}
+        settings |= {"gradient": gradient, "ranges": ranges}
         if layer.name in rounding_only:
             return clone(layer, activation_type(layer), **settings)
         if layer.name not in names:
@@ -274,7 +314,36 @@ def quantize_model(
     quantized = rebuild(model, replaced, apply)
     for layer in _with_weights(quantized):
         _set_weights(layer, model, plan)
-    return QuantizedModel(quantized.input, quantized.output, name=model.name)
+    network = QuantizedModel(quantized.input, quantized.output, name=model.name)
+    network._connect_ranges()
+    return network
+
+
+def with_ranges(network: QuantizedModel, ranges: str = "learned") -> QuantizedModel:
+    """Return `network` with ranges that learn from now on, or no longer.
+
+    Args:
+        network: A quantized network; it stays as it is.
+        ranges: As in QuantizedConv2D.
+
+    Returns:
+        A new network with the same weights, formats and switches, not compiled.
+
+    Raises:
+        InputError: on an unknown name.
+    """
+    network._connect_ranges()
+    changed = rebuild(network, lambda layer: clone(layer, **({"ranges": ranges} if _rounds(layer) else {})))
+    for layer in _with_weights(changed):
+        old = network.get_layer(layer.name)
+        _copy_weights(old, layer)
+        if _rounds(old):
+            layer.locked = old.locked
+    return like(network, *ends(changed))
+
+
+def _rounds(layer: Any) -> bool:
+    return isinstance(layer, RoundingLayer)
 
 
 def dequantize_model(model: keras.Model) -> keras.Model:

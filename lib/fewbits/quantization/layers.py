@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fewbits.backend import keras, ops
+from fewbits.backend import keras, ops, tensor
 from fewbits.errors import InputError, check_name
-from fewbits.names import BIAS_ORDERS, GRADIENTS, KINDS, LAYER_ROUNDINGS, ROUNDINGS
+from fewbits.names import BIAS_ORDERS, GRADIENTS, KINDS, LAYER_ROUNDINGS, RANGES, ROUNDINGS
 from fewbits.quantization.adapted import float_kernel
 from fewbits.quantization.fixedpoint import (
     MAX_NBITS_KERAS,
@@ -24,7 +24,9 @@ from fewbits.quantization.fixedpoint import (
     Seed,
     quantize,
 )
-from fewbits.quantization.rounding import SCALARS, Rounder
+from fewbits.quantization.known_grids import input_grids, note_output
+from fewbits.quantization.learned_ranges import LearnedRanges
+from fewbits.quantization.rounding import SCALARS, Rounder, positive_part
 
 
 class Formats(NamedTuple):
@@ -86,11 +88,13 @@ class _State(keras.layers.Layer):
                 values[f"{kind}_msb"] = fmt.msb
         self.set(**values)
 
-    def format(self, kind):
+    def msbs(self, kind):
+        return ops.convert_to_numpy(self.kernel_msb) if kind == "kernel" else [self[f"{kind}_msb"]]
+
+    def format(self, kind, msbs):
         nbits = self[f"{kind}_nbits"]
         if not nbits:
             return None
-        msbs = ops.convert_to_numpy(self.kernel_msb) if kind == "kernel" else [self[f"{kind}_msb"]]
         channels = tuple(FixedPoint(int(msb), abs(nbits), signed=nbits > 0) for msb in msbs)
         return channels[0] if len(set(channels)) == 1 else channels
 
@@ -134,10 +138,12 @@ class RoundingLayer(_Layer):
         gradient: As in QuantizedConv2D.
         bias_order: As in QuantizedConv2D.
         level: As in QuantizedConv2D.
+        ranges: As in QuantizedConv2D.
         **kwargs: As the Keras layer takes them.
     """
 
     state: _State
+    ranges: LearnedRanges | None
 
     def __init__(
         self,
@@ -148,11 +154,13 @@ class RoundingLayer(_Layer):
         gradient: str = "clipped",
         bias_order: str = "accumulator",
         level: int = 1,
+        ranges: str = "fixed",
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        check_settings(rounding, gradient, bias_order)
+        check_settings(rounding, gradient, bias_order, ranges)
         self.gradient, self.bias_order, self.level = gradient, bias_order, level
+        self._ranges, self.ranges = ranges, None
         # Keras would compile a whole TensorFlow model with XLA, whose convolutions are slow on a CPU.
         self.supports_jit = keras.backend.backend() != "tensorflow"
         self._start = checked_formats(self.name, formats), bool(enabled), rounding
@@ -161,9 +169,13 @@ class RoundingLayer(_Layer):
         """Make the variables of the layer for inputs of this shape."""
         super().build(input_shape)
         self._filters = self._kernel_formats(input_shape)
-        self.state = _State(self._filters, name="state")
+        if self._ranges != "fixed":
+            single = self._filters > 0 and self._ranges == "learned"
+            self.ranges = LearnedRanges(1 if single else self._filters, name="ranges")
+            self.ranges.loaded = self._lock_in_graph
+        self.state = _State(max(self._filters, 1), name="state")
         self._locks = []
-        for variable in self._rounded_weights:
+        for variable in [*self._rounded_weights, *([] if self.ranges is None else self.ranges.variables)]:
             variable.constraint = _Lock(variable)
             self._locks.append(variable.constraint)
         formats, self.enabled, self.rounding = self._start
@@ -171,12 +183,12 @@ class RoundingLayer(_Layer):
         self.state.loaded = self._lock_in_graph
 
     def _kernel_formats(self, input_shape: Any) -> int:
-        """Return how many formats the kernel can have."""
-        return 1
+        """Return how many formats the kernel can have; 0 for a layer without one."""
+        return 0
 
     @property
     def _rounded_weights(self) -> list:
-        """The weights that a lock keeps."""
+        """The weights that a lock keeps, besides learned ranges."""
         return []
 
     # What can be changed at any time
@@ -207,6 +219,10 @@ class RoundingLayer(_Layer):
                 f"{self.name} has {self._filters} filters, not {given} kernel formats; give one each, or one for all"
             )
         self.state.set_formats(formats)
+        for kind in ("kernel", "input", "output") if self.ranges is not None else ():
+            fmt = getattr(formats, kind)
+            if fmt is not None:
+                self.ranges.start(kind, [f.msb for f in (fmt if isinstance(fmt, tuple) else (fmt,))])
 
     def _of_meaning(self, formats: Formats) -> Formats:
         """Return the formats that the layer computes with; None for values that it does not have."""
@@ -214,8 +230,16 @@ class RoundingLayer(_Layer):
 
     @property
     def formats(self) -> Formats:
-        """The formats, also while the layer is not enabled."""
-        return Formats(*map(self.state.format, KINDS))
+        """The formats, also while the layer is not enabled; where ranges are learned, as they are now."""
+        return Formats(*(self.state.format(kind, self._msbs(kind)) for kind in KINDS))
+
+    def _msbs(self, kind):
+        """Return the MSB of each format of a kind."""
+        if self.ranges is None or kind == "bias":
+            return self.state.msbs(kind)
+        if kind == "kernel":
+            return np.resize(np.ceil(ops.convert_to_numpy(self.ranges.kernel_range)), self.state.kernel_msb.shape)
+        return [np.ceil(ops.convert_to_numpy(self._activation_ranges()))[("input", "output").index(kind)]]
 
     @property
     def enabled(self) -> bool:
@@ -233,6 +257,8 @@ class RoundingLayer(_Layer):
 
     @locked.setter
     def locked(self, value: bool) -> None:
+        if value and not self.locked and self.ranges is not None:  # an input that others feed keeps its range, too
+            self.ranges.activation_ranges.assign(ops.convert_to_numpy(self._activation_ranges()))
         self.state.set(locked=int(value))
         self._lock_in_graph()
 
@@ -250,11 +276,27 @@ class RoundingLayer(_Layer):
 
     @property
     def _kernel_msb(self):
-        """The MSB of each kernel format, in a shape that broadcasts against the kernel."""
-        return self.state.kernel_msb
+        """The MSB of each kernel format, or the learned number for it, as it broadcasts against the kernel."""
+        learned = self.ranges is not None and self.ranges.kernel_range is not None
+        return self.ranges.kernel(self._filters) if learned else self.state.kernel_msb
 
     def _rounder(self):
-        return Rounder(self.state.scalars, self._kernel_msb, self.gradient, self.bias_order)
+        learned = None if self.ranges is None else self._activation_ranges()
+        sources = input_grids(self.name)
+        return Rounder(self.state.scalars, self._kernel_msb, self.gradient, self.bias_order, learned, sources)
+
+    def _activation_ranges(self):
+        """Return the learned ranges of input and output, a tensor (2,) through which gradients pass."""
+        assert self.ranges is not None
+        own, feeders = tensor(self.ranges.activation_ranges), self.ranges.feeders
+        if not feeders:
+            return own
+        scalars, others = tensor(self.state.scalars), [tensor(feeder.state.scalars) for feeder in feeders]
+        reach = [feeder.ranges.output() + _is_unsigned(of, "output") for feeder, of in zip(feeders, others)]
+        widest = ops.max(ops.stack(reach)) - _is_unsigned(scalars, "input")
+        rounded = [_number(of, "enabled") * _number(of, "output_nbits") != 0 for of in others]
+        follows = ops.all(ops.stack([_number(scalars, "locked") == 0, *rounded]))
+        return ops.stack([ops.where(follows, widest, own[0]), own[1]])
 
     # What is saved
 
@@ -275,6 +317,7 @@ class RoundingLayer(_Layer):
             "gradient": self.gradient,
             "bias_order": self.bias_order,
             "level": self.level,
+            **({} if self._ranges == "fixed" else {"ranges": self._ranges}),
         }
 
 
@@ -307,7 +350,7 @@ class _Quantized(RoundingLayer):
 
     @property
     def _kernel_msb(self):
-        return per_filter(self, self.state.kernel_msb)
+        return per_filter(self, super()._kernel_msb)
 
     def call(self, inputs: Any) -> Any:
         """Compute the outputs of the layer for a tensor of inputs."""
@@ -317,9 +360,11 @@ class _Quantized(RoundingLayer):
         activation = self.activation or keras.activations.linear
         if self.bias_order == "output":
             return activation(_plus(rounded(products, "output"), bias))
-        if activation is keras.activations.relu:
-            return rounded(_plus(products, bias), "output", relu=True)
-        return activation(rounded(_plus(products, bias), "output"))
+        relu = activation is keras.activations.relu
+        grid = rounded.grids["output"]
+        note_output(self.name, positive_part(grid) if relu else grid)
+        y = rounded(_plus(products, bias), "output", relu)
+        return y if relu else activation(y)
 
     def extract(self, inputs: Any) -> Any:
         """Return the raw products of quantized inputs and kernel, before bias, output quantizer and activation."""
@@ -342,6 +387,8 @@ class QuantizedConv2D(_Quantized, keras.layers.Conv2D):
         bias_order: `accumulator` adds the bias to the products, rounded to their grid, before the output quantizer;
             `output` adds it after the output quantizer, in float, as vieito2017 does.
         level: The level of a schedule at which `set_level` switches the layer on.
+        ranges: `fixed` keeps the MSBs of the formats; `learned` trains them, one for the kernel, one for the input and
+            one for the output, and `learned-per-filter` one for each filter; see `learned_ranges`.
         **kwargs: All else as in keras.layers.Conv2D.
 
     Raises:
@@ -603,18 +650,20 @@ def checked_formats(name: str, formats: Any) -> Formats:
         raise InputError(f"layer {name}: {error}") from None
 
 
-def check_settings(rounding: str, gradient: str, bias_order: str) -> None:
+def check_settings(rounding: str, gradient: str, bias_order: str, ranges: str = "fixed") -> None:
     """Check the settings of quantized layers.
 
     Args:
         rounding: As in QuantizedConv2D.
         gradient: As in QuantizedConv2D.
         bias_order: As in QuantizedConv2D.
+        ranges: As in QuantizedConv2D.
 
     Raises:
         InputError: on an unknown name.
     """
     check_name("rounding", rounding, LAYER_ROUNDINGS)
+    check_name("way to set ranges", ranges, RANGES)
     check_name("gradient", gradient, GRADIENTS)
     check_name("bias order", bias_order, BIAS_ORDERS)
 
@@ -640,6 +689,16 @@ def _checked_format(kind, fmt):
     if kind in ("kernel", "bias") and not all(f.signed for f in channels):
         raise InputError(f"the {kind} takes a signed format, because weights have a sign; leave signed=False out")
     return fmt
+
+
+def _number(scalars, name):
+    """Return one of the numbers in the order of SCALARS."""
+    return scalars[SCALARS.index(name)]
+
+
+def _is_unsigned(scalars, kind):
+    """Return 1.0 if the format of a kind is unsigned, whose MSB reaches twice as far, else 0.0."""
+    return ops.cast(_number(scalars, f"{kind}_nbits") < 0, "float32")
 
 
 def _shown(value):

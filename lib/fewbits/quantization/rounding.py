@@ -5,6 +5,7 @@ operation, so there the passes are few; nothing is compiled for a layer or a sha
 operations into one pass.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -13,15 +14,15 @@ import numpy as np
 from fewbits.backend import call_traced_once, choose, keras, ops, tensor
 from fewbits.names import KINDS, LAYER_ROUNDINGS, ROUNDINGS
 from fewbits.quantization.fixedpoint import exp2
+from fewbits.quantization.learned_ranges import range_gradient
 
 # What a quantized layer keeps in one variable: its switches, and MSB and bits of each kind; 0 bits are float, and a
 # negative number of bits is an unsigned format. (The MSBs of its kernel, one per filter, have a variable of their own.)
 SCALARS = ("rounding", "enabled", "locked", "kernel_nbits", *(f"{k}_{n}" for k in KINDS[1:] for n in ("msb", "nbits")))
 FLOOR, NEAREST, UP, AWAY, THESIS = (ROUNDINGS.index(name) for name in LAYER_ROUNDINGS)
-UNSIGNED_NEAREST = 4  # the `way` of a grid that TensorFlow rounds by another kernel
 
 
-class _Grid(NamedTuple):
+class Grid(NamedTuple):
     """The values to which a tensor is rounded, multiples of a step; all are tensors.
 
     Attributes:
@@ -30,7 +31,7 @@ class _Grid(NamedTuple):
         step: The step, alike.
         nbits: The bits, int32; negative if the format is unsigned.
         rounding: An index into ROUNDINGS, int32.
-        way: Which of the functions of `_forward` to use, int32; 0 leaves the tensor in float.
+        way: Which of the functions of `_forward` to use, int32; 0 leaves the tensor as it is.
     """
 
     low: Any
@@ -46,15 +47,31 @@ class Rounder:
 
     Args:
         scalars: An int32 tensor or variable of numbers in the order of SCALARS.
-        kernel_msb: The MSB of each filter, an int32 tensor that broadcasts against the kernel.
+        kernel_msb: The MSB of each filter, an int32 tensor that broadcasts against the kernel; where ranges are
+            learned, float32 numbers that have the MSBs for ceilings, and get gradients.
         gradient: As in `fewbits.quantclip`.
         bias_order: As in QuantizedConv2D.
+        activation_msbs: Such numbers for input and output, a tensor (2,), where ranges are learned; see
+            `learned_ranges`.
+        sources: The grids on which the inputs lie already, if all of them do. Inputs whose grids are part of the
+            layer's own are not rounded again.
     """
 
-    def __init__(self, scalars: Any, kernel_msb: Any, gradient: str = "clipped", bias_order: str = "accumulator"):
-        numbers = call_traced_once(_grids(bias_order), tensor(scalars), tensor(kernel_msb))
-        grids = [_Grid(*numbers[i : i + len(_Grid._fields)]) for i in range(0, len(numbers), len(_Grid._fields))]
-        self.gradient, self.grids = gradient, dict(zip(KINDS, grids))
+    def __init__(
+        self,
+        scalars: Any,
+        kernel_msb: Any,
+        gradient: str = "clipped",
+        bias_order: str = "accumulator",
+        activation_msbs: Any = None,
+        sources: Sequence[Grid] = (),
+    ):
+        learned = activation_msbs is not None
+        msbs = [tensor(kernel_msb), *([activation_msbs] if learned else [])]
+        known = [number for grid in sources for number in grid]
+        numbers = call_traced_once(_grids(bias_order, learned), tensor(scalars), *map(_no_gradient, msbs), *known)
+        self.gradient, self.grids = gradient, dict(zip(KINDS, _as_grids(numbers)))
+        self.ranges = {"kernel": msbs[0], "input": msbs[1][0], "output": msbs[1][1]} if learned else {}
 
     def __call__(self, x: Any, kind: str, relu: bool = False) -> Any:
         """Round the tensor `x`, or its positive part.
@@ -69,46 +86,76 @@ class Rounder:
         Returns:
             A tensor of the shape and dtype of `x`.
         """
-        x = tensor(ops.relu(x) if relu else x)
+        x = tensor(x)
         dtype = keras.backend.standardize_dtype(x.dtype)
         wide = "float64" if dtype == "float64" else "float32"
         *ends, nbits, rounding, way = self.grids[kind]
         grid = *(ops.cast(number, wide) for number in ends), nbits, rounding
+        learned = [self.ranges[kind]] if kind in self.ranges else []
 
         @ops.custom_gradient
-        def rounded(x):
-            x = ops.cast(x, wide)
+        def rounded(x, *learned):
+            x = ops.cast(ops.relu(x) if relu else x, wide)
+            y = choose(way, _forward(), x, *grid)
 
             def straight_through(*args, upstream=None):
-                upstream = args[0] if upstream is None else upstream
-                if self.gradient == "identity" and not relu:
-                    return upstream
-                ways = _backward(_single(kind), self.gradient, relu)
-                return ops.cast(choose(way, ways, ops.cast(upstream, wide), x, *grid), dtype)
+                upstream = ops.cast(args[0] if upstream is None else upstream, wide)
+                passed = upstream
+                if self.gradient == "clipped" or relu:
+                    passed = choose(way, _backward(self.gradient, relu), upstream, x, *grid)
+                of_x = ops.cast(passed, dtype)
+                return (of_x, *(range_gradient(m, upstream, y, passed, x) for m in learned)) if learned else of_x
 
-            return ops.cast(choose(way, _forward(_single(kind)), x, *grid), dtype), straight_through
+            return ops.cast(y, dtype), straight_through
 
-        return rounded(x)
+        return rounded(x, *learned)
 
 
-def _single(kind):
-    """Return whether the grid of a kind is given by single numbers, for which TensorFlow has faster kernels."""
-    return keras.backend.backend() == "tensorflow" and kind in ("input", "output")
+def positive_part(grid: Grid) -> Grid:
+    """Return the grid of what a ReLU leaves of a grid."""
+    return grid._replace(low=ops.maximum(grid.low, 0))
+
+
+def _as_grids(numbers):
+    """Return the grids whose numbers stand in a list, one grid after the other."""
+    length = len(Grid._fields)
+    return [Grid(*numbers[i : i + length]) for i in range(0, len(numbers), length)]
+
+
+def _no_gradient(numbers):
+    return ops.stop_gradient(numbers) if "float" in keras.backend.standardize_dtype(numbers.dtype) else numbers
+
+
+def _passes_over_memory():
+    """Return whether each operation is a pass over memory, so that kernels that do several at once are worth it."""
+    return keras.backend.backend() == "tensorflow"
 
 
 @cache
-def _grids(bias_order):
-    """Return the function that computes the numbers of all grids of a layer: (scalars, kernel_msb) -> a list."""
+def _grids(bias_order, learned):
+    """Return the function that computes the numbers of all grids of a layer: (scalars, kernel_msb, ...) -> a list.
 
-    def grids(scalars, kernel_msb):
+    More arguments are, if ranges are learned, the MSBs of input and output, and the numbers of the grids on which the
+    inputs lie.
+    """
+
+    def grids(scalars, kernel_msb, *more):
         of = {name: scalars[i] for i, name in enumerate(SCALARS)} | {"kernel_msb": kernel_msb}
+        sources = more
+        if learned:
+            activation_msbs, *sources = more
+            kernel_msb, activation_msbs = (ops.cast(ops.ceil(m), "int32") for m in (kernel_msb, activation_msbs))
+            of |= {"kernel_msb": kernel_msb, "input_msb": activation_msbs[0], "output_msb": activation_msbs[1]}
         own = {kind: _own(of[f"{kind}_msb"], of[f"{kind}_nbits"], of["rounding"], of["enabled"]) for kind in KINDS}
+        if sources:
+            rounded = _contains(own["input"], _as_grids(sources))
+            own["input"] = own["input"]._replace(way=ops.where(rounded, 0, own["input"].way))
         bias_msb = of["bias_msb"] + 0 * ops.reshape(kernel_msb, (-1,))  # one per filter, as the grid of the products
         bias = _own(bias_msb, of["bias_nbits"], of["rounding"], of["enabled"])
         if bias_order == "accumulator":
             step = ops.reshape(own["kernel"].step, (-1,)) * own["input"].step
             on = of["enabled"] * ops.cast(of["kernel_nbits"] * of["input_nbits"] != 0, "int32")
-            products = _Grid(-np.inf + 0 * step, np.inf + 0 * step, step, 0, NEAREST, 2 * on)
+            products = Grid(-np.inf + 0 * step, np.inf + 0 * step, step, 0, NEAREST, 2 * on)
             bias = [ops.where(of["bias_nbits"] != 0, *pair) for pair in zip(bias, products)]
         return [number for grid in (own["kernel"], own["input"], own["output"], bias) for number in grid]
 
@@ -121,27 +168,40 @@ def _own(msb, nbits, rounding, enabled):
     low = ops.where(nbits < 0, 0, -amplitude)
     top, thesis = low + 2 * amplitude, rounding == THESIS
     way = 1 + ops.where(thesis, FLOOR, ops.minimum(rounding, UP))
-    way = ops.where((nbits < 0) & (rounding == NEAREST), UNSIGNED_NEAREST, way)
+    if _passes_over_memory():
+        unsigned_nearest = (nbits < 0) & (rounding == NEAREST)
+        way = ops.where(ops.all(msb == ops.max(msb)), ops.where(unsigned_nearest, 7, way + 3), way)
     way = ops.where((enabled != 0) & (nbits != 0), way, 0)
-    return _Grid(low, ops.where(thesis, top, top - step), step, nbits, rounding, way)
+    return Grid(low, ops.where(thesis, top, top - step), step, nbits, rounding, way)
 
 
-def _forward(single):
-    """Return the functions that round, by the `way` of a grid: (x, *grid) -> x on that grid."""
-    if single:
-        return _unchanged, _floor, _nearest_in_one_pass, _ties_up_or_away, _unsigned_nearest_in_one_pass
-    return _unchanged, _floor, _nearest, _ties_up_or_away, _nearest
+def _contains(grid, sources):
+    """Return whether all values of the grids `sources` lie on `grid`, too."""
+    held = [
+        (own.way != 0) & (own.step >= grid.step) & (own.low >= grid.low) & (own.high <= grid.high) for own in sources
+    ]
+    return ops.all(ops.stack(held))
+
+
+def _forward():
+    """Return the functions that round, by the `way` of a grid: (x, *grid) -> x on that grid.
+
+    From the fifth on they are those of grids that single numbers give, for which TensorFlow has faster kernels.
+    """
+    plain = _unchanged, _floor, _nearest, _ties_up_or_away
+    faster = _floor, _nearest_in_one_pass, _ties_up_or_away, _unsigned_nearest_in_one_pass
+    return (*plain, *faster) if _passes_over_memory() else plain
 
 
 @cache
-def _backward(single, gradient, relu):
+def _backward(gradient, relu):
     """Return the functions that go back, by the `way` of a grid: (upstream, x, *grid) -> gradient.
 
     As rounding never decreases, the gradient passes where x is between two numbers: the first and the last that are
     not clipped or, with a ReLU, the first that is not rounded to 0.
     """
 
-    def backward(upstream, x, low, high, step, nbits, rounding):
+    def ends(low, high, step, nbits, rounding):
         half = ops.where((rounding == FLOOR) | (rounding == THESIS), 0, step / 2)
         # A tie below the low end goes to its code, which is even, and one above the high end does not; with a sign
         # alone, codes -1 and 0, it is the other way round.
@@ -152,12 +212,17 @@ def _backward(single, gradient, relu):
             first = -_below(half - low, (rounding == AWAY) | sign_only)
         top = ops.where(rounding == THESIS, high, high + step)
         last = _below(top - half, ~sign_only & (rounding != THESIS)) if gradient == "clipped" else np.inf + step
-        return (_passed_in_one_pass if single else _passed)(upstream, x, first, last)
+        return first, last
 
-    def float_relu(upstream, x, *_):
-        return ops.where(x > 0, upstream, 0)
+    def backward(upstream, x, *grid):
+        return _passed(upstream, x, *ends(*grid))
 
-    return float_relu if relu else _unchanged, backward, backward, backward, backward
+    def faster(upstream, x, *grid):
+        return _passed_in_one_pass(upstream, x, *ends(*grid))
+
+    way_of_floats = _passed_by_relu if relu else _unchanged
+    plain = way_of_floats, backward, backward, backward
+    return (*plain, *(faster,) * 4) if _passes_over_memory() else plain
 
 
 def _unchanged(x, *_):
@@ -175,14 +240,14 @@ def _nearest(x, low, high, step, *_):
 def _nearest_in_one_pass(x, low, high, step, nbits, _):
     import tensorflow as tf
 
-    return tf.raw_ops.QuantizeAndDequantizeV3(input=x, input_min=low, input_max=high, num_bits=nbits)
+    return tf.raw_ops.QuantizeAndDequantizeV3(input=x, input_min=_one(low), input_max=_one(high), num_bits=nbits)
 
 
 def _unsigned_nearest_in_one_pass(x, low, high, step, nbits, _):
     import tensorflow as tf
 
     operation = tf.raw_ops.QuantizeAndDequantizeV3
-    return operation(input=x, input_min=low, input_max=high, num_bits=-nbits, signed_input=False)
+    return operation(input=x, input_min=_one(low), input_max=_one(high), num_bits=-nbits, signed_input=False)
 
 
 def _ties_up_or_away(x, low, high, step, _, rounding):
@@ -205,7 +270,21 @@ def _passed(upstream, x, first, last):
 def _passed_in_one_pass(upstream, x, first, last):
     import tensorflow as tf
 
-    return tf.raw_ops.QuantizeAndDequantizeV4Grad(gradients=upstream, input=x, input_min=first, input_max=last)[0]
+    operation = tf.raw_ops.QuantizeAndDequantizeV4Grad
+    return operation(gradients=upstream, input=x, input_min=_one(first), input_max=_one(last))[0]
+
+
+def _passed_by_relu(upstream, x, *_):
+    if not _passes_over_memory():
+        return ops.where(x > 0, upstream, 0)
+    import tensorflow as tf
+
+    return tf.raw_ops.ReluGrad(gradients=upstream, features=x)
+
+
+def _one(numbers):
+    """Return the first of `numbers`, which are all equal."""
+    return ops.reshape(numbers, (-1,))[0]
 
 
 def _below(number, wanted):
