@@ -334,7 +334,7 @@ def random_network(seed, formats=None):
         if net.tensors[made].bits > 12 or random.integers(3) == 0:
             low, high = net.reach()
             fmt = formats[random.integers(len(formats))] if formats else None
-            bits = fmt.nbits if fmt else int(random.integers(7, 13))
+            bits = fmt.nbits + (not fmt.signed) if fmt else int(random.integers(7, 13))
             down = signed_bits(low, high) - bits - (net.tensors[made].divisor > 1)
             each = tuple((down - random.integers(3, size=net.tensors[made].shape[2])).tolist())
             whole = net.tensors[made].divisor & (net.tensors[made].divisor - 1) == 0
@@ -457,7 +457,7 @@ def four_bits(low, high, channels=(8, 8, 8), shape=(8, 8, 4)):
     net, i, made = Network(shape), 0, []
     for filters in channels:
         net.convolve(i, filters, (1, 1))
-        down = signed_bits(*net.reach()) - 4
+        down = signed_bits(*net.reach()) - signed_bits(low, high)
         i = net.requantize(len(net.operations), down, low=low, high=high)
         made.append(i)
     net.convolve(i, 2, net.tensors[i].shape[:2])
@@ -472,6 +472,9 @@ def test_codes_of_four_bits_lie_two_in_a_byte(kind, limits, tmp_path):
     assert {i: b.kind for i, b in packed.buffers.items()} == dict.fromkeys(made, kind)
     assert {b.kind for b in plain.buffers.values()} == {"int8"}
     assert (packed.arena_bytes, plain.arena_bytes, packed.unpacked_bytes) == (8 * 8 * 8, 8 * 8 * 16, 8)
+    codes = [codes for batch in network._batches(net.pixels(), {*made}) for codes in batch.values()]
+    beyond = [x.min() < 0 if kind == "int4" else x.max() > 7 for x in codes]
+    assert any(beyond)  # else the other kind would do
     memory = [write_c(network, tmp_path / str(packed), packed) for packed in (True, False)]
     assert memory[0].ram_bytes == memory[1].ram_bytes - 8 * 8 * 8 + 8
     assert_identical(network, net.pixels(), tmp_path)
@@ -483,6 +486,16 @@ def test_pixels_of_odd_channels_share_bytes(channels, tmp_path):
     network = net.made()
     buffers = plan_program(network).buffers
     assert [buffers[i].bytes for i in made] == [-(-5 * 3 * n // 2) for n in channels]
+    assert_identical(network, net.pixels(), tmp_path)
+
+
+def test_what_is_joined_shares_bytes_that_are_written_at_different_times(tmp_path):
+    net = Network((5, 5, 3))
+    parts = [net.requantize(net.convolve(0, n, (1, 1)), 7, low=-8, high=7) for n in (3, 2, 1)]
+    joined = net.concatenate(parts, (0, 0, 0))
+    net.convolve(joined, 2, (5, 5))
+    network = net.made()
+    assert plan_program(network).buffers[joined].packed
     assert_identical(network, net.pixels(), tmp_path)
 
 

@@ -23,7 +23,7 @@ def quantized(network):
     model = quantize_model(network, fold_batch_normalization=True, rounding="nearest")
     for i, layer in enumerate(model.quantized_layers):
         kernel = tuple(FixedPoint((i + c) % 3 - 1, 5) for c in range(layer._filters))
-        layer.set_formats(kernel, FixedPoint(1, 8), FixedPoint(2, 7))
+        layer.set_formats(kernel, FixedPoint(1, 8, signed=False), FixedPoint(2, 7))
         layer.bias.assign(np.linspace(-1, 1, layer.bias.shape[0]))
     return model
 
@@ -58,7 +58,7 @@ def test_codes_times_their_steps_are_the_kernel_that_is_used(quantized, tmp_path
             for f, (floats, integers) in enumerate(zip(*(array.T for array in by_filter))):
                 np.testing.assert_array_equal(integers, to_codes(floats, FixedPoint(int(msb[f]), 5), "nearest"))
             np.testing.assert_array_equal(group["kernel"][:], kernel)
-            grid = 2.0 ** (msb + 1 - 5) * FixedPoint(1, 8).step
+            grid = 2.0 ** (msb + 1 - 5) * FixedPoint(1, 8).step  # the step of a signed format, too
             np.testing.assert_array_equal(group["bias_used"][:], np.rint(np.asarray(layer.bias) / grid) * grid)
             attributes = dict(group.attrs)
             assert attributes == {
@@ -66,8 +66,10 @@ def test_codes_times_their_steps_are_the_kernel_that_is_used(quantized, tmp_path
                 "rounding": "nearest",
                 "input_msb": 1,
                 "input_nbits": 8,
+                "input_signed": 0,
                 "output_msb": 2,
                 "output_nbits": 7,
+                "output_signed": 1,
             }
 
 

@@ -169,7 +169,7 @@ def every_operation(shape=(5, 4, 6), mean=70, low=-128, high=127):
         high: The largest one.
     """
     net = Network(shape, mean)
-    narrow = net.requantize(0, 8 - (high - low).bit_length() + 1, low=low, high=high)
+    narrow = net.requantize(0, 8 - high.bit_length(), low=low, high=high)
     wide = net.requantize(net.convolve(narrow, 6, (1, 1), bits=8), 2, low=-(2**15), high=2**15 - 1)
     grouped = net.requantize(net.grouped(narrow, 3, 4), 7)
     spread = net.requantize(net.convolve(net.spread(narrow, (2, 3)), 3, (2, 2), padding=((1, 1), (1, 1))), 8)

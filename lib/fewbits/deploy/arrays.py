@@ -64,7 +64,7 @@ def write_hdf5_arrays(model: keras.Model, path: Path, batches: Iterable[np.ndarr
 
     The datasets are `weights/LAYER/...`, as `weights_and_codes` names them, and `activations/LAYER`. The group of a
     layer has its kind as an attribute; if the layer is quantized, also its rounding and the `msb` and `nbits` of its
-    input and output.
+    input, output and bias, and `signed`: 0 for an unsigned format. Files without `signed` hold signed formats alone.
 
     Args:
         model: A functional model, quantized or not.
@@ -105,7 +105,7 @@ def _attributes(layer):
         own = active_formats(layer)
         for kind, fmt in (("input", own.input), ("output", own.output), ("bias", own.bias)):
             if fmt is not None:
-                found |= {f"{kind}_msb": fmt.msb, f"{kind}_nbits": fmt.nbits}
+                found |= {f"{kind}_msb": fmt.msb, f"{kind}_nbits": fmt.nbits, f"{kind}_signed": int(fmt.signed)}
         if own != (None,) * 4:
             found["rounding"] = layer.rounding
     return found
