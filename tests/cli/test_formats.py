@@ -12,7 +12,7 @@ from fewbits.cli import main
 from fewbits.cli.parser import percentiles
 from fewbits.data import load
 from fewbits.io.files import read_model
-from fewbits.quantization.calibration import msb_table, quantization_errors
+from fewbits.quantization.calibration import formats_for, msb_table, quantization_errors
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.quantization.layers import Formats
 from fewbits.quantization.observation import observe
@@ -38,8 +38,24 @@ def images():
     return digits.scaled(digits.train)[chosen]
 
 
-def formats(path, *arguments):
-    return main(["formats", str(path), "--data", "digits", *arguments])
+def formats(path, *arguments, signed=True):
+    signs = ["--signed"] if signed else []
+    return main(["formats", str(path), "--data", "digits", *signs, *arguments])
+
+
+def test_values_that_are_never_negative_get_unsigned_formats(network, images, tmp_path, capsys):
+    path, saved = tmp_path / "formats.json", tmp_path / "quantized.keras"
+    line = ["--bits=8,5,-", "--output", str(path), "--save-model", str(saved)]
+    assert formats(network, *line, signed=False) == 0
+    said, written, made = capsys.readouterr().out, json.loads(path.read_text()), read_model(saved).formats
+    assert made == formats_for(read_model(network), images, (8, 5, None))
+    assert [fmt.input.signed for fmt in made.values()] == [False] * 4  # the images, and what ReLUs make
+    for name, fmt in made.items():
+        assert written[name] == {"kernel": [fmt.kernel.msb, 8], "input": [fmt.input.msb, 5, "unsigned"], "output": None}
+        assert f"{fmt.input.msb}u" in re.search(rf"^{name} .*$", said, re.M)[0].split()
+    assert "u: unsigned, from 0 to 2**(MSB + 1)" in said
+    assert formats(network) == 0
+    assert "unsigned" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("option", "chosen"), [((), None), (("conv1",), ["conv1"])])

@@ -2,17 +2,20 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from fewbits.cli.images import add_options, add_sample, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, bits, check_output, percentiles
+from fewbits.cli.progress import CountBar
 from fewbits.errors import check_name
 from fewbits.names import KINDS, LAYER_ROUNDINGS, RANGE_RULES
 
 ABOUT = """
-Each MSB holds the given percentile of a layer's values on training images. The clipped share and the SQNR are measured
-for each kind of value alone, with the rest of the network in float.
+Each MSB holds the given percentile of a layer's values on training images. Inputs and outputs that are never negative
+get unsigned formats (u), and outputs before a ReLU do, unless --signed is given. The clipped share and the SQNR are
+measured for each kind of value alone, with the rest of the network in float.
 """
 EXAMPLES = """
   fewbits formats digits.keras --data digits --bits 8,6,6 --percentile 98
@@ -51,6 +54,7 @@ def add(commands: Commands) -> None:
         metavar="LAYER,...",
         help="give each filter of the kernels of these layers, or of all, an MSB of its own",
     )
+    command.add_argument("--signed", action="store_true", help="give a sign to all formats, as in 2017")
     command.add_argument("--fold", action="store_true", help="fold each batch normalization into the layer before it")
     command.add_argument("--rounding", choices=LAYER_ROUNDINGS, default="nearest", help="default nearest")
     command.add_argument("--output", type=Path, help="write the formats to this .json file")
@@ -66,12 +70,10 @@ def run(options: argparse.Namespace) -> None:
     import numpy as np
 
     from fewbits.io.files import read_model, write_aside, write_model
-    from fewbits.quantization.calibration import (
-        formats_from_msbs,
-        msb_table,
-        percentile_limits,
-        quantization_errors,
-    )
+    from fewbits.quantization.calibration import formats_from_msbs, quantization_errors
+    from fewbits.quantization.layer_summary import three_of
+    from fewbits.quantization.layers import Formats
+    from fewbits.quantization.range_rules import percentile_limits
     from fewbits.training.batches import check_images
 
     formats_from_msbs({"": (0, 0, 0)}, options.bits)  # refuses wrong bits before the images are read
@@ -83,13 +85,10 @@ def run(options: argparse.Namespace) -> None:
     check_images(network, sample.part.image_shape, f"the images of {options.data}")
     images = np.concatenate([images for images, *_ in sample.batches(32)])
     print(f"{network.name}, on {sample.part.what}", flush=True)
-    msbs = msb_table(network, images, options.percentile, options.bits, options.rounding)
-    if options.per_channel is not None:
-        own = msb_table(network, images, options.percentile, options.bits, options.rounding, per_channel=True)
-        msbs |= {name: own[name] for name in _layers(options.per_channel, network)}
-    formats = formats_from_msbs(msbs, options.bits, per_layer=not options.generic)
+    shown = _chosen(network, images, options)
+    kept = three_of(options.bits, "--bits")
+    formats = {n: Formats(*(bits and fmt for fmt, bits in zip(three, kept))) for n, three in shown.items()}
     network.set_formats(formats)
-    shown = formats_from_msbs(msbs, 8, per_layer=not options.generic)  # has an MSB even for kinds that stay in float
     _print_table(shown, quantization_errors(network, images, formats, options.rounding))
     report_skipped([sample.part])
     if options.output:
@@ -114,6 +113,28 @@ def _quantizable(model: Any, options: argparse.Namespace) -> Any:
     return model
 
 
+def _chosen(network: Any, images: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Return formats of all kinds: of many bits where values stay in float, for what their MSB would be."""
+    from fewbits.quantization.calibration import formats_for
+    from fewbits.quantization.fixedpoint import MAX_NBITS_KERAS
+    from fewbits.quantization.layer_summary import three_of
+
+    widths = tuple(bits or MAX_NBITS_KERAS for bits in three_of(options.bits, "--bits"))
+
+    def formats(per_channel: bool) -> dict[str, Any]:
+        bar = CountBar(sys.stderr, len(images), "images")
+        rule = options.percentile, not options.generic, options.rounding
+        signs = {"per_channel": per_channel, "signed": options.signed}
+        found = formats_for(network, images, widths, *rule, **signs, progress=bar)
+        bar.bar.close()
+        return found
+
+    if options.per_channel is None:
+        return formats(per_channel=False)
+    plain, own = formats(per_channel=False), formats(per_channel=True)
+    return plain | {name: own[name] for name in _layers(options.per_channel, network)}
+
+
 def _layers(names: str, network: Any) -> list[str]:
     """Return the layers with a kernel that `names` lists, or all."""
     known = [layer.name for layer in network.quantized_layers]
@@ -129,6 +150,9 @@ def _print_table(formats: dict[str, Any], errors: dict[str, Any]) -> None:
     for name, three in formats.items():
         cells = [_cell(fmt, error) for fmt, error in zip(three, errors[name])]
         print(f"{name:<{width}}" + "".join(cells).rstrip())
+    activations = [fmt for three in formats.values() for fmt in (three.input, three.output)]
+    if not all(fmt.signed for fmt in activations):
+        print("u: unsigned, from 0 to 2**(MSB + 1)")
 
 
 def _cell(fmt: Any, error: Any) -> str:
