@@ -243,7 +243,8 @@ def measure_logit_noise(
     if not wanted:
         raise InputError("there are no numbers of bits to choose from; give at least one")
     network = copied(network)
-    tables = formats_for_each(network, images, [(bits,) * 3 for bits in wanted], LEAST_ERROR, per_channel=True)
+    three = [(bits,) * 3 for bits in wanted]
+    tables = formats_for_each(network, images, three, LEAST_ERROR, per_channel=True, signed=signed)
     tensors = stored_tensors(network)
     slopes = {
         layer.name: Formats(kernel=tables[(wanted[-1],) * 3][layer.name].kernel)
