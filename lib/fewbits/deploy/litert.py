@@ -538,7 +538,7 @@ class _Edit:
 
     def _quantization(self, *grids):
         quantization = self.schema.QuantizationParametersT()
-        quantization.scale = np.float32([grid.step for grid in grids])
+        quantization.scale = np.array([grid.step for grid in grids], np.float32)
         quantization.zeroPoint = np.array([grid.zero for grid in grids], np.int64)
         return quantization
 
