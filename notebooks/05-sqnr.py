@@ -464,7 +464,9 @@ clipped = {}
 for name, network in networks.items():
     for p in (95, 100):
         network.set_formats(
-            calibration.formats_for(models[name], few, (8, 8, 8), p)
+            calibration.formats_for(
+                models[name], few, (8, 8, 8), p, signed=True
+            )
         )
         last = list(followed[name].errors().values())[-1]
         clipped[name, p] = last.sqnr - last.predicted

@@ -348,7 +348,7 @@ print("equal for all sums:", np.array_equal(shifted, nearest_up))
 # kernel times that of the input:
 
 # %%
-formats = formats_for(model, images[:32], 5, 99.99)
+formats = formats_for(model, images[:32], 5, 99.99, signed=True)
 every = post_training.round_kernels(
     quantize_model(model, formats, rounding="floor"))
 
@@ -489,7 +489,8 @@ def search(network, edge):
 
 # %%
 FEW = 3
-formats = formats_for(model, images[:32], FEW, ("mse", 99.99, 99.99))
+formats = formats_for(
+    model, images[:32], FEW, ("mse", 99.99, 99.99), signed=True)
 searched = quantize_model(model, formats, rounding="nearest")
 shared(searched)
 start = post_training.share_formats(searched)

@@ -91,7 +91,8 @@ def kernels():
     return {q.name: q.kernel.numpy() for q in network.quantized_layers}
 
 
-formats = formats_for(model, few[0][:64], (6, 6, 6))
+SIGNED = {"calibration": Calibration(signed=True)}
+formats = formats_for(model, few[0][:64], (6, 6, 6), signed=True)
 training.prepare(network, "adam", learning_rate=0.001)
 for level in ("conv1", "fire2"):
     for layer in levels[level]:
@@ -128,7 +129,7 @@ def run(strategy, bits, rounding="floor", epochs=SHORT, **options):
         model, few, Schedule(bits, strategy, epochs), validation=validation,
         recipe=Recipe("adam", learning_rate=0.001, batch_size=64, seed=2),
         levels=zoo.levels(model), rounding=rounding,
-        on_stage=shots, reuse=network, **options,
+        on_stage=shots, reuse=network, **SIGNED | options,
     )
     return outcome, shots, training.evaluate(network, test, 64).share
 
@@ -269,14 +270,14 @@ record(within=0.3, **{f"shift_{name.split()[-1]}": np.mean([*steps.values()]) fo
 # locked, and three percentiles:
 
 # %%
-generic = Calibration(per_layer=False)
+generic = Calibration(per_layer=False, signed=True)
 msbs = {
     ((8, 8, 8), "generic"): run("lock", (8, 8, 8), calibration=generic),
     ((8, 6, 6), "generic"): run("lock", (8, 6, 6), calibration=generic),
     ((8, 6, 6), "custom"): run("lock", (8, 6, 6)),
 }
 clipped = {
-    (s, p): run(s, (5, 5, 5), calibration=Calibration(p))
+    (s, p): run(s, (5, 5, 5), calibration=Calibration(p, signed=True))
     for s, p in (("lock", 95), ("lock", 98), ("train", 98))
 }
 clipped |= {(s, 99.9): grid[s, (5, 5, 5)] for s in ("lock", "train")}

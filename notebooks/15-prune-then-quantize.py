@@ -160,7 +160,8 @@ logits, formats = {}, {}
 for name, net in nets.items():
     logits[name, "float"] = read(net)
     widths = [(bits,) * 3 for bits in BITS]
-    tables = quantization.formats_for_each(net, few, widths, "mse")
+    tables = quantization.formats_for_each(
+        net, few, widths, "mse", signed=True)
     quantized = quantize_model(net, rounding="nearest")
     for bits in BITS:
         formats[name, bits] = tables[bits, bits, bits]
@@ -386,7 +387,8 @@ answers["quantize, prune"] = share_right(read(quantized_first.model))
 in_float = remove_filters(pruned.model, {})
 training.prepare(in_float, "adam", 0.0005)
 training.train(in_float, train, epochs=MORE, batch_size=64, seed=1)
-anew = quantization.formats_for(in_float, few, (4, 4, 4), "mse")
+anew = quantization.formats_for(
+    in_float, few, (4, 4, 4), "mse", signed=True)
 in_float = in_4_bits(in_float, anew)
 answers["prune, train, quantize"] = share_right(read(in_float))
 heads = "order", f"read, of {len(test[1])} (quick, one pruning each)"

@@ -99,7 +99,7 @@ NAME = "squeezenet_digits"
 net = zoo.build(NAME, digits.image_shape, 10, weights=NAME)
 few, _ = digits.arrays("train", 64)
 tables = quantization.formats_for_each(
-    net, few, [(bits,) * 3 for bits in (8, 6, 4)], "mse")
+    net, few, [(bits,) * 3 for bits in (8, 6, 4)], "mse", signed=True)
 formats = tables[8, 8, 8]
 quantized = quantize_model(net, formats, rounding="nearest")
 network = lower(quantized, levels=digits.levels)
@@ -344,7 +344,7 @@ nets = {"whole": large, "pruned": shrunk_to(large, steps[-1]["filters"])}
 for name, plain in list(nets.items()):
     eight = quantize_model(plain, rounding="nearest",
                            fold_batch_normalization=True)
-    widths = quantization.formats_for(eight, noise, (8, 8, 8))
+    widths = quantization.formats_for(eight, noise, (8, 8, 8), signed=True)
     eight.set_formats(widths)
     nets[f"{name}, 8 bits"] = eight
 

@@ -161,7 +161,7 @@ files = {name: to_litert(model) for name, model in models.items()}
 for name in [] if SMOKE else [n for n in models if "squeezenet" in n]:
     eight = quantize_model(models[name], rounding="nearest",
                            fold_batch_normalization=True)
-    eight.set_formats(formats_for(eight, noise, (8, 8, 8)))
+    eight.set_formats(formats_for(eight, noise, (8, 8, 8), signed=True))
     files[f"{name} 8-8-8"] = to_litert(eight, "int8")
 
 # %%

@@ -92,7 +92,7 @@ def test_a_network_of_one_layer_is_observed_too():
 
 
 def test_formats_reach_the_limits_of_every_layer(model):
-    formats = formats_for(model, IMAGES, nbits=(8, 6, None), range_rule=100)
+    formats = formats_for(model, IMAGES, nbits=(8, 6, None), range_rule=100, signed=True)
     for name, values in observe(model, IMAGES):
         assert formats[name].kernel == FixedPoint(int(np.ceil(np.log2(np.abs(values.kernel).max()))), 8)
         assert formats[name].input == FixedPoint(int(np.ceil(np.log2(np.abs(values.input).max()))), 6)
@@ -101,7 +101,7 @@ def test_formats_reach_the_limits_of_every_layer(model):
 
 def test_generic_formats_are_the_widest_of_all_layers(model):
     table = msb_table(model, IMAGES, (100, 100, 100))
-    formats = formats_for(model, IMAGES, range_rule=100, per_layer=False)
+    formats = formats_for(model, IMAGES, range_rule=100, per_layer=False, signed=True)
     assert len(set(formats.values())) == 1
     assert [f.msb for f in formats["a"][:3]] == [max(column) for column in zip(*table.values())]
 
@@ -317,7 +317,7 @@ def test_a_network_of_two_inputs_is_calibrated(quantized, joined):
     assert np.allclose(seen["c"].output, joined.predict([IMAGES, NUMBERS], verbose=0), atol=1e-4)
     by_name = formats_for(network, {"numbers": NUMBERS, "photo": IMAGES}, range_rule=100)
     assert by_name == formats_for(network, ([IMAGES, NUMBERS], np.zeros(7)), range_rule=100)
-    assert by_name["b"].input.msb == msb_from_limits(NUMBERS.min(), NUMBERS.max())
+    assert by_name["b"].input.msb == msb_from_limits(NUMBERS.min(), NUMBERS.max()) and by_name["b"].input.signed
 
 
 def test_errors_are_followed_from_two_inputs(joined):

@@ -50,7 +50,7 @@ def test_the_warning_names_the_layers_and_what_to_do(sleeping):
 def test_inputs_are_what_the_layer_before_can_pass_on(sleeping):
     values = dict(observe(sleeping, DARK))
     assert not values["b"].input.any() and np.ptp(values["c"].input, 0).max() == 0
-    formats, _ = calibrated(sleeping, DARK, range_rule=100)
+    formats, _ = calibrated(sleeping, DARK, range_rule=100, signed=True)
     assert formats["b"].input.msb == msb_from_limits(0, np.abs(values["a"].output).max()) == formats["a"].output.msb
     assert formats["c"].input.msb == formats["b"].output.msb
 
@@ -116,7 +116,7 @@ def test_a_filter_of_zeros_gets_the_largest_msb_of_the_others(nothing, rule):
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_a_kernel_of_zeros_gets_the_format_of_ones(per_channel):
     model = one_layer(KERNEL * 0)
-    formats, message = calibrated(model, IMAGES, per_channel=per_channel)
+    formats, message = calibrated(model, IMAGES, per_channel=per_channel, signed=True)
     network = quantize_model(model, formats)
     assert network.formats["conv"][:3] == (FixedPoint(0, 8), FixedPoint(2, 8), FixedPoint(2, 8))
     assert message.startswith("layer conv computes")

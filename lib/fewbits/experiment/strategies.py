@@ -233,8 +233,7 @@ def _reestimate(setting: Setting) -> None:
 
 
 def _calibration(trial: Trial) -> Calibration:
-    unsigned: dict[str, Any] = {} if trial.signed else {"signed": False}
-    return Calibration(trial.percentile, trial.per_layer, trial.per_channel, trial.recalibrate, **unsigned)
+    return Calibration(trial.percentile, trial.per_layer, trial.per_channel, trial.recalibrate, trial.signed)
 
 
 def _recipe(trial: Trial) -> Recipe:

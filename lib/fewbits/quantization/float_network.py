@@ -1,11 +1,12 @@
 """The float network of a model: what its layers compute where quantizers would round, and what they pass on."""
 
+from math import inf
 from typing import Any
 
 import numpy as np
 
 from fewbits.backend import keras, ops
-from fewbits.graph import Graph
+from fewbits.graph import Graph, function_name
 from fewbits.quantization.activations import slope_of
 from fewbits.quantization.conversion import QuantizedModel, check_layers, dequantize_model
 from fewbits.quantization.layers import QUANTIZED
@@ -62,6 +63,40 @@ class FloatNetwork:
             output = _with_bias(layer, output) if layer.name in self._late else output
             output = (layer.activation or keras.activations.linear)(output)
         return ops.cast(output, layer.compute_dtype)
+
+    def ceiling_of(self, layer: Any) -> float | None:
+        """Return up to where a ReLU right after the output quantizer of one of the layers passes values on.
+
+        That is a ReLU which the layer applies itself, or ReLUs that alone read what it returns.
+
+        Returns:
+            Infinity or another number such as 6; None where no ReLU follows, or a bias is added before it.
+        """
+        if layer.name in self._late:
+            return None
+        if type(layer) in QUANTIZED and layer.activation not in (None, keras.activations.linear):
+            return _ceiling_of(layer.activation)
+        [call] = self.graph.calls_of(layer)
+        [output] = call.outputs
+        ceilings = [_ceiling(reader.operation) for reader in self.graph.readers(output)]
+        known = [ceiling for ceiling in ceilings if ceiling is not None]
+        return max(known) if known and len(known) == len(ceilings) and not self.graph.is_output(output) else None
+
+
+def _ceiling(operation: Any) -> float | None:
+    """Return up to where an operation passes values on, if it is a ReLU; otherwise None."""
+    if isinstance(operation, keras.layers.ReLU):
+        is_plain = not operation.negative_slope and not operation.threshold
+        return (inf if operation.max_value is None else float(operation.max_value)) if is_plain else None
+    if isinstance(operation, keras.layers.Activation):
+        return _ceiling_of(operation.activation)
+    return {"Relu": inf, "Relu6": 6.0}.get(function_name(operation))
+
+
+def _ceiling_of(activation: Any) -> float | None:
+    if activation is keras.activations.relu:
+        return inf
+    return 6.0 if activation is keras.activations.relu6 else None
 
 
 def as_float(x: Any) -> Any:

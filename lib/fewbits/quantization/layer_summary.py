@@ -1,6 +1,7 @@
 """What is kept of the values of a layer, and the formats that follow from it."""
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,8 @@ RangeRule = Range | tuple[Range, ...]  # one for all, or one each for kernel, in
 NBits = int | None | tuple[int | None, ...]  # the same; None is float
 # Of kernel (one, or one per filter, None if there is no kernel), input and output.
 MSBs = tuple[int | tuple[int, ...] | None, int, int]
+Signs = tuple[bool, bool]  # of input and output: whether a format is signed
+SIGNED: Signs = (True, True)
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,15 @@ class LayerSummary:
         kernel: Its kernel; the slope of a leaky activation, None for other ones.
         input: What it reads, before it is quantized.
         output: What reaches its output quantizer.
+        ceiling: Where a ReLU follows right after the output quantizer, up to where it passes values on, infinity or 6;
+            None where none does. See `FloatNetwork.ceiling_of`.
     """
 
     layer: Any
     kernel: Any
     input: ValueSummary
     output: ValueSummary
+    ceiling: float | None = None
 
     def check(self) -> None:
         """Check that formats can hold the values.
@@ -57,7 +63,23 @@ class LayerSummary:
         others: dict[str, Any] = {kind: x if kind == "kernel" else ValueSummary.of(x) for kind, x in estimates.items()}
         return replace(self, **others)
 
-    def msbs(self, range_rule: RangeRule, nbits: NBits, rounding: str = "nearest", per_channel: bool = False) -> MSBs:
+    @property
+    def signs(self) -> Signs:
+        """Whether formats of input and output need a sign.
+
+        An input does if some value is negative; an output, too, unless a ReLU follows right after its quantizer: the
+        codes of an unsigned format, which begin at 0, are that ReLU.
+        """
+        return self.input.low < 0, self.output.low < 0 and self.ceiling is None
+
+    def msbs(
+        self,
+        range_rule: RangeRule,
+        nbits: NBits,
+        rounding: str = "nearest",
+        per_channel: bool = False,
+        signs: Signs = SIGNED,
+    ) -> MSBs:
         """Return the MSBs of kernel, input and output.
 
         Args:
@@ -65,6 +87,7 @@ class LayerSummary:
             nbits: As in `formats_for`.
             rounding: As in `formats_for`.
             per_channel: Whether each filter has an MSB of its own.
+            signs: Whether the formats of input and output are signed.
         """
         for_kernel, for_input, for_output = zip(three_of(range_rule, "the range rule"), three_of(nbits, "nbits"))
         kernel: int | tuple[int, ...] | None = None
@@ -72,7 +95,17 @@ class LayerSummary:
             kernel = _msbs_of_filters(by_filter(self.layer, self.kernel).T, *for_kernel, rounding)
         elif self.kernel is not None:
             kernel = _msb(ValueSummary.of(self.kernel), *for_kernel, rounding)
-        return kernel, _msb(self.input, *for_input, rounding), _msb(self.output, *for_output, rounding)
+        of_input, of_output = (None if signed else top for signed, top in zip(signs, (inf, self._top)))
+        return (
+            kernel,
+            _msb(self.input, *for_input, rounding, of_input),
+            _msb(self.output, *for_output, rounding, of_output),
+        )
+
+    @property
+    def _top(self) -> float:
+        """Up to where values of the output are passed on."""
+        return inf if self.ceiling is None else self.ceiling
 
     def errors(self, formats: Formats, rounding: str) -> tuple[QuantizationError | None, ...]:
         """Return what formats cost kernel, input and output, each alone; None for what stays in float.
@@ -82,7 +115,10 @@ class LayerSummary:
             rounding: As in `fewbits.quantize`.
         """
         kernel = by_filter(self.layer, self.kernel) if type(self.layer) in QUANTIZED else self.kernel
-        three = zip((kernel, self.input.sample, self.output.sample), formats)
+        output = self.output.sample
+        if formats.output is not None and not formats.output.signed and self.ceiling is not None:
+            output = np.clip(output, 0, self.ceiling)
+        three = zip((kernel, self.input.sample, output), formats)
         return tuple(None if fmt is None else quantization_error(x, fmt, rounding) for x, fmt in three)
 
 
@@ -109,13 +145,18 @@ def _msbs_of_filters(filters: np.ndarray, rule: Any, nbits: int | None, rounding
     return tuple(largest if msb is None else msb for msb in msbs)
 
 
-def _msb(values: ValueSummary, rule: Any, nbits: int | None, rounding: str) -> int:
-    if rule not in (LEAST_ERROR, LEAST_DIVERGENCE):
+def _msb(values: ValueSummary, rule: Any, nbits: int | None, rounding: str, ceiling: float | None = None) -> int:
+    """Return the MSB of a signed format, or, with a ceiling as in `least_error`, of an unsigned one."""
+    nbits = nbits or MAX_NBITS_KERAS
+    if rule in (LEAST_ERROR, LEAST_DIVERGENCE):
+        limits = (values.low, values.high) if ceiling is None else (0.0, min(max(values.high, 0.0), ceiling))
+        sample, msbs = evenly_spaced(values.sample), candidates(msb_from_limits(*limits, ceiling is None))
+        if rule == LEAST_ERROR:
+            return least_error(sample, msbs, nbits, rounding, ceiling)
+        return least_divergence(sample, msbs, nbits, ceiling)
+    if ceiling is None:
         return msb_from_limits(*values.percentile_limits(rule))
-    sample, msbs = evenly_spaced(values.sample), candidates(msb_from_limits(values.low, values.high))
-    if rule == LEAST_ERROR:
-        return least_error(sample, msbs, nbits or MAX_NBITS_KERAS, rounding)
-    return least_divergence(sample, msbs, nbits or MAX_NBITS_KERAS)
+    return msb_from_limits(0.0, min(values.upper_limit(rule), ceiling), signed=False)
 
 
 def _check_limits(layer: str, kind: str, low: float, high: float) -> None:

@@ -81,7 +81,7 @@ def observe_ranges(model: keras.Model, images: Images) -> Iterator[tuple[keras.L
     run = layerwise_run(network, inputs)
     unseen = UnseenRanges(network.graph, run.shapes, map(ValueSummary.of, inputs))
     for layer, values in observed_values(network, run):
-        yield layer, replace(values, **unseen.estimates(summarized(layer, values)))
+        yield layer, replace(values, **unseen.estimates(summarized(network, layer, values)))
     unseen.warn(stacklevel=3)
 
 
@@ -112,18 +112,20 @@ def observed_values(network: FloatNetwork, run: LayerwiseRun) -> Iterator[tuple[
         read = [ops.cast(x, layer.compute_dtype) for x in run.read(call.inputs[0])]
         outputs = [network.output_of(layer, x) for x in read]
         values = Values(network.kernel_of(layer), _joined(map(as_float, read)), _joined(outputs))
-        summarized(layer, values).check()
+        summarized(network, layer, values).check()
         yield layer, values
 
 
-def summarized(layer: Any, values: Values) -> LayerSummary:
+def summarized(network: FloatNetwork, layer: Any, values: Values) -> LayerSummary:
     """Return the Values of a layer with summaries of its inputs and outputs, in which all are kept.
 
     Args:
-        layer: The layer.
-        values: Its Values.
+        network: The network.
+        layer: One of its layers.
+        values: The Values of the layer.
     """
-    return LayerSummary(layer, values.kernel, ValueSummary.of(values.input), ValueSummary.of(values.output))
+    read, made = ValueSummary.of(values.input), ValueSummary.of(values.output)
+    return LayerSummary(layer, values.kernel, read, made, network.ceiling_of(layer))
 
 
 def _joined(batches: Iterable) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Range rules: which MSB suits some values. A percentile, the least squared error, or the least divergence.
 
-For values that are never negative there are unsigned formats. These take no other limits: a percentile leaves half of
-the rest above its upper limit in either case, and an unsigned format reaches that limit with an MSB that is lower by
-one, so with half the step.
+For values that are never negative there are unsigned formats. Their limits are those of signed formats: a percentile
+leaves half of the rest above its upper limit in either case. An unsigned format reaches that limit with an MSB that is
+lower by one, so with half the step.
 
 Source: vieito2017, 5.2 (limits of weights and convolution outputs), Equation 11 (MSB).
 """
@@ -108,7 +108,7 @@ def msb_of_least_error(values: np.ndarray, nbits: int, rounding: str = "nearest"
         The MSB; of equally good ones the smallest.
     """
     top = msb_from_limits(*percentile_limits(values, 100), signed)
-    return least_error(evenly_spaced(values), candidates(top), nbits, rounding, signed)
+    return least_error(evenly_spaced(values), candidates(top), nbits, rounding, None if signed else inf)
 
 
 def msb_of_least_divergence(values: np.ndarray, nbits: int, signed: bool = True) -> int:
@@ -135,7 +135,7 @@ def msb_of_least_divergence(values: np.ndarray, nbits: int, signed: bool = True)
         here for amplitudes that are powers of two.
     """
     top = msb_from_limits(*percentile_limits(values, 100), signed)
-    return least_divergence(evenly_spaced(values), candidates(top), nbits, signed)
+    return least_divergence(evenly_spaced(values), candidates(top), nbits, None if signed else inf)
 
 
 def evenly_spaced(values: np.ndarray) -> np.ndarray:
@@ -149,32 +149,41 @@ def candidates(top: int) -> range:
     return range(max(top - DEEPEST, -MAX_ABS_MSB), top + 1)
 
 
-def least_error(sample: np.ndarray, msbs: range, nbits: int, rounding: str, signed: bool = True) -> int:
-    """Return which of `msbs` leaves the least squared error in a sample; the arguments are as in `msb_of_least_error`.
+def least_error(sample: np.ndarray, msbs: range, nbits: int, rounding: str, ceiling: float | None = None) -> int:
+    """Return which of some MSBs leaves the least squared error in a sample; the smallest of equally good ones.
 
     Args:
         sample: As from `evenly_spaced`.
         msbs: As from `candidates`.
         nbits: Bits of the format.
         rounding: As in `fewbits.quantize`.
-        signed: Whether the format is.
+        ceiling: None for a signed format. For an unsigned one, up to where values count: what comes after the quantizer
+            takes numbers below zero for zero and those above the ceiling for the ceiling, as a ReLU of this ceiling
+            does. The error is that of the numbers after it.
     """
-    return min(
-        msbs, key=lambda msb: np.square(quantize(sample, FixedPoint(msb, nbits, signed), rounding) - sample).sum()
-    )
+    signed = ceiling is None
+    lowest, highest = (-inf, inf) if ceiling is None else (0.0, ceiling)
+    exact = np.clip(sample, lowest, highest)
+
+    def error(msb):
+        rounded = quantize(sample, FixedPoint(msb, nbits, signed), rounding)
+        return np.square(np.minimum(rounded, highest) - exact).sum()
+
+    return min(msbs, key=error)
 
 
-def least_divergence(sample: np.ndarray, msbs: range, nbits: int, signed: bool = True) -> int:
-    """Return which of `msbs` has the least divergence in a sample; as in `msb_of_least_divergence`.
+def least_divergence(sample: np.ndarray, msbs: range, nbits: int, ceiling: float | None = None) -> int:
+    """Return which of some MSBs has the least divergence in a sample; the largest of equally good ones.
 
     Args:
         sample: As from `evenly_spaced`.
         msbs: As from `candidates`.
         nbits: Bits of the format.
-        signed: Whether the format is.
+        ceiling: As in `least_error`.
     """
+    signed = ceiling is None
     levels = 2 ** (nbits - 1 if signed else nbits)
-    magnitudes = np.abs(sample[sample != 0]) if signed else sample[sample > 0]
+    magnitudes = np.abs(sample[sample != 0]) if ceiling is None else np.minimum(sample[sample > 0], ceiling)
     counts, _ = np.histogram(magnitudes, BINS, (0, 2.0 ** (msbs[-1] if signed else msbs[-1] + 1)))
 
     def divergence(msb):

@@ -109,7 +109,7 @@ def _size(network: FloatNetwork, shapes: dict[int, tuple[int, ...]]) -> int:
 def _held(network: FloatNetwork, inputs: Sequence[np.ndarray], progress: Progress | None) -> Iterator[LayerSummary]:
     """Yield the summary of each layer, in which all values are kept."""
     for layer, values in observed_values(network, layerwise_run(network, inputs)):
-        yield summarized(layer, values)
+        yield summarized(network, layer, values)
     if progress:
         progress(len(inputs[0]))
 
@@ -151,7 +151,8 @@ class _Pass:
         """Yield the summary of each layer after a check that formats can hold its values."""
         for layer in self._network.layers:
             read, made = (self._tensors[self._place[layer.name, kind]] for kind in ("input", "output"))
-            summary = LayerSummary(layer, self._network.kernel_of(layer), read, made)
+            kernel, ceiling = self._network.kernel_of(layer), self._network.ceiling_of(layer)
+            summary = LayerSummary(layer, kernel, read, made, ceiling)
             summary.check()
             yield summary
 

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB
-from fewbits.quantization.octave_histogram import OctaveHistogram, quantiles, without
+from fewbits.quantization.octave_histogram import ZERO, OctaveHistogram, quantiles, without
 from fewbits.quantization.range_rules import SAMPLED, outside, percentile_limits
 
 NOTHING = 2.0**-MAX_ABS_MSB  # what is not larger in magnitude vanishes in every format
@@ -58,9 +58,9 @@ class ValueSummary:
         """Return the summary of values of which all are kept.
 
         Args:
-            values: An array (n, ...), not empty.
+            values: An array (n, ...), or one number, not empty.
         """
-        summary = cls()
+        summary, values = cls(), np.atleast_1d(values)
         summary.count, summary._parts = values.size, [np.ravel(values)]
         summary.low, summary.high = float(values.min()), float(values.max())
         summary._note_images(values)
@@ -111,18 +111,41 @@ class ValueSummary:
         """
         if percentile == 100:
             return self.low, self.high
-        low, high = self._inner_limits(percentile, 0.0)
+        low, high = self._inner_limits(percentile)
         if max(-low, high) <= NOTHING and not self.is_nothing:
             return self._inner_limits(percentile, NOTHING)
         return low, high
 
-    def _inner_limits(self, percentile: float, above: float) -> tuple[float, float]:
-        """Return the limits of a percentile of the values whose magnitude is above a power of two, or of all."""
+    def upper_limit(self, percentile: float) -> float:
+        """Return the upper limit of a percentile of the values, where those below zero are taken for zeros.
+
+        That is the upper limit of `percentile_limits`, not below zero. If it is too small for any format, and the
+        highest value is not, it becomes that of the positive values that are not.
+
+        Args:
+            percentile: As in `percentile_limits`.
+        """
+        high = self.high if percentile == 100 else self._inner_limits(percentile)[1]
+        if high <= NOTHING < self.high:
+            high = self._inner_limits(percentile, NOTHING, positive=True)[1]
+        return max(high, 0.0)
+
+    def _inner_limits(self, percentile: float, above: float = 0.0, positive: bool = False) -> tuple[float, float]:
+        """Return the limits of a percentile of all values, or of those of a magnitude above a power of two.
+
+        Args:
+            percentile: As in `percentile_limits`.
+            above: The power of two; 0 for all values.
+            positive: Whether negative values are left out, too.
+        """
         if len(self.sample) == self.count:
-            values = self.sample
-            return percentile_limits(values[np.abs(values) > above] if above else values, percentile)
+            magnitudes = self.sample if positive else np.abs(self.sample)
+            return percentile_limits(self.sample[magnitudes > above] if above else self.sample, percentile)
         rest, counts = outside(percentile) / 100, self._counts()
-        low, high = quantiles(without(counts, above) if above else counts, (rest, 1 - rest))
+        if above:
+            counts = without(counts, above)
+            counts[: ZERO if positive else 0] = 0
+        low, high = quantiles(counts, (rest, 1 - rest))
         return max(low, self.low), min(high, self.high)
 
     def _counts(self) -> np.ndarray:
