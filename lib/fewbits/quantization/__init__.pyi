@@ -7,6 +7,7 @@ from . import feeders as feeders
 from . import fixedpoint as fixedpoint
 from . import float_network as float_network
 from . import folding as folding
+from . import free_scales as free_scales
 from . import known_grids as known_grids
 from . import layer_summary as layer_summary
 from . import layers as layers
@@ -61,6 +62,11 @@ from .folding import foldings as foldings
 from .folding import input_folded as input_folded
 from .folding import scale_and_shift as scale_and_shift
 from .folding import takes_shift as takes_shift
+from .free_scales import FreeQuantizer as FreeQuantizer
+from .free_scales import lsq as lsq
+from .free_scales import lsq_start as lsq_start
+from .free_scales import nearest_format as nearest_format
+from .free_scales import pact as pact
 from .known_grids import KnownGrids as KnownGrids
 from .known_grids import input_grids as input_grids
 from .known_grids import note_output as note_output

@@ -17,6 +17,7 @@ from fewbits.quantization.activations import ACTIVATIONS, activation_type
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.feeders import feeding_layers
 from fewbits.quantization.folding import Folding, folded_weights, foldings, scale_and_shift
+from fewbits.quantization.free_scales import FreeQuantizer
 from fewbits.quantization.known_grids import KnownGrids
 from fewbits.quantization.layers import (
     FLOAT,
@@ -89,18 +90,12 @@ TRAINING_ONLY = (
 # Operations of Keras without a layer that select or move values, and need no format either.
 MOVING = set("Concatenate Copy ExpandDims Flip GetItem Moveaxis Pad Repeat Roll Split Squeeze Stack Swapaxes".split())
 MOVING |= {"Reshape", "Tile", "Transpose"}
-OWN_SETTINGS = (
-    "formats",
-    "enabled",
-    "rounding",
-    "gradient",
-    "bias_order",
-    "level",
-    "ranges",
-)  # of quantized layers alone
+# Settings that quantized layers alone have.
+OWN_SETTINGS = "formats", "enabled", "rounding", "gradient", "bias_order", "level", "ranges"
 PREPROCESSING = layers.RandomFlip.__bases__  # augmentation, resizing and cropping of images; Keras does not export it
 # Why layers that users ask for cannot be quantized, and what to use instead.
 REFUSED: dict[type, str] = {
+    FreeQuantizer: "has a step that is no power of two; take a ReLU, and train with ranges='learned'",
     layers.LayerNormalization: "computes mean and variance of each input; use BatchNormalization, which can be folded",
     layers.GroupNormalization: "computes mean and variance of each input; use BatchNormalization, which can be folded",
     layers.Lambda: "runs code that is not known; use a Keras layer or operation for it",
