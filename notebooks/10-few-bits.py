@@ -267,9 +267,8 @@ def seen(trial):
     return sum(stage.epochs for stage in stages) * (trial.images or TRAINING)
 
 
-STEPWISE = "50 epochs, bit by bit and level by level"
 GRIDS = {
-    "least squared error": ["static at 4 bits", "gradual", "train at 4 bits", "few bits, all images", STEPWISE],
+    "least squared error": ["static at 4 bits", "gradual", "train at 4 bits", "few bits, all images"],
     "98th percentile": ["static, 98th percentile"],
     "least squared error, an MSB per filter, first and last level at 8": EDGES,
     "the same, unsigned": ["few bits that fit, first and last level at 8"],
