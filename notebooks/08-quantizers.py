@@ -1525,7 +1525,7 @@ explore.Table(("source", "codes", "scales", "ranges", "rounding"), TOLD)
 #
 # - A code stands for scale times (code minus zero point). The zero point of an input goes into the bias; that of a kernel would cost a sum
 #   of the inputs in each window, so it is 0.
-# - Unsigned codes behind a ReLU are worth nearly a whole bit ({glue:text}`sign_gain_4:.1f` dB of the inputs at 4 bits), and free.
+# - Unsigned codes behind a ReLU are worth nearly a whole bit ({glue:text}`sign_gain_4:.1f` dB of the inputs at 4 bits), at next to no cost.
 # - A device that only shifts gives up {glue:text}`lost_kernel_8:.1f` dB of its kernels at 8 bits, where no digit shows it, and
 #   {glue:text}`lost_kernel_fewest:.1f` dB at {glue:text}`fewest_bits`, where that is {glue:text}`few_error_free_each`. It saves a multiplication per
 #   output, a few percent of the arithmetic's energy, and the hardware for it.
