@@ -291,8 +291,8 @@ print("used of the amplitude, layer by layer:", [f"{u:.0%}" for u in used])
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Half of them, which is one whole bit. A device can use unsigned codes there. The thesis' operator and ours are always
-# signed.
+# Half of them, which is one whole bit. A device can use unsigned codes there, as [chapter 8](08-quantizers) does. The formats of
+# the thesis are always signed.
 # ```
 #
 # ## Run it on yours
