@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fewbits import InputError
+from fewbits import FixedPoint, InputError
 from fewbits.audit import integer_run
 from fewbits.audit.findings import common_ways, examine_layer
 from fewbits.audit.integer_run import integer_traces
@@ -38,6 +38,20 @@ def test_inputs_that_a_layer_rounds_itself_are_rounded_as_its_outputs(rounding):
     assert sum((trace.inputs != np.rint(trace.inputs)).any() for trace in traces) > 1
     found = [examine_layer(trace) for trace in traces]
     assert all(finding.naming.explained == 1 for finding in found) and in_words(common_ways(found)) == rounding
+
+
+@pytest.mark.parametrize("rounding", ["floor", "nearest-up"])
+def test_codes_without_a_sign_are_named_alike(rounding):
+    model = quantized(rounding)
+    for layer in model.quantized_layers:
+        kernel, input, output, bias = layer.formats
+        reach = input.msb - (layer.name != "wide") * input.signed
+        after_relu = layer.name in BEHIND_RELU and output.signed
+        output = FixedPoint(output.msb - 1, output.nbits, signed=False) if after_relu else output
+        layer.set_formats(kernel, FixedPoint(reach, input.nbits, layer.name == "wide"), output, bias)
+    found = [examine_layer(trace) for trace in integer_traces(model, folded(network()), digits())]
+    assert all(finding.naming.explained == 1 and finding.kernel_naming.explained == 1 for finding in found)
+    assert in_words(common_ways(found)) == rounding
 
 
 def test_without_a_compiler_numpy_computes_the_same(monkeypatch):
