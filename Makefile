@@ -80,6 +80,7 @@ bench: .venv/ready ## time what must be fast, as ratios, beside the libraries in
 	@$(BIN)/python tests/bench slider
 	@$(BIN)/python tests/bench sweep
 	@$(BIN)/python tests/bench device
+	@$(BIN)/python tests/bench calibration
 	@$(MAKE) --no-print-directory .venv-peers/ready || echo "warning: .venv-peers could not be made; going on without the other libraries"
 	@if test -e .venv-peers/ready; then PYTHONPATH=lib .venv-peers/bin/python tests/bench network; else $(BIN)/python tests/bench network; fi
 

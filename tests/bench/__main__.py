@@ -1,6 +1,6 @@
 """Time what must be fast (`make bench`). Tests never assert a time; benchmarks print ratios for people to read.
 
-python tests/bench slider|network|sweep|device
+python tests/bench slider|network|sweep|device|calibration
 """
 
 import sys
@@ -23,8 +23,12 @@ def main(what):
         import device
 
         device.report()
+    elif what == "calibration":
+        import calibration
+
+        calibration.report()
     else:
-        sys.exit(f"error: unknown benchmark {what!r}; it is one of slider, network, sweep, device")
+        sys.exit(f"error: unknown benchmark {what!r}; it is one of slider, network, sweep, device, calibration")
 
 
 if __name__ == "__main__":
