@@ -255,7 +255,7 @@ class _Examination:
 
     def _follow(self, runs: FormatRuns, sample: ImageSample, choosing: ImageSample, bits: int) -> None:
         """Follow values and errors through the layers, and compare other formats."""
-        measured = self._try("values", lambda: observe_value_ranges(runs.network, sample, bits, runs.formats[bits]))
+        measured = self._try("values", lambda: observe_value_ranges(runs.network, sample, runs.formats[bits]))
         if measured:
             self.found["values"], self.found["skewed"] = measured
         self._on_images("values", OBSERVATION * len(sample))

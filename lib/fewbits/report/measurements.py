@@ -160,7 +160,7 @@ class ValueRange:
     Attributes:
         layer: The name of the layer.
         kind: `kernel`, `input` or `output`.
-        low: The smallest value.
+        low: The smallest value; of an output whose format is unsigned, after the ReLU that follows.
         high: The largest value.
         counts: How many values are in each of the equal bins from `low` to `high`.
         percentiles: Percentage of the values -> the limits between which the middle ones lie.

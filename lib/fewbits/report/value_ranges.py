@@ -24,15 +24,14 @@ SKEWED = 3.0  # bits that the median channel loses; fewer are usual
 
 
 def observe_value_ranges(
-    network: keras.Model, sample: ImageSample, bits: int, formats: dict[str, Formats]
+    network: keras.Model, sample: ImageSample, formats: dict[str, Formats]
 ) -> tuple[list[ValueRange], list[SkewedChannels]]:
     """Return where the values of each layer lie, and layers whose channels differ much in range.
 
     Args:
         network: A network that `quantize_model` accepts, quantized or not.
         sample: The calibration images.
-        bits: At which clipping and SQNR are measured.
-        formats: Layer name -> the formats of the report, which tell what is signed.
+        formats: Layer name -> formats of which clipping and SQNR are measured, with the MSBs of percentile RULE.
 
     Returns:
         One ValueRange per layer and kind in the order of the network, and the skewed layers.
@@ -45,8 +44,7 @@ def observe_value_ranges(
         warnings.simplefilter("ignore", CalibrationWarning)  # the formats of the report were found before, and warned
         for layer, values in observe_ranges(network, sample.inputs):
             for kind, array in _kinds(values):
-                fmt = getattr(formats[layer.name], kind)
-                ranges.append(_range(layer.name, kind, array, bits, not isinstance(fmt, FixedPoint) or fmt.signed))
+                ranges.append(_range(layer.name, kind, array, getattr(formats[layer.name], kind)))
             skewed += _skewed(layer, values)
     return ranges, skewed
 
@@ -58,10 +56,11 @@ def _kinds(values: Values) -> Iterator[tuple[str, np.ndarray]]:
             yield kind, np.asarray(array, np.float64)
 
 
-def _range(layer: str, kind: str, values: np.ndarray, bits: int, signed: bool) -> ValueRange:
+def _range(layer: str, kind: str, values: np.ndarray, fmt: FixedPoint) -> ValueRange:
+    values = values if fmt.signed else np.maximum(values, 0)  # an unsigned output is that of a ReLU
     limits = {f"{rule:g}": percentile_limits(values, rule) for rule in (*PERCENTILES, 100)}
-    msbs = {rule: msb_from_limits(*pair, signed) for rule, pair in limits.items()}
-    error = quantization_error(values, FixedPoint(msbs[f"{RULE:g}"], bits, signed), "nearest")
+    msbs = {rule: msb_from_limits(*pair, fmt.signed) for rule, pair in limits.items()} | {f"{RULE:g}": fmt.msb}
+    error = quantization_error(values, fmt, "nearest")
     low, high = limits["100"]
     counts, _ = np.histogram(values, BINS, (low, high) if low < high else None)
     return ValueRange(
@@ -71,8 +70,8 @@ def _range(layer: str, kind: str, values: np.ndarray, bits: int, signed: bool) -
         high=high,
         counts=tuple(map(int, counts)),
         percentiles=limits,
-        msbs=msbs | {LEAST_ERROR: msb_of_least_error(values, bits, signed=signed)},
-        signed=signed,
+        msbs=msbs | {LEAST_ERROR: msb_of_least_error(values, fmt.nbits, signed=fmt.signed)},
+        signed=fmt.signed,
         clipped=error.clipped,
         sqnr=error.sqnr if isfinite(error.sqnr) else None,
     )
