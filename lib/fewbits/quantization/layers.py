@@ -241,6 +241,10 @@ class RoundingLayer(_Layer):
             return np.resize(np.ceil(ops.convert_to_numpy(self.ranges.kernel_range)), self.state.kernel_msb.shape)
         return [np.ceil(ops.convert_to_numpy(self._activation_ranges()))[("input", "output").index(kind)]]
 
+    def learns(self, formats: Formats) -> bool:
+        """Return whether the layer learns ranges for the bits and signs of `formats`, from whichever MSBs."""
+        return self.ranges is not None and [_widths(fmt) for fmt in self.formats] == [_widths(fmt) for fmt in formats]
+
     @property
     def enabled(self) -> bool:
         """Whether the layer quantizes; if not, it computes exactly what the Keras layer does."""
@@ -699,6 +703,12 @@ def _number(scalars, name):
 def _is_unsigned(scalars, kind):
     """Return 1.0 if the format of a kind is unsigned, whose MSB reaches twice as far, else 0.0."""
     return ops.cast(_number(scalars, f"{kind}_nbits") < 0, "float32")
+
+
+def _widths(fmt):
+    """Return the bits of a format or of the formats of all filters, and whether it is signed."""
+    one = fmt[0] if isinstance(fmt, tuple) else fmt
+    return None if one is None else (one.nbits, one.signed)
 
 
 def _shown(value):

@@ -22,6 +22,9 @@ SCALARS = ("rounding", "enabled", "locked", "kernel_nbits", *(f"{k}_{n}" for k i
 FLOOR, NEAREST, UP, AWAY, THESIS = (ROUNDINGS.index(name) for name in LAYER_ROUNDINGS)
 
 
+ENDS = "low", "high", "step"
+
+
 class Grid(NamedTuple):
     """The values to which a tensor is rounded, multiples of a step; all are tensors.
 
@@ -140,39 +143,56 @@ def _grids(bias_order, learned):
     """
 
     def grids(scalars, kernel_msb, *more):
-        of = {name: scalars[i] for i, name in enumerate(SCALARS)} | {"kernel_msb": kernel_msb}
-        sources = more
+        of, sources = dict(zip(SCALARS, ops.unstack(scalars, len(SCALARS)))), more
+        msbs = [of[f"{kind}_msb"] for kind in KINDS[1:]]
         if learned:
             activation_msbs, *sources = more
             kernel_msb, activation_msbs = (ops.cast(ops.ceil(m), "int32") for m in (kernel_msb, activation_msbs))
-            of |= {"kernel_msb": kernel_msb, "input_msb": activation_msbs[0], "output_msb": activation_msbs[1]}
-        own = {kind: _own(of[f"{kind}_msb"], of[f"{kind}_nbits"], of["rounding"], of["enabled"]) for kind in KINDS}
+            msbs[:2] = ops.unstack(activation_msbs, 2)
+        kernel = _own(kernel_msb, of["kernel_nbits"], of)
+        filters = 0 * ops.reshape(kernel_msb, (-1,))  # a bias has one grid per filter, as the products have
+        others = ops.stack([of[f"{kind}_nbits"] for kind in KINDS[1:]])
+        input, output, bias = _rows(
+            _own(ops.stack([msb + filters for msb in msbs]), ops.reshape(others, (-1, 1)), of, rows=True)
+        )
+        input, output = (grid._replace(**{end: getattr(grid, end)[0] for end in ENDS}) for grid in (input, output))
         if sources:
-            rounded = _contains(own["input"], _as_grids(sources))
-            own["input"] = own["input"]._replace(way=ops.where(rounded, 0, own["input"].way))
-        bias_msb = of["bias_msb"] + 0 * ops.reshape(kernel_msb, (-1,))  # one per filter, as the grid of the products
-        bias = _own(bias_msb, of["bias_nbits"], of["rounding"], of["enabled"])
+            input = input._replace(way=ops.where(_contains(input, _as_grids(sources)), 0, input.way))
         if bias_order == "accumulator":
-            step = ops.reshape(own["kernel"].step, (-1,)) * own["input"].step
+            step = ops.reshape(kernel.step, (-1,)) * input.step
             on = of["enabled"] * ops.cast(of["kernel_nbits"] * of["input_nbits"] != 0, "int32")
             products = Grid(-np.inf + 0 * step, np.inf + 0 * step, step, 0, NEAREST, 2 * on)
             bias = [ops.where(of["bias_nbits"] != 0, *pair) for pair in zip(bias, products)]
-        return [number for grid in (own["kernel"], own["input"], own["output"], bias) for number in grid]
+        return [number for grid in (kernel, input, output, bias) for number in grid]
 
     return grids
 
 
-def _own(msb, nbits, rounding, enabled):
-    """Return the grid of a format, float if it has 0 bits or is not enabled."""
-    amplitude, step = exp2(msb), exp2(msb + 1 - ops.abs(nbits))
+def _own(msb, nbits, of, rows=False):
+    """Return the grids of formats, float where they have 0 bits or are not enabled.
+
+    Args:
+        msb: The MSBs of one tensor or, in rows, of several.
+        nbits: A single number, or one for each row (rows, 1).
+        of: Name -> number, as in SCALARS.
+        rows: Whether these are several tensors.
+    """
+    rounding, step = of["rounding"], exp2(msb + 1 - ops.abs(nbits))
+    amplitude, thesis = exp2(msb), rounding == THESIS
     low = ops.where(nbits < 0, 0, -amplitude)
-    top, thesis = low + 2 * amplitude, rounding == THESIS
-    way = 1 + ops.where(thesis, FLOOR, ops.minimum(rounding, UP))
+    top = low + 2 * amplitude
+    way = 1 + ops.where(thesis, FLOOR, ops.minimum(rounding, UP)) + 0 * nbits
     if _passes_over_memory():
-        unsigned_nearest = (nbits < 0) & (rounding == NEAREST)
-        way = ops.where(ops.all(msb == ops.max(msb)), ops.where(unsigned_nearest, 7, way + 3), way)
-    way = ops.where((enabled != 0) & (nbits != 0), way, 0)
+        equal = ops.all(msb == msb[:, :1], 1, keepdims=True) if rows else ops.all(msb == ops.max(msb))
+        way = ops.where(equal, ops.where((nbits < 0) & (rounding == NEAREST), 7, way + 3), way)
+    way = ops.where((of["enabled"] != 0) & (nbits != 0), way, 0)
     return Grid(low, ops.where(thesis, top, top - step), step, nbits, rounding, way)
+
+
+def _rows(grids):
+    """Return the grids that stand in the rows of one: its ends are (rows, filters), and its numbers (rows, 1)."""
+    fields = [[grids.rounding] * 3 if of is grids.rounding else ops.unstack(of, 3) for of in grids]
+    return [Grid(*ends, ops.reshape(nbits, ()), rounding, ops.reshape(way, ())) for *ends, nbits, rounding, way in zip(*fields)]
 
 
 def _contains(grid, sources):
