@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from fewbits import FixedPoint
 from fewbits.backend import keras
 from fewbits.book.layer_examples import EXAMPLES, network_of
-from fewbits.book.layer_stages import COLUMNS, CONVERTED, layer_cells, layer_page
+from fewbits.book.layer_stages import COLUMNS, CONVERTED, FORMS, layer_cells, layer_page
 from fewbits.quantization.activations import ACTIVATIONS
 from fewbits.quantization.conversion import FLOAT_LAYERS, REFUSED, TRAINING_ONLY
 from fewbits.quantization.layers import QUANTIZED
@@ -29,6 +30,16 @@ def test_the_page_says_what_the_code_does(title):
     cells = layer_cells(EXAMPLES[title], quick)
     expected = [[f"`{e.title}`", *(said for said, _ in row.values())] for e, row in zip(EXAMPLES[title], cells)]
     assert [row[: 1 + len(quick)] for row in rows(title)] == expected, OLD
+
+
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_unsigned_formats_go_as_far(title):
+    unsigned = FixedPoint(0, 8), *[FixedPoint(2, 8, signed=False)] * 2
+    exports = [column for column in FORMS if column not in CONVERTED]
+    cells = layer_cells(EXAMPLES[title], exports, unsigned)
+    first = COLUMNS.index(exports[0]) + 1
+    said = [[row[column][0] for column in exports] for row in cells]
+    assert said == [row[first : first + len(exports)] for row in rows(title)]
 
 
 @pytest.mark.slow

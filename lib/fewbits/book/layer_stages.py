@@ -33,11 +33,12 @@ of your own network.
   becomes a layer of its `own` with one weight per channel. A dash: the layer stands at the input.
 - **Pruning:** `filters` means that it can lose filters; `passes` that the layer before it can.
 - **The other columns:** whether the network can be exported with formats of eight bits, with batch normalization and
-  preprocessing folded.
+  preprocessing folded. Inputs and outputs may be signed or unsigned.
 
 A number leads to the reason below the table; there, the layer is called `here`.
 """
 FORMATS = FixedPoint(0, 8), FixedPoint(3, 8), FixedPoint(3, 8)  # any formats do to see what can be exported
+LayerFormats = tuple[FixedPoint, FixedPoint, FixedPoint]
 
 
 SETTINGS: dict[str, Any] = {"rounding": "nearest", "fold_batch_normalization": True, "fold_preprocessing": True}
@@ -64,18 +65,21 @@ COLUMNS = ("Quantized", "Folding", "Pruning", *FORMS)
 Cell = tuple[str, str]  # what the table says, and why not; empty if nothing is against it
 
 
-def layer_cells(examples: Sequence[Example], columns: Sequence[str] = COLUMNS) -> list[dict[str, Cell]]:
+def layer_cells(
+    examples: Sequence[Example], columns: Sequence[str] = COLUMNS, formats: LayerFormats = FORMATS
+) -> list[dict[str, Cell]]:
     """Return what can be done with each kind of layer.
 
     Args:
         examples: Kinds of layers.
         columns: Those of COLUMNS to try.
+        formats: Of kernel, input and output, with which exports are tried.
 
     Returns:
         For each kind, column -> what the table says, and the reason if it says no.
     """
     keras.utils.clear_session()  # numbers in the names of operations start anew
-    found = [_quantized(network_of(example)) for example in examples]
+    found = [_quantized(network_of(example), formats) for example in examples]
     tries = {"Folding": _folding, "Pruning": _pruning}
     cells = [{"Quantized": cell} for cell, _ in found]
     for column in columns:
@@ -83,7 +87,7 @@ def layer_cells(examples: Sequence[Example], columns: Sequence[str] = COLUMNS) -
             new = list(map(tries[column], examples))
         elif column in FORMS:
             accepted = [i for i, (_, model) in enumerate(found) if model is not None]
-            reasons = _reasons(column, [examples[i] for i in accepted], [found[i][1] for i in accepted])
+            reasons = _reasons(column, [examples[i] for i in accepted], [found[i][1] for i in accepted], formats)
             new = [cell if model is None else ("no", reasons.pop(0)) for cell, model in found]
             new = [(said, reason) if reason else ("yes", "") for said, reason in new]
         else:
@@ -112,10 +116,10 @@ def _section(title: str, examples: Sequence[Example]) -> str:
     return f"## {title}\n\n{table}\n" + (f"\n{why}\n" if why else "")
 
 
-def _quantized(model: keras.Model) -> tuple[Cell, QuantizedModel | None]:
+def _quantized(model: keras.Model, formats: LayerFormats) -> tuple[Cell, QuantizedModel | None]:
     """Return the cell of a network, and the network quantized if it can be."""
     try:
-        quantized = quantize_model(model, FORMATS, **SETTINGS)
+        quantized = quantize_model(model, formats, **SETTINGS)
     except InputError as error:
         return ("no", str(error)), None
     own = [layer for layer in quantized.layers if layer.name.startswith("here") and layer.name not in AROUND]
@@ -142,7 +146,7 @@ def _pruning(example: Example) -> Cell:
     return "no", next(reason for name, reason in kept_whole(model).items() if name in (*own, "here_before"))
 
 
-def _reasons(column: str, examples: list[Example], models: list[Any]) -> list[str]:
+def _reasons(column: str, examples: list[Example], models: list[Any], formats: LayerFormats) -> list[str]:
     """Return why each network cannot be exported; empty where it can."""
     export = FORMS[column]
     if column not in CONVERTED:
@@ -150,15 +154,15 @@ def _reasons(column: str, examples: list[Example], models: list[Any]) -> list[st
     refused: dict[int, str] = {}
     for shape in {example.shape for example in examples}:
         left = [i for i, example in enumerate(examples) if example.shape == shape]
-        while left and (place := _refused_place(export, [examples[i] for i in left])) is not None:
+        while left and (place := _refused_place(export, [examples[i] for i in left], formats)) is not None:
             refused[left[place]] = _reason(export, models[left[place]])
             del left[place]
     return [refused.get(i, "") for i in range(len(examples))]
 
 
-def _refused_place(export: Callable[[Any], Any], examples: list[Example]) -> int | None:
+def _refused_place(export: Callable[[Any], Any], examples: list[Example], formats: LayerFormats) -> int | None:
     """Return the place of an example for which a network of all cannot be exported, to convert as few as possible."""
-    said = _reason(export, quantize_model(network_of_all(examples), FORMATS, **SETTINGS))
+    said = _reason(export, quantize_model(network_of_all(examples), formats, **SETTINGS))
     if not said:
         return None
     named = re.search(r"\bhere(\d+)(_|\b)", said)
