@@ -239,3 +239,60 @@ def test_a_network_in_float_and_formats_at_the_largest_msb_end_the_search():
 def test_a_search_without_images_is_refused():
     with pytest.raises(InputError, match="at least one image"):
         search_msbs(graph(chain), IMAGES[:0])
+
+
+# Signs
+
+
+U4, S4 = FixedPoint(1, 4, signed=False), FixedPoint(1, 4)
+
+
+def shared(build, readers):
+    """Return the output formats after sharing, where all formats are signed but for the inputs of `readers`."""
+    network = graph(build)
+    network.set_formats(Formats(S4, S4, S4))
+    for name, fmt in readers.items():
+        network.get_layer(name).set_formats(S4, fmt, S4)
+    after = share_formats(network)
+    return {name: (formats.input, formats.output) for name, formats in after.formats.items()}
+
+
+def test_a_writer_loses_its_sign_where_its_readers_have_none():
+    found = shared(chain, {"b": FixedPoint(2, 4, signed=False)})
+    assert found["a"][1] == found["b"][0] == FixedPoint(2, 4, signed=False)
+    assert found["b"][1] == found["c"][0] == S4
+
+
+def test_a_reader_gets_a_sign_where_another_one_has_it_and_keeps_its_largest_value():
+    found = shared(fire, {"left": FixedPoint(2, 4, signed=False)})
+    assert found["squeeze"][1] == found["left"][0] == found["right"][0] == FixedPoint(3, 4)
+
+
+def test_a_writer_whose_negative_values_something_else_reads_keeps_its_sign():
+    def build(x):
+        x = conv("a", activation=None)(x)
+        y = conv("b", activation=None)(L.ReLU()(x))
+        return conv("c")(L.Add()([x, y]))
+
+    found = shared(build, {"b": U4})
+    assert found["b"][0] == U4 and found["a"][1] == FixedPoint(2, 4)  # the same largest value, and a sign
+
+
+@pytest.mark.parametrize("relu", [L.ReLU(), L.ReLU(6.0), L.Activation("relu")])
+def test_codes_after_the_relu_are_those_of_the_reader(relu):
+    def build(x):
+        return conv("b")(relu(conv("a", activation=None)(x)))
+
+    assert shared(build, {"b": U4})["a"][1] == U4
+    network, small, signed = graph(build), FixedPoint(-3, 4, signed=False), FixedPoint(-3, 4)
+    network.set_formats(Formats(None, small, signed))
+    before, after = (inputs(n, IMAGES)["b"] for n in (network, share_formats(network)))
+    for found, most in ((before, signed.max_value), (after, small.max_value)):
+        assert found.max() == most and np.array_equal(quantize(found, small, "nearest"), found)
+
+
+def test_the_search_keeps_signs():
+    network = graph(chain)
+    network.set_formats(Formats(S4, U4, U4))
+    found = search_msbs(network, IMAGES).formats
+    assert all(not formats.input.signed and not formats.output.signed for formats in found.values())

@@ -86,13 +86,13 @@ class BlockInTraining(keras.Model):
         steps: int,
     ):
         super().__init__(name="block")
-        self._parts = lambda: zip(layers, kernels, units, self.numbers, self.shifts)  # not for Keras to look into
-        self._block, self._kinds = (lambda: block), (lambda: kernels)
-        self._unit_of_error, self._steps = max(unit_of_error, LEAST), steps
         self.numbers = [self._variable(kernel.start) for kernel in kernels]
         self.shifts = [self._variable(np.zeros(layer.bias.shape)) for layer in layers]
+        parts = list(zip(layers, kernels, units, self.numbers, self.shifts))
+        self._parts, self._block = (lambda: parts), (lambda: block)  # Keras must not take their weights for its own
+        self._rate, self._unit_of_error, self._steps = kernels[0].rate, max(unit_of_error, LEAST), steps
         self._part = self.add_weight(shape=(), initializer="zeros", trainable=False, name="part")
-        self.compile(keras.optimizers.Adam(kernels[0].rate), jit_compile=compiles_steps())
+        self.compile(keras.optimizers.Adam(self._rate), jit_compile=compiles_steps())
 
     def _variable(self, start: np.ndarray) -> Any:
         return self.add_weight(shape=start.shape, initializer=lambda shape, dtype: ops.cast(start, dtype))
@@ -107,7 +107,7 @@ class BlockInTraining(keras.Model):
         """
         part = step / self._steps
         self._part.assign(part)
-        self.optimizer.learning_rate.assign(self._kinds()[0].rate * (1 + np.cos(np.pi * part)) / 2)
+        self.optimizer.learning_rate.assign(self._rate * (1 + np.cos(np.pi * part)) / 2)
         self.train_on_batch(list(inputs), list(targets))
 
     def call(self, inputs: Any) -> Any:
@@ -137,4 +137,4 @@ class BlockInTraining(keras.Model):
         return found
 
     def _bias(self, shift: Any, unit: float) -> Any:
-        return shift * (unit * BIAS_RATE / self._kinds()[0].rate)
+        return shift * (unit * BIAS_RATE / self._rate)

@@ -88,28 +88,45 @@ def reconstruct(
     arrays = input_arrays(network, images)
     network, plain = copied(network, with_bias=True), copied(network)
     plain.set_level(0)
-    batches = [[array[i : i + BATCH] for array in arrays] for i in range(0, len(arrays[0]), BATCH)]
-    reached, wanted = LayerwiseRun(network, batches), LayerwiseRun(plain, batches)
-    pairs = zip(reached.graph.calls, wanted.graph.calls, strict=True)
-    twins = {id(own): twin for a, b in pairs for own, twin in zip(a.outputs, b.outputs)}
-    rng, blocks = np.random.default_rng(seed), find_blocks(network, layer_by_layer)
+    runs, rng, blocks = _Runs(network, plain, arrays), np.random.default_rng(seed), find_blocks(network, layer_by_layer)
     for done, block in enumerate(blocks, 1):
         layers = [layer for layer in block.layers if kernel_formats(layer)]
         if layers:
-            inputs = [reached.read(x) for x in block.inputs]
-            nearest, starts = _weights(layers), [ops.convert_to_numpy(layer.kernel) for layer in layers]
-            for i, layer in enumerate(layers):
-                if refit and can_be_refitted(layer):
-                    [call] = reached.graph.calls_of(layer)
-                    own = [block.run(batch, call.inputs)[0] for batch in zip(*inputs)]
-                    starts[i] = refitted(layer, own, wanted.read(twins[id(call.inputs[0])]), rng)
-                    layer.kernel.assign(on_grid(layer, starts[i]))
-            targets = [wanted.read(twins[id(x)]) for x in block.outputs]
-            task = _Task(block, layers, *(list(map(_joined, values)) for values in (inputs, targets)))
+            inputs, nearest = [runs.reached.read(x) for x in block.inputs], _weights(layers)
+            starts = [ops.convert_to_numpy(layer.kernel) for layer in layers]
+            if refit:
+                starts = [_refitted(block, layer, inputs, runs, rng) for layer in layers]
+            targets = [runs.wanted_at(x) for x in block.outputs]
+            task = _Task(block, layers, [_joined(x) for x in inputs], [_joined(y) for y in targets])
             task.choose([nearest, _weights(layers)], starts, kind, steps, rng)
         if progress:
             progress(done, len(blocks))
     return network
+
+
+class _Runs:
+    """The quantized network and the float one on the same images, layer by layer."""
+
+    def __init__(self, network: QuantizedModel, plain: QuantizedModel, arrays: list[np.ndarray]):
+        batches = [[array[i : i + BATCH] for array in arrays] for i in range(0, len(arrays[0]), BATCH)]
+        self.reached, self._wanted = LayerwiseRun(network, batches), LayerwiseRun(plain, batches)
+        calls = zip(self.reached.graph.calls, self._wanted.graph.calls, strict=True)
+        self._twins = {id(own): twin for a, b in calls for own, twin in zip(a.outputs, b.outputs)}
+
+    def wanted_at(self, tensor: Any) -> list[Any]:
+        """Return, for each batch, what the float network has in place of a tensor of the quantized one."""
+        return self._wanted.read(self._twins[id(tensor)])
+
+
+def _refitted(block: Block, layer: Any, inputs: list, runs: _Runs, rng: np.random.Generator) -> np.ndarray:
+    """Return the kernel of a layer, refitted to what reaches it if it can be, and give the layer its codes."""
+    if not can_be_refitted(layer):
+        return ops.convert_to_numpy(layer.kernel)
+    [call] = runs.reached.graph.calls_of(layer)
+    own = [block.run(batch, call.inputs)[0] for batch in zip(*inputs)]
+    kernel = refitted(layer, own, runs.wanted_at(call.inputs[0]), rng)
+    layer.kernel.assign(on_grid(layer, kernel))
+    return kernel
 
 
 class _Task:
