@@ -266,9 +266,7 @@ def _start(model: keras.Model, path: Path | None, resume: bool, made_with: dict[
     checkpoints.restore(path, _variables(model), model.name)
     for layer in _layers(model):
         if hasattr(layer, "locked"):  # what a lock keeps is not a variable of the model
-            locked = layer.locked
-            layer.locked = not locked  # Keras drops the assignment of an equal value
-            layer.locked = locked
+            layer.state.loaded()
     return history
 
 

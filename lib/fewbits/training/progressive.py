@@ -45,6 +45,7 @@ def progressive_quantization(
     levels: Sequence[Sequence[str]] | None = None,
     rounding: str = "nearest",
     gradient: str = "clipped",
+    ranges: str = "fixed",
     on_stage: OnStage | None = None,
     reuse: QuantizedModel | None = None,
     augment: Augmentation | None = None,
@@ -67,6 +68,7 @@ def progressive_quantization(
         levels: Names of the layers of each level, for example `zoo.levels(model)`; by default one layer per level.
         rounding: As in QuantizedConv2D.
         gradient: As in QuantizedConv2D.
+        ranges: As in QuantizedConv2D. Learned ones start from the calibration when a layer takes other bits.
         on_stage: Called with each stage and the network when the stage's formats and locks are set, and with None at
             the end; the kernels are those that the stage before left. Not called for stages that a resumed training
             finds finished.
@@ -94,7 +96,9 @@ def progressive_quantization(
     calibration, recipe = calibration or Calibration(), recipe or Recipe()
     source = source_of(model, data, "the training data")
     bare = without_head(model)
-    fresh = quantize_model(bare, levels=levels, fold_batch_normalization=True, rounding=rounding, gradient=gradient)
+    fresh = quantize_model(
+        bare, levels=levels, fold_batch_normalization=True, rounding=rounding, gradient=gradient, ranges=ranges
+    )
     fresh = with_head(fresh, head_of(model))
     network = fresh if reuse is None else take_state(reuse, fresh)
     formats_for = partial(calibration.formats, network, sample_images(source, CALIBRATION_IMAGES), rounding=rounding)
@@ -168,8 +172,9 @@ class _Course:
         for level, layers in self.levels.items():
             bits, locked = stage.bits.get(level), level in stage.locked
             for layer in layers:
-                if not (layer.locked and locked):
-                    layer.set_formats(*(FLOAT if bits is None else known[bits][layer.name]))
+                formats = FLOAT if bits is None else known[bits][layer.name]
+                if not (layer.locked and locked) and not layer.learns(formats):
+                    layer.set_formats(*formats)
                 if layer.locked != locked:
                     layer.locked = locked
         if self.on_stage:
