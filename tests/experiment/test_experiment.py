@@ -125,6 +125,7 @@ def test_every_field_counts(tmp_path):
         "bits": (6, 6, 7),
         "rounding": "floor",
         "gradient": "identity",
+        "ranges": "learned",
         "percentile": 100,
         "per_layer": False,
         "per_channel": True,
@@ -174,7 +175,7 @@ def test_fields_that_are_new_leave_old_keys():
     """Records of today's reference runs, with fields at the defaults that came after them."""
     for path in sorted(Path("data/reference/trials").glob("*.json"))[:40:4]:
         trial = json.loads(path.read_text())["trial"]
-        added = {"signed": True, "distill": 0.0, "temperature": 4.0, "reestimate": False}
+        added = {"signed": True, "ranges": "fixed", "distill": 0.0, "temperature": 4.0, "reestimate": False}
         assert Trial(**trial | added).key == Trial(**trial).key == path.stem
 
 
@@ -220,6 +221,11 @@ def test_fields_that_are_new_leave_old_keys():
             {"strategy": "static", "epochs": 0, "distill": 0.5},
             "distill is for training, and the strategy static trains nothing; leave it out",
         ),
+        (
+            {"strategy": "static", "epochs": 0, "ranges": "learned"},
+            "ranges is for training, and the strategy static trains nothing; leave it out",
+        ),
+        ({"ranges": "learnt"}, "ranges 'learnt' is unknown, perhaps 'learned'"),
         ({"signed": 1}, "signed must be a valid boolean, not 1"),
         ({"freeze": True}, "freeze is for float trials"),
         ({"freeze": 1}, "freeze must be a valid boolean, not 1"),
@@ -820,6 +826,24 @@ def test_a_quantized_network_is_compared_with_its_integers(tmp_path, monkeypatch
     other = trial.model_copy(update={"rounding": "floor"})
     [outcome] = run_trials([other], tmp_path)
     assert outcome.record.results.identity["ONNX Runtime"] == (3590, 3590)
+
+
+def test_signs_and_learned_ranges_reach_the_network(tmp_path, monkeypatch):
+    signs, learn, run = [], [], training.progressive_quantization
+
+    def told(*arguments, **options):
+        outcome = run(*arguments, **options)
+        signs.append({fmt.signed for formats in outcome.model.formats.values() for fmt in formats[1:3]})
+        learn.append(outcome.model.rounding_layers[0].ranges is not None)
+        return outcome
+
+    monkeypatch.setattr(training, "progressive_quantization", told)
+    trials = quantized(), quantized(signed=False), quantized(signed=False, ranges="learned")
+    done = run_trials(trials, tmp_path)
+    assert [outcome.error for outcome in done] == [None] * 3
+    assert signs == [{True}, {True, False}, {True, False}] and learn == [False, False, True]
+    histories = [outcome.record.results.history for outcome in done]
+    assert not any(histories[i] == histories[j] for i, j in ((0, 1), (1, 2), (0, 2)))
 
 
 def test_a_distilled_trial_learns_from_its_start(tmp_path, monkeypatch):

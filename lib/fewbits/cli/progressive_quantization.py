@@ -23,7 +23,7 @@ from fewbits.cli.train import (
     read_distillation,
     reestimate,
 )
-from fewbits.names import DECAYS, GRADIENTS, LAYER_ROUNDINGS, LEVEL_ORDERS, OPTIMIZERS, STRATEGIES
+from fewbits.names import DECAYS, GRADIENTS, LAYER_ROUNDINGS, LEVEL_ORDERS, OPTIMIZERS, RANGES, STRATEGIES
 
 ABOUT = """
 The network is quantized level by level and trained after each level. `lock` keeps the weights of quantized levels as
@@ -95,12 +95,20 @@ def _add_calibration(command: argparse.ArgumentParser) -> None:
     group.add_argument("--generic", action="store_true", help="use the largest MSB of each kind for all layers")
     group.add_argument("--per-channel", action="store_true", help="use an MSB for each filter of a kernel")
     group.add_argument("--recalibrate", action="store_true", help="choose MSBs again when a stage begins")
+    group.add_argument("--signed", action="store_true", help="give a sign to all formats, as in 2017")
     group.add_argument("--rounding", choices=LAYER_ROUNDINGS, default="nearest", help="default %(default)s")
     group.add_argument(
         "--gradient",
         choices=GRADIENTS,
         default="clipped",
         help="straight-through estimator: 0 outside the range, or 1 everywhere (default %(default)s)",
+    )
+
+    group.add_argument(
+        "--ranges",
+        choices=RANGES,
+        default="fixed",
+        help="whether MSBs are trained, for each layer or each filter of a kernel (default %(default)s)",
     )
 
 
@@ -140,7 +148,7 @@ def run(options: argparse.Namespace) -> None:
         three, options.strategy, options.epochs, options.level_order, options.relax, options.edge_bits
     )
     calibration = Calibration(
-        options.percentile, not options.generic, options.per_channel, recalibrate=options.recalibrate
+        options.percentile, not options.generic, options.per_channel, options.recalibrate, options.signed
     )
     model = dequantize_model(read_model(options.model))
     parts = train, validation = read_parts(options, "train", "validation", seed=options.seed, model=model)
@@ -170,6 +178,7 @@ def run(options: argparse.Namespace) -> None:
             levels=zoo.levels(model) if model.name in zoo.NAMES else None,
             rounding=options.rounding,
             gradient=options.gradient,
+            ranges=options.ranges,
             checkpoint=checkpoint,
             resume=options.resume,
             progress=TrainingBar(sys.stdout),

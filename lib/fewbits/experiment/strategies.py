@@ -201,7 +201,7 @@ def _quantize(setting: Setting) -> Made:
     assert trial.bits is not None  # a trial of this strategy has bits
     if trial.reestimate:
         _reestimate(setting)
-    alike = trial.network, trial.data, trial.width, trial.size, trial.gradient, pruning_before(trial)
+    alike = trial.network, trial.data, trial.width, trial.size, trial.gradient, trial.ranges, pruning_before(trial)
     reuse = _COMPILED.pop(alike, None)
     _COMPILED.clear()
     outcome = training.progressive_quantization(
@@ -213,6 +213,7 @@ def _quantize(setting: Setting) -> Made:
         levels=levels_of(trial, setting.model),
         rounding=trial.rounding,
         gradient=trial.gradient,
+        ranges=trial.ranges,
         reuse=reuse,
         **setting.options,
     )

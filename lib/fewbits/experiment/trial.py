@@ -154,6 +154,7 @@ class Trial(BaseModel):
         bits: Of kernel, input and output of a quantized trial; None, or "float", for float.
         rounding: One of `names.LAYER_ROUNDINGS`.
         gradient: One of `names.GRADIENTS`.
+        ranges: One of `names.RANGES`: whether MSBs are trained, as in `training.progressive_quantization`.
         percentile: The range rule, as in `quantization.Calibration`.
         per_layer: As in `quantization.Calibration`.
         per_channel: As in `quantization.Calibration`.
@@ -211,6 +212,7 @@ class Trial(BaseModel):
     bits: Annotated[tuple[BitsOrFloat, BitsOrFloat, BitsOrFloat], Strict(False)] | None = None
     rounding: Annotated[str, known(names.LAYER_ROUNDINGS)] = "nearest"
     gradient: Annotated[str, known(names.GRADIENTS)] = "clipped"
+    ranges: Annotated[str, known(names.RANGES)] = "fixed"
     percentile: Annotated[float | str | tuple, BeforeValidator(checked_percentile)] = 99.9
     per_layer: bool = True
     per_channel: bool = False
@@ -251,7 +253,7 @@ class Trial(BaseModel):
             raise InputError("reestimate is for float and quantized trials, and a pruning does it itself; leave it out")
         if self.strategy in (FLOAT, PRUNE):
             self._refuse_fields_of("quantized", QUANTIZATION)
-        self._check_distillation()
+        self._check_learning()
         self._check_own_images()
         if self.per_channel and not self.per_layer:
             raise InputError("per_channel sets an MSB per filter, and per_layer = false one for all layers; choose one")
@@ -271,9 +273,10 @@ class Trial(BaseModel):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise InputError(f"{name} is for {kind} trials; leave it out")
 
-    def _check_distillation(self) -> None:
-        if self.distill and self.strategy == "static":
-            raise InputError("distill is for training, and the strategy static trains nothing; leave it out")
+    def _check_learning(self) -> None:
+        for name, asked in (("distill", self.distill), ("ranges", self.ranges != "fixed")):
+            if asked and self.strategy == "static":
+                raise InputError(f"{name} is for training, and the strategy static trains nothing; leave it out")
         if not self.distill and self.temperature != Distillation.temperature:
             raise InputError("temperature is of a distillation, and distill is 0; leave it out")
 
@@ -313,13 +316,8 @@ class Trial(BaseModel):
         taken = [] if self.transfer is None else ["frozen" if self.freeze else "transfer", str(self.transfer)]
         pruned = [] if self.ratio is None else [f"{self.ratio:.0%}", self.criterion]
         network, data = (named_path(x).stem if is_marked(x) else x for x in (self.network, self.data))
-        more = [
-            *taken,
-            *pruned,
-            *bits,
-            *([] if self.signed else ["unsigned"]),
-            *(["distilled"] if self.distill else []),
-        ]
+        chosen = {"unsigned": not self.signed, "learned ranges": self.ranges != "fixed", "distilled": self.distill}
+        more = [*taken, *pruned, *bits, *(word for word, asked in chosen.items() if asked)]
         return " ".join([network, data, *fold, self.strategy, *more, "seed", str(self.seed)])
 
 
@@ -334,6 +332,7 @@ QUANTIZATION = (
     "bits",
     "rounding",
     "gradient",
+    "ranges",
     "percentile",
     "per_layer",
     "per_channel",
