@@ -231,7 +231,7 @@ def _integers(converter):
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
 
-class Grid(NamedTuple):
+class CodeGrid(NamedTuple):
     """What int8 codes stand for: (code - zero) * step.
 
     Attributes:
@@ -243,7 +243,7 @@ class Grid(NamedTuple):
     zero: int = 0
 
     @classmethod
-    def of(cls, fmt: FixedPoint) -> "Grid":
+    def of(cls, fmt: FixedPoint) -> "CodeGrid":
         """Return the grid of the codes of a format, at most 8 bits."""
         return cls(fmt.step, 0 if fmt.signed else -128)
 
@@ -264,7 +264,9 @@ class _FakeQuantized(Frozen):
     def kernel(self, kernel):
         own = 1 + crc32(self.name.encode()) / 2**32  # else the converter makes one of two equal kernels
         step = own * 2.0**-6 * max(2.0**-20, float(np.abs(kernel).max()))
-        return _fake_quantize(ops.convert_to_tensor(kernel), Grid(step), f"kernel_{self.name.encode().hex()}_of_layer")
+        return _fake_quantize(
+            ops.convert_to_tensor(kernel), CodeGrid(step), f"kernel_{self.name.encode().hex()}_of_layer"
+        )
 
     def call(self, x):
         one_dimensional = self.weights_used is not None and self.weights_used[0].ndim == 3
@@ -286,7 +288,7 @@ class _FakeQuantized(Frozen):
         )
 
     def quantizer(self, x, fmt):
-        return x if fmt is None else _fake_quantize(x, Grid.of(fmt))
+        return x if fmt is None else _fake_quantize(x, CodeGrid.of(fmt))
 
     def activated(self, x):
         fmt: Any = self.formats.input
@@ -366,7 +368,7 @@ class _Edit:
         quantization = self.graph.tensors[index].quantization
         if quantization is None or quantization.scale is None:
             return None
-        return Grid(float(quantization.scale[0]), int(quantization.zeroPoint[0]))
+        return CodeGrid(float(quantization.scale[0]), int(quantization.zeroPoint[0]))
 
     def share_grids(self, pairs):
         """Give operators that only move codes the grid of the layers that read them, or of those that make them.
@@ -400,15 +402,29 @@ class _Edit:
 
     def _shared_grid(self, group, pairs):
         """Return the grid for a group of tensors; None leaves the one that the converter has chosen."""
-        makers = {Grid.of(layer.formats.output) for operator, layer in pairs if operator.outputs[0] in group}
-        readers = {Grid.of(layer.formats.input): layer.name for operator, layer in pairs if operator.inputs[0] in group}
+        makers = self._grids_made(group, pairs)
+        readers = {
+            CodeGrid.of(layer.formats.input): layer.name for operator, layer in pairs if operator.inputs[0] in group
+        }
         agreed = [grids for grids in (readers, makers) if len(grids) == 1]
-        if not agreed and makers and len({grid.zero for grid in readers}) > 1:
+        if not agreed and len({grid.zero for grid in readers}) > 1:
             raise InputError(
-                f"layers {' and '.join(readers.values())} read the same codes, signed and unsigned, and int8 files hold "
-                "them once; give these layers one input format"
+                f"layers {' and '.join(readers.values())} read the same codes, signed and unsigned, which int8 files "
+                "hold once; give these layers one input format"
             )
         return next(iter(agreed[0])) if agreed else None
+
+    def _grids_made(self, group, pairs):
+        """Return the grids on which operators that compute make the tensors of a group."""
+        layers = {id(operator): layer for operator, layer in pairs}
+        return {
+            CodeGrid.of(layers[id(operator)].formats.output)
+            if id(operator) in layers
+            else self.grid(operator.outputs[0])
+            for operator in self.graph.operators
+            if operator.outputs[0] in group
+            and (self.kind(operator) not in MOVING or self.grid(operator.inputs[0]) is None)
+        }
 
     def averages_in_float(self):
         """Let averages compute in float if they do not stay on the grid of their inputs."""
@@ -452,7 +468,7 @@ class _Edit:
         read = self._in_format(source, x)
         operator.inputs = [read, *operator.inputs[1:]]
         self._before[id(operator)], self._new = self._new, []
-        grid = Grid.of(output)
+        grid = CodeGrid.of(output)
         made = target if self.grid(target) == grid and output.nbits == 8 else self._like(target, grid)
         operator.outputs = [made]
         clipped = self._clipped(made, output)
@@ -507,7 +523,7 @@ class _Edit:
             raise InputError(f"LiteRT keeps {self.name(index)} in the shape {list(tensor.shape)}, not {codes.shape}")
         steps = steps[:1] if len(set(steps)) == 1 else steps
         self.file.buffers[tensor.buffer].data = codes.astype(dtype).reshape(-1).view(np.uint8)
-        tensor.quantization = self._quantization(*map(Grid, steps))
+        tensor.quantization = self._quantization(*map(CodeGrid, steps))
         tensor.quantization.quantizedDimension = axis if len(steps) > 1 else 0
 
     def _in_format(self, source, fmt):
@@ -515,8 +531,8 @@ class _Edit:
         key = source, fmt
         if key not in self._made:
             target = source
-            if self.grid(source) != Grid.of(fmt):
-                target = self._like(source, Grid.of(fmt))
+            if self.grid(source) != CodeGrid.of(fmt):
+                target = self._like(source, CodeGrid.of(fmt))
                 self._quantize(source, target)
             self._made[key] = self._clipped(target, fmt)
         return self._made[key]
@@ -525,7 +541,7 @@ class _Edit:
         """Return the tensor that holds `source` clipped to the bits of `fmt`."""
         if fmt.nbits == 8:
             return source
-        grid = Grid.of(fmt)
+        grid = CodeGrid.of(fmt)
         for kind, code in (("MINIMUM", fmt.max_code), ("MAXIMUM", fmt.min_code)):
             bound, target = self._like(source, grid), self._like(source, grid)
             tensor, buffer = self.graph.tensors[bound], self.schema.BufferT()
