@@ -6,6 +6,7 @@ import pytest
 from fewbits import FixedPoint, formats_for, quantize, quantize_model
 from fewbits.backend import keras, ops
 from fewbits.quantization.calibration import Calibration, formats_for_each, msb_table, quantization_errors
+from fewbits.quantization.layer_summary import LayerSummary
 from fewbits.quantization.observation import observe
 from fewbits.quantization.range_rules import (
     BINS,
@@ -14,6 +15,7 @@ from fewbits.quantization.range_rules import (
     msb_of_least_error,
     percentile_limits,
 )
+from fewbits.quantization.value_summary import ValueSummary
 
 L = keras.layers
 IMAGES = np.random.default_rng(1).uniform(0, 3, (7, 8, 8, 2)).astype("float32")
@@ -35,7 +37,7 @@ def model():
     for layer in model.layers:
         if layer.weights:
             kernel, bias = layer.get_weights()
-            layer.set_weights([2 * kernel, np.random.default_rng(2).normal(0, 0.5, bias.shape)])
+            layer.set_weights([5 * kernel, np.random.default_rng(2).normal(0, 0.5, bias.shape)])
     return model
 
 
@@ -84,6 +86,17 @@ def test_least_error_is_that_after_the_relu(bits, rounding, model):
                 rounded = quantize(values.output, FixedPoint(msb, bits, signed=False), rounding)
                 errors[msb] = np.square(after(name, rounded) - exact).sum()
             assert errors[chosen.msb] == pytest.approx(min(errors.values()), rel=1e-6)
+
+
+def test_what_a_ceiling_cuts_off_anyway_sets_no_range():
+    """Two in a hundred values are 40; a ReLU6 makes 6 of them, and then a step of 1 serves the others best."""
+    values = np.append(np.linspace(0, 3, 980), np.full(20, 40.0)).reshape(10, 100)
+    seen = ValueSummary.of(values)
+    chosen = {
+        top: LayerSummary(None, None, seen, seen, top).msbs("mse", 2, signs=(True, False))[2] for top in (6, np.inf)
+    }
+    assert chosen == {6: 1, np.inf: msb_of_least_error(values, 2, signed=False)} and chosen[np.inf] > 2
+    assert LayerSummary(None, None, seen, seen, 6.0).msbs(100, 2, signs=(True, False))[2] == 2
 
 
 @pytest.mark.parametrize("bits", [2, 4, 7])
