@@ -14,7 +14,6 @@ from fewbits.quantization.conversion import quantize_model
 from fewbits.quantization.fixedpoint import to_codes
 from fewbits.zoo.trained import find_weights
 from helpers.every_layer import every_layer, several
-from helpers.unsigned import rectified
 
 pytest.importorskip("ai_edge_litert")
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
@@ -88,13 +87,13 @@ def test_a_quantized_network_in_float_is_the_simulation(squeezenet):
         np.testing.assert_array_equal(outputs(to_litert(model), images), model.predict(images, verbose=0))
 
 
-@pytest.mark.parametrize("signs", [lambda model: None, lambda model: rectified(model)], ids=["signed", "unsigned"])
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
 @pytest.mark.parametrize(
     ("bits", "options"), [(8, {}), ((6, 5, 4), {}), (8, {"per_channel": True}), ((4, 8, 7), {"per_channel": True})]
 )
-def test_the_int8_file_has_our_codes_in_every_layer(squeezenet, bits, options, signs):
-    model = quantized(squeezenet, bits, **options)
-    model.set_formats(signs(model) or model.formats)
+def test_the_int8_file_has_our_codes_in_every_layer(squeezenet, bits, options, signed):
+    model = quantized(squeezenet, bits, signed=signed, **options)
+    assert {layer.formats.input.signed for layer in model.quantized_layers} == {signed}
     found = compare_litert(model, images_for(model))
     assert list(found) == [*(layer.name for layer in model.quantized_layers), "pool10"]
     assert all(agreement.different == 0 and agreement.codes > 0 for agreement in found.values()), found
@@ -108,9 +107,9 @@ def mobilenet():
     return network
 
 
-@pytest.mark.parametrize("per_channel", [False, True])
-def test_depthwise_layers_too(mobilenet, per_channel):
-    model = quantized(mobilenet, per_channel=per_channel)
+@pytest.mark.parametrize(("per_channel", "signed"), [(False, True), (True, False)])
+def test_depthwise_layers_too(mobilenet, per_channel, signed):
+    model = quantized(mobilenet, per_channel=per_channel, signed=signed)
     found = compare_litert(model, images_for(model))
     assert all(agreement.different == 0 for agreement in found.values()), found
 
@@ -173,7 +172,7 @@ def test_options_that_tensorflow_does_not_convert_are_refused_by_layer():
             to_litert(keras.Model(image, layer(image)))
 
 
-def mixed(head, join=L.Maximum):
+def mixed(head, join=L.Maximum, signed=False):
     """Return a quantized network of joins, functions, one-dimensional and grouped convolutions, and its images."""
     keras.utils.set_random_seed(1)
     image, steps = L.Input((7, 6, 4)), L.Input((8, 3))
@@ -185,12 +184,13 @@ def mixed(head, join=L.Maximum):
     joined = L.Concatenate()([L.GlobalMaxPooling2D()(x), L.GlobalMaxPooling1D()(y)])
     model = quantize_model(keras.Model([image, steps], head(joined)), rounding="nearest")
     images = [np.random.default_rng(i).random((4, *x.shape[1:]), np.float32) for i, x in enumerate(model.inputs)]
-    model.set_formats(calibration.formats_for(model, images, 8))
+    model.set_formats(calibration.formats_for(model, images, 8, signed=signed))
     return model, images
 
 
-def test_int8_codes_of_functions_joins_and_sequences_are_ours():
-    model, images = mixed(lambda x: [L.Dense(3)(x), L.Dense(2, activation="relu")(x)])
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+def test_int8_codes_of_functions_joins_and_sequences_are_ours(signed):
+    model, images = mixed(lambda x: [L.Dense(3)(x), L.Dense(2, activation="relu")(x)], signed=signed)
     found = compare_litert(model, images)
     assert {layer.name for layer in model.rounding_layers} == {*found}
     assert all(agreement.different == 0 and agreement.codes > 0 for agreement in found.values()), found
@@ -297,7 +297,6 @@ def test_codes_that_are_read_with_and_without_a_sign_are_refused_by_layer():
 
 def test_codes_of_unsigned_formats_have_the_zero_point_minus_128(squeezenet):
     model = quantized(squeezenet)
-    model.set_formats(rectified(model))
     for (image, kernel, bias), _ in tensors(to_litert(model, "int8")):
         assert (image.type, kernel.type) == (schema.TensorType.INT8,) * 2 and bias.type == schema.TensorType.INT32
         assert (list(image.quantization.zeroPoint), set(kernel.quantization.zeroPoint)) == ([-128], {0})

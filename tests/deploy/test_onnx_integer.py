@@ -12,7 +12,6 @@ from fewbits.quantization import calibration
 from fewbits.quantization.conversion import quantize_model
 from helpers.graphs import DIGITS, FORMAT, GRAPHS, PIXELS, assert_identical, graph, per_filter, trained
 from helpers.integer_networks import Network, ends, every_operation
-from helpers.unsigned import rectified
 
 onnx_integer = pytest.importorskip("fewbits.deploy.onnx_integer")
 runtime = pytest.importorskip("onnxruntime")
@@ -37,7 +36,7 @@ def test_onnx_runtime_has_the_codes_of_the_integers_on_all_test_images(name):
     keras.utils.set_random_seed(3)
     model = quantize_model(trained(name), fold_batch_normalization=True)
     for bits, rounding in ((8, "nearest"), (6, "floor"), (4, "nearest")):
-        model.set_formats(calibration.formats_for(model, DIGITS.scaled(DIGITS.test.take(64)), (bits,) * 3))
+        model.set_formats(calibration.formats_for(model, DIGITS.scaled(DIGITS.test.take(64)), bits, signed=True))
         model.set_rounding(rounding)
         network = lower(model, levels=DIGITS.levels)
         assert np.array_equal(codes(network, PIXELS), network.run(PIXELS))
@@ -53,7 +52,7 @@ def zero_points(proto):
 @pytest.mark.parametrize("name", ["squeezenet_digits", "mobilenet_cifar"])
 def test_unsigned_codes_have_the_zero_point_0_and_are_those_of_the_simulation(name, bits):
     model = quantize_model(trained(name), fold_batch_normalization=True, rounding="nearest")
-    model.set_formats(rectified(model, calibration.formats_for(model, DIGITS.scaled(DIGITS.test.take(64)), bits)))
+    model.set_formats(calibration.formats_for(model, DIGITS.scaled(DIGITS.test.take(64)), bits))
     network = assert_identical(model, PIXELS, levels=DIGITS.levels)
     assert any(tensor.high == 2 ** model.quantized_layers[1].formats.input.nbits - 1 for tensor in network.tensors)
     assert set(zero_points(onnx_integer.to_integer_onnx(network))) == {0}
