@@ -143,7 +143,7 @@ class RoundingLayer(_Layer):
     """
 
     state: _State
-    ranges: LearnedRanges | None
+    ranges: Any  # LearnedRanges, or None if they are fixed
 
     def __init__(
         self,
@@ -291,7 +291,6 @@ class RoundingLayer(_Layer):
 
     def _activation_ranges(self):
         """Return the learned ranges of input and output, a tensor (2,) through which gradients pass."""
-        assert self.ranges is not None
         own, feeders = tensor(self.ranges.activation_ranges), self.ranges.feeders
         if not feeders:
             return own

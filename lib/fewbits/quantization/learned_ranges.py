@@ -55,6 +55,8 @@ class LearnedRanges(keras.layers.Layer):
         **kwargs: As in keras.layers.Layer.
     """
 
+    feeders: "tuple[RoundingLayer, ...]"
+
     def __init__(self, filters: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.kernel_range = self._numbers("kernel_range", filters) if filters else None
@@ -67,7 +69,9 @@ class LearnedRanges(keras.layers.Layer):
 
     def feed_from(self, feeders: "Iterable[RoundingLayer]") -> None:
         """Let the input reach as far as the outputs of `feeders`, the layers whose outputs are all that is read."""
-        vars(self)["feeders"] = tuple(feeders)  # past Keras, which would count their weights as the layer's
+        object.__setattr__(
+            self, "feeders", tuple(feeders)
+        )  # past Keras, which would count their weights as the layer's
 
     def start(self, kind: str, msbs: Sequence[int]) -> None:
         """Set the MSBs of a kind; a number that has this ceiling already stays.
@@ -76,7 +80,7 @@ class LearnedRanges(keras.layers.Layer):
             kind: `kernel`, `input` or `output`.
             msbs: One MSB, or one per filter of a kernel. A kernel with a single range takes the largest.
         """
-        variable = self.activation_ranges if kind in KINDS_OF_ACTIVATIONS else self.kernel_range
+        variable: Any = self.activation_ranges if kind in KINDS_OF_ACTIVATIONS else self.kernel_range
         numbers = ops.convert_to_numpy(variable).copy()
         if kind in KINDS_OF_ACTIVATIONS:
             here = numbers[KINDS_OF_ACTIVATIONS.index(kind) :][:1]

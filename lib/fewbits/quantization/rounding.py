@@ -143,7 +143,7 @@ def _grids(bias_order, learned):
     """
 
     def grids(scalars, kernel_msb, *more):
-        of, sources = dict(zip(SCALARS, ops.unstack(scalars, len(SCALARS)))), more
+        of, sources = dict(zip(SCALARS, ops.unstack(scalars, len(SCALARS)))), list(more)
         msbs = [of[f"{kind}_msb"] for kind in KINDS[1:]]
         if learned:
             activation_msbs, *sources = more
@@ -192,7 +192,10 @@ def _own(msb, nbits, of, rows=False):
 def _rows(grids):
     """Return the grids that stand in the rows of one: its ends are (rows, filters), and its numbers (rows, 1)."""
     fields = [[grids.rounding] * 3 if of is grids.rounding else ops.unstack(of, 3) for of in grids]
-    return [Grid(*ends, ops.reshape(nbits, ()), rounding, ops.reshape(way, ())) for *ends, nbits, rounding, way in zip(*fields)]
+    return [
+        Grid(low, high, step, ops.reshape(nbits, ()), rounding, ops.reshape(way, ()))
+        for low, high, step, nbits, rounding, way in zip(*fields)
+    ]
 
 
 def _contains(grid, sources):
