@@ -13,8 +13,8 @@ from fewbits.backend import keras, ops
 from fewbits.costs.complexity import cost_table, totals
 from fewbits.io.weights import load_weights, save_weights
 from fewbits.post_training import equalize
-from fewbits.quantization.observation import observe
 from fewbits.quantization.conversion import dequantize_model
+from fewbits.quantization.observation import observe
 
 CHERNIS = {
     "squeezenet_chernis_baseline": 740_554,
