@@ -153,7 +153,7 @@ def network(ranges="learned", formats=(K, WIDE, UNSIGNED), seed=0, compiled=True
     model = quantize_model(keras.Model(image, x), formats, rounding="nearest", ranges=ranges, **settings)
     if compiled:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(0.5, momentum=0.9), loss, jit_compile=False)
+        model.compile(keras.optimizers.SGD(0.5, momentum=0.9), loss, jit_compile=BACKEND == "jax")
     return model
 
 
