@@ -150,7 +150,7 @@ def choose(index: Any, functions: tuple[Callable[..., Any], ...], *arguments: An
     return chosen
 
 
-def compiled(function: Callable[..., list], shapes: Iterable[tuple[int, ...]]) -> Callable[..., list]:
+def compile_batches(function: Callable[..., list], shapes: Iterable[tuple[int, ...]]) -> Callable[..., list]:
     """Return a function of batches, compiled when it is called first.
 
     Args:
@@ -195,4 +195,4 @@ def _traced(function, dtypes):
         return traced.get_concrete_function()
 
 
-__all__ = ["choose", "compiled", "float_of_bits", "gradients", "keras", "no_stderr", "ops", "random", "tensor"]
+__all__ = ["choose", "compile_batches", "float_of_bits", "gradients", "keras", "no_stderr", "ops", "random", "tensor"]

@@ -43,7 +43,12 @@ class KernelInTraining:
         raise NotImplementedError
 
     def price(self, numbers: Any, part: Any) -> Any:
-        """Return what is added to the loss when `part` of the training is done, from 0 to 1."""
+        """Return what is added to the loss.
+
+        Args:
+            numbers: The numbers that are trained, a tensor.
+            part: The part of the training that is done, from 0 to 1.
+        """
         return 0.0
 
     def rounded(self, numbers: np.ndarray) -> np.ndarray:
@@ -122,7 +127,15 @@ class BlockInTraining(keras.Model):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Return the squared error of the outputs, as the unit of error counts it, and the price of the kernels."""
+        """Return the squared error of the outputs, as the unit of error counts it, and the price of the kernels.
+
+        Args:
+            x: Inputs of the block; not used.
+            y: The outputs that are wanted.
+            y_pred: The outputs that it has.
+            sample_weight: Not used.
+            training: Not used.
+        """
         error = sum(ops.mean(ops.square(wanted - found)) for wanted, found in zip(y, y_pred))
         prices = [kernel.price(numbers, self._part) for _, kernel, _, numbers, _ in self._parts()]
         return error / self._unit_of_error + sum(prices) / len(prices)

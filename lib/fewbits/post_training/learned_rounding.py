@@ -111,7 +111,12 @@ class UpOrDown(KernelInTraining):
         return self.below.astype(np.float32) + rectified_sigmoid(numbers)
 
     def price(self, numbers: Any, part: Any) -> Any:
-        """Return the price of lying between two codes, 0 at first."""
+        """Return the price of lying between two codes, 0 at first.
+
+        Args:
+            numbers: As in KernelInTraining.
+            part: As in KernelInTraining.
+        """
         late = ops.maximum(part - FREE, 0.0) / (1 - FREE)
         power = POWERS[1] + (POWERS[0] - POWERS[1]) * (1 + ops.cos(np.pi * late)) / 2
         return ops.where(part < FREE, 0.0, PRICE * indecision(rectified_sigmoid(numbers), power))

@@ -97,7 +97,12 @@ def refitted(layer: Any, reached: Sequence[Any], wanted: Sequence[Any], rng: np.
 
 
 def on_grid(layer: Any, kernel: np.ndarray) -> np.ndarray:
-    """Return a `kernel` for `layer` rounded to nearest in the formats of its filters, float32."""
+    """Return a kernel rounded to nearest in the formats of its filters, float32.
+
+    Args:
+        layer: A quantized layer.
+        kernel: A kernel in the shape of its own.
+    """
     columns = zip(by_filter(layer, kernel).T, kernel_formats(layer))
     return from_filters(layer, np.stack([quantize(w, f, "nearest") for w, f in columns], -1)).astype(np.float32)
 

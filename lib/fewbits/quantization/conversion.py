@@ -162,7 +162,14 @@ class QuantizedModel(keras.Model):
             layer.rounding = rounding
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
-        """Compute the outputs of the network; what is rounded already is not rounded again."""
+        """Compute the outputs of the network; what is rounded already is not rounded again.
+
+        Args:
+            inputs: As in keras.Model.
+            training: As in keras.Model.
+            mask: As in keras.Model.
+            **kwargs: As in keras.Model.
+        """
         self._connect_ranges()
         makers = {name: tuple(layer.name for layer in found) for name, found in self._feeders.items()}
         with KnownGrids(makers):

@@ -58,7 +58,12 @@ class FloatNetwork:
         return product if layer.name in self._late else _with_bias(layer, product)
 
     def passed_on(self, layer: Any, output: Any) -> Any:
-        """Return what one of the layers makes of the tensor that `output_of` returns."""
+        """Return what one of the layers makes of its outputs before its output quantizer.
+
+        Args:
+            layer: One of `layers`.
+            output: What `output_of` returns for it.
+        """
         if type(layer) in QUANTIZED:
             output = _with_bias(layer, output) if layer.name in self._late else output
             output = (layer.activation or keras.activations.linear)(output)

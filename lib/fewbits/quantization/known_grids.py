@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from typing import Any
 
-from fewbits.quantization.rounding import Grid
+from fewbits.quantization.rounding import ValueGrid
 
 _running: ContextVar["KnownGrids | None"] = ContextVar("known_grids", default=None)
 
@@ -20,7 +20,7 @@ class KnownGrids:
 
     def __init__(self, makers: Mapping[str, tuple[str, ...]]):
         self._makers = makers
-        self._made: dict[str, Grid] = {}
+        self._made: dict[str, ValueGrid] = {}
         self._before: Token | None = None
 
     def __enter__(self) -> None:
@@ -30,24 +30,34 @@ class KnownGrids:
         assert self._before is not None
         _running.reset(self._before)
 
-    def of_inputs(self, name: str) -> list[Grid]:
+    def of_inputs(self, name: str) -> list[ValueGrid]:
         """Return the grids on which all inputs of a layer lie; none if that is not known."""
         makers = self._makers.get(name, ())
         return [self._made[maker] for maker in makers] if self._made.keys() >= set(makers) else []
 
-    def note(self, name: str, grid: Grid) -> None:
-        """Take down the grid of the outputs that a layer has just made."""
+    def note(self, name: str, grid: ValueGrid) -> None:
+        """Take down the grid of the outputs that a layer has just made.
+
+        Args:
+            name: The layer.
+            grid: The grid.
+        """
         self._made[name] = grid
 
 
-def input_grids(name: str) -> list[Grid]:
+def input_grids(name: str) -> list[ValueGrid]:
     """Return the grids on which the inputs of a layer lie in the run that is under way; none outside of one."""
     run = _running.get()
     return [] if run is None else run.of_inputs(name)
 
 
-def note_output(name: str, grid: Grid) -> None:
-    """Take down the grid of what a layer has made in the run that is under way, if there is one."""
+def note_output(name: str, grid: ValueGrid) -> None:
+    """Take down the grid of what a layer has made in the run that is under way, if there is one.
+
+    Args:
+        name: The layer.
+        grid: The grid.
+    """
     run = _running.get()
     if run is not None:
         run.note(name, grid)

@@ -25,7 +25,7 @@ FLOOR, NEAREST, UP, AWAY, THESIS = (ROUNDINGS.index(name) for name in LAYER_ROUN
 ENDS = "low", "high", "step"
 
 
-class Grid(NamedTuple):
+class ValueGrid(NamedTuple):
     """The values to which a tensor is rounded, multiples of a step; all are tensors.
 
     Attributes:
@@ -67,7 +67,7 @@ class Rounder:
         gradient: str = "clipped",
         bias_order: str = "accumulator",
         activation_msbs: Any = None,
-        sources: Sequence[Grid] = (),
+        sources: Sequence[ValueGrid] = (),
     ):
         learned = activation_msbs is not None
         msbs = [tensor(kernel_msb), *([activation_msbs] if learned else [])]
@@ -114,15 +114,15 @@ class Rounder:
         return rounded(x, *learned)
 
 
-def positive_part(grid: Grid) -> Grid:
+def positive_part(grid: ValueGrid) -> ValueGrid:
     """Return the grid of what a ReLU leaves of a grid."""
     return grid._replace(low=ops.maximum(grid.low, 0))
 
 
 def _as_grids(numbers):
     """Return the grids whose numbers stand in a list, one grid after the other."""
-    length = len(Grid._fields)
-    return [Grid(*numbers[i : i + length]) for i in range(0, len(numbers), length)]
+    length = len(ValueGrid._fields)
+    return [ValueGrid(*numbers[i : i + length]) for i in range(0, len(numbers), length)]
 
 
 def _no_gradient(numbers):
@@ -161,7 +161,7 @@ def _grids(bias_order, learned):
         if bias_order == "accumulator":
             step = ops.reshape(kernel.step, (-1,)) * input.step
             on = of["enabled"] * ops.cast(of["kernel_nbits"] * of["input_nbits"] != 0, "int32")
-            products = Grid(-np.inf + 0 * step, np.inf + 0 * step, step, 0, NEAREST, 2 * on)
+            products = ValueGrid(-np.inf + 0 * step, np.inf + 0 * step, step, 0, NEAREST, 2 * on)
             bias = [ops.where(of["bias_nbits"] != 0, *pair) for pair in zip(bias, products)]
         return [number for grid in (kernel, input, output, bias) for number in grid]
 
@@ -186,14 +186,14 @@ def _own(msb, nbits, of, rows=False):
         equal = ops.all(msb == msb[:, :1], 1, keepdims=True) if rows else ops.all(msb == ops.max(msb))
         way = ops.where(equal, ops.where((nbits < 0) & (rounding == NEAREST), 7, way + 3), way)
     way = ops.where((of["enabled"] != 0) & (nbits != 0), way, 0)
-    return Grid(low, ops.where(thesis, top, top - step), step, nbits, rounding, way)
+    return ValueGrid(low, ops.where(thesis, top, top - step), step, nbits, rounding, way)
 
 
 def _rows(grids):
     """Return the grids that stand in the rows of one: its ends are (rows, filters), and its numbers (rows, 1)."""
     fields = [[grids.rounding] * 3 if of is grids.rounding else ops.unstack(of, 3) for of in grids]
     return [
-        Grid(low, high, step, ops.reshape(nbits, ()), rounding, ops.reshape(way, ()))
+        ValueGrid(low, high, step, ops.reshape(nbits, ()), rounding, ops.reshape(way, ()))
         for low, high, step, nbits, rounding, way in zip(*fields)
     ]
 

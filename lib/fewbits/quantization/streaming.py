@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fewbits.backend import compiled, keras, ops
+from fewbits.backend import compile_batches, keras, ops
 from fewbits.data.inputs import STREAMED, Images, input_arrays, input_batches, is_stream
 from fewbits.errors import InputError
 from fewbits.quantization.float_network import FloatNetwork, as_float
@@ -128,7 +128,7 @@ class _Pass:
         self._network, self._count = network, count
         self._place: dict[tuple[str, str], int] = {}  # of the tensor of a layer and kind
         self._tensors: list[ValueSummary] = []
-        self._function = compiled(self._observed, [x.shape[1:] for x in inputs])
+        self._function = compile_batches(self._observed, [x.shape[1:] for x in inputs])
 
     def run(self, batches: Iterable[list[np.ndarray]], progress: Progress | None) -> None:
         """Take note of what the network computes on batches of images."""
