@@ -135,11 +135,12 @@ def test_schemes_that_say_the_same_are_equal_and_others_are_not():
         "layers": ("conv1",),
         "kernel_rounding": "stochastic",
         "kernel_shift": -0.5,
+        "signed": False,
     }
     assert fields.keys() | {"seed"} == Scheme.model_fields.keys()
     schemes = {Scheme(bits=(8, 8, 8)), *(Scheme(**{"bits": (8, 8, 8)} | {k: v}) for k, v in fields.items())}
     schemes.add(Scheme(bits=(8, 8, 8), kernel_rounding="stochastic", seed=1))
-    assert len(schemes) == 12
+    assert len(schemes) == 13
 
 
 @pytest.mark.parametrize(
@@ -182,19 +183,19 @@ def test_a_toml_file_holds_grids_of_schemes(tmp_path):
 RANGED = CALIBRATION[:32]
 DIRECT = {
     FLOAT: lambda m: quantize_model(m, rounding="nearest"),
-    LOW: lambda m: quantize_model(m, formats_for(m, RANGED, (3, 4, 4), 99.9), rounding="nearest"),
+    LOW: lambda m: quantize_model(m, formats_for(m, RANGED, (3, 4, 4), 99.9, signed=True), rounding="nearest"),
     LOWER: lambda m: quantize_model(m, Formats(FixedPoint(0, 2), FixedPoint(1, 3), FixedPoint(2, 3)), rounding="floor"),
     Scheme(bits=(4, None, None), msb=(1, 2, 3)): lambda m: quantize_model(
         m, Formats(FixedPoint(1, 4)), rounding="nearest"
     ),
     Scheme(bits=(3, 6, 6), percentile=("mse", 100, "kl"), rounding="floor"): lambda m: quantize_model(
-        m, formats_for(m, RANGED, (3, 6, 6), ("mse", 100, "kl"), rounding="floor")
+        m, formats_for(m, RANGED, (3, 6, 6), ("mse", 100, "kl"), rounding="floor", signed=True)
     ),
     Scheme(bits=(3, 6, None), per_layer=False): lambda m: quantize_model(
-        m, formats_for(m, RANGED, (3, 6, None), 99.9, per_layer=False), rounding="nearest"
+        m, formats_for(m, RANGED, (3, 6, None), 99.9, per_layer=False, signed=True), rounding="nearest"
     ),
     Scheme(bits=(4, 6, 6), percentile="mse", per_channel=True): lambda m: quantize_model(
-        m, formats_for(m, RANGED, (4, 6, 6), "mse", per_channel=True), rounding="nearest"
+        m, formats_for(m, RANGED, (4, 6, 6), "mse", per_channel=True, signed=True), rounding="nearest"
     ),
     Scheme(bits=(4, 5, 5), percentile="dynamic"): lambda m: quantize_model(
         m, dynamic_formats(m, RANGED, convolutions=4, dense=4, activations=5), rounding="nearest"
@@ -207,7 +208,7 @@ DIRECT = {
             post_training.share_formats(
                 quantize_model(
                     post_training.equalize(m),
-                    formats_for(post_training.equalize(m), RANGED, (4, 6, 6)),
+                    formats_for(post_training.equalize(m), RANGED, (4, 6, 6), signed=True),
                     rounding="nearest",
                 )
             ),
@@ -217,7 +218,9 @@ DIRECT = {
     Scheme(bits=(4, 6, 6), rounding="floor", remedies=("half a step", "fold mean shift", "round kernels")): lambda m: (
         post_training.add_half_a_step(
             post_training.correct_bias(
-                post_training.round_kernels(quantize_model(m, formats_for(m, RANGED, (4, 6, 6), rounding="floor"))),
+                post_training.round_kernels(
+                    quantize_model(m, formats_for(m, RANGED, (4, 6, 6), rounding="floor", signed=True))
+                ),
                 CALIBRATION,
             )
         )

@@ -186,7 +186,7 @@ def test_equalizing_changes_no_output_of_a_transposed_convolution():
 def test_a_transposed_convolution_is_not_refitted():
     network = quantize_model(built(transposed), formats_for(built(transposed), X))
     with pytest.raises(
-        InputError, match="up has filters that see different inputs; refitting takes plain convolutions"
+        InputError, match="up is a transposed convolution; refitting takes convolutions and dense layers"
     ):
         post_training.refit_kernels(network, X)
 

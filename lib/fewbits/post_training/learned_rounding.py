@@ -74,7 +74,7 @@ def rectified_sigmoid(gates: Any) -> Any:
 
 
 def indecision(shares: Any, power: Any) -> Any:
-    """Return the mean of 1 - |2 h - 1| ** power: 0 if all `shares` are 0 or 1, and 1 if all are half.
+    """Return the mean of 1 - abs(2 h - 1) ** power: 0 if all `shares` are 0 or 1, and 1 if all are half.
 
     Args:
         shares: A tensor of numbers from 0 to 1.

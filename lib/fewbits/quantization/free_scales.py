@@ -67,7 +67,7 @@ def lsq(x: Any, step: Any, nbits: int, signed: bool = True) -> Any:
 
 
 def lsq_start(x: Any, nbits: int, signed: bool = True) -> Any:
-    """Return the step from which LSQ learns: 2 * mean(|x|) / sqrt(max_code).
+    """Return the step from which LSQ learns: 2 * mean(abs(x)) / sqrt(max_code).
 
     Args:
         x: Weights or activations, any shape; of one filter if each has its step.
