@@ -22,7 +22,7 @@ from fewbits import FixedPoint, InputError, deploy, pruning, quantization, quant
 from fewbits.backend import keras
 from fewbits.deploy import lower, to_integer_onnx, to_litert, to_onnx, write_c  # noqa: E402
 from fewbits.pruning import Plan, importance, remove_filters, would_remove
-from fewbits.quantization import calibration, range_rules
+from fewbits.quantization import calibration, free_scales, range_rules
 
 L = keras.layers
 PACKAGES = "quantization", "deploy", "pruning"
@@ -139,6 +139,17 @@ QUANTIZATION = {
     "codes that are floats": (lambda: quantization.from_codes(np.ones(2), F8), ""),
     "codes too large": (lambda: quantization.from_codes(np.array([300]), F8), ""),
     "too many bits for float32": (lambda: quantization.quantclip(IMAGES, FixedPoint(0, 30)), ""),
+    "a sign that is no flag": (lambda: FixedPoint(0, 8, signed="no"), ""),
+    "a value beyond its format": (lambda: fewbits.to_codes([-1.0], FixedPoint(0, 8, signed=False), strict=True), ""),
+    "a kernel without a sign": (lambda: with_formats(FixedPoint(0, 8, signed=False), *EIGHT[1:]), "here"),
+    "a step below zero": (lambda: free_scales.nearest_format(-1.0, 8), ""),
+    "a free quantizer of another method": (lambda: free_scales.FreeQuantizer("tqt"), ""),
+    "images of different sizes": (
+        lambda: calibration.formats_for(
+            net(conv(), shape=(None, None, 4)), iter([IMAGES[:2], IMAGES[:2, 1:]]), most=1000
+        ),
+        "",
+    ),
     "a format that is a number": (lambda: quantization.quantize(IMAGES, 8), ""),
     "the thesis wraps": (lambda: quantization.quantize(IMAGES, F8, rounding="thesis", overflow="wrap"), ""),
     "errors through a float network": (lambda: quantization.Propagation(net(conv()), IMAGES), ""),
@@ -433,7 +444,7 @@ def test_what_a_refusal_names_exists(case):
     assert not unknown, said
 
 
-OTHER_WORDS = {"LiteRT", "NumPy", "NaN", "InputError", "KERAS_BACKEND", "GetItem", "get_item"}
+OTHER_WORDS = {"LiteRT", "NumPy", "NaN", "InputError", "KERAS_BACKEND", "GetItem", "get_item", "ap_ufixed"}
 
 
 @cache

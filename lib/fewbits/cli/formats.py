@@ -8,7 +8,6 @@ from typing import Any
 
 from fewbits.cli.images import add_options, add_sample, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, bits, check_output, percentiles
-from fewbits.cli.progress import CountBar
 from fewbits.errors import check_name
 from fewbits.names import KINDS, LAYER_ROUNDINGS, RANGE_RULES
 
@@ -115,6 +114,7 @@ def _quantizable(model: Any, options: argparse.Namespace) -> Any:
 
 def _chosen(network: Any, images: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Return formats of all kinds: of many bits where values stay in float, for what their MSB would be."""
+    from fewbits.cli.progress import CountBar
     from fewbits.quantization.calibration import formats_for
     from fewbits.quantization.fixedpoint import MAX_NBITS_KERAS
     from fewbits.quantization.layer_summary import three_of

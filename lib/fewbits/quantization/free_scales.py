@@ -143,7 +143,7 @@ def nearest_format(step: float, nbits: int, signed: bool = True) -> FixedPoint:
         FixedPoint(msb=1, nbits=4)
     """
     if not step > 0:
-        raise InputError(f"a step is a positive number, not {step}; start the training from lsq_start")
+        raise InputError(f"a step is a positive number, not {step}; take one from lsq_start")
     return FixedPoint(floor(log2(step) + 0.5) + nbits - 1, nbits, signed)
 
 

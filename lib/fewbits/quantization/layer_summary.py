@@ -12,7 +12,7 @@ from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS
 from fewbits.quantization.layers import QUANTIZED, Formats, by_filter
 from fewbits.quantization.range_rules import candidates, evenly_spaced, least_divergence, least_error, msb_from_limits
 from fewbits.quantization.sqnr import QuantizationError, quantization_error
-from fewbits.quantization.value_summary import ValueSummary, is_nothing
+from fewbits.quantization.value_summary import NOTHING, ValueSummary, is_nothing
 
 Range = float | str  # a percentile, or one of RANGE_RULES
 RangeRule = Range | tuple[Range, ...]  # one for all, or one each for kernel, input and output
@@ -68,9 +68,11 @@ class LayerSummary:
         """Whether formats of input and output need a sign.
 
         An input does if some value is negative; an output, too, unless a ReLU follows right after its quantizer: the
-        codes of an unsigned format, which begin at 0, are that ReLU.
+        codes of an unsigned format, which begin at 0, are that ReLU. If that ReLU passes nothing on, only the values
+        below zero tell how large values may be, and the format is signed.
         """
-        return self.input.low < 0, self.output.low < 0 and self.ceiling is None
+        is_relu = self.ceiling is not None and self.output.high > NOTHING
+        return self.input.low < 0, self.output.low < 0 and not is_relu
 
     def msbs(
         self,
