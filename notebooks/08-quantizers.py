@@ -531,7 +531,7 @@ explore.Explorer(
         x="threshold, as a power of two of the values' unit", y="SQNR in dB", height=400,
     ),
     "8.4",
-    "SQNR over the clipping threshold. Powers of two are one octave apart; `place` moves the values against them, by eighths of an octave.",
+    "SQNR over the clipping threshold. Powers of two are one octave apart; the slider moves the values against them, by eighths of an octave.",
     "A curve with one top, flat at few bits and steep on its left at many; points on it one octave apart.",
 ).show()
 
