@@ -36,6 +36,8 @@ from scipy.stats import spearmanr
 
 from fewbits import FixedPoint, data, explore, quantize, quantize_model, zoo
 from fewbits.book import papers, quote, record, reference
+
+# %%
 from fewbits.experiment import Scheme
 from fewbits.explore import plots
 from fewbits.quantization import (

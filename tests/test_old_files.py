@@ -116,7 +116,7 @@ def test_a_schedule_goes_on(expected, data, held_out, tmp_path):
         data,
         Schedule(bits=(4, 4, 4), strategy="lock", epochs=1),
         validation=held_out,
-        calibration=Calibration(range_rule=99.9),
+        calibration=Calibration(range_rule=99.9, signed=True),  # as all formats were
         recipe=Recipe(batch_size=8, seed=3),
         rounding="nearest",
         on_stage=lambda stage, network: stages.append(stage and stage.name),
