@@ -1,9 +1,5 @@
 """The operator in Keras, on TensorFlow and (in a second process) on JAX: NumPy's bits, and its gradient."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -11,6 +7,7 @@ from keras import ops
 
 from fewbits import FixedPoint, dequantize_model, quantclip, quantize, quantize_model
 from fewbits.quantization.fixedpoint import is_clipped
+from helpers.jax_run import assert_file_holds_on_jax
 
 BACKEND = keras.backend.backend()
 OPERATORS = [
@@ -32,13 +29,7 @@ def x_for(points):
 
 @pytest.mark.skipif(BACKEND == "jax", reason="this is the run on JAX")
 def test_all_of_this_file_holds_on_jax():
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env=os.environ | {"KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    assert_file_holds_on_jax(__file__)
 
 
 def compiled(function):

@@ -1,8 +1,5 @@
 """LSQ and PACT: their values, their gradients, and what a device can have of them."""
 
-import os
-import subprocess
-import sys
 from statistics import NormalDist
 
 import numpy as np
@@ -11,6 +8,7 @@ import pytest
 from fewbits import FixedPoint, InputError, quantize, quantize_model
 from fewbits.backend import gradients, keras, ops
 from fewbits.quantization.free_scales import FreeQuantizer, lsq, lsq_start, nearest_format, pact
+from helpers.jax_run import assert_file_holds_on_jax
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 5, 4)).astype("float32")
@@ -20,9 +18,7 @@ NORMAL = np.array([NormalDist().inv_cdf((i + 0.5) / 20_001) for i in range(20_00
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="this is the run on JAX")
 def test_all_of_this_file_holds_on_jax():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    run = subprocess.run(command, env=os.environ | {"KERAS_BACKEND": "jax"}, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
+    assert_file_holds_on_jax(__file__)
 
 
 def slopes(function, x, number):

@@ -1,9 +1,5 @@
 """MSBs that are trained: their gradient, what they set, and that plain networks do not change."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -14,6 +10,7 @@ from fewbits.quantization.fixedpoint import is_clipped
 from fewbits.quantization.layers import QuantizedConv2D, QuantizedDepthwiseConv2D
 from fewbits.quantization.learned_ranges import IMAGES, MIDDLE
 from fewbits.quantization.rounding import SCALARS, Rounder
+from helpers.jax_run import assert_file_holds_on_jax
 
 BACKEND = keras.backend.backend()
 layers = keras.layers
@@ -26,13 +23,7 @@ SHIFT_FREE = 40_001  # points of a normal distribution, evenly spaced in probabi
 
 @pytest.mark.skipif(BACKEND == "jax", reason="this is the run on JAX")
 def test_all_of_this_file_holds_on_jax():
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env=os.environ | {"KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    assert_file_holds_on_jax(__file__)
 
 
 def rounder(fmt, msb, kind="output", gradient="clipped", rounding="nearest"):
