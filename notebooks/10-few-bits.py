@@ -237,7 +237,7 @@ explore.bars(
 # ## On real data
 #
 # CIFAR-10 {cite:p}`krizhevsky2009`, a SqueezeNet of ten levels, everything at few bits and rounded to nearest (*reference* results; what
-# nobody has run yet says so). First the ways to 3 bits, with equal training for each, 60 epochs of 5,000 images, and with formats that fit
+# nobody has run yet says so). First the ways to 3 bits, with equal training for each, 60 epochs of 2,500 images, and with formats that fit
 # ([chapter 8](08-quantizers)): unsigned behind each ReLU, an MSB per filter, 8 bits at the edges:
 
 # %%
