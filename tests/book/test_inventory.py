@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fewbits import InputError, quantize_model, zoo
 from fewbits.book import inventory, reference
 from fewbits.book.inventory import Layer, Network
+from fewbits.book.reference import Cell
 from fewbits.costs import energy
 from fewbits.costs.complexity import totals
 from fewbits.experiment import Trial, read_grid
@@ -70,6 +71,9 @@ START = {"network": "lenet", "data": "digits", "seed": 3, "epochs": 2, "learning
         {"strategy": "static", "bits": (8, None, 4), "start": 'it\'s "mine" \\ ü'},
         {"strategy": "train", "bits": (2, 3, 4), "epochs": 1, "start": START, "order": ("conv1", "fc1")},
         {"strategy": "lock", "bits": (8, 8, 8), "epochs": 1, "start": START, "percentile": (99.0, "mse", 100)},
+        {"strategy": "train", "bits": (2, 3, 4), "epochs": 1, "start": START, "signed": False, "reestimate": True},
+        {"strategy": "train", "bits": (2, 3, 4), "epochs": 1, "start": START, "ranges": "learned-per-filter"},
+        {"strategy": "train", "bits": (2, 3, 4), "epochs": 1, "start": START, "distill": 0.3, "temperature": 1e-05},
         {"transfer": 2, "freeze": True, "epochs": 1, "start": START | {"width": 0.5}, "width": 2.0},
         {"transfer": 0, "epochs": 1, "start": START, "width": 0.5},
         {"transfer": 0, "epochs": 1, "start": START | {"width": 1.0}, "width": 0.5},
@@ -155,6 +159,22 @@ def test_no_two_networks_with_the_same_training_have_one_name():
     networks, _ = inventory.reference_networks("cifar10")
     told = [(network.name, network.training) for network in networks]
     assert len(set(told)) == len(told)
+
+
+def test_networks_of_one_training_that_are_quantized_otherwise_have_other_names(tmp_path):
+    fields = {"network": "lenet", "data": "digits", "strategy": "train", "bits": (4, 4, 4), "epochs": 1, "start": START}
+    ways = [{}, {"signed": False}, {"ranges": "learned"}, {"ranges": "learned-per-filter"}, {"per_channel": True}]
+    ways += [{"distill": 0.5}, {"distill": 0.5, "temperature": 2.0}, {"distill": 0.25}, {"reestimate": True}]
+    networks = [Network(Trial(**fields | way), None, "", ()) for way in ways]
+    assert len({network.name for network in networks}) == len(ways)
+    assert [read_back(inventory.toml(network.trial), tmp_path) for network in networks] == [n.trial for n in networks]
+
+
+def test_a_network_of_which_the_statistics_were_measured_again_has_another_training():
+    trial = Trial(network="lenet", data="digits", epochs=1)
+    assert inventory._told(Cell(trial, []), []) == "1 epoch of all images at 0.01"
+    again = trial.model_copy(update={"reestimate": True})
+    assert inventory._told(Cell(again, []), []) == "1 epoch of all images at 0.01, statistics re-estimated"
 
 
 CHAPTERS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))

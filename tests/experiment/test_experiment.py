@@ -25,7 +25,7 @@ from fewbits.data.augmentation import shift_flip_and_light
 from fewbits.deploy import compiled, onnx
 from fewbits.experiment import Record, Results, Store, provenance, read_grid, run_trial, strategies, workers
 from fewbits.experiment.store import pack_answers, unpack_answers
-from fewbits.experiment.trial import TRIAL_STRATEGIES
+from fewbits.experiment.trial import QUANTIZATION, TRIAL_STRATEGIES
 from fewbits.io import files, weights
 from fewbits.statistics import Share
 from fewbits.training.loop import read_history
@@ -157,6 +157,32 @@ def test_every_field_counts(tmp_path):
     keys = {floats(1, **mine | {name: value})[0].key for name, value in of_own.items()}
     assert len(keys | {floats(1, **mine)[0].key}) == len(of_own) + 1
     assert floats(1, data="cwfid", **divided)[0].key != floats(1, data="cwfid")[0].key
+
+
+OTHERWISE: dict[str, tuple] = {  # field -> values other than its default
+    "rounding": ("floor", "thesis"),
+    "gradient": ("identity",),
+    "ranges": ("learned", "learned-per-filter"),
+    "percentile": (98.0, "mse", (98.0, "mse", 100.0)),
+    "per_layer": (False,),
+    "per_channel": (True,),
+    "recalibrate": (True,),
+    "signed": (False,),
+    "reestimate": (True,),
+    "distill": (0.5, 0.25),
+    "order": ("output", ("conv1", "fc1")),
+    "relax": (True,),
+    "edge_bits": (8, 7),
+    "integers": (True,),
+}
+
+
+def test_trials_that_quantize_otherwise_read_otherwise():
+    assert {*OTHERWISE, "temperature", "bits"} == {*QUANTIZATION, "reestimate"}
+    trials = [quantized(**{field: value}) for field, values in OTHERWISE.items() for value in values]
+    trials += [quantized(distill=0.5, temperature=t) for t in (1.0, 2.0)] + [quantized(), quantized(bits=(6, 6, None))]
+    assert len({trial.name for trial in trials}) == len(trials)
+    assert quantized(signed=False, ranges="learned").name == "lenet digits train 6-6-8 unsigned ranges learned seed 0"
 
 
 def test_equal_trials_written_otherwise_are_equal():

@@ -92,11 +92,7 @@ class Network(NamedTuple):
             criterion = next(t.criterion for t in _line(trial) if t.strategy == PRUNE)
             words.append(f"pruned to {self.filters:,} filters ({criterion})")
         if trial.bits is not None:
-            words += ["-".join("float" if b is None else str(b) for b in trial.bits), trial.strategy]
-            words += [] if trial.edge_bits is None else [f"edges at {trial.edge_bits}"]
-            words += [] if trial.rounding == "nearest" else [f"rounded by {trial.rounding}"]
-            words += [] if trial.percentile == 99.9 else [f"range {trial.percentile}"]
-            words += [] if trial.per_layer else ["one MSB for all"]
+            words += ["-".join("float" if b is None else str(b) for b in trial.bits), trial.strategy, *trial.settings]
         elif trial.transfer is not None:
             words.append("from random weights" if trial.transfer == 0 else "frozen" if trial.freeze else "trained on")
         return " ".join(words)
@@ -205,6 +201,7 @@ def _told(cell: Cell, run: list[Cell]) -> str:
         epochs = sum(n for _, n in cell.records[0].results.stages) if trial.bits else trial.epochs
         images = "all images" if trial.images is None else f"{trial.images:,} images"
         own = f"{epochs} epoch{'s' if epochs != 1 else ''} of {images} at {trial.learning_rate:g}"
+        own += ", statistics re-estimated" if trial.reestimate and not trial.bits else ""
     return ", ".join(filter(None, (_start(trial, run), own)))
 
 

@@ -316,9 +316,14 @@ class Trial(BaseModel):
         taken = [] if self.transfer is None else ["frozen" if self.freeze else "transfer", str(self.transfer)]
         pruned = [] if self.ratio is None else [f"{self.ratio:.0%}", self.criterion]
         network, data = (named_path(x).stem if is_marked(x) else x for x in (self.network, self.data))
-        chosen = {"unsigned": not self.signed, "learned ranges": self.ranges != "fixed", "distilled": self.distill}
-        more = [*taken, *pruned, *bits, *(word for word, asked in chosen.items() if asked)]
+        more = [*taken, *pruned, *bits, *self.settings]
         return " ".join([network, data, *fold, self.strategy, *more, "seed", str(self.seed)])
+
+    @property
+    def settings(self) -> list[str]:
+        """What it does other than by default with formats and statistics, in a few words for each field of TOLD."""
+        default = {name: field.default for name, field in type(self).model_fields.items()}
+        return [words.format(value) for name, words in TOLD.items() if (value := getattr(self, name)) != default[name]]
 
 
 def _without_paths(fields: dict[str, Any]) -> dict[str, Any]:
@@ -345,6 +350,23 @@ QUANTIZATION = (
     "edge_bits",
     "integers",
 )
+TOLD = {  # field -> how a value other than its default reads
+    "reestimate": "statistics re-estimated",
+    "edge_bits": "edges at {}",
+    "rounding": "rounded by {}",
+    "gradient": "gradient {}",
+    "percentile": "range {}",
+    "per_layer": "one MSB for all",
+    "per_channel": "one MSB per filter",
+    "recalibrate": "recalibrated",
+    "signed": "unsigned",
+    "ranges": "ranges {}",
+    "distill": "distilled {:g}",
+    "temperature": "temperature {:g}",
+    "order": "order {}",
+    "relax": "relaxed",
+    "integers": "in integers",
+}
 
 
 def load_images(data: str, size: int | None, fold: int, **own: Any) -> Dataset:
