@@ -367,3 +367,9 @@ def test_a_study_is_found_by_its_name(tmp_path, monkeypatch):
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "ours.json").write_text('{"images": 3, "runs": [], "schemes": []}')
     assert reference.load_study("ours").images == 3
+
+
+def test_what_another_tool_loses_has_intervals_and_says_who_measured():
+    tool = reference.load_tool("model-compression-toolkit")
+    assert tool.under_float.keys() == {8, 6, 5, 4} and tool.under_float[4].percent == "44.9 ± 3.3"
+    assert "outside this book" in tool.made_with and "about 50 s" in tool.made_with and 0.5 < tool.minutes < 1

@@ -130,3 +130,38 @@ def test_a_curve_of_many_points_can_be_drawn_without_markers(shown):
     explore.lines({"curve": curve}, "1", "c", "a", x="x", y="y", mode="lines")
     explore.lines({"curve": curve}, "2", "c", "a", x="x", y="y")
     assert [figure["figure"].data[0].mode for figure in shown] == ["lines", "lines+markers"]
+
+
+def adjusted(kind, measured="accuracy"):
+    share, plain = {"a": Share(30, 40), "b": None}, {"a": 0.123456, "b": 2.0}
+    values = {"accuracy": ({"ours": share, "theirs": plain}, {"first": "75 %"}, {"yaxis": {"range": [0, 1]}})}
+    values["noise"] = ({"ours": plain, "theirs": plain}, {"first": "0.12"})
+    chart = getattr(explore, f"adjustable_{kind}")
+    controls = {"measured": tuple(values)}
+    return chart(lambda measured: values[measured], controls, {"measured": measured}, "1", "c", "a", x="way", y="top-1")
+
+
+@pytest.mark.parametrize("kind", ["lines", "bars"])
+def test_a_setting_of_an_adjustable_chart_shows_its_values_and_readings(kind):
+    explorer = adjusted(kind)
+    assert [trace.name for trace in explorer.figure.data] == ["ours", "theirs"]
+    view = explorer.view(measured="accuracy")
+    ours, theirs = view.traces
+    assert ours["x"] == ["a", "b"] and ours["y"] == [0.75, None] and theirs["y"] == [0.1235, 2.0]
+    low, high = wilson_interval(30, 40)
+    assert ours["error_y"]["visible"] and 0.75 + ours["error_y"]["array"][0] == pytest.approx(high)
+    assert 0.75 - ours["error_y"]["arrayminus"][0] == pytest.approx(low)
+    assert view.readings == {"first": "75 %"} and view.layout == {"yaxis": {"range": [0, 1]}}
+    assert "Figure 1." in explorer.html()
+
+
+def test_error_bars_go_where_the_values_of_a_setting_have_no_intervals():
+    noise = adjusted("lines").view(measured="noise")
+    assert [trace["error_y"] for trace in noise.traces] == [{"visible": False}] * 2 and noise.layout == {}
+
+
+def test_the_first_setting_of_an_adjustable_chart_is_drawn_before_anyone_adjusts_it():
+    for kind in ("lines", "bars"):
+        figure = adjusted(kind, "noise").figure
+        assert [list(trace.y) for trace in figure.data] == [[0.1235, 2.0]] * 2
+    assert adjusted("bars").figure.layout.barmode == "group" and adjusted("lines").figure.data[0].mode == "lines"

@@ -151,6 +151,22 @@ class Cell(NamedTuple):
         return f"{mean:.1%} ± {100 * half_width:.1f} ({len(self.records)} {what}s)"
 
 
+class OtherTool(NamedTuple):
+    """What a tool that is not ours loses, measured outside the book.
+
+    Attributes:
+        name: The tool with its version.
+        under_float: Bits of kernels, inputs and outputs -> how far the top-1 is under float.
+        minutes: How long it took.
+        made_with: A sentence that says who measured, and how.
+    """
+
+    name: str
+    under_float: dict[int, Estimate]
+    minutes: float
+    made_with: str
+
+
 def grids() -> list[Grid]:
     """Return all grids that `make reference` runs.
 
@@ -246,6 +262,21 @@ def _same_images(one: Record, other: Record) -> bool:
 def load_study(name: str) -> Study:
     """Return our study of schemes without training, an empty one if it has not been run; errors as in `grids`."""
     return Study.load(_folder() / "studies" / f"{name}.json")
+
+
+def load_tool(name: str) -> OtherTool:
+    """Return what another tool loses, from tools.json.
+
+    Args:
+        name: Its name there, such as `model-compression-toolkit`.
+    """
+    found = json.loads((_folder() / "tools.json").read_text())[name]
+    lost = {
+        int(bits): Estimate(mean / 100, reach / 100, found["photographs"])
+        for bits, (mean, reach) in found["under_float"].items()
+    }
+    made_with = f"{found['source']}; {found['calibration_images']} calibration images, about {found['seconds']} s."
+    return OtherTool(found["name"], lost, found["seconds"] / 60, made_with)
 
 
 def load_shifts(network: str) -> list[RoundingShift]:

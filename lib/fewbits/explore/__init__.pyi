@@ -20,6 +20,8 @@ from . import surfaces as surfaces
 from .accumulator_widths import accumulator_sizes as accumulator_sizes
 from .bit_allocations import bits_within_budget as bits_within_budget
 from .boards import map_boards as map_boards
+from .charts import adjustable_bars as adjustable_bars
+from .charts import adjustable_lines as adjustable_lines
 from .charts import bars as bars
 from .charts import histogram as histogram
 from .charts import lines as lines

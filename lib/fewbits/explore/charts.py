@@ -1,10 +1,12 @@
 """Charts made from named values: lines, bars, scattered points and histograms, each shown with its data as a table.
 
+Lines and bars can have controls: `adjustable_lines` and `adjustable_bars` return an Explorer.
+
 A value is a number, None where it is not run, or a measurement that knows its interval: a `Share` or `Estimate`, or
 something that has one, such as a `Score`, `Answers` or a reference `Cell`. Intervals become error bars.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 from math import isfinite
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fewbits.explore import plots
+from fewbits.explore.explorer import Explorer, View
 from fewbits.statistics import Estimate, Share
 
 Series = Mapping[str, Mapping[Any, Any]]
@@ -202,6 +205,109 @@ def histogram(
     rows = [(name, float(low), float(high)) for name, (low, high) in limits.items()]
     table = table or plots.Table(("range", "lower limit", "upper limit"), rows)
     plots.show(plots.figure(*traces, x=x, y=y, **layout), label, caption, alt, table)
+
+
+def adjustable_lines(
+    values: Callable[..., tuple],
+    controls: dict[str, Sequence],
+    start: dict[str, Any],
+    label: str,
+    caption: str,
+    alt: str,
+    *,
+    x: str,
+    y: str = "top-1 accuracy",
+    colours: Iterable[str] = plots.COLOURS,
+    dashes: Iterable[str] = ("solid",),
+    modes: Iterable[str] = ("lines",),
+    **layout: Any,
+) -> Explorer:
+    """Return an explorer that draws a line per series, with error bars where the values know their intervals.
+
+    Args:
+        values: Called with one value per control, by name. Returns the series, as `lines` takes them, with the same
+            names for all settings, and the readings, name -> text; then, if it changes, a part of Plotly's layout.
+        controls: Name -> its values in order; integers make a slider, words a menu.
+        start: Name -> the value that is shown first.
+        label: The number of the figure, such as "8.4".
+        caption: What the figure shows.
+        alt: A text alternative.
+        x: The title of the x axis.
+        y: The title of the y axis.
+        colours: Of the series, in their order.
+        dashes: Of the series, in their order.
+        modes: Plotly's, of the series, in their order.
+        **layout: More of Plotly's layout.
+    """
+    looks = zip(cycle(colours), cycle(dashes), cycle(modes))
+    traces = [
+        go.Scatter(**trace, mode=mode, line={"color": colour, "dash": dash})
+        for trace, (colour, dash, mode) in zip(_adjusted(values(**start)[0]), looks)
+    ]
+    return _adjustable(values, controls, start, plots.figure(*traces, x=x, y=y, **layout), label, caption, alt)
+
+
+def adjustable_bars(
+    values: Callable[..., tuple],
+    controls: dict[str, Sequence],
+    start: dict[str, Any],
+    label: str,
+    caption: str,
+    alt: str,
+    *,
+    x: str,
+    y: str = "top-1 accuracy",
+    colours: Iterable[str] = plots.COLOURS,
+    **layout: Any,
+) -> Explorer:
+    """Return an explorer that draws a group of bars per place, one bar per series.
+
+    Args:
+        values: As in `adjustable_lines`.
+        controls: As in `adjustable_lines`.
+        start: As in `adjustable_lines`.
+        label: The number of the figure, such as "8.3".
+        caption: What the figure shows.
+        alt: A text alternative.
+        x: The title of the x axis.
+        y: The title of the y axis.
+        colours: Of the series, in their order.
+        **layout: More of Plotly's layout.
+    """
+    shown = _adjusted(values(**start)[0])
+    traces = [
+        go.Bar(**trace, marker={"color": colour, "line": {"width": 0}}) for trace, colour in zip(shown, cycle(colours))
+    ]
+    layout = {"barmode": "group", "showlegend": len(shown) > 1, **layout}
+    return _adjustable(values, controls, start, plots.figure(*traces, x=x, y=y, **layout), label, caption, alt)
+
+
+def _adjustable(
+    values: Callable[..., tuple],
+    controls: dict[str, Sequence],
+    start: dict[str, Any],
+    figure: go.Figure,
+    label: str,
+    caption: str,
+    alt: str,
+) -> Explorer:
+    def view(**setting: Any) -> View:
+        series, readings, *layout = values(**setting)
+        return View(_adjusted(series), readings, *layout)
+
+    return Explorer(controls, start, view, figure, label, caption, alt)
+
+
+def _adjusted(series: Series) -> list[dict[str, Any]]:
+    """Return the traces of series; one without intervals has no error bars, whatever it had before."""
+    traces = []
+    for name, by_place in series.items():
+        known = _known(by_place)
+        trace = {"error_y": {"visible": False}} | _trace(name, known, known.values())
+        trace["error_y"] = {"visible": True} | trace["error_y"]
+        trace["y"] = [None if height is None else float(f"{height:.4g}") for height in trace["y"]]
+        traces.append(trace)
+    return traces
 
 
 _RANGE_DASHES = ("solid", "dash", "dot", "dashdot")
