@@ -13,6 +13,8 @@ from fewbits import zoo
 from fewbits.backend import keras
 from fewbits.cli import main
 from fewbits.io.files import read_model, write_model
+from fewbits.names import RANGES
+from fewbits.quantization.learned_ranges import MIDDLE
 
 layers = keras.layers
 
@@ -53,6 +55,25 @@ def test_it_writes_the_quantized_network_and_tells_each_stage(trained, tmp_path,
     assert not (tmp_path / "out.keras.checkpoint").exists()
 
 
+def test_what_is_never_negative_has_no_sign_unless_all_formats_are_to_have_one(trained, tmp_path):
+    signs = []
+    for more in ([], ["--signed"]):
+        assert go(trained, tmp_path, "--strategy", "static", "--epochs", "0", *more) == 0
+        signs.append([f.input.signed for f in read_model(tmp_path / "out.keras").formats.values()])
+    assert signs == [[False, False], [True, True]]  # pixels, and what a ReLU leaves
+
+
+def test_ranges_learn_if_they_are_to(trained, tmp_path):
+    numbers = {}
+    for ranges in RANGES:
+        assert go(trained, tmp_path, "--strategy", "all-at-once", "--ranges", ranges, "--learning-rate", "0.1") == 0
+        learned = read_model(tmp_path / "out.keras").get_layer("conv1").ranges
+        numbers[ranges] = learned and np.asarray(learned.kernel_range)
+    assert numbers["fixed"] is None
+    assert [len(numbers[ranges]) for ranges in RANGES[1:]] == [1, 6]  # one for each filter
+    assert all((numbers[ranges] % 1 != MIDDLE).all() for ranges in RANGES[1:])  # where they began
+
+
 def test_levels_of_the_zoo_are_modules(tmp_path, capsys):
     keras.utils.set_random_seed(0)
     write_model(zoo.build("squeezenet_digits", (8, 8, 1), 10), tmp_path / "squeeze.keras")
@@ -90,6 +111,9 @@ def test_interrupted_and_resumed_it_ends_with_the_same_bits(trained, tmp_path):
         (["--level-order", "conv1,fire9"], "order must name each level once"),
         (["--percentile", "0"], "the percentile must be above 0"),
         (["--learning-rate", "nan"], "the learning rate must be a positive number"),
+        (["--ranges", "free"], "argument --ranges: invalid choice: 'free' (choose from "),
+        (["--ranges", "learned", "--strategy", "static"], "--ranges is for training, and --strategy static trains"),
+        (["--distill", "0.5", "--strategy", "static"], "--distill is for training, and --strategy static trains"),
         (["--decay", "slow"], "argument --decay: invalid choice: 'slow' (choose from "),
         (["--output", "no.h5"], "the output must be a .keras file"),
     ],

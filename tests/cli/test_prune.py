@@ -68,6 +68,15 @@ def test_it_writes_a_smaller_network_and_tells_steps_and_costs(network, pruned):
     assert [path.name for path in folder.iterdir()] == ["out.keras"]
 
 
+def test_classes_can_count_unequally(network, pruned, tmp_path, capsys):
+    assert main(go(network, tmp_path, "--ratio", "0.5", "--class-weights", "3=5")) == 0
+    said, plain = capsys.readouterr().out.splitlines(), pruned[1].splitlines()
+    assert [said[i].split("trained")[0] == plain[i].split("trained")[0] for i in (1, 2)] == [True, False]
+    assert "there is no class 'x'" in refused(
+        go(network, tmp_path, "--ratio", "0.5", "--class-weights", "x=5"), capsys, False
+    )
+
+
 @pytest.mark.parametrize("goal", [("--ratio", "0.5"), ("--bytes", "2000"), ("--macs", "1200")])
 def test_a_dry_run_prints_what_would_go_and_writes_nothing(network, tmp_path, capsys, goal):
     assert main(go(network, tmp_path, *goal, "--dry-run", "--criterion", "weights-l1")) == 0

@@ -41,7 +41,7 @@ def plan(**fields):
 
 
 def run(model, data, *args, **fields):
-    options = {k: fields.pop(k) for k in ("checkpoint", "resume", "progress") if k in fields}
+    options = {k: fields.pop(k) for k in ("checkpoint", "resume", "progress", "class_weight") if k in fields}
     return prune(model, data, plan(**fields), validation=data, **options)
 
 
@@ -87,6 +87,24 @@ def test_bytes_and_macs_are_goals_too(model, data, goal, share):
     assert result.stopped == "goal" and result.steps[-1][goal] <= limit < result.steps[-2][goal]
     first = result.steps[1][goal]
     assert run(model, data, **{goal: first}).steps == result.steps[:2]  # what is reached to the dot is reached
+
+
+def test_classes_count_as_much_as_all_training_images_say(model, data, monkeypatch, tmp_path):
+    seen, train = [], training.train
+    monkeypatch.setattr(
+        training, "train", lambda *given, **more: seen.append(more["class_weight"]) or train(*given, **more)
+    )
+    few = data[0][8:], data[1][8:]
+    counts = np.bincount(few[1])
+    assert counts[0] != counts[1]
+    plain, fair = (run(model, few, ratio=8 / 22, class_weight=weight) for weight in (None, "balanced"))
+    balanced = dict(enumerate(np.float32(counts.sum() / (2 * counts)).tolist()))
+    assert seen == [None] * 2 + [balanced] * 2  # not those of the images drawn for a step
+    assert plain.steps[1]["loss"] != fair.steps[1]["loss"]
+    path = tmp_path / "prune"
+    run(model, few, ratio=4 / 22, class_weight={0: 2.0}, checkpoint=path)
+    with pytest.raises(InputError, match="another set of class weights"):
+        run(model, few, ratio=4 / 22, checkpoint=path, resume=True)
 
 
 def test_the_original_stays_as_it_is(model, data):

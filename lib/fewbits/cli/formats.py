@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fewbits.cli.images import add_options, add_sample, read_sample, report_skipped
-from fewbits.cli.parser import Commands, add_command, bits, check_output, percentiles
+from fewbits.cli.parser import Commands, add_calibration, add_command, bits, check_output
 from fewbits.errors import check_name
-from fewbits.names import KINDS, LAYER_ROUNDINGS, RANGE_RULES
+from fewbits.names import KINDS, RANGE_RULES
 
 ABOUT = """
 Each MSB holds the given percentile of a layer's values on training images. Inputs and outputs that are never negative
@@ -30,14 +30,7 @@ def add(commands: Commands) -> None:
     command.add_argument("model", type=Path, help="a .keras file")
     add_options(command)
     add_sample(command)
-    command.add_argument(
-        "--percentile",
-        type=percentiles,
-        default=99.9,
-        metavar="P|K,I,O",
-        help="percentage of the values that the range holds, one for all or one each for kernel, input and output "
-        "(default 99.9); mse: least squared error; kl: least divergence",
-    )
+    add_calibration(command)
     command.add_argument(
         "--bits",
         type=bits,
@@ -45,7 +38,6 @@ def add(commands: Commands) -> None:
         metavar="N|K,I,O",
         help="one number for all or one each for kernel, input and output; - is float, as in --bits=-,8,8 (default 8)",
     )
-    command.add_argument("--generic", action="store_true", help="share the largest MSB of each kind among all layers")
     command.add_argument(
         "--per-channel",
         nargs="?",
@@ -53,9 +45,7 @@ def add(commands: Commands) -> None:
         metavar="LAYER,...",
         help="give each filter of the kernels of these layers, or of all, an MSB of its own",
     )
-    command.add_argument("--signed", action="store_true", help="give a sign to all formats, as in 2017")
     command.add_argument("--fold", action="store_true", help="fold each batch normalization into the layer before it")
-    command.add_argument("--rounding", choices=LAYER_ROUNDINGS, default="nearest", help="default nearest")
     command.add_argument("--output", type=Path, help="write the formats to this .json file")
     command.add_argument("--save-model", type=Path, help="write the quantized network to this .keras file")
 

@@ -237,7 +237,7 @@ def weights_by_number(weights: str | dict[str, float] | None, part: Part) -> str
     """Return class weights as `fewbits.training.train` takes them.
 
     Args:
-        weights: As `fewbits.cli.parser.weighted_classes` returns them.
+        weights: As `fewbits.cli.learning.weighted_classes` returns them.
         part: The training images, which name the classes.
 
     Raises:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fewbits.errors import InputError
-from fewbits.names import RANGE_RULES
+from fewbits.names import LAYER_ROUNDINGS, RANGE_RULES
 
 MOST_BITS = 32  # of a code, as in `quantization.fixedpoint`, which is not imported to parse a command
 
@@ -112,39 +112,20 @@ def _one_or_three(text: str, kind: Callable[[str], Any], what: str) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def weighted_classes(text: str) -> str | dict[str, float]:
-    """Return what `--class-weights` names: `balanced`, or class -> weight.
+def add_calibration(command: argparse._ActionsContainer) -> None:
+    """Add the options for how formats are chosen that calibration has wherever it is asked for.
 
-    Raises:
-        argparse.ArgumentTypeError: when it is something else.
+    Args:
+        command: A parser, or a group of its options.
     """
-    if text == "balanced":
-        return text
-    try:
-        named = [pair.rsplit("=", 1) for pair in text.split(",")]
-        return {name.strip(): float(weight) for name, weight in named}
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither balanced nor weights of classes, such as onion=1,weed=5"
-        ) from None
-
-
-def add_class_weights(command: argparse._ActionsContainer) -> None:
-    """Add the option for how much the classes count in training."""
     command.add_argument(
-        "--class-weights",
-        type=weighted_classes,
-        metavar="balanced|CLASS=W,...",
-        help="how much the loss of an image counts: balanced, all classes the same; or weights of classes by name or "
-        "number, 1 for the others, such as onion=1,weed=5 (default: all images count the same)",
+        "--percentile",
+        type=percentiles,
+        default=99.9,
+        metavar="P|K,I,O",
+        help="percentage of the values that the range holds, one for all or one each for kernel, input and output "
+        "(default %(default)s); mse: least squared error; kl: least divergence",
     )
-
-
-def add_checkpoint(command: argparse.ArgumentParser) -> None:
-    """Add the options for where a training is kept, and for going on from there."""
-    command.add_argument(
-        "--checkpoint",
-        type=Path,
-        help="keep the training in this file (default: OUTPUT.checkpoint, removed at the end)",
-    )
-    command.add_argument("--resume", action="store_true", help="go on from the checkpoint, if it exists")
+    command.add_argument("--generic", action="store_true", help="share the largest MSB of each kind among all layers")
+    command.add_argument("--signed", action="store_true", help="give a sign to all formats, as in 2017")
+    command.add_argument("--rounding", choices=LAYER_ROUNDINGS, default="nearest", help="default %(default)s")

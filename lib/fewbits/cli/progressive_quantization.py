@@ -5,25 +5,20 @@ import sys
 from pathlib import Path
 
 from fewbits.cli.images import add_held_out, add_options, read_parts, report_skipped, weights_by_number
-from fewbits.cli.parser import (
-    Commands,
+from fewbits.cli.learning import (
     add_checkpoint,
     add_class_weights,
-    add_command,
-    bit_count,
-    bits,
-    check_output,
-    percentiles,
-)
-from fewbits.cli.train import (
     add_distillation,
     add_reestimation,
+    add_steps,
     check_normalization,
     describe_checkpoint,
     read_distillation,
     reestimate,
 )
-from fewbits.names import DECAYS, GRADIENTS, LAYER_ROUNDINGS, LEVEL_ORDERS, OPTIMIZERS, RANGES, STRATEGIES
+from fewbits.cli.parser import Commands, add_calibration, add_command, bit_count, bits, check_output
+from fewbits.errors import InputError
+from fewbits.names import DECAYS, GRADIENTS, LEVEL_ORDERS, RANGES, STRATEGIES
 
 ABOUT = """
 The network is quantized level by level and trained after each level. `lock` keeps the weights of quantized levels as
@@ -84,26 +79,15 @@ def _add_schedule(command: argparse.ArgumentParser) -> None:
 
 def _add_calibration(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("calibration")
-    group.add_argument(
-        "--percentile",
-        type=percentiles,
-        default=99.9,
-        metavar="P|K,I,O",
-        help="share of the values that the MSB holds, in percent; or mse, the MSB of the least squared error; or kl, "
-        "that of the least divergence (default %(default)s)",
-    )
-    group.add_argument("--generic", action="store_true", help="use the largest MSB of each kind for all layers")
+    add_calibration(group)
     group.add_argument("--per-channel", action="store_true", help="use an MSB for each filter of a kernel")
     group.add_argument("--recalibrate", action="store_true", help="choose MSBs again when a stage begins")
-    group.add_argument("--signed", action="store_true", help="give a sign to all formats, as in 2017")
-    group.add_argument("--rounding", choices=LAYER_ROUNDINGS, default="nearest", help="default %(default)s")
     group.add_argument(
         "--gradient",
         choices=GRADIENTS,
         default="clipped",
         help="straight-through estimator: 0 outside the range, or 1 everywhere (default %(default)s)",
     )
-
     group.add_argument(
         "--ranges",
         choices=RANGES,
@@ -114,14 +98,10 @@ def _add_calibration(command: argparse.ArgumentParser) -> None:
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("training")
-    group.add_argument(
-        "--optimizer", choices=OPTIMIZERS, default="sgd", help="default %(default)s, with Nesterov momentum 0.9"
-    )
-    group.add_argument("--learning-rate", type=float, default=0.001, help="default %(default)s")
+    add_steps(group, learning_rate=0.001, batch_size=32)
     group.add_argument(
         "--decay", choices=DECAYS, default="constant", help="how the learning rate falls (default %(default)s)"
     )
-    group.add_argument("--batch-size", type=int, default=32, help="images per step (default %(default)s)")
     add_class_weights(group)
     add_distillation(group, "the network that teaches, a .keras file (default: the float network that is quantized)")
     group.add_argument(
@@ -135,6 +115,9 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Quantize and train the network, and write it."""
     check_output(options.output, ".keras")
+    for name, asked in (("--ranges", options.ranges != "fixed"), ("--distill", options.distill is not None)):
+        if asked and options.strategy == "static":
+            raise InputError(f"{name} is for training, and --strategy static trains nothing; leave it out")
     from fewbits import training, zoo
     from fewbits.backend import keras
     from fewbits.cli.progress import TrainingBar

@@ -4,10 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fewbits.cli.images import add_held_out, add_options, read_parts, report_skipped
-from fewbits.cli.parser import Commands, add_checkpoint, add_command, check_output
+from fewbits.cli.images import add_held_out, add_options, read_parts, report_skipped, weights_by_number
+from fewbits.cli.learning import add_checkpoint, add_class_weights, add_steps
+from fewbits.cli.parser import Commands, add_command, check_output
 from fewbits.errors import InputError
-from fewbits.names import CRITERIA, OPTIMIZERS
+from fewbits.names import CRITERIA
 
 ABOUT = """
 In each step the filters that matter least are removed, and the rest is trained. The result is an ordinary, smaller
@@ -57,11 +58,8 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         help="images to train on after the first step, and after a step that would remove every filter "
         "(default 3200,48000)",
     )
-    group.add_argument(
-        "--optimizer", choices=OPTIMIZERS, default="sgd", help="default %(default)s, with Nesterov momentum 0.9"
-    )
-    group.add_argument("--learning-rate", type=float, default=0.001, help="default %(default)s")
-    group.add_argument("--batch-size", type=int, default=64, help="images per step (default %(default)s)")
+    add_steps(group, learning_rate=0.001, batch_size=64)
+    add_class_weights(group)
     group.add_argument("--seed", type=int, default=0, help="seed of the images and their order (default %(default)s)")
 
 
@@ -98,6 +96,7 @@ def run(options: argparse.Namespace) -> None:
             train.data,
             plan,
             validation=validation.data,
+            class_weight=weights_by_number(options.class_weights, train),
             checkpoint=checkpoint,
             resume=options.resume,
             progress=_print_step,

@@ -14,9 +14,19 @@ from fewbits.cli.images import (
     report_skipped,
     weights_by_number,
 )
-from fewbits.cli.parser import Commands, add_checkpoint, add_class_weights, add_command, check_output
+from fewbits.cli.learning import (
+    add_checkpoint,
+    add_class_weights,
+    add_distillation,
+    add_reestimation,
+    add_steps,
+    check_normalization,
+    describe_checkpoint,
+    read_distillation,
+    reestimate,
+)
+from fewbits.cli.parser import Commands, add_command, check_output
 from fewbits.errors import InputError
-from fewbits.names import OPTIMIZERS
 
 ABOUT = """
 A checkpoint is written after each epoch. After Ctrl-C, a crash or a power cut, the same command with --resume goes on
@@ -54,11 +64,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--levels", type=int, help="number of levels to take (default: all but the last)")
     command.add_argument("--freeze", action="store_true", help="freeze the levels that were taken; train the others")
     command.add_argument("--epochs", type=int, default=5, help="passes over the training images (default 5)")
-    command.add_argument("--batch-size", type=int, default=32, help="images per step (default 32)")
-    command.add_argument(
-        "--optimizer", choices=OPTIMIZERS, default="sgd", help="default sgd, with Nesterov momentum 0.9"
-    )
-    command.add_argument("--learning-rate", type=float, default=0.01, help="default 0.01")
+    add_steps(command, learning_rate=0.01, batch_size=32)
     add_class_weights(command)
     add_distillation(command, "the trained network whose outputs are learned, a .keras file")
     add_reestimation(command, "after training")
@@ -67,98 +73,6 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--output", type=Path, required=True, help="write the trained network to this .keras file")
     add_checkpoint(command)
-
-
-def add_distillation(command: argparse._ActionsContainer, teacher: str) -> None:
-    """Add the options for what a network learns from a teacher.
-
-    Args:
-        command: A parser, or a group of its options.
-        teacher: The help for --teacher.
-    """
-    command.add_argument(
-        "--distill",
-        type=float,
-        metavar="SHARE",
-        help="share of the teacher in the loss, above 0, at most 1 (default: the labels alone)",
-    )
-    command.add_argument("--teacher", type=Path, metavar="FILE", help=teacher)
-    command.add_argument(
-        "--temperature",
-        type=float,
-        metavar="T",
-        help="what logits are divided by before they are compared with the teacher's (default 4)",
-    )
-
-
-def read_distillation(options: argparse.Namespace) -> Any:
-    """Return the Distillation that the options ask for, without a teacher if they name none; None for labels alone."""
-    from fewbits.io.files import read_model
-    from fewbits.training import Distillation
-
-    if options.distill is None:
-        if options.teacher or options.temperature is not None:
-            raise InputError(
-                "--teacher and --temperature require --distill; say how much the teacher counts, such as 0.5"
-            )
-        return None
-    temperature = Distillation.temperature if options.temperature is None else options.temperature
-    return Distillation(options.distill, temperature, options.teacher and read_model(options.teacher))
-
-
-def add_reestimation(command: argparse._ActionsContainer, when: str) -> None:
-    """Add the option for the statistics of batch normalization.
-
-    Args:
-        command: A parser, or a group of its options.
-        when: When they are measured.
-    """
-    command.add_argument(
-        "--reestimate",
-        action="store_true",
-        help=f"{when}, set the means and variances of batch normalization to those of training images, at most 1,000",
-    )
-
-
-def check_normalization(options: argparse.Namespace, model: Any) -> None:
-    """Refuse --reestimate for a network without batch normalization before the work is done.
-
-    Args:
-        options: With `reestimate`.
-        model: The network.
-
-    Raises:
-        InputError: when `model` has no batch normalization.
-    """
-    from fewbits.training import normalizations
-
-    if options.reestimate and not normalizations(model):
-        raise InputError(f"{model.name} has no batch normalization; leave --reestimate out")
-
-
-def reestimate(options: argparse.Namespace, model: Any, train: Part, validation: Part) -> float | None:
-    """Measure the statistics of batch normalization if the options ask for it, and print what that changes.
-
-    Args:
-        options: With `reestimate`.
-        model: The network to change.
-        train: The images that they are measured on.
-        validation: The images that judge them.
-
-    Returns:
-        The validation accuracy after it; None if the options do not ask for it.
-    """
-    if not options.reestimate:
-        return None
-    from fewbits import training
-    from fewbits.training.moving_statistics import STATISTICS_IMAGES
-
-    before = training.evaluate(model, validation.data).accuracy
-    source = training.source_of(model, train.data, "the training data")
-    training.reestimate_normalization(model, training.sample_images(source, STATISTICS_IMAGES))
-    after = training.evaluate(model, validation.data).accuracy
-    print(f"batch normalization re-estimated; validation accuracy {before:.2%} before, {after:.2%} after", flush=True)
-    return after
 
 
 def run(options: argparse.Namespace) -> None:
@@ -264,15 +178,3 @@ def _take_levels(options: argparse.Namespace, model: Any) -> str:
     if options.freeze:
         freeze_levels(model, levels)
     return f"; {levels} of {total} levels from {options.transfer}{', frozen' if options.freeze else ''}"
-
-
-def describe_checkpoint(checkpoint: Path) -> str:
-    """Return a sentence with what is kept of a training that was stopped."""
-    from fewbits import training
-
-    try:
-        epochs = len(training.read_history(checkpoint))
-    except InputError:
-        return "no epoch was finished, so nothing is kept"
-    kept = "1 epoch is" if epochs == 1 else f"{epochs} epochs are"
-    return f"{kept} kept in {checkpoint}; the same command with --resume goes on"

@@ -27,6 +27,7 @@ from fewbits.pruning.surgery import kept_whole, removable, remove_filters
 from fewbits.quantization.canonical_form import canonical
 from fewbits.training import checkpoints
 from fewbits.training.batches import LabelledImages, Source
+from fewbits.training.class_weights import ClassWeight, weights_of_classes
 from fewbits.training.loop import Augmentation
 
 KIND = "fewbits pruning checkpoint 1"
@@ -121,6 +122,7 @@ def prune(
     *,
     validation: LabelledImages,
     augment: Augmentation | None = None,
+    class_weight: ClassWeight | None = None,
     also: Callable[[keras.Model], dict] | None = None,
     checkpoint: Path | str | None = None,
     resume: bool = False,
@@ -134,6 +136,7 @@ def prune(
         plan: How to prune, and how far.
         validation: Judges each step, as in `training.train`.
         augment: As in `training.train`.
+        class_weight: As in `training.train`; `balanced` counts all training images, not those drawn for a step.
         also: Called with the network of each step; returns further entries of the step's dict.
         checkpoint: A file that is replaced after each step.
         resume: Continue from the checkpoint if it exists. A run that is killed at any moment and resumed ends with the
@@ -150,8 +153,11 @@ def prune(
     """
     source = training.source_of(model, data, "the training data")
     path = None if checkpoint is None else Path(checkpoint)
-    made_with = {"plan": repr(plan), "data": source.checksum, "network": _digest(model)}
+    made_with: dict[str, Any] = {"plan": repr(plan), "data": source.checksum, "network": _digest(model)}
     model = canonical(model)
+    weights = weights_of_classes(class_weight, training.head_of(model), source, model.name)
+    made_with["set of class weights"] = None if weights is None else weights.tolist()
+    each = None if weights is None else dict(enumerate(weights.tolist()))
     _check_reachable(model, plan)
     current, steps = _resumed(model, path, resume, made_with)
     tell = also or (lambda model: {})
@@ -163,7 +169,7 @@ def prune(
     whole = _filters_to_lose(model)
     most, all_steps = (ceil(whole * share / plan.per_step) for share in (plan.ratio or 1, 1))
     while (n := _left(plan, whole, steps)) > 0:
-        smaller, step, gone = _step(current, source, validation, plan, len(steps), all_steps, n, augment)
+        smaller, step, gone = _step(current, source, validation, plan, len(steps), all_steps, n, augment, each)
         step["removed"] = {name: [int(names[name][i]) for i in sorted(numbers)] for name, numbers in gone.items()}
         stopped = _failure(step, plan, model)
         if stopped:
@@ -256,6 +262,7 @@ def _step(
     all_steps: int,
     n: int,
     augment: Augmentation | None,
+    class_weight: dict[int, float] | None,
 ) -> tuple[keras.Model, dict, dict[str, list[int]]]:
     """Return the network without `n` filters, trained; its dict; and the filters removed, numbered as in `model`."""
     rng = np.random.default_rng([plan.seed, number])
@@ -274,7 +281,13 @@ def _step(
     step = {"step": number, "val_accuracy_before": before.accuracy, "val_loss_before": before.loss, "images": seen}
     try:
         history = training.train(
-            smaller, few, epochs=epochs, batch_size=plan.batch_size, seed=plan.seed + number, augment=augment
+            smaller,
+            few,
+            epochs=epochs,
+            batch_size=plan.batch_size,
+            seed=plan.seed + number,
+            augment=augment,
+            class_weight=class_weight,
         )
     except training.LossError as error:
         return smaller, step | {"error": str(error)}, gone
