@@ -11,6 +11,7 @@ from fewbits.backend import keras
 from fewbits.errors import CalibrationWarning
 from fewbits.names import LEAST_ERROR
 from fewbits.quantization.fixedpoint import FixedPoint
+from fewbits.quantization.float_network import FloatNetwork
 from fewbits.quantization.layers import QUANTIZED, Formats, by_filter
 from fewbits.quantization.observation import Values, observe_ranges
 from fewbits.quantization.range_rules import PERCENTILES, msb_from_limits, msb_of_least_error, percentile_limits
@@ -39,12 +40,16 @@ def observe_value_ranges(
     Raises:
         InputError: as `quantization.observation.observe`.
     """
-    ranges, skewed = [], []
+    ranges, skewed, floats = [], [], FloatNetwork(network)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)  # the formats of the report were found before, and warned
         for layer, values in observe_ranges(network, sample.inputs):
+            ceiling = floats.ceiling_of(floats.model.get_layer(layer.name))
             for kind, array in _kinds(values):
-                ranges.append(_range(layer.name, kind, array, getattr(formats[layer.name], kind)))
+                fmt = getattr(formats[layer.name], kind)
+                if kind == "output" and not fmt.signed and ceiling is not None:
+                    array = np.clip(array, 0, ceiling)  # what the ReLU after it passes on
+                ranges.append(_range(layer.name, kind, array, fmt))
             skewed += _skewed(layer, values)
     return ranges, skewed
 
@@ -57,7 +62,6 @@ def _kinds(values: Values) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _range(layer: str, kind: str, values: np.ndarray, fmt: FixedPoint) -> ValueRange:
-    values = values if fmt.signed else np.maximum(values, 0)  # an unsigned output is that of a ReLU
     limits = {f"{rule:g}": percentile_limits(values, rule) for rule in (*PERCENTILES, 100)}
     msbs = {rule: msb_from_limits(*pair, fmt.signed) for rule, pair in limits.items()} | {f"{RULE:g}": fmt.msb}
     error = quantization_error(values, fmt, "nearest")
