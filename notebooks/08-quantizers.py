@@ -30,23 +30,33 @@
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%
+import logging
+import re
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
+import onnx
+from onnx.numpy_helper import from_array, to_array
+from onnxruntime import quantization as tool
 from scipy import stats
 
+# %%
 from fewbits import (
     FixedPoint, costs, data, explore, formats_for, quantize, zoo,
 )
+from fewbits.audit import litert_traces
 from fewbits.backend import keras, ops
 from fewbits.book import quote, record, reference
-
-# %%
 from fewbits.deploy import ONNXRunner, to_litert, to_onnx
 from fewbits.experiment import Scheme
-from fewbits.explore import View, plots
+from fewbits.explore import plots
 from fewbits.io import LiteRTRunner, litert_interpreter
+
+# %%
 from fewbits.quantization import (
     Formats, is_clipped, measured_sqnr, msb_of_least_divergence,
     msb_of_least_error, observe, percentile_limits, quantize_model,
@@ -284,41 +294,30 @@ for name, bits, signed in choices:
     unequal += FixedPoint(msb, bits, signed).step != scale
 print(unequal, "of", len(choices), "steps differ from the library's")
 
-# %% tags=["hide-input"]
-# Which codes an input uses
+# %%
 CODE_BITS = (3, 4) if SMOKE else (3, 4, 6)
 SIGNS = {"signed": True, "unsigned": False}
 
-
+# %% tags=["hide-input"]
+# Which codes an input uses
 def codes_used(layer, bits, codes):
-    """Return a view of how often each code of a layer's input occurs."""
-    q = input_quantizer(layer, bits, SIGNS[codes])
-    k = q.codes(judging[layer].input)
-    counts = np.bincount((k - q.lowest).ravel(), minlength=2**bits)
-    x = judging[layer].input
+    """Return how often each code of a layer's input occurs, and what comes of it."""
+    q, x = input_quantizer(layer, bits, SIGNS[codes]), judging[layer].input
+    counts = np.bincount((q.codes(x) - q.lowest).ravel(), minlength=2**bits)
+    scale, top = q.scale.item(), q.values(q.highest).item()
     readings = {
-        "codes that exist": str(2**bits),
-        "codes that occur": str(int((counts > 0).sum())),
-        "step": f"{q.scale.item():g}",
-        "clipped": f"{np.mean(x > q.values(q.highest).item() + q.scale.item() / 2):.2%}",
-        "SQNR": f"{measured_sqnr(x, rounded(x, q)):.1f} dB",
+        "codes that exist": str(2**bits), "codes that occur": str(int((counts > 0).sum())), "step": f"{scale:g}",
+        "clipped": f"{np.mean(x > top + scale / 2):.2%}", "SQNR": f"{measured_sqnr(x, rounded(x, q)):.1f} dB",
     }
-    places = list(range(q.lowest, q.highest + 1))
     ends = {"xaxis": {"title": {"text": "code"}, "range": [q.lowest - 0.6, q.highest + 0.6]}}
-    return View([{"x": places, "y": counts.tolist()}], readings, ends)
+    return {"inputs": dict(enumerate(counts.tolist(), q.lowest))}, readings, ends
 
 
-explore.Explorer(
-    {"layer": LAYERS, "bits": CODE_BITS, "codes": tuple(SIGNS)},
-    {"layer": "conv3", "bits": 4, "codes": "signed"},
-    codes_used,
-    plots.figure(
-        plots.go.Bar(marker={"color": plots.BLUE, "line": {"width": 0}}), x="code", y="number of inputs",
-        yaxis={"type": "log"}, bargap=0.1, showlegend=False,
-    ),
-    "8.1",
+explore.adjustable_bars(
+    codes_used, {"layer": LAYERS, "bits": CODE_BITS, "codes": tuple(SIGNS)}, {"layer": "conv3", "bits": 4, "codes": "signed"}, "8.1",
     f"The codes of a layer's inputs, powers of two as scales, ranges of least squared error. {len(others)} validation digits (quick).",
     "Bars, one per code: with signed codes the left half is empty, with unsigned codes all are used.",
+    x="code", y="number of inputs", yaxis={"type": "log"}, bargap=0.1,
 ).show()
 
 # %%
@@ -423,34 +422,30 @@ sqnr = {(b, way): {n: kernel_sqnr(n, b, *how) for n in LAYERS}
 
 # %% tags=["hide-input"]
 # SQNR of kernels, in four ways
-
-
 def kernels_at(bits):
-    """Return a view of the SQNR of all kernels, in four ways."""
-    found = [sqnr[bits, way] for way in KERNELS]
-    means = {f"mean, {way}": f"{np.mean([*by_layer.values()]):.1f} dB" for way, by_layer in zip(KERNELS, found)}
-    return View([{"y": [round(v, 2) for v in by_layer.values()]} for by_layer in found], means)
+    """Return the SQNR of all kernels, in four ways, and their means."""
+    found = {way: sqnr[bits, way] for way in KERNELS}
+    return found, {f"mean, {way}": f"{np.mean([*by_layer.values()]):.1f} dB" for way, by_layer in found.items()}
 
 
-explore.Explorer(
-    {"bits": BITS[::-1]}, {"bits": 4}, kernels_at,
-    plots.figure(
-        *(plots.go.Bar(x=LAYERS, name=way, marker={"color": colour}) for way, colour in zip(KERNELS, plots.COLOURS)),
-        x="layer", y="SQNR in dB", barmode="group", height=430,
-    ),
-    "8.3", "SQNR of each kernel, signed codes, ranges of least squared error (quick).",
+explore.adjustable_bars(
+    kernels_at, {"bits": BITS[::-1]}, {"bits": 4}, "8.3",
+    "SQNR of each kernel, signed codes, ranges of least squared error (quick).",
     "Four bars per layer: free scales and scales per filter are each about a decibel better than one power of two per layer.",
+    x="layer", y="SQNR in dB", height=430,
 ).show()
 
-# %% tags=["remove-cell"]
-# Quoted in the text
-
-
+# %%
 def mean_gain(bits, better, worse):
-    return float(np.mean([sqnr[bits, better][n] - sqnr[bits, worse][n] for n in LAYERS]))
+    """Return by how many decibels one way is better, on average."""
+    gains = [sqnr[bits, better][n] - sqnr[bits, worse][n] for n in LAYERS]
+    return float(np.mean(gains))
 
 
 LAYER, FILTER, FREE_LAYER, FREE_FILTER = KERNELS
+
+# %% tags=["remove-cell"]
+# Quoted in the text
 record(within=0.2, filter_gain={b: mean_gain(b, FILTER, LAYER) for b in (8, 4)})
 record(within=0.2, free_filter_gain={b: mean_gain(b, FREE_FILTER, FREE_LAYER) for b in (8, 4)})
 
@@ -503,36 +498,20 @@ def lost_by_powers(curve):
 
 # %% tags=["hide-input"]
 # SQNR over the threshold, and where the powers of two lie
+def over_threshold(values, bits, place):
+    """Return a curve, the thresholds that powers of two allow, and what these lose."""
+    curve = dict(zip(OCTAVES.tolist(), curves[values, bits]))
+    powers = dict([*curve.items()][place::8])
+    most, best = max(curve.values()), max(powers.values())
+    readings = {"best of all": f"{most:.1f} dB", "best power of two": f"{best:.1f} dB", "lost": f"{most - best:.2f} dB"}
+    return {"any threshold": curve, "powers of two": powers}, readings
 
 
-def threshold_view(values, bits, place):
-    """Return a view of a curve and of the thresholds that powers of two allow."""
-    curve = curves[values, bits]
-    at = slice(place, None, 8)
-    best = curve[at].max()
-    readings = {
-        "best of all": f"{curve.max():.1f} dB",
-        "best power of two": f"{best:.1f} dB",
-        "lost": f"{curve.max() - best:.2f} dB",
-    }
-    return View([
-        {"y": np.round(curve, 2).tolist()},
-        {"x": OCTAVES[at].tolist(), "y": np.round(curve[at], 2).tolist()},
-    ], readings)
-
-
-explore.Explorer(
-    {"values": tuple(VALUES), "bits": BITS[::-1], "place": tuple(range(8))},
-    {"values": "normal", "bits": 4, "place": 4},
-    threshold_view,
-    plots.figure(
-        plots.go.Scatter(x=OCTAVES, y=OCTAVES, name="any threshold", mode="lines", line={"color": plots.BLUE}),
-        plots.go.Scatter(x=[0], y=[0], name="powers of two", mode="markers", marker={"color": plots.ORANGE, "size": 12}),
-        x="threshold, as a power of two of the values' unit", y="SQNR in dB", height=400,
-    ),
-    "8.4",
+explore.adjustable_lines(
+    over_threshold, {"values": tuple(VALUES), "bits": BITS[::-1], "place": tuple(range(8))}, {"values": "normal", "bits": 4, "place": 4}, "8.4",
     "SQNR over the clipping threshold. Powers of two are one octave apart; the slider moves the values against them, by eighths of an octave.",
     "A curve with one top, flat at few bits and steep on its left at many; points on it one octave apart.",
+    x="threshold, as a power of two of the values' unit", y="SQNR in dB", modes=("lines", "markers"), height=400,
 ).show()
 
 # %% [markdown]
@@ -665,40 +644,23 @@ noise = {key: measured_sqnr(in_float, y) for key, y in answers.items()}
 
 # %% tags=["hide-input"]
 # Accuracy and SQNR of the five ways, with either rule
-SORTED_BITS = [str(b) for b in sorted(BITS)]
-MEASURED = {"accuracy": (right, [0, 1.02], ".0%"), "SQNR of the logits in dB": (noise, [0, 60], "")}
+MEASURED = {"accuracy": (right, explore.ACCURACY), "SQNR of the logits in dB": (noise, {"range": [0, 60], "tickformat": ""})}
 
 
-def ways_view(ranges, measured):
-    """Return a view of the five ways: their accuracy with intervals, or the SQNR of the logits."""
-    found, span, form = MEASURED[measured]
-    traces, readings = [], {"accuracy of float": str(float_share)}
-    for way in WAYS:
-        values = [found[ranges, way, b] for b in sorted(BITS)]
-        trace = {"y": [round(float(v), 4) for v in values]}
-        ends = [(v.high - v.value, v.value - v.low) if form else (0, 0) for v in values]
-        trace["error_y"] = {"type": "data", "symmetric": False, "array": [e[0] for e in ends],
-                            "arrayminus": [e[1] for e in ends], "thickness": 1, "visible": bool(form)}
-        traces.append(trace)
-        for b, value in list(zip(sorted(BITS), values))[:2]:
-            readings[f"{way}, {b} bits"] = str(value) if form else f"{value:.1f} dB"
-    title = {"yaxis": {"title": {"text": measured}, "range": span, "tickformat": form}}
-    return View(traces, readings, title)
+def ways_at(ranges, measured):
+    """Return the accuracy of the five ways with intervals, or the SQNR of their logits."""
+    found, axis = MEASURED[measured]
+    series = {way: {str(b): found[ranges, way, b] for b in sorted(BITS)} for way in WAYS}
+    readings = {f"{way}, {b} bits": plots.text(values[str(b)]) for way, values in series.items() for b in sorted(BITS)[:2]}
+    return series, {"accuracy of float": str(float_share)} | readings, {"yaxis": {"title": {"text": measured}, **axis}}
 
 
-explore.Explorer(
-    {"ranges": tuple(RULES), "measured": tuple(MEASURED)},
-    {"ranges": "least error", "measured": "accuracy"},
-    ways_view,
-    plots.figure(
-        *(plots.go.Scatter(x=SORTED_BITS, y=[0] * len(BITS), name=way, mode="lines+markers", line={"color": c, "dash": d})
-          for way, c, d in zip(WAYS, (plots.GREY, plots.BLUE, plots.BLUE, plots.ORANGE, plots.ORANGE),
-                               ("solid", "dot", "solid", "dot", "solid"))),
-        x="bits of kernels and inputs", y="", xaxis={"type": "category"}, height=480,
-    ),
-    "8.6",
+explore.adjustable_lines(
+    ways_at, {"ranges": tuple(RULES), "measured": tuple(MEASURED)}, {"ranges": "least error", "measured": "accuracy"}, "8.6",
     f"Kernels and inputs of few bits, nothing trained. {len(test[1])} test digits, the same for all; 95 % intervals (quick).",
     "Lines over the bits, one per way: all hold at 8 to 5 bits; at 3 bits signed codes are far below the others.",
+    x="bits of kernels and inputs", y="accuracy", xaxis={"type": "category"}, height=480, modes=("lines+markers",),
+    colours=(plots.GREY, plots.BLUE, plots.BLUE, plots.ORANGE, plots.ORANGE), dashes=("solid", "dot", "solid", "dot", "solid"),
 ).show()
 
 # %% [markdown]
@@ -978,54 +940,43 @@ def numerical_slope(log_t, nbits, h=1 / 8):
     return (next(ends) - next(ends)) / (2 * h)
 
 
-# %% tags=["hide-input"]
-# The slope of the error over the threshold, by method
+# %%
 LEARNED_BITS = (2, 4) if SMOKE else (2, 3, 4, 6)
 T = np.arange(-0.5, 4.01, 0.25 if SMOKE else 1 / 16)
-METHODS = ("PACT", "LSQ", "TQT")
-slope_curves = {bits: [slopes(x, t, bits) for t in T] for bits in LEARNED_BITS}
-numerical = {bits: [numerical_slope(t, bits) for t in T] for bits in LEARNED_BITS}
-errors = {bits: [squared_error(t, bits) for t in T] for bits in LEARNED_BITS}
+slope_curves = {b: [slopes(x, t, b) for t in T] for b in LEARNED_BITS}
+numerical = {b: [numerical_slope(t, b) for t in T] for b in LEARNED_BITS}
+errors = {b: [squared_error(t, b) for t in T] for b in LEARNED_BITS}
 
 
 def zero_of(values):
-    """Return where a curve crosses zero from below, None if nowhere."""
-    values = np.array(values)
-    at = np.flatnonzero((values[:-1] < 0) & (values[1:] >= 0))
-    if not len(at):
-        return None
-    i = at[0]
-    return float(T[i] + (T[i + 1] - T[i]) * values[i] / (values[i] - values[i + 1]))
+    """Return where a curve first crosses zero from below, or None."""
+    for i, (low, high) in enumerate(zip(values, values[1:])):
+        if low < 0 <= high:
+            return float(T[i] + (T[i + 1] - T[i]) * low / (low - high))
+    return None
 
 
-def written(log_t):
-    return "nowhere" if log_t is None else f"{2**log_t:.2f}"
-
-
-def slope_view(bits):
-    """Return a view of the three slopes and of finite differences."""
-    shown = [[point[method] for point in slope_curves[bits]] for method in METHODS] + [numerical[bits]]
-    least = T[int(np.argmin(errors[bits]))]
+# %% tags=["hide-input"]
+# The slope of the error over the threshold, by method
+def slopes_at(bits):
+    """Return the three slopes and finite differences of the error, and where they are 0."""
+    shown = {method: [point[method] for point in slope_curves[bits]] for method in ("PACT", "LSQ", "TQT")}
+    shown["finite differences of the error"] = numerical[bits]
+    least, zeros = T[int(np.argmin(errors[bits]))], {method: zero_of(curve) for method, curve in [*shown.items()][:3]}
     readings = {"threshold of least error": f"{2**least:.2f}"}
-    readings |= {f"{m}: slope 0 at": written(zero_of(y)) for m, y in zip(METHODS, shown)}
-    top = 3 * max(abs(np.array(shown[1])[T > least]))
+    readings |= {f"{m}: slope 0 at": "nowhere" if zero is None else f"{2**zero:.2f}" for m, zero in zeros.items()}
+    top = 3 * max(abs(np.array(shown["LSQ"])[T > least]))
     axis = {"title": {"text": "slope of the squared error, per octave"}, "range": [-top, top]}
-    return View([{"y": [float(f"{v:.4g}") for v in y]} for y in shown], readings, {"yaxis": axis})
+    return {name: dict(zip(T.tolist(), curve)) for name, curve in shown.items()}, readings, {"yaxis": axis}
 
 
-explore.Explorer(
-    {"bits": LEARNED_BITS}, {"bits": 4}, slope_view,
-    plots.figure(
-        *(plots.go.Scatter(x=T, y=T, name=name, mode="lines", line={"color": colour, "dash": dash, "width": width})
-          for name, colour, dash, width in (
-              ("PACT", plots.GREEN, "dash", 2), ("LSQ", plots.BLUE, "solid", 3), ("TQT", plots.ORANGE, "solid", 2),
-              ("finite differences of the error", plots.GREY, "dot", 2))),
-        x="log2 of the threshold", y="slope of the squared error, per octave", height=430,
-    ),
-    "8.7",
+explore.adjustable_lines(
+    slopes_at, {"bits": LEARNED_BITS}, {"bits": 4}, "8.7",
     "The slope of the mean squared error over the threshold of an unsigned range; exponentially distributed values with mean 1. Where it is "
     "negative, descent widens the range.",
     "Four curves over the threshold: LSQ follows the finite differences through zero, PACT stays below zero, TQT is a staircase.",
+    x="log2 of the threshold", y="slope of the squared error, per octave", height=430,
+    colours=(plots.GREEN, plots.BLUE, plots.ORANGE, plots.GREY), dashes=("dash", "solid", "solid", "dot"),
 ).show()
 
 # %% [markdown]
@@ -1176,14 +1127,9 @@ from_file = np.stack([runner.run(image) for image in few])
 unlike = int((from_file != network.predict_on_batch(few)).sum())
 print(unlike, "logits of our file differ from the simulation")
 
-# %% tags=["hide-input"]
-# Read the lines of a .tflite file
-import re
-from typing import NamedTuple
-
-
+# %%
 class Line(NamedTuple):
-    """What a file says of a tensor."""
+    """What a file says of the codes of a tensor."""
 
     type: str
     scale: np.ndarray
@@ -1192,33 +1138,37 @@ class Line(NamedTuple):
     index: int = 0
 
 
+def place_of(tensor):
+    """Return layer and kind of a tensor of this network."""
+    shape = tensor["shape"]
+    named = re.findall(r"(?:conv|fc)\d", tensor["name"])
+    kernel = "kernel" if len(shape) > 1 and shape[0] > 1 else "output"
+    kind = "bias" if tensor["dtype"] is np.int32 else kernel
+    return named[0] if named else "fc8" if shape[-1] == 10 else "image", kind
+
+
+# %%
 def tflite_lines(content):
-    """Return (layer, what) -> Line, of the layers' kernels, biases and outputs."""
+    """Return (layer, kind) -> Line for the first tensor of each."""
     file, found = litert_interpreter(content), {}
     file.allocate_tensors()
     for tensor in file.get_tensor_details():
-        said, shape = tensor["quantization_parameters"], tensor["shape"]
-        names = re.findall(r"(?:conv|fc)\d", tensor["name"])
-        if not len(said["scales"]):
-            continue
-        kind = tensor["dtype"].__name__
-        what = "bias" if kind == "int32" else "kernel" if len(shape) > 1 and shape[0] > 1 else "output"
-        layer = names[0] if names else "fc8" if shape[-1] == 10 else "image"
-        line = Line(kind, said["scales"].astype(float), said["zero_points"], said["quantized_dimension"], tensor["index"])
-        found.setdefault((layer, what), line)
+        said = tensor["quantization_parameters"]
+        if len(said["scales"]):
+            found.setdefault(place_of(tensor), Line(
+                tensor["dtype"].__name__, said["scales"].astype(float),
+                said["zero_points"], said["quantized_dimension"],
+                tensor["index"]))
     return found
 
 
-def scales(line):
+their_lines, our_lines = tflite_lines(theirs), tflite_lines(ours)
+
+# %% tags=["hide-input"]
+# A table of what both files say
+def scales(line, form="{:.3g}".format):
     """Return the scales of a line as text: one, or the range of many."""
-    low, high = line.scale.min(), line.scale.max()
-    return f"{low:.4g}" if low == high else f"{low:.3g} to {high:.3g}"
-
-
-def powers(line):
-    """Return the scales of a line as powers of two."""
-    low, high = (int(np.log2(end)) for end in (line.scale.min(), line.scale.max()))
-    return f"2^{low}" if low == high else f"2^{low} to 2^{high}"
+    return " to ".join(dict.fromkeys(form(end) for end in (line.scale.min(), line.scale.max())))
 
 
 def zeros(line):
@@ -1229,11 +1179,11 @@ def axis(line):
     return f"{line.axis} ({line.scale.size} scales)" if line.scale.size > 1 else "-"
 
 
-their_lines, our_lines = tflite_lines(theirs), tflite_lines(ours)
 rows = []
 for key in (("image", "output"), *((n, w) for n in ("conv1", "fc7", "fc8") for w in ("kernel", "bias", "output"))):
     line, own = their_lines[key], our_lines[key]
-    rows.append((*key, line.type, scales(line), zeros(line), axis(line), powers(own), zeros(own)))
+    powers = scales(own, lambda scale: f"2^{int(np.log2(scale))}")
+    rows.append((*key, line.type, scales(line, "{:.4g}".format), zeros(line), axis(line), powers, zeros(own)))
 heads = "layer", "tensor", "type", "TensorFlow: scale", "zero point", "quantized_dimension", "ours: scale", "zero point"
 explore.Table(heads, rows)
 
@@ -1287,45 +1237,24 @@ record(lowest=lowest)
 
 
 # %%
-def dense_layer(kx, kw, kb, read, kernel, made):
-    """Return the codes of a dense layer's outputs."""
-    sums = (kx - read.zero) @ kw.T + kb
-    m, k = multiplier(read.scale * kernel.scale / made.scale)
-    return np.clip(requantize(sums, m, k) + made.zero, -128, 127)
-
-
-# %% tags=["hide-input"]
-# Run the file, and keep what fc8 reads and makes
-import warnings
-
-from fewbits.backend import no_stderr
-
-
-def kept(content, images, *lines):
-    """Return the codes of tensors of a file on some images, one array per line."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    with warnings.catch_warnings(), no_stderr():
-        warnings.simplefilter("ignore")  # that keeping all tensors takes memory
-        file = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
-        file.allocate_tensors()
-    place, found = file.get_input_details()[0]["index"], [[] for _ in lines]
-    for image in images:
-        file.set_tensor(place, image[np.newaxis])
-        file.invoke()
-        for line, codes in zip(lines, found):
-            codes.append(file.get_tensor(line.index).astype("int64"))
-    return [np.stack(codes) for codes in found]
+def dense_layer(trace, zero):
+    """Return the codes of a dense layer, from those that it read."""
+    kernel = trace.kernels["given"]
+    sums = trace.inputs[:, 0, 0] @ kernel.columns + kernel.bias
+    m, k = multiplier(trace.input_step * kernel.steps / trace.output_step)
+    codes = requantize(sums.astype("int64"), m, k)
+    return np.clip(codes, -128 - zero, 127 - zero)
 
 
 # %%
 def check_fc8(content, lines):
     """Count codes of fc8 that our integers do not reproduce."""
-    read, made = lines["fc7", "output"], lines["fc8", "output"]
-    kernel, bias = lines["fc8", "kernel"], lines["fc8", "bias"]
-    kx, kw, kb, ky = kept(content, test[0], read, kernel, bias, made)
-    ours = dense_layer(kx[:, 0], kw[0], kb[0], read, kernel, made)
-    return int((ours != ky[:, 0]).sum()), ours.size
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "network.tflite")
+        path.write_bytes(content)
+        *_, fc8 = litert_traces(path, model, test[0])
+    ours = dense_layer(fc8, int(lines["fc8", "output"].zero[0]))
+    return int((ours != fc8.codes[:, 0, 0]).sum()), ours.size
 
 
 by_hand = {"theirs": check_fc8(theirs, their_lines),
@@ -1341,61 +1270,63 @@ for name, (differing, codes) in by_hand.items():
 # integers: this is called *QDQ*. The type of the zero point is the type of the codes, the shape of the scale says whether there is one or
 # one per channel, and the attribute `axis` says along which axis. ONNX Runtime's own quantizer makes such a file of our float export:
 
-# %% tags=["hide-input"]
-# Quantize ONNX files with ONNX Runtime's tool
-import logging
-from pathlib import Path
-from tempfile import TemporaryDirectory
+# %%
+class Images(tool.CalibrationDataReader):
+    """The 64 images, one after the other."""
+
+    def __init__(self):
+        self.images = iter(few)
+
+    def get_next(self):
+        image = next(self.images, None)
+        return None if image is None else {"image": image[np.newaxis]}
 
 
+# %%
 def quantized_onnx(proto):
-    """Return the QDQ file that ONNX Runtime's tool makes of a float file."""
-    import onnx
-    from onnxruntime import quantization as tool
-
-    class Reader(tool.CalibrationDataReader):
-        images = iter(few)
-
-        def get_next(self):
-            image = next(self.images, None)
-            return None if image is None else {"image": image[np.newaxis]}
-
+    """Return the QDQ file that ONNX Runtime makes of a float file."""
     with TemporaryDirectory() as folder:
-        path, target = (str(Path(folder, name)) for name in ("float.onnx", "int8.onnx"))
+        path = str(Path(folder, "float.onnx"))
+        target = str(Path(folder, "int8.onnx"))
         onnx.save(proto, path)
-        logging.disable(logging.WARNING)  # it recommends its own preparation of files
-        tool.quantize_static(path, target, Reader(), quant_format=tool.QuantFormat.QDQ, per_channel=True)
+        logging.disable(logging.WARNING)  # it recommends a preparation
+        tool.quantize_static(path, target, Images(), per_channel=True,
+                             quant_format=tool.QuantFormat.QDQ)
         logging.disable(logging.NOTSET)
         return onnx.load(target)
 
 
+# %%
 def onnx_lines(proto, nodes):
-    """Return rows (node, what it reads, Line) of the first nodes that compute."""
-    from onnx.numpy_helper import to_array
-
+    """Return (node, what it reads, Line) of the first nodes."""
     constants = {c.name: to_array(c) for c in proto.graph.initializer}
-    made_by = {name: node for node in proto.graph.node for name in node.output}
-    computing = [n for n in proto.graph.node if n.op_type in ("Conv", "Add", "Gemm", "MatMul")][:nodes]
-    rows = []
-    for node in computing:
-        for name in node.input:
-            read = made_by[name]
+    made_by = {name: n for n in proto.graph.node for name in n.output}
+    computing = [n for n in proto.graph.node if n.op_type in COMPUTING]
+    for node in computing[:nodes]:
+        for read in (made_by[name] for name in node.input):
             scale, zero = (constants[n] for n in read.input[1:3])
             axes = [a.i for a in read.attribute if a.name == "axis"]
-            constant = read.input[0] in constants
-            what = f"constant {constants[read.input[0]].shape}" if constant else "output before it"
-            rows.append((node.op_type, what, Line(zero.dtype.name, np.ravel(scale), zero, axes[0] if axes else 0)))
-    return rows
+            values = constants.get(read.input[0])
+            yield node.op_type, (
+                "output before it" if values is None
+                else f"constant {values.shape}"), Line(
+                zero.dtype.name, np.ravel(scale), zero, *axes or [0])
+
+
+# %%
+COMPUTING = "Conv", "Add", "Gemm", "MatMul"
 
 
 def shown(lines):
-    rows = [(node, what, line.type, scales(line), zeros(line), axis(line)) for node, what, line in lines]
-    return explore.Table(("node", "reads", "type", "scale", "zero point", "axis"), rows)
+    rows = [(node, what, line.type, scales(line), zeros(line), axis(line))
+            for node, what, line in lines]
+    heads = "node", "reads", "type", "scale", "zero point", "axis"
+    return explore.Table(heads, rows)
 
 
 float_onnx = to_onnx(model)
 apart = quantized_onnx(float_onnx)
-apart_lines = onnx_lines(apart, 2)
+apart_lines = list(onnx_lines(apart, 2))
 shown(apart_lines)
 
 # %% [markdown]
@@ -1404,32 +1335,26 @@ shown(apart_lines)
 # added. The reason is on our side. Our export writes the bias as an `Add` of its own, which is the same in float; the tool quantizes
 # whatever stands between nodes. So we put the biases where a convolution has its third input, and quantize again:
 
-# %% tags=["hide-input"]
-# Put each bias into the node that multiplies
-
-
+# %%
 def with_biases_inside(proto):
-    """Return a float file in which the Add after a Conv or MatMul is that node's own bias."""
-    from onnx.numpy_helper import from_array, to_array
-
-    copy = type(proto)()
+    """Return a copy in which each Add of a bias is part of its product."""
+    copy = onnx.ModelProto()
     copy.CopyFrom(proto)
-    constants = {c.name: c for c in copy.graph.initializer}
-    made_by = {node.output[0]: node for node in copy.graph.node}
+    made_by = {n.output[0]: n for n in copy.graph.node}
+    biases = {c.name: c for c in copy.graph.initializer}
     for node in [n for n in copy.graph.node if n.op_type == "Add"]:
-        product, [bias] = made_by[node.input[0]], [name for name in node.input if name in constants]
-        values = np.ravel(to_array(constants[bias]))
-        copy.graph.initializer.append(from_array(values, f"{bias}_of_{product.name}"))
-        product.op_type = "Gemm" if product.op_type == "MatMul" else product.op_type
-        product.input.append(f"{bias}_of_{product.name}")
+        product, bias = made_by[node.input[0]], biases[node.input[1]]
+        bias.CopyFrom(from_array(np.ravel(to_array(bias)), bias.name))
+        product.op_type = product.op_type.replace("MatMul", "Gemm")
+        product.input.append(bias.name)
         product.output[0] = node.output[0]
         copy.graph.node.remove(node)
-        copy.graph.initializer.remove(constants[bias])
     return copy
 
 
+# %%
 inside = quantized_onnx(with_biases_inside(float_onnx))
-inside_lines = onnx_lines(inside, 1)
+inside_lines = list(onnx_lines(inside, 1))
 shown(inside_lines)
 
 # %% [markdown]
