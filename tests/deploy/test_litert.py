@@ -229,6 +229,24 @@ def test_the_lowest_code_stays(squeezenet):
     np.testing.assert_array_equal(outputs(to_litert(model, "int8"), images), model.predict(images, verbose=0))
 
 
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+def test_the_lowest_weight_code_times_the_lowest_input_code_is_right(signed):
+    """The specification leaves out the weight code -128, so that 16 bits hold two products."""
+    image = L.Input((5, 5, 8))
+    x = L.DepthwiseConv2D(2, name="depthwise")(L.Conv2D(8, 3, name="convolution")(image))
+    model = quantize_model(keras.Model(image, L.Dense(3, name="dense")(L.Flatten()(x))), rounding="nearest")
+    model.set_formats((FixedPoint(0, 8), FixedPoint(0, 8) if signed else UNSIGNED, FixedPoint(6, 8)))
+    for layer in model.quantized_layers:
+        layer.kernel.assign(np.full(layer.kernel.shape, -1))
+    noise = np.random.default_rng(2).uniform(-4, 4, (3, 5, 5, 8))
+    images = np.float32([np.full((5, 5, 8), -1), np.full((5, 5, 8), 4), *noise])
+    for delegate in (True, False):
+        found = compare_litert(model, images, delegate)
+        assert all(each.largest <= (0 if delegate else 1) for each in found.values()), found  # its kernels round twice
+    kernels = [buffers[kernel.buffer].data for (_, kernel, *_), buffers in tensors(to_litert(model, "int8"))]
+    assert len(kernels) == 3 and all((codes.view(np.int8) == -128).all() for codes in kernels)
+
+
 def test_names_that_keras_gives_tell_layers_apart():
     keras.utils.set_random_seed(4)
     stack = [keras.layers.Input((8, 8, 1)), *(keras.layers.Conv2D(3, 3, name=f"conv{end}") for end in ("", "_1", "_2"))]

@@ -854,6 +854,25 @@ def test_a_quantized_network_is_compared_with_its_integers(tmp_path, monkeypatch
     assert outcome.record.results.identity["ONNX Runtime"] == (3590, 3590)
 
 
+@pytest.mark.parametrize("more", [{}, {"ranges": "learned", "strategy": "all-at-once", "epochs": 1}], ids=str)
+def test_unsigned_codes_are_those_of_all_integer_programs(more, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    made, lower = [], strategies.lower
+    monkeypatch.setattr(strategies, "lower", lambda *given: made.append(lower(*given)) or made[-1])
+    fields = {"strategy": "static", "epochs": 0, "bits": (8, 8, 8)} | more
+    [outcome] = run_trials([quantized(signed=False, integers=True, **fields)], tmp_path)
+    found = outcome.record.results.identity
+    assert {"NumPy", "ONNX Runtime"} <= found.keys() and ("C" in found) == bool(compiled.find_compiler())
+    assert all(codes >= 3590 and differ == 0 for codes, differ in found.values())
+    [network] = made
+    assert any((tensor.low, tensor.high) == (0, 255) for tensor in network.tensors[1:])  # what signs do not reach
+
+
+def test_unsigned_codes_of_more_than_8_bits_are_refused():
+    with pytest.raises(InputError, match="integers needs at most 8 bits for kernel, input and output"):
+        quantized(signed=False, integers=True, bits=(8, 9, 8))
+
+
 def test_signs_and_learned_ranges_reach_the_network(tmp_path, monkeypatch):
     signs, learn, run = [], [], training.progressive_quantization
 

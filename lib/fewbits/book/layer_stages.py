@@ -34,6 +34,11 @@ of your own network.
 - **Pruning:** `filters` means that it can lose filters; `passes` that the layer before it can.
 - **The other columns:** whether the network can be exported with formats of eight bits, with batch normalization and
   preprocessing folded. Inputs and outputs may be signed or unsigned.
+- **LiteRT int8:** the file has the codes of the network. A kernel may hold the code -128, which the specification of
+  LiteRT leaves out: without it, 16 bits hold the sum of two products, and programs for some processors rely on that.
+  The file keeps the code, because any other would compute something else than the network. LiteRT on x86 computes
+  it right, which a test shows where every weight and every input is -128; other processors were not tried. To be safe
+  there, raise the weights of each kernel to at least -127 steps before you export.
 
 A number leads to the reason below the table; there, the layer is called `here`.
 """

@@ -6,7 +6,8 @@ scale, and if a layer reads or makes codes on another grid than its format's, a 
 drops a quantizer that directly follows another.)
 
 All codes are int8. Those of a signed format are the network's own, with the zero point 0; a code k of an unsigned
-format is stored as k - 128, with the zero point -128.
+format is stored as k - 128, with the zero point -128. Kernels may hold the code -128, which LiteRT's specification
+leaves out so that 16 bits hold the sum of two products; another code would be another network.
 
 LiteRT rounds to nearest. XNNPACK, on which it runs by default, rounds halves to even as `rounding="nearest"` does, and
 agrees with the simulation code by code in convolutions; LiteRT's own kernels round twice and do not agree.
