@@ -140,12 +140,11 @@ def differences(function, x, delta=1e-3):
 GATES = np.array([-4, -2.5, -2.3, -1, 0, 0.3, 2.3, 2.5, 4], "float32")  # the ends are reached at +-2.398
 
 
-@pytest.mark.parametrize("power", [2.0, 7.0, 20.0])
-def test_gradients_are_those_of_finite_differences(power):
+def test_gradients_are_those_of_finite_differences():
     weights = np.arange(1, 10, dtype="float32")
     for function in (
         lambda v: ops.sum(weights * rectified_sigmoid(v)),
-        lambda v: 9 * indecision(rectified_sigmoid(v), power),
+        lambda v: 9 * indecision(rectified_sigmoid(v)),
     ):
         found = numbers(gradients(lambda given: function(given["v"]), {"v": ops.convert_to_tensor(GATES)})["v"])
         assert np.allclose(found, differences(function, GATES), atol=5e-3)
@@ -164,11 +163,12 @@ def test_the_sigmoid_reaches_both_codes_and_starts_where_the_weight_lies():
     assert np.array_equal(soft.rounded(soft.start) * 0.25, quantize(inside + 1e-9, F3, "nearest"))
 
 
-def test_the_price_is_least_at_the_codes_and_sharpens():
-    assert float(indecision(np.array([0, 1, 1], "float32"), 5.0)) == 0
-    assert float(indecision(np.array([0.5, 0.5], "float32"), 5.0)) == 1
-    high, low = (float(indecision(np.array([0.2], "float32"), power)) for power in (20.0, 2.0))
-    assert high == pytest.approx(1 - 0.6**20) and low == pytest.approx(1 - 0.36)
+def test_the_price_is_least_at_the_codes_and_rises():
+    assert float(indecision(np.array([0, 1, 1], "float32"))) == 0
+    assert float(indecision(np.array([0.5, 0.5], "float32"))) == 1
+    assert float(indecision(np.array([0.2], "float32"))) == pytest.approx(1 - 0.36)
+    soft = UpOrDown(network(lambda x: conv("a")(x)).get_layer("a"), np.full((3, 3, 3, 4), 0.125))  # all half way
+    assert [float(soft.price(soft.start.astype("float32"), part)) for part in (0.0, 0.5, 1.0)] == [0, 5, 10]
 
 
 # What is found
@@ -185,23 +185,21 @@ def assert_on_grid(model):
                 assert np.array_equal(quantize(column, fmt, rounding), column), layer.name
 
 
-@pytest.mark.parametrize("seed", [0])
-def test_learned_rounding_is_among_the_best_of_all_ways_up_and_down(seed):
+@pytest.mark.parametrize(("seed", "part"), [*((seed, 0.04) for seed in range(5)), (5, 0.08)])  # 5: a local minimum
+def test_learned_rounding_is_among_the_best_of_all_ways_up_and_down(seed, part):
     images = photos(seed, 40, channels=2)
-    formats = Formats(F3)
-    before = network(lambda x: L.Conv2D(1, 2, use_bias=False, name="a")(x), formats, seed, (8, 8, 2))
+    before = network(lambda x: L.Conv2D(1, 2, use_bias=False, name="a")(x), Formats(F3), seed, (8, 8, 2))
     wanted = numbers(dequantize_model(before)(images))
     below = np.floor(numbers(before.get_layer("a").kernel) / F3.step) * F3.step
-    model, errors = round_kernels(before), []
-    for ups in product((0, F3.step), repeat=below.size):
-        model.get_layer("a").kernel.assign(np.minimum(below + np.reshape(ups, below.shape), F3.max_value))
-        shift = np.mean(wanted - numbers(model(images)))  # the bias is learned, too
-        errors.append(float(np.square(numbers(model(images)) + shift - wanted).mean()))
+    ups = np.array(list(product((0, F3.step), repeat=below.size)), "float32").T.reshape(*below.shape[:3], -1)
+    every = np.minimum(below + ups, F3.max_value).astype("float32")  # a filter for each way
+    off = numbers(ops.conv(images, every)) - wanted
+    errors = off.var((0, 1, 2))  # the bias is learned, too
     learned = learn_rounding(before, images, 300, seed)
     assert_on_grid(learned)
     found, nearest = error(learned(images), wanted), error(round_kernels(before)(images), wanted)
     assert found <= nearest * (1 + 1e-5)  # sums in another order
-    assert found < np.quantile(errors, 0.04)
+    assert found < np.quantile(errors, part)
 
 
 @pytest.mark.parametrize(
@@ -225,9 +223,10 @@ def test_outputs_come_nearer_to_float_with_kernels_on_the_grid_in_the_same_forma
     assert error(after(images), wanted) < 0.9 * error(before(images), wanted)
 
 
+@pytest.mark.parametrize("harm", [100.0, np.nan])
 @pytest.mark.parametrize("remedy", [learn_rounding, reconstruct_blocks])
-def test_no_layer_is_left_worse_than_with_its_kernel_rounded_to_nearest(remedy, monkeypatch):
-    monkeypatch.setattr(block_in_training, "BIAS_RATE", 100.0)  # training that only does harm
+def test_no_layer_is_left_worse_than_with_its_kernel_rounded_to_nearest(remedy, harm, monkeypatch):
+    monkeypatch.setattr(block_in_training, "BIAS_RATE", harm)  # training that only does harm
     monkeypatch.setattr(UpOrDown, "rate", 100.0)
     images, before = photos(2), network(lambda x: conv("a")(x))
     wanted = dequantize_model(before)(images)
@@ -237,11 +236,10 @@ def test_no_layer_is_left_worse_than_with_its_kernel_rounded_to_nearest(remedy, 
         assert np.array_equal(after.get_layer("a").kernel, round_kernels(before).get_layer("a").kernel)
 
 
-def test_a_seed_repeats_and_each_block_is_told():
+@pytest.mark.parametrize("remedy", [learn_rounding, reconstruct_blocks])
+def test_a_seed_repeats_and_each_block_is_told(remedy):
     images, before, told = photos(3), network(lambda x: L.Flatten()(conv("a")(x))), []
-    first, again = (
-        reconstruct_blocks(before, images, 3, 1, lambda *now: told.append(now)).get_weights() for _ in range(2)
-    )
+    first, again = (remedy(before, images, 20, 1, lambda *now: told.append(now)).get_weights() for _ in range(2))
     assert all(map(np.array_equal, first, again))
     assert told == [(1, 1)] * 2
 

@@ -141,7 +141,7 @@ class _Task:
         if steps:
             known = [*known, self._trained(starts, kind, steps, errors[0], rng)]
             errors.append(self._error(known[-1]))
-        self._give(known[int(np.argmin(errors))])
+        self._give(known[int(np.nanargmin(errors))])  # training may end in nan
 
     def _trained(self, starts: Any, kind: Any, steps: int, unit_of_error: float, rng: np.random.Generator) -> Any:
         formats = [layer.formats for layer in self.layers]
