@@ -36,8 +36,9 @@ def learn_rounding(
     squared error of the layer's outputs, after its ReLU, is made small by gradients; a price that rises from 0 drives
     it to one of the two before training ends: what is still undecided then is rounded off, an error that training never
     saw. Biases are trained, too. Inputs come from the quantized layers before, and targets from the float
-    network; no labels are needed. A layer that this does not improve on all images is rounded to nearest. Price: none;
-    the device sees other kernels and biases in the same formats.
+    network; no labels are needed. A layer that this does not improve on all images is rounded to nearest. So no layer
+    makes a larger error of what reaches it than with nearest; of the whole network, which is not compared, that is not
+    certain. Price: none; the device sees other kernels and biases in the same formats.
 
     Args:
         network: The quantized network, with the weights of the float one.
