@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fewbits import InputError
 from fewbits.quantization import value_summary
-from fewbits.quantization.octave_histogram import ZERO, OctaveHistogram, quantiles, without
+from fewbits.quantization.octave_histogram import ZERO, OctaveHistogram, bins, clipped, quantiles, without
 from fewbits.quantization.range_rules import SAMPLED, evenly_spaced, msb_from_limits, percentile_limits
 from fewbits.quantization.value_summary import ValueSummary
 
@@ -45,6 +45,27 @@ def test_limits_are_within_one_percent_of_numpys_and_give_the_same_msb(name, sma
         assert found == pytest.approx(exact, rel=0.01, abs=1e-9)
         assert msb_from_limits(*found) == msb_from_limits(*exact)
         assert summary.upper_limit(percentile) == pytest.approx(max(exact[1], 0), rel=0.01)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_how_many_values_lie_beyond_a_power_of_two_is_counted_of_all(name):
+    values = DRAWN[name].astype(np.float32)
+    summary = summary_of(values)
+    counts, powers = summary._counts(), summary._beyond_power
+    assert (powers or name == "after a ReLU6") and counts.sum() == pytest.approx(values.size, abs=1e-3)
+    for power in powers:
+        [bin_] = bins(np.array([power], np.float32))
+        found = counts[bin_ + 1 :] if power > 0 else counts[:bin_]
+        assert found.sum() == pytest.approx((values > power if power > 0 else values < power).sum(), abs=1e-3)
+
+
+def test_counts_of_clipped_numbers_are_those_of_numbers_that_were_clipped():
+    numbers = DRAWN["heavy tails"].ravel().astype(np.float32)
+    for low, high in ((0, 6), (-2, np.inf), (-np.inf, np.inf), (0.5, 0.5)):
+        histogram, of_clipped = OctaveHistogram(), OctaveHistogram()
+        histogram.add(numbers)
+        of_clipped.add(np.clip(numbers, np.float32(low), np.float32(high)))
+        assert np.array_equal(clipped(histogram.counts, low, high), of_clipped.counts)
 
 
 @settings(max_examples=60, deadline=None)

@@ -56,6 +56,7 @@ from .fixedpoint import quantize as quantize
 from .fixedpoint import to_codes as to_codes
 from .float_network import FloatNetwork as FloatNetwork
 from .float_network import as_float as as_float
+from .float_network import relu_ceiling as relu_ceiling
 from .folding import Folding as Folding
 from .folding import folded_weights as folded_weights
 from .folding import foldings as foldings
@@ -99,6 +100,8 @@ from .observation import observe_ranges as observe_ranges
 from .observation import observed_values as observed_values
 from .observation import summarized as summarized
 from .octave_histogram import OctaveHistogram as OctaveHistogram
+from .octave_histogram import bins as bins
+from .octave_histogram import clipped as clipped
 from .octave_histogram import quantiles as quantiles
 from .octave_histogram import without as without
 from .placement import placed as placed
@@ -119,6 +122,8 @@ from .range_rules import outside as outside
 from .range_rules import percentile_limits as percentile_limits
 from .rounding_shift import RoundingShift as RoundingShift
 from .rounding_shift import rounding_shifts as rounding_shifts
+from .same_values import ClippedOutput as ClippedOutput
+from .same_values import clipped_outputs as clipped_outputs
 from .sqnr import QuantizationError as QuantizationError
 from .sqnr import measured_sqnr as measured_sqnr
 from .sqnr import predicted_sqnr as predicted_sqnr

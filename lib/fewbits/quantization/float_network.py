@@ -12,6 +12,8 @@ from fewbits.quantization.conversion import QuantizedModel, check_layers, dequan
 from fewbits.quantization.layers import QUANTIZED
 from fewbits.quantization.placement import placed, quantized_activations
 
+LINEAR = None, keras.activations.linear
+
 
 class FloatNetwork:
     """The float network of a model and its layers that are to be quantized.
@@ -69,6 +71,17 @@ class FloatNetwork:
             output = (layer.activation or keras.activations.linear)(output)
         return ops.cast(output, layer.compute_dtype)
 
+    def limits_of(self, layer: Any) -> tuple[float, float] | None:
+        """Return between which limits `passed_on` clips the outputs of one of the layers; None if it does more.
+
+        Args:
+            layer: One of `layers`.
+        """
+        if type(layer) not in QUANTIZED or layer.name not in self._late and layer.activation in LINEAR:
+            return -inf, inf
+        ceiling = None if layer.name in self._late else _ceiling_of(layer.activation)
+        return None if ceiling is None else (0.0, ceiling)
+
     def ceiling_of(self, layer: Any) -> float | None:
         """Return up to where a ReLU right after the output quantizer of one of the layers passes values on.
 
@@ -79,17 +92,21 @@ class FloatNetwork:
         """
         if layer.name in self._late:
             return None
-        if type(layer) in QUANTIZED and layer.activation not in (None, keras.activations.linear):
+        if type(layer) in QUANTIZED and layer.activation not in LINEAR:
             return _ceiling_of(layer.activation)
         [call] = self.graph.calls_of(layer)
         [output] = call.outputs
-        ceilings = [_ceiling(reader.operation) for reader in self.graph.readers(output)]
+        ceilings = [relu_ceiling(reader.operation) for reader in self.graph.readers(output)]
         known = [ceiling for ceiling in ceilings if ceiling is not None]
         return max(known) if known and len(known) == len(ceilings) and not self.graph.is_output(output) else None
 
 
-def _ceiling(operation: Any) -> float | None:
-    """Return up to where an operation passes values on, if it is a ReLU; otherwise None."""
+def relu_ceiling(operation: Any) -> float | None:
+    """Return up to where an operation passes values on, infinity or another number, if it is a ReLU; otherwise None.
+
+    Args:
+        operation: A layer or another operation of Keras.
+    """
     if isinstance(operation, keras.layers.ReLU):
         is_plain = not operation.negative_slope and not operation.threshold
         return (inf if operation.max_value is None else float(operation.max_value)) if is_plain else None

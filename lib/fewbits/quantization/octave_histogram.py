@@ -47,7 +47,7 @@ class OctaveHistogram:
 
     def _count(self) -> None:
         if self._waiting:
-            self._counts += np.bincount(_bins(np.concatenate(self._waiting)), minlength=len(self._counts))
+            self._counts += _counted(np.concatenate(self._waiting))
             self._waiting, self._n_waiting = [], 0
 
 
@@ -71,17 +71,48 @@ def without(counts: np.ndarray, magnitude: float) -> np.ndarray:
         counts: The counts of all numbers.
         magnitude: A power of two.
     """
-    [last] = _bins(np.array([magnitude], np.float32))
+    [last] = bins(np.array([magnitude], np.float32))
     left = counts.copy()
     left[2 * ZERO - last : last + 1] = 0
     return left
 
 
-def _bins(numbers: np.ndarray) -> np.ndarray:
-    """Return the bin of each number; NaN and infinity have bins, too."""
+def clipped(counts: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return the counts of numbers after they are clipped.
+
+    Args:
+        counts: The counts of the numbers.
+        low: The lower limit.
+        high: The upper limit.
+    """
+    first, last = bins(np.array([low, high], np.float32))
+    left = counts.copy()
+    left[first], left[:first] = left[: first + 1].sum(), 0
+    left[last], left[last + 1 :] = left[last:].sum(), 0
+    return left
+
+
+def bins(numbers: np.ndarray) -> np.ndarray:
+    """Return the bin of each number.
+
+    Args:
+        numbers: An array (n,), float32, without NaN.
+    """
     bits = numbers.view(np.int32)
     steps = ((bits & 0x7FFFFFFF) - 1 >> LOW_BITS) + 1  # from zero, which has none
     return np.where(bits < 0, ZERO - steps, ZERO + steps)
+
+
+def _counted(numbers: np.ndarray) -> np.ndarray:
+    """Return how many numbers each bin holds; NaN may be taken for zero.
+
+    The bits less one, without the lowest 16, tell the bins of positive numbers in ascending order, then those of
+    negative ones in descending order; the last of either are those of both zeros.
+    """
+    counts = np.bincount(numbers.view(np.uint32) - np.uint32(1) >> LOW_BITS, minlength=2 * ZERO)
+    positive, negative = counts[:ZERO], counts[ZERO:]
+    zeros = positive[-1:] + negative[-1:]
+    return np.concatenate([[0], negative[-2::-1], zeros, positive[:-1], [0]])
 
 
 def _quantile(counts: np.ndarray, share: float) -> float:

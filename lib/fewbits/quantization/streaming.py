@@ -21,6 +21,7 @@ from fewbits.quantization.layer_summary import LayerSummary
 from fewbits.quantization.layerwise import apply_call, image_shapes
 from fewbits.quantization.observation import BATCH, layerwise_run, observed_values, summarized
 from fewbits.quantization.range_rules import SAMPLED
+from fewbits.quantization.same_values import ClippedOutput, clipped_outputs
 from fewbits.quantization.unseen import UnseenRanges
 from fewbits.quantization.value_summary import ValueSummary
 
@@ -127,6 +128,7 @@ class _Pass:
         """
         self._network, self._count = network, count
         self._place: dict[tuple[str, str], int] = {}  # of the tensor of a layer and kind
+        self._parts: dict[int, list[ClippedOutput]] = {}  # place of a tensor -> the outputs that tell its counts
         self._tensors: list[ValueSummary] = []
         self._function = compile_batches(self._observed, [x.shape[1:] for x in inputs])
 
@@ -136,11 +138,16 @@ class _Pass:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for batch in batches:
                 tensors = [np.asarray(tensor) for tensor in self._function(*batch)]
-                self._tensors = self._tensors or [ValueSummary(self._stride(x)) for x in tensors]
+                self._tensors = self._tensors or [
+                    ValueSummary(self._stride(x), counted=i not in self._parts) for i, x in enumerate(tensors)
+                ]
                 list(pool.map(ValueSummary.add, self._tensors, tensors))
                 done += len(batch[0])
                 if progress:
                     progress(done)
+        for i, parts in self._parts.items():
+            made = [(self._tensors[self._place[part.layer.name, "output"]], part.low, part.high) for part in parts]
+            self._tensors[i].take_counts(made)
 
     @property
     def inputs(self) -> list[ValueSummary]:
@@ -177,4 +184,17 @@ class _Pass:
         different = list({id(x): x for x in found.values()}.values())
         place = {id(x): i for i, x in enumerate(different)}
         self._place = {key: place[id(x)] for key, x in found.items()}
+        self._parts = self._copies()
         return different
+
+    def _copies(self) -> dict[int, list[ClippedOutput]]:
+        """Return the places of the inputs of layers that other layers' outputs, which are noted, make up; and these."""
+        counted = {place for (_, kind), place in self._place.items() if kind != "input"}
+        parts = {}
+        for layer in self._network.layers:
+            [call] = self._network.graph.calls_of(layer)
+            place = self._place[layer.name, "input"]
+            found = clipped_outputs(self._network, call.inputs[0])
+            if found and layer.compute_dtype == "float32" and place not in counted:
+                parts[place] = found
+        return parts

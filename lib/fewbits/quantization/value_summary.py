@@ -1,22 +1,24 @@
 """What is kept of the values of a tensor: limits, a histogram and a sample, of a size that does not grow with them."""
 
-from math import gcd
+from collections.abc import Sequence
+from math import ceil, gcd, log2
 from typing import Self
 
 import numpy as np
 
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB
-from fewbits.quantization.octave_histogram import ZERO, OctaveHistogram, quantiles, without
+from fewbits.quantization.octave_histogram import ZERO, OctaveHistogram, bins, clipped, quantiles, without
 from fewbits.quantization.range_rules import SAMPLED, outside, percentile_limits
 
 NOTHING = 2.0**-MAX_ABS_MSB  # what is not larger in magnitude vanishes in every format
 SMALL = 1 << 17  # values of a first batch up to which all values are counted
-TAIL = 1 / 64  # of the values on either side, which are all counted
-COUNTED = 1 << 17  # of the values between, about as many per batch are counted
+TAIL = 1 / 512  # of the values on either side, which are all counted
+SHOULDER = 1 / 32  # of the values on either side, of which it is counted how many lie beyond each power of two
+OCTAVES = 8  # at most that the shoulders reach down from where the tails begin
+COUNTED = 1 << 17  # of the values between, about as many per batch are counted, or one in SHARE, if that is more
+SHARE = 32
 RUN = 16  # values in a row of which all are counted, or none: they lie together in memory
-BLOCK = 8  # values that are looked at together
-PART = 1 << 17  # values whose mask stays in the cache
-ALL_BETWEEN = np.frombuffer(bytes([True] * BLOCK), np.uint64)
+PART = 1 << 16  # values that stay in the cache while they are looked at
 THINNED = 3  # one value of a sample in as many is kept when it has become too large
 
 
@@ -28,10 +30,11 @@ def is_nothing(values: np.ndarray) -> bool:
 class ValueSummary:
     """What is kept of some values.
 
-    Of large tensors, the first batch tells where the lowest and the highest 1/64 of the values begin. Values beyond
-    are all counted in a histogram, so that limits of percentiles from 97 on do not depend on a sample; of the values
-    between, one in several is counted. Of small tensors all are counted. The lowest value, the highest one, and whether
-    all images have the same values, are exact.
+    Of small tensors all values are counted in a histogram. Of large ones, the first batch tells where the lowest and
+    the highest 1/512 of the values begin. Values beyond are all counted; of the values between, one in several is. How
+    many lie beyond each power of two is counted of all values, too, down to the lowest and the highest 1/32. So for
+    percentiles from 94 on no sample decides which power of two a limit reaches, and from 99.7 on none decides where it
+    lies. The lowest value, the highest one, and whether all images have the same values, are exact.
 
     Attributes:
         count: How many values there are.
@@ -39,18 +42,21 @@ class ValueSummary:
         high: The highest value.
     """
 
-    def __init__(self, stride: int | None = None):
+    def __init__(self, stride: int | None = None, counted: bool = True):
         """Begin without values.
 
         Args:
             stride: One value in as many goes to the sample; by default all, and fewer as they become many.
+            counted: Whether values are counted; if not, `take_counts` tells what they are.
         """
         self.count, self.low, self.high = 0, np.inf, -np.inf
         self._stride, self._fixed = stride or 1, stride is not None
         self._parts: list[np.ndarray] = []
+        self._counted, self._taken = counted, np.zeros(0)
         self._images, self._constant, self._first = 0, True, np.zeros(0)
         self._limits: tuple[float, float] | None = None  # between which one value in several is counted
         self._step = 1
+        self._beyond_power: dict[float, int] = {}  # a power of two, or less one -> how many values lie beyond
         self._beyond, self._between = OctaveHistogram(), OctaveHistogram()
 
     @classmethod
@@ -74,11 +80,25 @@ class ValueSummary:
         """
         self._note_images(values)
         flat = np.ravel(values).astype(np.float32, copy=False)
-        self._sample(flat)
-        if self._limits is None:
+        if self._limits is None and self._counted:
             self._limits = self._choose(flat, len(flat) // len(values))
-        self._count(flat)
-        self.count += len(flat)
+        size = PART if self._counted else len(flat)
+        for i in range(0, len(flat), size):
+            part = flat[i : i + size]
+            if self._counted:
+                self._count(part, -(i // RUN) % self._step)
+            self._sample(part)
+            self.count += len(part)
+
+    def take_counts(self, others: Sequence[tuple[Self, float, float]]) -> None:
+        """Take the counts and the limits of other values, which make up these values together.
+
+        Args:
+            others: A summary of other values, and the limits to which they are clipped, for each part of these values.
+        """
+        self.low = float(np.min([np.clip(other.low, low, high) for other, low, high in others]))
+        self.high = float(np.max([np.clip(other.high, low, high) for other, low, high in others]))
+        self._taken = np.sum([clipped(other._counts(), low, high) for other, low, high in others], 0)
 
     @property
     def sample(self) -> np.ndarray:
@@ -149,11 +169,25 @@ class ValueSummary:
         return max(low, self.low), min(high, self.high)
 
     def _counts(self) -> np.ndarray:
-        """Return how many values each bin holds; between the limits it is an estimate."""
+        """Return how many values each bin holds; between the limits it is an estimate, power of two by power of two."""
+        if not self._counted:
+            return self._taken
+        beyond, sampled = self._beyond.counts, self._between.counts
         if not len(self._between):
-            return self._beyond.counts
-        scale = (self.count - len(self._beyond)) / len(self._between)
-        return self._beyond.counts + scale * self._between.counts
+            return beyond
+        starts, above = [0], [self.count - len(self._beyond)]  # of sections: the first bin, how many values from it on
+        for power in sorted(self._beyond_power):
+            [bin_], number = bins(np.array([power], np.float32)), self._beyond_power[power]
+            if power > 0:
+                starts.append(bin_ + 1)
+                above.append(number - beyond[bin_ + 1 :].sum())
+            else:
+                starts.append(bin_)
+                above.append(above[0] - number + beyond[:bin_].sum())
+        exact, seen = -np.diff([*above, 0]), np.add.reduceat(sampled, starts)
+        counts = beyond + np.repeat(exact / np.maximum(seen, 1), np.diff([*starts, len(sampled)])) * sampled
+        counts[starts] += np.where(seen, 0, exact)
+        return counts
 
     def _note_images(self, values: np.ndarray) -> None:
         """Take note of whether all images are the same so far; the first one is kept as long as they are."""
@@ -178,41 +212,42 @@ class ValueSummary:
         """
         if len(flat) <= SMALL:
             return np.inf, -np.inf
-        self._step = len(flat) // COUNTED
+        self._step = min(len(flat) // COUNTED, SHARE)
         while gcd(self._step, size) > 1:
             self._step += 1
-        low, high = np.quantile(_runs(flat, self._step), (TAIL, 1 - TAIL), method="nearest")
+        some = _runs(flat, 0, self._step)
+        low, first, last, high = np.quantile(some, (TAIL, SHOULDER, 1 - SHOULDER, 1 - TAIL), method="nearest")
+        self._beyond_power = dict.fromkeys([*_powers(last, high), *(-power for power in _powers(-first, -low))], 0)
         self.low, self.high = float(low), float(high)
         return self.low, self.high
 
-    def _count(self, flat: np.ndarray) -> None:
+    def _count(self, part: np.ndarray, first: int) -> None:
+        """Count the values of a part; of those between, one run in `step`, beginning with the run `first`."""
         assert self._limits is not None
         low, high = map(np.float32, self._limits)
-        if low > high:
-            parts = [flat]
-        else:
-            parts = [_outside(flat[i : i + PART], low, high) for i in range(0, len(flat), PART)]
-            some = _runs(flat, self._step)
+        if low <= high:
+            for power in self._beyond_power:
+                is_beyond = part > np.float32(power) if power > 0 else part < np.float32(power)
+                self._beyond_power[power] += int(np.count_nonzero(is_beyond))
+            some = _runs(part, first, self._step)
             self._between.add(some[(some >= low) & (some <= high)])
-        for part in filter(len, parts):
+            between = part <= high
+            between &= part >= low
+            part = part[np.flatnonzero(~between)]  # NaN is not between
+        if len(part):
             self._beyond.add(part)
             self.low, self.high = float(np.minimum(self.low, part.min())), float(np.maximum(self.high, part.max()))
 
 
-def _runs(flat: np.ndarray, step: int) -> np.ndarray:
-    """Return one in `step` runs of values."""
-    return flat[: len(flat) // RUN * RUN].reshape(-1, RUN)[::step].ravel()
+def _runs(flat: np.ndarray, first: int, step: int) -> np.ndarray:
+    """Return one in `step` runs of values, beginning with the run `first`."""
+    return flat[: len(flat) // RUN * RUN].reshape(-1, RUN)[first::step].ravel()
 
 
-def _outside(flat: np.ndarray, low: np.float32, high: np.float32) -> np.ndarray:
-    """Return the values that do not lie between two limits; NaN does not.
-
-    Most blocks of values all lie between, so blocks are looked at first: several times faster than single values.
-    """
-    between = flat <= high
-    if not flat.min() >= low:  # not so after a ReLU
-        between &= flat >= low
-    whole = len(flat) // BLOCK * BLOCK
-    blocks = np.flatnonzero(between[:whole].view(np.uint64) != ALL_BETWEEN)
-    values, inside = (np.take(x[:whole].reshape(-1, BLOCK), blocks, axis=0).ravel() for x in (flat, between))
-    return np.concatenate([np.take(values, np.flatnonzero(~inside)), flat[whole:][~between[whole:]]])
+def _powers(last: float, high: float) -> list[float]:
+    """Return the powers of two below `high`, down to the one that `last` reaches, or to OCTAVES of them."""
+    if not 0 < high < np.inf:
+        return []
+    top = ceil(log2(high)) - 1
+    lowest = max(ceil(log2(last)), top + 1 - OCTAVES) if last > 0 else top + 1 - OCTAVES
+    return [2.0**k for k in range(lowest, top + 1)]
