@@ -1,12 +1,12 @@
 """Time what must be fast (`make bench`). Tests never assert a time; benchmarks print ratios for people to read.
 
-python tests/bench slider|network|sweep|device|calibration
+python tests/bench slider|network|sweep|device|calibration [ROUNDS of network]
 """
 
 import sys
 
 
-def main(what):
+def main(what, *rounds):
     if what == "slider":
         import slider
 
@@ -14,7 +14,7 @@ def main(what):
     elif what == "network":
         import network
 
-        network.report()
+        network.report(*map(int, rounds))
     elif what == "sweep":
         import sweep
 
@@ -32,4 +32,4 @@ def main(what):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2] or ["network"])
+    main(*sys.argv[1:3] or ["network"])
