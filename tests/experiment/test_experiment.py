@@ -131,6 +131,7 @@ def test_every_field_counts(tmp_path):
         "per_channel": True,
         "recalibrate": True,
         "signed": False,
+        "reconstruct": 60,
         "distill": 0.5,
         "temperature": 2.0,
         "order": "output",
@@ -144,9 +145,11 @@ def test_every_field_counts(tmp_path):
     of_own = {name: fields.pop(name) for name in ("channel_order", "mean_pixel", "scale")}
     divided = {"fold": fields.pop("fold")}
     of_distillation = {"temperature": fields.pop("temperature")}
+    at_once = {"strategy": "all-at-once", "reconstruct": fields.pop("reconstruct")}
     keys = {quantized(**{name: value}).key for name, value in fields.items()}
     assert len(keys | {quantized().key}) == len(fields) + 1
     assert quantized(distill=0.5, **of_distillation).key != quantized(distill=0.5).key
+    assert quantized(**at_once).key != quantized(strategy="all-at-once").key
     start = {"start": "other", "transfer": 2}
     keys = {floats(1, **start | {name: value})[0].key for name, value in of_float.items()}
     assert len(keys | {floats(1, **start)[0].key}) == len(of_float) + 1
@@ -169,6 +172,7 @@ OTHERWISE: dict[str, tuple] = {  # field -> values other than its default
     "recalibrate": (True,),
     "signed": (False,),
     "reestimate": (True,),
+    "reconstruct": (60, 100),
     "distill": (0.5, 0.25),
     "order": ("output", ("conv1", "fc1")),
     "relax": (True,),
@@ -179,9 +183,10 @@ OTHERWISE: dict[str, tuple] = {  # field -> values other than its default
 
 def test_trials_that_quantize_otherwise_read_otherwise():
     assert {*OTHERWISE, "temperature", "bits"} == {*QUANTIZATION, "reestimate"}
-    trials = [quantized(**{field: value}) for field, values in OTHERWISE.items() for value in values]
-    trials += [quantized(distill=0.5, temperature=t) for t in (1.0, 2.0)] + [quantized(), quantized(bits=(6, 6, None))]
-    assert len({trial.name for trial in trials}) == len(trials)
+    ways = [{}, {"bits": (6, 6, None)}, *({"distill": 0.5, "temperature": t} for t in (1.0, 2.0))]
+    ways += [{field: value} for field, values in OTHERWISE.items() for value in values]
+    names = [quantized(strategy="all-at-once", **way).name for way in ways]
+    assert len({*names}) == len(ways)
     assert quantized(signed=False, ranges="learned").name == "lenet digits train 6-6-8 unsigned ranges learned seed 0"
 
 

@@ -3,8 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-from fewbits.cli.images import add_held_out, add_options, read_parts, report_skipped, weights_by_number
+from fewbits.cli.images import Part, add_held_out, add_options, read_parts, report_skipped, weights_by_number
 from fewbits.cli.learning import (
     add_checkpoint,
     add_class_weights,
@@ -17,7 +18,7 @@ from fewbits.cli.learning import (
     reestimate,
 )
 from fewbits.cli.parser import Commands, add_calibration, add_command, bit_count, bits, check_output
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_integer
 from fewbits.names import DECAYS, GRADIENTS, LEVEL_ORDERS, RANGES, STRATEGIES
 
 ABOUT = """
@@ -98,6 +99,13 @@ def _add_calibration(command: argparse.ArgumentParser) -> None:
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("training")
+    group.add_argument(
+        "--reconstruct",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="before labels train it, restore the outputs of each block in so many steps (with --strategy all-at-once)",
+    )
     add_steps(group, learning_rate=0.001, batch_size=32)
     group.add_argument(
         "--decay", choices=DECAYS, default="constant", help="how the learning rate falls (default %(default)s)"
@@ -118,6 +126,9 @@ def run(options: argparse.Namespace) -> None:
     for name, asked in (("--ranges", options.ranges != "fixed"), ("--distill", options.distill is not None)):
         if asked and options.strategy == "static":
             raise InputError(f"{name} is for training, and --strategy static trains nothing; leave it out")
+    if options.reconstruct and options.strategy != "all-at-once":
+        raise InputError("--reconstruct begins --strategy all-at-once; leave it out, or choose this strategy")
+    check_integer("--reconstruct", options.reconstruct, 0)
     from fewbits import training, zoo
     from fewbits.backend import keras
     from fewbits.cli.progress import TrainingBar
@@ -162,6 +173,7 @@ def run(options: argparse.Namespace) -> None:
             rounding=options.rounding,
             gradient=options.gradient,
             ranges=options.ranges,
+            on_stage=_start(options, model, train),
             checkpoint=checkpoint,
             resume=options.resume,
             progress=TrainingBar(sys.stdout),
@@ -176,6 +188,17 @@ def run(options: argparse.Namespace) -> None:
         print(f"{stage.name:<20}" + _course([entry for entry in outcome.history if entry["stage"] == number]))
     before = training.evaluate(model, validation.data).accuracy
     print(f"{options.output} written; validation accuracy {outcome.val_accuracy:.2%}, in float {before:.2%}")
+
+
+def _start(options: argparse.Namespace, model: Any, train: Part) -> Any:
+    """Return how the training begins, as `on_stage` in `progressive_quantization`."""
+    if not options.reconstruct:
+        return None
+    from fewbits import training
+    from fewbits.post_training.starts import START_IMAGES, reconstructed_start
+
+    images = training.sample_images(training.source_of(model, train.data, train.what), START_IMAGES)
+    return reconstructed_start(images, options.reconstruct, options.seed)
 
 
 def _course(entries: list[dict]) -> str:

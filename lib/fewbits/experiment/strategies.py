@@ -34,6 +34,7 @@ from fewbits.experiment.trial import (
     pruning_before,
 )
 from fewbits.io.weights import load_weights, save_weights
+from fewbits.post_training.starts import START_IMAGES, reconstructed_start
 from fewbits.pruning import Plan, prune
 from fewbits.quantization.calibration import Calibration
 from fewbits.training.batches import sample_images, source_of
@@ -214,6 +215,7 @@ def _quantize(setting: Setting) -> Made:
         rounding=trial.rounding,
         gradient=trial.gradient,
         ranges=trial.ranges,
+        on_stage=_start(setting),
         reuse=reuse,
         **setting.options,
     )
@@ -226,6 +228,14 @@ def _quantize(setting: Setting) -> Made:
         "identity": _compare_integers(outcome.model, setting.dataset) if trial.integers else None,
     }
     return Made(outcome.model, None, results)
+
+
+def _start(setting: Setting) -> Callable | None:
+    """Return how the training begins, as `on_stage` in `progressive_quantization`."""
+    if not setting.trial.reconstruct:
+        return None
+    source = source_of(setting.model, setting.data["train"], "the training data")
+    return reconstructed_start(sample_images(source, START_IMAGES), setting.trial.reconstruct, setting.trial.seed)
 
 
 def _reestimate(setting: Setting) -> None:

@@ -164,6 +164,8 @@ class Trial(BaseModel):
         distill: The share of the float network that the trial starts from in the loss, as `share` in
             `training.Distillation`; 0 for labels alone.
         temperature: As in `training.Distillation`.
+        reconstruct: Steps per block with which training images restore the outputs of the float network before labels
+            train it, as in `post_training.reconstructed_start`; 0 for none. Of the strategy all-at-once.
         order: Of the levels, as in `training.Schedule`.
         relax: As in `training.Schedule`.
         edge_bits: As in `training.Schedule`.
@@ -218,6 +220,7 @@ class Trial(BaseModel):
     per_channel: bool = False
     recalibrate: bool = False
     signed: bool = True
+    reconstruct: int = Field(0, ge=0, le=MOST)
     distill: float = Field(0.0, ge=0, le=1)
     temperature: float = Field(Distillation.temperature, gt=0, allow_inf_nan=False)
     order: Annotated[str | tuple, BeforeValidator(_order)] = "input"
@@ -277,6 +280,8 @@ class Trial(BaseModel):
         for name, asked in (("distill", self.distill), ("ranges", self.ranges != "fixed")):
             if asked and self.strategy == "static":
                 raise InputError(f"{name} is for training, and the strategy static trains nothing; leave it out")
+        if self.reconstruct and self.strategy != "all-at-once":
+            raise InputError("reconstruct begins the strategy all-at-once; leave it out, or choose this strategy")
         if not self.distill and self.temperature != Distillation.temperature:
             raise InputError("temperature is of a distillation, and distill is 0; leave it out")
 
@@ -343,6 +348,7 @@ QUANTIZATION = (
     "per_channel",
     "recalibrate",
     "signed",
+    "reconstruct",
     "distill",
     "temperature",
     "order",
@@ -361,6 +367,7 @@ TOLD = {  # field -> how a value other than its default reads
     "recalibrate": "recalibrated",
     "signed": "unsigned",
     "ranges": "ranges {}",
+    "reconstruct": "reconstructed in {} steps",
     "distill": "distilled {:g}",
     "temperature": "temperature {:g}",
     "order": "order {}",

@@ -6,6 +6,7 @@ from . import equalization as equalization
 from . import kernel_shift as kernel_shift
 from . import learned_rounding as learned_rounding
 from . import range_search as range_search
+from . import starts as starts
 from . import weight_rounding as weight_rounding
 from . import without_labels as without_labels
 from .bias_correction import add_half_a_step as add_half_a_step
@@ -20,5 +21,6 @@ from .kernel_shift import shift_kernels as shift_kernels
 from .learned_rounding import learn_rounding as learn_rounding
 from .range_search import search_msbs as search_msbs
 from .range_search import share_formats as share_formats
+from .starts import reconstructed_start as reconstructed_start
 from .weight_rounding import refit_kernels as refit_kernels
 from .without_labels import quantize_without_labels as quantize_without_labels
