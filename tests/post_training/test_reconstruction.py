@@ -168,7 +168,7 @@ def test_the_price_is_least_at_the_codes_and_rises():
     assert float(indecision(np.array([0.5, 0.5], "float32"))) == 1
     assert float(indecision(np.array([0.2], "float32"))) == pytest.approx(1 - 0.36)
     soft = UpOrDown(network(lambda x: conv("a")(x)).get_layer("a"), np.full((3, 3, 3, 4), 0.125))  # all half way
-    assert [float(soft.price(soft.start.astype("float32"), part)) for part in (0.0, 0.5, 1.0)] == [0, 5, 10]
+    assert [float(soft.price(soft.start.astype("float32"), part)) for part in (0.0, 0.5, 1.0)] == [0, 15, 30]
 
 
 # What is found

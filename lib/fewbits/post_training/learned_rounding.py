@@ -19,7 +19,7 @@ from fewbits.quantization.conversion import QuantizedModel
 
 STEPS = 200  # per layer, by default
 LOW, HIGH = -0.1, 1.1  # to which the sigmoid is stretched before it is clipped to 0 and 1
-PRICE = 10.0  # at the end, if all weights lie half way between two codes; the error of rounding to nearest counts 1
+PRICE = 30.0  # at the end, if all weights lie half way between two codes; the error of rounding to nearest counts 1
 INSIDE = 1e-3  # at least, the distance of a weight from its codes at the start: at 0 there is no gradient
 
 
