@@ -24,17 +24,26 @@
 # layers before it deliver. What does either bring back? And what do both bring back on photographs, at **8 bits**?
 #
 # Then everything is rounded to nearest, at **3 bits**, and the network guesses. Which repair adds most: other biases, other ranges, or
-# other codes for the weights? The answers are in [Constants](constants), [On photographs](repairs-on-photographs) and
-# [One on top of the other](one-on-top-of-the-other).
+# other codes for the weights?
+#
+# At last, a filter has **nine weights**, and each may be rounded up or down. In how many of a layer's 16 filters is rounding to
+# nearest the best of all 512 ways? The answers are in [Constants](constants), [On photographs](repairs-on-photographs),
+# [One on top of the other](one-on-top-of-the-other) and [Up or down](up-or-down).
 # ```
 
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %%
+from functools import partial
+from itertools import product
+from time import perf_counter
+
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import softmax
 
+# %%
 from fewbits import FixedPoint, data, explore, post_training, quantize, zoo
 from fewbits.backend import keras, ops
 from fewbits.book import papers, quote, record, reference
@@ -48,7 +57,7 @@ SMOKE = profile == "smoke"
 array = ops.convert_to_numpy  # of a tensor or a variable
 
 # %% [markdown]
-# ## Ten repairs, and what they cost
+# ## Twelve repairs, and what they cost
 #
 # | repair | what it changes | images | price in hardware |
 # |---|---|---|---|
@@ -62,6 +71,8 @@ array = ops.convert_to_numpy  # of a tensor or a variable
 # | a scale per filter | formats of kernels | none | one shift per filter |
 # | range search | formats of inputs and outputs | some tens | nothing |
 # | kernels refitted | codes of kernels | some tens | nothing |
+# | rounding learned | codes of kernels, biases | some tens | nothing |
+# | blocks reconstructed | codes of kernels, biases | some tens | nothing |
 #
 # *Nothing* means that the device computes what it did before, with other constants. The work is done once, offline.
 #
@@ -220,7 +231,6 @@ quote(relu_left=np.maximum(corrected, 0).mean() / np.maximum(in_float, 0).mean()
 # What does that mean for reading digits? All schemes of this section, on one trace of the network:
 
 # %%
-BITS = (5,) if SMOKE else (3, 4, 5)
 DOWN, NEAREST = {"rounding": "floor"}, {"rounding": "nearest"}
 FOLD, ORDER = "fold mean shift", "correct bias in order"
 LINES = {
@@ -231,6 +241,8 @@ LINES = {
     "nearest": NEAREST,
     "nearest, corrected in order": NEAREST | {"remedies": (ORDER,)},
 }
+BITS = {name: (3, 4, 5) if "nearest" in name else (4, 5) for name in LINES}
+BITS = dict.fromkeys(LINES, (5,)) if SMOKE else BITS
 
 
 # %%
@@ -239,8 +251,8 @@ def kernels_only(bits, options):
 
 
 live = run_schemes(
-    model, [kernels_only(b, way) for way in LINES.values() for b in BITS],
-    images, test,
+    model, [kernels_only(b, LINES[name]) for name in LINES
+            for b in BITS[name]], images, test,
 )
 at = {name: live[kernels_only(5, way)].share for name, way in LINES.items()}
 for name, share in at.items():
@@ -248,8 +260,12 @@ for name, share in at.items():
 
 # %% tags=["hide-input"]
 # Kernels of few bits, by repair
+def share_at(bits, way):
+    return live[kernels_only(bits, way)].share if kernels_only(bits, way) in live else None
+
+
 explore.lines(
-    {name: {b: live[kernels_only(b, way)].share for b in BITS} for name, way in LINES.items()}, "7.2",
+    {name: {b: share_at(b, way) for b in BITS["nearest"]} for name, way in LINES.items()}, "7.2",
     f"Kernels of few bits, MSB 0, nothing trained. {len(test[1])} test digits, 95 % intervals (quick).",
     "Lines of the accuracy: rounded down is lowest, constants bring back a part, mid-step and nearest nearly all.",
     x="bits of the kernels", xaxis={"type": "category"}, levels={"float": live.float}, height=440,
@@ -570,11 +586,228 @@ print(f"{other:.0%} of the weights have other codes than to nearest")
 
 # %% tags=["remove-cell"]
 # Quoted in the text
-record(agrees=sum(agrees.values()), compared=len(agrees))
 record(within=0.1, other_codes=float(other))
 
 # %% [markdown]
 # {glue:text}`other_codes:.0%` of the weights of this layer are not rounded to nearest, and the sums are better for it.
+#
+# *Price:* nothing.
+#
+# (up-or-down)=
+# ## Up or down
+#
+# Refitting rounds one weight after the other and never takes a code back. Which codes would be best? Take a filter with the weights 0.4,
+# 0.45 and 0.3 and a step of 1, so that each weight becomes 0 or 1. It sees three windows. Which weights would you round up?
+
+# %%
+weights = np.array([0.4, 0.45, 0.3])
+windows = np.array([[1, 1, 1], [2, 1, 1], [1, 2, 1]])
+wanted_sums = windows @ weights
+by_hand = {}  # rounded weights -> squared error of the three sums
+for ups in product((0, 1), repeat=3):
+    found = windows @ ups
+    by_hand[ups] = float(np.square(found - wanted_sums).sum())
+rows = [(str(ups), str(windows @ ups), f"{error:.3f}")
+        for ups, error in by_hand.items()]
+explore.Table(("weights", "sums", "squared error"), rows,
+              note="In float the sums are 1.15, 1.55 and 1.6.")
+
+# %% [markdown]
+# To nearest, all three weights become 0, and the squared error is {glue:text}`hand_nearest:.2f`. Each error by itself is as small as it can
+# be, but all three have the same sign, and so have the inputs: they add up. Round 0.45 up, which is the wrong way, and it makes up for the
+# other two: {glue:text}`hand_best:.2f`. With the errors $e_i$ of the weights, the squared error of a sum is
+#
+# $$\Big(\sum_i e_i x_i\Big)^2 = \sum_i e_i^2 x_i^2 + \sum_{i \ne j} e_i e_j \, x_i x_j .$$
+#
+# Nearest makes the first part small. It does not see the second, which is large wherever inputs go together, as neighbouring pixels do.
+#
+# The first layer of our network has nine weights per filter. That makes 512 ways, few enough to try them all. With 3 bits:
+
+# %%
+three = FixedPoint(msb=0, nbits=3)
+pixels = observed["conv1"].input[..., 0].astype("float64")
+patches = sliding_window_view(pixels, (3, 3), (1, 2)).reshape(-1, 9)
+power = patches.T @ patches / len(patches)
+exact = array(model.get_layer("conv1").kernel).reshape(9, -1) / three.step
+code_below = np.clip(np.floor(exact), three.min_code, three.max_code - 1)
+to_nearest = np.clip(np.round(exact), three.min_code, three.max_code)
+
+
+def squared_error(codes):
+    """Return the mean squared error of the sums, for each filter."""
+    return np.sum((codes - exact) * (power @ (codes - exact)), 0)
+
+
+# %%
+ups = np.array(list(product((0, 1), repeat=9)))
+best = np.min([squared_error(code_below + up[:, None]) for up in ups], 0)
+
+
+def over_best(codes):
+    """Return the error of all filters over that of the best codes."""
+    return squared_error(codes).sum() / best.sum()
+
+
+def best_filters(codes):
+    return int(np.isclose(squared_error(codes), best).sum())
+
+
+print(f"nearest: {over_best(to_nearest):.1f} times the least error,",
+      f"best in {best_filters(to_nearest)} of {len(best)} filters")
+
+# %% [markdown]
+# But a filter of 3x3 weights and 16 channels has $2^{144}$ ways. *AdaRound* {cite:p}`nagel2020` makes the choice soft, so that gradients can
+# find it. Each weight gets a number $v$, its gate, which says how far above the code below it the weight lies:
+#
+# $$h(v) = \mathrm{clip}\big(1.2\,\sigma(v) - 0.1,\; 0,\; 1\big).$$
+#
+# The sigmoid $\sigma$ is stretched and clipped (*rectified*), so that $h$ reaches 0 and 1 for some finite $v$. The loss is the squared
+# error of the sums, over that of nearest, and a price for lying between two codes:
+#
+# $$\lambda \cdot \mathrm{mean}\big(1 - (2h - 1)^2\big).$$
+#
+# It is 0 if all $h$ are 0 or 1, and largest half way. Its factor $\lambda$ rises from 0 in training: at first weights move freely, at the end
+# each is driven to 0 or 1. (The paper begins with a power of 20 in place of 2, and takes thousands of steps.) Both slopes are short, so
+# here is all of it, without a framework:
+
+# %%
+def share_up(gates):
+    """Return how far above the codes below the weights lie."""
+    return np.clip(1.2 / (1 + np.exp(-gates)) - 0.1, 0, 1)
+
+
+def slope(gates, price):
+    """Return the slope of error and price over the gates."""
+    h, sigmoid = share_up(gates), 1 / (1 + np.exp(-gates))
+    error = 2 * power @ (code_below + h - exact) / squared_error(to_nearest)
+    between = -4 * (2 * h - 1) / len(h)
+    inside = (h > 0) & (h < 1)
+    return (error + price * between) * (
+        1.2 * sigmoid * (1 - sigmoid) * inside)
+
+
+# %%
+def learned(price, steps=300):
+    """Return how far up each weight lies, after each step."""
+    start = np.clip(exact - code_below, 0.01, 0.99)
+    gates, square = np.log((start + 0.1) / (1.1 - start)), 1e-12
+    path = [share_up(gates)]
+    for step in range(steps):
+        now = slope(gates, price * step / steps)
+        square = 0.9 * square + 0.1 * now**2
+        gates -= 0.05 * now / np.sqrt(square + 1e-12)
+        path.append(share_up(gates))
+    return np.array(path)
+
+
+# %%
+PRICES = (0.0, 0.3, 3.0, 30.0)
+paths = {f"price {price:g}": learned(price) for price in PRICES}
+rows = [("nearest", "", over_best(to_nearest), best_filters(to_nearest))]
+for name, path in paths.items():
+    last = path[-1]
+    codes = code_below + (last > 0.5)
+    undecided = np.mean((last > 0.01) & (last < 0.99))
+    rows.append((name, f"{undecided:.0%}", over_best(codes),
+                 best_filters(codes)))
+explore.Table(("rounding", "weights between two codes at the end",
+               "error over the least", "best filters of 16"), rows)
+
+# %% tags=["hide-input"]
+# The nine weights of a filter while their rounding is learned
+def gates_of(price, filter):
+    """Return the paths of a filter's weights, and what comes of them."""
+    path = paths[price][::10, :, filter - 1]
+    found = squared_error(code_below + (paths[price][-1] > 0.5))[filter - 1] / best[filter - 1]
+    near = squared_error(to_nearest)[filter - 1] / best[filter - 1]
+    series = {f"weight {i + 1}": dict(zip(range(0, 301, 10), of_weight)) for i, of_weight in enumerate(path.T)}
+    return series, {"error over the least, learned": f"{found:.2f}", "to nearest": f"{near:.2f}"}
+
+
+explore.adjustable_lines(
+    gates_of, {"price": tuple(paths), "filter": (1, 2, 3, 4)}, {"price": "price 3", "filter": 1}, "7.3",
+    f"How far up each weight of a filter of conv1 lies between the codes below (0) and above it (1) while its rounding is learned; 3 bits, "
+    f"{len(images)} digits (quick).",
+    "Nine lines over the steps: with a price they all end at 0 or 1, some of them across the middle; without one most stay between.",
+    x="step", y="share of the way up", yaxis={"range": [-0.05, 1.05]}, dashes=("solid", "dot"), height=420,
+).show()
+
+# %%
+library = post_training.learned_rounding
+gates = rng.normal(0, 3, (9, 16))
+shares = share_up(gates)
+equal("rounding learned", [shares, np.mean(1 - (2 * shares - 1) ** 2)],
+      [library.rectified_sigmoid(gates), library.indecision(shares)], 1e-6)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+record(agrees=sum(agrees.values()), compared=len(agrees), near_best=best_filters(to_nearest))
+record(within=1e-6, hand={"nearest": by_hand[0, 0, 0], "best": min(by_hand.values())})
+record(within=0.3, over_best={"near": over_best(to_nearest)} | {f"{price:g}": row[2] for price, row in zip(PRICES, rows[1:])})
+quote(learned_best=rows[3][3], undecided={f"{price:g}": row[1] for price, row in zip(PRICES, rows[1:])})
+
+# %% [markdown]
+# To nearest, {glue:text}`near_best` of 16 filters are rounded in the best way, and all together have {glue:text}`over_best_near:.1f` times the
+# least error. Learned at the price 3, it is {glue:text}`over_best_3:.2f` times, with {glue:text}`learned_best` filters at their best.
+#
+# The price matters. Set it to 0 in the figure: {glue:text}`undecided_0` of the weights end between two codes. There the error is
+# small, but no device can store them; rounded at last, they have {glue:text}`over_best_0:.1f` times the least error. A price that is too low
+# has the same fault. At the price 30, weights are decided before they have found out where to go ({glue:text}`over_best_30:.2f` times).
+#
+# ### Learned in the network
+#
+# The library's `learn_rounding` goes through the network in order. The inputs of a layer come from the quantized layers before it, its
+# targets are the float outputs *after* the ReLU, and the bias is trained, too. A layer that comes out worse than nearest is rounded to
+# nearest. `reconstruct_blocks` {cite:p}`li2021` takes all layers of a block, here a fire module, at once: errors of one may cancel those of
+# another. It refits the kernels, rounds them anew in each step, and trains with the straight-through gradient {cite:p}`hubara2020`. The
+# first two levels (conv1 and fire2, four layers) get kernels of {glue:text}`learned_bits` bits, ranges of least squared error; all else
+# stays in float:
+
+# %%
+LEARNED_BITS, STEPS_OF_LAYER = 2, 2 if SMOKE else 60
+formats = formats_for(model, images[:32], (LEARNED_BITS, None, None), "mse",
+                      signed=True)
+two = quantize_model(model, formats, rounding="nearest")
+two.set_level(2)
+CHOSEN_CODES = {
+    "nearest": lambda network, _: network,
+    "refitted": post_training.refit_kernels,
+    "learned": partial(post_training.learn_rounding, steps=STEPS_OF_LAYER),
+    "reconstructed": partial(post_training.reconstruct_blocks,
+                             steps=STEPS_OF_LAYER),
+}
+
+# %%
+read, seconds = {}, {}
+for name, repair in CHOSEN_CODES.items():
+    start = perf_counter()
+    network = repair(two, images)
+    seconds[name] = perf_counter() - start
+    right = network.predict_on_batch(test[0]).argmax(-1) == test[1]
+    read[name] = Share.of(right)
+rows = [(name, share, (share - read["nearest"]).points,
+         f"{seconds[name]:.0f} s") for name, share in read.items()]
+explore.Table(
+    ("codes", "top-1", "points over nearest", "time on this machine"), rows,
+    note=f"{len(test[1])} test digits, 95 % intervals (quick).")
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+quote(learned_bits=LEARNED_BITS, learned_steps=STEPS_OF_LAYER)
+record(within={"smoke": 0.2, "quick": 0.05}, chosen=read)
+gains = {name: read[name] - read["nearest"] for name in ("refitted", "learned", "reconstructed")}
+quote(over_nearest={name: gain.points for name, gain in gains.items()}, learned_pays=verdict(gains["learned"]))
+quote(learned_over_refit=(read["learned"] - read["refitted"]).points, blocks_over_refit=(read["reconstructed"] - read["refitted"]).points)
+quote(time_of={name: f"{s:.0f} s" for name, s in seconds.items()})
+
+# %% [markdown]
+# With {glue:text}`learned_steps` steps per layer or block, learned rounding adds {glue:text}`over_nearest_learned` to nearest: that it pays is
+# **{glue:text}`learned_pays`** on these digits. Refitting adds {glue:text}`over_nearest_refitted`, and block reconstruction
+# {glue:text}`over_nearest_reconstructed`. Against refitting, which takes {glue:text}`time_of_refitted`, learning adds
+# {glue:text}`learned_over_refit` in {glue:text}`time_of_learned`, and reconstruction {glue:text}`blocks_over_refit` in
+# {glue:text}`time_of_reconstructed`. Where such a difference is negative, refitting is better as well as quicker. Our guess, not tested: a
+# refitted weight may get any code, a learned one only the two next to it, and with four codes in all that is a narrow choice. The 64
+# digits that set formats and codes are training images; no test digit chose anything.
 #
 # *Price:* nothing. All {glue:text}`agrees` of {glue:text}`compared` repairs that we wrote agree with the library, which takes any graph,
 # any layer and a scale per filter. From here on we use that.
@@ -803,7 +1036,7 @@ schemes = {
 # %% tags=["hide-input"]
 # An explorer of all ways, at the bits that the reader chooses
 network = f"Everything rounded to nearest, nothing trained. SqueezeNet v1.1, {study.images:,} photographs (reference)"
-explore.accuracy_by_repair(study, schemes, "7.3", network, height=660).show()
+explore.accuracy_by_repair(study, schemes, "7.4", network, height=760).show()
 
 # %%
 columns = [f"{b}-{b}-{b}: points under float" for b in LOW]
@@ -828,7 +1061,66 @@ quote(search_order_6=gap(six["a filter, shared, searched, in order"], six["a fil
 # what the whole network makes of it, biases included. Our guess, not tested: searched ranges clip, and a bias that restores the mean of a
 # clipped layer moves all values that were right.
 #
-# The table has many rows and one best, and the best of many is a little lucky. So we choose on one half of the photographs and
+# ### Unsigned, and with codes that are learned
+#
+# All rows so far have the signed formats of 2017. Behind a ReLU that gives one bit away ([chapter 8](08-quantizers)). With unsigned formats
+# where no value is negative, a scale per filter and ranges of least squared error:
+
+# %%
+FITTING = {"percentile": "mse", "per_channel": True, "signed": False}
+STEPS_OF_CODES = {
+    "unsigned, a filter": (),
+    "unsigned, a filter, shared": (SHARE,),
+    "unsigned, a filter, shared, corrected in order": (SHARE, ORDER),
+    "unsigned, a filter, shared, refitted": (SHARE, REFIT),
+    "unsigned, a filter, shared, learned": (SHARE, "learned rounding"),
+    "unsigned, a filter, shared, blocks reconstructed": (
+        SHARE, "block reconstruction"),
+}
+unsigned = {
+    name: {(b, b, b): Scheme(bits=(b, b, b), remedies=remedies, **FITTING)
+           for b in LOW} for name, remedies in STEPS_OF_CODES.items()
+}
+
+# %% [markdown]
+# The Model Compression Toolkit is a tool for the same purpose {cite:p}`habi2021`. Its row is a measurement of ours outside this book: the
+# same network and photographs, scales that are powers of two, too, unsigned activations, 128 images without labels. We have its totals but
+# not its answers, so its intervals cannot be compared image by image with the others.
+
+# %%
+tool = reference.load_tool("model-compression-toolkit")
+rows = []
+for name, by_bits in unsigned.items():
+    taken = [study.seconds[s] / 60 for s in by_bits.values() if s in study]
+    rows.append((name, *map(study.under_float, by_bits.values()),
+                 f"{max(taken):.1f}" if taken else None))
+rows.append((tool.name, *(tool.under_float[b] for b in LOW),
+             f"{tool.minutes:.1f}"))
+explore.Table(("a scale for each ...", *columns, "minutes at most"), rows,
+              note=f"{study.made_with} The last row: {tool.made_with}")
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+UNSIGNED_WORDS = dict(zip(("plain", "shared", "order", "refit", "learned", "blocks"), unsigned.values()))
+quote(fitting={f"{word}_{b}": study.under_float(by_bits[b, b, b]).percent for word, by_bits in UNSIGNED_WORDS.items() for b in LOW})
+learned_gap = {b: gap(UNSIGNED_WORDS["learned"][b, b, b], UNSIGNED_WORDS["refit"][b, b, b]) for b in LOW}
+blocks_gap = {b: gap(UNSIGNED_WORDS["blocks"][b, b, b], UNSIGNED_WORDS["refit"][b, b, b]) for b in LOW}
+quote(learned_gap=learned_gap, blocks_gap=blocks_gap, tool={b: tool.under_float[b].percent for b in LOW})
+
+# %% [markdown]
+# **Which images chose what.** The first 32 photographs set formats. All 128 corrected biases and trained codes. The other
+# {glue:text}`photos` are answered. But which of these rows exist at all, and with how many steps, was decided in prototypes that had been
+# judged by the same {glue:text}`photos` photographs. So these figures may be a little too good, and the halves below, which choose among
+# these rows, do not cure that.
+#
+# Refitted, the network is {glue:text}`fitting_refit_8` / {glue:text}`fitting_refit_6` / {glue:text}`fitting_refit_5` /
+# {glue:text}`fitting_refit_4` points under float at 8, 6, 5 and 4 bits; the toolkit {glue:text}`tool_8` / {glue:text}`tool_6` /
+# {glue:text}`tool_5` / {glue:text}`tool_4`. Against refitting, learned rounding adds {glue:text}`learned_gap_4` at 4 bits and
+# {glue:text}`learned_gap_6` at 6 bits, block reconstruction {glue:text}`blocks_gap_4` and {glue:text}`blocks_gap_6`.
+#
+# ### Chosen on one half, measured on the other
+#
+# The tables have many rows and one best, and the best of many is a little lucky. So we choose on one half of the photographs and
 # measure on the other, both ways round: each photograph is answered by the way that is best on photographs it is not among. No
 # photograph has two roles: those that set formats are in neither half.
 
@@ -836,7 +1128,8 @@ quote(search_order_6=gap(six["a filter, shared, searched, in order"], six["a fil
 HALVES = slice(0, None, 2), slice(1, None, 2)
 chosen, answered = {}, {}
 for bits in ((b, b, b) for b in LOW):
-    known = {n: study[by_bits[bits]].top1 for n, by_bits in schemes.items()
+    known = {n: study[by_bits[bits]].top1
+             for n, by_bits in (schemes | unsigned).items()
              if by_bits[bits] in study}
     answered[bits], chosen[bits] = np.zeros(study.images, bool), []
     for ours, theirs in (HALVES, HALVES[::-1]):
@@ -858,16 +1151,16 @@ explore.Table(columns, rows)
 # Quoted in the text
 lost, left = ({b: found[b, b, b] for b in LOW} for found in (lost, low))
 quote(lost={b: x.percent for b, x in lost.items()}, left=left)
-for b, goal in ((8, 0.01), (6, 0.05)):
+for b, goal in {8: 0.003, 6: 0.02, 5: 0.06, 4: 0.15}.items():
     within = "met, but not for sure" if lost[b].mean <= goal else "not met"
     quote(goal={b: "met for sure" if lost[b].high <= goal else within})
 all_8, train_8 = papers.table("vieito2017", 9)[1]["accuracy"], papers.table("vieito2017", 10)[-1]["dynamic_accuracy"]
 quote(vieito={888: f"{all_8} %", "train": f"{train_8} %", "float": f"{papers.table('vieito2017', 5)[0]['accuracy']} %"})
 
 # %% [markdown]
-# 8-8-8 ends {glue:text}`lost_8` points under float (we wanted at most 1: {glue:text}`goal_8`), 6-6-6 {glue:text}`lost_6` (at most 5:
-# {glue:text}`goal_6`). 5-5-5 keeps {glue:text}`left_5:.1%`, 4-4-4 {glue:text}`left_4:.1%`. The whole line of repairs takes minutes on a
-# processor, and needs no label.
+# 8-8-8 ends {glue:text}`lost_8` points under float (we wanted at most 0.3: {glue:text}`goal_8`), 6-6-6 {glue:text}`lost_6` (at most 2:
+# {glue:text}`goal_6`), 5-5-5 {glue:text}`lost_5` (at most 6: {glue:text}`goal_5`), and 4-4-4 {glue:text}`lost_4` (at most 15:
+# {glue:text}`goal_4`). The repairs take minutes on a processor, and need no label.
 #
 # ## What the thesis found
 #
@@ -914,6 +1207,15 @@ quote(vieito={888: f"{all_8} %", "train": f"{train_8} %", "float": f"{papers.tab
 # :class: dropdown
 # $\mathrm{relu}(x / s) = \mathrm{relu}(x) / s$ for $s > 0$, so the next kernel can multiply by $s$ again. A sigmoid of $x / s$ is not a
 # multiple of the sigmoid of $x$.
+# ```
+#
+# **5.** In the filter of [Up or down](up-or-down), inputs are now (1, 0, 0), (0, 1, 0) and (0, 0, 1). Which way is best? What does that say
+# about when nearest is best?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# All three down, to nearest. No two inputs are there at once, so the mean of each product $x_i x_j$ is 0, and only the first part of the error is
+# left. Nearest is best where inputs do not go together.
 # ```
 #
 # ## Run it on yours
