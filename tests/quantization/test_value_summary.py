@@ -48,7 +48,8 @@ def test_limits_are_within_one_percent_of_numpys_and_give_the_same_msb(name, sma
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_how_many_values_lie_beyond_a_power_of_two_is_counted_of_all(name):
+def test_how_many_values_lie_beyond_a_power_of_two_is_counted_of_all(name, monkeypatch):
+    monkeypatch.setattr(value_summary, "SHOULDER", 1 / 8)
     values = DRAWN[name].astype(np.float32)
     summary = summary_of(values)
     counts, powers = summary._counts(), summary._beyond_power

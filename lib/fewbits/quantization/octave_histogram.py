@@ -11,15 +11,19 @@ import numpy as np
 
 LOW_BITS = 16  # of a float32 that do not count for its bin
 ZERO = 1 << 31 - LOW_BITS  # the bin of zero; above it are those of positive numbers, below it those of negative ones
-WAITING = 1 << 18  # numbers that are collected before they are counted
+WAITING = 1 << 17  # numbers that are collected before they are counted
 
 
 class OctaveHistogram:
-    """Counts of numbers in bins. It takes 0.5 MB, however many there are."""
+    """Counts of numbers in bins. It takes 0.5 MB, however many there are. NaN may be taken for zero.
+
+    Counts are kept by the highest bits of each number's bits less one: those of positive numbers in ascending order,
+    then those of negative ones in descending order; the last of either are those of both zeros.
+    """
 
     def __init__(self) -> None:
         """Begin without numbers."""
-        self._counts = np.zeros(2 * ZERO + 1, np.int64)
+        self._counts = np.zeros(2 * ZERO, np.int64)
         self._waiting: list[np.ndarray] = []
         self._n = self._n_waiting = 0
 
@@ -43,11 +47,15 @@ class OctaveHistogram:
     def counts(self) -> np.ndarray:
         """How many numbers each bin holds, int64, from the lowest bin to the highest."""
         self._count()
-        return self._counts
+        positive, negative = self._counts[:ZERO], self._counts[ZERO:]
+        zeros = positive[-1:] + negative[-1:]
+        return np.concatenate([[0], negative[-2::-1], zeros, positive[:-1], [0]])
 
     def _count(self) -> None:
         if self._waiting:
-            self._counts += _counted(np.concatenate(self._waiting))
+            bits = np.concatenate(self._waiting).view(np.uint32)
+            bits -= np.uint32(1)
+            self._counts += np.bincount(bits >> LOW_BITS, minlength=len(self._counts))
             self._waiting, self._n_waiting = [], 0
 
 
@@ -101,18 +109,6 @@ def bins(numbers: np.ndarray) -> np.ndarray:
     bits = numbers.view(np.int32)
     steps = ((bits & 0x7FFFFFFF) - 1 >> LOW_BITS) + 1  # from zero, which has none
     return np.where(bits < 0, ZERO - steps, ZERO + steps)
-
-
-def _counted(numbers: np.ndarray) -> np.ndarray:
-    """Return how many numbers each bin holds; NaN may be taken for zero.
-
-    The bits less one, without the lowest 16, tell the bins of positive numbers in ascending order, then those of
-    negative ones in descending order; the last of either are those of both zeros.
-    """
-    counts = np.bincount(numbers.view(np.uint32) - np.uint32(1) >> LOW_BITS, minlength=2 * ZERO)
-    positive, negative = counts[:ZERO], counts[ZERO:]
-    zeros = positive[-1:] + negative[-1:]
-    return np.concatenate([[0], negative[-2::-1], zeros, positive[:-1], [0]])
 
 
 def _quantile(counts: np.ndarray, share: float) -> float:

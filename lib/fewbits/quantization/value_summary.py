@@ -12,13 +12,13 @@ from fewbits.quantization.range_rules import SAMPLED, outside, percentile_limits
 
 NOTHING = 2.0**-MAX_ABS_MSB  # what is not larger in magnitude vanishes in every format
 SMALL = 1 << 17  # values of a first batch up to which all values are counted
-TAIL = 1 / 512  # of the values on either side, which are all counted
-SHOULDER = 1 / 32  # of the values on either side, of which it is counted how many lie beyond each power of two
+TAIL = 1 / 1024  # of the values on either side, which are all counted
+SHOULDER = 1 / 64  # of the values on either side, of which it is counted how many lie beyond each power of two
 OCTAVES = 8  # at most that the shoulders reach down from where the tails begin
 COUNTED = 1 << 17  # of the values between, about as many per batch are counted, or one in SHARE, if that is more
-SHARE = 32
+SHARE = 64
 RUN = 16  # values in a row of which all are counted, or none: they lie together in memory
-PART = 1 << 16  # values that stay in the cache while they are looked at
+PART = 1 << 17  # values that stay in the cache while they are looked at
 THINNED = 3  # one value of a sample in as many is kept when it has become too large
 
 
@@ -31,9 +31,9 @@ class ValueSummary:
     """What is kept of some values.
 
     Of small tensors all values are counted in a histogram. Of large ones, the first batch tells where the lowest and
-    the highest 1/512 of the values begin. Values beyond are all counted; of the values between, one in several is. How
-    many lie beyond each power of two is counted of all values, too, down to the lowest and the highest 1/32. So for
-    percentiles from 94 on no sample decides which power of two a limit reaches, and from 99.7 on none decides where it
+    the highest 1/1024 of the values begin. Values beyond are all counted; of the values between, one in several is. How
+    many lie beyond each power of two is counted of all values, too, down to the lowest and the highest 1/64. So for
+    percentiles from 97 on no sample decides which power of two a limit reaches, and from 99.9 on none decides where it
     lies. The lowest value, the highest one, and whether all images have the same values, are exact.
 
     Attributes:
@@ -233,7 +233,7 @@ class ValueSummary:
             self._between.add(some[(some >= low) & (some <= high)])
             between = part <= high
             between &= part >= low
-            part = part[np.flatnonzero(~between)]  # NaN is not between
+            part = part[~between]  # NaN is not between
         if len(part):
             self._beyond.add(part)
             self.low, self.high = float(np.minimum(self.low, part.min())), float(np.maximum(self.high, part.max()))
