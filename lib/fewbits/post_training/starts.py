@@ -44,7 +44,7 @@ def reconstructed_start(
                 validation=held_out, on_stage=reconstructed_start(images[:256]),
             )
     """
-    begun = []
+    begun: list[Any] = []
 
     def enter(stage: Any, network: QuantizedModel) -> None:
         if stage is None or begun:
