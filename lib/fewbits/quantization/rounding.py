@@ -73,7 +73,9 @@ class Rounder:
         msbs = [tensor(kernel_msb), *([activation_msbs] if learned else [])]
         known = [number for grid in sources for number in grid]
         numbers = call_traced_once(_grids(bias_order, learned), tensor(scalars), *map(_no_gradient, msbs), *known)
-        self.gradient, self.grids = gradient, dict(zip(KINDS, _as_grids(numbers)))
+        kernel, *others = _as_grids(numbers)
+        kernel = kernel._replace(**{end: ops.reshape(getattr(kernel, end), tuple(msbs[0].shape)) for end in ENDS})
+        self.gradient, self.grids = gradient, dict(zip(KINDS, (kernel, *others)))
         self.ranges = {"kernel": msbs[0], "input": msbs[1][0], "output": msbs[1][1]} if learned else {}
 
     def __call__(self, x: Any, kind: str, relu: bool = False) -> Any:
@@ -149,17 +151,14 @@ def _grids(bias_order, learned):
             activation_msbs, *sources = more
             kernel_msb, activation_msbs = (ops.cast(ops.ceil(m), "int32") for m in (kernel_msb, activation_msbs))
             msbs[:2] = ops.unstack(activation_msbs, 2)
-        kernel = _own(kernel_msb, of["kernel_nbits"], of)
-        filters = 0 * ops.reshape(kernel_msb, (-1,))  # a bias has one grid per filter, as the products have
-        others = ops.stack([of[f"{kind}_nbits"] for kind in KINDS[1:]])
-        input, output, bias = _rows(
-            _own(ops.stack([msb + filters for msb in msbs]), ops.reshape(others, (-1, 1)), of, rows=True)
-        )
+        kernel_msb = ops.reshape(kernel_msb, (-1,))
+        rows = ops.stack([kernel_msb, *(msb + 0 * kernel_msb for msb in msbs)])  # a bias has a grid for each filter
+        kernel, input, output, bias = _own(rows, [of[f"{kind}_nbits"] for kind in KINDS], of)
         input, output = (grid._replace(**{end: getattr(grid, end)[0] for end in ENDS}) for grid in (input, output))
         if sources:
             input = input._replace(way=ops.where(_contains(input, _as_grids(sources)), 0, input.way))
         if bias_order == "accumulator":
-            step = ops.reshape(kernel.step, (-1,)) * input.step
+            step = kernel.step * input.step
             on = of["enabled"] * ops.cast(of["kernel_nbits"] * of["input_nbits"] != 0, "int32")
             products = ValueGrid(-np.inf + 0 * step, np.inf + 0 * step, step, 0, NEAREST, 2 * on)
             bias = [ops.where(of["bias_nbits"] != 0, *pair) for pair in zip(bias, products)]
@@ -168,34 +167,28 @@ def _grids(bias_order, learned):
     return grids
 
 
-def _own(msb, nbits, of, rows=False):
+def _own(msbs, nbits, of):
     """Return the grids of formats, float where they have 0 bits or are not enabled.
 
     Args:
-        msb: The MSBs of one tensor or, in rows, of several.
-        nbits: A single number, or one for each row (rows, 1).
+        msbs: The MSBs of several tensors, in rows.
+        nbits: A single number for each row, in a list.
         of: Name -> number, as in SCALARS.
-        rows: Whether these are several tensors.
     """
-    rounding, step = of["rounding"], exp2(msb + 1 - ops.abs(nbits))
-    amplitude, thesis = exp2(msb), rounding == THESIS
-    low = ops.where(nbits < 0, 0, -amplitude)
+    rounding, column = of["rounding"], ops.reshape(ops.stack(nbits), (-1, 1))
+    amplitude, step = ops.unstack(exp2(ops.stack([msbs, msbs + 1 - ops.abs(column)])), 2)
+    is_unsigned, thesis = column < 0, rounding == THESIS
+    low = ops.where(is_unsigned, 0, -amplitude)
     top = low + 2 * amplitude
-    way = 1 + ops.where(thesis, FLOOR, ops.minimum(rounding, UP)) + 0 * nbits
+    high = ops.where(thesis, top, top - step)
+    way = 1 + ops.where(thesis, FLOOR, ops.minimum(rounding, UP))
     if _passes_over_memory():
-        equal = ops.all(msb == msb[:, :1], 1, keepdims=True) if rows else ops.all(msb == ops.max(msb))
-        way = ops.where(equal, ops.where((nbits < 0) & (rounding == NEAREST), 7, way + 3), way)
-    way = ops.where((of["enabled"] != 0) & (nbits != 0), way, 0)
-    return ValueGrid(low, ops.where(thesis, top, top - step), step, nbits, rounding, way)
-
-
-def _rows(grids):
-    """Return the grids that stand in the rows of one: its ends are (rows, filters), and its numbers (rows, 1)."""
-    fields = [[grids.rounding] * 3 if of is grids.rounding else ops.unstack(of, 3) for of in grids]
-    return [
-        ValueGrid(low, high, step, ops.reshape(nbits, ()), rounding, ops.reshape(way, ()))
-        for low, high, step, nbits, rounding, way in zip(*fields)
-    ]
+        equal = ops.all(msbs == msbs[:, :1], 1, keepdims=True)
+        way = ops.where(equal, ops.where(is_unsigned & (rounding == NEAREST), 7, way + 3), way)
+    way = ops.where((of["enabled"] != 0) & (column != 0), way, 0)
+    ways = ops.unstack(ops.reshape(way, (-1,)), len(nbits))
+    ends = [ops.unstack(end, len(nbits)) for end in (low, high, step)]
+    return [ValueGrid(*three, bits, rounding, way) for *three, bits, way in zip(*ends, nbits, ways)]
 
 
 def _contains(grid, sources):
