@@ -426,9 +426,9 @@ rows, choices = [], {}
 for bits in widths[1:-1]:
     equal = noise.everywhere(bits)
     budget = search.Budget("bytes", 1, bits)
-    top = {name: noise.widths[-1] for name in equal}
+    top = dict.fromkeys(equal, noise.widths[-1])
     choices[bits] = {
-        "equal": top | {name: bits for name in spent.per_bit},
+        "equal": top | dict.fromkeys(spent.per_bit, bits),
         "one by one": greedy(noise, spent, spent.of(equal)),
         "integer program": search.allocate_bits(noise, [budget]),
     }

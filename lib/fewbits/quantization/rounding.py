@@ -187,8 +187,9 @@ def _own(msbs, nbits, of):
         way = ops.where(equal, ops.where(is_unsigned & (rounding == NEAREST), 7, way + 3), way)
     way = ops.where((of["enabled"] != 0) & (column != 0), way, 0)
     ways = ops.unstack(ops.reshape(way, (-1,)), len(nbits))
-    ends = [ops.unstack(end, len(nbits)) for end in (low, high, step)]
-    return [ValueGrid(*three, bits, rounding, way) for *three, bits, way in zip(*ends, nbits, ways)]
+    lows, highs, steps = (ops.unstack(end, len(nbits)) for end in (low, high, step))
+    rows = zip(lows, highs, steps, nbits, ways, strict=True)
+    return [ValueGrid(least, most, each, bits, rounding, way) for least, most, each, bits, way in rows]
 
 
 def _contains(grid, sources):
