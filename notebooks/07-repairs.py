@@ -652,6 +652,7 @@ def best_filters(codes):
     return int(np.isclose(squared_error(codes), best).sum())
 
 
+# %%
 print(f"nearest: {over_best(to_nearest):.1f} times the least error,",
       f"best in {best_filters(to_nearest)} of {len(best)} filters")
 

@@ -1138,6 +1138,7 @@ class Line(NamedTuple):
     index: int = 0
 
 
+# %%
 def place_of(tensor):
     """Return layer and kind of a tensor of this network."""
     shape = tensor["shape"]
@@ -1162,6 +1163,7 @@ def tflite_lines(content):
     return found
 
 
+# %%
 their_lines, our_lines = tflite_lines(theirs), tflite_lines(ours)
 
 # %% tags=["hide-input"]
