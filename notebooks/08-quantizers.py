@@ -1291,7 +1291,7 @@ def quantized_onnx(proto):
         path = str(Path(folder, "float.onnx"))
         target = str(Path(folder, "int8.onnx"))
         onnx.save(proto, path)
-        logging.disable(logging.WARNING)  # it recommends a preparation
+        logging.disable()  # it recommends a preparation
         tool.quantize_static(path, target, Images(), per_channel=True,
                              quant_format=tool.QuantFormat.QDQ)
         logging.disable(logging.NOTSET)

@@ -111,11 +111,21 @@ COLOURS = plots.GREY, plots.BLUE, plots.GREEN
 explore.bars(
     static, "10.1",
     f"Quantized without training, rounded to nearest. {len(test[1])} test digits, 95 % intervals (quick).",
-    "Bars of the accuracy at three widths: unsigned formats read more digits than signed ones, most of all at 3 bits.",
+    "Bars of the accuracy at three widths, for signed formats, unsigned ones, and unsigned ones with an MSB per filter.",
     x="bits of kernel, input and output", colours=COLOURS,
 )
 
+# %% tags=["remove-cell"]
+# Quoted in the text
+plain, half, filters = static.values()
+quote(unsigned_4=(half[4, 4, 4] - plain[4, 4, 4]).points, unsigned_3=(half[3, 3, 3] - plain[3, 3, 3]).points)
+quote(filters_4=(filters[4, 4, 4] - half[4, 4, 4]).points, filters_3=(filters[3, 3, 3] - half[3, 3, 3]).points)
+
 # %% [markdown]
+# Unsigned formats change the accuracy by {glue:text}`unsigned_4` at 4 bits and by {glue:text}`unsigned_3` at 3 bits. An MSB per filter then
+# changes it by {glue:text}`filters_4` and {glue:text}`filters_3`. It lowers the error of every filter, and still need not help: what counts
+# is the error of the outputs ([chapter 7](07-repairs)). At 2 bits no format helps; [what does](how-low) comes below.
+#
 # (ways-down)=
 # ## Ways down
 #
