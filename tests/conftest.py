@@ -1,4 +1,5 @@
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -23,6 +24,15 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if not item.get_closest_marker("chapters"):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+
+@pytest.fixture(autouse=True)
+def same_numbers(request):
+    """Each test draws the same numbers, from NumPy and from Keras, whichever tests ran before it."""
+    if rng := getattr(request.module, "RNG", None):
+        rng.bit_generator.state = request.module.__dict__.setdefault("RNG_BEFORE", rng.bit_generator.state)
+    if keras := sys.modules.get("keras"):
+        keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")

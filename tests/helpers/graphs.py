@@ -14,7 +14,6 @@ from fewbits.zoo.trained import find_weights
 layers = keras.layers
 DIGITS = data.load("digits")
 PIXELS = DIGITS.test.images
-RNG = np.random.default_rng(7)
 
 
 def trained(name):
@@ -30,13 +29,14 @@ FORMAT = {"kernel": FixedPoint(0, 6), "input": FixedPoint(1, 7), "output": Fixed
 
 
 def graph(*build, shape=(7, 6, 3), rounding="nearest", fmt=FORMAT, **options):
-    """Return a quantized model of the layers `build`, whose kernels and biases are drawn."""
+    """Return a quantized model of the layers `build`, whose kernels and biases are drawn, the same for the same layers."""
+    rng = np.random.default_rng(7)
     x = image = layers.Input(shape)
     for part in build:
         x = part(x)
     model = keras.Model(image, x)
     for variable in model.trainable_variables:
-        variable.assign(RNG.normal(0, 0.4, variable.shape))
+        variable.assign(rng.normal(0, 0.4, variable.shape))
     quantized = quantize_model(model, rounding=rounding, **options)
     for layer in quantized.quantized_layers:
         layer.set_formats(**fmt)
