@@ -29,7 +29,7 @@ FORMAT = {"kernel": FixedPoint(0, 6), "input": FixedPoint(1, 7), "output": Fixed
 
 
 def graph(*build, shape=(7, 6, 3), rounding="nearest", fmt=FORMAT, **options):
-    """Return a quantized model of the layers `build`, whose kernels and biases are drawn, the same for the same layers."""
+    """Return a quantized model of the layers `build`, whose kernels and biases are drawn: each time the same."""
     rng = np.random.default_rng(7)
     x = image = layers.Input(shape)
     for part in build:
