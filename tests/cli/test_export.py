@@ -76,15 +76,15 @@ def test_a_float_network_is_told_how_far_it_is_off(models, tmp_path, capsys):
 
 
 def test_an_int8_file_of_floor_is_told_apart_layer_by_layer(models, tmp_path, capsys):
-    arguments = ("--precision", "int8", "--data", "digits", "--images", "4")
+    arguments = ("--precision", "int8", "--data", "digits", "--images", "64")  # few may have equal outputs by chance
     assert main(export(models["quantized"], "litert", tmp_path, *arguments)) == 0
-    assert "all codes of all layers are equal, on 4 of 359 images" in capsys.readouterr().out
+    assert "all codes of all layers are equal, on 64 of 359 images" in capsys.readouterr().out
     model = quantize_model(zoo.build("lenet", (8, 8, 1), 10), formats(), rounding="floor")
     write_model(model, tmp_path / "floor.keras")
     assert main(export(tmp_path / "floor.keras", "litert", tmp_path, *arguments)) == 0
     said = capsys.readouterr().out
     assert re.search(r"outputs at most [\d.]+ from Keras", said)
-    codes = 4 * np.prod(model.get_layer("conv1").output.shape[1:])
+    codes = 64 * np.prod(model.get_layer("conv1").output.shape[1:])
     assert re.search(rf"\nconv1 +\d+\.\d\d% of +{codes:,} codes differ, by at most 1 step\n", said)
 
 
