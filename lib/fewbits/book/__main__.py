@@ -127,7 +127,7 @@ def _baselines(options: argparse.Namespace, root: Path) -> None:
 def _pack(options: argparse.Namespace, root: Path) -> None:
     from fewbits.book.pages import pack
 
-    pack(root, options.target)
+    pack(root / "_build" / "html", options.target)
     print(f"{options.target} written")
 
 
