@@ -12,6 +12,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from fewbits.book.chapter import Chapter, files_below, hash_files, library_files
 from fewbits.book.execution import ExecutionError
+from fewbits.book.status import status_page
 from fewbits.errors import needs_extra
 from fewbits.io.files import write_aside
 
@@ -46,7 +47,8 @@ def render(root: Path, executed: Sequence[Chapter], profile: str, whole: bool = 
     html = build / "html"
     first = html / "index.html" if whole else html / "notebooks" / f"{executed[0].name}.html"
     sources = [root / "_config.yml", root / "_toc.yml", *library_files(root), *files_below(root / "book")]
-    key = hash_files([*sources, *(c.executed(profile) for c in executed)], root)
+    results = [*(c.executed(profile) for c in executed), *(c.baseline for c in executed if c.baseline.exists())]
+    key = hash_files([*sources, *results], root)
     stamp = build / "html.key"
     if html.exists() and stamp.exists() and stamp.read_text() == key:
         return first
@@ -105,6 +107,7 @@ def _copy_sources(root: Path, source: Path, executed: Sequence[Chapter], profile
     vendor = source / "book" / "offline" / "vendor"
     vendor.mkdir()
     shutil.copy(str(files("plotly") / "package_data" / "plotly.min.js"), vendor)
+    (source / "book" / "status.md").write_text(status_page(executed, profile), encoding="utf-8")
     downloads = source / "book" / "offline" / "downloads"
     downloads.mkdir()
     (source / "notebooks").mkdir()
