@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help book chapter test test-networks pages lab sync baselines reference photographs bench dist lint lock clean
+.PHONY: help book chapter test test-networks pages lab sync baselines reference photographs bench dist pdf lint lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,9 @@ bench: .venv/ready ## time what must be fast, as ratios, beside the libraries in
 dist: book ## write dist/few-bits.zip (the book, opens from file://) and the wheel
 	@$(BIN)/python -m fewbits.book pack dist/few-bits.zip
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+pdf: book ## write dist/few-bits.pdf, the whole book on paper (needs Chromium)
+	@$(BIN)/python -m fewbits.book pdf dist/few-bits.pdf
 
 lint: .venv/ready ## check style, docstrings and types
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
