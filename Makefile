@@ -39,7 +39,7 @@ pages: book ## build the book, then test its pages in Chromium
 	@$(BIN)/python -m pytest --numprocesses 2 tests/book/test_pages.py --require-pages
 
 lab: .venv/ready sync ## open the notebooks in JupyterLab, or one of them: make lab N=1
-	@$(BIN)/jupyter lab $(or $(wildcard notebooks/$(NN)-*.ipynb),notebooks)
+	@JUPYTER_CONFIG_PATH=$(CURDIR)/notebooks/.jupyter $(BIN)/jupyter lab $(or $(wildcard notebooks/$(NN)-*.ipynb),notebooks)
 
 sync: .venv/ready ## write the paired .ipynb of each script in notebooks/
 	@$(BIN)/python -m fewbits.book sync

@@ -1,6 +1,7 @@
 """A chapter: one notebook as a percent script (the source) and its paired .ipynb without outputs."""
 
 import hashlib
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from fewbits.errors import InputError, needs_extra
 with needs_extra("book", "Chapters"):
     import jupytext
     import nbformat
+
+FOLDED = frozenset({"hide-input", "hide-cell", "remove-cell"})
+"""The tags of cells whose code a page folds or leaves out; JupyterLab folds them too."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,21 @@ class Chapter:
 
     def in_pair(self) -> bool:
         """Return whether the .ipynb holds what the script holds, and no outputs."""
-        return self.pair.exists() and self.pair.read_text() == nbformat.writes(self.notebook()) + "\n"
+        return self.pair.exists() and self.pair.read_text() == self._pair_text()
 
     def write_pair(self) -> None:
         """Write the .ipynb from the script."""
-        self.pair.write_text(nbformat.writes(self.notebook()) + "\n")
+        self.pair.write_text(self._pair_text())
+
+    def _pair_text(self) -> str:
+        """Return the .ipynb as JupyterLab saves it, so that opening and saving it there changes nothing."""
+        notebook = self.notebook()
+        for cell in notebook.cells:
+            if FOLDED & set(cell.metadata.get("tags", ())):
+                cell.metadata["jupyter"] = {"source_hidden": True}
+        pairing = tomllib.loads((self.script.parent / "jupytext.toml").read_text())
+        notebook.metadata["jupytext"] = {name: rule for name, rule in pairing.items() if name.endswith("_filter")}
+        return nbformat.writes(notebook) + "\n"
 
     def key(self, profile: str) -> str:
         """Return the hash of all that an execution depends on: script, library, lock file, data and profile.
