@@ -110,6 +110,17 @@ def chapters(root: Path, names: Sequence[str] = ()) -> list[Chapter]:
     return [c for c in every if not names or c.name.startswith(tuple(names))]
 
 
+def drop_kernel_version(model: dict[str, Any], **_: Any) -> None:
+    """Let JupyterLab save a notebook without the version of its kernel: the file changes only if its cells do.
+
+    Args:
+        model: What the contents manager is about to save.
+        **_: Where it is saved, and by which manager.
+    """
+    if model["type"] == "notebook":
+        model["content"]["metadata"].pop("language_info", None)
+
+
 def library_files(root: Path) -> list[Path]:
     """Return the library's sources and the lock file."""
     return [root / "requirements.lock", *files_below(root / "lib")]
