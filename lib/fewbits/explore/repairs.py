@@ -108,7 +108,7 @@ def accuracy_by_repair(
         x="top-1 accuracy",
         y="",
         xaxis={"range": [-0.02, 0.65], "tickformat": ".0%"},
-        yaxis={"type": "category", "categoryorder": "array", "categoryarray": names, "automargin": True},
+        yaxis={"type": "category", "categoryorder": "array", "categoryarray": names},
         height=height,
     )
     figure.add_vline(study.float.share.value, line={"color": plots.GREY, "dash": "dot"})
