@@ -26,7 +26,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import data, explore, training
@@ -36,7 +36,7 @@ from fewbits.quantization import (
     FixedPoint, msb_table, observe, percentile_limits, quantization_error,
 )
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 EPOCHS = 2 if profile == "smoke" else 15
 

@@ -27,11 +27,11 @@
     return { ...layout, ...Object.fromEntries(fixed), dragmode: false };
   };
 
-  const plotInto = (plot, data, layout) => {
-    const height = layout.height ?? layout.template.layout.height;
-    plot.style.height = `${height}px`; // else what follows would lie upon a tall plot
-    return Plotly.react(plot, data, inked(touch ? still(layout) : layout), config);
-  };
+  /** Draw; who listens hears the text alternative and the buttons, not the words in the drawing. */
+  async function plotInto(plot, data, layout) {
+    await Plotly.react(plot, data, inked(touch ? still(layout) : layout), config);
+    for (const svg of plot.querySelectorAll("svg.main-svg")) svg.setAttribute("aria-hidden", true);
+  }
 
   /** Return a function that draws a figure. */
   function drawing(figure) {
@@ -94,7 +94,7 @@
     for (const figure of figures) {
       const draw = figure.classList.contains("fewbits-explorer") ? explorer(figure) : drawing(figure);
       drawn.push(draw);
-      draw();
+      await draw();
       await pause(); // a page with many figures can be scrolled meanwhile
     }
     const again = () => drawn.forEach((draw) => draw());

@@ -191,7 +191,7 @@ def drawing_html(fig: go.Figure, alt: str) -> str:
     """
     height = fig.layout.height or fig.layout.template.layout.height
     return (
-        f'<div class="fewbits-plot" role="img" aria-label="{escape(alt)}" style="height:{height:g}px"></div>'
+        f'<div class="fewbits-plot" role="group" aria-label="{escape(alt)}" style="height:{height:g}px"></div>'
         "<noscript>The figure is drawn by JavaScript. Its data are below.</noscript>"
     )
 
