@@ -22,7 +22,7 @@ def log_axis(values: Iterable[Any], **axis: Any) -> dict[str, Any]:
         [0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
     """
     axis = {"type": "log", **axis}
-    drawn = [value for value in values if isinstance(value, Real) and value > 0]
+    drawn = [float(value) for value in values if isinstance(value, Real) and float(value) > 0]
     if not drawn or "tickvals" in axis or "dtick" in axis:
         return axis
     low, high = min(drawn), max(drawn)
