@@ -32,7 +32,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import tensorflow as tf
 
@@ -44,7 +44,7 @@ from fewbits.quantization import (
 )
 from fewbits.statistics import Share
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 rng = np.random.default_rng(1)
 EPOCHS = 4 if profile == "smoke" else 30
@@ -334,7 +334,7 @@ explore.Table(("bits", *heads), rows)
 # which the thesis uses to study clipping alone, it loses the top two thousand of four billion marks. This does no harm.
 # ```
 #
-# **4.** In figure 1.2, find the fewest bits that keep the validation accuracy within one point of float, once with
+# **4.** In {figure}`1.2`, find the fewest bits that keep the validation accuracy within one point of float, once with
 # `floor` and once with `nearest`. You may choose the MSB. Then let the machine look:
 
 # %% tags=["hide-cell"]

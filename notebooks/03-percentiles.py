@@ -26,7 +26,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import data, explore, training
@@ -36,7 +36,7 @@ from fewbits.quantization import (
     FixedPoint, msb_table, observe, percentile_limits, quantization_error,
 )
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 EPOCHS = 2 if profile == "smoke" else 15
 
@@ -154,7 +154,7 @@ for found, label, what in ((kernel_reach, "3.3", "weights"), (output_reach, "3.4
     explore.lines(
         found, label, f"The limit that holds each percentile of a layer's {what} (quick; 32 training images).",
         f"Lines of the limits of the {what} over the layers, one per percentile; layers differ by powers of two.",
-        x="layer", y=f"limit of the {what}", yaxis={"type": "log", "dtick": "D2"}, height=430,
+        x="layer", y=f"limit of the {what}", yaxis={"type": "log"}, height=430,
     )
 
 # %%

@@ -34,7 +34,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from functools import partial
 from itertools import product
 from time import perf_counter
@@ -43,7 +43,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import softmax
 
-# %%
+# %% tags=["hide-input"]
 from fewbits import FixedPoint, data, explore, post_training, quantize, zoo
 from fewbits.backend import keras, ops
 from fewbits.book import papers, quote, record, reference

@@ -27,7 +27,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import random
 
 import numpy as np
@@ -43,7 +43,7 @@ from fewbits.quantization import Calibration
 from fewbits.statistics import verdict
 from fewbits.training import Recipe, Schedule
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 SMOKE = profile == "smoke"
 EPOCHS, TOTAL = (2, 6) if SMOKE else (12, 30)

@@ -25,7 +25,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import data, explore, training, zoo
@@ -35,7 +35,7 @@ from fewbits.costs import cost_table, totals
 from fewbits.explore import plots
 from fewbits.statistics import Estimate, SeedSpread, Share, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 STEPS = {"baseline": "baseline",
          "e1": "E1", "e2": "E2", "e3": "E3", "e4": "E4"}

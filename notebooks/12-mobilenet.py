@@ -25,7 +25,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import explore, zoo
@@ -35,7 +35,7 @@ from fewbits.costs import cost_table, measure_latency, totals
 from fewbits.deploy import to_litert
 from fewbits.statistics import SeedSpread, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 WIDTHS, SIZES = (1.0, 0.75, 0.5, 0.25), (32, 24, 16)
 

@@ -32,7 +32,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import data, explore, training, zoo
@@ -48,7 +48,7 @@ from fewbits.quantization import (
 from fewbits.statistics import Estimate, Share, paired, verdict
 from fewbits.training import transfer
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 IMAGES, EPOCHS, SCENES = (24, 1, 8) if SMOKE else (96, 8, 60)
 NAMES = {0: "from nothing", 9: "nine levels taken"}

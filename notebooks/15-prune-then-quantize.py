@@ -31,7 +31,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from dataclasses import replace
 
 import numpy as np
@@ -47,7 +47,7 @@ from fewbits.pruning import remove_filters, shrunk_to
 from fewbits.quantization import quantclip, quantize_model
 from fewbits.statistics import Estimate, Share, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 RATIO, TRAIN, IMAGES = (0.2, 256, 256) if SMOKE else (0.67, 1280, 7680)
 EPOCHS, MORE, ROUNDS = (1, 1, 10) if SMOKE else (18, 3, 200)

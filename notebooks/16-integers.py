@@ -31,7 +31,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from math import log2
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,7 +46,7 @@ from fewbits.deploy import compare_layers, lower, operations
 from fewbits.pruning import shrunk_to
 from fewbits.quantization import FixedPoint, quantize, quantize_model, to_codes
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 keras.utils.set_random_seed(1)
 tf.config.run_functions_eagerly(True)  # to compile takes longer
