@@ -1,7 +1,7 @@
 """The network of the front page: a reader draws a digit, turns its formats, and sees at once what it reads.
 
-The page computes everything itself, with the integers that `fewbits.deploy.IntegerNetwork` computes; Python gives it the
-network, the MSBs for each number of bits, and test images. Without JavaScript a bar chart and a table remain.
+The page computes everything itself, with the integers that `fewbits.deploy.IntegerNetwork` computes. Python gives it
+the network, the MSBs for each number of bits, and test images. Without JavaScript a bar chart and a table remain.
 """
 
 import json
