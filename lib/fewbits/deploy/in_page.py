@@ -29,7 +29,7 @@ layers, activations = keras.layers, keras.activations
 KERNEL_BITS = 16  # of the codes of a kernel in the page
 
 
-def round_kernels(model: keras.Model) -> None:
+def round_for_page(model: keras.Model) -> None:
     """Round the kernels of a network to the codes that a page holds: 16 bits, and one power of two per layer as step.
 
     Args:
@@ -46,8 +46,8 @@ def page_program(
     """Write a quantized network for the engine of a page.
 
     Args:
-        model: The quantized network, with one input and one output, and with kernels as `round_kernels` leaves them. Its
-            formats and roundings are those that the page starts with.
+        model: The quantized network, with one input and one output, and with kernels as `round_for_page` leaves them.
+            The page starts with its formats and roundings.
         levels: As in `lower`.
         mean: As in `lower`.
         divisor: As in `lower`.
@@ -58,13 +58,13 @@ def page_program(
         the index of the output.
 
     Raises:
-        InputError: naming the layer, as `lower`, and when the engine does not support a layer, or a kernel has more than
+        InputError: naming the layer, as `lower`, and when the engine does not support it or its kernel has more than
             16 bits.
 
     Example:
         A page gets its network as a script of data:
 
-            round_kernels(network)
+            round_for_page(network)
             quantized = quantize_model(network, formats, rounding="nearest")
             program = page_program(quantized, levels=256)
     """
@@ -123,7 +123,7 @@ def _convolution(call: Call) -> Written:
     codes, exponent = _kernel_codes(layer)
     if not np.array_equal(np.ldexp(codes.astype(np.float32), exponent), ops.convert_to_numpy(layer.kernel)):
         raise InputError(
-            f"the kernel of layer {layer.name} has more than {KERNEL_BITS} bits; deploy.round_kernels(model) rounds it"
+            f"the kernel of layer {layer.name} has more than {KERNEL_BITS} bits; deploy.round_for_page(model) rounds it"
         )
     if layer.bias is not None and (layer.bias_order == "output" or layer.formats.bias is not None):
         raise _refused(call, "has a bias with a format or an order of its own")
