@@ -24,7 +24,7 @@ book: .venv/ready ## run the notebooks that changed, write _build/html
 
 chapter: .venv/ready ## run one chapter, build its page and open it: make chapter N=1
 	@test -n "$(N)" || { echo "error: which chapter? make chapter N=1"; exit 1; }
-	@$(BIN)/python -m fewbits.book render --open $(if $(filter 1 2 3 4 5 6 7 8 9,$(N)),0$(N),$(N))
+	@$(BIN)/python -m fewbits.book render --open $(if $(filter 0 1 2 3 4 5 6 7 8 9,$(N)),0$(N),$(N))
 
 test: .venv/ready ## run the tests (of pages, if a book and Chromium are there); CHAPTERS=no leaves out running chapters
 	@failed=; for part in $(TESTS); do echo "== $$part"; \
