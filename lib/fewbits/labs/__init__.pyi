@@ -1,5 +1,7 @@
 from . import checking as checking
+from . import counting as counting
 from . import fixed_point as fixed_point
+from . import streamed_percentiles as streamed_percentiles
 from .checking import Case as Case
 from .checking import GapOpen as GapOpen
 from .checking import WrongAnswer as WrongAnswer
