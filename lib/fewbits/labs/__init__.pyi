@@ -1,0 +1,9 @@
+from . import checking as checking
+from . import counting as counting
+from . import fixed_point as fixed_point
+from . import streamed_percentiles as streamed_percentiles
+from .checking import Case as Case
+from .checking import GapOpen as GapOpen
+from .checking import WrongAnswer as WrongAnswer
+from .checking import check_cases as check_cases
+from .checking import equals as equals
