@@ -1,0 +1,27 @@
+def few_bit_values(x, msb, nbits, signed):
+    step = 2.0 ** (msb + 1 - nbits)
+    lowest = -(2 ** (nbits - 1)) if signed else 0
+    return step * np.clip(np.rint(x / step), lowest, lowest + 2**nbits - 1)
+
+
+def gradient_through(gradient, x, msb, nbits, signed):
+    ends = few_bit_values(np.array([-np.inf, np.inf]), msb, nbits, signed)
+    return np.where((x >= ends[0]) & (x <= ends[1]), gradient, 0)
+
+
+def train_step(weights, gradient_at, rounded, rate):
+    return weights - rate * gradient_at(rounded(weights))
+
+
+def stages(way, start, goal, levels):
+    if way == "all at once":
+        return [[goal] * levels]
+    if way == "bit by bit":
+        return [[bits] * levels for bits in range(start - 1, goal - 1, -1)]
+    return [[goal] * (i + 1) + [start] * (levels - i - 1) for i in range(levels)]
+
+
+def bits_per_weight(sizes, bits, edge_bits):
+    each = [bits] * len(sizes)
+    each[0] = each[-1] = edge_bits
+    return np.dot(sizes, each) / np.sum(sizes)
