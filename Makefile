@@ -9,7 +9,7 @@ PHOTOGRAPHS = $(BIN)/fewbits schemes $(BUILT)/squeezenet-ceil.keras data/referen
 # Each part runs in processes of its own: TensorFlow keeps the graphs of every model until its process ends.
 TESTS := "tests/quantization tests/post_training" "tests/io tests/data tests/training" "tests/pruning tests/inspection tests/costs" \
 	"tests/deploy/test_[a-k]*.py" "tests/deploy/test_[l-z]*.py" "tests/zoo tests/audit tests/report tests/search" "tests/experiment" "tests/cli" "tests/networks" \
-	"tests/explore tests/book tests/test_*.py"
+	"tests/explore tests/book tests/labs tests/test_*.py"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 

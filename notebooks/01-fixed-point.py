@@ -346,6 +346,9 @@ for rounding in ("floor", "nearest"):
     print(rounding, "needs {} bits; MSB {}".format(*next(enough, ("more than 8", "any"))))
 
 # %% [markdown]
+# **Lab.** Build the quantizer, and the rounding shift of a device, in `notebooks/labs/01-fixed-point.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

@@ -67,8 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _sync(options: argparse.Namespace, root: Path) -> None:
     from fewbits.book.chapter import chapters
+    from fewbits.book.lab_notebooks import find_labs
 
-    for chapter in chapters(root):
+    for chapter in [*chapters(root), *find_labs(root)]:
         if not chapter.in_pair():
             chapter.write_pair()
             print(f"{chapter.pair.name} written from {chapter.script.name}")
