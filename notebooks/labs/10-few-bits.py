@@ -12,9 +12,9 @@
 # You build the training of a network whose weights and activations have few bits: the values, the gradient that passes a rounding, the
 # step, and the way down. Then you take the digits to 2 bits.
 #
-# - **Time:** 45 minutes.
-# - **Needs:** [chapter 10](../10-few-bits); NumPy.
-# - **Goals:** say why the small steps of training need weights in float; pass a gradient through a rounding that has none; compare ways
+# - **Time**: 45 minutes.
+# - **You need**: [chapter 10](../10-few-bits), and NumPy.
+# - **Goals**: say why the small steps of training need weights in float; pass a gradient through a rounding that has none; compare ways
 #   down with equal training.
 #
 # Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong, not how to do it.
@@ -22,7 +22,8 @@
 # %%
 import numpy as np
 
-from fewbits.labs import dense_network, few_bits_lab
+from fewbits.labs import dense_network
+from fewbits.labs import few_bits as lab
 
 # %% [markdown]
 # ## 1. The values
@@ -37,7 +38,7 @@ def few_bit_values(x, msb, nbits, signed):
 
 
 # %%
-few_bits_lab.check_few_bit_values(few_bit_values)
+lab.check_few_bit_values(few_bit_values)
 
 # %% [markdown]
 # ## 2. The gradient
@@ -52,7 +53,7 @@ def gradient_through(gradient, x, msb, nbits, signed):
 
 
 # %%
-few_bits_lab.check_gradient_through(gradient_through)
+lab.check_gradient_through(gradient_through)
 
 # %% [markdown]
 # ## 3. The step
@@ -67,7 +68,7 @@ def train_step(weights, gradient_at, rounded, rate):
 
 
 # %%
-few_bits_lab.check_train_step(train_step)
+lab.check_train_step(train_step)
 
 # %% [markdown]
 # ## 4. The way down
@@ -86,7 +87,7 @@ def stages(way, start, goal, levels):
 
 
 # %%
-few_bits_lab.check_stages(stages)
+lab.check_stages(stages)
 
 # %% [markdown]
 # ## 5. What it costs
@@ -100,7 +101,7 @@ def bits_per_weight(sizes, bits, edge_bits):
 
 
 # %%
-few_bits_lab.check_bits_per_weight(bits_per_weight)
+lab.check_bits_per_weight(bits_per_weight)
 
 # %% [markdown]
 # ## The digits with 2 bits

@@ -12,9 +12,9 @@
 # A network for photographs gets images of 32 by 32 pixels. You write the tools that show what becomes of it: the sides of its maps, what
 # a value sees, which weights lie idle, what a fire module costs, and which classes are born dead. Then you repair the layout yourself.
 #
-# - **Time:** 40 minutes.
-# - **Needs:** [chapter 11](../11-squeezenet); NumPy.
-# - **Goals:** follow a map through a network on paper; tell costs that depend on pixels from those that do not; find weights and classes
+# - **Time**: 40 minutes.
+# - **You need**: [chapter 11](../11-squeezenet), and NumPy.
+# - **Goals**: follow a map through a network on paper; tell costs that depend on pixels from those that do not; find weights and classes
 #   that no training can wake.
 #
 # Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong, not how to do it.
@@ -22,7 +22,7 @@
 # %%
 import numpy as np
 
-from fewbits.labs import squeezenet_lab
+from fewbits.labs import small_images as lab
 
 # %% [markdown]
 # ## 1. The side of a map
@@ -38,7 +38,7 @@ def map_side(side, window, stride, padding):
 
 
 # %%
-squeezenet_lab.check_map_side(map_side)
+lab.check_map_side(map_side)
 
 # %% [markdown]
 # ## 2. What a value sees
@@ -53,7 +53,7 @@ def field_of_view(layers):
 
 
 # %%
-squeezenet_lab.check_field_of_view(field_of_view)
+lab.check_field_of_view(field_of_view)
 
 # %% [markdown]
 # ## 3. Weights that meet only zeros
@@ -68,7 +68,7 @@ def idle_weights(window, side):
 
 
 # %%
-squeezenet_lab.check_idle_weights(idle_weights)
+lab.check_idle_weights(idle_weights)
 
 # %% [markdown]
 # ## 4. A fire module
@@ -84,7 +84,7 @@ def fire_cost(inputs, squeeze, expand, side):
 
 
 # %%
-squeezenet_lab.check_fire_cost(fire_cost)
+lab.check_fire_cost(fire_cost)
 
 # %% [markdown]
 # ## 5. Born dead
@@ -99,7 +99,7 @@ def dead_classes(maps):
 
 
 # %%
-squeezenet_lab.check_dead_classes(dead_classes)
+lab.check_dead_classes(dead_classes)
 
 # %% [markdown]
 # ## A layout for 32 pixels

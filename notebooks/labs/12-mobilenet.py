@@ -12,9 +12,9 @@
 # You split a convolution in two, count what that saves, and work out which width costs as much as which resolution. Then you plan a
 # MobileNet for a budget of multiplications and one of bytes.
 #
-# - **Time:** 45 minutes.
-# - **Needs:** [chapter 12](../12-mobilenet); NumPy.
-# - **Goals:** compute a depthwise separable convolution; tell which costs follow the width and which the resolution; choose between the two
+# - **Time**: 45 minutes.
+# - **You need**: [chapter 12](../12-mobilenet), and NumPy.
+# - **Goals**: compute a depthwise separable convolution; tell which costs follow the width and which the resolution; choose between the two
 #   under a budget.
 #
 # Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong, not how to do it.
@@ -22,7 +22,7 @@
 # %%
 import numpy as np
 
-from fewbits.labs import mobilenet_lab
+from fewbits.labs import separable as lab
 
 # %% [markdown]
 # ## 1. Two halves
@@ -38,7 +38,7 @@ def separable(image, filters, mixing):
 
 
 # %%
-mobilenet_lab.check_separable(separable)
+lab.check_separable(separable)
 
 # %% [markdown]
 # ## 2. What it costs
@@ -52,7 +52,7 @@ def separable_cost(side, inputs, outputs, window):
 
 
 # %%
-mobilenet_lab.check_separable_cost(separable_cost)
+lab.check_separable_cost(separable_cost)
 
 # %% [markdown]
 # ## 3. Narrower
@@ -68,7 +68,7 @@ def scaled_layers(layers, width, resolution):
 
 
 # %%
-mobilenet_lab.check_scaled_layers(scaled_layers)
+lab.check_scaled_layers(scaled_layers)
 
 # %% [markdown]
 # ## 4. As much for the width as for the resolution
@@ -83,7 +83,7 @@ def equal_width(layers, resolution):
 
 
 # %%
-mobilenet_lab.check_equal_width(equal_width)
+lab.check_equal_width(equal_width)
 
 # %% [markdown]
 # ## A network for a budget

@@ -12,9 +12,9 @@
 # You take levels from a trained network, measure what training moves, set a moving mean so that a short training is judged fairly, and find
 # out where a network sees what it names. Then you teach five digits to a network that knows the other five.
 #
-# - **Time:** 50 minutes.
-# - **Needs:** [chapter 13](../13-transfer); NumPy.
-# - **Goals:** transfer levels without tying two networks together; compare two starts fairly; turn a classifier into a map without
+# - **Time**: 50 minutes.
+# - **You need**: [chapter 13](../13-transfer), and NumPy.
+# - **Goals**: transfer levels without tying two networks together; compare two starts fairly; turn a classifier into a map without
 #   training.
 #
 # Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong, not how to do it.
@@ -22,7 +22,8 @@
 # %%
 import numpy as np
 
-from fewbits.labs import dense_network, transfer_lab
+from fewbits.labs import dense_network
+from fewbits.labs import taken_levels as lab
 
 # %% [markdown]
 # ## 1. Taking levels
@@ -37,7 +38,7 @@ def take_first(target, source, count):
 
 
 # %%
-transfer_lab.check_take_first(take_first)
+lab.check_take_first(take_first)
 
 # %% [markdown]
 # ## 2. What moved
@@ -51,7 +52,7 @@ def moved_share(before, after):
 
 
 # %%
-transfer_lab.check_moved_share(moved_share)
+lab.check_moved_share(moved_share)
 
 # %% [markdown]
 # ## 3. A moving mean that forgets its start
@@ -66,7 +67,7 @@ def momentum_for(share, steps):
 
 
 # %%
-transfer_lab.check_momentum_for(momentum_for)
+lab.check_momentum_for(momentum_for)
 
 # %% [markdown]
 # ## 4. Maps of classes
@@ -81,7 +82,7 @@ def class_map(features, kernel, bias, label):
 
 
 # %%
-transfer_lab.check_class_map(class_map)
+lab.check_class_map(class_map)
 
 # %% [markdown]
 # ## 5. The pointing game
@@ -96,7 +97,7 @@ def points_right(heat, boxes, height, width):
 
 
 # %%
-transfer_lab.check_points_right(points_right)
+lab.check_points_right(points_right)
 
 # %% [markdown]
 # ## Five digits from the other five
@@ -137,6 +138,9 @@ for count in (0, 1):
           f"the first kernel moved by {np.mean(moves):.0%}")
 
 # %% [markdown]
+# Is that what you expected, and what chapter 13 found? A unit of this first level reads its strokes at fixed pixels, a filter of a convolution
+# reads them anywhere.
+#
 # ## An open question
 #
 # Five seeds draw five starts, but all learn from the *same* forty images, and all take from the same network. Which of the three matters

@@ -1,5 +1,10 @@
 from . import checking as checking
+from . import dense_network as dense_network
+from . import few_bits as few_bits
 from . import fixed_point as fixed_point
+from . import separable as separable
+from . import small_images as small_images
+from . import taken_levels as taken_levels
 from .checking import Case as Case
 from .checking import GapOpen as GapOpen
 from .checking import WrongAnswer as WrongAnswer
