@@ -502,6 +502,9 @@ ten = totals(network("squeezenet_v1_1", classes=10))
 print(f"parameters {1 - ten.parameters / sums.parameters:.1%}, MACs {1 - ten.macs / sums.macs:.1%}")
 
 # %% [markdown]
+# **Lab.** Build a counter for your own network, and find the peak of its memory, in `notebooks/labs/02-counting.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

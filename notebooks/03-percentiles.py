@@ -295,6 +295,9 @@ print("used of the amplitude, layer by layer:", [f"{u:.0%}" for u in used])
 # the thesis are always signed.
 # ```
 #
+# **Lab.** Find a layer's MSB from a stream of values that memory cannot hold, in `notebooks/labs/03-percentiles.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

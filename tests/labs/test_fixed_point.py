@@ -102,6 +102,6 @@ def test_mistakes_in_the_best_msb():
     tell_apart(
         (lab.check_best_msb, constant, "may be negative"),
         (lab.check_best_msb, of_the_maximum, "Measure it"),
-        (lab.check_best_msb, least(lambda error: np.abs(error).mean()), "mean of distances"),
+        (lab.check_best_msb, least(lambda error: np.abs(error).mean()), "lies far out"),
         (lab.check_best_msb, positive_only, "both sides"),
     )

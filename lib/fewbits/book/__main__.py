@@ -72,7 +72,7 @@ def _sync(options: argparse.Namespace, root: Path) -> None:
     for chapter in [*chapters(root), *find_labs(root)]:
         if not chapter.in_pair():
             chapter.write_pair()
-            print(f"{chapter.pair.name} written from {chapter.script.name}")
+            print(f"{chapter.pair.relative_to(root)} written from {chapter.script.name}")
 
 
 def _execute(options: argparse.Namespace, root: Path) -> "list[Chapter]":

@@ -135,6 +135,10 @@ def shown(value: Any) -> str:
     """
     if isinstance(value, np.generic):
         return shown(value.item())
+    if isinstance(value, tuple | list):
+        texts = ", ".join(map(shown, value))
+        text = f"({texts})" if isinstance(value, tuple) else f"[{texts}]"
+        return text if len(text) <= 120 else f"{text[:117]}..."
     if isinstance(value, np.ndarray):
         small = value.size <= 12
         return np.array2string(value, precision=5, separator=", ") if small else f"an array of shape {value.shape}"

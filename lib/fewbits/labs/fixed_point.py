@@ -131,11 +131,7 @@ def check_best_msb(best_msb: Callable[..., Any]) -> None:
             ),
             case(np.linspace(-0.05, 0.05, 19), 8, "These values are small: the MSB may be negative."),
             case(bell, 3, "With few bits, does the format that clips nothing have the least error? Measure it."),
-            case(
-                outlier,
-                4,
-                "One value of 2001 lies far out: a mean of squares gives it more weight than a mean of distances.",
-            ),
             case(-np.abs(bell), 3, "All of these values are negative; the error counts on both sides of zero."),
+            case(outlier, 4, "One value of 2001 lies far out: squares give it more weight than distances do."),
         ],
     )
