@@ -1,7 +1,7 @@
 """A small dense network in NumPy, which the labs train in a second to read the digits.
 
-A network is a list of layers, each a kernel (inputs, units) and a bias (units,), float64. A ReLU follows every layer but
-the last. A unit is what a filter is in a convolution: a 1x1 filter on a map of one pixel.
+A network is a list of layers, each a kernel (inputs, units) and a bias (units,), float64. A ReLU follows every layer
+but the last. A unit is what a filter is in a convolution: a 1x1 filter on a map of one pixel.
 """
 
 from collections.abc import Callable
@@ -132,7 +132,11 @@ def train_layers(
     """
     rng, size = np.random.default_rng(seed), 32
     steps = epochs * (len(labels) // size)
-    batches = (batch for _ in range(epochs) for batch in rng.permutation(len(labels))[: steps // epochs * size].reshape(-1, size))
+    batches = (
+        batch
+        for _ in range(epochs)
+        for batch in rng.permutation(len(labels))[: steps // epochs * size].reshape(-1, size)
+    )
     for step, batch in enumerate(batches):
         now = rate * (1 - step / steps)
         found = gradients(network, images[batch], labels[batch])

@@ -20,12 +20,26 @@ def check_few_bit_values(function: Callable[..., Any]) -> None:
     check_cases(
         function,
         [
-            case([0.0, 0.25, -0.5], 0, 3, True, "These are values of the format already: they should stay. Is the step right?"),
-            case([0.05, -0.2, 0.3], 0, 3, True, "Which code is nearest? A rounding down errs to one side only."),
-            case([0.125, 0.375, -0.375], 0, 3, True, "These lie halfway between two codes, and the even code should win."),
+            case(
+                [0.0, 0.25, -0.5],
+                0,
+                3,
+                True,
+                "These are values of the format already: they should stay. Is the step right?",
+            ),
+            case([0.05, -0.3, 0.2], 0, 3, True, "Which code is nearest? A rounding down errs to one side only."),
+            case(
+                [0.125, 0.375, -0.375], 0, 3, True, "These lie halfway between two codes, and the even code should win."
+            ),
             case([1.0, 7.0], 0, 3, True, "There is a highest code; values above it cannot be stored."),
             case([-1.0, -9.0], 0, 3, True, "Two's complement has one negative code more than positive ones."),
-            case([1.0, 1.6, -0.4], 0, 3, False, "Behind a ReLU no value is negative: which codes does an unsigned format use?"),
+            case(
+                [1.0, 1.6, -0.4],
+                0,
+                3,
+                False,
+                "Behind a ReLU no value is negative: which codes does an unsigned format use?",
+            ),
             case([0.3, 5.0], 1, 2, False, "The step follows from the MSB and the bits. Try other widths than 3 bits."),
         ],
     )
@@ -42,10 +56,30 @@ def check_gradient_through(function: Callable[..., Any]) -> None:
     check_cases(
         function,
         [
-            case([0.1, -0.3, 0.6], True, [1, 1, 1], "All of these are inside the range: the gradient should pass as it is."),
-            case([2.0, 0.1, 0.2], True, [0, 1, 1], "The first is far above the highest value: does moving it change anything?"),
-            case([-0.9, -3.0, 0.2], True, [1, 0, 1], "The range has a lower end, too, and signed values reach down to it."),
-            case([1.5, -0.4, 0.2], False, [1, 0, 1], "An unsigned format has other limits than a signed one of equal bits."),
+            case(
+                [0.1, -0.3, 0.6],
+                True,
+                [1, 1, 1],
+                "All of these are inside the range: the gradient should pass as it is.",
+            ),
+            case(
+                [2.0, 0.1, 0.2],
+                True,
+                [0, 1, 1],
+                "The first is far above the highest value: does moving it change anything?",
+            ),
+            case(
+                [-0.9, -3.0, 0.2],
+                True,
+                [1, 0, 1],
+                "The range has a lower end, too, and signed values reach down to it.",
+            ),
+            case(
+                [1.5, -0.4, 0.2],
+                False,
+                [1, 0, 1],
+                "An unsigned format has other limits than a signed one of equal bits.",
+            ),
         ],
     )
 
@@ -73,7 +107,10 @@ def check_train_step(function: Callable[..., Any]) -> None:
                 "Steps of a hundredth never leave a code if the rounded weights are what is kept: then nothing learns.",
             ),
             case(asked_rounded, "The loss is that of the network which computes. With which weights does it compute?"),
-            case(lambda result: not np.allclose(result, 2 * weights - step), "The step should go down the gradient, not up."),
+            case(
+                lambda result: not np.allclose(result, 2 * weights - step),
+                "The step should go down the gradient, not up.",
+            ),
             case(accepts, "A step is the rate times the gradient."),
         ],
     )
@@ -104,7 +141,9 @@ def check_stages(function: Callable[..., Any]) -> None:
                 [[5, 5], [4, 4], [3, 3]],
                 "The start is where the network is already: count the bits that it still has to lose.",
             ),
-            case(("bit by bit", 3, 3, 2), [], "If it is at the goal already, there is nothing to do, one bit at a time."),
+            case(
+                ("bit by bit", 3, 3, 2), [], "If it is at the goal already, there is nothing to do, one bit at a time."
+            ),
         ],
     )
 

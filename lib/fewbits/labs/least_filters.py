@@ -30,9 +30,19 @@ def check_remove_filters_of(function: Callable[..., Any]) -> None:
         [
             case([1], 0, 0, "A filter is one place of the last axis of the kernel; its inputs stay."),
             case([1], 0, 1, "A filter takes its bias along."),
-            case([1], 0, 2, "The reader has no such channel any more: which of its axes counts the channels that it reads?"),
-            case([1], 3, 2, "The maps come behind those of another layer: at which number does the reader see this filter?"),
-            case([0, 3], 3, 2, "When several go, the numbers in `gone` are those of the network as it was."),
+            case(
+                [1],
+                0,
+                2,
+                "The reader has no such channel any more: which of its axes counts the channels that it reads?",
+            ),
+            case(
+                [1],
+                3,
+                2,
+                "The maps come behind those of another layer: at which number does the reader see this filter?",
+            ),
+            case([0, 2], 3, 2, "When several go, the numbers in `gone` are those of the network as it was."),
         ],
     )
 
@@ -51,7 +61,9 @@ def check_taylor_scores(function: Callable[..., Any]) -> None:
     check_cases(
         function,
         [
-            case(one, pull, "One place and two images: the importance is a mean over the images, one number per filter."),
+            case(
+                one, pull, "One place and two images: the importance is a mean over the images, one number per filter."
+            ),
             case(one, -pull, "A filter whose removal raises the loss matters, too: importance has no sign."),
             case(
                 one,
@@ -76,8 +88,14 @@ def check_compared_scores(function: Callable[..., Any]) -> None:
         function,
         [
             case({"a": [3.0, 4.0]}, "This layer has the norm 5; neither its largest value nor its sum is that."),
-            case({"a": [3.0, 4.0], "b": [0.3, 0.4]}, "Two layers that differ in scale alone should end up equal: each has its own norm."),
-            case({"a": [0.0, 0.0], "b": [1.0, 0.0]}, "All filters of a dead layer have the importance 0, and 0 is what they should keep."),
+            case(
+                {"a": [3.0, 4.0], "b": [0.3, 0.4]},
+                "Two layers that differ in scale alone should end up equal: each has its own norm.",
+            ),
+            case(
+                {"a": [0.0, 0.0], "b": [1.0, 0.0]},
+                "All filters of a dead layer have the importance 0, and 0 is what they should keep.",
+            ),
         ],
     )
 
@@ -95,10 +113,22 @@ def check_choose_least(function: Callable[..., Any]) -> None:
     check_cases(
         function,
         [
-            case(1, {"a": [1]}, "The least important filter of all layers goes, and only layers that lose some are named."),
+            case(
+                1,
+                {"a": [1]},
+                "The least important filter of all layers goes, and only layers that lose some are named.",
+            ),
             case(2, {"a": [1], "b": [0]}, "The layers are ranked together, not one by one."),
-            case(3, {"a": [1, 2], "b": [0]}, "Layer b has one filter left: it should stay, and another filter should go instead."),
+            case(
+                3,
+                {"a": [1, 2], "b": [0]},
+                "Layer b has one filter left: it should stay, and another filter should go instead.",
+            ),
             case(5, {"a": [1, 2], "b": [0], "c": [2, 3]}, "The number that goes is n, whatever has to stay."),
-            case(6, {"a": [1, 2], "b": [0], "c": [1, 2, 3]}, "The numbers of a layer are sorted, not in the order of their importance."),
+            case(
+                6,
+                {"a": [1, 2], "b": [0], "c": [1, 2, 3]},
+                "The numbers of a layer are sorted, not in the order of their importance.",
+            ),
         ],
     )

@@ -19,7 +19,9 @@ def check_packed_bytes(function: Callable[..., Any]) -> None:
     check_cases(
         function,
         [
-            case((4, 2), 8, "A layer has a weight for each pair of an input and a unit, and a bias of 32 bits per unit."),
+            case(
+                (4, 2), 8, "A layer has a weight for each pair of an input and a unit, and a bias of 32 bits per unit."
+            ),
             case((4, 2, 6), 8, "A layer reads the units of the layer before it."),
             case((64, 32, 10), 4, "Two weights of 4 bits share a byte; biases keep their 32 bits."),
             case((3, 3), 3, "Nine weights of 3 bits are 27 bits: how many bytes hold them?"),
@@ -47,10 +49,18 @@ def check_logit_sqnr(function: Callable[..., Any]) -> None:
     check_cases(
         function,
         [
-            case(logits, logits + noise, "Power is the mean of squares; the noise is the difference, and decibels are tens of a decimal logarithm."),
+            case(
+                logits,
+                logits + noise,
+                "Power is the mean of squares, the noise is the difference, and decibels are tens of a logarithm.",
+            ),
             case(logits, 1.5 * logits, "Signal over noise, and the signal is what was there before."),
             case(logits + 3, logits + 3 + noise, "What all classes have in common is no signal."),
-            case(logits, logits + noise + rng.normal(size=(20, 1)), "What an image adds to all of its classes is no noise."),
+            case(
+                logits,
+                logits + noise + rng.normal(size=(20, 1)),
+                "What an image adds to all of its classes is no noise.",
+            ),
         ],
     )
 
@@ -80,9 +90,19 @@ def check_add_noise(function: Callable[..., Any]) -> None:
         function,
         [
             case(logits, noise, now, "This noise has the right strength already."),
-            case(logits, noise, now + 20, "Twenty decibels more are a hundred times less power, so how much less amplitude? More decibels mean less noise."),
+            case(
+                logits,
+                noise,
+                now + 20,
+                "Twenty decibels more are a hundred times less power of the noise, so how much less amplitude?",
+            ),
             case(logits, 7 * noise, 5.0, "The noise that is given may have any strength: measure it."),
-            case(logits + 5, noise + 2, 5.0, "What all classes have in common counts neither in the signal nor in the noise."),
+            case(
+                logits + 5,
+                noise + 2,
+                5.0,
+                "What all classes have in common counts neither in the signal nor in the noise.",
+            ),
             same_shape(logits, noise, "The noise that is added should be the given draw, only weaker or stronger."),
         ],
     )
@@ -104,7 +124,10 @@ def check_median_lead(function: Callable[..., Any]) -> None:
     check_cases(
         function,
         [
-            case(np.array([[2.0, -2.0]]), "One image and two classes: the lead is their difference, over the root mean square."),
+            case(
+                np.array([[2.0, -2.0]]),
+                "One image and two classes: the lead is their difference, over the root mean square.",
+            ),
             case(np.array([[3.0, 1.0, -4.0]]), "The lead is over the second highest, whatever the others are."),
             case(logits, "Take the median over the images, and one root mean square of all."),
             case(10 * logits, "A network whose logits are all ten times as large has no more to spare."),
@@ -130,10 +153,22 @@ def check_extra_loss(function: Callable[..., Any]) -> None:
     check_cases(
         function,
         [
-            case((ones, ones, ones, half), 0, "The first loses nothing, the second half of its answers. NumPy does not subtract bools as numbers."),
+            case(
+                (ones, ones, ones, half),
+                0,
+                "The first loses nothing, the second half of its answers. NumPy does not subtract bools as numbers.",
+            ),
             case((ones, half, ones, ones), 0, "If the first loses more, the result is negative."),
-            case((half, half, ones, half), 0, "A network that was wrong before cannot lose that image: compare each network with itself."),
-            case((ones, half, ones, half), 1, "Both lose the same images: image by image there is no difference, so no doubt either."),
+            case(
+                (half, half, ones, half),
+                0,
+                "A network that was wrong before cannot lose that image: compare each network with itself.",
+            ),
+            case(
+                (ones, half, ones, half),
+                1,
+                "Both lose the same images: image by image there is no difference, so no doubt either.",
+            ),
             case(four, 1, "The half-width is that of a mean: it shrinks with the root of the number of images."),
         ],
     )

@@ -22,15 +22,46 @@ def check_separable(function: Callable[..., Any]) -> None:
         return Case((image, filters, mixing), equals(np.einsum("yxcij,ijc,cn->yxn", windows, filters, mixing)), hint)
 
     one = rng.normal(size=(3, 3, 1))
+    even = one + one.transpose(1, 0, 2)
     check_cases(
         function,
         [
-            case(rng.normal(size=(4, 4, 1)), np.ones((1, 1, 1)), np.eye(1), "This filter and this mixing leave the image as it is."),
-            case(one, one + one.transpose(1, 0, 2), np.eye(1), "One place is left: the sum of the products of image and filter."),
-            case(one, np.arange(9.0).reshape(3, 3, 1), np.eye(1), "The filter lies over the image as it is, neither flipped nor transposed."),
-            case(rng.normal(size=(5, 4, 1)), rng.normal(size=(3, 3, 1)), np.eye(1), "Height and width differ here; each loses a window less one."),
-            case(rng.normal(size=(4, 4, 2)), rng.normal(size=(2, 2, 2)), np.eye(2), "Each channel has a filter of its own; the first half does not mix them."),
-            case(rng.normal(size=(4, 4, 2)), rng.normal(size=(2, 2, 2)), rng.normal(size=(2, 5)), "The second half mixes the channels at each pixel."),
+            case(
+                rng.normal(size=(4, 4, 1)),
+                np.ones((1, 1, 1)),
+                np.eye(1),
+                "This filter and this mixing leave the image as it is.",
+            ),
+            case(
+                one,
+                even + even[::-1, ::-1],
+                np.eye(1),
+                "One place is left: the sum of the products of image and filter.",
+            ),
+            case(
+                one,
+                np.arange(9.0).reshape(3, 3, 1),
+                np.eye(1),
+                "The filter lies over the image as it is, neither flipped nor transposed.",
+            ),
+            case(
+                rng.normal(size=(5, 4, 1)),
+                rng.normal(size=(3, 3, 1)),
+                np.eye(1),
+                "Height and width differ here; each loses a window less one.",
+            ),
+            case(
+                rng.normal(size=(4, 4, 2)),
+                rng.normal(size=(2, 2, 2)),
+                np.eye(2),
+                "Each channel has a filter of its own; the first half does not mix them.",
+            ),
+            case(
+                rng.normal(size=(4, 4, 2)),
+                rng.normal(size=(2, 2, 2)),
+                rng.normal(size=(2, 5)),
+                "The second half mixes the channels at each pixel.",
+            ),
         ],
     )
 
@@ -51,7 +82,11 @@ def check_separable_cost(function: Callable[..., Any]) -> None:
     check_cases(
         function,
         [
-            case((1, 4, 1, 3), 0, "The depthwise half has one filter per input channel. Return two numbers, weights first."),
+            case(
+                (1, 4, 1, 3),
+                0,
+                "The depthwise half has one filter per input channel. Return two numbers, weights first.",
+            ),
             case((1, 4, 6, 3), 0, "The depthwise half knows nothing of the outputs; the second half is a matrix."),
             case((7, 4, 6, 3), 0, "The weights do not depend on the pixels."),
             case((7, 4, 6, 3), 1, "Each weight is used once at each pixel of a map with two sides."),
@@ -75,7 +110,13 @@ def check_scaled_layers(function: Callable[..., Any]) -> None:
             case(1, 1, "outputs", [10, 24], "Width 1 and resolution 1 leave everything as it is."),
             case(0.5, 1, "outputs", [5, 12], "The width multiplies the filters of each layer."),
             case(0.25, 1, "outputs", [2, 6], "Channels are whole numbers, rounded down."),
-            case(0.5, 1, "inputs", [3, 5], "A layer reads what the layer before writes, and the first one reads the image."),
+            case(
+                0.5,
+                1,
+                "inputs",
+                [3, 5],
+                "A layer reads what the layer before writes, and the first one reads the image.",
+            ),
             case(1, 0.5, "side", [5, 3], "The resolution multiplies the sides, rounded up."),
             case(0.5, 0.5, "window", [3, 5], "Neither lever changes the windows."),
         ],
@@ -104,9 +145,13 @@ def check_equal_width(function: Callable[..., Any]) -> None:
             case(
                 [_LAYERS[0] | {"outputs": 1000}],
                 0.5,
-                "The mixing falls with the square of the width, the filters only with the width. So it is not quite the resolution.",
+                "Mixing falls with the square of the width, filters only with the width: not quite the resolution.",
             ),
             case(_LAYERS[:1], 0.5, "With few outputs the depthwise half matters more. Solve the quadratic equation."),
-            case(_LAYERS, 0.25, "Add up the MACs of all layers first. A mean of the widths of single layers is something else."),
+            case(
+                _LAYERS,
+                0.25,
+                "Add up the MACs of all layers first. A mean of the widths of single layers is something else.",
+            ),
         ],
     )

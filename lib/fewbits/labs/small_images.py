@@ -19,11 +19,23 @@ def check_map_side(function: Callable[..., Any]) -> None:
     check_cases(
         function,
         [
-            case(8, 3, 1, "valid", "Put the window at the left edge, and count how often it can move before it leaves the map."),
-            case(32, 7, 2, "valid", "The window moves two pixels at a time here."),
+            case(
+                8,
+                3,
+                1,
+                "valid",
+                "Put the window at the left edge, and count how often it can move before it leaves the map.",
+            ),
+            case(33, 7, 2, "valid", "The window moves two pixels at a time here."),
             case(14, 3, 2, "valid", "A last step that the window cannot make in full is not made."),
             case(8, 3, 1, "same", "With `same` and steps of one pixel the map keeps its side."),
-            case(13, 3, 2, "same", "With `same`, every second pixel has a window, the first one too. The side may be odd."),
+            case(
+                13,
+                3,
+                2,
+                "same",
+                "With `same`, every second pixel has a window, the first one too. The side may be odd.",
+            ),
             case(13, 3, 2, "up", "With `up`, no further step is made when the last window ends where the map ends."),
             case(6, 3, 2, "up", "With `up`, one more step is made if the last window leaves a pixel unseen."),
             case(6, 1, 3, "same", "The side with `same` depends on the stride alone."),
@@ -70,7 +82,11 @@ def check_idle_weights(function: Callable[..., Any]) -> None:
         [
             case(3, 8, "On a map larger than the filter every weight meets pixels at some place."),
             case(3, 1, "On a single pixel only one weight of the filter lies over the map."),
-            case(3, 2, "The filter stands at more than one place. A weight that meets zeros at one may meet a pixel at another."),
+            case(
+                3,
+                2,
+                "The filter stands at more than one place. A weight may meet zeros at one, and a pixel at another.",
+            ),
             case(5, 2, "Move the filter over all places of the map, and mark the weights that ever meet a pixel."),
             case(7, 3, "Rows and columns are alike: count one of them first."),
         ],
@@ -81,7 +97,11 @@ def check_fire_cost(function: Callable[..., Any]) -> None:
     """Check parameters and MACs of a fire module."""
 
     def case(inputs, squeeze, expand, side, hint, part=slice(None)):
-        kernels = [np.empty((1, 1, inputs, squeeze)), np.empty((1, 1, squeeze, expand)), np.empty((3, 3, squeeze, expand))]
+        kernels = [
+            np.empty((1, 1, inputs, squeeze)),
+            np.empty((1, 1, squeeze, expand)),
+            np.empty((3, 3, squeeze, expand)),
+        ]
         parameters = sum(kernel.size + kernel.shape[-1] for kernel in kernels)
         macs = sum(kernel.size * side * side for kernel in kernels)
         expected = (parameters, macs)
@@ -90,7 +110,14 @@ def check_fire_cost(function: Callable[..., Any]) -> None:
     check_cases(
         function,
         [
-            case(8, 2, 4, 1, "Count the parameters layer by layer: the expand filters read the squeezed channels.", slice(1)),
+            case(
+                8,
+                2,
+                4,
+                1,
+                "Count the parameters layer by layer: the expand filters read the squeezed channels.",
+                slice(1),
+            ),
             case(8, 2, 4, 1, "MACs multiply; a bias is only added."),
             case(8, 2, 4, 5, "The weights do not depend on the pixels.", slice(1)),
             case(8, 2, 4, 5, "Every weight is used once at each pixel of the map."),
@@ -117,7 +144,10 @@ def check_dead_classes(function: Callable[..., Any]) -> None:
         [
             case([0], "Class 0 is below zero at all places of all images. Return one truth value per class."),
             case([1], "Class 1 is above zero in all images: it is not dead."),
-            case([2], "Class 2 is above zero at one place of one image. The ReLU comes before the mean, and one image is enough."),
+            case(
+                [2],
+                "Class 2 is above zero at one place of an image. The ReLU comes before the mean; one image is enough.",
+            ),
             case([3], "A sum of exactly zero leaves the logit at 0."),
         ],
     )

@@ -46,11 +46,23 @@ def check_take_first(function: Callable[..., Any]) -> None:
     check_cases(
         recorded,
         [
-            Case((*arguments, 2), as_given, "The target that was given has changed; it should stay as it is. Return a new network."),
+            Case(
+                (*arguments, 2),
+                as_given,
+                "The target that was given has changed; it should stay as it is. Return a new network.",
+            ),
             Case((*arguments, 0), holds(0, 0, 0), "With no levels taken the network is the target's."),
-            Case((*arguments, 2), holds(1, 1, 0), "Levels count from the input. All arrays of a level go together, the bias too."),
+            Case(
+                (*arguments, 2),
+                holds(1, 1, 0),
+                "Levels count from the input. All arrays of a level go together, the bias too.",
+            ),
             Case((*arguments, 3), holds(1, 1, 1), "All levels may be taken."),
-            Case((*arguments, 2), apart, "The result shares an array or a dict with a network that was given, so training it would change that one."),
+            Case(
+                (*arguments, 2),
+                apart,
+                "The result shares an array or a dict with a given network, so training it would change that one.",
+            ),
         ],
     )
 
@@ -122,8 +134,18 @@ def check_class_map(function: Callable[..., Any]) -> None:
     check_cases(
         function,
         [
-            case(1, 1, shaped, "The map has one number for each place: leave the mean over places out, and choose one class."),
-            case(1, 1, ordered, "The softmax compares the classes at a place, not the places of a class; the bias counts, too."),
+            case(
+                1,
+                1,
+                shaped,
+                "The map has one number for each place: leave the mean over places out, and choose one class.",
+            ),
+            case(
+                1,
+                1,
+                ordered,
+                "The softmax compares the classes at a place, not the places of a class; the bias counts, too.",
+            ),
             case(1, 2, equals, "Probabilities of all classes add up to 1 at each place."),
             case(1000, 0, equals, "Large logits overflow the exponential. All classes may lose the same number first."),
         ],
@@ -141,12 +163,20 @@ def check_points_right(function: Callable[..., Any]) -> None:
     check_cases(
         function,
         [
-            case([(0, 0, 16, 32)], True, "A box around the whole image holds every place."),
-            case([(10, 20, 16, 32)], True, "A place of the map is many pixels of the image: scale rows by the height, columns by the width."),
+            case([(0, 0, 32, 32)], True, "A box around the whole image holds every place."),
             case([(20, 10, 32, 16)], False, "Rows come first, in the map and in a box: top, left, bottom, right."),
+            case(
+                [(8, 20, 16, 32)],
+                True,
+                "A place of the map is many pixels of the image: scale rows by the height, columns by the width.",
+            ),
             case([(9, 25, 16, 32)], True, "Does the place stand for the middle of its cell, or for a corner?"),
             case([(8, 24, 12, 32)], False, "A box ends just before its bottom and its right."),
-            case([(0, 0, 4, 4), (12, 28, 13, 29)], True, "One of the boxes is enough, and a box begins at its top and its left."),
+            case(
+                [(0, 0, 4, 4), (12, 28, 13, 29)],
+                True,
+                "One of the boxes is enough, and a box begins at its top and its left.",
+            ),
             case([], False, "Without a box no place is right."),
         ],
     )
