@@ -13,7 +13,7 @@
 # step, and the way down. Then you take the digits to 2 bits.
 #
 # - **Time**: 45 minutes.
-# - **You need**: [chapter 10](../10-few-bits), and NumPy.
+# - **You need**: chapter 10, and NumPy.
 # - **Goals**: say why the small steps of training need weights in float; pass a gradient through a rounding that has none; compare ways
 #   down with equal training.
 #

@@ -13,7 +13,7 @@
 # a value sees, which weights lie idle, what a fire module costs, and which classes are born dead. Then you repair the layout yourself.
 #
 # - **Time**: 40 minutes.
-# - **You need**: [chapter 11](../11-squeezenet), and NumPy.
+# - **You need**: chapter 11, and NumPy.
 # - **Goals**: follow a map through a network on paper; tell costs that depend on pixels from those that do not; find weights and classes
 #   that no training can wake.
 #

@@ -13,7 +13,7 @@
 # MobileNet for a budget of multiplications and one of bytes.
 #
 # - **Time**: 45 minutes.
-# - **You need**: [chapter 12](../12-mobilenet), and NumPy.
+# - **You need**: chapter 12, and NumPy.
 # - **Goals**: compute a depthwise separable convolution; tell which costs follow the width and which the resolution; choose between the two
 #   under a budget.
 #
@@ -128,5 +128,5 @@ print(separable(image, filters, rng.normal(size=(3, 8))).shape)
 # ## An open question
 #
 # The two levers are turned for the whole network at once. Suppose each layer had a width of its own, at equal MACs: would you make the early
-# layers narrow or the late ones? Prune a MobileNet by [chapter 14](../14-pruning) and look which layers pay. Is that the width that you would
+# layers narrow or the late ones? Prune a MobileNet by chapter 14 and look which layers pay. Is that the width that you would
 # have chosen, and is a network that is *trained* with those widths from random weights as good as the pruned one?

@@ -13,7 +13,7 @@
 # out where a network sees what it names. Then you teach five digits to a network that knows the other five.
 #
 # - **Time**: 50 minutes.
-# - **You need**: [chapter 13](../13-transfer), and NumPy.
+# - **You need**: chapter 13, and NumPy.
 # - **Goals**: transfer levels without tying two networks together; compare two starts fairly; turn a classifier into a map without
 #   training.
 #
@@ -122,6 +122,8 @@ def as_levels(layers):
 # %%
 known = dense_network.train_layers(
     dense_network.draw_layers((64, 32, 5), seed=1), *part("train", range(5)))
+
+# %%
 for count in (0, 1):
     shares, moves = [], []
     for seed in range(5):

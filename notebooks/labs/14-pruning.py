@@ -13,7 +13,7 @@
 # the digits by your criterion, by the weights, and at random.
 #
 # - **Time**: 50 minutes.
-# - **You need**: [chapter 14](../14-pruning), and NumPy.
+# - **You need**: chapter 14, and NumPy.
 # - **Goals**: remove a filter from a graph with a concatenation; say why a criterion averages sizes and not values; keep narrow layers
 #   from paying for wide ones.
 #

@@ -13,7 +13,7 @@
 # noise for every network, the lead of its answers, and a comparison that is fair image by image.
 #
 # - **Time**: 45 minutes.
-# - **You need**: [chapter 15](../15-prune-then-quantize), and NumPy.
+# - **You need**: chapter 15, and NumPy.
 # - **Goals**: predict what two techniques save together; tell larger errors from less reserve; compare two losses with an interval.
 #
 # Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong, not how to do it.
@@ -31,13 +31,13 @@ from fewbits.labs import reserve as lab
 # without gaps, and each layer begins at a byte of its own.
 
 # %%
-def packed_bytes(units, bits):
+def chain_bytes(units, bits):
     """Return the bytes of all weights and biases."""
     ...
 
 
 # %%
-lab.check_packed_bytes(packed_bytes)
+lab.check_chain_bytes(chain_bytes)
 
 # %% [markdown]
 # ## 2. Noise in decibels
@@ -136,7 +136,7 @@ for name, found in logits.items():
     noisy = add_noise(found, noise, level)
     tried = found, after[name], noisy
     right[name] = [each.argmax(axis=1) == labels for each in tried]
-    print(f"{name}: {packed_bytes(UNITS[name], BITS):,} bytes,",
+    print(f"{name}: {chain_bytes(UNITS[name], BITS):,} bytes,",
           f"{logit_sqnr(found, after[name]):.1f} dB,",
           f"lead {median_lead(found):.2f};",
           *(f"{np.mean(answers):.1%}" for answers in right[name]))

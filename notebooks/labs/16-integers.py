@@ -13,7 +13,7 @@
 # network for the digits runs on integers alone, and you count the codes in which it differs from its simulation.
 #
 # - **Time**: 60 minutes.
-# - **You need**: [chapter 16](../16-integers), and NumPy.
+# - **You need**: chapter 16, and NumPy.
 # - **Goals**: round without a division; align steps that differ; prove the width of a sum without data.
 #
 # Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong, not how to do it. Use integers

@@ -13,7 +13,7 @@
 # prediction, then the exact optimum.
 #
 # - **Time**: 60 minutes.
-# - **You need**: [chapter 17](../17-pareto), and NumPy.
+# - **You need**: chapter 17, and NumPy.
 # - **Goals**: compute a front with ties; choose and report on different images; solve a small integer program by yourself.
 #
 # Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong, not how to do it.

@@ -18,11 +18,11 @@ def test_mistakes_in_bytes():
         return -(-weights * bits // 8) + 4 * sum(units[1:])
 
     tell_apart(
-        (lab.check_packed_bytes, bytes_by(lambda n, bits: n * bits // 8, biases=0), "a bias of 32 bits"),
-        (lab.check_packed_bytes, from_the_input, "the layer before it"),
-        (lab.check_packed_bytes, bytes_by(lambda n, bits: n), "share a byte"),
-        (lab.check_packed_bytes, bytes_by(lambda n, bits: n * bits // 8), "how many bytes hold them"),
-        (lab.check_packed_bytes, once, "round up for each layer"),
+        (lab.check_chain_bytes, bytes_by(lambda n, bits: n * bits // 8, biases=0), "a bias of 32 bits"),
+        (lab.check_chain_bytes, from_the_input, "the layer before it"),
+        (lab.check_chain_bytes, bytes_by(lambda n, bits: n), "share a byte"),
+        (lab.check_chain_bytes, bytes_by(lambda n, bits: n * bits // 8), "how many bytes hold them"),
+        (lab.check_chain_bytes, once, "round up for each layer"),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from fewbits.labs.checking import Case, check_cases, equals
 
 
-def check_packed_bytes(function: Callable[..., Any]) -> None:
+def check_chain_bytes(function: Callable[..., Any]) -> None:
     """Check the bytes of a chain of layers."""
 
     def case(units, bits, hint):

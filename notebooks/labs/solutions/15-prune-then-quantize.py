@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def packed_bytes(units, bits):
+def chain_bytes(units, bits):
     """Return the bytes of all weights and biases."""
     return sum(-(-n * m * bits // 8) + 4 * m for n, m in zip(units, units[1:]))
 
