@@ -1,7 +1,16 @@
+from . import budgets_of_bits as budgets_of_bits
 from . import checking as checking
 from . import counting as counting
+from . import dense_network as dense_network
+from . import few_bits as few_bits
 from . import fixed_point as fixed_point
+from . import integer_layers as integer_layers
+from . import least_filters as least_filters
+from . import reserve as reserve
+from . import separable as separable
+from . import small_images as small_images
 from . import streamed_percentiles as streamed_percentiles
+from . import taken_levels as taken_levels
 from .checking import Case as Case
 from .checking import GapOpen as GapOpen
 from .checking import WrongAnswer as WrongAnswer
