@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: `python -m fewbits.book {sync,execute,render,layers,baselines,pack}`."""
+"""The commands behind the Makefile: `python -m fewbits.book {sync,execute,render,layers,baselines,pack,pdf}`."""
 
 import argparse
 import signal
@@ -45,6 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
     pack = commands.add_parser("pack", help="write _build/html as a zip file")
     pack.add_argument("target", type=Path)
     pack.set_defaults(command=_pack)
+
+    pdf = commands.add_parser("pdf", help="print _build/html into one PDF file, with Chromium")
+    pdf.add_argument("target", type=Path)
+    pdf.set_defaults(command=_pdf)
 
     for command in (execute, render, baselines):
         command.add_argument("--profile", choices=PROFILES, default="quick")
@@ -128,7 +132,14 @@ def _baselines(options: argparse.Namespace, root: Path) -> None:
 def _pack(options: argparse.Namespace, root: Path) -> None:
     from fewbits.book.pages import pack
 
-    pack(root, options.target)
+    pack(root / "_build" / "html", options.target)
+    print(f"{options.target} written")
+
+
+def _pdf(options: argparse.Namespace, root: Path) -> None:
+    from fewbits.book.pdf import printed_pages, write_pdf
+
+    write_pdf(root / "_build" / "html", printed_pages(root / "_toc.yml"), options.target)
     print(f"{options.target} written")
 
 
