@@ -9,8 +9,8 @@
 # %% [markdown]
 # # 2 Counting parameters, MACs and memory
 #
-# *Reading time: 20 minutes. Needs: no other chapter; what a convolution is, as [chapter 1](01-fixed-point) says in a
-# sentence.*
+# *Reading time: 20 minutes. Needs: no other chapter; the [start of chapter 1](01-fixed-point) says what a convolution
+# is.*
 #
 # What does a network cost, and which of its layers sends the bill?
 #

@@ -1,4 +1,5 @@
 from . import chapter as chapter
+from . import chapter_map as chapter_map
 from . import execution as execution
 from . import inventory as inventory
 from . import layer_examples as layer_examples
