@@ -482,7 +482,7 @@ questions.ask(
 
 # %% tags=["hide-input"]
 # What dense layers multiply
-dense_work = sum(r.macs for r in alexnet if r.kind == "dense") / bills["AlexNet"].macs
+dense_work = sum(r.macs for r in cost_table(network("alexnet", 227)) if r.kind == "dense") / bills["AlexNet"].macs
 questions.ask(
     f"Dense layers hold {dense_share:.0%} of AlexNet's parameters. Which share of its MACs do they do?",
     (f"{dense_work:.0%}", "Each of their weights is used once per image, a weight of a convolution at each place of its output."),

@@ -7,7 +7,7 @@ import nbformat.v4 as nb
 import pytest
 
 from fewbits.book.chapter import chapters
-from fewbits.book.reading_time import SECOND_READING, WORDS_PER_MINUTE, count_words, reading_time
+from fewbits.book.reading_time import SECOND_READING, WORDS_PER_MINUTE, count_words, time_to_read
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = [c for c in chapters(ROOT) if "01" <= c.name[:2] < "90"]
@@ -25,7 +25,7 @@ def notebook(*cells):
 
 
 def minutes(*cells):
-    return reading_time(notebook(*cells)).minutes
+    return time_to_read(notebook(*cells)).minutes
 
 
 def prose(words):
@@ -68,20 +68,20 @@ def test_a_section_for_a_second_reading_ends_at_the_next_heading_of_its_level():
         code("a = 1"),
         nb.new_markdown_cell("## D\n\nword"),
     )
-    found = reading_time(notebook(*cells))
+    found = time_to_read(notebook(*cells))
     assert found.second == pytest.approx(
         (460 + 5 + minutes(code("a = 1")) * WORDS_PER_MINUTE) / WORDS_PER_MINUTE, abs=0.02
     )
     assert found.minutes < 0.05
     fenced = "```shell\n# no heading\n```\n\n"
-    assert reading_time(notebook(nb.new_markdown_cell(f"{marked}\n\n{fenced}{prose(230)}"))).minutes == 0
+    assert time_to_read(notebook(nb.new_markdown_cell(f"{marked}\n\n{fenced}{prose(230)}"))).minutes == 0
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda c: c.name)
 def test_a_chapter_states_its_time_and_what_it_needs(chapter):
     stated = STATED.match(chapter.notebook().cells[0].source)
     assert stated, "after the title: *Reading time: 15 minutes. Needs: ....*"
-    found = reading_time(chapter.notebook())
+    found = time_to_read(chapter.notebook())
     first, second, needs = int(stated[1]), int(stated[2] or 0), stated[3]
     assert first % 5 == second % 5 == 0 and first <= MOST
     assert abs(first - found.minutes) <= SLACK, f"it is {found.minutes:.0f} minutes"

@@ -80,9 +80,10 @@ def map_svg(needs: Mapping[int, Sequence[int]]) -> str:
     """
     direct = direct_needs(needs)
     arrows = [_arrow(before, chapter) for chapter, each in direct.items() for before in each]
-    width, height = (1 + max(place[i] for place in _PLACES.values()) for i in (0, 1))
+    width = _COLUMN * (1 + max(column for column, _, _ in _PLACES.values()))
+    height = _ROW * max(row for _, row, _ in _PLACES.values()) + _HEIGHT + 8
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width * _COLUMN} {height * _ROW - _ROW + _HEIGHT + 8}"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
         ' font-family="sans-serif" text-anchor="middle" fill="#fff">',
         "<title>Which chapter needs which</title>",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'

@@ -33,7 +33,7 @@ class ReadingTime(NamedTuple):
     second: float
 
 
-def reading_time(notebook: Any) -> ReadingTime:
+def time_to_read(notebook: Any) -> ReadingTime:
     """Estimate the time for a chapter at a steady pace; folded code takes none.
 
     Args:
