@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 7 Repairs without labels
 #
+# *Reading time: 40 minutes, and 5 for what is marked for a second reading. Needs: [chapter 3](03-percentiles) (rules
+# for ranges), [chapter 4](04-quantized-conv2d) (quantized layers) and [chapter 6](06-two-theses) (the shift).*
+#
 # A network has lost its accuracy to few bits. You have no labels and no time to train. What can be put right?
 #
 # Chapter 6 has found the fault: rounding down shifts every output, by more where its inputs are larger. A trained network leaves
@@ -46,7 +49,7 @@ from scipy.special import softmax
 # %% tags=["hide-input"]
 from fewbits import FixedPoint, data, explore, post_training, quantize, zoo
 from fewbits.backend import keras, ops
-from fewbits.book import papers, quote, record, reference
+from fewbits.book import papers, questions, quote, record, reference
 from fewbits.experiment import Scheme, run_schemes
 from fewbits.explore import plots
 from fewbits.post_training.range_search import edges
@@ -757,6 +760,8 @@ quote(learned_best=rows[3][3], undecided={f"{price:g}": row[1] for price, row in
 #
 # ### Learned in the network
 #
+# *For a second reading.*
+#
 # The library's `learn_rounding` goes through the network in order. The inputs of a layer come from the quantized layers before it, its
 # targets are the float outputs *after* the ReLU, and the bias is trained, too. A layer that comes out worse than nearest is rounded to
 # nearest. `reconstruct_blocks` {cite:p}`li2021` takes all layers of a block, here a fire module, at once: errors of one may cancel those of
@@ -1065,6 +1070,8 @@ quote(search_order_6=gap(six["a filter, shared, searched, in order"], six["a fil
 #
 # ### Unsigned, and with codes that are learned
 #
+# *For a second reading.*
+#
 # All rows so far have the signed formats of 2017. Behind a ReLU that gives one bit away ([chapter 8](08-quantizers)). With unsigned formats
 # where no value is negative, a scale per filter and ranges of least squared error:
 
@@ -1125,6 +1132,8 @@ quote(learned_gap=learned_gap, blocks_gap=blocks_gap, tool={b: tool.under_float[
 # {glue:text}`fitting_blocks_5` (difference: {glue:text}`searched_gap_5`).
 #
 # ### A network with depthwise layers
+#
+# *For a second reading.*
 #
 # A filter of a depthwise layer sees one channel, with 9 weights for a 3x3 window: an error in one has few others to make up for it. The
 # published MobileNet v1 of width 0.25, for 128 pixels {cite:p}`howard2017`, with the same formats and the same photographs:
@@ -1208,6 +1217,30 @@ quote(vieito={888: f"{all_8} %", "train": f"{train_8} %", "float": f"{papers.tab
 # rounding kernels offline is what would have made them unnecessary. What a training still adds at 4 bits and fewer is the subject of
 # [chapter 10](10-few-bits). The two are not compared here: those networks are others.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# Two weights that see the same
+way = {0: "both down, to nearest", 1: "one up, one down", 2: "both up"}
+error = {up: (up - 0.8) ** 2 for up in way}
+best, *others = sorted(error, key=error.get)
+questions.ask(
+    "A filter has two weights of 0.4, and a step of 1. Both weights always get the input 1. Which rounding has the least error of the sum?",
+    (way[best], f"The sum should be 0.8 and is {best}. The errors of the two weights, -0.4 and +0.6, nearly cancel."),
+    *((way[up], f"The sum is {up} instead of 0.8: both errors have the same sign.") for up in others),
+)
+
+# %% tags=["hide-input"]
+# A price of nothing
+questions.ask(
+    "Rounding is learned with the price 0 for weights between two codes. The loss in training is small. Why are the codes not good?",
+    ("Weights end between two codes, and have to be rounded at last.", "The loss was that of kernels which no device can store. The last rounding is not trained."),
+    ("Without a price, weights cannot move.", "They move freely. Nothing drives them to a code."),
+    ("The price is what makes the error of the sums small.", "The price knows nothing of sums. It asks for weights that are codes."),
+    ("A price of 0 means rounding to nearest.", "Training starts at the float weights and moves them. Nearest is the last step only."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** All inputs of a network are the same constant, at every place and in every image. Kernels are rounded down, and nothing is padded.

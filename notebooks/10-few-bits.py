@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 10 Few bits that work: formats, ways down, and how low
 #
+# *Reading time: 15 minutes. Needs: [chapter 8](08-quantizers) (unsigned formats, a scale per filter) and [chapter
+# 9](09-lock-or-train) (schedules).*
+#
 # How few bits can a network learn to live with, and is there a best way down?
 #
 # The thesis {cite:p}`vieito2017` names three ways and tries two. The third, gradual resolution loss, lowers the bits of the whole network
@@ -35,7 +38,7 @@ import numpy as np
 from fewbits import data, explore, names, training, zoo
 from fewbits.backend import keras
 from fewbits.book import (
-    papers, quote, record, reference, train_small_squeezenet,
+    papers, questions, quote, record, reference, train_small_squeezenet,
 )
 from fewbits.explore import plots
 from fewbits.post_training import reconstructed_start
@@ -407,6 +410,35 @@ explore.Table(heads, rows)
 # already (the table above). What the way down adds with equal training, our runs have not shown. Digits are easy, with ten classes and
 # eleven small layers.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# Bits of a weight, on average
+total_size, edge_size, edge_levels, all_levels = 1_200_000, 520_000, 2, 10
+average_bits = (8 * edge_size + 2 * (total_size - edge_size)) / total_size
+by_levels = (8 * edge_levels + 2 * (all_levels - edge_levels)) / all_levels
+questions.ask(
+    f"A network of {all_levels} levels has {total_size:,} weights, of which its first and last level hold {edge_size:,}. These two get 8 "
+    "bits, all others 2. How many bits does a weight have on average?",
+    (f"{average_bits:.1f}", "Weights count, not levels. The last level is large where there are many classes."),
+    (f"{by_levels:.1f}", "This is the mean over levels. Levels do not have equally many weights."),
+    (f"{(8 + 2) / 2:.1f}", "This is the mean of the two widths, as if each had half of the weights."),
+    ("2.0", "The two levels that are spared hold a large part of the weights."),
+)
+
+# %% tags=["hide-input"]
+# Epochs at three bits
+last_stage = max(1, TOTAL // len(planned["gradual"]))
+questions.ask(
+    f"Two ways lead to 3 bits, with {TOTAL} epochs each: all at once, and bit by bit from 8 on, with equal epochs for each stage. For how "
+    "many epochs does each train at 3 bits?",
+    (f"{TOTAL} and {last_stage}", "A slow way spends most of its epochs at more bits. A fast one spends all of them where it has to end."),
+    (f"{TOTAL} and {TOTAL}", "This would be more training for bit by bit: the stages before come on top."),
+    (f"{last_stage} and {TOTAL}", "All at once is at 3 bits from its first epoch on."),
+    (f"{last_stage} and {last_stage}", "All at once has one stage only, and it gets all epochs."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** How many bits does a weight of the small SqueezeNet have on average with 2-bit kernels, when the first and last level have 8?
