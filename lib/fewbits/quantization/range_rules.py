@@ -114,8 +114,8 @@ def msb_of_least_error(values: np.ndarray, nbits: int, rounding: str = "nearest"
 def msbs_of_least_error(rows: np.ndarray, nbits: int, rounding: str = "nearest") -> list[int]:
     """Return the MSB of `msb_of_least_error` for each row, many rows at once.
 
-    Divided by its amplitude, a power of two, a row keeps its codes, and all its errors shrink by the same factor. So rows
-    share the formats that are tried, and each keeps the one that is best for it.
+    Divided by its amplitude, a power of two, a row keeps its codes, and all its errors shrink by the same factor. So
+    rows share the formats that are tried, and each keeps the one that is best for it.
 
     Args:
         rows: (rows, values), finite, not empty.
