@@ -1084,8 +1084,7 @@ STEPS_OF_CODES = {
     "unsigned, a filter, shared, refitted": (SHARE, REFIT),
     "unsigned, a filter, shared, learned": (SHARE, LEARNED),
     "unsigned, a filter, shared, blocks reconstructed": (SHARE, BLOCKS),
-    "unsigned, a filter, shared, searched, blocks reconstructed": (
-        SHARE, SEARCH, BLOCKS),
+    "unsigned, a filter, blocks, searched": (SHARE, SEARCH, BLOCKS),
 }
 unsigned = {
     name: {(b, b, b): Scheme(bits=(b, b, b), remedies=remedies, **FITTING)
