@@ -4,13 +4,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 BUILT := _build/reference
-NN = $(if $(filter 1 2 3 4 5 6 7 8 9,$(N)),0$(N),$(N))
+NN = $(if $(filter 0 1 2 3 4 5 6 7 8 9,$(N)),0$(N),$(N))
 STUDIES := data/reference/studies
 PHOTOGRAPHS = $(BIN)/fewbits schemes $(BUILT)/squeezenet-ceil.keras data/reference/photographs.toml --data "$(DATA)/imagenet1k" --no-crop
 # Each part runs in processes of its own: TensorFlow keeps the graphs of every model until its process ends.
 TESTS := "tests/quantization tests/post_training" "tests/io tests/data tests/training" "tests/pruning tests/inspection tests/costs" \
 	"tests/deploy/test_[a-k]*.py" "tests/deploy/test_[l-z]*.py" "tests/zoo tests/audit tests/report tests/search" "tests/experiment" "tests/cli" "tests/networks" \
-	"tests/explore tests/book tests/test_*.py"
+	"tests/explore tests/book tests/labs tests/test_*.py"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 

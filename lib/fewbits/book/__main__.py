@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: `python -m fewbits.book {sync,execute,render,layers,baselines,pack,pdf}`."""
+"""The commands behind the Makefile: `python -m fewbits.book {sync,execute,render,layers,map,baselines,pack,pdf}`."""
 
 import argparse
 import signal
@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     layers = commands.add_parser("layers", help="write book/layers.md: which layer can go how far (about a minute)")
     layers.set_defaults(command=_layers)
 
+    chart = commands.add_parser("map", help="draw book/images/chapter-map.svg: which chapter needs which")
+    chart.set_defaults(command=_map)
+
     baselines = commands.add_parser("baselines", help="store the results of a run as the new baselines")
     baselines.add_argument("--reason", required=True, help="why the results may change")
     baselines.set_defaults(command=_baselines)
@@ -71,11 +74,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _sync(options: argparse.Namespace, root: Path) -> None:
     from fewbits.book.chapter import chapters
+    from fewbits.book.lab_notebooks import find_labs
 
-    for chapter in chapters(root):
+    for chapter in [*chapters(root), *find_labs(root)]:
         if not chapter.in_pair():
             chapter.write_pair()
-            print(f"{chapter.pair.name} written from {chapter.script.name}")
+            print(f"{chapter.pair.relative_to(root)} written from {chapter.script.name}")
 
 
 def _execute(options: argparse.Namespace, root: Path) -> "list[Chapter]":
@@ -109,6 +113,13 @@ def _layers(options: argparse.Namespace, root: Path) -> None:
 
     (root / "book/layers.md").write_text(layer_page())
     print("book/layers.md written")
+
+
+def _map(options: argparse.Namespace, root: Path) -> None:
+    from fewbits.book.chapter_map import map_of
+
+    (root / "book/images/chapter-map.svg").write_text(map_of(root))
+    print("book/images/chapter-map.svg drawn")
 
 
 def _baselines(options: argparse.Namespace, root: Path) -> None:

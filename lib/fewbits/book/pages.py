@@ -120,14 +120,14 @@ def _copy_sources(root: Path, source: Path, executed: Sequence[Chapter], profile
 
 
 def _keep_part(source: Path, names: Sequence[str]) -> None:
-    """Reduce the copied sources to the prose and the chapters `names`."""
+    """Reduce the copied sources to the prose and the chapters `names`; the first of these is the first page."""
     contents = yaml.safe_load((source / "_toc.yml").read_text())
+    contents["root"], *others = (f"notebooks/{name}" for name in names)
     for part in contents["parts"]:
-        kept = {f"notebooks/{name}" for name in names}
         part["chapters"] = [
             page
             for page in part["chapters"]
-            if page["file"] in kept or not page["file"].startswith(("notebooks/", _NOT_IN_A_PART))
+            if page["file"] in others or not page["file"].startswith(("notebooks/", _NOT_IN_A_PART))
         ]
     contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
     (source / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))
