@@ -67,7 +67,8 @@
       canvas.addEventListener("pointermove", (event) => this.#drag(event));
       for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (this.#down = false));
       canvas.addEventListener("keydown", (event) => this.#key(event));
-      for (const name of ["focus", "blur"]) canvas.addEventListener(name, () => this.#lift());
+      canvas.addEventListener("focus", () => this.draw()); // comes after the press of a button
+      canvas.addEventListener("blur", () => this.#lift());
       this.draw();
     }
 
