@@ -41,29 +41,27 @@ playground = explore.Playground(
 playground.show()
 
 # %% [markdown]
-# Try this: take 5 bits, then *5 bits, rounded down*. No weight moves by more than one step in either. Only one of the two
-# networks can still read. Two theses disagree about 8-bit networks for this reason; [chapter 6](06-two-theses) tells
-# the story.
+# Try this: take *5 bits*, then *5 bits, rounded down*. Bits and ranges are the same, only the rounding differs, and one of
+# the two networks can no longer read. [Chapter 6](06-two-theses) shows that two theses disagree for this reason.
 #
 # ## Eight bits instead of 32
 #
-# The same network, measured while this page was built: all {glue:text}`test_digits` test digits, and one image on one
-# thread of the machine that built the page (quick).
+# A larger network, an AlexNet of {glue:text}`parameters:,` parameters for the same digits, measured while this page was built:
+# all {glue:text}`test_digits` test digits, LiteRT files, one image on one thread (quick).
 
 # %% tags=["remove-cell"]
 images, labels = digits.arrays("test")
 few, _ = digits.arrays("train", 64)
-
-# %% tags=["remove-cell"]
-quantized = quantize_model(network, rounding="nearest")
+alexnet = zoo.build("alexnet_small", digits.image_shape, 10, weights="alexnet_digits")
+quantized = quantize_model(alexnet, rounding="nearest")
 quantized.set_formats(formats_for(quantized, few, nbits=(8, 8, 8), signed=True))
-integers = deploy.lower(quantized, levels=digits.levels)
 
 # %% tags=["remove-cell"]
-files = {"float": deploy.to_litert(network), "8 bits": deploy.to_litert(quantized, "int8")}
+files = {"float": deploy.to_litert(alexnet), "8 bits": deploy.to_litert(quantized, "int8")}
 taken = costs.measure_latency(files, rounds=10 if SMOKE else 300)
+integers = deploy.lower(quantized, levels=digits.levels)
 answers = {
-    "float": network.predict(images, verbose=0).argmax(1),
+    "float": alexnet.predict(images, verbose=0).argmax(1),
     "8 bits": integers.run(digits.test.images).argmax(1),
 }
 read = {name: Share.of(found == labels) for name, found in answers.items()}
@@ -72,7 +70,6 @@ read = {name: Share.of(found == labels) for name, found in answers.items()}
 explore.Table(
     ("network", "test digits read", "bytes of the file", "time for an image"),
     [(name, read[name], len(files[name]), taken[name]) for name in files],
-    "LiteRT files; the answers with 8 bits are those of integers.",
 )
 
 # %% tags=["remove-cell"]
@@ -80,11 +77,12 @@ explore.Table(
 record(float_read=read["float"].hits, few_read=read["8 bits"].hits, test_digits=len(labels))
 record(playground={name: share.hits for name, share in playground.accuracies.items()})
 record(within=0.02, bytes_left=len(files["8 bits"]) / len(files["float"]))
-quote(time_left=taken["8 bits"].median / taken["float"].median)
+quote(time_left=taken["8 bits"].median / taken["float"].median, parameters=alexnet.count_params())
 
 # %% [markdown]
-# With 8 bits the file has {glue:text}`bytes_left:.0%` of its bytes, the network takes {glue:text}`time_left:.0%` of the time,
-# and it reads {glue:text}`few_read` digits instead of {glue:text}`float_read`.
+# With 8 bits the network reads {glue:text}`few_read` digits, in float {glue:text}`float_read`. Its file has
+# {glue:text}`bytes_left:.0%` of the bytes, and it takes {glue:text}`time_left:.0%` of the time; larger networks gain more
+# ([chapter 16](16-integers)).
 #
 # ## The library in ten lines
 
@@ -127,13 +125,14 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # {cite:p}`vieito2017,backstrom2018,chiang2017,gaikwad2018,chernis`. Where they disagree, we measure. Begin with
 # [chapter 1](01-fixed-point): it needs powers of two, some Python, and a first idea of what a neural network is.
 #
-# ::::{grid} 1 2 3 3
+# ::::{grid} 2 2 3 3
 # :gutter: 3
 #
 # :::{grid-item-card} 1 Fixed point
 # :link: 01-fixed-point
 # :link-type: doc
 # :img-top: ../book/images/chapters/01-fixed-point.svg
+# :class-img-top: dark-light
 # :img-alt: A staircase along a line
 # What a number of few bits can say, and why rounding down hurts.
 # :::
@@ -142,6 +141,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 02-counting
 # :link-type: doc
 # :img-top: ../book/images/chapters/02-counting.svg
+# :class-img-top: dark-light
 # :img-alt: Bars: weights to the left, operations to the right
 # Parameters, operations and memory: which layers hold what.
 # :::
@@ -150,6 +150,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 03-percentiles
 # :link-type: doc
 # :img-top: ../book/images/chapters/03-percentiles.svg
+# :class-img-top: dark-light
 # :img-alt: A histogram between two limits
 # Where to cut a range when a few values are far out.
 # :::
@@ -158,6 +159,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 04-quantized-conv2d
 # :link-type: doc
 # :img-top: ../book/images/chapters/04-quantized-conv2d.svg
+# :class-img-top: dark-light
 # :img-alt: A layer with a staircase at its input, kernel and output
 # A convolution whose weights, inputs and outputs are rounded.
 # :::
@@ -166,6 +168,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 05-sqnr
 # :link-type: doc
 # :img-top: ../book/images/chapters/05-sqnr.svg
+# :class-img-top: dark-light
 # :img-alt: Points on a rising line
 # What each bit is worth in decibels, layer by layer.
 # :::
@@ -174,6 +177,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 06-two-theses
 # :link-type: doc
 # :img-top: ../book/images/chapters/06-two-theses.svg
+# :class-img-top: dark-light
 # :img-alt: Two curves: one stays up, one falls
 # Two works quantize one network and reach opposite verdicts.
 # :::
@@ -182,6 +186,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 07-repairs
 # :link-type: doc
 # :img-top: ../book/images/chapters/07-repairs.svg
+# :class-img-top: dark-light
 # :img-alt: A shifted curve moved back
 # Corrections that need a few images and no training.
 # :::
@@ -190,6 +195,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 08-quantizers
 # :link-type: doc
 # :img-top: ../book/images/chapters/08-quantizers.svg
+# :class-img-top: dark-light
 # :img-alt: Three rulers with different marks
 # Scales, powers of two and learned ranges on one test bench.
 # :::
@@ -198,6 +204,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 09-lock-or-train
 # :link-type: doc
 # :img-top: ../book/images/chapters/09-lock-or-train.svg
+# :class-img-top: dark-light
 # :img-alt: Two training curves, one locked
 # Whether to freeze rounded weights or to keep training them.
 # :::
@@ -206,6 +213,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 10-few-bits
 # :link-type: doc
 # :img-top: ../book/images/chapters/10-few-bits.svg
+# :class-img-top: dark-light
 # :img-alt: Stacks of eight, six, four, three and two blocks
 # From 16 bits down to 2 in small steps.
 # :::
@@ -214,6 +222,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 11-squeezenet
 # :link-type: doc
 # :img-top: ../book/images/chapters/11-squeezenet.svg
+# :class-img-top: dark-light
 # :img-alt: A narrow block that feeds two wide ones
 # Fire modules on small images, and what each change brings.
 # :::
@@ -222,6 +231,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 12-mobilenet
 # :link-type: doc
 # :img-top: ../book/images/chapters/12-mobilenet.svg
+# :class-img-top: dark-light
 # :img-alt: Planes with a filter each, then a column of filters
 # Depthwise filters, width and resolution.
 # :::
@@ -230,6 +240,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 13-transfer
 # :link-type: doc
 # :img-top: ../book/images/chapters/13-transfer.svg
+# :class-img-top: dark-light
 # :img-alt: Layers copied from one network to another
 # Training on a small set with borrowed layers.
 # :::
@@ -238,6 +249,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 14-pruning
 # :link-type: doc
 # :img-top: ../book/images/chapters/14-pruning.svg
+# :class-img-top: dark-light
 # :img-alt: Rows of filters, some of them missing
 # Which filters a network can lose.
 # :::
@@ -246,6 +258,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 15-prune-then-quantize
 # :link-type: doc
 # :img-top: ../book/images/chapters/15-prune-then-quantize.svg
+# :class-img-top: dark-light
 # :img-alt: Many long bars, few long bars, few short bars
 # Fewer filters and fewer bits, in this order.
 # :::
@@ -254,6 +267,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 16-integers
 # :link-type: doc
 # :img-top: ../book/images/chapters/16-integers.svg
+# :class-img-top: dark-light
 # :img-alt: A row of bits shifted to the right
 # The whole network without a float, in four programs.
 # :::
@@ -262,6 +276,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link: 17-pareto
 # :link-type: doc
 # :img-top: ../book/images/chapters/17-pareto.svg
+# :class-img-top: dark-light
 # :img-alt: Points and the line through the best of them
 # Accuracy against size and time: which networks are worth it.
 # :::

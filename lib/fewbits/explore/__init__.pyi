@@ -7,6 +7,7 @@ from . import curves as curves
 from . import explorer as explorer
 from . import fronts as fronts
 from . import histograms as histograms
+from . import integer_steps as integer_steps
 from . import layer_ranges as layer_ranges
 from . import overlays as overlays
 from . import panels as panels
@@ -40,6 +41,7 @@ from .fronts import pareto_front as pareto_front
 from .fronts import accuracy_over_cost as accuracy_over_cost
 from .histograms import staircase as staircase
 from .histograms import kernel_histogram as kernel_histogram
+from .integer_steps import IntegerSteps as IntegerSteps
 from .layer_ranges import accuracy_by_level as accuracy_by_level
 from .layer_ranges import sqnr_by_percentile as sqnr_by_percentile
 from .overlays import overlay as overlay

@@ -16,7 +16,7 @@ import numpy as np
 
 from fewbits.backend import keras
 from fewbits.data.dataset import Dataset
-from fewbits.deploy.in_page import page_program, round_kernels
+from fewbits.deploy.in_page import page_program, round_for_page
 from fewbits.deploy.lowering import lower
 from fewbits.explore import plots
 from fewbits.quantization.calibration import formats_of
@@ -149,7 +149,7 @@ class Playground:
     @cached_property
     def _quantized(self) -> QuantizedModel:
         quantized = quantize_model(self.network, self.formats(next(iter(PRESETS.values()))), rounding="nearest")
-        round_kernels(quantized)
+        round_for_page(quantized)
         return quantized
 
     def _data(self) -> dict[str, Any]:

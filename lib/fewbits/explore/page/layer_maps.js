@@ -56,7 +56,7 @@
         window.FewBits.drawMaps(maps, rounded, shape, largest, COLUMNS);
         window.FewBits.drawMaps(differences, off, shape, largest, COLUMNS);
         const change = mean(off) / (mean(exact) || 1);
-        note.textContent = change < 0.0005 ? "changed by less than 0.1 %" : `changed by ${Number((100 * change).toPrecision(2))} %`;
+        note.textContent = change < 0.0005 ? "changed by less than 0.1\u00a0%" : `changed by ${Number((100 * change).toPrecision(2))}\u00a0%`;
         differences.setAttribute("aria-label", `${name}: ${note.textContent}`);
       }
     }

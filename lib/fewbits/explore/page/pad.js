@@ -5,7 +5,8 @@
 
   const SIDE = 32; // cells of the pad; the data set was made of bitmaps of this size
   const BLOCK = 4; // 4 x 4 cells are one pixel, whose grey level counts those with ink
-  const RADIUS = 1.8; // of the pen, in cells
+  const RADIUS = 2.5; // of the pen, in cells: as much ink as in the digits of the data set
+  const LINE = 3.4; // width of a stroke as it is drawn, before it is scaled
   const LARGEST_ZOOM = 4; // a dot stays a dot
   const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -67,7 +68,8 @@
       canvas.addEventListener("pointermove", (event) => this.#drag(event));
       for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (this.#down = false));
       canvas.addEventListener("keydown", (event) => this.#key(event));
-      for (const name of ["focus", "blur"]) canvas.addEventListener(name, () => this.#lift());
+      canvas.addEventListener("focus", () => this.draw()); // comes after the press of a button
+      canvas.addEventListener("blur", () => this.#lift());
       this.draw();
     }
 
@@ -86,7 +88,7 @@
       context.setTransform(scale, 0, 0, scale, 0, 0);
       context.clearRect(0, 0, SIDE, SIDE);
       context.strokeStyle = context.fillStyle = style.color;
-      context.lineWidth = 2 * RADIUS;
+      context.lineWidth = LINE;
       context.lineCap = context.lineJoin = "round";
       for (const stroke of this.#strokes) {
         context.beginPath();
@@ -108,7 +110,7 @@
 
     #drawPen(context) {
       context.beginPath();
-      context.arc(...this.#pen, RADIUS + 0.6, 0, 2 * Math.PI);
+      context.arc(...this.#pen, LINE / 2 + 0.8, 0, 2 * Math.PI);
       context.lineWidth = 0.5;
       context.strokeStyle = this.#down ? "#d55e00" : "#2a86c8";
       context.stroke();

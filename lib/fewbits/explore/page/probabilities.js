@@ -9,9 +9,9 @@
    * @returns {string} For instance "97 %".
    */
   function percent(share) {
-    if (share > 0 && share < 0.005) return "< 1 %";
-    if (share < 1 && share > 0.995) return "> 99 %";
-    return `${Math.round(100 * share)} %`;
+    if (share > 0 && share < 0.005) return "< 1\u00a0%";
+    if (share < 1 && share > 0.995) return "> 99\u00a0%";
+    return `${Math.round(100 * share)}\u00a0%`;
   }
 
   /** A table with one row per class: its name, two bars, two shares. */

@@ -61,7 +61,7 @@
 
     #show(kind, { right, total }) {
       this.#right[kind] = { right, total };
-      this.#box.querySelector(`b.${kind}`).textContent = `${((100 * right) / total).toFixed(1)} %`;
+      this.#box.querySelector(`b.${kind}`).textContent = `${((100 * right) / total).toFixed(1)}\u00a0%`;
       this.#box.querySelector(`i.${kind}`).style.setProperty("--share", right / total);
     }
   }

@@ -6,6 +6,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const [WIDTH, HEIGHT, FLOOR] = [340, 150, 128]; // the drawing, and where its axis lies
   const BINS = 60;
+  const MOST_STEMS = 128; // more values are not told apart
 
   function element(name, attributes, text = "") {
     const made = document.createElementNS(SVG, name);
@@ -49,7 +50,7 @@
       const width = WIDTH / BINS;
       parts.push(element("rect", { class: "float", x: i * width, y: y(count), width: width - 0.5, height: FLOOR - y(count) }));
     });
-    if (levels.size <= 80) {
+    if (levels.size <= MOST_STEMS) {
       for (const [value, count] of levels) {
         const top = y(count * perBin);
         parts.push(element("line", { class: "quantized", x1: x(value), x2: x(value), y1: FLOOR, y2: top }));
