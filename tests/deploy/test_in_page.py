@@ -18,7 +18,7 @@ from fewbits.names import INTEGER_ROUNDINGS
 from fewbits.quantization import calibration
 from fewbits.quantization.conversion import quantize_model
 from fewbits.quantization.layers import by_filter, quantized_kernel
-from helpers.graphs import DIGITS, FORMAT, GRAPHS, PIXELS, branches, graph, trained
+from helpers.graphs import DIGITS, FORMAT, GRAPHS, PIXELS, branches, graph, per_filter, trained
 
 layers = keras.layers
 PAGE = Path(plots.__file__).with_name("page")
@@ -273,19 +273,29 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("number", range(len(GRAPHS) + len(OTHERS)))
+SUPPORTED = [build for build in GRAPHS if not any(isinstance(part, layers.Rescaling) for part in build())]
+
+
+@pytest.mark.parametrize("number", range(len(SUPPORTED) + len(OTHERS)))
 def test_codes_of_every_kind_of_layer_are_those_of_the_integer_network(page, number):
-    parts = [*GRAPHS, *OTHERS][number]()
-    if any(isinstance(part, layers.Rescaling) for part in parts):
-        pytest.skip("the engine refuses it")
-    rounding = INTEGER_ROUNDINGS[number % 4]
-    model = graph(*parts, rounding=rounding, fold_batch_normalization=True)
+    build, rounding = [*SUPPORTED, *OTHERS][number], INTEGER_ROUNDINGS[number % 4]
+    model = graph(*build(), rounding=rounding, fold_batch_normalization=True)
     in_page.round_for_page(model)
     pixels = np.random.default_rng(7).integers(0, 256, (20, *model.inputs[0].shape[1:]))
     open_network(page, model, pixels)
     assert_same_codes(page, model, pixels)
     model.set_formats((FixedPoint(1, 5), FixedPoint(1, 8), FixedPoint(2, 9)))
     set_in_page(page, model)
+    assert_same_codes(page, model, pixels)
+
+
+def test_sums_without_an_output_format_reach_the_finest_grid_of_the_filters(page):
+    model = graph(layers.Conv2D(5, 3), layers.MaxPooling2D(2))
+    [layer] = model.quantized_layers
+    layer.set_formats(per_filter(layer, 5), FORMAT["input"])
+    in_page.round_for_page(model)
+    pixels = np.random.default_rng(7).integers(0, 256, (20, 7, 6, 3))
+    open_network(page, model, pixels)
     assert_same_codes(page, model, pixels)
 
 
