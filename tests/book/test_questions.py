@@ -165,6 +165,18 @@ def test_a_reader_answers_by_keyboard_and_the_score_is_kept(browser, page_file):
     context.close()
 
 
+def test_paper_has_all_explanations(browser, page_file):
+    page = browser.new_page()
+    page.goto(page_file)
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.get_by_text("two bits have four codes").is_visible()
+    assert not page.get_by_role("button", name="Check").first.is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not page.get_by_text("two bits have four codes").is_visible()
+    page.close()
+
+
 def test_without_a_script_the_explanations_are_folded_below(browser, page_file):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
