@@ -35,7 +35,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import tensorflow as tf
 
@@ -47,7 +47,7 @@ from fewbits.quantization import (
 )
 from fewbits.statistics import Share
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 rng = np.random.default_rng(1)
 EPOCHS = 4 if profile == "smoke" else 30
@@ -363,7 +363,7 @@ questions.ask(
 # which the thesis uses to study clipping alone, it loses the top two thousand of four billion marks. This does no harm.
 # ```
 #
-# **4.** In figure 1.2, find the fewest bits that keep the validation accuracy within one point of float, once with
+# **4.** In {figure}`1.2`, find the fewest bits that keep the validation accuracy within one point of float, once with
 # `floor` and once with `nearest`. You may choose the MSB. Then let the machine look:
 
 # %% tags=["hide-cell"]
@@ -375,6 +375,9 @@ for rounding in ("floor", "nearest"):
     print(rounding, "needs {} bits; MSB {}".format(*next(enough, ("more than 8", "any"))))
 
 # %% [markdown]
+# **Lab.** Build the quantizer, and the rounding shift of a device, in `notebooks/labs/01-fixed-point.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

@@ -30,7 +30,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from functools import partial
 
 import numpy as np
@@ -40,7 +40,7 @@ from fewbits.backend import keras
 from fewbits.book import papers, questions, record
 from fewbits.costs import cost_table, totals
 
-# %%
+# %% tags=["hide-input"]
 SIDES = (192, 224, 256) if profile == "smoke" else explore.SIDES
 
 # %% [markdown]
@@ -512,7 +512,7 @@ conv10 = {f"{kernel}x{kernel}": count((13, 13, 512), 1000, kernel)[0] for kernel
 print({kernel: f"{n:,}; v1.0: {v1_0[224].parameters - conv10['1x1'] + n:,}" for kernel, n in conv10.items()})
 
 # %% [markdown]
-# **3.** In figure 2.2, from which side on does v1.1 with 1,000 classes need more memory for its activations than for
+# **3.** In {figure}`2.2`, from which side on does v1.1 with 1,000 classes need more memory for its activations than for
 # its weights, both at 32 bits? And if the weights had 8 bits and the activations still 32?
 
 # %% tags=["hide-cell"]
@@ -523,7 +523,7 @@ for bits in (32, 8):
 
 # %% [markdown]
 # **4.** The network should read 10 classes instead of 1,000. Which share of the parameters goes, and which share of the
-# MACs? Guess, then look at figure 2.2.
+# MACs? Guess, then look at {figure}`2.2`.
 
 # %% tags=["hide-cell"]
 # What 10 classes save
@@ -531,6 +531,9 @@ ten = totals(network("squeezenet_v1_1", classes=10))
 print(f"parameters {1 - ten.parameters / sums.parameters:.1%}, MACs {1 - ten.macs / sums.macs:.1%}")
 
 # %% [markdown]
+# **Lab.** Build a counter for your own network, and find the peak of its memory, in `notebooks/labs/02-counting.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

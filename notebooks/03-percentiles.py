@@ -28,7 +28,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import data, explore, training
@@ -40,7 +40,7 @@ from fewbits.quantization import (
     FixedPoint, msb_table, observe, percentile_limits, quantization_error,
 )
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 EPOCHS = 2 if profile == "smoke" else 15
 
@@ -158,7 +158,7 @@ for found, label, what in ((kernel_reach, "3.3", "weights"), (output_reach, "3.4
     explore.lines(
         found, label, f"The limit that holds each percentile of a layer's {what} (quick; 32 training images).",
         f"Lines of the limits of the {what} over the layers, one per percentile; layers differ by powers of two.",
-        x="layer", y=f"limit of the {what}", yaxis={"type": "log", "dtick": "D2"}, height=430,
+        x="layer", y=f"limit of the {what}", yaxis={"type": "log"}, height=430,
     )
 
 # %%
@@ -327,6 +327,9 @@ print("used of the amplitude, layer by layer:", [f"{u:.0%}" for u in used])
 # Half of them, which is one whole bit. A device can use unsigned codes there, as [chapter 8](08-quantizers) does. The formats of
 # the thesis are always signed.
 # ```
+#
+# **Lab.** Find a layer's MSB from a stream of values that memory cannot hold, in `notebooks/labs/03-percentiles.py`
+# ([all labs](../book/labs)).
 #
 # ## Run it on yours
 #

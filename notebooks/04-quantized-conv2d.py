@@ -30,7 +30,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import data, explore, training, zoo
@@ -45,7 +45,7 @@ from fewbits.quantization import (
 )
 from fewbits.statistics import Share, verdict
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 EPOCHS = 2 if profile == "smoke" else 15
 
@@ -220,7 +220,7 @@ print(f"{best} is {lead} of {len(validation[0])} digits ahead")
 
 # %% [markdown]
 # The choice is nearly a matter of chance: the best is ahead of the next by {glue:text}`lead:d` of the validation digits,
-# {glue:text}`lead_points` image by image. Rounded down the four would differ, as figure 4.3 shows.
+# {glue:text}`lead_points` image by image. Rounded down the four would differ, as {figure}`4.3` shows.
 
 # %%
 BITS = (2, 3, 4, 5, 6, 8, 10, 16)
@@ -429,7 +429,7 @@ questions.ask(
 # is idempotent.
 # ```
 #
-# **3.** In figure 4.3, find the level that costs most at 5 bits rounded down. Then add bits again, one at a time.
+# **3.** In {figure}`4.3`, find the level that costs most at 5 bits rounded down. Then add bits again, one at a time.
 #
 # ## Run it on yours
 #

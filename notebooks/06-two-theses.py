@@ -31,7 +31,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 from scipy.optimize import curve_fit
 
@@ -316,7 +316,7 @@ print(f"digits: {digits_explained:.0%} of the variance explained")
 # %% [markdown]
 # On digits, {glue:text}`digits_explained:.0%` of the variance over layers and bits is explained. The photographs are the test that counts.
 # There the curve of single layers must say something else, too: what becomes of the *whole* network when all its kernels are moved, by
-# all doses of figure 6.3. Shifts of different layers are taken to add up like independent errors, as the root of the sum of their squares.
+# all doses of {figure}`6.3`. Shifts of different layers are taken to add up like independent errors, as the root of the sum of their squares.
 
 # %%
 def whole(study, shifts, widths, doses, law, chance, msb=0):
@@ -670,7 +670,7 @@ questions.ask(
 # $q = 2^{0+1-8} = 1/128$, so $q/2 \cdot 576 \cdot 20 = 45$: nearly half of what the output should be.
 # ```
 #
-# **2.** In figure 6.5, kernels only, rounded down, choose *one per layer* with 95 % and with 99.99 %. With 95 % most steps are much finer than
+# **2.** In {figure}`6.5`, kernels only, rounded down, choose *one per layer* with 95 % and with 99.99 %. With 95 % most steps are much finer than
 # with MSB 0. Why does neither come near float at 8 bits?
 #
 # ```{admonition} Solution
@@ -680,7 +680,7 @@ questions.ask(
 # step.
 # ```
 #
-# **3.** In figure 6.3, read off at which shift half of the accuracy is left, at 8 and at 7 bits. What do you expect for 9 bits?
+# **3.** In {figure}`6.3`, read off at which shift half of the accuracy is left, at 8 and at 7 bits. What do you expect for 9 bits?
 #
 # ```{admonition} Solution
 # :class: dropdown

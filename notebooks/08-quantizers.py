@@ -32,7 +32,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import logging
 import re
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ from onnx.numpy_helper import from_array, to_array
 from onnxruntime import quantization as tool
 from scipy import stats
 
-# %%
+# %% tags=["hide-input"]
 from fewbits import (
     FixedPoint, costs, data, explore, formats_for, quantize, zoo,
 )
@@ -59,7 +59,7 @@ from fewbits.experiment import Scheme
 from fewbits.explore import plots
 from fewbits.io import LiteRTRunner, litert_interpreter
 
-# %%
+# %% tags=["hide-input"]
 from fewbits.quantization import (
     Formats, is_clipped, measured_sqnr, msb_of_least_divergence,
     msb_of_least_error, observe, percentile_limits, quantize_model,
@@ -67,7 +67,7 @@ from fewbits.quantization import (
 )
 from fewbits.statistics import NOT_RUN, Share, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 BITS = (8, 4) if SMOKE else (8, 6, 5, 4, 3)
 array = ops.convert_to_numpy  # of a tensor
@@ -1528,7 +1528,7 @@ questions.ask(
 # can all filters of a layer.
 # ```
 #
-# **5.** Which rule is the better one for each input *by itself*, at 4 bits with free scales? And for the network (figure 8.6)?
+# **5.** Which rule is the better one for each input *by itself*, at 4 bits with free scales? And for the network ({figure}`8.6`)?
 
 # %% tags=["hide-cell"]
 # Least error against maximum, inputs at 4 bits, free scales

@@ -29,7 +29,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import random
 
 import numpy as np
@@ -44,7 +44,7 @@ from fewbits.quantization import Calibration, formats_for
 from fewbits.statistics import verdict
 from fewbits.training import Recipe, Schedule
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 SMOKE = profile == "smoke"
 EPOCHS, SHORT, LONG = (2, 1, 1) if SMOKE else (12, 1, 3)
@@ -428,7 +428,7 @@ explore.Table(heads, [(*key, theirs.get(key, "-"), ours.get(key)) for key in key
 #
 # **Why they differ.** Ours breaks down at about one bit less. Ten classes alone are not the reason: CIFAR-10 has ten, too, and there *lock* at
 # 6-6-6, rounded down, leaves {glue:text}`reference_lock_floor:.1%`. Levels, images and epochs differ as well; we have not separated them. And
-# the thesis concludes that below 6 bits a schedule must be longer or cleverer. Figure 9.4 says: first round to nearest. Whether that holds
+# the thesis concludes that below 6 bits a schedule must be longer or cleverer. Our {figure}`9.4` says: first round to nearest. Whether that holds
 # for its own network is the question of chapter 6; how far down it leads is that of the next chapter.
 #
 # ## Two questions
@@ -476,7 +476,7 @@ record(lock_epochs=total)
 # locked too, no weight can move. *Lock* cannot win back what the last level costs.
 # ```
 #
-# **2.** In figure 9.3, choose *lock, 5-5-5* and go through its stages. In which is the network lost, and what have the layers that follow
+# **2.** In {figure}`9.3`, choose *lock, 5-5-5* and go through its stages. In which is the network lost, and what have the layers that follow
 # tried?
 #
 # ```{admonition} Solution

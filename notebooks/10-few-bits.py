@@ -30,7 +30,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import random
 
 import numpy as np
@@ -46,7 +46,7 @@ from fewbits.quantization import Calibration
 from fewbits.statistics import verdict
 from fewbits.training import Recipe, Schedule
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 SMOKE = profile == "smoke"
 EPOCHS, TOTAL = (2, 6) if SMOKE else (12, 30)
@@ -303,8 +303,7 @@ quote(bits_verdict=verdict(by_bit), levels_verdict=verdict(by_level), both_verdi
 # %% [markdown]
 # How far each ends ahead of *all at once*, and whether the difference is one of the ways: *level by level* {glue:text}`by_level`
 # ({glue:text}`levels_verdict`); *bit by bit* {glue:text}`by_bit` ({glue:text}`bits_verdict`); both together {glue:text}`by_both`
-# ({glue:text}`both_verdict`). Where the bits
-# fall slowly, few epochs are left at 3 bits; where they fall at once, all 60 are spent there.
+# ({glue:text}`both_verdict`). Where the bits fall slowly, few epochs are left at 3 bits; where they fall at once, all 60 are spent there.
 
 # %% [markdown]
 # The runs that we have besides differ in training. The third column counts the images that each has seen since it left the float network.
@@ -379,7 +378,7 @@ quote(began_2=entered.get("val_accuracy_before", np.nan), ended_2=ended.get("val
 # With unsigned formats and a reconstructed start the network is {glue:text}`fit_3` points under float at 3 bits (at 4 bits:
 # {glue:text}`fit_4`). We had hoped for 2 and 0.5. At 2 bits it is {glue:text}`fit_2`, where we had hoped for 8, and the curve says where to look: training begins
 # with {glue:text}`began_2:.1%` of the validation images, ends with {glue:text}`ended_2:.1%`, and reads only {glue:text}`seen_2:.1%` of the images that
-# it trains on. So it does not learn them by heart, it does not learn them at all. Our guess, not tested: steps of this size rarely move a
+# it trains on. So it underfits: it is stuck, not overtrained. Our guess, not tested: steps of this size rarely move a
 # weight over the edge between two of four codes. Adam's steps do not shrink with the gradient; trained by it, the network ends
 # {glue:text}`fit_adam` points under float.
 
@@ -467,8 +466,8 @@ record(within=0.001, average_bits=average)
 # ```{admonition} Solution
 # :class: dropdown
 # With `run(Schedule((4, 2, 4), "all-at-once", epochs=5))` and its sibling. Think of what lies between an output and the next input: a ReLU,
-# perhaps a pooling. The input quantizer sees values that are never negative, so it wastes half its codes; the output quantizer before
-# the ReLU does not know yet which values will be cut.
+# perhaps a pooling. The input quantizer sees values that are never negative, so an unsigned format gives all its codes to them; the
+# output quantizer before the ReLU must also hold the values that the ReLU will cut.
 # ```
 #
 # **3.** A clipped value has the gradient 0. `gradient="identity"` lets it pass. At 3 bits, where much is clipped, is that better?
@@ -478,6 +477,9 @@ record(within=0.001, average_bits=average)
 # Run it with both, and call `compiled.clear()` before each: the gradient is built into the network. A weight beyond the range gets a gradient
 # by *identity* and can come back; but it can also drift further out, where moving changes nothing.
 # ```
+#
+# **Lab.** Train a network with 2-bit weights, in `notebooks/labs/10-few-bits.py`
+# ([all labs](../book/labs)).
 #
 # ## Run it on yours
 #

@@ -27,7 +27,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import data, explore, training, zoo
@@ -37,7 +37,7 @@ from fewbits.costs import cost_table, totals
 from fewbits.explore import plots
 from fewbits.statistics import Estimate, SeedSpread, Share, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 STEPS = {"baseline": "baseline",
          "e1": "E1", "e2": "E2", "e3": "E3", "e4": "E4"}
@@ -433,6 +433,9 @@ quote(epochs=EPOCHS, printed_first=thesis["baseline"], printed_best=thesis["e4"]
 # Half would be, if all images looked the same to `conv10`. A class is dead only if it is below zero for *every* image, and at every place of
 # the map. The more the images differ, and the more places there are, the fewer are.
 # ```
+#
+# **Lab.** Write the tools that show what a layout does to 32 pixels, in `notebooks/labs/11-squeezenet.py`
+# ([all labs](../book/labs)).
 #
 # ## Run it on yours
 #

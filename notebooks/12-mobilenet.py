@@ -27,7 +27,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import explore, zoo
@@ -37,7 +37,7 @@ from fewbits.costs import cost_table, measure_latency, totals
 from fewbits.deploy import to_litert
 from fewbits.statistics import SeedSpread, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 WIDTHS, SIZES = (1.0, 0.75, 0.5, 0.25), (32, 24, 16)
 
@@ -340,6 +340,9 @@ questions.ask(
 # :class: dropdown
 # In the last block one of nine, the middle one; in the one before four, for its only window lies over all four pixels. The others meet zeros.
 # ```
+#
+# **Lab.** Split a convolution, and plan a network for a budget, in `notebooks/labs/12-mobilenet.py`
+# ([all labs](../book/labs)).
 #
 # ## Run it on yours
 #

@@ -35,7 +35,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import data, explore, training, zoo
@@ -51,7 +51,7 @@ from fewbits.quantization import (
 from fewbits.statistics import Estimate, Share, paired, verdict
 from fewbits.training import transfer
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 IMAGES, EPOCHS, SCENES = (24, 1, 8) if SMOKE else (96, 8, 60)
 NAMES = {0: "from nothing", 9: "nine levels taken"}
@@ -600,6 +600,9 @@ record(within={"smoke": 0.9, "quick": 0.3}, swapped=game.hits / game.n)
 # :class: dropdown
 # At the class: with the names changed, it hits only {glue:text}`swapped:.0%`, no more than a finger that looks for something else.
 # ```
+#
+# **Lab.** Take levels, judge a short training fairly, and find plants with a classifier, in `notebooks/labs/13-transfer.py`
+# ([all labs](../book/labs)).
 #
 # ## Run it on yours
 #

@@ -34,7 +34,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 from scipy.stats import spearmanr
 
@@ -47,7 +47,7 @@ from fewbits.names import CRITERIA
 from fewbits.pruning import Plan, importance, least_important
 from fewbits.statistics import Estimate, Share, paired, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 keras.utils.set_random_seed(1)
 
@@ -300,7 +300,7 @@ quote(weights_gap=(norm - largest).points, twice=divided["combined"]["its norm"]
 # It matters as much as the criterion. The L1 of the weights reads {glue:text}`weights_over_norm:.0%` over the norm, and
 # {glue:text}`weights_over_largest:.0%` over the largest ({glue:text}`weights_gap`); the means of all criteria are
 # {glue:text}`over_norm:.0%` and {glue:text}`over_largest:.0%`, and {glue:text}`norm_wins` of {glue:text}`divided` criteria do better over the
-# norm. (*Combined* reads {glue:text}`twice:.1%` here and {glue:text}`first_once:.1%` in Figure 14.2, because here it is divided twice: it is
+# norm. (*Combined* reads {glue:text}`twice:.1%` here and {glue:text}`first_once:.1%` in {figure}`14.2`, because here it is divided twice: it is
 # the mean of two criteria that were already divided by their norms, and the norm of such a mean differs from layer to layer.)
 #
 # Why does the divisor matter? The $n$ filters of a layer share its norm: each has about $1/\sqrt n$ of it. So the filters of *narrow*
@@ -792,6 +792,9 @@ questions.ask(
 # :class: dropdown
 # The sum over channels has fewer terms and is added up in another order or in other groups. Floating-point addition is not associative.
 # ```
+#
+# **Lab.** Write a pruning step: surgery, criterion and choice, in `notebooks/labs/14-pruning.py`
+# ([all labs](../book/labs)).
 #
 # ## Run it on yours
 #

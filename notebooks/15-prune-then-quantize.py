@@ -34,7 +34,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from dataclasses import replace
 
 import numpy as np
@@ -50,7 +50,7 @@ from fewbits.pruning import remove_filters, shrunk_to
 from fewbits.quantization import quantclip, quantize_model
 from fewbits.statistics import Estimate, Share, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 RATIO, TRAIN, IMAGES = (0.2, 256, 256) if SMOKE else (0.67, 1280, 7680)
 EPOCHS, MORE, ROUNDS = (1, 1, 10) if SMOKE else (18, 3, 200)
@@ -763,6 +763,9 @@ quote(worth=worth, worth_bits=worth / 6.02)
 # :class: dropdown
 # {glue:text}`worth:.1f` dB more: a reserve of {glue:text}`worth_bits:.1f` bits.
 # ```
+#
+# **Lab.** Build the instruments that say why a pruned network suffers, in `notebooks/labs/15-prune-then-quantize.py`
+# ([all labs](../book/labs)).
 #
 # ## Run it on yours
 #

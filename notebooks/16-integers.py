@@ -34,7 +34,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from math import log2
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,7 +49,7 @@ from fewbits.deploy import compare_layers, lower, operations
 from fewbits.pruning import shrunk_to
 from fewbits.quantization import FixedPoint, quantize, quantize_model, to_codes
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 keras.utils.set_random_seed(1)
 tf.config.run_functions_eagerly(True)  # to compile takes longer
@@ -588,6 +588,9 @@ questions.ask(
 # 3. A pass reads one plane of pixels and makes sums for up to four of its filters. A depthwise layer has one filter per plane.
 # 4. To divide all logits by the same number changes no order. For probabilities, divide the sums by $n$ before the exponential, in float, outside.
 # ```
+#
+# **Lab.** Run a network on integers, and prove that no sum overflows, in `notebooks/labs/16-integers.py`
+# ([all labs](../book/labs)).
 #
 # ## Run it on yours
 #

@@ -35,7 +35,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from collections import Counter
 
 import numpy as np
@@ -52,7 +52,7 @@ from fewbits.pruning import shrunk_to
 from fewbits.quantization import formats_for, quantize_model
 from fewbits.statistics import NOT_RUN, Estimate, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 
 # %% [markdown]
@@ -374,7 +374,7 @@ explore.Table(
 # ## Bits where they count
 #
 # So far all kernels of a network have had the same bits, and so have all activations. Why should they? One layer may bear 3 bits where
-# another needs 6. With {term}`mixed precision` the tensors of a network have different bits. Such networks lie between those of figure 17.1.
+# another needs 6. With {term}`mixed precision` the tensors of a network have different bits. Such networks lie between those of {figure}`17.1`.
 # Which bits are best within a budget? With {glue:text}`tensors` tensors and six numbers of bits there are
 # {glue:text}`allocations` answers, too many to try.
 #
@@ -631,7 +631,7 @@ record(within=1e-6, uses=per_weight)
 #
 # **Why they differ.** *What was combined*: each of his pruned networks was quantized, too, and then costs a quarter; we did that with
 # {glue:text}`both_ways` of ours, of which {glue:text}`both_on_bytes` are on the line of bytes. *The task*: his plants are easy, with a few
-# per cent between the best and the worst; ImageNet has a thousand classes; our ten leave room between. So heights in figure 17.1 compare
+# per cent between the best and the worst; ImageNet has a thousand classes; our ten leave room between. So heights in {figure}`17.1` compare
 # within a group of marks only. *The rounding*: Vieito's networks are rounded down; [chapter 6](06-two-theses) measures what that costs
 # without training.
 #
@@ -703,13 +703,16 @@ quote(stays=len(stays), ever=len(kept))
 # together, and the band is narrower.)
 # ```
 #
-# **3.** Your device has 300 kB. Choose from figure 17.1. Then say what you would train before you ship it.
+# **3.** Your device has 300 kB. Choose from {figure}`17.1`. Then say what you would train before you ship it.
 #
 # ```{admonition} Solution
 # :class: dropdown
 # The last place on the line of bytes that fits. The figure says how it was trained: train it longer, with three seeds, and test it on images
 # that were not used to choose anything.
 # ```
+#
+# **Lab.** Find the front, choose honestly, and give each layer its bits, in `notebooks/labs/17-pareto.py`
+# ([all labs](../book/labs)).
 #
 # ## Run it on yours
 #
@@ -741,7 +744,7 @@ for each in advise(found):
 # %% [markdown]
 # `report_page(found, advise(found))` returns the page as HTML.
 #
-# Where does the network stand in figure 17.1? (`accuracy` is its own, and `points` are others to compare with.)
+# Where does the network stand in {figure}`17.1`? (`accuracy` is its own, and `points` are others to compare with.)
 #
 # ```python
 # from fewbits import explore
@@ -759,7 +762,7 @@ for each in advise(found):
 # fewbits search mine.keras --data photos --budget 60%-of-8-bit-bytes --output mixed.keras --save 45% small.keras
 # ```
 #
-# And with the `network.toml` of the network that you chose in figure 17.1:
+# And with the `network.toml` of the network that you chose in {figure}`17.1`:
 #
 # ```shell
 # fewbits sweep network.toml --store results --list

@@ -2,6 +2,7 @@ from . import chapter as chapter
 from . import chapter_map as chapter_map
 from . import execution as execution
 from . import inventory as inventory
+from . import lab_notebooks as lab_notebooks
 from . import layer_examples as layer_examples
 from . import layer_stages as layer_stages
 from . import mixed_precision as mixed_precision
