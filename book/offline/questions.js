@@ -105,6 +105,12 @@
       this.verdict.textContent = answered ? this.words() : "";
     }
 
+    /** Show all explanations: paper cannot be asked. */
+    unfold() {
+      this.details.hidden = false;
+      this.details.open = true;
+    }
+
     words() {
       const why = this.answers[this.chosen].lastChild.textContent.trim();
       return `${this.isRight ? "✓ Right." : "✗ Not right."} ${why}`;
@@ -130,6 +136,8 @@
       showScore();
       questions[0].inputs[0].focus();
     });
+    addEventListener("beforeprint", () => questions.forEach((question) => question.unfold()));
+    addEventListener("afterprint", () => questions.forEach((question) => question.show()));
     const line = element("p", "fewbits-score");
     score.setAttribute("role", "status");
     line.append(score, " ", again);
