@@ -514,7 +514,7 @@ explore.adjustable_lines(
     over_threshold, {"values": tuple(VALUES), "bits": BITS[::-1], "place": tuple(range(8))}, {"values": "normal", "bits": 4, "place": 4}, "8.4",
     "SQNR over the clipping threshold. Powers of two are one octave apart; the slider moves the values against them, by eighths of an octave.",
     "A curve with one top, flat at few bits and steep on its left at many; points on it one octave apart.",
-    x="threshold, as a power of two of the values' unit", y="SQNR in dB", modes=("lines", "markers"), height=400,
+    x="threshold, as a power of two", y="SQNR in dB", modes=("lines", "markers"), height=400,
 ).show()
 
 # %% [markdown]

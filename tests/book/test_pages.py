@@ -241,7 +241,7 @@ def code_folds_behind_one_switch(page):
 
 
 @from_file
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, "genindex.html", "py-modindex.html"])
 def test_a_phone_shows_the_page_and_a_finger_scrolls_it(visit, name):
     page = visit(name, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
