@@ -1,4 +1,5 @@
 from . import budgets_of_bits as budgets_of_bits
+from . import capstone as capstone
 from . import checking as checking
 from . import counting as counting
 from . import dense_network as dense_network
