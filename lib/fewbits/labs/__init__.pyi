@@ -1,6 +1,12 @@
 from . import checking as checking
+from . import affine_codes as affine_codes
 from . import counting as counting
 from . import fixed_point as fixed_point
+from . import half_step as half_step
+from . import label_free_repairs as label_free_repairs
+from . import lock_schedules as lock_schedules
+from . import quantization_noise as quantization_noise
+from . import quantized_convolution as quantized_convolution
 from . import streamed_percentiles as streamed_percentiles
 from .checking import Case as Case
 from .checking import GapOpen as GapOpen
