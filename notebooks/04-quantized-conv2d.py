@@ -395,6 +395,9 @@ quote(input_msb_95=clipped["input", 95][0], input_msb_most=clipped["input", 99.9
 #
 # **3.** In figure 4.3, find the level that costs most at 5 bits rounded down. Then add bits again, one at a time.
 #
+# **Lab.** Build the layer in integers, codes in and codes out, in `notebooks/labs/04-quantized-conv2d.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

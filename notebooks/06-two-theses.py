@@ -674,6 +674,9 @@ quote(rgb=others["RGB instead of BGR"].share, both=others["both"].share, pooling
 # the signs of their weights: it is no noise either. The small weights, which are most, become zero.
 # ```
 #
+# **Lab.** Measure the shift, undo it with one sum, and compare two networks image by image, in `notebooks/labs/06-two-theses.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # Where would rounding down hurt your network? This needs a few images, and neither labels nor quantization:

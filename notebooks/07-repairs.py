@@ -1245,6 +1245,9 @@ quote(vieito={888: f"{all_8} %", "train": f"{train_8} %", "float": f"{papers.tab
 # left. Nearest is best where inputs do not go together.
 # ```
 #
+# **Lab.** Build four of these repairs on two small layers, in `notebooks/labs/07-repairs.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

@@ -1,3 +1,4 @@
+from . import affine_codes as affine_codes
 from . import budgets_of_bits as budgets_of_bits
 from . import capstone as capstone
 from . import checking as checking
@@ -5,8 +6,13 @@ from . import counting as counting
 from . import dense_network as dense_network
 from . import few_bits as few_bits
 from . import fixed_point as fixed_point
+from . import half_step as half_step
 from . import integer_layers as integer_layers
+from . import label_free_repairs as label_free_repairs
 from . import least_filters as least_filters
+from . import lock_schedules as lock_schedules
+from . import quantization_noise as quantization_noise
+from . import quantized_convolution as quantized_convolution
 from . import reserve as reserve
 from . import separable as separable
 from . import small_images as small_images
