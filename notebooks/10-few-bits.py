@@ -447,6 +447,9 @@ record(within=0.001, average_bits=average)
 # by *identity* and can come back; but it can also drift further out, where moving changes nothing.
 # ```
 #
+# **Lab.** Train a network with 2-bit weights, in `notebooks/labs/10-few-bits.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

@@ -408,6 +408,9 @@ quote(epochs=EPOCHS, printed_first=thesis["baseline"], printed_best=thesis["e4"]
 # the map. The more the images differ, and the more places there are, the fewer are.
 # ```
 #
+# **Lab.** Write the tools that show what a layout does to 32 pixels, in `notebooks/labs/11-squeezenet.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

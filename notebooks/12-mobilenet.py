@@ -314,6 +314,9 @@ quote(**{name: {size: str(by_size[size]) for size in (16, 32)} for name, by_size
 # In the last block one of nine, the middle one; in the one before four, for its only window lies over all four pixels. The others meet zeros.
 # ```
 #
+# **Lab.** Split a convolution, and plan a network for a budget, in `notebooks/labs/12-mobilenet.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

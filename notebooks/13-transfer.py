@@ -572,6 +572,9 @@ record(within={"smoke": 0.9, "quick": 0.3}, swapped=game.hits / game.n)
 # At the class: with the names changed, it hits only {glue:text}`swapped:.0%`, no more than a finger that looks for something else.
 # ```
 #
+# **Lab.** Take levels, judge a short training fairly, and find plants with a classifier, in `notebooks/labs/13-transfer.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

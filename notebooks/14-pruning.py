@@ -763,6 +763,9 @@ quote(conv1_first=cells["mean-activation"].filters_lost(1)["conv1"], conv1_all=a
 # The sum over channels has fewer terms and is added up in another order or in other groups. Floating-point addition is not associative.
 # ```
 #
+# **Lab.** Write a pruning step: surgery, criterion and choice, in `notebooks/labs/14-pruning.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

@@ -736,6 +736,9 @@ quote(worth=worth, worth_bits=worth / 6.02)
 # {glue:text}`worth:.1f` dB more: a reserve of {glue:text}`worth_bits:.1f` bits.
 # ```
 #
+# **Lab.** Build the instruments that say why a pruned network suffers, in `notebooks/labs/15-prune-then-quantize.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

@@ -559,6 +559,9 @@ record(engine={bits: right for bits, _, _, right in rows}, sum32={bits: right fo
 # 4. To divide all logits by the same number changes no order. For probabilities, divide the sums by $n$ before the exponential, in float, outside.
 # ```
 #
+# **Lab.** Run a network on integers, and prove that no sum overflows, in `notebooks/labs/16-integers.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

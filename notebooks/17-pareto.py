@@ -680,6 +680,9 @@ quote(stays=len(stays), ever=len(kept))
 # that were not used to choose anything.
 # ```
 #
+# **Lab.** Find the front, choose honestly, and give each layer its bits, in `notebooks/labs/17-pareto.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # A report on your network says where it stands and what to do next: what it costs, where the values of each layer lie, its accuracy at 16
