@@ -113,9 +113,9 @@ print("shift", mean_shift(kernel, quantize(kernel, fmt), fmt.step).round(2))
 repaired = mid_step(down, sums, fmt.step)
 for name, y in (("down", down), ("mid-step", repaired), ("nearest", near)):
     print(f"{name}: RMS error {np.sqrt(np.mean((y - wanted) ** 2)):.3f}")
-one, other = repaired.argmax(-1), down.argmax(-1)
-best = wanted.argmax(-1)
-print(compare((one == best).ravel(), (other == best).ravel()))
+one, other = ((y > 0) == (wanted > 0) for y in (repaired, down))
+gain, error = compare(one.ravel(), other.ravel())
+print(f"right signs: {gain:+.1%}, standard error {error:.1%}")
 
 # %% [markdown]
 # ## An open question

@@ -20,6 +20,7 @@
 # does not show the right result. Kernels have the shape `(inputs, outputs)`, inputs `(images, inputs)`.
 
 # %%
+from itertools import product
 
 import numpy as np
 

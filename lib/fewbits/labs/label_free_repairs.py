@@ -166,7 +166,7 @@ def check_best_codes(best_codes: Callable[..., Any]) -> None:
             case([-0.9], np.eye(1), 0.25, "Another step, and a weight below zero."),
             case([0.4, 0.4], alike, 1.0, "Inputs that rise together add up both errors. Try all ways, up and down."),
             case(
-                [0.1, 0.8],
+                [0.125, 0.75],
                 opposed,
                 1.0,
                 "Errors of outputs count as squares: an error does not cancel in another image.",
