@@ -431,6 +431,9 @@ questions.ask(
 #
 # **3.** In {figure}`4.3`, find the level that costs most at 5 bits rounded down. Then add bits again, one at a time.
 #
+# **Lab.** Build the layer in integers, codes in and codes out, in `notebooks/labs/04-quantized-conv2d.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

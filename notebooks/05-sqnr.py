@@ -806,6 +806,9 @@ record(within=0.1, rescued=rescued)
 # Equation 10: with the other MSB, {glue:text}`rescued:.1%` are read. Never clipping is a good rule as long as there are codes to spare.
 # ```
 #
+# **Lab.** Build the rule that adds up noise, and a measure that tells when it fails, in `notebooks/labs/05-sqnr.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

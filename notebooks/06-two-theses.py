@@ -704,6 +704,9 @@ questions.ask(
 # the signs of their weights: it is no noise either. The small weights, which are most, become zero.
 # ```
 #
+# **Lab.** Measure the shift, undo it with one sum, and compare two networks image by image, in `notebooks/labs/06-two-theses.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # Where would rounding down hurt your network? This needs a few images, and neither labels nor quantization:

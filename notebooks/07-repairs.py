@@ -1285,6 +1285,9 @@ questions.ask(
 # left. Nearest is best where inputs do not go together.
 # ```
 #
+# **Lab.** Build four of these repairs on two small layers, in `notebooks/labs/07-repairs.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

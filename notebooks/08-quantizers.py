@@ -1538,6 +1538,9 @@ for name in LAYERS:
     print(f"{name}: least error {both[0]:.1f} dB, maximum {both[1]:.1f} dB")
 
 # %% [markdown]
+# **Lab.** Build the arithmetic of scale and zero point in integers, in `notebooks/labs/08-quantizers.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

@@ -494,6 +494,9 @@ record(lock_epochs=total)
 # order matters at all.
 # ```
 #
+# **Lab.** Build a trainer that quantizes and locks, for a model of six weights, in `notebooks/labs/09-lock-or-train.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```python

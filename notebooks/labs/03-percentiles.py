@@ -108,8 +108,9 @@ for percentile in (95, 98, 99.9, 99.99, 100):
     print(f"{percentile} %: MSB {msb_holding(batches, percentile)}")
 
 # %%
-last = limits(values, 98)
-print("the last batch alone, at 98 %:", last, "MSB", msb_of(*last))
+low, high = limits(values, 98)
+print(f"the last batch alone, at 98 %: {low:.2f} to {high:.2f}, "
+      f"MSB {msb_of(low, high)}")
 
 # %% [markdown]
 # ## An open question

@@ -81,13 +81,13 @@ lab.check_train_step(train_step)
 # - `bit by bit`: all levels lose one bit per stage.
 
 # %%
-def stages(way, start, goal, levels):
+def bit_stages(way, start, goal, levels):
     """Return the bits of each level in each stage."""
     ...
 
 
 # %%
-lab.check_stages(stages)
+lab.check_bit_stages(bit_stages)
 
 # %% [markdown]
 # ## 5. What it costs
@@ -135,7 +135,7 @@ def gradients_with(bits):
 # %%
 EPOCHS = 40
 for way in ("all at once", "level by level", "bit by bit"):
-    network, planned = whole, stages(way, 8, 2, len(whole))
+    network, planned = whole, bit_stages(way, 8, 2, len(whole))
     for bits in planned:
         network = dense_network.train_layers(
             network, *digits["train"], epochs=EPOCHS // len(planned),

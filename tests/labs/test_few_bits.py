@@ -88,10 +88,10 @@ def test_mistakes_in_the_stages():
         return [[bits] * n for bits in range(start - 1, goal - 1, -1)] or [[goal] * n]
 
     tell_apart(
-        (lab.check_stages, lambda way, start, goal, levels: [[goal]], "All levels go"),
-        (lab.check_stages, ways(from_the_end, with_start), "the first i levels"),
-        (lab.check_stages, ways(right, with_start), "where the network is already"),
-        (lab.check_stages, ways(right, at_least_one), "at the goal already"),
+        (lab.check_bit_stages, lambda way, start, goal, levels: [[goal]], "All levels go"),
+        (lab.check_bit_stages, ways(from_the_end, with_start), "the first i levels"),
+        (lab.check_bit_stages, ways(right, with_start), "where the network is already"),
+        (lab.check_bit_stages, ways(right, at_least_one), "at the goal already"),
     )
 
 

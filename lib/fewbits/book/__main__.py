@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: `python -m fewbits.book {sync,execute,render,layers,map,baselines,pack,pdf}`."""
+"""The commands behind the Makefile: `python -m fewbits.book {sync,execute,render,layers,map,baselines,capstone,pack,pdf}`."""
 
 import argparse
 import signal
@@ -44,6 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     baselines = commands.add_parser("baselines", help="store the results of a run as the new baselines")
     baselines.add_argument("--reason", required=True, help="why the results may change")
     baselines.set_defaults(command=_baselines)
+
+    capstone = commands.add_parser("capstone", help="score a network for the capstone: bytes, accuracy, points")
+    capstone.add_argument("file", type=Path, help="a .keras or .tflite file")
+    capstone.set_defaults(command=_capstone)
 
     pack = commands.add_parser("pack", help="write _build/html as a zip file")
     pack.add_argument("target", type=Path)
@@ -137,6 +141,12 @@ def _baselines(options: argparse.Namespace, root: Path) -> None:
     for chapter in selected:
         results = recorded(nbformat.read(chapter.executed(options.profile), 4))
         write_baseline(chapter.baseline, options.profile, results, options.reason)
+
+
+def _capstone(options: argparse.Namespace, root: Path) -> None:
+    from fewbits.labs.capstone import score_capstone
+
+    print(score_capstone(options.file))
 
 
 def _pack(options: argparse.Namespace, root: Path) -> None:

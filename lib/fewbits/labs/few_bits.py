@@ -121,7 +121,7 @@ def _pull(weights):
     return 2 * (weights - 3)
 
 
-def check_stages(function: Callable[..., Any]) -> None:
+def check_bit_stages(function: Callable[..., Any]) -> None:
     """Check the stages of the three ways down."""
 
     def case(arguments, expected, hint):

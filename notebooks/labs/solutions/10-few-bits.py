@@ -21,7 +21,7 @@ def train_step(weights, gradient_at, rounded, rate):
     return weights - rate * gradient_at(rounded(weights))
 
 
-def stages(way, start, goal, levels):
+def bit_stages(way, start, goal, levels):
     """Return the bits of each level in each stage."""
     if way == "all at once":
         return [[goal] * levels]
