@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: `python -m fewbits.book {sync,execute,render,layers,map,baselines,capstone,pack,pdf}`."""
+"""The commands behind the Makefile, and the capstone: `python -m fewbits.book --help` lists them."""
 
 import argparse
 import signal
