@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 5 Dynamic fixed point and SQNR
 #
+# *Reading time: 30 minutes. Needs: [chapter 3](03-percentiles) (ranges) and [chapter 4](04-quantized-conv2d) (quantized
+# layers, levels).*
+#
 # Can we foresee what few bits will cost, layer by layer, without reading a single label?
 #
 # {cite:p}`backstrom2018` gives every layer a scale of its own that never clips, as Ristretto does {cite:p}`gysel2018`, finds that 8 bits
@@ -35,7 +38,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from fewbits import FixedPoint, data, explore, quantize, quantize_model, zoo
-from fewbits.book import papers, quote, record, reference
+from fewbits.book import papers, questions, quote, record, reference
 
 # %% tags=["hide-input"]
 from fewbits.experiment import Scheme
@@ -734,6 +737,32 @@ for number in (3, 4, 5, 6):
 # ImageNet breaks down earlier than our digits; so does CIFAR-10, with the same small AlexNet and ten classes. The number of classes is not the
 # whole reason.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# Where two more bits go
+weights_db, inputs_db, two_bits = 30, 50, 2 * 20 * log10(2)
+better, worse = predicted_sqnr(weights_db + two_bits, inputs_db), predicted_sqnr(weights_db, inputs_db + two_bits)
+questions.ask(
+    f"A product has weights with an SQNR of {weights_db} dB and inputs with {inputs_db} dB. Two more bits may go to one of them. Which "
+    "one gets them, and what does the rule then predict for the product?",
+    (f"the weights: {better:.0f} dB", "Noise adds in power, so the noisier part decides. The cleaner one limits it only at the end."),
+    (f"the inputs: {inputs_db + two_bits:.0f} dB", f"The product would stay at {worse:.0f} dB, because the noise of the weights remains."),
+    (f"either: {(weights_db + inputs_db + two_bits) / 2:.0f} dB", "Decibels of the parts do not average. Powers of the noise add."),
+    (f"the weights: {weights_db + inputs_db + two_bits:.0f} dB", "Decibels of the parts do not add. A product is never cleaner than its parts."),
+)
+
+# %% tags=["hide-input"]
+# Why the rule fails
+questions.ask(
+    "The rule is close where values are rounded to nearest, and far off where they are rounded down. Why?",
+    ("Errors of one sign do not add like independent noise.", "The rule adds powers. Errors that go the same way add their sizes, layer after layer."),
+    ("Rounding down clips more.", "Clipping depends on the range. Dynamic fixed point clips next to nothing, whatever the rounding is."),
+    ("The step is twice as wide.", "The step is the same. The error is up to twice as large, which the measured parts contain."),
+    ("The SQNR does not see a shift of all values.", "It does: each part is measured with its shift. What fails is the way the parts are added."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** The largest magnitude of a layer's weights is 0.995. Which fractional length does Equation 10 give for 8 bits, and which MSB is that?

@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 6 Two theses, one network
 #
+# *Reading time: 25 minutes. Needs: [chapter 1](01-fixed-point) (rounding down), [chapter 4](04-quantized-conv2d)
+# (quantized networks) and [chapter 5](05-sqnr) (dynamic fixed point).*
+#
 # Do 8-bit weights ruin a network, or do they cost nothing?
 #
 # Two theses quantized the weights of SqueezeNet {cite:p}`iandola2016` to 8 bits. One {cite:p}`vieito2017` had {glue:text}`vieito_8` left of
@@ -34,7 +37,7 @@ from scipy.optimize import curve_fit
 
 from fewbits import FixedPoint, data, explore, quantize, zoo
 from fewbits.backend import ops
-from fewbits.book import papers, quote, record, reference
+from fewbits.book import papers, questions, quote, record, reference
 from fewbits.experiment import Scheme, run_schemes
 from fewbits.explore import plots
 from fewbits.quantization import observe, rounding_shifts
@@ -630,6 +633,33 @@ quote(rgb=others["RGB instead of BGR"].share, both=others["both"].share, pooling
 # And all photographs here come from one set. Chapter 9 has the other half: quantize-while-train wins back much of what rounding down
 # takes, and nearest would not have taken.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# The same harm with fewer bits
+dose = 0.25
+same_shift = dose * FixedPoint(0, 8).step / FixedPoint(0, 6).step
+questions.ask(
+    f"Kernels of 8 bits, rounded to nearest, are moved down by {dose:g} steps. Which move does the same harm to kernels of 6 bits with the "
+    "same MSB, as far as it is the shift that harms?",
+    (f"{same_shift:g} steps", "The absolute shift counts. A step of 6 bits is four times as wide, so a quarter of the dose is enough."),
+    (f"{dose:g} steps", "This is the same share of a step that is four times as wide: four times the shift."),
+    (f"{4 * dose:g} step", "This is sixteen times the absolute shift."),
+    (f"{dose / 2:g} steps", "This would be right for 7 bits, whose step is twice as wide."),
+)
+
+# %% tags=["hide-input"]
+# The layer that suffers most
+windows = {"576 inputs with the mean 0.1": 57.6, "64 inputs with the mean 0.5": 32.0, "1,152 inputs with the mean 0": 0.0}
+most, *less = sorted(windows, key=windows.get, reverse=True)
+questions.ask(
+    "Three layers have kernels of one format, rounded down, and outputs of equal spread. Whose outputs are shifted most, on average?",
+    (f"the one with {most}", f"The shift is half a step times the sum of the inputs, and that sum is {windows[most]:g} on average."),
+    *((f"the one with {each}", f"The sum of its inputs is {windows[each]:g} on average: {why}") for each, why in zip(less, (
+        "large inputs, but few of them.", "inputs of both signs cancel. A single window may still be shifted."))),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** Kernels of 8 bits, MSB 0, rounded down. A layer sees windows of 576 inputs with a mean of 20. By how much are its outputs

@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 17 The Pareto front: which network do you take?
 #
+# *Reading time: 25 minutes. Needs: [chapter 2](02-counting) (costs), [chapter 5](05-sqnr) (how errors add), [chapter
+# 14](14-pruning) (pruning) and [chapter 16](16-integers) (integers).*
+#
 # You have a device, a battery and a task. This book has trained, quantized, narrowed and pruned networks. Which one do you put on the
 # device?
 #
@@ -39,7 +42,9 @@ import numpy as np
 from scipy.stats import spearmanr, t
 
 from fewbits import costs, data, explore, search, zoo
-from fewbits.book import inventory, mixed_precision, quote, record, reference
+from fewbits.book import (
+    inventory, mixed_precision, questions, quote, record, reference,
+)
 from fewbits.book.published import published_networks
 from fewbits.costs import energy
 from fewbits.deploy import to_litert
@@ -630,6 +635,32 @@ record(within=1e-6, uses=per_weight)
 # within a group of marks only. *The rounding*: Vieito's networks are rounded down; [chapter 6](06-two-theses) measures what that costs
 # without training.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# The energy of a weight that is used once
+at = {bits: energy.mac(bits, bits) + energy.reading((bits or 32) / 8, "DRAM") for bits in (None, 8)}
+all_of_it, multiplying = at[None] / at[8], energy.mac() / energy.mac(8, 8)
+questions.ask(
+    "A weight of a dense layer comes from DRAM, and is used once per image. It goes from float to 8 bits, and so does its input. How many "
+    "times less energy do its reading and its MAC take?",
+    (f"{all_of_it:.1f}", "Nearly all of it is the reading, and that falls with the bytes."),
+    (f"{multiplying:.1f}", "This is the MAC alone. Beside a read from DRAM it hardly counts."),
+    (f"{4 * multiplying:.1f}", "The two savings belong to two parts of the energy. They do not multiply."),
+    (f"{1:.1f}", "A weight of 8 bits is a quarter of the bytes to read."),
+)
+
+# %% tags=["hide-input"]
+# On one line and not on another
+questions.ask(
+    "A network is on the Pareto front over bytes, and not on the one over MACs. What follows?",
+    ("A network at least as accurate has no more MACs, and more bytes.", "Something beats it over MACs. Over bytes nothing does, so what beats it must be larger."),
+    ("It is less accurate than all networks on the other front.", "It may be more accurate than many of them. One that beats it is enough."),
+    ("It has the fewest bytes of all.", "This is one end of the front. Its other networks have more bytes and read better."),
+    ("It has more MACs than all networks on the other front.", "It may have fewer than most of them. What beats it has no more."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** A layer has $N$ weights, each used $u$ times. From which $u$ on does its arithmetic at 8 bits cost more than reading it from DRAM?
@@ -679,6 +710,9 @@ quote(stays=len(stays), ever=len(kept))
 # The last place on the line of bytes that fits. The figure says how it was trained: train it longer, with three seeds, and test it on images
 # that were not used to choose anything.
 # ```
+#
+# **Lab.** Find the front, choose honestly, and give each layer its bits, in `notebooks/labs/17-pareto.py`
+# ([all labs](../book/labs)).
 #
 # ## Run it on yours
 #
