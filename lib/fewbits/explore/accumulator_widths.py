@@ -43,7 +43,6 @@ def accumulator_sizes(networks: dict[tuple[int, int], IntegerNetwork], label: st
         x="layer",
         y="largest sum of products (power of 2)",
         barmode="stack",
-        xaxis={"autotickangles": [0, -45, -90]},
         yaxis={"range": [0, HIGHEST], "dtick": 8},
         legend={"traceorder": "normal"},
         height=440,

@@ -364,12 +364,9 @@ def _layout(values: Sequence[Any], places: Sequence[Any], layout: Mapping[str, A
         vertical = plots.ACCURACY
     elif any(isinstance(value, Share | Estimate) for value in known):
         vertical = plots.PERCENT
-    horizontal = {} if all(isinstance(place, int | float) for place in places) else _CATEGORIES
+    horizontal = {} if all(isinstance(place, int | float) for place in places) else {"type": "category"}
     axes = {"xaxis": horizontal, "yaxis": vertical}
     return {**layout, **{name: {**axis, **layout.get(name, {})} for name, axis in axes.items()}}
-
-
-_CATEGORIES = {"type": "category", "autotickangles": [0, -45, -90]}
 
 
 def _table(series: Series, x: str, layout: Mapping[str, Any]) -> plots.Table:

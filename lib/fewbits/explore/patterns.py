@@ -85,7 +85,6 @@ def filters_by_step(runs: dict[str, list[dict]], label: str, caption: str) -> Ex
             x="layer",
             y="filters",
             barmode="stack",
-            xaxis={"autotickangles": [0, -45, -90]},
             height=440,
         ),
         label,

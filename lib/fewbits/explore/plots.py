@@ -48,7 +48,7 @@ TEMPLATE = go.layout.Template(
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "hovermode": "closest",
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE},
-        "xaxis": _AXIS,
+        "xaxis": {**_AXIS, "autotickangles": [0, -45, -90]},
         "yaxis": _AXIS,
     }
 )

@@ -60,7 +60,6 @@ def costs_by_level(
             x="level",
             y="",
             showlegend=False,
-            xaxis={"autotickangles": [0, -45, -90]},
         ),
         label,
         "Parameters, MACs and activations of each level, for one square image of the given side in pixels. The peak is "
