@@ -106,6 +106,18 @@ network = lower(quantized, levels=digits.levels)
 for step in network.operations[:8]:
     print(f"{type(step).__name__:<12}{step.layer}")
 
+# %% [markdown]
+# The figure takes the first convolution apart: nine products of codes, a bias, a shift and a comparison make one code. Go from place to place
+# with the arrow keys. Where the bits that are struck out are one half or more, the roundings part ways.
+
+# %% tags=["hide-input"]
+# One convolution, code by code
+explore.IntegerSteps(
+    network, "conv1", digits.test.images[0], "16.1",
+    "How the first convolution of SqueezeNet makes each of its codes from those of a test digit: 8 bits, no float.",
+    "Three tables: the codes of the digit with a window of three by three, the kernel, and the codes that come out.",
+).show()
+
 # %%
 images = digits.test.images[: 40 if SMOKE else None]
 labels = digits.test.labels[: len(images)]
@@ -163,7 +175,7 @@ for weight in WIDTHS:
 # %% tags=["hide-input"]
 # How wide the sums are
 explore.accumulator_sizes(
-    networks, "16.1",
+    networks, "16.2",
     "The largest sum of absolute products, plus bias, in each layer of SqueezeNet for the digits: proven, whatever the "
     "image.",
 ).show()
@@ -256,7 +268,7 @@ by_layer = {
 shares = {kernels: {name: x.different / x.codes for name, x in found.items()} for kernels, found in by_layer.items()}
 rows = [(kernels, name, *found) for kernels, layers in by_layer.items() for name, found in layers.items()]
 explore.bars(
-    shares, "16.2",
+    shares, "16.3",
     "Codes that LiteRT computes differently, with the same weights, formats and images: "
     f"{min(100, len(images))} digits (quick).",
     "Bars, one per layer: none with XNNPACK; with LiteRT's own kernels in nearly every layer, and most in the last.",
@@ -384,7 +396,7 @@ ms = {key: found.median for key, found in taken.items()}
 RUNTIMES = sorted({runtime for runtime, _ in taken}, key=("Keras", "LiteRT", "ONNX Runtime", "C").index)
 rows = [(r, name, taken[r, name], sizes[r, name]) for r in RUNTIMES for name in nets if (r, name) in taken]
 explore.bars(
-    {name: {r: ms.get((r, name)) for r in RUNTIMES} for name in nets}, "16.3",
+    {name: {r: ms.get((r, name)) for r in RUNTIMES} for name in nets}, "16.4",
     "Median time for one image on one thread, SqueezeNet for CIFAR-10, this machine (quick). Logarithmic.",
     "Bars by runtime, up to four networks each: whole and pruned, in float and with 8 bits. The table has the times.",
     x="runtime", y="ms for an image", yaxis={"type": "log", "tickvals": [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20]},
@@ -456,7 +468,7 @@ explore.Table(
 # SqueezeNet on the engine, layer by layer
 plan = plans["SqueezeNet v1.1", 8]
 explore.bars(
-    {"with work": {row.layer: row.utilisation for row in plan}}, "16.4",
+    {"with work": {row.layer: row.utilisation for row in plan}}, "16.5",
     "Share of the engine's multipliers that have work in each layer of SqueezeNet v1.1 with weights of 8 bits: "
     "counted, not measured.",
     "Bars, one per layer: 3x3 layers near the top, 1x1 layers at one ninth, the first one with its stride at a quarter.",

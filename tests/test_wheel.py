@@ -196,6 +196,12 @@ result = [outcome.record.results.test.n, model.predict(np.zeros((2, 8, 8, 1)), v
     assert bare.run(code) == [20, [2, 10], "alexnet_cifar.npz", []]
 
 
+def test_scripts_and_styles_of_pages_are_there(wheel):
+    folder = Path("fewbits", "explore", "page")
+    there = [sorted(path.name for path in (root / folder).iterdir()) for root in (ROOT / "lib", wheel)]
+    assert there[0] == there[1] and "engine.js" in there[1]
+
+
 def test_data_that_needs_an_extra_names_it(bare):
     code = """
 from fewbits import InputError, data

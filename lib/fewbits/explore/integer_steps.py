@@ -7,6 +7,7 @@ the sum and the code in binary. Without JavaScript the steps of one place remain
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -62,11 +63,10 @@ class IntegerSteps:
 
     def html(self) -> str:
         """Return the figure as HTML, with its scripts and its style."""
-        page = files("fewbits.explore") / "page"
-        scripts = "".join(f"<script>{(page / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
+        scripts = "".join(f"<script>{_page_file(name)}</script>" for name in SCRIPTS)
         return (
-            f'<figure class="fewbits-integer-steps"><style>{(page / "integer_steps.css").read_text(encoding="utf-8")}'
-            f"</style>{(page / 'integer_steps.html').read_text(encoding='utf-8')}"
+            f'<figure class="fewbits-integer-steps" aria-label="{escape(self.alt)}">'
+            f"<style>{_page_file('integer_steps.css')}</style>{_page_file('integer_steps.html')}"
             f"{plots.as_script(json.dumps(self._data(), separators=(',', ':')))}{scripts}"
             f"{plots.caption_html(self.label, self.caption, self._table())}</figure>"
         )
@@ -154,12 +154,24 @@ class IntegerSteps:
             "limits": [rescaling.low, rescaling.high],
             "relu": isinstance(self._operations[-1], Clip),
             "highest": self._high,
+            "start": self._start,
             "exponent": rescaling.output.exponent,
         }
 
-    def _table(self) -> plots.Table:
+    @property
+    def _start(self) -> tuple[int, int]:
+        """The place where the first filter makes its largest code."""
         height, width, _ = self._convolution.output.shape
-        place = height // 2, width // 2, 0
-        rows = [(rounding, *self.steps(*place, rounding).values()) for rounding in INTEGER_ROUNDINGS]
-        where = f"Row {place[0] + 1}, column {place[1] + 1}, filter 1; shifted by {self._shifts[0]} bits."
+        rounding = self._rescaling.rounding
+        places = [(row, column) for row in range(height) for column in range(width)]
+        return max(places, key=lambda place: self.steps(*place, 0, rounding)["code"])
+
+    def _table(self) -> plots.Table:
+        row, column = self._start
+        rows = [(rounding, *self.steps(row, column, 0, rounding).values()) for rounding in INTEGER_ROUNDINGS]
+        where = f"Row {row + 1}, column {column + 1}, filter 1; shifted by {self._shifts[0]} bits."
         return plots.Table(("rounding", "sum of products", "with the bias", "after the shift", "code"), rows, where)
+
+
+def _page_file(name: str) -> str:
+    return (files("fewbits.explore") / "page" / name).read_text(encoding="utf-8")

@@ -50,7 +50,7 @@
       this.data = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
       this.form = figure.querySelector("form");
       const [height, width, filters] = this.data.shape;
-      this.place = { row: height >> 1, column: width >> 1 };
+      this.place = { row: this.data.start[0], column: this.data.start[1] };
       this.form.filter.max = filters - 1;
       this.form.rounding.append(...ROUNDINGS.map((name) => new Option(name, name, false, name === this.data.rounding)));
       this.cells = {
@@ -141,7 +141,7 @@
       put("sum", `the bias ${minus(bias[filter])}: ${minus(sum)}, in ${bits.sum} bits `, code(whole));
       const quotient = minus(sum / 2 ** shift);
       const [kept, dropped] = shift > 0 ? [whole.slice(0, -shift), whole.slice(-shift)] : [whole, ""];
-      put("shift", `by ${minus(shift)} bits: ${quotient}, by ${rounding} ${minus(rounded)} `, code(kept, dropped));
+      put("shift", `by ${minus(shift)} bits: ${quotient}, rounded by ${rounding}: ${minus(rounded)} `, code(kept, dropped));
       const range = `to ${minus(limits[0])} \u2026 ${minus(limits[1])}: ${minus(clipped)}`;
       put("clip", relu ? `${range}; ReLU: ${minus(last)} ` : `${range} `, code(binary(last, bits.code)));
       const { row, column } = this.place;
