@@ -1,4 +1,5 @@
 from . import accumulator_widths as accumulator_widths
+from . import axes as axes
 from . import bit_allocations as bit_allocations
 from . import boards as boards
 from . import charts as charts
