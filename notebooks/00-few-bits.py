@@ -16,14 +16,14 @@
 # %% tags=["parameters", "remove-cell"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %% tags=["remove-cell"]
+# %% tags=["hide-cell"]
 from fewbits import costs, data, deploy, explore, formats_for, quantize_model, zoo
 from fewbits.book import quote, record
 from fewbits.statistics import Share
 
 SMOKE = profile == "smoke"
 
-# %% tags=["remove-cell"]
+# %% tags=["hide-cell"]
 # The network that reads digits
 
 NAME = "squeezenet_digits"
@@ -37,26 +37,29 @@ playground = explore.Playground(
     "rounded down and 2 bits read about one in ten.",
 )
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
+# The network to play with
 playground.show()
 
 # %% [markdown]
 # Try this: take *5 bits*, then *5 bits, rounded down*. Bits and ranges are the same, only the rounding differs, and one of
-# the two networks can no longer read. [Chapter 6](06-two-theses) shows that two theses disagree for this reason.
+# the two networks can no longer read. [Chapter 6](06-two-theses) asks whether two theses disagree for this reason.
 #
 # ## Eight bits instead of 32
 #
 # A larger network, an AlexNet of {glue:text}`parameters:,` parameters for the same digits, measured while this page was built:
 # all {glue:text}`test_digits` test digits, LiteRT files, one image on one thread (quick).
 
-# %% tags=["remove-cell"]
+# %% tags=["hide-cell"]
+# A larger network, in float and with 8 bits
 images, labels = digits.arrays("test")
 few, _ = digits.arrays("train", 64)
 alexnet = zoo.build("alexnet_small", digits.image_shape, 10, weights="alexnet_digits")
 quantized = quantize_model(alexnet, rounding="nearest")
 quantized.set_formats(formats_for(quantized, few, nbits=(8, 8, 8), signed=True))
 
-# %% tags=["remove-cell"]
+# %% tags=["hide-cell"]
+# What each of them reads, and how long it takes
 files = {"float": deploy.to_litert(alexnet), "8 bits": deploy.to_litert(quantized, "int8")}
 taken = costs.measure_latency(files, rounds=10 if SMOKE else 300)
 integers = deploy.lower(quantized, levels=digits.levels)
@@ -66,7 +69,8 @@ answers = {
 }
 read = {name: Share.of(found == labels) for name, found in answers.items()}
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input"]
+# Float beside 8 bits
 explore.Table(
     ("network", "test digits read", "bytes of the file", "time for an image"),
     [(name, read[name], len(files[name]), taken[name]) for name in files],
@@ -81,8 +85,8 @@ quote(time_left=taken["8 bits"].median / taken["float"].median, parameters=alexn
 
 # %% [markdown]
 # With 8 bits the network reads {glue:text}`few_read` digits, in float {glue:text}`float_read`. Its file has
-# {glue:text}`bytes_left:.0%` of the bytes, and it takes {glue:text}`time_left:.0%` of the time; larger networks gain more
-# ([chapter 16](16-integers)).
+# {glue:text}`bytes_left:.0%` of the bytes, and it takes {glue:text}`time_left:.0%` of the time. [Chapter 16](16-integers) times a
+# larger network in four programs.
 #
 # ## The library in ten lines
 
@@ -101,6 +105,7 @@ answers = integers.run(digits.test.images).argmax(axis=1)
 print(f"{(answers == digits.test.labels).mean():.1%} with 6 bits")
 
 # %% tags=["remove-cell"]
+# A result to compare
 record(six_read=int((answers == digits.test.labels).sum()))
 
 # %% [markdown]

@@ -135,8 +135,8 @@ class Playground:
         return part.images, part.labels
 
     @cached_property
-    def _tables(self) -> dict[tuple[bool, int], dict[str, Formats]]:
-        """Unsigned or not, and bits -> layer -> formats."""
+    def _tables(self) -> dict[tuple[bool, int], dict[str, Any]]:
+        """Unsigned or not, and bits -> layer -> Formats, in which no FixedPoint is missing."""
         images, _ = self.dataset.arrays("train", SEEN)
         summaries = list(layer_summaries(self.network, images))
         widths = [(n,) * 3 for n in BITS]

@@ -32,16 +32,15 @@
 
   /** One layer call: its place in the graph, its weights, and its present settings. */
   class Layer {
-    constructor(call, nonnegative) {
+    constructor(call) {
       Object.assign(this, call);
-      this.nonnegative = nonnegative;
       if (call.kernel) {
         this.kernelCodes = new Int16Array(decoded(call.kernel.codes));
         this.kernelStep = 2 ** call.kernel.exponent;
         this.bias = call.bias ? new Float32Array(decoded(call.bias)) : new Float32Array(call.window[3]);
       }
       delete this.kernel; // the method of this name says what the layer multiplies by
-      this.settings = this.start = call.formats ? { formats: complete(call.formats), rounding: call.rounding } : FLOAT;
+      this.settings = call.formats ? { formats: complete(call.formats), rounding: call.rounding } : FLOAT;
       this.kernels = new WeakMap();
     }
 
@@ -91,14 +90,7 @@
 
   /** The format of each filter. */
   const filterFormats = (format, filters) =>
-    Array.from({ length: filters }, (_, f) => ({ ...format, msb: [format.msb].flat()[Array.isArray(format.msb) ? f : 0] }));
-
-  /** Whether a layer can output no value below zero, whatever the image. */
-  function isNonnegative(call, known) {
-    const inputs = call.inputs.map((i) => known[i]);
-    if (call.activation) return true;
-    return call.kind !== "convolve" && inputs.every(Boolean);
-  }
+    Array.from({ length: filters }, (_, f) => ({ ...format, msb: Array.isArray(format.msb) ? format.msb[f] : format.msb }));
 
   /** In float a tensor holds its values. */
   const plain = (x) => (x.exponent === 0 && x.divisor === 1 ? x : new Tensor(x.shape, x.values()));
@@ -109,11 +101,7 @@
     constructor(program) {
       this.name = program.name;
       this.input = program.input;
-      const nonnegative = [program.input.mean.every((m) => m <= 0)];
-      this.calls = program.calls.map((call) => {
-        nonnegative.push(isNonnegative(call, nonnegative));
-        return new Layer(call, { input: nonnegative[call.inputs[0]], output: nonnegative.at(-1) });
-      });
+      this.calls = program.calls.map((call) => new Layer(call));
       this.output = program.output;
       this.roundings = ROUNDINGS;
       this.last = null; // the last image, and what each call made of it
@@ -153,39 +141,13 @@
       for (const [kind, format] of Object.entries(formats)) {
         if (!settings.formats[kind] || !format) throw new Error(`layer ${name}: the ${kind} has no format to change`);
         checkFormat(format, name);
+        if (Array.isArray(format.msb) && format.msb.length !== call.bias.length) {
+          throw new Error(`layer ${name} has ${call.bias.length} filters, not ${format.msb.length} kernel formats`);
+        }
       }
       const changed = { ...settings.formats };
       for (const kind of KINDS) if (formats[kind]) changed[kind] = { signed: true, ...formats[kind] };
       call.settings = { formats: changed, rounding: rounding ?? settings.rounding };
-    }
-
-    /** Lets all layers round in one way. */
-    setRounding(rounding) {
-      for (const { name, start } of this.calls) if (start !== FLOAT) this.setFormats(name, { rounding });
-    }
-
-    /**
-     * Gives formats other bits; their MSBs are those of the program, shifted.
-     * @param {number} nbits
-     * @param {{shift?: number, signed?: boolean, layers?: string[], kinds?: string[]}} [options] signed: with or without
-     *   a sign wherever no value is below zero, with the same reach. layers: names; all by default. kinds: of formats.
-     */
-    setBits(nbits, { shift = 0, signed, layers, kinds = KINDS } = {}) {
-      for (const { name, start, nonnegative } of this.calls) {
-        if (start === FLOAT || (layers && !layers.includes(name))) continue;
-        const given = kinds.filter((kind) => start.formats[kind]);
-        const formats = given.map((kind) => {
-          const format = withSign(start.formats[kind], nonnegative[kind] ? signed : undefined);
-          const msb = Array.isArray(format.msb) ? format.msb.map((m) => m + shift) : format.msb + shift;
-          return [kind, { ...format, msb, nbits }];
-        });
-        this.setFormats(name, Object.fromEntries(formats));
-      }
-    }
-
-    /** Gives all layers the formats and the rounding of the program. */
-    reset() {
-      for (const call of this.calls) call.settings = call.start;
     }
 
     // Images
@@ -202,11 +164,6 @@
     /** As `run`, in float: the codes are the values. */
     runFloat(pixels) {
       return this.named(this.again(pixels, true));
-    }
-
-    /** The outputs of the network for one image, as values. */
-    logits(pixels, { float = false } = {}) {
-      return this.again(pixels, float)[this.output].values();
     }
 
     /**
@@ -288,7 +245,8 @@
       const same = this.last?.pixels.length === pixels.length && this.last.pixels.every((p, i) => p === pixels[i]);
       if (!same) {
         const image = this.imageOf(pixels);
-        this.last = { pixels: Float64Array.from(pixels), codes: { image, known: [] }, floats: { image: plain(image), known: [] } };
+        const [codes, floats] = [image, plain(image)].map((x) => ({ image: x, known: [] }));
+        this.last = { pixels: Float64Array.from(pixels), codes, floats };
       }
       const { image, known } = float ? this.last.floats : this.last.codes;
       return this.forward(image, float, known);
@@ -312,12 +270,6 @@
       });
       return new Tensor(shape, codes, { exponent, bound: levels });
     }
-  }
-
-  /** The format with a sign or without, and the same reach; as it is if `signed` is undefined. */
-  function withSign(format, signed) {
-    if (signed === undefined || signed === format.signed) return format;
-    return { ...format, msb: format.msb + (signed ? 1 : -1), signed };
   }
 
   const indexOfLargest = (numbers) => numbers.reduce((best, number, i) => (number > numbers[best] ? i : best), 0);

@@ -43,9 +43,6 @@
     return Math.min(Math.max(code, lowestCode(format)), highestCode(format)) + 0; // + 0: no negative zero
   }
 
-  /** The value that a number has after rounding to a format. */
-  const quantize = (value, format, rounding) => toCode(value, format, rounding) * 2 ** exponentOf(format);
-
   /** Refuses what is not a format, in one sentence. */
   function checkFormat(format, layer) {
     const { msb, nbits } = format;
@@ -62,7 +59,6 @@
     lowestCode,
     highestCode,
     toCode,
-    quantize,
     checkFormat,
   });
 })();

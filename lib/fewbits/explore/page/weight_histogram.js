@@ -6,7 +6,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const [WIDTH, HEIGHT, FLOOR] = [340, 150, 128]; // the drawing, and where its axis lies
   const BINS = 60;
-  const MOST_STEMS = 128; // more values are not told apart
+  const MOST_STEMS = 64; // more values are not told apart
 
   function element(name, attributes, text = "") {
     const made = document.createElementNS(SVG, name);
