@@ -164,7 +164,7 @@ class IntegerSteps:
         height, width, _ = self._convolution.output.shape
         rounding = self._rescaling.rounding
         places = [(row, column) for row in range(height) for column in range(width)]
-        return max(places, key=lambda place: self.steps(*place, 0, rounding)["code"])
+        return max(places, key=lambda place: self.steps(place[0], place[1], 0, rounding)["code"])
 
     def _table(self) -> plots.Table:
         row, column = self._start
