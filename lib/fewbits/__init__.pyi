@@ -10,6 +10,7 @@ from . import explore as explore
 from . import graph as graph
 from . import inspection as inspection
 from . import io as io
+from . import labs as labs
 from . import names as names
 from . import post_training as post_training
 from . import pruning as pruning
