@@ -65,7 +65,7 @@ class IntegerSteps:
         """Return the figure as HTML, with its scripts and its style."""
         scripts = "".join(f"<script>{_page_file(name)}</script>" for name in SCRIPTS)
         return (
-            f'<figure class="fewbits-integer-steps" aria-label="{escape(self.alt)}">'
+            f'<figure class="fewbits-integer-steps" id="{plots.anchor(self.label)}" aria-label="{escape(self.alt)}">'
             f"<style>{_page_file('integer_steps.css')}</style>{_page_file('integer_steps.html')}"
             f"{plots.as_script(json.dumps(self._data(), separators=(',', ':')))}{scripts}"
             f"{plots.caption_html(self.label, self.caption, self._table())}</figure>"
