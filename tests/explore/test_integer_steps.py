@@ -67,10 +67,12 @@ def page(chromium, steps, tmp_path):
     page.close()
 
 
+ROWS = "rows => rows.map(row => [...row.querySelectorAll('td')].map(cell => cell.textContent))"
+
+
 def shown(page):
-    return [[int(cell.replace("\u2212", "-")) for cell in row] for row in page.evaluate(
-        "[...document.querySelectorAll('.output tr')].map(row => [...row.cells].map(cell => cell.textContent))"
-    )]  # fmt: skip
+    rows = page.locator(".output tbody tr").evaluate_all(ROWS)
+    return [[int(cell.replace("\u2212", "-")) for cell in row] for row in rows]
 
 
 def test_the_page_shows_the_codes_of_every_filter_and_rounding(page, steps):

@@ -65,7 +65,7 @@ class IntegerSteps:
         """Return the figure as HTML, with its scripts and its style."""
         scripts = "".join(f"<script>{_page_file(name)}</script>" for name in SCRIPTS)
         return (
-            f'<figure class="fewbits-integer-steps" aria-label="{escape(self.alt)}">'
+            f'<figure class="fewbits-integer-steps" id="{plots.anchor(self.label)}" aria-label="{escape(self.alt)}">'
             f"<style>{_page_file('integer_steps.css')}</style>{_page_file('integer_steps.html')}"
             f"{plots.as_script(json.dumps(self._data(), separators=(',', ':')))}{scripts}"
             f"{plots.caption_html(self.label, self.caption, self._table())}</figure>"
@@ -164,7 +164,7 @@ class IntegerSteps:
         height, width, _ = self._convolution.output.shape
         rounding = self._rescaling.rounding
         places = [(row, column) for row in range(height) for column in range(width)]
-        return max(places, key=lambda place: self.steps(*place, 0, rounding)["code"])
+        return max(places, key=lambda place: self.steps(place[0], place[1], 0, rounding)["code"])
 
     def _table(self) -> plots.Table:
         row, column = self._start

@@ -63,10 +63,19 @@
       this.draw();
     }
 
+    /** Fills a table with empty cells under heads, which number rows and columns, and returns the cells by row. */
     table(name, rows, columns) {
       const table = this.figure.querySelector(`.${name}`);
-      return Array.from({ length: rows }, () => {
-        const row = table.insertRow();
+      const head = (scope, number) => {
+        const cell = document.createElement("th");
+        return Object.assign(cell, { scope, textContent: number });
+      };
+      const numbers = Array.from({ length: columns }, (_, c) => head("col", c + 1));
+      table.createTHead().insertRow().append(document.createElement("td"), ...numbers);
+      const body = table.createTBody();
+      return Array.from({ length: rows }, (_, r) => {
+        const row = body.insertRow();
+        row.append(head("row", r + 1));
         return Array.from({ length: columns }, () => row.insertCell());
       });
     }
