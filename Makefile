@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 BUILT := _build/reference
+NN = $(if $(filter 0 1 2 3 4 5 6 7 8 9,$(N)),0$(N),$(N))
 STUDIES := data/reference/studies
 PHOTOGRAPHS = $(BIN)/fewbits schemes $(BUILT)/squeezenet-ceil.keras data/reference/photographs.toml --data "$(DATA)/imagenet1k" --no-crop
 # Each part runs in processes of its own: TensorFlow keeps the graphs of every model until its process ends.
@@ -14,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help book chapter test test-networks pages lab sync baselines reference photographs bench dist lint lock clean
+.PHONY: help book chapter test test-networks pages lab sync baselines reference photographs bench dist pdf lint lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,7 +25,7 @@ book: .venv/ready ## run the notebooks that changed, write _build/html
 
 chapter: .venv/ready ## run one chapter, build its page and open it: make chapter N=1
 	@test -n "$(N)" || { echo "error: which chapter? make chapter N=1"; exit 1; }
-	@$(BIN)/python -m fewbits.book render --open $(if $(filter 1 2 3 4 5 6 7 8 9,$(N)),0$(N),$(N))
+	@$(BIN)/python -m fewbits.book render --open $(NN)
 
 test: .venv/ready ## run the tests (of pages, if a book and Chromium are there); CHAPTERS=no leaves out running chapters
 	@failed=; for part in $(TESTS); do echo "== $$part"; \
@@ -37,8 +38,8 @@ test-networks: .venv/ready ## run the tests of large networks (keras.application
 pages: book ## build the book, then test its pages in Chromium
 	@$(BIN)/python -m pytest --numprocesses 2 tests/book/test_pages.py --require-pages
 
-lab: .venv/ready sync ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab notebooks
+lab: .venv/ready sync ## open the notebooks in JupyterLab, or one of them: make lab N=1
+	@$(BIN)/jupyter lab $(or $(wildcard notebooks/$(NN)-*.ipynb),notebooks)
 
 sync: .venv/ready ## write the paired .ipynb of each script in notebooks/
 	@$(BIN)/python -m fewbits.book sync
@@ -88,6 +89,9 @@ bench: .venv/ready ## time what must be fast, as ratios, beside the libraries in
 dist: book ## write dist/few-bits.zip (the book, opens from file://) and the wheel
 	@$(BIN)/python -m fewbits.book pack dist/few-bits.zip
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+pdf: book ## write dist/few-bits.pdf, the whole book on paper (needs Chromium)
+	@$(BIN)/python -m fewbits.book pdf dist/few-bits.pdf
 
 lint: .venv/ready ## check style, docstrings and types
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy

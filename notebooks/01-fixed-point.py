@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 1 Fixed point and quantclip
 #
+# *Reading time: 15 minutes. Needs: no other chapter; powers of two and a little Python, as in the
+# [self-test](../book/prerequisites).*
+#
 # A trained weight takes 32 bits. How few bits are enough, and does it matter *how* the others are dropped?
 #
 # This chapter uses one small network that reads real handwritten digits. We take its weights from 32 bits to a handful
@@ -32,19 +35,19 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import tensorflow as tf
 
 from fewbits import data, explore, training
 from fewbits.backend import keras
-from fewbits.book import papers, record
+from fewbits.book import papers, questions, record
 from fewbits.quantization import (
     FixedPoint, quantclip, quantization_error, quantize, to_codes,
 )
 from fewbits.statistics import Share
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 rng = np.random.default_rng(1)
 EPOCHS = 4 if profile == "smoke" else 30
@@ -309,6 +312,32 @@ explore.Table(("bits", *heads), rows)
 # with up to 576, and each passes its shift on to the next. This explanation is a guess until somebody measures it:
 # chapter 6 does, with the published weights of SqueezeNet v1.1, both roundings, and photographs.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# A format with more bits and more reach
+old, new = FixedPoint(0, 4), FixedPoint(1, 6)
+questions.ask(
+    f"A format of 4 bits with MSB 0 has the step {old.step:g}. It gets two more bits, and the MSB 1. What is its step?",
+    (f"{new.step:g}", f"Two bits divide the step by four, and the MSB doubles it: half of {old.step:g} is left."),
+    (f"{FixedPoint(0, 6).step:g}", "This is the step if the MSB stays 0. The wider reach costs one of the two bits."),
+    (f"{old.step:g}", "One bit pays for the wider reach. The other one halves the step."),
+    (f"{FixedPoint(1, 4).step:g}", "This is the wider reach alone, without the new bits."),
+)
+
+# %% tags=["hide-input"]
+# The shift of a sum
+inputs, mean, moved = 144, 0.5, shift["floor"]
+questions.ask(
+    f"The weights of a filter are rounded down. It adds up {inputs} products with inputs of {mean:g} on average. By how many "
+    "steps of the weights does its output move?",
+    (f"about {moved * inputs * mean:+.0f}", f"Each weight moves by {moved:.2f} steps on average, and the inputs add all of it up."),
+    (f"about {moved * inputs**0.5 * mean:+.0f}", "Sums of noise grow with the root of their number. This error has one sign."),
+    (f"about {moved * mean:+.2f}", "This is one product. The errors of all products have the same sign, so they add up."),
+    ("about 0, because errors cancel", "Errors to both sides cancel. Rounding down errs to one side."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** Which code and which value does 0.3 get in `FixedPoint(msb=-1, nbits=3)`, rounded down and rounded to nearest?
@@ -334,7 +363,7 @@ explore.Table(("bits", *heads), rows)
 # which the thesis uses to study clipping alone, it loses the top two thousand of four billion marks. This does no harm.
 # ```
 #
-# **4.** In figure 1.2, find the fewest bits that keep the validation accuracy within one point of float, once with
+# **4.** In {figure}`1.2`, find the fewest bits that keep the validation accuracy within one point of float, once with
 # `floor` and once with `nearest`. You may choose the MSB. Then let the machine look:
 
 # %% tags=["hide-cell"]
@@ -356,7 +385,7 @@ for rounding in ("floor", "nearest"):
 #
 # fmt = FixedPoint(msb=0, nbits=8)
 # quantized = quantize(kernel, fmt, rounding="nearest")
-# print(quantization_error(kernel, fmt, "nearest"))  # clipped, underflowed, bias, RMS error, SQNR
+# print(quantization_error(kernel, fmt, "nearest"))  # clipped, underflowed, bias, RMS error, ...
 # ```
 #
 # ```shell

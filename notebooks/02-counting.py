@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 2 Counting parameters, MACs and memory
 #
+# *Reading time: 20 minutes. Needs: no other chapter; the [start of chapter 1](01-fixed-point) says what a convolution
+# is.*
+#
 # What does a network cost, and which of its layers sends the bill?
 #
 # There are three bills: parameters to store, multiplications to do, and intermediate values to keep. The shapes of the
@@ -27,17 +30,17 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from functools import partial
 
 import numpy as np
 
 from fewbits import explore, zoo
 from fewbits.backend import keras
-from fewbits.book import papers, record
+from fewbits.book import papers, questions, record
 from fewbits.costs import cost_table, totals
 
-# %%
+# %% tags=["hide-input"]
 SIDES = (192, 224, 256) if profile == "smoke" else explore.SIDES
 
 # %% [markdown]
@@ -463,6 +466,32 @@ record(
 # - *25.8*: in units of ten million, this is {glue:text}`backstrom_share:.1%` of our count. The unit is our guess, and
 #   we cannot explain the rest.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# A stride of two
+image = (56, 56, 64)
+(held, done, _), (_, strided, _) = (count(image, 128, 3, stride, border=1) for stride in (1, 2))
+questions.ask(
+    "A convolution of 3x3 computes every place of its image. Now it gets a stride of 2. What is left of its parameters and MACs?",
+    (f"all parameters, 1/{done / strided:.0f} of the MACs", "The weights are the same. Each is used at every second row and column."),
+    (f"1/{done / strided:.0f} of both", "The stride removes places, not weights: parameters do not know the size of the image."),
+    (f"all parameters, 1/{(done / strided) ** 0.5:.0f} of the MACs", "A stride of 2 halves both sides, so a quarter of the places is left."),
+    (f"all of both: {held:,} parameters", "A stride skips places, and each place that is skipped saves all MACs there."),
+)
+
+# %% tags=["hide-input"]
+# What dense layers multiply
+dense_work = sum(r.macs for r in cost_table(network("alexnet", 227)) if r.kind == "dense") / bills["AlexNet"].macs
+questions.ask(
+    f"Dense layers hold {dense_share:.0%} of AlexNet's parameters. Which share of its MACs do they do?",
+    (f"{dense_work:.0%}", "Each of their weights is used once per image, a weight of a convolution at each place of its output."),
+    (f"{dense_share:.0%}", "This would be true if every weight were used equally often."),
+    (f"{1 - dense_share:.0%}", "This is the share of the parameters that convolutions hold."),
+    ("50%", "MACs are weights times the places where they are used. Nothing makes the two kinds equal."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** Count the parameters of `fire2` of v1.1 by hand: 64 channels in, squeezed to 16, expanded to 64 and 64.
@@ -483,7 +512,7 @@ conv10 = {f"{kernel}x{kernel}": count((13, 13, 512), 1000, kernel)[0] for kernel
 print({kernel: f"{n:,}; v1.0: {v1_0[224].parameters - conv10['1x1'] + n:,}" for kernel, n in conv10.items()})
 
 # %% [markdown]
-# **3.** In figure 2.2, from which side on does v1.1 with 1,000 classes need more memory for its activations than for
+# **3.** In {figure}`2.2`, from which side on does v1.1 with 1,000 classes need more memory for its activations than for
 # its weights, both at 32 bits? And if the weights had 8 bits and the activations still 32?
 
 # %% tags=["hide-cell"]
@@ -494,7 +523,7 @@ for bits in (32, 8):
 
 # %% [markdown]
 # **4.** The network should read 10 classes instead of 1,000. Which share of the parameters goes, and which share of the
-# MACs? Guess, then look at figure 2.2.
+# MACs? Guess, then look at {figure}`2.2`.
 
 # %% tags=["hide-cell"]
 # What 10 classes save

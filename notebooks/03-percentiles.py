@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 3 Histograms and MSB percentiles
 #
+# *Reading time: 15 minutes. Needs: [chapter 1](01-fixed-point) (MSB, step, rounding).*
+#
 # A fixed-point format must reach far enough. How far is far enough, and is it the same in every layer?
 #
 # If the MSB is one too small, it clips the largest values. If it is one too large, it wastes a bit of every value. So
@@ -26,17 +28,19 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import data, explore, training
 from fewbits.backend import keras
-from fewbits.book import papers, quote, record, train_small_squeezenet
+from fewbits.book import (
+    papers, questions, quote, record, train_small_squeezenet,
+)
 from fewbits.quantization import (
     FixedPoint, msb_table, observe, percentile_limits, quantization_error,
 )
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 EPOCHS = 2 if profile == "smoke" else 15
 
@@ -154,7 +158,7 @@ for found, label, what in ((kernel_reach, "3.3", "weights"), (output_reach, "3.4
     explore.lines(
         found, label, f"The limit that holds each percentile of a layer's {what} (quick; 32 training images).",
         f"Lines of the limits of the {what} over the layers, one per percentile; layers differ by powers of two.",
-        x="layer", y=f"limit of the {what}", yaxis={"type": "log", "dtick": "D2"}, height=430,
+        x="layer", y=f"limit of the {what}", yaxis={"type": "log"}, height=430,
     )
 
 # %%
@@ -170,8 +174,11 @@ explore.Table(columns, [(name, *found) for name, found in msbs.items()])
 # ## Which percentile?
 #
 # If we clip more, the step becomes finer. Which percentile is best depends on how fine the step is already. Change
-# bits, percentile and rounding, and look at the signal-to-quantization-noise ratio (SQNR) of each layer: 6 dB are one
-# bit.
+# bits, percentile and rounding, and look at the signal-to-quantization-noise ratio of each layer.
+#
+# The {term}`SQNR` compares the values with their errors: it is the mean square of the values, divided by the mean square
+# of the errors, in decibels, $10 \log_{10} (\sum x^2 / \sum e^2)$. At 20 dB an error has a tenth of the size of a value, at
+# 40 dB a hundredth. One more bit halves the errors, which adds 6 dB.
 
 # %%
 explore.sqnr_by_percentile(observed, "3.5").show()
@@ -261,6 +268,32 @@ quote(smallest=smallest, msb_95_all=msb_by_hand(*limits[95]), msb_most_all=msb_b
 # instead of 1.2 million. The shape is the same: a narrow peak, long tails, and a factor between the limits that is
 # worth bits.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# Bits that a wide range leaves empty
+wide, narrow, bits = FixedPoint(2, 8), FixedPoint(0, 8), 8
+empty = int(np.log2(wide.step / narrow.step))
+questions.ask(
+    "Nearly all weights of a layer lie between -1 and 1, and a few reach 3. Its format gets the MSB 2, so that none is clipped. "
+    f"How many of the {bits} bits do the small weights still use?",
+    (f"{bits - empty}", "The step is four times as wide as with MSB 0. Two bits are empty in all weights below 1."),
+    (f"{bits}", "The codes have as many bits, but small weights use a quarter of the codes only."),
+    (f"{bits // 2**empty}", "The range is four times as wide. That is a factor in the number of codes, not of bits."),
+    (f"{bits - 1}", "One MSB costs one bit. From 0 to 2 it is two."),
+)
+
+# %% tags=["hide-input"]
+# Why clipping pays
+questions.ask(
+    "Why does it pay to clip more when a format has fewer bits?",
+    ("Every value pays for a wide step, only a few pay for clipping.", "Each bit less makes rounding errors four times as strong; clipping errors stay."),
+    ("Fewer bits reach less far, so the large values are lost anyway.", "The MSB sets the reach, whatever the number of bits is."),
+    ("Clipped values have no rounding error.", "They have a larger one: their distance to the limit."),
+    ("With fewer bits, fewer values lie beyond the limit.", "The percentile fixes how many lie beyond it. Bits do not change that."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** A layer's weights have the limits -0.30 and 0.26. Which MSB does Equation 11 give? With 8 bits, which values

@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 4 QuantizedConv2D and static quantization
 #
+# *Reading time: 15 minutes. Needs: [chapter 1](01-fixed-point) (the quantizer) and [chapter 3](03-percentiles) (MSBs
+# from percentiles).*
+#
 # What is left of a trained network when all its convolutions compute in few bits, and nothing is trained again?
 #
 # So far we have quantized weights and looked at values. A device quantizes three things in each layer: the kernel, the
@@ -27,12 +30,14 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import data, explore, training, zoo
 from fewbits.backend import keras, ops
-from fewbits.book import papers, quote, record, train_small_squeezenet
+from fewbits.book import (
+    papers, questions, quote, record, train_small_squeezenet,
+)
 from fewbits.explore import plots
 from fewbits.quantization import (
     FixedPoint, QuantizedConv2D, formats_from_msbs, msb_from_limits, msb_table,
@@ -40,7 +45,7 @@ from fewbits.quantization import (
 )
 from fewbits.statistics import Share, verdict
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 EPOCHS = 2 if profile == "smoke" else 15
 
@@ -91,6 +96,12 @@ print(differing, "of", y.numpy().size, "outputs differ")
 # optimizer does. `layer.extract(images)` gives the products alone, before bias and activation.
 #
 # ## A network of quantized layers
+#
+# Many networks have a batch normalization {cite:p}`ioffe2015` behind each convolution. Once the network is trained, it
+# multiplies each channel by a constant and adds another one. Both can be *folded* into the convolution: the filter's
+# weights and its bias take the factor, and the bias takes the rest. The outputs stay the same, the device computes one
+# layer less, and what gets quantized is the kernel that the device will have. So fold first:
+# `quantize_model(model, fold_batch_normalization=True)`. The network of this chapter has nothing to fold.
 #
 # We train the network of chapter 3 again and convert it. Each fire module is one *level*, as in the thesis;
 # `set_level(n)` enables the first $n$ levels.
@@ -209,7 +220,7 @@ print(f"{best} is {lead} of {len(validation[0])} digits ahead")
 
 # %% [markdown]
 # The choice is nearly a matter of chance: the best is ahead of the next by {glue:text}`lead:d` of the validation digits,
-# {glue:text}`lead_points` image by image. Rounded down the four would differ, as figure 4.3 shows.
+# {glue:text}`lead_points` image by image. Rounded down the four would differ, as {figure}`4.3` shows.
 
 # %%
 BITS = (2, 3, 4, 5, 6, 8, 10, 16)
@@ -372,6 +383,31 @@ quote(input_msb_95=clipped["input", 95][0], input_msb_most=clipped["input", 99.9
 # rounded to nearest, lose far less. Chapter 6 asks whether this holds for SqueezeNet, with its published weights (the
 # thesis' own are not available).
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# The grid of the bias
+kernel_step, input_step = FixedPoint(-1, 8).step, FixedPoint(3, 8).step
+questions.ask(
+    f"A kernel has the step 1/{1 / kernel_step:.0f}, the inputs have the step 1/{1 / input_step:.0f}. On which grid must the bias lie, so "
+    "that a device can add it to the sum of products?",
+    (f"1/{1 / (kernel_step * input_step):,.0f}", "A product of two codes counts in the product of the two steps, and so does the sum."),
+    (f"1/{1 / kernel_step:.0f}", "This is the grid of the weights. A weight times an input lies on a finer one."),
+    (f"1/{1 / input_step:.0f}", "This is the grid of the inputs. An input times a weight lies on a finer one."),
+    ("on any: it is a float", "A device has integers only. A bias that lies between two codes cannot be added."),
+)
+
+# %% tags=["hide-input"]
+# Why an MSB for each layer helps
+questions.ask(
+    "Everything is rounded down at 6 bits. Why does an MSB for each layer read more than one MSB for all?",
+    ("Most layers get a finer step, so half a step is less.", "The common MSB is that of the widest layer. Its half step shifts all others too far."),
+    ("Each layer gets more bits.", "All have 6 bits. What changes is which of them are empty."),
+    ("Nothing is clipped any more.", "The common MSB clips less: it is the largest of all."),
+    ("With a fitting MSB, rounding down is rounding to nearest.", "A shift of half a step remains. It is half of a smaller step."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** Table 9 has 8-8-8 at 0.25 % and 16-8-8 at 43.9 %. What does that say about inputs and outputs, and what about
@@ -393,7 +429,7 @@ quote(input_msb_95=clipped["input", 95][0], input_msb_most=clipped["input", 99.9
 # is idempotent.
 # ```
 #
-# **3.** In figure 4.3, find the level that costs most at 5 bits rounded down. Then add bits again, one at a time.
+# **3.** In {figure}`4.3`, find the level that costs most at 5 bits rounded down. Then add bits again, one at a time.
 #
 # **Lab.** Build the layer in integers, codes in and codes out, in `notebooks/labs/04-quantized-conv2d.py`
 # ([all labs](../book/labs)).

@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 5 Dynamic fixed point and SQNR
 #
+# *Reading time: 30 minutes. Needs: [chapter 3](03-percentiles) (ranges) and [chapter 4](04-quantized-conv2d) (quantized
+# layers, levels).*
+#
 # Can we foresee what few bits will cost, layer by layer, without reading a single label?
 #
 # {cite:p}`backstrom2018` gives every layer a scale of its own that never clips, as Ristretto does {cite:p}`gysel2018`, finds that 8 bits
@@ -28,16 +31,16 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from math import log10
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from fewbits import FixedPoint, data, explore, quantize, quantize_model, zoo
-from fewbits.book import papers, quote, record, reference
+from fewbits.book import papers, questions, quote, record, reference
 
-# %%
+# %% tags=["hide-input"]
 from fewbits.experiment import Scheme
 from fewbits.explore import plots
 from fewbits.quantization import (
@@ -47,7 +50,7 @@ from fewbits.quantization import (
 )
 from fewbits.statistics import Share, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 BITS = (8, 4, 3) if SMOKE else (16, 8, 6, 5, 4, 3, 2)
 N = 64 if SMOKE else 320
@@ -365,7 +368,7 @@ for label, (name, network) in zip(("5.3", "5.4"), networks.items()):
     explore.propagated_sqnr(followed[name], by_bits, label).show()
 
 # %% [markdown]
-# Figure 5.3 is SqueezeNet, figure 5.4 AlexNet. Set *rounding* to floor.
+# SqueezeNet is {figure}`5.3`, AlexNet {figure}`5.4`. Set *rounding* to floor.
 #
 # (where-the-rule-fails)=
 # ## Where the rule fails
@@ -442,7 +445,7 @@ for rounding in ("nearest", "floor"):
 # %% [markdown]
 # Rounded down: {glue:text}`follows_floor:+.2f`; to nearest: {glue:text}`follows_nearest:+.2f`. The shift depends on the image. So
 # only a part of floor's error is bias, {glue:text}`bias_SqueezeNet_floor:.0%` on average over SqueezeNet's layers, and what
-# figure 5.3 shows as variance is not noise either. [Chapter 4](04-quantized-conv2d) saw what that does to the accuracy.
+# {figure}`5.3` shows as variance is not noise either. [Chapter 4](04-quantized-conv2d) saw what that does to the accuracy.
 #
 # The rule fails in two smaller ways. Rounded to nearest, both networks *beat* the rule, AlexNet by far: the rule assumes that a layer
 # passes signal and noise on alike, and a trained layer need not. By how much does it amplify its signal more than white noise?
@@ -458,7 +461,7 @@ for name in ("fc6", "fc7", "fc8"):
 
 # %% [markdown]
 # The last two layers amplify the signal {glue:text}`gain_fc7:.0f` and {glue:text}`gain_fc8:.0f` dB more than noise. That is only a part
-# of the answer: most of AlexNet's lead over the rule is already there after conv5 (figure 5.4). And **clipping** is an error
+# of the answer: most of AlexNet's lead over the rule is already there after conv5 ({figure}`5.4`). And **clipping** is an error
 # with a sign, too: it always points to zero. MSBs of the 95th percentile clip, those of the maximum hardly do:
 
 # %%
@@ -670,7 +673,7 @@ quote(**{name: f"{estimate.percent} points" for name, estimate in eight.items()}
 # On CIFAR-10, that the dense layers of the small AlexNet need fewer bits is **{glue:text}`real_verdict`**; and again the first layers are
 # the sensitive ones. The largest loss is that of {glue:text}`worst_cifar`. The SQNR of a layer's own kernel does not predict this: the best rounded kernel of all is that of
 # {glue:text}`best_kernel`, with {glue:text}`best_decibels:.0f` dB, and the rank correlation is {glue:text}`rank_cifar`. But that is AlexNet. In
-# SqueezeNet v1.1 (figure 5.7) the sensitive layers come *late*: the 3x3 kernels of fire5 to fire9, the last one most. It is not a law that the
+# SqueezeNet v1.1 ({figure}`5.7`) the sensitive layers come *late*: the 3x3 kernels of fire5 to fire9, the last one most. It is not a law that the
 # first layers are the sensitive ones.
 #
 # ## What the thesis found
@@ -734,6 +737,32 @@ for number in (3, 4, 5, 6):
 # ImageNet breaks down earlier than our digits; so does CIFAR-10, with the same small AlexNet and ten classes. The number of classes is not the
 # whole reason.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# Where two more bits go
+weights_db, inputs_db, two_bits = 30, 50, 2 * 20 * log10(2)
+better, worse = predicted_sqnr(weights_db + two_bits, inputs_db), predicted_sqnr(weights_db, inputs_db + two_bits)
+questions.ask(
+    f"A product has weights with an SQNR of {weights_db} dB and inputs with {inputs_db} dB. Two more bits may go to one of them. Which "
+    "one gets them, and what does the rule then predict for the product?",
+    (f"the weights: {better:.0f} dB", "Noise adds in power, so the noisier part decides. The cleaner one limits it only at the end."),
+    (f"the inputs: {inputs_db + two_bits:.0f} dB", f"The product would stay at {worse:.0f} dB, because the noise of the weights remains."),
+    (f"either: {(weights_db + inputs_db + two_bits) / 2:.0f} dB", "Decibels of the parts do not average. Powers of the noise add."),
+    (f"the weights: {weights_db + inputs_db + two_bits:.0f} dB", "Decibels of the parts do not add. A product is never cleaner than its parts."),
+)
+
+# %% tags=["hide-input"]
+# Why the rule fails
+questions.ask(
+    "The rule is close where values are rounded to nearest, and far off where they are rounded down. Why?",
+    ("Errors of one sign do not add like independent noise.", "The rule adds powers. Errors that go the same way add their sizes, layer after layer."),
+    ("Rounding down clips more.", "Clipping depends on the range. Dynamic fixed point clips next to nothing, whatever the rounding is."),
+    ("The step is twice as wide.", "The step is the same. The error is up to twice as large, which the measured parts contain."),
+    ("The SQNR does not see a shift of all values.", "It does: each part is measured with its shift. What fails is the way the parts are added."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** The largest magnitude of a layer's weights is 0.995. Which fractional length does Equation 10 give for 8 bits, and which MSB is that?

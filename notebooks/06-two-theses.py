@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 6 Two theses, one network
 #
+# *Reading time: 25 minutes. Needs: [chapter 1](01-fixed-point) (rounding down), [chapter 4](04-quantized-conv2d)
+# (quantized networks) and [chapter 5](05-sqnr) (dynamic fixed point).*
+#
 # Do 8-bit weights ruin a network, or do they cost nothing?
 #
 # Two theses quantized the weights of SqueezeNet {cite:p}`iandola2016` to 8 bits. One {cite:p}`vieito2017` had {glue:text}`vieito_8` left of
@@ -28,13 +31,13 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 from scipy.optimize import curve_fit
 
 from fewbits import FixedPoint, data, explore, quantize, zoo
 from fewbits.backend import ops
-from fewbits.book import papers, quote, record, reference
+from fewbits.book import papers, questions, quote, record, reference
 from fewbits.experiment import Scheme, run_schemes
 from fewbits.explore import plots
 from fewbits.quantization import observe, rounding_shifts
@@ -313,7 +316,7 @@ print(f"digits: {digits_explained:.0%} of the variance explained")
 # %% [markdown]
 # On digits, {glue:text}`digits_explained:.0%` of the variance over layers and bits is explained. The photographs are the test that counts.
 # There the curve of single layers must say something else, too: what becomes of the *whole* network when all its kernels are moved, by
-# all doses of figure 6.3. Shifts of different layers are taken to add up like independent errors, as the root of the sum of their squares.
+# all doses of {figure}`6.3`. Shifts of different layers are taken to add up like independent errors, as the root of the sum of their squares.
 
 # %%
 def whole(study, shifts, widths, doses, law, chance, msb=0):
@@ -630,6 +633,33 @@ quote(rgb=others["RGB instead of BGR"].share, both=others["both"].share, pooling
 # And all photographs here come from one set. Chapter 9 has the other half: quantize-while-train wins back much of what rounding down
 # takes, and nearest would not have taken.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# The same harm with fewer bits
+dose = 0.25
+same_shift = dose * FixedPoint(0, 8).step / FixedPoint(0, 6).step
+questions.ask(
+    f"Kernels of 8 bits, rounded to nearest, are moved down by {dose:g} steps. Which move does the same harm to kernels of 6 bits with the "
+    "same MSB, as far as it is the shift that harms?",
+    (f"{same_shift:g} steps", "The absolute shift counts. A step of 6 bits is four times as wide, so a quarter of the dose is enough."),
+    (f"{dose:g} steps", "This is the same share of a step that is four times as wide: four times the shift."),
+    (f"{4 * dose:g} step", "This is sixteen times the absolute shift."),
+    (f"{dose / 2:g} steps", "This would be right for 7 bits, whose step is twice as wide."),
+)
+
+# %% tags=["hide-input"]
+# The layer that suffers most
+windows = {"576 inputs with the mean 0.1": 57.6, "64 inputs with the mean 0.5": 32.0, "1,152 inputs with the mean 0": 0.0}
+most, *less = sorted(windows, key=windows.get, reverse=True)
+questions.ask(
+    "Three layers have kernels of one format, rounded down, and outputs of equal spread. Whose outputs are shifted most, on average?",
+    (f"the one with {most}", f"The shift is half a step times the sum of the inputs, and that sum is {windows[most]:g} on average."),
+    *((f"the one with {each}", f"The sum of its inputs is {windows[each]:g} on average: {why}") for each, why in zip(less, (
+        "large inputs, but few of them.", "inputs of both signs cancel. A single window may still be shifted."))),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** Kernels of 8 bits, MSB 0, rounded down. A layer sees windows of 576 inputs with a mean of 20. By how much are its outputs
@@ -640,7 +670,7 @@ quote(rgb=others["RGB instead of BGR"].share, both=others["both"].share, pooling
 # $q = 2^{0+1-8} = 1/128$, so $q/2 \cdot 576 \cdot 20 = 45$: nearly half of what the output should be.
 # ```
 #
-# **2.** In figure 6.5, kernels only, rounded down, choose *one per layer* with 95 % and with 99.99 %. With 95 % most steps are much finer than
+# **2.** In {figure}`6.5`, kernels only, rounded down, choose *one per layer* with 95 % and with 99.99 %. With 95 % most steps are much finer than
 # with MSB 0. Why does neither come near float at 8 bits?
 #
 # ```{admonition} Solution
@@ -650,7 +680,7 @@ quote(rgb=others["RGB instead of BGR"].share, both=others["both"].share, pooling
 # step.
 # ```
 #
-# **3.** In figure 6.3, read off at which shift half of the accuracy is left, at 8 and at 7 bits. What do you expect for 9 bits?
+# **3.** In {figure}`6.3`, read off at which shift half of the accuracy is left, at 8 and at 7 bits. What do you expect for 9 bits?
 #
 # ```{admonition} Solution
 # :class: dropdown

@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 7 Repairs without labels
 #
+# *Reading time: 40 minutes, and 5 for what is marked for a second reading. Needs: [chapter 3](03-percentiles) (rules
+# for ranges), [chapter 4](04-quantized-conv2d) (quantized layers) and [chapter 6](06-two-theses) (the shift).*
+#
 # A network has lost its accuracy to few bits. You have no labels and no time to train. What can be put right?
 #
 # Chapter 6 has found the fault: rounding down shifts every output, by more where its inputs are larger. A trained network leaves
@@ -34,7 +37,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from functools import partial
 from itertools import product
 from time import perf_counter
@@ -43,10 +46,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import softmax
 
-# %%
+# %% tags=["hide-input"]
 from fewbits import FixedPoint, data, explore, post_training, quantize, zoo
 from fewbits.backend import keras, ops
-from fewbits.book import papers, quote, record, reference
+from fewbits.book import papers, questions, quote, record, reference
 from fewbits.experiment import Scheme, run_schemes
 from fewbits.explore import plots
 from fewbits.post_training.range_search import edges
@@ -757,6 +760,8 @@ quote(learned_best=rows[3][3], undecided={f"{price:g}": row[1] for price, row in
 #
 # ### Learned in the network
 #
+# *For a second reading.*
+#
 # The library's `learn_rounding` goes through the network in order. The inputs of a layer come from the quantized layers before it, its
 # targets are the float outputs *after* the ReLU, and the bias is trained, too. A layer that comes out worse than nearest is rounded to
 # nearest. `reconstruct_blocks` {cite:p}`li2021` takes all layers of a block, here a fire module, at once: errors of one may cancel those of
@@ -830,6 +835,7 @@ LADDER = {
 
 # %%
 SEARCH, REFIT = "search MSBs", "refit kernels"
+LEARNED, BLOCKS = "learned rounding", "block reconstruction"
 STEPS = {
     "nearest": (),
     "shared": (SHARE,),
@@ -1064,6 +1070,8 @@ quote(search_order_6=gap(six["a filter, shared, searched, in order"], six["a fil
 #
 # ### Unsigned, and with codes that are learned
 #
+# *For a second reading.*
+#
 # All rows so far have the signed formats of 2017. Behind a ReLU that gives one bit away ([chapter 8](08-quantizers)). With unsigned formats
 # where no value is negative, a scale per filter and ranges of least squared error:
 
@@ -1074,9 +1082,9 @@ STEPS_OF_CODES = {
     "unsigned, a filter, shared": (SHARE,),
     "unsigned, a filter, shared, corrected in order": (SHARE, ORDER),
     "unsigned, a filter, shared, refitted": (SHARE, REFIT),
-    "unsigned, a filter, shared, learned": (SHARE, "learned rounding"),
-    "unsigned, a filter, shared, blocks reconstructed": (
-        SHARE, "block reconstruction"),
+    "unsigned, a filter, shared, learned": (SHARE, LEARNED),
+    "unsigned, a filter, shared, blocks reconstructed": (SHARE, BLOCKS),
+    "unsigned, a filter, blocks, searched": (SHARE, SEARCH, BLOCKS),
 }
 unsigned = {
     name: {(b, b, b): Scheme(bits=(b, b, b), remedies=remedies, **FITTING)
@@ -1102,10 +1110,11 @@ explore.Table(("a scale for each ...", *columns, "minutes at most"), rows,
 
 # %% tags=["remove-cell"]
 # Quoted in the text
-UNSIGNED_WORDS = dict(zip(("plain", "shared", "order", "refit", "learned", "blocks"), unsigned.values()))
+UNSIGNED_WORDS = dict(zip(("plain", "shared", "order", "refit", "learned", "blocks", "searched"), unsigned.values()))
 quote(fitting={f"{word}_{b}": study.under_float(by_bits[b, b, b]).percent for word, by_bits in UNSIGNED_WORDS.items() for b in LOW})
 learned_gap = {b: gap(UNSIGNED_WORDS["learned"][b, b, b], UNSIGNED_WORDS["refit"][b, b, b]) for b in LOW}
 blocks_gap = {b: gap(UNSIGNED_WORDS["blocks"][b, b, b], UNSIGNED_WORDS["refit"][b, b, b]) for b in LOW}
+quote(searched_gap_5=gap(UNSIGNED_WORDS["searched"][5, 5, 5], UNSIGNED_WORDS["blocks"][5, 5, 5]))
 quote(learned_gap=learned_gap, blocks_gap=blocks_gap, tool={b: tool.under_float[b].percent for b in LOW})
 
 # %% [markdown]
@@ -1117,9 +1126,13 @@ quote(learned_gap=learned_gap, blocks_gap=blocks_gap, tool={b: tool.under_float[
 # Refitted, the network is {glue:text}`fitting_refit_8` / {glue:text}`fitting_refit_6` / {glue:text}`fitting_refit_5` /
 # {glue:text}`fitting_refit_4` points under float at 8, 6, 5 and 4 bits; the toolkit {glue:text}`tool_8` / {glue:text}`tool_6` /
 # {glue:text}`tool_5` / {glue:text}`tool_4`. Against refitting, learned rounding adds {glue:text}`learned_gap_4` at 4 bits and
-# {glue:text}`learned_gap_6` at 6 bits, block reconstruction {glue:text}`blocks_gap_4` and {glue:text}`blocks_gap_6`.
+# {glue:text}`learned_gap_6` at 6 bits, block reconstruction {glue:text}`blocks_gap_4` and {glue:text}`blocks_gap_6`. Ranges that are
+# searched for before the blocks are reconstructed leave {glue:text}`fitting_searched_5` points at 5 bits, where the blocks alone leave
+# {glue:text}`fitting_blocks_5` (difference: {glue:text}`searched_gap_5`).
 #
 # ### A network with depthwise layers
+#
+# *For a second reading.*
 #
 # A filter of a depthwise layer sees one channel, with 9 weights for a 3x3 window: an error in one has few others to make up for it. The
 # published MobileNet v1 of width 0.25, for 128 pixels {cite:p}`howard2017`, with the same formats and the same photographs:
@@ -1138,12 +1151,15 @@ explore.Table(("a scale for each ...", *heads), rows, note=mobile.made_with)
 # Quoted in the text
 quote(mobile_float=mobile.float.share)
 mobile_ways = {f"{word}_{b}": UNSIGNED_WORDS[word][b, b, b] for word in ("refit", "learned", "order") for b in (8, 6)}
+mobile_ways["searched_6"] = Scheme(bits=(6, 6, 6), remedies=(SHARE, SEARCH, LEARNED), **FITTING)
 quote(mobile={name: mobile.under_float(scheme).percent for name, scheme in mobile_ways.items()})
 
 # %% [markdown]
 # In float it reads {glue:text}`mobile_float:.1%`. Refitted, it is {glue:text}`mobile_refit_8` points under float at 8 bits and
 # {glue:text}`mobile_refit_6` at 6 bits; with learned rounding {glue:text}`mobile_learned_6` at 6 bits. With biases corrected in order it is
-# {glue:text}`mobile_order_8` and {glue:text}`mobile_order_6`.
+# {glue:text}`mobile_order_8` and {glue:text}`mobile_order_6`. Here searched ranges do harm: before learned rounding they leave it
+# {glue:text}`mobile_searched_6` points under float at 6 bits. The search judges ranges by the logits of a network whose kernels are not
+# repaired yet, and this one has next to nothing left to judge.
 #
 # ### Chosen on one half, measured on the other
 #
@@ -1200,6 +1216,30 @@ quote(vieito={888: f"{all_8} %", "train": f"{train_8} %", "float": f"{papers.tab
 # rounding kernels offline is what would have made them unnecessary. What a training still adds at 4 bits and fewer is the subject of
 # [chapter 10](10-few-bits). The two are not compared here: those networks are others.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# Two weights that see the same
+way = {0: "both down, to nearest", 1: "one up, one down", 2: "both up"}
+error = {up: (up - 0.8) ** 2 for up in way}
+best, *others = sorted(error, key=error.get)
+questions.ask(
+    "A filter has two weights of 0.4, and a step of 1. Both weights always get the input 1. Which rounding has the least error of the sum?",
+    (way[best], f"The sum should be 0.8 and is {best}. The errors of the two weights, -0.4 and +0.6, nearly cancel."),
+    *((way[up], f"The sum is {up} instead of 0.8: both errors have the same sign.") for up in others),
+)
+
+# %% tags=["hide-input"]
+# A price of nothing
+questions.ask(
+    "Rounding is learned with the price 0 for weights between two codes. The loss in training is small. Why are the codes not good?",
+    ("Weights end between two codes, and have to be rounded at last.", "The loss was that of kernels which no device can store. The last rounding is not trained."),
+    ("Without a price, weights cannot move.", "They move freely. Nothing drives them to a code."),
+    ("The price is what makes the error of the sums small.", "The price knows nothing of sums. It asks for weights that are codes."),
+    ("A price of 0 means rounding to nearest.", "Training starts at the float weights and moves them. Nearest is the last step only."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** All inputs of a network are the same constant, at every place and in every image. Kernels are rounded down, and nothing is padded.

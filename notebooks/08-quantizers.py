@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 8 Quantizers in use
 #
+# *Reading time: 40 minutes, and 15 for what is marked for a second reading. Needs: [chapter 1](01-fixed-point)
+# (straight-through gradient), [chapter 3](03-percentiles) (ranges) and [chapter 5](05-sqnr) (SQNR).*
+#
 # A network file for phones says `int8, scale 0.0041, zero point -128, quantized_dimension 0`. What does that mean, and what is it worth?
 #
 # The formats of this book have been those of the first thesis: signed codes times a power of two. The formats in use have four freedoms
@@ -29,7 +32,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import logging
 import re
 from dataclasses import dataclass
@@ -44,19 +47,19 @@ from onnx.numpy_helper import from_array, to_array
 from onnxruntime import quantization as tool
 from scipy import stats
 
-# %%
+# %% tags=["hide-input"]
 from fewbits import (
     FixedPoint, costs, data, explore, formats_for, quantize, zoo,
 )
 from fewbits.audit import litert_traces
 from fewbits.backend import keras, ops
-from fewbits.book import quote, record, reference
+from fewbits.book import questions, quote, record, reference
 from fewbits.deploy import ONNXRunner, to_litert, to_onnx
 from fewbits.experiment import Scheme
 from fewbits.explore import plots
 from fewbits.io import LiteRTRunner, litert_interpreter
 
-# %%
+# %% tags=["hide-input"]
 from fewbits.quantization import (
     Formats, is_clipped, measured_sqnr, msb_of_least_divergence,
     msb_of_least_error, observe, percentile_limits, quantize_model,
@@ -64,7 +67,7 @@ from fewbits.quantization import (
 )
 from fewbits.statistics import NOT_RUN, Share, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 BITS = (8, 4) if SMOKE else (8, 6, 5, 4, 3)
 array = ops.convert_to_numpy  # of a tensor
@@ -885,6 +888,8 @@ quote(multiplier_share={row[0].split("_")[0]: row[2] for row in rows})
 #
 # ## Ranges that are learned
 #
+# *For a second reading.*
+#
 # Chapters 3 and 7 chose ranges by a percentile, by least squared error, by divergence and by search. In training, the threshold $t$ of a
 # range can be a parameter as well, and gradient descent finds it. What is the gradient? Take unsigned codes up to $c = 2^n - 1$, so that
 # the step is $s = t / c$:
@@ -1267,6 +1272,8 @@ for name, (differing, codes) in by_hand.items():
 # %% [markdown]
 # ### The same in ONNX
 #
+# *For a second reading.*
+#
 # An ONNX file says the same with nodes. `QuantizeLinear` takes floats, a scale and a zero point, and makes codes; `DequantizeLinear`
 # makes floats of codes. Between the two stand the operators of the float network, and a runtime fuses each group into one operation on
 # integers: this is called *QDQ*. The type of the zero point is the type of the codes, the shape of the scale says whether there is one or
@@ -1459,6 +1466,32 @@ explore.Table(("source", "codes", "scales", "ranges", "rounding"), TOLD)
 # - Ranges that fit 64 images tightly clip others. Powers of two leave room.
 # - LSQ and TQT descend on rounding *and* clipping; PACT sees clipping alone and needs a penalty.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# Values that are left behind a ReLU
+behind = np.linspace(0, 7.9, 1000)
+signed, unsigned = (len(np.unique(quantize(behind, FixedPoint(3 - (not s), 4, signed=s), "nearest"))) for s in (True, False))
+questions.ask(
+    "Values behind a ReLU reach almost 8 and get 4 bits. How many different values are left with signed codes, and how many with "
+    "unsigned codes of the same range?",
+    (f"{signed} and {unsigned}", "Half of the signed codes are negative and never occur. Unsigned codes all lie where the values are."),
+    (f"{unsigned} and {unsigned}", "4 bits have that many codes. But negative ones never occur behind a ReLU."),
+    (f"{signed} and {signed}", "Without a sign the same bits have twice as many codes from zero up."),
+    (f"{unsigned} and {2 * unsigned}", "4 bits have 16 codes. Leaving the sign out moves codes, and adds none."),
+)
+
+# %% tags=["hide-input"]
+# Why weights have no zero point
+questions.ask(
+    "Why do specifications let activations have a zero point, but fix that of weights at 0?",
+    ("The one goes into the bias, the other costs a sum for each window.", "What the input's zero point adds is known before any image. The kernel's multiplies inputs."),
+    ("Weights are never negative.", "They lie on both sides of zero. That is why a zero point would gain little."),
+    ("An int8 kernel has no room for a zero point.", "It is one number per tensor or per filter, stored beside the codes."),
+    ("A zero point of weights would change the padding.", "Padding adds inputs. It is the zero point of the input that must be an exact code."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** A TFLite file says: int8, scale 0.05, zero point -28. Which values do the codes -128, -28 and 127 stand for? Which code does 1.37
@@ -1495,7 +1528,7 @@ explore.Table(("source", "codes", "scales", "ranges", "rounding"), TOLD)
 # can all filters of a layer.
 # ```
 #
-# **5.** Which rule is the better one for each input *by itself*, at 4 bits with free scales? And for the network (figure 8.6)?
+# **5.** Which rule is the better one for each input *by itself*, at 4 bits with free scales? And for the network ({figure}`8.6`)?
 
 # %% tags=["hide-cell"]
 # Least error against maximum, inputs at 4 bits, free scales

@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 9 Quantize-and-lock against quantize-while-train
 #
+# *Reading time: 20 minutes. Needs: [chapter 1](01-fixed-point) (straight-through gradient) and [chapter
+# 4](04-quantized-conv2d) (quantized layers, levels).*
+#
 # Static quantization takes bits away and leaves it at that. How much can training win back, and must the quantized layers learn too?
 #
 # A device with a fixed-point unit cannot train. But the network can be trained *for* it: quantize one level, train, quantize the
@@ -26,7 +29,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import random
 
 import numpy as np
@@ -34,14 +37,14 @@ import numpy as np
 from fewbits import data, explore, quantize_model, training, zoo
 from fewbits.backend import keras
 from fewbits.book import (
-    papers, quote, record, reference, train_small_squeezenet,
+    papers, questions, quote, record, reference, train_small_squeezenet,
 )
 from fewbits.explore import plots
 from fewbits.quantization import Calibration, formats_for
 from fewbits.statistics import verdict
 from fewbits.training import Recipe, Schedule
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 SMOKE = profile == "smoke"
 EPOCHS, SHORT, LONG = (2, 1, 1) if SMOKE else (12, 1, 3)
@@ -425,9 +428,32 @@ explore.Table(heads, [(*key, theirs.get(key, "-"), ours.get(key)) for key in key
 #
 # **Why they differ.** Ours breaks down at about one bit less. Ten classes alone are not the reason: CIFAR-10 has ten, too, and there *lock* at
 # 6-6-6, rounded down, leaves {glue:text}`reference_lock_floor:.1%`. Levels, images and epochs differ as well; we have not separated them. And
-# the thesis concludes that below 6 bits a schedule must be longer or cleverer. Figure 9.4 says: first round to nearest. Whether that holds
+# the thesis concludes that below 6 bits a schedule must be longer or cleverer. Our {figure}`9.4` says: first round to nearest. Whether that holds
 # for its own network is the question of chapter 6; how far down it leads is that of the next chapter.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# Why the last level is lost
+questions.ask(
+    "With quantize-and-lock the accuracy recovers after each of the first levels, and not after the last one. Why?",
+    ("No level is left that could adapt.", "What makes up for a locked level are the float levels after it. After the last there are none."),
+    ("The last level has the fewest bits.", "All levels have the same bits here."),
+    ("Its errors pass through all other levels.", "The other way round: the errors of all other levels pass through it."),
+    ("Quantizers have no gradient.", "The straight-through estimator passes one. And what is locked would not move, whatever its gradient."),
+)
+
+# %% tags=["hide-input"]
+# Why weights move up
+questions.ask(
+    "Quantize-while-train with kernels rounded down moves most weights up. With kernels rounded to nearest it does not. Why?",
+    ("It undoes a part of the half step that rounding down takes.", "Outputs are too small by a shift; larger weights make them right again. Nearest has no such shift."),
+    ("The gradient of rounding down is always positive.", "The straight-through estimator uses the same slope for all roundings."),
+    ("Rounding down leaves room at the upper end of the range.", "The optimizer does not look for room. It follows the loss."),
+    ("Adam's momentum drifts.", "The optimizer is the same with both roundings."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** The thesis trains *lock* with 100 epochs per level and counts 1,000 in total. How many does a plan for its ten levels have, if
@@ -450,7 +476,7 @@ record(lock_epochs=total)
 # locked too, no weight can move. *Lock* cannot win back what the last level costs.
 # ```
 #
-# **2.** In figure 9.3, choose *lock, 5-5-5* and go through its stages. In which is the network lost, and what have the layers that follow
+# **2.** In {figure}`9.3`, choose *lock, 5-5-5* and go through its stages. In which is the network lost, and what have the layers that follow
 # tried?
 #
 # ```{admonition} Solution

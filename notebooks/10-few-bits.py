@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 10 Few bits that work: formats, ways down, and how low
 #
+# *Reading time: 15 minutes. Needs: [chapter 8](08-quantizers) (unsigned formats, a scale per filter) and [chapter
+# 9](09-lock-or-train) (schedules).*
+#
 # How few bits can a network learn to live with, and is there a best way down?
 #
 # The thesis {cite:p}`vieito2017` names three ways and tries two. The third, gradual resolution loss, lowers the bits of the whole network
@@ -27,7 +30,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import random
 
 import numpy as np
@@ -35,7 +38,7 @@ import numpy as np
 from fewbits import data, explore, names, training, zoo
 from fewbits.backend import keras
 from fewbits.book import (
-    papers, quote, record, reference, train_small_squeezenet,
+    papers, questions, quote, record, reference, train_small_squeezenet,
 )
 from fewbits.explore import plots
 from fewbits.post_training import reconstructed_start
@@ -43,7 +46,7 @@ from fewbits.quantization import Calibration
 from fewbits.statistics import verdict
 from fewbits.training import Recipe, Schedule
 
-# %%
+# %% tags=["hide-input"]
 keras.utils.set_random_seed(1)
 SMOKE = profile == "smoke"
 EPOCHS, TOTAL = (2, 6) if SMOKE else (12, 30)
@@ -300,8 +303,7 @@ quote(bits_verdict=verdict(by_bit), levels_verdict=verdict(by_level), both_verdi
 # %% [markdown]
 # How far each ends ahead of *all at once*, and whether the difference is one of the ways: *level by level* {glue:text}`by_level`
 # ({glue:text}`levels_verdict`); *bit by bit* {glue:text}`by_bit` ({glue:text}`bits_verdict`); both together {glue:text}`by_both`
-# ({glue:text}`both_verdict`). Where the bits
-# fall slowly, few epochs are left at 3 bits; where they fall at once, all 60 are spent there.
+# ({glue:text}`both_verdict`). Where the bits fall slowly, few epochs are left at 3 bits; where they fall at once, all 60 are spent there.
 
 # %% [markdown]
 # The runs that we have besides differ in training. The third column counts the images that each has seen since it left the float network.
@@ -376,7 +378,7 @@ quote(began_2=entered.get("val_accuracy_before", np.nan), ended_2=ended.get("val
 # With unsigned formats and a reconstructed start the network is {glue:text}`fit_3` points under float at 3 bits (at 4 bits:
 # {glue:text}`fit_4`). We had hoped for 2 and 0.5. At 2 bits it is {glue:text}`fit_2`, where we had hoped for 8, and the curve says where to look: training begins
 # with {glue:text}`began_2:.1%` of the validation images, ends with {glue:text}`ended_2:.1%`, and reads only {glue:text}`seen_2:.1%` of the images that
-# it trains on. So it does not learn them by heart, it does not learn them at all. Our guess, not tested: steps of this size rarely move a
+# it trains on. So it underfits: it is stuck, not overtrained. Our guess, not tested: steps of this size rarely move a
 # weight over the edge between two of four codes. Adam's steps do not shrink with the gradient; trained by it, the network ends
 # {glue:text}`fit_adam` points under float.
 
@@ -408,6 +410,35 @@ explore.Table(heads, rows)
 # already (the table above). What the way down adds with equal training, our runs have not shown. Digits are easy, with ten classes and
 # eleven small layers.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# Bits of a weight, on average
+total_size, edge_size, edge_levels, all_levels = 1_200_000, 520_000, 2, 10
+average_bits = (8 * edge_size + 2 * (total_size - edge_size)) / total_size
+by_levels = (8 * edge_levels + 2 * (all_levels - edge_levels)) / all_levels
+questions.ask(
+    f"A network of {all_levels} levels has {total_size:,} weights, of which its first and last level hold {edge_size:,}. These two get 8 "
+    "bits, all others 2. How many bits does a weight have on average?",
+    (f"{average_bits:.1f}", "Weights count, not levels. The last level is large where there are many classes."),
+    (f"{by_levels:.1f}", "This is the mean over levels. Levels do not have equally many weights."),
+    (f"{(8 + 2) / 2:.1f}", "This is the mean of the two widths, as if each had half of the weights."),
+    ("2.0", "The two levels that are spared hold a large part of the weights."),
+)
+
+# %% tags=["hide-input"]
+# Epochs at three bits
+last_stage = max(1, TOTAL // len(planned["gradual"]))
+questions.ask(
+    f"Two ways lead to 3 bits, with {TOTAL} epochs each: all at once, and bit by bit from 8 on, with equal epochs for each stage. For how "
+    "many epochs does each train at 3 bits?",
+    (f"{TOTAL} and {last_stage}", "A slow way spends most of its epochs at more bits. A fast one spends all of them where it has to end."),
+    (f"{TOTAL} and {TOTAL}", "This would be more training for bit by bit: the stages before come on top."),
+    (f"{last_stage} and {TOTAL}", "All at once is at 3 bits from its first epoch on."),
+    (f"{last_stage} and {last_stage}", "All at once has one stage only, and it gets all epochs."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** How many bits does a weight of the small SqueezeNet have on average with 2-bit kernels, when the first and last level have 8?
@@ -435,8 +466,8 @@ record(within=0.001, average_bits=average)
 # ```{admonition} Solution
 # :class: dropdown
 # With `run(Schedule((4, 2, 4), "all-at-once", epochs=5))` and its sibling. Think of what lies between an output and the next input: a ReLU,
-# perhaps a pooling. The input quantizer sees values that are never negative, so it wastes half its codes; the output quantizer before
-# the ReLU does not know yet which values will be cut.
+# perhaps a pooling. The input quantizer sees values that are never negative, so an unsigned format gives all its codes to them; the
+# output quantizer before the ReLU must also hold the values that the ReLU will cut.
 # ```
 #
 # **3.** A clipped value has the gradient 0. `gradient="identity"` lets it pass. At 3 bits, where much is clipped, is that better?

@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 11 SqueezeNet on small images: which change pays?
 #
+# *Reading time: 15 minutes. Needs: [chapter 2](02-counting) (MACs, fire modules).*
+#
 # A network was made for photographs of 224 by 224 pixels. Now it gets images of 32 by 32. What has to change?
 #
 # {cite:t}`chernis` put CIFAR-10 {cite:p}`krizhevsky2009` into SqueezeNet v1.0 {cite:p}`iandola2016` and change four things, nearly all on top of each other. The
@@ -25,17 +27,17 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import data, explore, training, zoo
 from fewbits.backend import keras
-from fewbits.book import papers, quote, record, reference
+from fewbits.book import papers, questions, quote, record, reference
 from fewbits.costs import cost_table, totals
 from fewbits.explore import plots
 from fewbits.statistics import Estimate, SeedSpread, Share, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 STEPS = {"baseline": "baseline",
          "e1": "E1", "e2": "E2", "e3": "E3", "e4": "E4"}
@@ -358,6 +360,30 @@ explore.Table(("what", "printed", "counted"), rows)
 # first, our counts are not its. Each of its figures is one training. Its steps pile up, ours in the second table stand alone. And
 # where `conv1` of E2 and E3 steps by one pixel or by two the text leaves open: we take the baseline's two.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# Weights that meet zeros only
+questions.ask(
+    "A map has a single pixel, and a filter of 5x5 with padding reads it. Which share of its weights has no effect?",
+    (f"{24 / 25:.0%}", "The middle weight meets the pixel. All others meet zeros of the padding."),
+    (f"{8 / 9:.0%}", "This is a filter of 3x3. A larger one has more weights beside the middle."),
+    (f"{1 / 25:.0%}", "This is the share that has an effect."),
+    ("0%, because it slides", "There is one place only. Sliding needs a map that is larger than a pixel."),
+)
+
+# %% tags=["hide-input"]
+# Why fewer classes are born dead
+places = sides(nets["e4"])["conv10"] ** 2
+questions.ask(
+    "Why are fewer classes born dead in E4 than in the baseline?",
+    (f"Its last map has {places} places, not one.", "A class is dead if it is below zero at every place of every image. More places are more chances."),
+    ("It has no ReLU behind the last convolution.", "It has, as the baseline does. Without it no class could be dead."),
+    ("Its last convolution is drawn with larger weights.", "The draw is the same. The scale of the weights does not change the sign of a sum."),
+    ("It has been trained for longer.", "Dead classes are counted at birth, before any training."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** From which side of the image on does no weight of the baseline lie idle? Think first: which map must have two pixels?

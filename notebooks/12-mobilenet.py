@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 12 MobileNet: fewer filters or fewer pixels?
 #
+# *Reading time: 10 minutes. Needs: [chapter 2](02-counting) (MACs, parameters).*
+#
 # A network has to become four times cheaper. Do you take away filters, or pixels?
 #
 # MobileNet {cite:p}`howard2017` is made for the question. Its convolutions are split in two, which saves most of their work, and
@@ -25,17 +27,17 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import explore, zoo
 from fewbits.backend import keras
-from fewbits.book import quote, record, reference
+from fewbits.book import questions, quote, record, reference
 from fewbits.costs import cost_table, measure_latency, totals
 from fewbits.deploy import to_litert
 from fewbits.statistics import SeedSpread, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 WIDTHS, SIZES = (1.0, 0.75, 0.5, 0.25), (32, 24, 16)
 
@@ -289,6 +291,31 @@ quote(**{name: {size: str(by_size[size]) for size in (16, 32)} for name, by_size
 # one. Ours leave out the first. And its ResNet {cite:p}`he2016` and Inception {cite:p}`szegedy2016` are large, ours are small: what it compares is what a phone would
 # carry, what we compare is what a design buys at its size.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# Fewer filters and fewer pixels
+base, both, narrow = (cost[key] for key in ((1.0, 32), (0.75, 24), (0.75, 32)))
+left_macs, left_weights = both.macs / base.macs, both.parameters / base.parameters
+questions.ask(
+    "Width and resolution of MobileNet both go to 0.75. What is left of the MACs, and of the parameters?",
+    (f"{left_macs:.0%} and {left_weights:.0%}", "Both levers enter the MACs, each nearly squared. Only the width enters the parameters."),
+    (f"{narrow.macs / base.macs:.0%} and {left_weights:.0%}", "This is the width alone. Fewer pixels save MACs on top of it."),
+    (f"{left_macs:.0%} and {left_macs:.0%}", "The pixels are not in the file: the resolution leaves all weights."),
+    (f"{0.75:.0%} and {0.75:.0%}", "Each convolution has fewer channels on both sides, so the width enters nearly squared."),
+)
+
+# %% tags=["hide-input"]
+# What one seed does not tell
+questions.ask(
+    "Two networks were trained once each. On 10,000 test images their difference has an interval above zero. What do you still not know?",
+    ("how the same networks would do with other seeds", f"Seeds of one network are {100 * seeds.deviation:.1f} points apart here (standard deviation)."),
+    ("which of these two trained networks reads more", "The interval of the test images tells just that, of these two sets of weights."),
+    ("whether the test images were enough", "An interval above zero is enough for them. They are not the only source of chance."),
+    ("how many MACs they differ by", "MACs are counted from the graph, without images and without chance."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** A depthwise separable convolution of 5x5 with 256 filters: which share of the full convolution's MACs is left? And of one of 1x1?

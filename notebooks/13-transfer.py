@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 13 Transfer learning: what a network already knows
 #
+# *Reading time: 25 minutes. Needs: [chapter 4](04-quantized-conv2d) (folding batch normalization) and [chapter
+# 5](05-sqnr) (dynamic fixed point).*
+#
 # You have a hundred images of your own plants. That is little to teach a network with. Somebody else has taught one, with 50,000
 # images of aeroplanes, cats and ships. It has never seen a weed. Is it of use to you? {cite:t}`yosinski2014` measure how
 # much each level of a network carries over.
@@ -32,12 +35,12 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
 from fewbits import data, explore, training, zoo
 from fewbits.backend import keras
-from fewbits.book import papers, quote, record, reference
+from fewbits.book import papers, questions, quote, record, reference
 from fewbits.data.augmentation import shift_and_flip
 from fewbits.explore import plots
 from fewbits.inspection import localisation
@@ -48,7 +51,7 @@ from fewbits.quantization import (
 from fewbits.statistics import Estimate, Share, paired, verdict
 from fewbits.training import transfer
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 IMAGES, EPOCHS, SCENES = (24, 1, 8) if SMOKE else (96, 8, 60)
 NAMES = {0: "from nothing", 9: "nine levels taken"}
@@ -507,6 +510,32 @@ explore.Table(("network", "tl", "thesis, % ± SD", "SD by counting", "ours at 8-
 # norm itself, which grows with the number of weights; and it must not compare with a random start that was drawn anew, for two draws
 # are {glue:text}`apart:.0%` apart, whatever training does.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# The distance of a network that forgets
+questions.ask(
+    "A kernel was drawn at random, then trained. How far from its start would it be, as a share of its norm, if training led to an "
+    "independent kernel of the same size?",
+    (f"{apart:.0%}", "Two independent draws are the root of 2 apart. Kernels that moved much less still contain their start."),
+    (f"{1:.0%}", "This is the distance to zero. The new kernel adds its own size at a right angle."),
+    (f"{2:.0%}", "This is the distance to its own negative, which is not independent of it."),
+    ("0%", "This is a kernel that training has not moved."),
+)
+
+# %% tags=["hide-input"]
+# The size of a map
+side = maps[NAMES[9]].shape[1]
+questions.ask(
+    f"The network has learned from images of 32 x 32. A scene of {scenes[0].image.shape[0]} x {scenes[0].image.shape[1]} gives maps of "
+    f"{side} x {side}. What does a scene of 160 x 160 give?",
+    (f"maps of {160 * side // 112} x {160 * side // 112}", "All its layers slide, so the maps grow with the image: one place for each 16 pixels."),
+    (f"maps of {side} x {side}", "No layer fixes the size of a map. Only the mean over all places has a fixed size."),
+    (f"maps of {160 // 32} x {160 // 32}", "It does not cut the scene into tiles of 32: its views overlap, 16 pixels apart."),
+    ("an error", "That would be so with a dense layer behind the maps, which needs a fixed number of inputs."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** Batch normalization with momentum 0.99, 48 training steps. Which share of its means is still the value it began with? With momentum

@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 14 Which filters matter?
 #
+# *Reading time: 25 minutes. Needs: [chapter 2](02-counting) (bytes, MACs).*
+#
 # A network has hundreds of filters. Which of them would nobody miss?
 #
 # Quantization makes every number smaller. *Pruning* removes whole filters, and with them the channels that they make, the weights that
@@ -32,20 +34,20 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 from scipy.stats import spearmanr
 
 from fewbits import data, explore, pruning, training, zoo
 from fewbits.backend import gradients, keras, ops
-from fewbits.book import papers, quote, record, reference
+from fewbits.book import papers, questions, quote, record, reference
 from fewbits.costs import totals
 from fewbits.explore import plots
 from fewbits.names import CRITERIA
 from fewbits.pruning import Plan, importance, least_important
 from fewbits.statistics import Estimate, Share, paired, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 keras.utils.set_random_seed(1)
 
@@ -298,7 +300,7 @@ quote(weights_gap=(norm - largest).points, twice=divided["combined"]["its norm"]
 # It matters as much as the criterion. The L1 of the weights reads {glue:text}`weights_over_norm:.0%` over the norm, and
 # {glue:text}`weights_over_largest:.0%` over the largest ({glue:text}`weights_gap`); the means of all criteria are
 # {glue:text}`over_norm:.0%` and {glue:text}`over_largest:.0%`, and {glue:text}`norm_wins` of {glue:text}`divided` criteria do better over the
-# norm. (*Combined* reads {glue:text}`twice:.1%` here and {glue:text}`first_once:.1%` in Figure 14.2, because here it is divided twice: it is
+# norm. (*Combined* reads {glue:text}`twice:.1%` here and {glue:text}`first_once:.1%` in {figure}`14.2`, because here it is divided twice: it is
 # the mean of two criteria that were already divided by their norms, and the norm of such a mean differs from layer to layer.)
 #
 # Why does the divisor matter? The $n$ filters of a layer share its norm: each has about $1/\sqrt n$ of it. So the filters of *narrow*
@@ -736,6 +738,34 @@ quote(conv1_first=cells["mean-activation"].filters_lost(1)["conv1"], conv1_all=a
 # step on average. *The axis*: the thesis compares at equal ratios of filters. *The start*: the thesis' network comes from ImageNet. One may
 # guess that it has filters to spare for ten classes; we have no such network to prune.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# What goes with a filter
+kept_in, kept_out = 32 / 64, 64 / 128
+questions.ask(
+    "A convolution has 64 input channels and 128 filters. Half of its filters go, and half of those of the layer before it. Which share of "
+    "its kernel is left?",
+    (f"{kept_in * kept_out:.0%}", "It loses half of its filters, and each filter that is left loses half of its channels."),
+    (f"{kept_out:.0%}", "This is what its own filters take away. The removed channels of the layer before go, too."),
+    (f"{1 - kept_in * kept_out:.0%}", "This is the share that has gone."),
+    ("0%", "Half and half do not add up: the second half is taken from what the first has left."),
+)
+
+# %% tags=["hide-input"]
+# Scores of a narrow layer
+few_filters, many_filters = 16, 256
+narrow_score, wide_score = (1 / np.linalg.norm(np.ones(n)) for n in (few_filters, many_filters))
+questions.ask(
+    f"All filters of two layers have the same score. One layer has {few_filters} filters, the other {many_filters}. Then each layer is divided "
+    "by its norm. How do the scores compare?",
+    (f"those of the narrow layer are {narrow_score / wide_score:.0f} times as large", "The filters of a layer share its norm: each gets 1 over the root of their number."),
+    ("they are equal", "This would be so if each layer were divided by its largest score."),
+    (f"those of the narrow layer are {many_filters / few_filters:.0f} times as large", "This is what the sum of a layer would do. The norm grows with the root."),
+    (f"those of the wide layer are {narrow_score / wide_score:.0f} times as large", "The norm of a wide layer is larger, and it divides."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** Every layer keeps a third of its filters. Which share of its parameters does a network keep, roughly? Why is it more at both ends?

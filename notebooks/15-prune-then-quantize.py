@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 15 Prune, then quantize
 #
+# *Reading time: 25 minutes. Needs: [chapter 4](04-quantized-conv2d) (quantized networks), [chapter 5](05-sqnr) (SQNR)
+# and [chapter 14](14-pruning) (criteria, steps).*
+#
 # A third of the filters, and a quarter of the bits. Do the savings multiply? Does the harm add up?
 #
 # {cite:t}`backstrom2018` prunes his SqueezeNet and then gives it 8 bits. He finds that the pruned networks suffer from bits that the whole
@@ -31,7 +34,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +42,7 @@ import tensorflow as tf
 
 from fewbits import costs, data, explore, pruning, quantization, training, zoo
 from fewbits.backend import keras, ops
-from fewbits.book import papers, quote, record, reference
+from fewbits.book import papers, questions, quote, record, reference
 from fewbits.deploy import to_litert
 from fewbits.graph import rebuild
 from fewbits.inspection import activation_maps
@@ -47,7 +50,7 @@ from fewbits.pruning import remove_filters, shrunk_to
 from fewbits.quantization import quantclip, quantize_model
 from fewbits.statistics import Estimate, Share, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 RATIO, TRAIN, IMAGES = (0.2, 256, 256) if SMOKE else (0.67, 1280, 7680)
 EPOCHS, MORE, ROUNDS = (1, 1, 10) if SMOKE else (18, 3, 200)
@@ -697,6 +700,31 @@ quote(shape_macs=shape_macs / 1e6, before=original.trial.epochs, behind=trained_
 # His 91 steps had 50 to 750 batches each. His tables do not say whether his networks were trained to the end, or lacked the same reserve as
 # our pruned one.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# Two savings
+kept, bits_left = 1 / 3, 8 / 32
+questions.ask(
+    "Each layer of a network keeps a third of its filters. Then its kernels go from 32 to 8 bits. Which share of the bytes of a kernel in the "
+    "middle is left?",
+    (f"{kept**2 * bits_left:.1%}", "A kernel loses filters and channels, so a ninth of its weights is left, each with a quarter of the bits."),
+    (f"{kept * bits_left:.1%}", "This counts the filters alone. The channels that they read have become fewer, too."),
+    (f"{kept**2:.1%}", "This is pruning alone, at 32 bits."),
+    (f"{kept**2 * bits_left**2:.1%}", "Filters count on both sides of a kernel, bits count once."),
+)
+
+# %% tags=["hide-input"]
+# What equal noise shows
+questions.ask(
+    "The same noise is added to the logits of the whole network and of the pruned one, and the pruned one reads fewer digits. What does that show?",
+    ("Its highest logit leads by less.", "The noise is equal, so the difference lies in what it takes to change the answer."),
+    ("Its kernels are rounded worse.", "No kernel is rounded in this test: the noise is added at the end."),
+    ("Errors grow more on their way through it.", "The noise does not pass through any layer. The SQNR of its own logits would tell that."),
+    ("It has fewer bits.", "Both networks are in float here."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** Each layer keeps the share $s$ of its filters, and weights have $b$ bits instead of 32. How many times smaller is the file? Two thirds

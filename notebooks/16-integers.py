@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 16 Integers only
 #
+# *Reading time: 20 minutes. Needs: [chapter 1](01-fixed-point) (codes, rounding), [chapter 4](04-quantized-conv2d)
+# (quantized networks) and [chapter 14](14-pruning) (the pruned shape that is timed).*
+#
 # The chapters before this one have simulated small numbers with large ones. Would a device that has no floats say the same?
 #
 # {cite:t}`vieito2017` writes his layers for a hardware convolution engine, but never runs them on it: he trusts that fewer bits in a
@@ -31,7 +34,7 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from math import log2
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,12 +44,12 @@ import tensorflow as tf
 
 from fewbits import costs, data, deploy, explore, names, quantization, zoo
 from fewbits.backend import keras, ops
-from fewbits.book import quote, record, reference
+from fewbits.book import questions, quote, record, reference
 from fewbits.deploy import compare_layers, lower, operations
 from fewbits.pruning import shrunk_to
 from fewbits.quantization import FixedPoint, quantize, quantize_model, to_codes
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 keras.utils.set_random_seed(1)
 tf.config.run_functions_eagerly(True)  # to compile takes longer
@@ -539,6 +542,33 @@ record(engine={bits: right for bits, _, _, right in rows}, sum32={bits: right fo
 # as long as sums stay below $2^{24}$ it *is*, code by code, a device with sums of 32 bits. With 16 bits everywhere it is not: SqueezeNet for
 # the digits needs {glue:text}`sixteen` (quick). And it is never this engine, whose sums have 16 bits and lose a little with each plane.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# A bound with fewer bits
+bound = {bits: log2(512 * 2 ** (bits - 1) * 2 ** (bits - 1)) for bits in (8, 4)}
+questions.ask(
+    f"A window has 512 inputs. With weights and activations of 8 bits no sum of products exceeds 2 to the power of {bound[8]:.0f}. What is the "
+    "power if both have 4 bits?",
+    (f"{bound[4]:.0f}", "Each bit less of a weight takes one bit off every product, and so does each bit less of an activation."),
+    (f"{bound[8] - 4:.0f}", "This is one of the two at 4 bits. Both factors of a product become smaller."),
+    (f"{bound[8] / 2:.1f}", "The number of inputs adds nine bits at both widths. They are not halved."),
+    (f"{bound[8]:.0f}", "The bound depends on how large the codes can be, not on the number of inputs alone."),
+)
+
+# %% tags=["hide-input"]
+# A shift of a negative sum
+negative, bits_off = -13, 2
+down, up = (int(operations.divide_rounded(np.array(negative), 2**bits_off, r)) for r in ("floor", "nearest-up"))
+questions.ask(
+    f"A device drops the lowest {bits_off} bits of the sum {negative}, in two's complement. Which code is left?",
+    (f"{down}", f"{negative} / {2**bits_off} is {negative / 2**bits_off}. Dropping bits rounds down, and down is away from zero here."),
+    (f"{up}", "This is the nearest code. It takes half a step more before the shift."),
+    (f"{negative / 2**bits_off}", "A code is an integer. What lies behind the point is what was dropped."),
+    (f"{-negative >> bits_off}", "The sign is the highest bit. The lowest ones are dropped."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # 1. A layer has 512 inputs per window, 8-bit weights and 8-bit activations with a sign. How many bits does its accumulator need in the worst

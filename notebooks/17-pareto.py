@@ -9,6 +9,9 @@
 # %% [markdown]
 # # 17 The Pareto front: which network do you take?
 #
+# *Reading time: 25 minutes. Needs: [chapter 2](02-counting) (costs), [chapter 5](05-sqnr) (how errors add), [chapter
+# 14](14-pruning) (pruning) and [chapter 16](16-integers) (integers).*
+#
 # You have a device, a battery and a task. This book has trained, quantized, narrowed and pruned networks. Which one do you put on the
 # device?
 #
@@ -32,14 +35,16 @@
 # %% tags=["parameters"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from collections import Counter
 
 import numpy as np
 from scipy.stats import spearmanr, t
 
 from fewbits import costs, data, explore, search, zoo
-from fewbits.book import inventory, mixed_precision, quote, record, reference
+from fewbits.book import (
+    inventory, mixed_precision, questions, quote, record, reference,
+)
 from fewbits.book.published import published_networks
 from fewbits.costs import energy
 from fewbits.deploy import to_litert
@@ -47,7 +52,7 @@ from fewbits.pruning import shrunk_to
 from fewbits.quantization import formats_for, quantize_model
 from fewbits.statistics import NOT_RUN, Estimate, verdict
 
-# %%
+# %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 
 # %% [markdown]
@@ -369,7 +374,7 @@ explore.Table(
 # ## Bits where they count
 #
 # So far all kernels of a network have had the same bits, and so have all activations. Why should they? One layer may bear 3 bits where
-# another needs 6. With {term}`mixed precision` the tensors of a network have different bits. Such networks lie between those of figure 17.1.
+# another needs 6. With {term}`mixed precision` the tensors of a network have different bits. Such networks lie between those of {figure}`17.1`.
 # Which bits are best within a budget? With {glue:text}`tensors` tensors and six numbers of bits there are
 # {glue:text}`allocations` answers, too many to try.
 #
@@ -626,10 +631,36 @@ record(within=1e-6, uses=per_weight)
 #
 # **Why they differ.** *What was combined*: each of his pruned networks was quantized, too, and then costs a quarter; we did that with
 # {glue:text}`both_ways` of ours, of which {glue:text}`both_on_bytes` are on the line of bytes. *The task*: his plants are easy, with a few
-# per cent between the best and the worst; ImageNet has a thousand classes; our ten leave room between. So heights in figure 17.1 compare
+# per cent between the best and the worst; ImageNet has a thousand classes; our ten leave room between. So heights in {figure}`17.1` compare
 # within a group of marks only. *The rounding*: Vieito's networks are rounded down; [chapter 6](06-two-theses) measures what that costs
 # without training.
 #
+# ## Two questions
+
+# %% tags=["hide-input"]
+# The energy of a weight that is used once
+at = {bits: energy.mac(bits, bits) + energy.reading((bits or 32) / 8, "DRAM") for bits in (None, 8)}
+all_of_it, multiplying = at[None] / at[8], energy.mac() / energy.mac(8, 8)
+questions.ask(
+    "A weight of a dense layer comes from DRAM, and is used once per image. It goes from float to 8 bits, and so does its input. How many "
+    "times less energy do its reading and its MAC take?",
+    (f"{all_of_it:.1f}", "Nearly all of it is the reading, and that falls with the bytes."),
+    (f"{multiplying:.1f}", "This is the MAC alone. Beside a read from DRAM it hardly counts."),
+    (f"{4 * multiplying:.1f}", "The two savings belong to two parts of the energy. They do not multiply."),
+    (f"{1:.1f}", "A weight of 8 bits is a quarter of the bytes to read."),
+)
+
+# %% tags=["hide-input"]
+# On one line and not on another
+questions.ask(
+    "A network is on the Pareto front over bytes, and not on the one over MACs. What follows?",
+    ("A network at least as accurate has no more MACs, and more bytes.", "Something beats it over MACs. Over bytes nothing does, so what beats it must be larger."),
+    ("It is less accurate than all networks on the other front.", "It may be more accurate than many of them. One that beats it is enough."),
+    ("It has the fewest bytes of all.", "This is one end of the front. Its other networks have more bytes and read better."),
+    ("It has more MACs than all networks on the other front.", "It may have fewer than most of them. What beats it has no more."),
+)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** A layer has $N$ weights, each used $u$ times. From which $u$ on does its arithmetic at 8 bits cost more than reading it from DRAM?
@@ -672,7 +703,7 @@ quote(stays=len(stays), ever=len(kept))
 # together, and the band is narrower.)
 # ```
 #
-# **3.** Your device has 300 kB. Choose from figure 17.1. Then say what you would train before you ship it.
+# **3.** Your device has 300 kB. Choose from {figure}`17.1`. Then say what you would train before you ship it.
 #
 # ```{admonition} Solution
 # :class: dropdown
@@ -713,7 +744,7 @@ for each in advise(found):
 # %% [markdown]
 # `report_page(found, advise(found))` returns the page as HTML.
 #
-# Where does the network stand in figure 17.1? (`accuracy` is its own, and `points` are others to compare with.)
+# Where does the network stand in {figure}`17.1`? (`accuracy` is its own, and `points` are others to compare with.)
 #
 # ```python
 # from fewbits import explore
@@ -731,7 +762,7 @@ for each in advise(found):
 # fewbits search mine.keras --data photos --budget 60%-of-8-bit-bytes --output mixed.keras --save 45% small.keras
 # ```
 #
-# And with the `network.toml` of the network that you chose in figure 17.1:
+# And with the `network.toml` of the network that you chose in {figure}`17.1`:
 #
 # ```shell
 # fewbits sweep network.toml --store results --list

@@ -21,7 +21,7 @@
 # %% tags=["parameters", "remove-cell"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 from statistics import mean, stdev
 
 from fewbits import explore

@@ -20,7 +20,7 @@
 # %% tags=["parameters", "remove-cell"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
-# %%
+# %% tags=["hide-input"]
 import re
 
 import numpy as np
@@ -37,7 +37,7 @@ layers = keras.layers
 # %% [markdown]
 # Each check ends with a call of this function, and each call is a row of [the table at the end](all-errata).
 
-# %%
+# %% tags=["hide-input"]
 errata = []
 
 

@@ -1,3 +1,5 @@
+import os
+import shutil
 import signal
 import sys
 
@@ -33,6 +35,23 @@ def same_numbers(request):
         rng.bit_generator.state = request.module.__dict__.setdefault("RNG_BEFORE", rng.bit_generator.state)
     if keras := sys.modules.get("keras"):
         keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="module")
+def chromium(request):
+    """Chromium, for pages of a test's own."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    path = os.environ.get("FEWBITS_BROWSER") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        (pytest.fail if request.config.getoption("--require-pages") else pytest.skip)(
+            "there is no Chromium; install it (Debian: apt-get install chromium) or name it in FEWBITS_BROWSER"
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

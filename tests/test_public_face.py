@@ -136,6 +136,8 @@ def test_no_two_public_names_are_alike():
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
                 if parts[0] == "cli" and node.name in ("add", "run"):
                     continue
+                if parts[0] == "book" and node.name == "setup":  # Sphinx finds an extension's entry by this name
+                    continue
                 homes[node.name].add(f"{module}.{node.name}")
     alike = {name: sorted(where) for name, where in homes.items() if len(where) > 1}
     assert not alike, alike

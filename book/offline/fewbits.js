@@ -1,7 +1,15 @@
 // Draws the book's figures and makes its explorers move: no kernel, no network. Plotly comes from vendor/.
 (() => {
   "use strict";
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  const library = new URL("vendor/plotly.min.js", document.currentScript.src);
+  const touch = matchMedia("(hover: none)").matches;
+  const config = {
+    responsive: true,
+    displaylogo: false,
+    displayModeBar: touch ? false : "hover",
+    // Named one by one: Plotly's own set has a button that uploads the figure.
+    modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
+  };
 
   const dataOf = (figure) => JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
 
@@ -12,27 +20,32 @@
     return { ...layout, font: { ...layout.font, color: ink, size: narrow ? 11 : 14 } };
   };
 
-  const plotInto = (plot, data, layout) => {
-    const height = layout.height ?? layout.template.layout.height;
-    plot.style.height = `${height}px`; // else what follows would lie upon a tall plot
-    return Plotly.react(plot, data, inked(layout), config);
+  /** A finger scrolls the page, also over a figure: nothing in it can be dragged. */
+  const still = (layout) => {
+    const axes = Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name));
+    const fixed = axes.map((name) => [name, { ...layout[name], fixedrange: true }]);
+    return { ...layout, ...Object.fromEntries(fixed), dragmode: false };
   };
 
-  const drawn = []; // functions that draw each figure again
-
-  function drawFigure(figure) {
-    const plot = figure.querySelector(".fewbits-plot");
-    const { data, layout } = dataOf(figure);
-    const draw = () => plotInto(plot, data, layout);
-    drawn.push(draw);
-    return draw();
+  /** Draw; who listens hears the text alternative and the buttons, not the words in the drawing. */
+  async function plotInto(plot, data, layout) {
+    await Plotly.react(plot, data, inked(touch ? still(layout) : layout), config);
+    for (const svg of plot.querySelectorAll("svg.main-svg")) svg.setAttribute("aria-hidden", true);
   }
 
-  function drawExplorer(explorer) {
-    const plot = explorer.querySelector(".fewbits-plot");
-    const readings = explorer.querySelector(".fewbits-readings dl");
-    const { controls, figure, states } = dataOf(explorer);
-    const inputs = [...explorer.querySelectorAll("form input, form select")];
+  /** Return a function that draws a figure. */
+  function drawing(figure) {
+    const plot = figure.querySelector(".fewbits-plot");
+    const { data, layout } = dataOf(figure);
+    return () => plotInto(plot, data, layout);
+  }
+
+  /** Return a function that draws an explorer at its controls' values; from now on, its controls call it. */
+  function explorer(element) {
+    const plot = element.querySelector(".fewbits-plot");
+    const readings = element.querySelector(".fewbits-readings dl");
+    const { controls, figure, states } = dataOf(element);
+    const inputs = [...element.querySelectorAll("form input, form select")];
     const position = (input) => (input.type === "range" ? Number(input.value) : input.selectedIndex);
 
     function draw() {
@@ -49,9 +62,8 @@
     }
 
     inputs.forEach((input) => input.addEventListener("input", draw));
-    explorer.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
-    drawn.push(draw);
-    return draw();
+    element.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+    return draw;
   }
 
   function reading([name, value]) {
@@ -64,13 +76,30 @@
     return row;
   }
 
-  function start() {
-    for (const figure of document.querySelectorAll(".fewbits-figure")) {
-      figure.classList.contains("fewbits-explorer") ? drawExplorer(figure) : drawFigure(figure);
+  const loaded = (address) =>
+    new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      Object.assign(script, { src: address, onload: resolve, onerror: reject });
+      document.head.append(script);
+    });
+
+  const pause = () => new Promise((resolve) => setTimeout(resolve));
+
+  /** Words first: Plotly weighs five megabytes, so only pages with figures load it, once they can be read. */
+  async function start() {
+    const figures = [...document.querySelectorAll(".fewbits-figure:has(> .fewbits-plot)")];
+    if (!figures.length) return;
+    await loaded(library);
+    const drawn = []; // functions that draw each figure again
+    for (const figure of figures) {
+      const draw = figure.classList.contains("fewbits-explorer") ? explorer(figure) : drawing(figure);
+      drawn.push(draw);
+      await draw();
+      await pause(); // a page with many figures can be scrolled meanwhile
     }
     const again = () => drawn.forEach((draw) => draw());
     new MutationObserver(again).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   }
 
-  document.readyState === "loading" ? document.addEventListener("DOMContentLoaded", start) : start();
+  document.readyState === "complete" ? start() : window.addEventListener("load", start);
 })();

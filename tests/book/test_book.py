@@ -44,7 +44,7 @@ def test_visible_code_fits_a_page(chapter):
             assert max(map(len, cell.source.splitlines())) <= 79, cell.source
 
 
-@pytest.mark.parametrize("chapter", [c for c in EVERY if c.name < "90"], ids=lambda c: c.name)
+@pytest.mark.parametrize("chapter", [c for c in EVERY if "01" <= c.name < "90"], ids=lambda c: c.name)
 def test_a_chapter_has_every_part_a_reader_expects(chapter):
     text = chapter.script.read_text()
     number = int(chapter.name[:2])
@@ -191,7 +191,7 @@ def test_an_executed_notebook_holds_no_path_of_this_machine(small):
 
 
 def test_an_unknown_chapter_is_refused_with_those_that_exist():
-    with pytest.raises(InputError, match="no chapter begins with '99'; there are 01-"):
+    with pytest.raises(InputError, match="no chapter begins with '99'; there are 00-"):
         chapters(ROOT, ["99"])
 
 

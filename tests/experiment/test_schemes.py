@@ -107,6 +107,10 @@ def test_a_field_that_cannot_be_is_named_in_one_sentence(field, value, said):
         ({"bits": (1, 8, 8), "percentile": "dynamic"}, "bits must be at least 2 in dynamic fixed point"),
         ({"remedies": ["half a step"]}, "remedies: 'half a step' is for rounding = 'floor', not 'nearest'"),
         ({"remedies": ["mid-step"], "bits": (24, 8, 8)}, "remedies: 'mid-step' takes kernels of at most 23 bits"),
+        (
+            {"remedies": ["learned rounding", "correct bias in order"]},
+            "remedies: 'correct bias in order' compares with the float kernels, which 'learned rounding' replaces",
+        ),
         ({"bits": (None, 8, 8), "kernel_shift": 0.5}, "kernel_rounding and kernel_shift need bits of the kernels"),
         ({"seed": 1}, "seed is for kernel_rounding = 'stochastic'"),
     ],

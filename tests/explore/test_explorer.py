@@ -3,6 +3,7 @@
 import json
 import re
 from html import escape
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from fewbits import FixedPoint, explore, quantize
 from fewbits.backend import keras
 from fewbits.errors import InputError
 from fewbits.explore import plots
+from fewbits.explore.explorer import Explorer, View
 from fewbits.names import LAYER_ROUNDINGS
 
 
@@ -117,3 +119,27 @@ def test_a_figure_has_caption_alternative_and_table(monkeypatch):
     html = shown[0].data
     assert "<b>Figure 1.1.</b> What &amp; why." in html and 'aria-label="A &quot;line&quot;."' in html
     assert "<td>1,234</td>" in html and "<td>0.5</td>" in html
+
+
+def test_controls_are_named_in_words():
+    words = Explorer(
+        {"weight_bits": (1, 2), "msb": (0, 1)},
+        {"weight_bits": 1, "msb": 0},
+        lambda **_: View([], {}),
+        plots.figure(x="x", y="y"),
+        "9.9",
+        "caption",
+        "alternative",
+    ).html()
+    assert "<span>weight bits</span>" in words and "<span>MSB</span>" in words
+    assert 'id="figure-9-9"' in words
+
+
+def test_no_figure_has_a_button_that_sends_it_away():
+    live = Explorer(
+        {"bits": (1, 2)}, {"bits": 1}, lambda **_: View([], {}), plots.figure(x="x", y="y"), "9.9", "c", "a"
+    )
+    figure = live.widget().children[1]
+    assert figure._config["modeBarButtons"] == [["zoom2d", "pan2d", "resetScale2d", "toImage"]]
+    script = (Path(__file__).parents[2] / "book" / "offline" / "fewbits.js").read_text()
+    assert json.dumps(plots.CONFIG["modeBarButtons"]) in script

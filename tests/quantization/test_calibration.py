@@ -14,6 +14,7 @@ from fewbits.quantization.range_rules import (
     msb_from_limits,
     msb_of_least_divergence,
     msb_of_least_error,
+    msbs_of_least_error,
     percentile_limits,
 )
 from fewbits.quantization.sqnr import measured_sqnr
@@ -147,6 +148,16 @@ def test_no_other_msb_leaves_less_error(nbits, rounding):
         msb: np.mean((quantize(values, FixedPoint(msb, nbits), rounding) - values) ** 2) for msb in range(-20, 12)
     }
     assert errors[best] == min(errors.values())
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "floor", "thesis"])
+@pytest.mark.parametrize("nbits", [2, 4, 8])
+@pytest.mark.parametrize("shape", [(40, 27), (3, 120_000), (700, 300), (9, 1)])
+def test_rows_at_once_get_the_msbs_that_each_gets_alone(shape, nbits, rounding):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_t(3, shape) * 2.0 ** rng.integers(-60, 20, (shape[0], 1))
+    rows = np.asfortranarray(rows, np.float32)
+    assert msbs_of_least_error(rows, nbits, rounding) == [msb_of_least_error(row, nbits, rounding) for row in rows]
 
 
 def test_at_few_bits_the_msb_of_least_error_lies_below_that_of_the_maximum():

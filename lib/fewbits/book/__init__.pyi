@@ -1,4 +1,5 @@
 from . import chapter as chapter
+from . import chapter_map as chapter_map
 from . import execution as execution
 from . import inventory as inventory
 from . import lab_notebooks as lab_notebooks
@@ -10,6 +11,8 @@ from . import pages as pages
 from . import papers as papers
 from . import parallel as parallel
 from . import published as published
+from . import questions as questions
+from . import reading_time as reading_time
 from . import reference as reference
 from . import results as results
 from .small_squeezenet import train_small_squeezenet as train_small_squeezenet

@@ -1,4 +1,4 @@
-"""The commands behind the Makefile: `python -m fewbits.book {sync,execute,render,layers,baselines,capstone,pack}`."""
+"""The commands behind the Makefile: `python -m fewbits.book COMMAND`; with `--help` it lists them."""
 
 import argparse
 import signal
@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     layers = commands.add_parser("layers", help="write book/layers.md: which layer can go how far (about a minute)")
     layers.set_defaults(command=_layers)
 
+    chart = commands.add_parser("map", help="draw book/images/chapter-map.svg: which chapter needs which")
+    chart.set_defaults(command=_map)
+
     baselines = commands.add_parser("baselines", help="store the results of a run as the new baselines")
     baselines.add_argument("--reason", required=True, help="why the results may change")
     baselines.set_defaults(command=_baselines)
@@ -49,6 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
     pack = commands.add_parser("pack", help="write _build/html as a zip file")
     pack.add_argument("target", type=Path)
     pack.set_defaults(command=_pack)
+
+    pdf = commands.add_parser("pdf", help="print _build/html into one PDF file, with Chromium")
+    pdf.add_argument("target", type=Path)
+    pdf.set_defaults(command=_pdf)
 
     for command in (execute, render, baselines):
         command.add_argument("--profile", choices=PROFILES, default="quick")
@@ -112,6 +119,13 @@ def _layers(options: argparse.Namespace, root: Path) -> None:
     print("book/layers.md written")
 
 
+def _map(options: argparse.Namespace, root: Path) -> None:
+    from fewbits.book.chapter_map import map_of
+
+    (root / "book/images/chapter-map.svg").write_text(map_of(root))
+    print("book/images/chapter-map.svg drawn")
+
+
 def _baselines(options: argparse.Namespace, root: Path) -> None:
     import nbformat
 
@@ -138,7 +152,14 @@ def _capstone(options: argparse.Namespace, root: Path) -> None:
 def _pack(options: argparse.Namespace, root: Path) -> None:
     from fewbits.book.pages import pack
 
-    pack(root, options.target)
+    pack(root / "_build" / "html", options.target)
+    print(f"{options.target} written")
+
+
+def _pdf(options: argparse.Namespace, root: Path) -> None:
+    from fewbits.book.pdf import printed_pages, write_pdf
+
+    write_pdf(root / "_build" / "html", printed_pages(root / "_toc.yml"), options.target)
     print(f"{options.target} written")
 
 

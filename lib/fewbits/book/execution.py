@@ -1,8 +1,12 @@
 """Runs a chapter through papermill and refuses a result that only looks right."""
 
 import os
+import platform
 import tempfile
 import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,9 @@ KERNEL_ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
+
+# What the results can depend on; TensorFlow has either of two names.
+PACKAGES = ("fewbits", "tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy", "onnxruntime", "ai-edge-litert")
 
 
 class ExecutionError(Exception):
@@ -62,7 +69,13 @@ def run(chapter: Chapter, profile: str) -> bool:
         problems = hidden_errors(notebook)
         if problems:
             raise ExecutionError(f"{chapter.name}: {problems[0]}")
-        notebook.metadata["fewbits"] = {"key": key, "profile": profile, "seconds": round(time.monotonic() - began, 1)}
+        notebook.metadata["fewbits"] = {
+            "key": key,
+            "profile": profile,
+            "seconds": round(time.monotonic() - began, 1),
+            "date": datetime.now(UTC).date().isoformat(),
+            "versions": versions(),
+        }
         notebook.metadata.pop("papermill", None)  # it holds this machine's paths
         nbformat.write(notebook, aside)
         aside.replace(target)
@@ -112,6 +125,15 @@ def check(chapter: Chapter, profile: str) -> list[str]:
     """
     results = recorded(nbformat.read(chapter.executed(profile), 4))
     return differences(results, read_baseline(chapter.baseline, profile))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the installed packages that results can depend on: name -> version."""
+    found = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def hidden_errors(notebook: Any) -> list[str]:

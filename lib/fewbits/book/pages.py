@@ -12,12 +12,16 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from fewbits.book.chapter import Chapter, files_below, hash_files, library_files
 from fewbits.book.execution import ExecutionError
+from fewbits.book.status import status_page
 from fewbits.errors import needs_extra
 from fewbits.io.files import write_aside
 
 with needs_extra("book", "Pages"):
     import nbformat
     import yaml  # type: ignore[import-untyped]  # its types are a package of their own
+
+WHOLE_BOOK = "few-bits.zip"
+"""The zip file of all pages, which lies beside them."""
 
 # A part of the book leaves out the slow page (it imports the whole library), and may refer to pages that it lacks.
 _NOT_IN_A_PART = "book/api"
@@ -43,7 +47,8 @@ def render(root: Path, executed: Sequence[Chapter], profile: str, whole: bool = 
     html = build / "html"
     first = html / "index.html" if whole else html / "notebooks" / f"{executed[0].name}.html"
     sources = [root / "_config.yml", root / "_toc.yml", *library_files(root), *files_below(root / "book")]
-    key = hash_files([*sources, *(c.executed(profile) for c in executed)], root)
+    results = [*(c.executed(profile) for c in executed), *(c.baseline for c in executed if c.baseline.exists())]
+    key = hash_files([*sources, *results], root)
     stamp = build / "html.key"
     if html.exists() and stamp.exists() and stamp.read_text() == key:
         return first
@@ -55,6 +60,8 @@ def render(root: Path, executed: Sequence[Chapter], profile: str, whole: bool = 
     stamp.unlink(missing_ok=True)
     shutil.rmtree(html, ignore_errors=True)
     (output / "_build" / "html").replace(html)
+    if whole:
+        pack(html, html / WHOLE_BOOK)
     stamp.write_text(key)
     return first
 
@@ -71,17 +78,17 @@ def open_page(page: Path) -> bool:
     return sys.stdout.isatty() and webbrowser.open(page.resolve().as_uri())
 
 
-def pack(root: Path, target: Path) -> None:
-    """Write `_build/html` as a zip file with fixed dates, so that equal books give equal files.
+def pack(html: Path, target: Path) -> None:
+    """Write the pages as a zip file with fixed dates, so that equal books give equal files.
 
     Args:
-        root: The top folder of the book.
+        html: The folder of the pages; a zip file of the whole book in it is left out.
         target: The zip file.
     """
-    html = root / "_build" / "html"
+    pages = [path for path in files_below(html) if path != html / WHOLE_BOOK]
     target.parent.mkdir(parents=True, exist_ok=True)
     with write_aside(target) as file, ZipFile(file, "w", ZIP_DEFLATED) as archive:
-        for path in files_below(html):
+        for path in pages:
             info = ZipInfo(f"few-bits/{path.relative_to(html).as_posix()}", (1980, 1, 1, 0, 0, 0))
             info.compress_type, info.external_attr = ZIP_DEFLATED, 0o644 << 16
             archive.writestr(info, path.read_bytes())
@@ -100,22 +107,27 @@ def _copy_sources(root: Path, source: Path, executed: Sequence[Chapter], profile
     vendor = source / "book" / "offline" / "vendor"
     vendor.mkdir()
     shutil.copy(str(files("plotly") / "package_data" / "plotly.min.js"), vendor)
+    (source / "book" / "status.md").write_text(status_page(executed, profile), encoding="utf-8")
+    downloads = source / "book" / "offline" / "downloads"
+    downloads.mkdir()
     (source / "notebooks").mkdir()
     for chapter in executed:
+        shutil.copy(chapter.script, downloads)
+        shutil.copy(chapter.pair, downloads)
         notebook = nbformat.read(chapter.executed(profile), 4)
         notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
         nbformat.write(notebook, source / "notebooks" / f"{chapter.name}.ipynb")
 
 
 def _keep_part(source: Path, names: Sequence[str]) -> None:
-    """Reduce the copied sources to the prose and the chapters `names`."""
+    """Reduce the copied sources to the prose and the chapters `names`; the first of these is the first page."""
     contents = yaml.safe_load((source / "_toc.yml").read_text())
+    contents["root"], *others = (f"notebooks/{name}" for name in names)
     for part in contents["parts"]:
-        kept = {f"notebooks/{name}" for name in names}
         part["chapters"] = [
             page
             for page in part["chapters"]
-            if page["file"] in kept or not page["file"].startswith(("notebooks/", _NOT_IN_A_PART))
+            if page["file"] in others or not page["file"].startswith(("notebooks/", _NOT_IN_A_PART))
         ]
     contents["parts"] = [part for part in contents["parts"] if part["chapters"]]
     (source / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))

@@ -7,6 +7,7 @@ from . import coreml as coreml
 from . import engine as engine
 from . import frozen as frozen
 from . import identity as identity
+from . import in_page as in_page
 from . import integer as integer
 from . import kernel_lowering as kernel_lowering
 from . import layer_lowering as layer_lowering
@@ -40,6 +41,8 @@ from .identity import program_runners as program_runners
 from .identity import simulation as simulation
 from .identity import to_pixels as to_pixels
 from .identity import to_values as to_values
+from .in_page import page_program as page_program
+from .in_page import round_for_page as round_for_page
 from .integer import IntegerNetwork as IntegerNetwork
 from .litert import compare_litert as compare_litert
 from .litert import to_litert as to_litert

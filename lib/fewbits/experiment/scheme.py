@@ -115,6 +115,11 @@ class Scheme(BaseModel):
             raise InputError(
                 f"remedies: {chosen[0]!r} and {chosen[1]!r} both choose the kernels; leave out one of the two"
             )
+        if chosen and "correct bias in order" in self.remedies:
+            raise InputError(
+                f"remedies: 'correct bias in order' compares with the float kernels, which {chosen[0]!r} replaces; "
+                "leave out one of the two"
+            )
         if not self.signed and (self.msb is not None or self.percentile == DYNAMIC):
             raise InputError("signed = false needs a percentile that chooses formats; leave out msb and 'dynamic'")
         if self.seed and self.kernel_rounding != "stochastic":

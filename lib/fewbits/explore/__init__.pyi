@@ -1,4 +1,5 @@
 from . import accumulator_widths as accumulator_widths
+from . import axes as axes
 from . import bit_allocations as bit_allocations
 from . import boards as boards
 from . import charts as charts
@@ -11,6 +12,7 @@ from . import overlays as overlays
 from . import panels as panels
 from . import patterns as patterns
 from . import pictures as pictures
+from . import playground as playground
 from . import plots as plots
 from . import rankings as rankings
 from . import repairs as repairs
@@ -47,6 +49,8 @@ from .patterns import pruning_curve as pruning_curve
 from .pictures import filter_mosaics as filter_mosaics
 from .pictures import liveliest_maps as liveliest_maps
 from .pictures import value_by_layer as value_by_layer
+from .playground import PRESETS as PRESETS
+from .playground import Playground as Playground
 from .plots import ACCURACY as ACCURACY
 from .plots import PERCENT as PERCENT
 from .plots import Table as Table

@@ -46,7 +46,6 @@ def accumulator_sizes(networks: dict[tuple[int, int], IntegerNetwork], label: st
         xaxis={"autotickangles": [0, -45, -90]},
         yaxis={"range": [0, HIGHEST], "dtick": 8},
         legend={"traceorder": "normal"},
-        margin={"b": 130},
         height=440,
     )
     for power, what in ((24, "float32's integers end"), (31, "int32 ends")):

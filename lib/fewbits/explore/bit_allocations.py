@@ -49,7 +49,6 @@ def bits_within_budget(
         x="stored tensor",
         y="bits",
         yaxis={"range": [0, noise.widths[-1] + 0.5]},
-        margin={"b": 150},
         height=460,
     )
     return Explorer(

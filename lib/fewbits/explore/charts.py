@@ -369,7 +369,7 @@ def _layout(values: Sequence[Any], places: Sequence[Any], layout: Mapping[str, A
     return {**layout, **{name: {**axis, **layout.get(name, {})} for name, axis in axes.items()}}
 
 
-_CATEGORIES = {"type": "category", "autotickangles": [0, -45, -90], "automargin": True}
+_CATEGORIES = {"type": "category", "autotickangles": [0, -45, -90]}
 
 
 def _table(series: Series, x: str, layout: Mapping[str, Any]) -> plots.Table:

@@ -90,7 +90,7 @@ class LiveCurve:
         from IPython.display import display
 
         shown = self.figure is not None
-        self.figure = self.figure if shown else go.FigureWidget(_figure())
+        self.figure = self.figure if shown else plots.widget(_figure())
         if list(self.histories).index(name) * 2 == len(self.figure.data):
             self.figure.add_traces(_traces(name, len(self.figure.data) // 2, []))
         if not shown:
@@ -217,7 +217,7 @@ def kernels_by_stage(runs: dict[str, tuple[ScheduleOutcome, Snapshots]], images:
         {"schedule": tuple(runs), "stage": tuple(range(last + 1)), "measured": MEASURES},
         {"schedule": max(runs, key=lambda name: len(runs[name][0].stages)), "stage": last, "measured": MEASURES[-1]},
         view,
-        plots.figure(go.Bar(), x="layer", y="", showlegend=False, margin={"b": 130}, height=420),
+        plots.figure(go.Bar(), x="layer", y="", showlegend=False, height=420),
         label,
         "The kernels after each stage. Grey layers are float, blue ones quantized, orange ones quantized and locked. "
         "Moved: the distance from the float network's kernel, in % of its norm. SQNR: of the quantized kernel.",

@@ -69,7 +69,7 @@ class Explorer:
         """Return the live widget: controls above the figure, readings below it."""
         import ipywidgets
 
-        figure = go.FigureWidget(self.figure)
+        figure = plots.widget(self.figure)
         readings = ipywidgets.HTML()
         menus = {name: _control(name, values, self.start[name]) for name, values in self.controls.items()}
 
@@ -102,8 +102,8 @@ class Explorer:
         inputs = "".join(_input_html(name, values, self.start[name]) for name, values in self.controls.items())
         start = states[self._index(self.start)]
         return (
-            f'<figure class="fewbits-figure fewbits-explorer"><form>{inputs}</form>'
-            f'<div class="fewbits-plot" role="img" aria-label="{escape(self.alt)}"></div>'
+            f'<figure class="fewbits-figure fewbits-explorer" id="{plots.anchor(self.label)}">'
+            f"<form>{inputs}</form>{plots.drawing_html(self.figure, self.alt)}"
             f'<div class="fewbits-readings" aria-live="polite">{_readings_html(start.readings)}</div>'
             f"{plots.as_script(json.dumps(data, separators=(',', ':'), default=_plain))}"
             f"{plots.caption_html(self.label, self.caption, self._table(states))}</figure>"
@@ -122,30 +122,38 @@ class Explorer:
             for value in values:
                 setting = {**self.start, name: value}
                 settings[self._index(setting)] = setting
-        columns = (*self.controls, *states[0].readings)
+        columns = (*map(_words, self.controls), *states[0].readings)
         rows = [(*(str(settings[i][c]) for c in self.controls), *states[i].readings.values()) for i in sorted(settings)]
         return plots.Table(columns, rows)
+
+
+def _words(name: str) -> str:
+    """Return what the reader calls a control: the MSB, the weight bits."""
+    return name.replace("msb", "MSB").replace("_", " ")
 
 
 def _control(name: str, values: Sequence[Any], start: Any) -> Any:
     import ipywidgets
 
     if all(isinstance(v, int) for v in values):
-        return ipywidgets.SelectionSlider(description=name, options=list(values), value=start, continuous_update=False)
-    return ipywidgets.Dropdown(description=name, options=list(values), value=start)
+        return ipywidgets.SelectionSlider(
+            description=_words(name), options=list(values), value=start, continuous_update=False
+        )
+    return ipywidgets.Dropdown(description=_words(name), options=list(values), value=start)
 
 
 def _input_html(name: str, values: Sequence[Any], start: Any) -> str:
     if all(isinstance(v, int) for v in values):
         at = list(values).index(start)
         return (
-            f"<label><span>{escape(name)}</span>"
+            f"<label><span>{escape(_words(name))}</span>"
             f'<input type="range" name="{escape(name)}" max="{len(values) - 1}" value="{at}" autocomplete="off">'
             f"<output>{start}</output></label>"
         )
     options = "".join(f"<option{' selected' if v == start else ''}>{escape(str(v))}</option>" for v in values)
     return (
-        f'<label><span>{escape(name)}</span><select name="{escape(name)}" autocomplete="off">{options}</select></label>'
+        f"<label><span>{escape(_words(name))}</span>"
+        f'<select name="{escape(name)}" autocomplete="off">{options}</select></label>'
     )
 
 

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from fewbits.errors import InputError
 from fewbits.explore import plots
+from fewbits.explore.axes import log_axis
 from fewbits.explore.explorer import Explorer, View
 
 ALL = "all"
@@ -91,7 +92,7 @@ def accuracy_over_cost(points: Sequence[Point], units: dict[str, str], label: st
         return View(
             traces,
             {"no other is better": "; ".join(named) or "not known"},
-            {"xaxis": {"type": "log", "title": {"text": f"{cost} ({units[cost]})"}}},
+            {"xaxis": _axis(points, cost, units[cost])},
         )
 
     figure = plots.figure(
@@ -169,7 +170,7 @@ def choose_network(
             },
             "command": network.command,
         }
-        return View(traces, readings, {"xaxis": {"type": "log", "title": {"text": f"{cost} ({units[cost]})"}}})
+        return View(traces, readings, {"xaxis": _axis([*points, *others], cost, units[cost])})
 
     def cloud(name: str, members: list[Point], symbol: str, colour: str, **error: Any) -> go.Scatter:
         return go.Scatter(
@@ -216,6 +217,10 @@ def choose_network(
 
 def _groups(points: Sequence[Point]) -> dict[str, list[Point]]:
     return {p.group: [q for q in points if q.group == p.group] for p in points}
+
+
+def _axis(points: Sequence[Point], cost: str, unit: str) -> dict[str, Any]:
+    return log_axis([p.costs.get(cost) for p in points], title={"text": f"{cost} ({unit})"})
 
 
 def _at(points: Sequence[Point], cost: str) -> dict[str, list]:

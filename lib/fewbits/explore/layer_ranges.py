@@ -78,7 +78,6 @@ def sqnr_by_percentile(
         y="SQNR in dB",
         showlegend=False,
         yaxis={"range": [0, 60]},
-        margin={"b": 130},
         height=420,
     )
     choice = {"codes": tuple(codes)} if len(codes) > 1 else {}

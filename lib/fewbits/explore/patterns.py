@@ -86,7 +86,6 @@ def filters_by_step(runs: dict[str, list[dict]], label: str, caption: str) -> Ex
             y="filters",
             barmode="stack",
             xaxis={"autotickangles": [0, -45, -90]},
-            margin={"b": 130},
             height=440,
         ),
         label,

@@ -121,7 +121,7 @@ def value_by_layer(
             **({"tickvals": np.log10(ticks).tolist(), "ticktext": [f"{tick:g}" for tick in ticks]} if ticks else {}),
         },
     )
-    vertical = {"autorange": "reversed", "automargin": True, "dtick": 1}
+    vertical = {"autorange": "reversed", "dtick": 1}
     fig = plots.figure(squares, x=x, y="", xaxis={"type": "category"}, yaxis=vertical, height=660)
     rows = [(layer, *(float(of[layer]) for of in known.values())) for layer in layers]
     plots.show(fig, label, caption, alt, plots.Table(("layer", *(f"{name} = {network}" for network in known)), rows))

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
+from fewbits.explore.axes import log_axis
 from fewbits.statistics import NOT_RUN
 
 # Okabe and Ito's colours, told apart by colour-blind readers; all readable on white and on near-black.
@@ -31,6 +33,9 @@ _AXIS = {
     "linecolor": GREY,
     "ticks": "outside",
     "tickcolor": GREY,
+    # Room for the labels of the ticks, however long, and for the title beyond them.
+    "automargin": True,
+    "title": {"standoff": 8},
 }
 TEMPLATE = go.layout.Template(
     layout={
@@ -42,10 +47,15 @@ TEMPLATE = go.layout.Template(
         "height": 360,
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE},
         "xaxis": _AXIS,
         "yaxis": _AXIS,
     }
 )
+
+# The buttons of a figure in JupyterLab; `book/offline/fewbits.js` has the same. Named one by one: Plotly's own set has
+# a button that uploads the figure.
+CONFIG = {"displaylogo": False, "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d", "toImage"]]}
 
 
 @dataclass(frozen=True, repr=False)
@@ -113,6 +123,11 @@ def figure(*traces: Any, x: str, y: str, **layout: Any) -> go.Figure:
         y: The title of the y axis.
         **layout: More of Plotly's layout, such as `height` or `yaxis`.
     """
+    for name in ("x", "y"):
+        axis = layout.get(f"{name}axis", {})
+        if axis.get("type") == "log":
+            values = [value for trace in traces for value in np.ravel(trace[name])]
+            layout[f"{name}axis"] = log_axis(values, **axis)
     fig = go.Figure(list(traces), layout={"template": TEMPLATE, **layout})
     return fig.update_xaxes(title=x).update_yaxes(title=y)
 
@@ -131,16 +146,54 @@ def show(fig: go.Figure, label: str, caption: str, alt: str, table: Table) -> No
 
     words = caption_html(label, caption, table)
     if in_book():
-        drawing = f'<div class="fewbits-plot" role="img" aria-label="{escape(alt)}">{as_script(fig.to_json())}</div>'
-        display(HTML(f'<figure class="fewbits-figure">{drawing}{words}</figure>'))
+        drawing = f"{drawing_html(fig, alt)}{as_script(fig.to_json())}"
+        display(HTML(f'<figure class="fewbits-figure" id="{anchor(label)}">{drawing}{words}</figure>'))
     else:
-        display(fig)
+        fig.show(config=CONFIG)
         display(HTML(words))
+
+
+def widget(fig: go.Figure) -> Any:
+    """Return a figure as a widget of JupyterLab, with the book's buttons.
+
+    Args:
+        fig: The figure.
+    """
+    live = go.FigureWidget(fig)
+    live._config = CONFIG
+    return live
 
 
 def in_book() -> bool:
     """Return whether the book is being built: output must then work without a kernel."""
     return os.environ.get("FEWBITS_BOOK") == "1"
+
+
+def anchor(label: str) -> str:
+    """Return the anchor of a figure in its page.
+
+    Args:
+        label: The number of the figure.
+
+    Example:
+        >>> anchor("8.1")
+        'figure-8-1'
+    """
+    return f"figure-{label.replace('.', '-')}"
+
+
+def drawing_html(fig: go.Figure, alt: str) -> str:
+    """Return the place where the book's script draws a figure: as high as the figure, so that nothing moves later.
+
+    Args:
+        fig: The figure.
+        alt: A text alternative.
+    """
+    height = fig.layout.height or fig.layout.template.layout.height
+    return (
+        f'<div class="fewbits-plot" role="group" aria-label="{escape(alt)}" style="height:{height:g}px"></div>'
+        "<noscript>The figure is drawn by JavaScript. Its data are below.</noscript>"
+    )
 
 
 def as_script(json: str) -> str:

@@ -1,6 +1,7 @@
 """Explorers of a study: what is quantized, how it is rounded, where the MSBs come from, and what repairs bring back."""
 
 from collections.abc import Iterable, Mapping
+from textwrap import wrap
 
 import plotly.graph_objects as go
 
@@ -90,6 +91,7 @@ def accuracy_by_repair(
         height: Of the figure, in pixels.
     """
     names = list(ways)[::-1]  # Plotly draws from below
+    places = ["<br>".join(wrap(name, 24)) for name in names]  # a phone has room for points beside them
     widths = {plots.text(three): three for three in next(iter(ways.values()))}
 
     def view(bits: str) -> View:
@@ -99,7 +101,7 @@ def accuracy_by_repair(
             "array": [share and round(share.high - share.value, 4) for share in shares],
             "arrayminus": [share and round(share.value - share.low, 4) for share in shares],
         }
-        trace = {"x": [share and share.value for share in shares], "y": names, "error_x": error}
+        trace = {"x": [share and share.value for share in shares], "y": places, "error_x": error}
         readings = {name: "not run" if found[name] is None else str(found[name]) for name in ways}
         return View([trace], readings)
 
@@ -108,7 +110,7 @@ def accuracy_by_repair(
         x="top-1 accuracy",
         y="",
         xaxis={"range": [-0.02, 0.65], "tickformat": ".0%"},
-        yaxis={"type": "category", "categoryorder": "array", "categoryarray": names, "automargin": True},
+        yaxis={"type": "category", "categoryorder": "array", "categoryarray": places},
         height=height,
     )
     figure.add_vline(study.float.share.value, line={"color": plots.GREY, "dash": "dot"})

@@ -70,7 +70,6 @@ def propagated_sqnr(followed: Propagation, tables: dict[int, dict[str, Formats]]
         x="layer",
         y="SQNR in dB",
         yaxis={"range": [-8, 52]},
-        margin={"b": 130},
         height=480,
     )
     bits = tuple(tables)

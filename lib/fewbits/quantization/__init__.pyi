@@ -118,6 +118,7 @@ from .range_rules import least_error as least_error
 from .range_rules import msb_from_limits as msb_from_limits
 from .range_rules import msb_of_least_divergence as msb_of_least_divergence
 from .range_rules import msb_of_least_error as msb_of_least_error
+from .range_rules import msbs_of_least_error as msbs_of_least_error
 from .range_rules import outside as outside
 from .range_rules import percentile_limits as percentile_limits
 from .rounding_shift import RoundingShift as RoundingShift

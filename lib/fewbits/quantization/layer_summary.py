@@ -10,7 +10,14 @@ from fewbits.errors import InputError
 from fewbits.names import LEAST_DIVERGENCE, LEAST_ERROR
 from fewbits.quantization.fixedpoint import MAX_ABS_MSB, MAX_NBITS_KERAS
 from fewbits.quantization.layers import QUANTIZED, Formats, by_filter
-from fewbits.quantization.range_rules import candidates, evenly_spaced, least_divergence, least_error, msb_from_limits
+from fewbits.quantization.range_rules import (
+    candidates,
+    evenly_spaced,
+    least_divergence,
+    least_error,
+    msb_from_limits,
+    msbs_of_least_error,
+)
 from fewbits.quantization.sqnr import QuantizationError, quantization_error
 from fewbits.quantization.value_summary import NOTHING, ValueSummary, is_nothing
 
@@ -142,9 +149,14 @@ def three_of(value: Any, name: str) -> tuple:
 
 def _msbs_of_filters(filters: np.ndarray, rule: Any, nbits: int | None, rounding: str) -> tuple[int, ...]:
     """Return the MSB of each filter. Filters of zeros get the largest of the others: they may be trained again."""
-    msbs = [None if is_nothing(x) else _msb(ValueSummary.of(x), rule, nbits, rounding) for x in filters]
-    largest = max(msb for msb in msbs if msb is not None)
-    return tuple(largest if msb is None else msb for msb in msbs)
+    something = np.array([not is_nothing(x) for x in filters])
+    if rule == LEAST_ERROR:
+        msbs = msbs_of_least_error(filters[something], nbits or MAX_NBITS_KERAS, rounding)
+    else:
+        msbs = [_msb(ValueSummary.of(x), rule, nbits, rounding) for x in filters[something]]
+    of_all = np.full(len(filters), max(msbs))
+    of_all[something] = msbs
+    return tuple(of_all.tolist())
 
 
 def _msb(values: ValueSummary, rule: Any, nbits: int | None, rounding: str, ceiling: float | None = None) -> int:

@@ -111,6 +111,37 @@ def msb_of_least_error(values: np.ndarray, nbits: int, rounding: str = "nearest"
     return least_error(evenly_spaced(values), candidates(top), nbits, rounding, None if signed else inf)
 
 
+def msbs_of_least_error(rows: np.ndarray, nbits: int, rounding: str = "nearest") -> list[int]:
+    """Return the MSB of `msb_of_least_error` for each row, many rows at once.
+
+    Divided by its amplitude, a power of two, a row keeps its codes, and all its errors shrink by the same factor. So
+    rows share the formats that are tried, and each keeps the one that is best for it.
+
+    Args:
+        rows: (rows, values), finite, not empty.
+        nbits: Bits of the formats, which are signed.
+        rounding: As in `fewbits.quantize`.
+    """
+    sample = rows[:, :: max(1, rows.shape[1] // SAMPLED)]
+    tops = np.array([msb_from_limits(row.min(), row.max()) for row in rows])
+    at_once = max(1, SAMPLED // sample.shape[1])
+    msbs = []
+    for i in range(0, len(rows), at_once):
+        scaled = np.ldexp(np.ascontiguousarray(sample[i : i + at_once]), -tops[i : i + at_once, np.newaxis])
+        msbs += _least_errors(scaled, tops[i : i + at_once], nbits, rounding)
+    return msbs
+
+
+def _least_errors(scaled: np.ndarray, tops: np.ndarray, nbits: int, rounding: str) -> list[int]:
+    """Return the MSB of least error for each row, given that of its maximum and the row divided by its amplitude."""
+    msbs, least = tops.copy(), np.full(len(tops), inf)
+    for depth in range(DEEPEST, -1, -1):
+        error = np.square(quantize(scaled, FixedPoint(-depth, nbits), rounding) - scaled).sum(1)
+        better = (error < least) & (tops - depth >= -MAX_ABS_MSB)
+        msbs[better], least[better] = tops[better] - depth, error[better]
+    return msbs.tolist()
+
+
 def msb_of_least_divergence(values: np.ndarray, nbits: int, signed: bool = True) -> int:
     """Return the MSB whose codes preserve the distribution of the magnitudes best, by Kullback-Leibler divergence.
 

@@ -1,0 +1,272 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Few Bits
+#
+# **An executable book on small convolutional networks.** A network that reads images needs millions of numbers of 32 bits
+# each. It does not need most of these bits. This book measures what each bit is worth, and brings a library that removes
+# bits from your own network. Here is a network to start with: draw a digit, then take bits away until it goes blind.
+
+# %% tags=["parameters", "remove-cell"]
+profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
+
+# %% tags=["remove-cell"]
+from fewbits import costs, data, deploy, explore, formats_for, quantize_model, zoo
+from fewbits.book import quote, record
+from fewbits.statistics import Share
+
+SMOKE = profile == "smoke"
+
+# %% tags=["remove-cell"]
+# The network that reads digits
+
+NAME = "squeezenet_digits"
+digits = data.load("digits")
+network = zoo.build(NAME, digits.image_shape, 10, weights=NAME)
+playground = explore.Playground(
+    network, digits, "0.1",
+    f"A small SqueezeNet of {network.count_params():,} parameters reads handwritten digits. The page computes it with integers, "
+    "as a device without floats does, and gets the codes that the library gets. The MSBs are set on 64 training digits (quick).",
+    "Bars: test digits read in float and in six formats. 8 bits read as many as float, 5 bits nearly as many; 5 bits "
+    "rounded down and 2 bits read about one in ten.",
+)
+
+# %% tags=["remove-input"]
+playground.show()
+
+# %% [markdown]
+# Try this: take 5 bits, then *5 bits, rounded down*. No weight moves by more than one step in either. Only one of the two
+# networks can still read. Two theses disagree about 8-bit networks for this reason; [chapter 6](06-two-theses) tells
+# the story.
+#
+# ## Eight bits instead of 32
+#
+# The same network, measured while this page was built: all {glue:text}`test_digits` test digits, and one image on one
+# thread of the machine that built the page (quick).
+
+# %% tags=["remove-cell"]
+images, labels = digits.arrays("test")
+few, _ = digits.arrays("train", 64)
+
+# %% tags=["remove-cell"]
+quantized = quantize_model(network, rounding="nearest")
+quantized.set_formats(formats_for(quantized, few, nbits=(8, 8, 8), signed=True))
+integers = deploy.lower(quantized, levels=digits.levels)
+
+# %% tags=["remove-cell"]
+files = {"float": deploy.to_litert(network), "8 bits": deploy.to_litert(quantized, "int8")}
+taken = costs.measure_latency(files, rounds=10 if SMOKE else 300)
+answers = {
+    "float": network.predict(images, verbose=0).argmax(1),
+    "8 bits": integers.run(digits.test.images).argmax(1),
+}
+read = {name: Share.of(found == labels) for name, found in answers.items()}
+
+# %% tags=["remove-input"]
+explore.Table(
+    ("network", "test digits read", "bytes of the file", "time for an image"),
+    [(name, read[name], len(files[name]), taken[name]) for name in files],
+    "LiteRT files; the answers with 8 bits are those of integers.",
+)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+record(float_read=read["float"].hits, few_read=read["8 bits"].hits, test_digits=len(labels))
+record(playground={name: share.hits for name, share in playground.accuracies.items()})
+record(within=0.02, bytes_left=len(files["8 bits"]) / len(files["float"]))
+quote(time_left=taken["8 bits"].median / taken["float"].median)
+
+# %% [markdown]
+# With 8 bits the file has {glue:text}`bytes_left:.0%` of its bytes, the network takes {glue:text}`time_left:.0%` of the time,
+# and it reads {glue:text}`few_read` digits instead of {glue:text}`float_read`.
+#
+# ## The library in ten lines
+
+# %%
+from fewbits import data, deploy, formats_for, quantize_model, zoo
+
+NAME = "squeezenet_digits"
+digits = data.load("digits")
+model = zoo.build(NAME, (8, 8, 1), 10, weights=NAME)
+images, _ = digits.arrays("train", 64)
+
+quantized = quantize_model(model, rounding="nearest")
+quantized.set_formats(formats_for(quantized, images, (6, 6, 6)))
+integers = deploy.lower(quantized, levels=digits.levels)
+answers = integers.run(digits.test.images).argmax(axis=1)
+print(f"{(answers == digits.test.labels).mean():.1%} with 6 bits")
+
+# %% tags=["remove-cell"]
+record(six_read=int((answers == digits.test.labels).sum()))
+
+# %% [markdown]
+# Your own Keras network takes the place of `model`. The [API](../book/api) has everything else; `fewbits --help` lists the
+# commands that do the same from a shell.
+#
+# ## Three promises
+#
+# **Every number is measured.** The numbers were computed when this page was built; the code is above them. Three kinds of
+# numbers never mix: *quick* (run live on small data for this page), *reference* (our own longer runs, stored with how they
+# were made) and *thesis* (printed by its author; one of the five works is a report).
+#
+# **Figures answer questions.** Sliders work here, without a kernel and without a connection. In JupyterLab the same
+# figures compute live.
+#
+# **Every claim is checked again.** Each notebook records its key results. The tests run all notebooks, compare the results,
+# and fail if a number leaves its band.
+#
+# ## The chapters
+#
+# The book compares four theses and a course report that quantized, pruned and slimmed the same kind of network
+# {cite:p}`vieito2017,backstrom2018,chiang2017,gaikwad2018,chernis`. Where they disagree, we measure. Begin with
+# [chapter 1](01-fixed-point): it needs powers of two, some Python, and a first idea of what a neural network is.
+#
+# ::::{grid} 1 2 3 3
+# :gutter: 3
+#
+# :::{grid-item-card} 1 Fixed point
+# :link: 01-fixed-point
+# :link-type: doc
+# :img-top: ../book/images/chapters/01-fixed-point.svg
+# :img-alt: A staircase along a line
+# What a number of few bits can say, and why rounding down hurts.
+# :::
+#
+# :::{grid-item-card} 2 Counting
+# :link: 02-counting
+# :link-type: doc
+# :img-top: ../book/images/chapters/02-counting.svg
+# :img-alt: Bars: weights to the left, operations to the right
+# Parameters, operations and memory: which layers hold what.
+# :::
+#
+# :::{grid-item-card} 3 Percentiles
+# :link: 03-percentiles
+# :link-type: doc
+# :img-top: ../book/images/chapters/03-percentiles.svg
+# :img-alt: A histogram between two limits
+# Where to cut a range when a few values are far out.
+# :::
+#
+# :::{grid-item-card} 4 Quantized layers
+# :link: 04-quantized-conv2d
+# :link-type: doc
+# :img-top: ../book/images/chapters/04-quantized-conv2d.svg
+# :img-alt: A layer with a staircase at its input, kernel and output
+# A convolution whose weights, inputs and outputs are rounded.
+# :::
+#
+# :::{grid-item-card} 5 Dynamic fixed point
+# :link: 05-sqnr
+# :link-type: doc
+# :img-top: ../book/images/chapters/05-sqnr.svg
+# :img-alt: Points on a rising line
+# What each bit is worth in decibels, layer by layer.
+# :::
+#
+# :::{grid-item-card} 6 Two theses, one network
+# :link: 06-two-theses
+# :link-type: doc
+# :img-top: ../book/images/chapters/06-two-theses.svg
+# :img-alt: Two curves: one stays up, one falls
+# Two works quantize one network and reach opposite verdicts.
+# :::
+#
+# :::{grid-item-card} 7 Repairs without labels
+# :link: 07-repairs
+# :link-type: doc
+# :img-top: ../book/images/chapters/07-repairs.svg
+# :img-alt: A shifted curve moved back
+# Corrections that need a few images and no training.
+# :::
+#
+# :::{grid-item-card} 8 Quantizers in use
+# :link: 08-quantizers
+# :link-type: doc
+# :img-top: ../book/images/chapters/08-quantizers.svg
+# :img-alt: Three rulers with different marks
+# Scales, powers of two and learned ranges on one test bench.
+# :::
+#
+# :::{grid-item-card} 9 Lock or train
+# :link: 09-lock-or-train
+# :link-type: doc
+# :img-top: ../book/images/chapters/09-lock-or-train.svg
+# :img-alt: Two training curves, one locked
+# Whether to freeze rounded weights or to keep training them.
+# :::
+#
+# :::{grid-item-card} 10 Few bits
+# :link: 10-few-bits
+# :link-type: doc
+# :img-top: ../book/images/chapters/10-few-bits.svg
+# :img-alt: Stacks of eight, six, four, three and two blocks
+# From 16 bits down to 2 in small steps.
+# :::
+#
+# :::{grid-item-card} 11 SqueezeNet
+# :link: 11-squeezenet
+# :link-type: doc
+# :img-top: ../book/images/chapters/11-squeezenet.svg
+# :img-alt: A narrow block that feeds two wide ones
+# Fire modules on small images, and what each change brings.
+# :::
+#
+# :::{grid-item-card} 12 MobileNet
+# :link: 12-mobilenet
+# :link-type: doc
+# :img-top: ../book/images/chapters/12-mobilenet.svg
+# :img-alt: Planes with a filter each, then a column of filters
+# Depthwise filters, width and resolution.
+# :::
+#
+# :::{grid-item-card} 13 Transfer
+# :link: 13-transfer
+# :link-type: doc
+# :img-top: ../book/images/chapters/13-transfer.svg
+# :img-alt: Layers copied from one network to another
+# Training on a small set with borrowed layers.
+# :::
+#
+# :::{grid-item-card} 14 Pruning
+# :link: 14-pruning
+# :link-type: doc
+# :img-top: ../book/images/chapters/14-pruning.svg
+# :img-alt: Rows of filters, some of them missing
+# Which filters a network can lose.
+# :::
+#
+# :::{grid-item-card} 15 Prune, then quantize
+# :link: 15-prune-then-quantize
+# :link-type: doc
+# :img-top: ../book/images/chapters/15-prune-then-quantize.svg
+# :img-alt: Many long bars, few long bars, few short bars
+# Fewer filters and fewer bits, in this order.
+# :::
+#
+# :::{grid-item-card} 16 Integers only
+# :link: 16-integers
+# :link-type: doc
+# :img-top: ../book/images/chapters/16-integers.svg
+# :img-alt: A row of bits shifted to the right
+# The whole network without a float, in four programs.
+# :::
+#
+# :::{grid-item-card} 17 The Pareto front
+# :link: 17-pareto
+# :link-type: doc
+# :img-top: ../book/images/chapters/17-pareto.svg
+# :img-alt: Points and the line through the best of them
+# Accuracy against size and time: which networks are worth it.
+# :::
+#
+# ::::
+#
+# The last pages compare [the papers' numbers with ours](90-paper-against-ours) and list [errata](91-errata).
+# [How to read this book](../book/how-to-read) explains labels, intervals and the notebooks.
