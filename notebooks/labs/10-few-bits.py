@@ -9,15 +9,16 @@
 # %% [markdown]
 # # Lab 10: train with 2 bits
 #
-# You build the training of a network whose weights and activations have few bits: the values, the gradient that passes a rounding, the
-# step, and the way down. Then you take the digits to 2 bits.
+# You build the training of a network whose weights and activations have few bits: the values, the gradient that passes
+# a rounding, the step, and the way down. Then you take the digits to 2 bits.
 #
 # - **Time**: 45 minutes.
 # - **You need**: chapter 10, and NumPy.
-# - **Goals**: say why the small steps of training need weights in float; pass a gradient through a rounding that has none; compare ways
-#   down with equal training.
+# - **Goals**: say why the small steps of training need weights in float; pass a gradient through a rounding that has
+#   none; compare ways down with equal training.
 #
-# Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong, not how to do it.
+# Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong,
+# not how to do it.
 
 # %%
 import numpy as np
@@ -28,8 +29,9 @@ from fewbits.labs import few_bits as lab
 # %% [markdown]
 # ## 1. The values
 #
-# A format has an MSB $m$ and $n$ bits. Its step is $q = 2^{m+1-n}$. Signed codes begin at $-2^{n-1}$, unsigned ones at 0; there are $2^n$
-# of them in both. Round to the nearest code (halves to the even one), stay within the codes, and return values.
+# A format has an MSB $m$ and $n$ bits. Its step is $q = 2^{m+1-n}$. Signed codes begin at $-2^{n-1}$, unsigned ones at
+# 0; there are $2^n$ of them in both. Round to the nearest code (halves to the even one), stay within the codes, and
+# return values.
 
 # %%
 def few_bit_values(x, msb, nbits, signed):
@@ -43,8 +45,9 @@ lab.check_few_bit_values(few_bit_values)
 # %% [markdown]
 # ## 2. The gradient
 #
-# A rounding is a staircase: its derivative is 0 nearly everywhere, and nothing would learn. So we act as if the rounding were not there,
-# but not as if the *limits* were not there: beyond the lowest and the highest value, a change of `x` changes nothing.
+# A rounding is a staircase: its derivative is 0 nearly everywhere, and nothing would learn. So we act as if the
+# rounding were not there, but not as if the *limits* were not there: beyond the lowest and the highest value, a change
+# of `x` changes nothing.
 
 # %%
 def gradient_through(gradient, x, msb, nbits, signed):
@@ -58,8 +61,9 @@ lab.check_gradient_through(gradient_through)
 # %% [markdown]
 # ## 3. The step
 #
-# `gradient_at(w)` is the gradient of the loss of a network with the weights `w`. The network computes with `rounded(weights)`. One step is
-# far smaller than the step of 2 bits. Where does the training keep its weights, and at which weights does it ask for the gradient?
+# `gradient_at(w)` is the gradient of the loss of a network with the weights `w`. The network computes with
+# `rounded(weights)`. One step is far smaller than the step of 2 bits. Where does the training keep its weights, and at
+# which weights does it ask for the gradient?
 
 # %%
 def train_step(weights, gradient_at, rounded, rate):
@@ -73,8 +77,8 @@ lab.check_train_step(train_step)
 # %% [markdown]
 # ## 4. The way down
 #
-# A stage gives each level its bits: a list with one number per level. All levels have `start` bits before the first stage. Return the
-# list of stages:
+# A stage gives each level its bits: a list with one number per level. All levels have `start` bits before the first
+# stage. Return the list of stages:
 #
 # - `all at once`: one stage.
 # - `level by level`: one stage per level, from the input on; a level that has been reached keeps the goal.
@@ -106,8 +110,8 @@ lab.check_bits_per_weight(bits_per_weight)
 # %% [markdown]
 # ## The digits with 2 bits
 #
-# Your functions at work: a network of four levels, kernels rounded with your values. (The hidden levels stay in float here, so that one
-# thing changes at a time.)
+# Your functions at work: a network of four levels, kernels rounded with your values. (The hidden levels stay in float
+# here, so that one thing changes at a time.)
 
 # %%
 digits = dense_network.flat_digits()
@@ -148,11 +152,11 @@ for way in ("all at once", "level by level", "bit by bit"):
 print(f"{bits_per_weight(SIZES, 2, 8):.2f} bits with edges at 8")
 
 # %% [markdown]
-# Each line shows the float network, the same rounded to 2 bits, and what training made of it. All ways had equal training;
-# `train_layers` steps as your `train_step` does.
+# Each line shows the float network, the same rounded to 2 bits, and what training made of it. All ways had equal
+# training; `train_layers` steps as your `train_step` does.
 #
 # ## An open question
 #
-# Which weights are within a thousandth of the edge between two codes at the end of training, and how many codes changed in the last epoch?
-# Are weights that jump back and forth a help, because they try both codes, or noise? Count them for each way, and find out whether freezing
-# them changes what the network reads.
+# Which weights are within a thousandth of the edge between two codes at the end of training, and how many codes changed
+# in the last epoch? Are weights that jump back and forth a help, because they try both codes, or noise? Count them for
+# each way, and find out whether freezing them changes what the network reads.

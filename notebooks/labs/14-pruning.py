@@ -9,15 +9,16 @@
 # %% [markdown]
 # # Lab 14: remove filters
 #
-# You write a pruning step: the surgery, a criterion, its comparison across layers, and the choice of what goes. Then you prune a network for
-# the digits by your criterion, by the weights, and at random.
+# You write a pruning step: the surgery, a criterion, its comparison across layers, and the choice of what goes. Then
+# you prune a network for the digits by your criterion, by the weights, and at random.
 #
 # - **Time**: 50 minutes.
 # - **You need**: chapter 14, and NumPy.
-# - **Goals**: remove a filter from a graph with a concatenation; say why a criterion averages sizes and not values; keep narrow layers
-#   from paying for wide ones.
+# - **Goals**: remove a filter from a graph with a concatenation; say why a criterion averages sizes and not values;
+#   keep narrow layers from paying for wide ones.
 #
-# Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong, not how to do it.
+# Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong,
+# not how to do it.
 
 # %%
 import numpy as np
@@ -28,8 +29,9 @@ from fewbits.labs import least_filters as lab
 # %% [markdown]
 # ## 1. The surgery
 #
-# A convolution has `kernel` (height, width, inputs, filters) and `bias` (filters,). Its maps are concatenated *behind* `before` channels of another
-# layer; a third layer reads all of them with `reader` (height, width, channels, outputs). Remove the filters whose numbers are in `gone`.
+# A convolution has `kernel` (height, width, inputs, filters) and `bias` (filters,). Its maps are concatenated *behind*
+# `before` channels of another layer; a third layer reads all of them with `reader` (height, width, channels, outputs).
+# Remove the filters whose numbers are in `gone`.
 
 # %%
 def remove_filters_of(kernel, bias, reader, gone, before):
@@ -43,8 +45,9 @@ lab.check_remove_filters_of(remove_filters_of)
 # %% [markdown]
 # ## 2. The Taylor criterion
 #
-# `maps` are the maps of a layer, (images, height, width, filters), and `gradients` those of the loss of each image by them. To first order, removing a
-# filter changes the loss of an image by the sum of map times gradient. A filter matters if it changes the loss of images, up or down.
+# `maps` are the maps of a layer, (images, height, width, filters), and `gradients` those of the loss of each image by
+# them. To first order, removing a filter changes the loss of an image by the sum of map times gradient. A filter
+# matters if it changes the loss of images, up or down.
 
 # %%
 def taylor_scores(maps, gradients):
@@ -58,7 +61,8 @@ lab.check_taylor_scores(taylor_scores)
 # %% [markdown]
 # ## 3. Across layers
 #
-# `scores` is a dict, layer -> importance of its filters. Their scale differs from layer to layer. Divide each layer by its L2 norm. A layer may be dead.
+# `scores` is a dict, layer -> importance of its filters. Their scale differs from layer to layer. Divide each layer by
+# its L2 norm. A layer may be dead.
 
 # %%
 def compared_scores(scores):
@@ -72,8 +76,8 @@ lab.check_compared_scores(compared_scores)
 # %% [markdown]
 # ## 4. What goes
 #
-# Choose the `n` least important filters of all layers together: layer -> sorted list of their numbers, for layers that lose some. A layer never
-# loses its last filter; then the next filter in line goes instead.
+# Choose the `n` least important filters of all layers together: layer -> sorted list of their numbers, for layers that
+# lose some. A layer never loses its last filter; then the next filter in line goes instead.
 
 # %%
 def choose_least(scores, n):
@@ -140,6 +144,6 @@ for criterion in ("taylor", "weights", "random"):
 # %% [markdown]
 # ## An open question
 #
-# All went at once here, and nothing was trained. Go in steps: rank, remove six, train for two epochs, rank again. Does the order of the three criteria
-# stay the same? Then give each criterion the same *MACs* instead of the same number of units, and judge it on several seeds of the whole network. How
-# sure can you be of the winner?
+# All went at once here, and nothing was trained. Go in steps: rank, remove six, train for two epochs, rank again. Does
+# the order of the three criteria stay the same? Then give each criterion the same *MACs* instead of the same number of
+# units, and judge it on several seeds of the whole network. How sure can you be of the winner?

@@ -9,15 +9,16 @@
 # %% [markdown]
 # # Lab 16: a network without floats
 #
-# You build what a device computes: the shift that rounds, the layer, the sum of two branches, and the proof that no sum overflows. Then a
-# network for the digits runs on integers alone, and you count the codes in which it differs from its simulation.
+# You build what a device computes: the shift that rounds, the layer, the sum of two branches, and the proof that no sum
+# overflows. Then a network for the digits runs on integers alone, and you count the codes in which it differs from its
+# simulation.
 #
 # - **Time**: 60 minutes.
 # - **You need**: chapter 16, and NumPy.
 # - **Goals**: round without a division; align steps that differ; prove the width of a sum without data.
 #
-# Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong, not how to do it. Use integers
-# only: a float loses digits of a large sum.
+# Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong,
+# not how to do it. Use integers only: a float loses digits of a large sum.
 
 # %%
 import numpy as np
@@ -28,8 +29,8 @@ from fewbits.labs import integer_layers as lab
 # %% [markdown]
 # ## 1. The shift that rounds half to even
 #
-# Return `total / 2**shift` for an array of integers, rounded to nearest; what lies halfway goes to the even integer. `>>` rounds down; start from it and
-# look at the bits that it drops. The shift may be 0.
+# Return `total / 2**shift` for an array of integers, rounded to nearest; what lies halfway goes to the even integer.
+# `>>` rounds down; start from it and look at the bits that it drops. The shift may be 0.
 
 # %%
 def shift_to_even(total, shift):
@@ -43,8 +44,9 @@ lab.check_shift_to_even(shift_to_even)
 # %% [markdown]
 # ## 2. How wide is a sum?
 #
-# A layer has integer `kernel` (inputs, units) and `bias` (units,). Each input is any integer from `low` to `high`, with `low <= 0 <= high`. How many bits,
-# of two's complement, does an accumulator need to hold the sum of every unit, whatever comes in? It starts with the bias.
+# A layer has integer `kernel` (inputs, units) and `bias` (units,). Each input is any integer from `low` to `high`, with
+# `low <= 0 <= high`. How many bits, of two's complement, does an accumulator need to hold the sum of every unit,
+# whatever comes in? It starts with the bias.
 
 # %%
 def accumulator_bits(kernel, bias, low, high):
@@ -58,9 +60,9 @@ lab.check_accumulator_bits(accumulator_bits)
 # %% [markdown]
 # ## 3. A layer
 #
-# `codes` (n, inputs) have the step $2^{-i}$, the kernel's codes the step $2^{-k}$, those of the output $2^{-o}$, and `steps` is $(i, k, o)$ with
-# $o \le i + k$. The codes of the bias have the step of the products. Multiply, add, apply the ReLU, round to nearest (half to even) and saturate to
-# `bits` unsigned bits.
+# `codes` (n, inputs) have the step $2^{-i}$, the kernel's codes the step $2^{-k}$, those of the output $2^{-o}$, and
+# `steps` is $(i, k, o)$ with $o \le i + k$. The codes of the bias have the step of the products. Multiply, add, apply
+# the ReLU, round to nearest (half to even) and saturate to `bits` unsigned bits.
 
 # %%
 def integer_layer(codes, kernel, bias, steps, bits):
@@ -74,8 +76,8 @@ lab.check_integer_layer(integer_layer)
 # %% [markdown]
 # ## 4. Two branches
 #
-# Two arrays of codes meet in an addition. Their steps are $2^{-a}$ and $2^{-b}$. Return the codes of the exact sum, and the exponent of their step: the
-# coarsest step that is exact whatever the codes are.
+# Two arrays of codes meet in an addition. Their steps are $2^{-a}$ and $2^{-b}$. Return the codes of the exact sum, and
+# the exponent of their step: the coarsest step that is exact whatever the codes are.
 
 # %%
 def add_aligned(first, a, second, b):
@@ -141,6 +143,7 @@ print("a sum of two steps:", total.max(), f"in steps of 2**-{step}")
 # %% [markdown]
 # ## An open question
 #
-# Your bound holds for every input, so it is wide. A device with sums of 16 bits would need narrower ones. You could use smaller kernels, split the sum, let it
-# wrap around and show that wrapping does no harm as long as the *last* value fits, or train with a penalty on the bound. Which costs the least accuracy on the
-# digits, and which of them can you still prove?
+# Your bound holds for every input, so it is wide. A device with sums of 16 bits would need narrower ones. You could use
+# smaller kernels, split the sum, let it wrap around and show that wrapping does no harm as long as the *last* value
+# fits, or train with a penalty on the bound. Which costs the least accuracy on the digits, and which of them can you
+# still prove?

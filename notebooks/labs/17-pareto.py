@@ -9,14 +9,16 @@
 # %% [markdown]
 # # Lab 17: bits within a budget
 #
-# You find the networks that no other one beats, choose one without looking at the test, and give every layer its bits within a budget: first the
-# prediction, then the exact optimum.
+# You find the networks that no other one beats, choose one without looking at the test, and give every layer its bits
+# within a budget: first the prediction, then the exact optimum.
 #
 # - **Time**: 60 minutes.
 # - **You need**: chapter 17, and NumPy.
-# - **Goals**: compute a front with ties; choose and report on different images; solve a small integer program by yourself.
+# - **Goals**: compute a front with ties; choose and report on different images; solve a small integer program by
+#   yourself.
 #
-# Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong, not how to do it.
+# Replace the dots of a function by your code, run its cell, then run the check below it. A check says what is wrong,
+# not how to do it.
 
 # %%
 from itertools import product
@@ -29,8 +31,9 @@ from fewbits.labs import dense_network
 # %% [markdown]
 # ## 1. The front
 #
-# `points` is a dict, name -> (cost, accuracy). A network is beaten if another one costs no more and reads no worse, and is better in one of the two. Return the
-# names of those that nobody beats, the cheapest first; of equal points, all stay, in the order of the dict.
+# `points` is a dict, name -> (cost, accuracy). A network is beaten if another one costs no more and reads no worse, and
+# is better in one of the two. Return the names of those that nobody beats, the cheapest first; of equal points, all
+# stay, in the order of the dict.
 
 # %%
 def unbeaten(points):
@@ -44,8 +47,8 @@ lab.check_unbeaten(unbeaten)
 # %% [markdown]
 # ## 2. Choose, then report
 #
-# Each candidate is a dict with `name`, `cost`, `validation` and `test`, the last two accuracies. Choose the best one that costs at most `limit`; of equally
-# good ones the cheapest. Return its name and the accuracy that you report.
+# Each candidate is a dict with `name`, `cost`, `validation` and `test`, the last two accuracies. Choose the best one
+# that costs at most `limit`; of equally good ones the cheapest. Return its name and the accuracy that you report.
 
 # %%
 def chosen(candidates, limit):
@@ -59,8 +62,8 @@ lab.check_chosen(chosen)
 # %% [markdown]
 # ## 3. A prediction
 #
-# `noise` is a dict, tensor -> {bits: power of the noise that it causes alone}. Predict the SQNR of the logits in decibels when each tensor has its `bits`.
-# `signal` is the power of the logits. Noises of independent origin add up.
+# `noise` is a dict, tensor -> {bits: power of the noise that it causes alone}. Predict the SQNR of the logits in
+# decibels when each tensor has its `bits`. `signal` is the power of the logits. Noises of independent origin add up.
 
 # %%
 def predicted_sqnr(noise, bits, signal):
@@ -74,9 +77,9 @@ lab.check_predicted_sqnr(predicted_sqnr)
 # %% [markdown]
 # ## 4. The best bits
 #
-# `sizes` is a dict, tensor -> its number of weights. Choose the bits of each tensor so that all weights together take at most `limit` *bits*, with the least
-# sum of noises. To take bits away one by one is not the best in general. With few tensors you may try all choices (`product` is imported
-# for that).
+# `sizes` is a dict, tensor -> its number of weights. Choose the bits of each tensor so that all weights together take
+# at most `limit` *bits*, with the least sum of noises. To take bits away one by one is not the best in general. With
+# few tensors you may try all choices (`product` is imported for that).
 
 # %%
 def best_bits(noise, sizes, limit):
@@ -90,7 +93,8 @@ lab.check_best_bits(best_bits)
 # %% [markdown]
 # ## Bits for the digits
 #
-# The noise of each kernel of a network is measured on 200 training images. The candidates are judged on the validation images.
+# The noise of each kernel of a network is measured on 200 training images. The candidates are judged on the validation
+# images.
 
 # %%
 digits = dense_network.flat_digits()
@@ -150,5 +154,6 @@ for limit in (1300, 1600, 2000):
 # %% [markdown]
 # ## An open question
 #
-# The prediction adds the noises of tensors that were rounded alone. Where is it wrong, and in which direction? Measure the noise of *pairs* of tensors, and
-# compare it with the sum. Then find a case in which the best bits by the sum are not the best when measured, and say what an integer program could do about it.
+# The prediction adds the noises of tensors that were rounded alone. Where is it wrong, and in which direction? Measure
+# the noise of *pairs* of tensors, and compare it with the sum. Then find a case in which the best bits by the sum are
+# not the best when measured, and say what an integer program could do about it.

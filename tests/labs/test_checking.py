@@ -1,8 +1,12 @@
 """The checks say what is wrong with a function, and nothing about the right result."""
 
+import importlib
+import pkgutil
+
 import numpy as np
 import pytest
 
+from fewbits import labs
 from fewbits.labs import Case, GapOpen, WrongAnswer, check_cases, equals
 from fewbits.labs.checking import shown
 
@@ -37,6 +41,28 @@ def test_an_error_is_reported_with_its_line():
 
 def test_other_arguments_are_refused():
     assert "must take 2 argument(s)" in said(lambda x: x, Case((1, 2), equals(1), ""))
+
+
+def test_a_result_of_another_kind_is_wrong():
+    pair = Case((1,), lambda result: result[0] < result[1], "A pair.")
+    assert said(lambda x: x, pair) == "<lambda>(x=1) returns 1. A pair."
+
+
+CHECKS = [
+    getattr(importlib.import_module(f"fewbits.labs.{module.name}"), name)
+    for module in pkgutil.iter_modules(labs.__path__)
+    for name in dir(importlib.import_module(f"fewbits.labs.{module.name}"))
+    if name.startswith("check_") and name != "check_cases"
+]
+ODD = (3, "text", [], (1,), {}, [[1], [2, 3]], np.zeros((2, 2)), np.nan, object(), abs, True, (1, 2, 3, 4))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy, in arithmetic on such results
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_no_check_stumbles_over_an_odd_result(check):
+    for odd in ODD:
+        with pytest.raises(WrongAnswer):
+            check(lambda *given: odd)
 
 
 def test_a_function_may_change_its_arguments():

@@ -1,4 +1,4 @@
-"""The commands behind the Makefile, and the capstone: `python -m fewbits.book --help` lists them."""
+"""The commands behind the Makefile: `python -m fewbits.book COMMAND`; with `--help` it lists them."""
 
 import argparse
 import signal

@@ -31,7 +31,9 @@ class GapOpen(WrongAnswer):
     """
 
     def __init__(self, gap: str, result: str):
-        super().__init__(f"{gap} is not done yet: {result} returns nothing; replace the dots by your code")
+        super().__init__(
+            f"{gap} is not done yet: {result} returns nothing; replace the dots by your code, and return a result"
+        )
         self.gap = gap
 
 
@@ -75,9 +77,17 @@ def check_cases(function: Callable[..., Any], cases: Iterable[Case]) -> None:
             raise WrongAnswer(f"{called} stops with {type(error).__name__}: {error}{where}") from error
         if result is None:
             raise GapOpen(function.__name__, called)
-        if not case.accepts(result):
+        if not _accepted(case, result):
             raise WrongAnswer(f"{called} returns {shown(result)}. {case.hint}")
     print(f"passed: {function.__name__}")
+
+
+def _accepted(case, result):
+    """Return whether a case accepts a result; one of another kind, such as a number for a pair, is wrong."""
+    try:
+        return case.accepts(result)
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return False
 
 
 def equals(expected: Any, tolerance: float = 1e-9) -> Callable[[Any], bool]:
