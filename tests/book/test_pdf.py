@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fewbits.book.pdf import BROWSERS, count_sheets, printed_pages, write_pdf
 from fewbits.errors import InputError
@@ -78,7 +79,8 @@ def test_a_missing_page_is_refused(html, tmp_path):
 
 def test_the_printed_pages_are_those_of_the_table_of_contents_without_the_api():
     pages = printed_pages(ROOT / "_toc.yml")
-    assert pages[0] == "book/introduction" and "notebooks/17-pareto" in pages and "book/api" not in pages
+    assert pages[0] == yaml.safe_load((ROOT / "_toc.yml").read_text())["root"]
+    assert "notebooks/17-pareto" in pages and "book/api" not in pages
 
 
 def test_on_paper_a_page_is_light_and_no_code_or_table_is_cut_off(html):
