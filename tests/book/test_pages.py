@@ -196,7 +196,7 @@ def test_the_search_leads_from_a_page_to_passages_with_the_words_marked(visit):
     page.keyboard.type("quantizer")
     page.keyboard.press("Enter")
     page.wait_for_selector("#fewbits-results mark")
-    assert page.locator("#fewbits-results li").count() > 3
+    assert page.locator("#fewbits-results li").count() > 1
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_selector("article h1")
