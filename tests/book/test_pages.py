@@ -189,6 +189,27 @@ def sliders_answer_to(page, press):
         assert seen(explorer) != before
 
 
+@both
+def test_the_search_leads_from_a_page_to_passages_with_the_words_marked(visit):
+    page = visit("book/glossary.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("quantizer")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#fewbits-results mark")
+    assert page.locator("#fewbits-results li").count() > 1
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("article h1")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_offers_its_twins_to_download(chapter):
+    page = HTML / "notebooks" / f"{chapter}.html"
+    links = re.findall(r'href="([^"]+)" download', page.read_text())
+    for link, twin in zip(links, (".ipynb", ".py"), strict=True):
+        assert (page.parent / link).read_bytes() == (ROOT / "notebooks" / f"{chapter}{twin}").read_bytes()
+
+
 # Each page is opened three times: from http by keyboard, from a file by mouse, and on a phone by finger.
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fewbits.book.pdf import BROWSERS, count_sheets, printed_pages, write_pdf
 from fewbits.errors import InputError
@@ -18,7 +19,8 @@ PAGE = """<!doctype html><html data-theme="dark"><meta charset="utf-8"><link rel
 <script src="../print.js"></script>"""
 LONG = f"<pre id='code'>{'x = 1; ' * 60}</pre><table><tr>{'<td>a_word_of_some_length</td>' * 12}</tr></table>"
 LINKS = "<p id='top'><a href='../notebooks/two.html#end'>in the file</a> <a href='other.html'>not in it</a></p>"
-MANY = "<p>words</p>" * 120 + "<h2 id='end'>The end</h2>"
+WORDS = "<p>words</p>" * 120
+MANY = WORDS + "<h2 id='end'>The end</h2>"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,7 +32,7 @@ def browser():
 @pytest.fixture
 def html(tmp_path):
     """A built book of two pages."""
-    for name, title, body in (("book/one", "Page one", LINKS + LONG), ("notebooks/two", "Page two", MANY)):
+    for name, title, body in (("book/one", "Page one", LINKS + LONG + WORDS), ("notebooks/two", "Page two", MANY)):
         (tmp_path / name).parent.mkdir()
         (tmp_path / f"{name}.html").write_text(PAGE.format(title=title, body=body))
     for name in ("print.css", "print.js"):
@@ -66,8 +68,8 @@ def test_the_contents_tell_the_sheet_on_which_each_page_begins(html, tmp_path):
     headings = outline(pdf)
     assert starts == {"book/one": headings["Page one"], "notebooks/two": headings["Page two"]}
     assert headings["Contents"] == 1 and starts["book/one"] == 2
-    assert headings["The end"] == count_sheets(pdf) > starts["notebooks/two"] + 1
-    assert pdf.count(b"/URI (file:") == 0
+    assert headings["The end"] == count_sheets(pdf) > starts["notebooks/two"] + 1 > 4
+    assert b"/Dest /notebooks-two--end" in pdf and b"(file:" not in pdf  # links stay inside
     assert [path.name for path in (tmp_path / "dist").iterdir()] == ["book.pdf"]
 
 
@@ -78,7 +80,12 @@ def test_a_missing_page_is_refused(html, tmp_path):
 
 def test_the_printed_pages_are_those_of_the_table_of_contents_without_the_api():
     pages = printed_pages(ROOT / "_toc.yml")
+<<<<<<< HEAD
     assert pages[0] == "notebooks/00-few-bits" and "notebooks/17-pareto" in pages and "book/api" not in pages
+=======
+    assert pages[0] == yaml.safe_load((ROOT / "_toc.yml").read_text())["root"]
+    assert "notebooks/17-pareto" in pages and "book/api" not in pages
+>>>>>>> bce5f108e6c12781bf4ce49a9274c453de45aa1e
 
 
 def test_on_paper_a_page_is_light_and_no_code_or_table_is_cut_off(html):

@@ -75,7 +75,7 @@ class Chapter:
         for cell in notebook.cells:
             if FOLDED & set(cell.metadata.get("tags", ())):
                 cell.metadata["jupyter"] = {"source_hidden": True}
-        pairing = tomllib.loads((self.script.parent / "jupytext.toml").read_text())
+        pairing = tomllib.loads((self.root / "notebooks" / "jupytext.toml").read_text())
         notebook.metadata["jupytext"] = {name: rule for name, rule in pairing.items() if name.endswith("_filter")}
         return nbformat.writes(notebook) + "\n"
 

@@ -12,6 +12,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from fewbits.book.chapter import Chapter, files_below, hash_files, library_files
 from fewbits.book.execution import ExecutionError
+from fewbits.book.lab_notebooks import find_labs
 from fewbits.book.status import status_page
 from fewbits.errors import needs_extra
 from fewbits.io.files import write_aside
@@ -48,7 +49,7 @@ def render(root: Path, executed: Sequence[Chapter], profile: str, whole: bool = 
     first = html / "index.html" if whole else html / "notebooks" / f"{executed[0].name}.html"
     sources = [root / "_config.yml", root / "_toc.yml", *library_files(root), *files_below(root / "book")]
     results = [*(c.executed(profile) for c in executed), *(c.baseline for c in executed if c.baseline.exists())]
-    key = hash_files([*sources, *results], root)
+    key = hash_files([*sources, *results, *(lab.pair for lab in find_labs(root))], root)
     stamp = build / "html.key"
     if html.exists() and stamp.exists() and stamp.read_text() == key:
         return first
@@ -110,7 +111,9 @@ def _copy_sources(root: Path, source: Path, executed: Sequence[Chapter], profile
     (source / "book" / "status.md").write_text(status_page(executed, profile), encoding="utf-8")
     downloads = source / "book" / "offline" / "downloads"
     downloads.mkdir()
-    (source / "notebooks").mkdir()
+    (source / "notebooks" / "labs").mkdir(parents=True)
+    for lab in find_labs(root):  # book/labs.md hands them out
+        shutil.copy(lab.pair, source / "notebooks" / "labs")
     for chapter in executed:
         shutil.copy(chapter.script, downloads)
         shutil.copy(chapter.pair, downloads)
