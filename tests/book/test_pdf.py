@@ -80,12 +80,7 @@ def test_a_missing_page_is_refused(html, tmp_path):
 
 def test_the_printed_pages_are_those_of_the_table_of_contents_without_the_api():
     pages = printed_pages(ROOT / "_toc.yml")
-<<<<<<< HEAD
     assert pages[0] == "notebooks/00-few-bits" and "notebooks/17-pareto" in pages and "book/api" not in pages
-=======
-    assert pages[0] == yaml.safe_load((ROOT / "_toc.yml").read_text())["root"]
-    assert "notebooks/17-pareto" in pages and "book/api" not in pages
->>>>>>> bce5f108e6c12781bf4ce49a9274c453de45aa1e
 
 
 def test_on_paper_a_page_is_light_and_no_code_or_table_is_cut_off(html):
