@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 
 from fewbits.book.pdf import BROWSERS, count_sheets, printed_pages, write_pdf
 from fewbits.errors import InputError
