@@ -97,7 +97,8 @@ class Playground:
         page = files("fewbits.explore") / "page"
         scripts = "".join(f"<script>{(page / f'{name}.js').read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
         return (
-            f'<figure class="fewbits-playground"><style>{(page / "playground.css").read_text(encoding="utf-8")}</style>'
+            f'<figure class="fewbits-playground" id="{plots.anchor(self.label)}">'
+            f"<style>{(page / 'playground.css').read_text(encoding='utf-8')}</style>"
             f"{(page / 'playground.html').read_text(encoding='utf-8')}"
             f"<noscript>{_bars_svg(self.accuracies, self.alt)}</noscript>"
             f"{plots.as_script(json.dumps(self._data(), separators=(',', ':')))}{scripts}"
