@@ -17,6 +17,7 @@ from helpers.every_layer import every_layer, layers_with_options, several, shake
 from helpers.unsigned import unsigned
 
 pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx")
 from fewbits.deploy.onnx import ONNXRunner, to_onnx, write_onnx  # noqa: E402
 
 L = keras.layers
@@ -311,3 +312,23 @@ def test_a_saved_network_exports_the_same(squeezenet, tmp_path):
     again = read_model(tmp_path / "q.keras")
     assert isinstance(again, QuantizedModel)
     assert to_onnx(again).SerializeToString() == to_onnx(model).SerializeToString()
+
+
+def test_sums_of_bytes_are_exact_on_processors_without_dot_products_of_bytes():
+    n = 16
+    nodes = [
+        onnx.helper.make_node("Reshape", ["image", "shape"], ["flat"]),
+        onnx.helper.make_node("MatMulInteger", ["flat", "kernel"], ["sums"]),
+        onnx.helper.make_node("Cast", ["sums"], ["output"], to=onnx.TensorProto.FLOAT),
+    ]
+    constants = {"shape": np.array([1, n]), "kernel": np.full((n, 1), 127, np.int8)}
+    graph = onnx.helper.make_graph(
+        nodes,
+        "sums",
+        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [1, 1, 1, n])],
+        [onnx.helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, [1, 1])],
+        [onnx.numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    runner = ONNXRunner(proto.SerializeToString())
+    assert runner.run(np.full((1, 1, n), 255, np.uint8)) == n * 255 * 127
