@@ -1410,6 +1410,10 @@ quote(logits_largest=float(in_float.max()))
 # {glue:text}`file_median_ours:.1f`, and the ONNX file {glue:text}`file_median_apart:.1f` with biases apart and
 # {glue:text}`file_median_inside:.1f` with biases inside. No digit tells these files apart; reading their lines does.
 #
+# A specification does not say all. On processors without dot products of bytes (VNNI), ONNX Runtime by default adds pairs of products in
+# 16 bits, which saturate. Our runner asks for exact sums (`session.x64quantprecision`); without them, the logits of both ONNX files are
+# much worse there, and only there.
+#
 # Over all images together the order is another one: {glue:text}`file_sqnr_tensorflow:.1f` dB for TensorFlow's file,
 # {glue:text}`file_sqnr_ours:.1f` for ours, and {glue:text}`file_sqnr_all_images:.1f` for TensorFlow's with {glue:text}`training_images` images.
 # Its ranges end exactly at the largest values of the 64 images. Its logits reach {glue:text}`logits_reach:.1f`, and among the

@@ -88,8 +88,8 @@ def is_in_onnx(layer: Any) -> bool:
     return multiplies(layer) or type(layer) in _Graph._HANDLERS
 
 
-# On processors without dot products of bytes (VNNI), ONNX Runtime's fast sums of int8 products stop at 16 bits. This asks
-# for the slower ones, so that a file gives the same answers everywhere.
+# On processors without dot products of bytes (VNNI), ONNX Runtime's fast sums of int8 products stop at 16 bits. This
+# asks for the slower ones, so that a file gives the same answers everywhere.
 EXACT_SUMS = ("session.x64quantprecision", "1")
 
 
