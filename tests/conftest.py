@@ -12,6 +12,9 @@ settings.register_profile("steady", derandomize=True, deadline=None, max_example
 settings.load_profile("steady")
 
 
+# Without oneDNN, TensorFlow has no dilated transposed convolution; by default it is on only where a processor has VNNI.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 # A process that was started in the background does not hear Ctrl-C, nor do its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
