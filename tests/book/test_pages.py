@@ -346,7 +346,7 @@ def test_a_page_is_light_beside_the_shared_scripts(name):
         if not any(s in u for s in SHARED)
     }
     weight = len(html.encode()) + sum(
-        p.stat().st_size for p in own if p.is_file() and p.suffix not in (".html", ".ipynb")
+        p.stat().st_size for p in own if p.is_file() and p.suffix not in (".html", ".ipynb", ".zip")
     )
     assert weight <= 3 * MEBIBYTE
 
