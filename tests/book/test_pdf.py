@@ -18,6 +18,8 @@ PAGE = """<!doctype html><html data-theme="dark"><meta charset="utf-8"><link rel
 <script src="../print.js"></script>"""
 LONG = f"<pre id='code'>{'x = 1; ' * 60}</pre><table><tr>{'<td>a_word_of_some_length</td>' * 12}</tr></table>"
 LINKS = "<p id='top'><a href='../notebooks/two.html#end'>in the file</a> <a href='other.html'>not in it</a></p>"
+PAINTED = "<div class='live'><h2>On screens</h2><canvas></canvas></div>"
+LIVE = f"<figure>{PAINTED}<noscript><h2>On paper</h2></noscript></figure>"
 WORDS = "<p>words</p>" * 120
 MANY = WORDS + "<h2 id='end'>The end</h2>"
 
@@ -31,7 +33,10 @@ def browser():
 @pytest.fixture
 def html(tmp_path):
     """A built book of two pages."""
-    for name, title, body in (("book/one", "Page one", LINKS + LONG + WORDS), ("notebooks/two", "Page two", MANY)):
+    for name, title, body in (
+        ("book/one", "Page one", LINKS + LONG + LIVE + WORDS),
+        ("notebooks/two", "Page two", MANY),
+    ):
         (tmp_path / name).parent.mkdir()
         (tmp_path / f"{name}.html").write_text(PAGE.format(title=title, body=body))
     for name in ("print.css", "print.js"):
@@ -66,6 +71,7 @@ def test_the_contents_tell_the_sheet_on_which_each_page_begins(html, tmp_path):
     pdf = (tmp_path / "dist" / "book.pdf").read_bytes()
     headings = outline(pdf)
     assert starts == {"book/one": headings["Page one"], "notebooks/two": headings["Page two"]}
+    assert "On paper" in headings and "On screens" not in headings
     assert headings["Contents"] == 1 and starts["book/one"] == 2
     assert headings["The end"] == count_sheets(pdf) > starts["notebooks/two"] + 1 > 4
     assert b"/Dest /notebooks-two--end" in pdf and b"(file:" not in pdf  # links stay inside

@@ -1,8 +1,9 @@
 /**
  * Return a page's article as HTML that can stand in one file with those of other pages.
  *
- * Nothing is left to click: hidden code is gone, solutions are open. Ids begin with the page's, links to pages of the
- * file lead to their place in it, other links to files are text, and addresses of images are absolute.
+ * Nothing is left to click: hidden code is gone, solutions are open, and a figure that is painted on canvases is what
+ * browsers without JavaScript show. Ids begin with the page's, links to pages of the file lead to their place in it,
+ * other links to files are text, and addresses of images are absolute.
  * @param {{page: string, pages: string[], root: string}} of the page, all pages of the file, the folder's address
  * @returns {{title: string, html: string, styles: string[]}}
  */
@@ -10,6 +11,9 @@
   "use strict";
   const { page, pages, root } = book;
   const article = document.querySelector("article");
+  for (const figure of article.querySelectorAll("figure:has(> .live canvas)")) {
+    figure.querySelector(".live").outerHTML = figure.querySelector("noscript").textContent;
+  }
   const clicked = "script, button, details.hide, .fewbits-figure details, .headerlink, .modebar-container, .fewbits-running";
   article.querySelectorAll(clicked).forEach((element) => element.remove());
   article.querySelectorAll("details").forEach((folded) => folded.setAttribute("open", ""));
