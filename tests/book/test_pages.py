@@ -239,6 +239,16 @@ def test_a_page_from_a_file_answers_to_the_mouse_and_can_be_read_in_light_and_da
         assert page.evaluate(FAULTS) == []
     if page.locator(".fewbits-code-switch").count():
         code_folds_behind_one_switch(page)
+    if name != "book/api.html":  # minutes; its entries are all built alike
+        assert serious_faults(page) == []
+
+
+def serious_faults(page):
+    """Return what axe-core calls serious or critical, in the colours that the page has."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [(fault["id"], fault["nodes"]) for fault in found if fault["impact"] in ("serious", "critical")]
 
 
 FAULTS = (Path(__file__).parent / "faults.js").read_text()

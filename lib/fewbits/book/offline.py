@@ -30,6 +30,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("config-inited", _without_thebe)
     app.connect("autodoc-skip-member", _skip_tuple_field)
+    app.connect("html-page-context", _no_list_of_citations)
     app.add_config_value("moved_pages", {}, "html")
     app.connect("build-finished", _write_moved)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -56,6 +57,12 @@ def _without_thebe(app: Any, config: Any) -> None:
 def _skip_tuple_field(app: Any, kind: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
     # The class lists its fields with their meaning; Python's own line says "Alias for field number 0".
     return True if str(member.__doc__).startswith("Alias for field number") else None
+
+
+def _no_list_of_citations(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    # Docutils calls them a list, but its parts are no list items, and a screen reader says that the list is empty.
+    if "body" in context:
+        context["body"] = context["body"].replace('role="list" class="citation-list"', 'class="citation-list"')
 
 
 def _write_moved(app: Any, error: Exception | None) -> None:
