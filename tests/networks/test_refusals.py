@@ -290,6 +290,16 @@ def two_inputs():
     return lower(quantize_model(keras.Model(images, x, name="net"), EIGHT, rounding="nearest"))
 
 
+def two_outputs():
+    model = net(conv(name="a"))
+    return quantize_model(keras.Model(model.inputs, [model.output, L.ReLU()(model.output)], name="net"), EIGHT)
+
+
+def page(model):
+    deploy.round_for_page(model)
+    return deploy.page_program(model)
+
+
 def integer_network(*build, levels=256, **options):
     return lower(quantized(*build, **options), levels=levels)
 
@@ -379,6 +389,9 @@ EXPORTS = {
     "images that are floats": (lambda: integer_network(conv()).run(IMAGES), ""),
     "pixels out of range": (lambda: integer_network(conv()).run(np.full((1, 8, 8, 4), 300)), ""),
     "integers rounded as the thesis does": (lambda: deploy.operations.divide_rounded(np.ones(1, int), 3, "thesis"), ""),
+    "a kernel of too many bits in a page": (lambda: deploy.page_program(quantized(conv())), "here"),
+    "a transposed convolution in a page": (lambda: page(quantized(L.Conv2DTranspose(4, 3, name="here"))), "here"),
+    "two outputs in a page": (lambda: page(two_outputs()), "net"),
     "a file that is no ONNX": (lambda: deploy.ONNXRunner(b"no file"), ""),
 }
 

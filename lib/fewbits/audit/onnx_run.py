@@ -10,7 +10,7 @@ import numpy as np
 from fewbits.audit.traces import Kernel, Trace, Window, few_enough, match_layers
 from fewbits.backend import keras
 from fewbits.deploy.kernel_lowering import padding_of
-from fewbits.deploy.onnx import EXACT_SUMS
+from fewbits.deploy.onnx import exact_session
 from fewbits.errors import InputError, needs_extra
 from fewbits.io.onnx_file import first_line, printable, read_onnx
 
@@ -66,10 +66,9 @@ def onnx_traces(path: Path | str, model: keras.Model, images: np.ndarray) -> lis
             tapped.graph.output.add(name=name)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry(*EXACT_SUMS)
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(tapped.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = exact_session(tapped.SerializeToString(), options)
         codes = _run(path, session, wanted, images)
     except InputError:
         raise

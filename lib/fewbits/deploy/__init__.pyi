@@ -48,6 +48,7 @@ from .litert import compare_litert as compare_litert
 from .litert import to_litert as to_litert
 from .lowering import lower as lower
 from .onnx import ONNXRunner as ONNXRunner
+from .onnx import exact_session as exact_session
 from .onnx import is_in_onnx as is_in_onnx
 from .onnx import to_onnx as to_onnx
 from .onnx import write_onnx as write_onnx

@@ -70,7 +70,7 @@ def page_program(
     """
     network = lower(model, levels, mean, divisor)
     if len(model.inputs) > 1 or len(model.outputs) > 1:
-        raise InputError(f"{model.name} has several inputs or outputs; a page takes networks with one of each")
+        raise InputError(f"{model.name} has several inputs or outputs; give the page a network with one of each")
     graph = Graph(model)
     made = {id(model.inputs[0]): 0}
     calls: list[dict[str, Any]] = []
@@ -123,7 +123,8 @@ def _convolution(call: Call) -> Written:
     codes, exponent = _kernel_codes(layer)
     if not np.array_equal(np.ldexp(codes.astype(np.float32), exponent), ops.convert_to_numpy(layer.kernel)):
         raise InputError(
-            f"the kernel of layer {layer.name} has more than {KERNEL_BITS} bits; deploy.round_for_page(model) rounds it"
+            f"the kernel of layer {layer.name} has more than {KERNEL_BITS} bits; "
+            "prepare it with deploy.round_for_page(model)"
         )
     if layer.bias is not None and (layer.bias_order == "output" or layer.formats.bias is not None):
         raise _refused(call, "has a bias with a format or an order of its own")

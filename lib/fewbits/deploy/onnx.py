@@ -88,9 +88,26 @@ def is_in_onnx(layer: Any) -> bool:
     return multiplies(layer) or type(layer) in _Graph._HANDLERS
 
 
-# On processors without dot products of bytes (VNNI), ONNX Runtime's fast sums of int8 products stop at 16 bits. This
-# asks for the slower ones, so that a file gives the same answers everywhere.
-EXACT_SUMS = ("session.x64quantprecision", "1")
+def exact_session(content: bytes, options: Any) -> Any:
+    """Return a session of ONNX Runtime, on the processor, that sums products of bytes exactly.
+
+    On processors without dot products of bytes (VNNI), the fast sums of int8 products stop at 16 bits. The slower ones
+    make a file give the same answers everywhere. ONNX Runtime has none for some operators of signed bytes; a file with
+    such an operator gets the fast ones.
+
+    Args:
+        content: Content of an .onnx file.
+        options: An onnxruntime.SessionOptions, which is changed.
+    """
+    from onnxruntime import InferenceSession
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
+
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    try:
+        return InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except NoKernel:
+        options.add_session_config_entry("session.x64quantprecision", "0")
+        return InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 class ONNXRunner:
@@ -114,9 +131,8 @@ class ONNXRunner:
             import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry(*EXACT_SUMS)
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = exact_session(content, options)
         except Exception as error:  # each kind of damage has its own class
             said = str(error).splitlines()[0][:200]
             raise InputError(f"ONNX Runtime cannot read the file ({said}); export it again") from None
