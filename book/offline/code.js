@@ -33,6 +33,7 @@
     const show = (shown) => {
       set(shown);
       button.setAttribute("aria-pressed", shown);
+      window.dispatchEvent(new Event("resize")); // the theme then lets the keyboard reach long lines of code
     };
     button.addEventListener("click", () => {
       const shown = root.dataset.code !== "shown";

@@ -12,5 +12,6 @@
 
   window.addEventListener("load", reach);
   window.addEventListener("resize", reach);
+  matchMedia("print").addEventListener("change", reach); // on paper nothing scrolls; afterwards it does again
   document.addEventListener("toggle", reach, true); // a table that was folded
 })();
