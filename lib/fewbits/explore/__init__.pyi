@@ -16,6 +16,7 @@ from . import pictures as pictures
 from . import playground as playground
 from . import plots as plots
 from . import rankings as rankings
+from . import readers as readers
 from . import repairs as repairs
 from . import resolutions as resolutions
 from . import sqnr_by_layer as sqnr_by_layer
@@ -34,6 +35,7 @@ from .curves import Snapshots as Snapshots
 from .curves import kernels_by_stage as kernels_by_stage
 from .curves import training_curve as training_curve
 from .explorer import Explorer as Explorer
+from .explorer import PageView as PageView
 from .explorer import View as View
 from .fronts import Point as Point
 from .fronts import choose_network as choose_network

@@ -1,0 +1,145 @@
+"""Explorers whose views a page computes itself: in Chromium, they show what Python shows for the same setting."""
+
+import itertools
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fewbits import data, explore
+from fewbits.backend import keras
+
+OFFLINE = Path(__file__).parents[2] / "book" / "offline"
+HEAD = (
+    '<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8"><title>page</title>'
+    '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="fewbits.css">'
+    '<script src="fewbits.js" defer></script><body>'
+)
+DRAWN = "document.querySelector('.main-svg') && !document.querySelector('.counting')"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("book")
+    for name in ("fewbits.js", "fewbits.css"):
+        shutil.copy(OFFLINE / name, folder)
+    (folder / "vendor").mkdir()
+    shutil.copy(str(files("plotly") / "package_data" / "plotly.min.js"), folder / "vendor")
+    return folder
+
+
+@pytest.fixture
+def visit(chromium, folder):
+    """Open an explorer in a page; at the end nothing may be wrong in the console."""
+    contexts, trouble = [], []
+
+    def open_page(explorer, **options):
+        (folder / "page.html").write_text(f"{HEAD}{explorer.html()}</body></html>", encoding="utf-8")
+        contexts.append(chromium.new_context(**options))
+        page = contexts[-1].new_page()
+        page.on("console", lambda m: trouble.append(m.text))
+        page.on("pageerror", lambda e: trouble.append(str(e)))
+        page.goto((folder / "page.html").as_uri())
+        if options.get("java_script_enabled", True):
+            page.wait_for_function(DRAWN)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not trouble
+
+
+def choose(page, explorer, setting):
+    """Bring the controls to a setting, and wait until the page has counted."""
+    for name, value in setting.items():
+        control = page.locator(f"[name='{name}']")
+        if control.get_attribute("type") == "range":
+            control.fill(str(list(explorer.controls[name]).index(value)))
+        else:
+            control.select_option(str(value))
+    page.wait_for_function(DRAWN)
+
+
+def readings(page):
+    rows = page.locator(".fewbits-readings dl > div").all_inner_texts()
+    return dict(row.split("\n") for row in rows)
+
+
+def drawn(page):
+    """Return the heights of all traces."""
+    return page.evaluate("document.querySelector('.fewbits-plot').data.map((trace) => [...trace.y])")
+
+
+def assert_shown(page, explorer, setting):
+    view = explorer.view(**setting)
+    choose(page, explorer, setting)
+    assert readings(page) == view.readings
+    for shown, trace in zip(drawn(page), view.traces):
+        np.testing.assert_allclose(shown, trace["y"], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits", validation=0.25)
+
+
+@pytest.fixture(scope="module")
+def kernels(digits):
+    """A small network, trained a little, under its explorer."""
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    parts = [layers.Conv2D(8, 3, activation="relu", name="conv"), layers.MaxPooling2D(), layers.Flatten()]
+    model = keras.Sequential([layers.Input(digits.image_shape), *parts, layers.Dense(10, "softmax", name="dense")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(*digits.arrays("train"), epochs=5, verbose=0)
+    return explore.kernel_histogram(model, digits, "9.9")
+
+
+def test_kernels_and_what_the_network_reads_with_them_are_those_of_python(visit, kernels):
+    page = visit(kernels)
+    assert readings(page) == kernels.view(**kernels.start).readings
+    found = set()
+    for setting in (("all", 3, -1, "nearest"), ("conv", 4, -3, "floor"), ("dense", 2, -2, "nearest-away")):
+        assert_shown(page, kernels, dict(zip(kernels.controls, setting)))
+        found.add(readings(page)["accuracy"])
+    assert len(found) == 3  # else equality proves nothing
+
+
+def test_the_kernels_answer_to_the_keyboard_and_fit_a_phone(visit, kernels):
+    page = visit(kernels, viewport={"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator("[name=bits]").focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_function(DRAWN)
+    assert readings(page) == kernels.view(**kernels.start | {"bits": kernels.start["bits"] - 4}).readings
+    assert page.locator("[name=bits]").get_attribute("aria-valuetext") == str(kernels.start["bits"] - 4)
+
+
+def test_without_javascript_the_readings_and_a_table_remain(visit, kernels):
+    page = visit(kernels, java_script_enabled=False)
+    assert readings(page) == kernels.view(**kernels.start).readings
+    page.locator("summary").click()
+    assert page.locator("details tbody tr").count() == sum(map(len, kernels.controls.values())) - 3
+
+
+def test_the_staircase_of_the_page_is_that_of_python(visit):
+    explorer = explore.staircase("9.9", codes=("signed", "unsigned"))
+    page = visit(explorer)
+    settings = [dict(zip(explorer.controls, s)) for s in itertools.product(*explorer.controls.values())]
+    found = page.evaluate(
+        """([data, settings]) => {
+          const views = FewBits.views.staircase(data);
+          return settings.map((setting) => views(setting).next().value);
+        }""",
+        [explorer.page.data, settings],
+    )
+    for setting, shown in zip(settings, found):
+        view = explorer.view(**setting)
+        assert shown["readings"] == view.readings, setting
+        for own, trace in zip(view.traces, shown["traces"]):
+            np.testing.assert_allclose(trace["y"], own["y"], atol=1e-5)
+    assert_shown(page, explorer, {"bits": 2, "msb": 1, "rounding": "thesis", "codes": "signed"})
