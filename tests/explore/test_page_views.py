@@ -2,14 +2,16 @@
 
 import itertools
 import shutil
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fewbits import data, explore
+from fewbits import FixedPoint, data, deploy, explore, quantize_model, zoo
 from fewbits.backend import keras
+from fewbits.quantization import msb_table
 
 OFFLINE = Path(__file__).parents[2] / "book" / "offline"
 HEAD = (
@@ -145,3 +147,55 @@ def test_the_staircase_of_the_page_is_that_of_python(visit):
         for own, trace in zip(view.traces, shown["traces"]):
             np.testing.assert_allclose(trace["y"], own["y"], atol=1e-5)
     assert_shown(page, explorer, {"bits": 2, "msb": 1, "rounding": "thesis", "codes": "signed"})
+
+
+@pytest.fixture(scope="module")
+def squeezenet(digits):
+    model = zoo.build("squeezenet_digits", digits.image_shape, 10, weights="squeezenet_digits")
+    deploy.round_for_page(model)
+    return model
+
+
+def few(digits, count):
+    """Return the data set with fewer images, so that a test takes less time."""
+    return replace(digits, validation=digits.validation.take(count))
+
+
+def of_levels(bits, shifts):
+    names = ("conv1", "fire2", "fire3", "fire4", "conv10")
+    return {f"{n}_bits": b for n, b in zip(names, bits)} | {f"{n}_msb_shift": s for n, s in zip(names, shifts)}
+
+
+def test_the_levels_of_the_page_read_as_many_digits_as_those_of_python(visit, squeezenet, digits):
+    tables = {f"{p} %": msb_table(squeezenet, digits.arrays("train", 32)[0], p) for p in (95, 100)}
+    explorer = explore.accuracy_by_level(squeezenet, zoo.levels(squeezenet), few(digits, 40), tables, "9.9")
+    page = visit(explorer)
+    assert_shown(page, explorer, explorer.start)
+    found = set()
+    for rule, rounding, bits, shifts in (
+        ("100 %", "floor", (8, 6, 5, 6, 8), (0, 0, 0, 0, 0)),
+        ("95 %", "nearest", (6, 5, 4, 5, 6), (0, 0, 1, 0, 0)),
+        ("95 %", "nearest-up", (4, 4, 3, 4, 4), (0, 0, 0, 1, -1)),
+    ):
+        assert_shown(page, explorer, {"rule": rule, "rounding": rounding} | of_levels(bits, shifts))
+        found.add(readings(page)["accuracy"])
+        integers = quantize_model(squeezenet, rounding=rounding)
+        for names, nbits, shift in zip(zoo.levels(squeezenet), bits, shifts):
+            for name in names:
+                formats = (FixedPoint(msb + shift, nbits) for msb in tables[rule][name])
+                integers.get_layer(name).set_formats(*formats)
+        images, labels = digits.validation.images[:40], digits.validation.labels[:40]
+        right = (deploy.lower(integers, levels=digits.levels).run(images).argmax(1) == labels).mean()
+        assert readings(page)["accuracy"].startswith(f"{right:.1%} (")
+    assert len(found) == 3
+
+
+def test_a_change_while_the_page_counts_wins(visit, squeezenet, digits):
+    tables = {"95 %": msb_table(squeezenet, digits.arrays("train", 32)[0], 95)}
+    explorer = explore.accuracy_by_level(squeezenet, zoo.levels(squeezenet), few(digits, 60), tables, "9.9")
+    page = visit(explorer)
+    for bits in (9, 3, 4, 7, 5):
+        page.locator("[name=fire2_bits]").fill(str(bits - 2))
+        page.wait_for_timeout(170)  # some counts have begun
+    page.wait_for_function(DRAWN)
+    assert readings(page) == explorer.view(**explorer.start | {"fire2_bits": 5}).readings
