@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewbits import FixedPoint, data, deploy, explore, quantize_model, zoo
+from fewbits import FixedPoint, data, deploy, explore, quantize, quantize_model, zoo
 from fewbits.backend import keras
 from fewbits.quantization import msb_table
 
@@ -77,12 +77,12 @@ def drawn(page, count):
     )
 
 
-def assert_shown(page, explorer, setting):
+def assert_shown(page, explorer, setting, rtol=1e-7):
     view = explorer.view(**setting)
     choose(page, explorer, setting)
     assert readings(page) == view.readings
     for shown, trace in zip(drawn(page, len(view.traces)), view.traces):
-        np.testing.assert_allclose(shown, trace["y"], atol=1e-5)
+        np.testing.assert_allclose(shown, trace["y"], rtol, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +199,29 @@ def test_a_change_while_the_page_counts_wins(visit, squeezenet, digits):
         page.wait_for_timeout(170)  # some counts have begun
     page.wait_for_function(DRAWN)
     assert readings(page) == explorer.view(**explorer.start | {"fire2_bits": 5}).readings
+
+
+def test_errors_of_layers_and_logits_are_those_of_python(visit, squeezenet, digits):
+    levels, part = zoo.levels(squeezenet), digits.test.take(40)
+    explorer = explore.error_by_rounding(squeezenet, levels, digits, "9.9", count=40)
+    page = visit(explorer)
+    found = set()
+    for bits, *roundings in (
+        (5, "floor", "floor", "floor", "floor", "floor"),
+        (5, "nearest", "floor", "nearest", "nearest-up", "floor"),
+        (3, "nearest", "nearest", "nearest-away", "nearest", "nearest"),
+    ):
+        setting = {"bits": bits, "msb": 0, **dict(zip(("conv1", "fire2", "fire3", "fire4", "conv10"), roundings))}
+        assert_shown(page, explorer, setting, rtol=1e-3)
+        found.add(readings(page)["accuracy"])
+    assert len(found) == 3
+    last_down = explorer.view(**explorer.start | dict.fromkeys(("conv1", "fire2", "fire3", "fire4"), "nearest"))
+    assert last_down.traces[0]["y"][0] == explorer.view(**setting | {"bits": 5}).traces[0]["y"][0]
+    kernels = {layer.name: layer.kernel.numpy() for layer in squeezenet.layers if hasattr(layer, "kernel")}
+    twin = zoo.build("squeezenet_digits", digits.image_shape, 10, weights="squeezenet_digits")
+    for name, kernel in kernels.items():
+        rounding = "floor" if name == "conv10" else "nearest"
+        twin.get_layer(name).kernel.assign(quantize(kernel, FixedPoint(0, 5), rounding))
+    images = digits.scaled(part)
+    error = (twin.predict(images, verbose=0) - squeezenet.predict(images, verbose=0)).mean()
+    assert last_down.readings["mean error of the logits"] == f"{error:+.2f}"

@@ -177,11 +177,12 @@
      * @param {Uint8Array} images All images, one after the other.
      * @param {ArrayLike<number>} labels
      * @param {{float?: boolean, onProgress?: function({done: number, right: number, total: number}): void,
-     *   signal?: AbortSignal}} [options]
+     *   onImage?: function(number, Map<string, Tensor>): void, signal?: AbortSignal}} [options] onImage gets the number
+     *   of each image and the codes of all layers.
      * @returns {Promise<{right: number, total: number, answers: Uint16Array}>} Rejected by an AbortError when a format
      *   changes meanwhile, or when the signal says so.
      */
-    async accuracy(images, labels, { float = false, onProgress = () => {}, signal } = {}) {
+    async accuracy(images, labels, { float = false, onProgress = () => {}, onImage, signal } = {}) {
       const total = labels.length;
       const size = images.length / total;
       const answers = new Uint16Array(total);
@@ -193,7 +194,9 @@
         const end = performance.now() + SLICE;
         do {
           const image = this.imageOf(images.subarray(done * size, (done + 1) * size));
-          answers[done] = indexOfLargest(this.forward(float ? plain(image) : image, float)[this.output].codes);
+          const tensors = this.forward(float ? plain(image) : image, float);
+          answers[done] = indexOfLargest(tensors[this.output].codes);
+          onImage?.(done, this.named(tensors));
           right += answers[done] === labels[done];
           done += 1;
         } while (done < total && performance.now() < end);
