@@ -153,19 +153,22 @@ print(f"{model.count_params():,} parameters read {float_accuracy:.1%}")
 
 # %% [markdown]
 # Now change the format of its weights. A weight is **clipped** if its mark does not exist, and it **underflows** if it
-# is smaller than one step. The MSB trades one for the other; more bits reduce both.
+# is smaller than one step. The MSB trades one for the other; more bits reduce both. The page computes the network anew
+# after each change.
 
 # %%
-explore.kernel_histogram(model, *digits.arrays("validation"), "1.2").show()
+explore.kernel_histogram(model, digits, "1.2").show()
 
 # %% [markdown]
-# Three things to find out:
+# Four things to find out:
 #
 # 1. With 8 bits, lower the MSB until the accuracy breaks down. Is it clipping or underflow that breaks it?
 # 2. With 4 bits and MSB 0, change the rounding from `floor` to `nearest`. The RMS error falls by half. Does the
 #    accuracy change as little?
 # 3. Compare 4 bits `floor` with 3 bits `nearest`, both with MSB 0. The RMS errors are nearly the same. Is the accuracy?
 #    Which reading tells the two apart?
+# 4. Quantize one kernel alone, to 2 bits, and give it the best MSB. Do all three kernels need the same one? Which kernel
+#    does the network miss most?
 #
 # (down-or-nearest)=
 # ## Down or nearest

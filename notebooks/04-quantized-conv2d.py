@@ -290,10 +290,18 @@ explore.lines(
 # layers, it reads {glue:text}`generic_floor_6:.1%` and {glue:text}`generic_nearest_6:.1%`. At 8 bits, rounded to nearest,
 # an MSB for each layer is {glue:text}`own_msb_8` ahead; that it is better is **{glue:text}`own_msb_verdict`**.
 #
-# Where on the way does the network break? Quantize level after level, from the input on (validation digits):
+# Where on the way does the network break? Quantize level after level, from the input on (validation digits). Each level
+# has bits of its own, and a shift of the MSBs that the rule gives its layers. The page computes the network with your
+# formats:
 
 # %%
-explore.accuracy_by_level(network, *validation, tables, "4.3").show()
+explore.accuracy_by_level(
+    model, zoo.levels(model), digits, tables, "4.3"
+).show()
+
+# %% [markdown]
+# Find the level whose MSBs forgive a shift of -1, and the one that breaks. Then spend the bits where they count: how few
+# bytes of weights are enough to stay within two points of float?
 
 # %% [markdown]
 # ## Changing formats costs nothing

@@ -584,6 +584,22 @@ quote(clipped=answers((24, f, f), "nearest", msb=(-2, 9, 9)).share)
 #
 # [Chapter 7](07-repairs) repairs what can be repaired without labels, constants that are meant to undo the shift among them.
 #
+# ## A rounding for each level
+#
+# A study of photographs is fixed. The small SqueezeNet for digits is not: the page computes it with the roundings that you give
+# its levels, and compares the outputs of each layer, and the logits, with those in float.
+
+# %%
+explore.error_by_rounding(model, zoo.levels(model), digits, "6.6").show()
+
+# %% [markdown]
+# Three things to find out:
+#
+# 1. All levels are rounded down. Round one of them to nearest: which one brings most back? And is one level rounded down enough to
+#    ruin a network that is otherwise rounded to nearest?
+# 2. Round only `conv10` down. The logits move, and their error is nearly the same in all classes. What does that do to the answer?
+# 3. With everything rounded to nearest, look at the mean error and the RMS error of each layer. Which of them grows with depth?
+#
 # ## Other ways to lose as much
 #
 # Bits are not the only thing that can go wrong on the way to a device. The same network in float, with images prepared otherwise

@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   const library = new URL("vendor/plotly.min.js", document.currentScript.src);
+  const MOVING = 150; // ms without a change after which a control rests
   const touch = matchMedia("(hover: none)").matches;
   const config = {
     responsive: true,
@@ -40,25 +41,62 @@
     return () => plotInto(plot, data, layout);
   }
 
+  /** Return the function from the values of an explorer's controls to a series of views; most have a single one. */
+  function viewsOf({ controls, states, view, data }) {
+    if (view) return window.FewBits.views[view](data);
+    return function* (values, places) {
+      yield states[places.reduce((index, place, i) => index * controls[i].length + place, 0)];
+    };
+  }
+
   /** Return a function that draws an explorer at its controls' values; from now on, its controls call it. */
   function explorer(element) {
     const plot = element.querySelector(".fewbits-plot");
     const readings = element.querySelector(".fewbits-readings dl");
-    const { controls, figure, states } = dataOf(element);
+    const mark = element.querySelector("progress");
+    const data = dataOf(element);
+    const { controls, figure } = data;
+    const views = viewsOf(data);
     const inputs = [...element.querySelectorAll("form input, form select")];
     const position = (input) => (input.type === "range" ? Number(input.value) : input.selectedIndex);
+    let latest; // the series of views that is drawn
 
-    function draw() {
-      const at = inputs.map(position);
-      const state = states[at.reduce((index, p, i) => index * controls[i].length + p, 0)];
+    function show(view) {
+      readings.replaceChildren(...Object.entries(view.readings).map(reading));
+      const traces = figure.data.map((trace, i) => ({ ...trace, ...view.traces[i] }));
+      return plotInto(plot, traces, { ...figure.layout, ...view.layout });
+    }
+
+    /** Draw what the page has to count first, unless the reader has gone on meanwhile. */
+    async function drawRest(series) {
+      await pause(MOVING);
+      while (series === latest) {
+        const { done, value } = await series.next();
+        if (series === latest && value) await show(value);
+        if (done) break;
+      }
+      if (series === latest) element.classList.remove("counting");
+    }
+
+    async function draw() {
+      const places = inputs.map(position);
       inputs.forEach((input, i) => {
         if (input.type !== "range") return;
-        input.nextElementSibling.textContent = controls[i][at[i]];
-        input.setAttribute("aria-valuetext", controls[i][at[i]]);
+        input.nextElementSibling.textContent = controls[i][places[i]];
+        input.setAttribute("aria-valuetext", controls[i][places[i]]);
       });
-      readings.replaceChildren(...Object.entries(state.readings).map(reading));
-      const data = figure.data.map((trace, i) => ({ ...trace, ...state.traces[i] }));
-      return plotInto(plot, data, { ...figure.layout, ...state.layout });
+      const values = Object.fromEntries(inputs.map(({ name }, i) => [name, controls[i][places[i]]]));
+      const series = views(values, places, (share) => (mark.value = share));
+      latest = series;
+      const { value } = await series.next();
+      element.classList.toggle("counting", Boolean(mark));
+      if (mark) {
+        mark.value = 0;
+        drawRest(series).catch((error) => {
+          if (error.name !== "AbortError") throw error; // the reader has gone on
+        });
+      }
+      await show(value);
     }
 
     inputs.forEach((input) => input.addEventListener("input", draw));
@@ -83,7 +121,7 @@
       document.head.append(script);
     });
 
-  const pause = () => new Promise((resolve) => setTimeout(resolve));
+  const pause = (milliseconds = 0) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
   /** Words first: Plotly weighs five megabytes, so only pages with figures load it, once they can be read. */
   async function start() {

@@ -22,8 +22,8 @@ def move():
             layers.Dense(10),
         ]
     )
-    widget = explore.kernel_histogram(model, digits.scaled(digits.validation), digits.validation.labels, "0").widget()
-    bits = widget.children[0].children[0]
+    widget = explore.kernel_histogram(model, digits, "0").widget()
+    bits = widget.children[0].children[1]
 
     def to(i):
         bits.value = 2 + i % 8

@@ -151,7 +151,8 @@ LABELS_AMISS = """figure => {
 
 
 def seen(explorer):
-    """What a reader sees of an explorer: the readings, and the shape of every mark."""
+    """What a reader sees of an explorer once it has counted: the readings, and the shape of every mark."""
+    explorer.page.wait_for_function("!document.querySelector('.fewbits-explorer.counting')")
     marks = explorer.locator(".scatterlayer path, .barlayer path, .shapelayer path").evaluate_all(
         "paths => paths.map(p => p.getAttribute('d')).join()"
     )

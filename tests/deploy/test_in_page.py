@@ -184,6 +184,32 @@ def test_the_network_reads_as_many_images_right_as_integers_do(opened, squeezene
     assert found["last"] == {"done": 300, "right": right, "total": 300} and found["parts"] > 1
 
 
+PARTS = {"kernels": ["kernel"], "inputs": ["input"], "outputs": ["output"], "products": ["kernel", "input"]}
+
+
+@pytest.mark.parametrize("kinds", PARTS.values(), ids=PARTS)
+def test_what_has_no_format_is_computed_in_float(opened, squeezenet, msbs, kinds):
+    set_formats(squeezenet, msbs, *SETS["mixed"])
+    every = {layer.name: layer.formats for layer in squeezenet.rounding_layers}
+    set_in_page(opened, squeezenet)
+    for layer in squeezenet.rounding_layers[:7]:  # the others keep all their formats
+        layer.set_formats(**{kind: getattr(layer.formats, kind) for kind in kinds})
+        others = {kind: None for kind in ("kernel", "input", "output") if kind not in kinds}
+        opened.evaluate("([name, others]) => network.setFormats(name, others)", [layer.name, others])
+    expected = ops.convert_to_numpy(squeezenet(DIGITS.scaled(DIGITS.test.take(20))))
+    found = opened.evaluate(
+        """[...Array(20).keys()].map((n) => {
+          const tensors = [...network.run(images.subarray(64 * n, 64 * n + 64)).values()];
+          return [...tensors.at(-1).values()];
+        })"""
+    )
+    for layer in squeezenet.rounding_layers:
+        layer.set_formats(*every[layer.name])
+    step = squeezenet.rounding_layers[-1].formats.output.step
+    close = np.abs(np.array(found) - expected) < step / 2**6  # float32 and float64 may fall on two sides of a tie
+    assert close.mean() > 0.95 and len(np.unique(expected)) > 20
+
+
 def test_a_change_meanwhile_ends_the_count_of_right_answers(opened):
     name = opened.evaluate(
         """() => {
@@ -344,7 +370,7 @@ def test_kernels_of_more_bits_than_the_page_holds_are_refused():
             "network.setFormats('conv', { input: { msb: 0.5, nbits: 8 } })",
             "layer conv: the MSB must be an integer, not 0.5",
         ),
-        ("network.setFormats('conv', { output: null })", "layer conv: the output has no format to change"),
+        ("network.setFormats('conv', { bias: null })", "layer conv: the bias has no format to change"),
         (
             "network.setFormats('conv', { kernel: { msb: [0, 1], nbits: 8 } })",
             "layer conv has 90 filters, not 2 kernel formats",

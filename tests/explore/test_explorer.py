@@ -10,20 +10,24 @@ import pytest
 
 from fewbits import FixedPoint, explore, quantize
 from fewbits.backend import keras
+from fewbits.data.dataset import Dataset, Split
+from fewbits.deploy.in_page import round_for_page
 from fewbits.errors import InputError
 from fewbits.explore import plots
-from fewbits.explore.explorer import Explorer, View
-from fewbits.names import LAYER_ROUNDINGS
+from fewbits.explore.explorer import Explorer, PageView, View
 
 
 @pytest.fixture(scope="module")
 def network():
-    """An untrained classifier of 8 x 8 images with images and labels to measure it on."""
+    """An untrained classifier of 8 x 8 images, with the kernels of a page, and a data set to measure it on."""
     keras.utils.set_random_seed(0)
     layers = keras.layers
-    model = keras.Sequential([layers.Input((8, 8, 1)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(10)])
+    parts = [layers.Conv2D(4, 3, name="conv"), layers.Flatten(), layers.Dense(10, name="dense")]
+    model = keras.Sequential([layers.Input((8, 8, 1)), *parts])
+    round_for_page(model)
     rng = np.random.default_rng(0)
-    return model, rng.random((320, 8, 8, 1), np.float32), rng.integers(0, 10, 320)
+    split = Split(rng.integers(0, 256, (320, 8, 8, 1)), rng.integers(0, 10, 320))
+    return model, Dataset("noise", split, split, split, tuple("0123456789"), 256)
 
 
 @pytest.fixture(scope="module")
@@ -35,40 +39,55 @@ def data_in(html):
     return json.loads(re.search(r'<script type="application/json">(.*?)</script>', html, re.S)[1])
 
 
-def test_the_accuracy_shown_is_that_of_the_network_with_quantized_kernels(network, weights):
-    model, images, labels = network
-    kept = model.get_weights()
-    model.set_weights([quantize(w, FixedPoint(-1, 2), "nearest") if w.ndim > 1 else w for w in kept])
-    expected = (model.predict(images, verbose=0).argmax(-1) == labels).mean()
-    model.set_weights(kept)
-    shown = weights.view(bits=2, msb=-1, rounding="nearest").readings["accuracy"]
+@pytest.mark.parametrize("chosen", ["all", "dense"])
+def test_the_accuracy_shown_is_that_of_the_network_with_quantized_kernels(network, weights, chosen):
+    model, dataset = network
+    images, labels = dataset.arrays("validation")
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    for layer in twin.layers:
+        if layer.name in ("conv", "dense") and chosen in ("all", layer.name):
+            layer.kernel.assign(quantize(layer.kernel.numpy(), FixedPoint(-1, 2), "nearest"))
+    expected = (twin.predict(images, verbose=0).argmax(-1) == labels).mean()
+    shown = weights.view(kernel=chosen, bits=2, msb=-1, rounding="nearest").readings["accuracy"]
     assert shown.startswith(f"{expected:.1%} (")
 
 
 def test_exploring_leaves_the_network_as_it_was(network):
     model = network[0]
     before = [w.copy() for w in model.get_weights()]
-    explore.kernel_histogram(*network, "9.9").view(bits=1, msb=3, rounding="floor")
+    explore.kernel_histogram(*network, "9.9").view(kernel="all", bits=1, msb=3, rounding="floor")
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
 
 
 def test_the_histogram_holds_every_weight_when_none_lies_outside(weights, network):
-    counts = weights.view(bits=8, msb=0, rounding="nearest").traces[0]["y"]
+    counts = weights.view(kernel="all", bits=8, msb=0, rounding="nearest").traces[0]["y"]
     assert sum(counts) == sum(w.size for w in network[0].get_weights() if w.ndim > 1)
 
 
-def test_the_page_holds_the_view_of_every_setting_in_order(weights):
-    data = data_in(weights.html())
-    settings = [(b, m, r) for b in (2, 6) for m in (-1, 0) for r in LAYER_ROUNDINGS]
-    assert len(data["states"]) == len(settings)
-    for state, (bits, msb, rounding) in zip(data["states"], settings):
-        assert state["readings"] == weights.view(bits=bits, msb=msb, rounding=rounding).readings
+def test_the_page_holds_the_view_of_every_setting_in_order():
+    def view(bits, rounding):
+        return View([{"y": [bits]}], {"bits": f"{bits}, {rounding}"})
+
+    controls = {"bits": (2, 6, 8), "rounding": ("floor", "nearest")}
+    explorer = Explorer(controls, {"bits": 6, "rounding": "floor"}, view, plots.figure(x="", y=""), "1", "c", "a")
+    data = data_in(explorer.html())
+    assert data["controls"] == [[2, 6, 8], ["floor", "nearest"]]
+    expected = [f"{bits}, {rounding}" for bits in (2, 6, 8) for rounding in ("floor", "nearest")]
+    assert [state["readings"]["bits"] for state in data["states"]] == expected
+    assert 'aria-live="polite"><dl><div><dt>bits</dt><dd>6, floor</dd>' in explorer.html()
 
 
-def test_the_page_starts_with_the_readings_of_the_start(network):
-    explorer = explore.kernel_histogram(*network, "9.9", bits=(4, 6))
-    shown = explorer.view(**explorer.start).readings["accuracy"]
-    assert f'aria-live="polite"><dl><div><dt>accuracy</dt><dd>{shown}</dd>' in explorer.html()
+def test_the_table_lists_every_value_of_each_control_or_the_settings_that_are_named():
+    def view(bits, rounding):
+        return View([], {"sum": f"{bits} {rounding}"})
+
+    controls = {"bits": (2, 6, 8), "rounding": ("floor", "nearest")}
+    named = PageView("none", (), listed=[{"bits": 8, "rounding": "nearest"}])
+    for page, expected in ((None, ["2 floor", "6 floor", "6 nearest", "8 floor"]), (named, ["8 nearest"])):
+        start = {"bits": 6, "rounding": "floor"}
+        html = Explorer(controls, start, view, plots.figure(x="", y=""), "1", "c", "a", page).html()
+        assert re.findall(r"<td>(\d \w+)</td></tr>", html) == expected
 
 
 def test_moving_a_live_control_shows_the_view_of_its_new_value():

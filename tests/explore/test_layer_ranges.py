@@ -7,6 +7,8 @@ import pytest
 
 from fewbits import FixedPoint, explore, quantize_model
 from fewbits.backend import keras
+from fewbits.data.dataset import Dataset, Split
+from fewbits.deploy.in_page import round_for_page
 from fewbits.quantization import calibration, observation, range_rules
 from fewbits.quantization.sqnr import quantization_error
 
@@ -53,27 +55,40 @@ def test_ranges_of_values_that_are_never_negative_may_be_unsigned(model):
     assert kernels[0] == kernels[1]
 
 
-def test_the_network_explorer_shows_the_accuracy_after_each_level(model):
-    network = quantize_model(model)
-    tables = {"95 %": calibration.msb_table(model, IMAGES, 95)}
-    explorer = explore.accuracy_by_level(network, IMAGES, LABELS, tables, "9.9")
-    view = explorer.view(rule="95 %", bits=3, rounding="nearest", levels=1)
-    network.set_formats(calibration.formats_from_msbs(tables["95 %"], 3))
-    network.set_rounding("nearest")
+@pytest.fixture(scope="module")
+def by_level(model):
+    """The explorer of a network of two levels, with the kernels of a page, on images of noise."""
+    round_for_page(model)
+    split = Split(RNG.integers(0, 256, (40, 6, 6, 1)), RNG.integers(0, 3, 40))
+    dataset = Dataset("noise", split, split, split, tuple("abc"), 256)
+    tables = {f"{p} %": calibration.msb_table(model, dataset.arrays("train")[0], p) for p in (95, 100)}
+    return explore.accuracy_by_level(model, [["a"], ["b"]], dataset, tables, "9.9"), dataset, tables
+
+
+def test_the_network_explorer_shows_the_accuracy_after_each_level(model, by_level):
+    explorer, dataset, tables = by_level
+    own = {"a_bits": 3, "a_msb_shift": 1, "b_bits": 2, "b_msb_shift": -1}
+    view = explorer.view(rule="95 %", rounding="nearest", **own)
+    kernel, x, y = tables["95 %"]["a"]
+    a = [FixedPoint(msb + 1, 3) for msb in (kernel, x, y)]
+    kernel, x, y = tables["95 %"]["b"]
+    b = [FixedPoint(msb - 1, 2) for msb in (kernel, x, y)]
+    images, labels = dataset.arrays("validation")
+    network = quantize_model(model, {"a": a, "b": b}, rounding="nearest")
     expected = []
     for level in range(3):
         network.set_level(level)
-        expected.append(round(float((network.predict(IMAGES, verbose=0).argmax(-1) == LABELS).mean()), 4))
+        expected.append(float((network.predict(images, verbose=0).argmax(-1) == labels).mean()))
     assert view.traces[0]["y"] == expected
-    assert view.readings["accuracy"].startswith(f"{expected[1]:.1%} (")
+    assert view.readings["accuracy"].startswith(f"{expected[2]:.1%} (")
+    weights = {layer.name: int(np.prod(layer.kernel.shape)) for layer in network.quantized_layers}
+    assert view.readings["weights"] == f"{-(-(3 * weights['a'] + 2 * weights['b']) // 8)} bytes"
 
 
-def test_a_view_seen_again_is_the_same(model):
-    network = quantize_model(model)
-    explorer = explore.accuracy_by_level(
-        network, IMAGES, LABELS, {"max": calibration.msb_table(model, IMAGES, 100)}, "9.9"
-    )
-    setting = {"rule": "max", "bits": 2, "rounding": "floor", "levels": 2}
-    first = explorer.view(**setting)
-    explorer.view(**{**setting, "bits": 8})
-    assert explorer.view(**setting) == first
+def test_a_view_seen_again_is_the_same(by_level):
+    explorer, *_ = by_level
+    first = explorer.view(**explorer.start)
+    explorer.view(**explorer.start | {"rule": "100 %", "b_bits": 2})
+    assert explorer.view(**explorer.start) == first
+    explorer.view(**explorer.start | {"a_bits": 2})
+    assert explorer.view(**explorer.start) == first

@@ -9,6 +9,7 @@ from . import fronts as fronts
 from . import histograms as histograms
 from . import integer_steps as integer_steps
 from . import layer_ranges as layer_ranges
+from . import levels as levels
 from . import overlays as overlays
 from . import panels as panels
 from . import patterns as patterns
@@ -16,6 +17,7 @@ from . import pictures as pictures
 from . import playground as playground
 from . import plots as plots
 from . import rankings as rankings
+from . import readers as readers
 from . import repairs as repairs
 from . import resolutions as resolutions
 from . import sqnr_by_layer as sqnr_by_layer
@@ -34,6 +36,7 @@ from .curves import Snapshots as Snapshots
 from .curves import kernels_by_stage as kernels_by_stage
 from .curves import training_curve as training_curve
 from .explorer import Explorer as Explorer
+from .explorer import PageView as PageView
 from .explorer import View as View
 from .fronts import Point as Point
 from .fronts import choose_network as choose_network
@@ -42,8 +45,9 @@ from .fronts import accuracy_over_cost as accuracy_over_cost
 from .histograms import staircase as staircase
 from .histograms import kernel_histogram as kernel_histogram
 from .integer_steps import IntegerSteps as IntegerSteps
-from .layer_ranges import accuracy_by_level as accuracy_by_level
 from .layer_ranges import sqnr_by_percentile as sqnr_by_percentile
+from .levels import accuracy_by_level as accuracy_by_level
+from .levels import error_by_rounding as error_by_rounding
 from .overlays import overlay as overlay
 from .panels import stacked_lines as stacked_lines
 from .patterns import filters_by_step as filters_by_step

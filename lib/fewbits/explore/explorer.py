@@ -1,4 +1,8 @@
-"""An Explorer: a figure, some controls, and a function from their values to what the figure shows."""
+"""An Explorer: a figure, some controls, and a function from their values to what the figure shows.
+
+In JupyterLab the function runs in Python. A page either holds its results for all values, or has the same function in
+JavaScript (PageView), which leaves the reader more to choose from.
+"""
 
 import itertools
 import json
@@ -12,6 +16,7 @@ import plotly.graph_objects as go
 
 from fewbits.errors import InputError
 from fewbits.explore import plots
+from fewbits.explore.readers import page_scripts
 
 
 @dataclass(frozen=True)
@@ -30,17 +35,37 @@ class View:
 
 
 @dataclass(frozen=True)
+class PageView:
+    """The function from the controls to the view as a page computes it.
+
+    Attributes:
+        name: Of the function in `FewBits.views`. Called with the data, it returns a function that takes the values of
+            the controls by name and yields views: the first one at once, then more as they are counted.
+        scripts: Names of the scripts that it needs, in order, without `.js`; the last one brings the function.
+        data: What it needs of Python.
+        listed: Settings whose readings stand in the table; by default, every value of each control, with the others at
+            their start.
+    """
+
+    name: str
+    scripts: tuple[str, ...]
+    data: dict[str, Any] = field(default_factory=dict)
+    listed: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
 class Explorer:
     """A figure with controls.
 
     Attributes:
-        controls: Name -> its values in order; integers make a slider, words a menu.
+        controls: Name -> its values in order; numbers make a slider, words a menu.
         start: Name -> the value that is shown first.
         view: Called with one value per control, by name; returns what the figure then shows.
         figure: What does not change.
         label: The number of the figure.
         caption: What the figure shows.
         alt: A text alternative.
+        page: How a page computes the view; None if it holds the views of all values.
 
     Raises:
         InputError: when a start value is not among its control's values.
@@ -53,6 +78,7 @@ class Explorer:
     label: str
     caption: str
     alt: str
+    page: PageView | None = None
 
     def __post_init__(self) -> None:
         for name, values in self.controls.items():
@@ -60,7 +86,7 @@ class Explorer:
                 raise InputError(f"{name} starts at {self.start.get(name)!r}, which is not one of {list(values)}")
 
     def show(self) -> None:
-        """Display the explorer: live in JupyterLab, with all its views in the page while the book is built."""
+        """Display the explorer: live in JupyterLab, as HTML that needs no kernel while the book is built."""
         from IPython.display import HTML, display
 
         display(HTML(self.html()) if plots.in_book() else self.widget())
@@ -85,46 +111,57 @@ class Explorer:
             menu.observe(update, names="value")
         update()
         caption = ipywidgets.HTML(f"<b>Figure {escape(self.label)}.</b> {escape(self.caption)}")
-        return ipywidgets.VBox([ipywidgets.HBox(list(menus.values())), figure, readings, caption])
+        controls = ipywidgets.Box(list(menus.values()), layout={"flex_flow": "row wrap"})
+        return ipywidgets.VBox([controls, figure, readings, caption])
 
     def states(self) -> list[View]:
         """Return the views of all combinations of the controls; the last control changes fastest."""
         return [self.view(**dict(zip(self.controls, values))) for values in itertools.product(*self.controls.values())]
 
     def html(self) -> str:
-        """Return the explorer as HTML with all its views; `book/offline/fewbits.js` switches between them."""
-        states = self.states()
+        """Return the explorer as HTML; `book/offline/fewbits.js` draws it and follows its controls."""
+        views, scripts = self._in_page()
         data = {
-            "controls": [[str(v) for v in values] for values in self.controls.values()],
+            "controls": [list(values) for values in self.controls.values()],
             "figure": json.loads(self.figure.to_json()),
-            "states": [{"traces": s.traces, "layout": s.layout, "readings": s.readings} for s in states],
+            **views,
         }
         inputs = "".join(_input_html(name, values, self.start[name]) for name, values in self.controls.items())
-        start = states[self._index(self.start)]
+        counts = self.page is not None and "reader" in self.page.scripts
+        mark = '<progress max="1" value="0" aria-label="Images counted"></progress>' if counts else ""
         return (
             f'<figure class="fewbits-figure fewbits-explorer" id="{plots.anchor(self.label)}">'
             f"<form>{inputs}</form>{plots.drawing_html(self.figure, self.alt)}"
-            f'<div class="fewbits-readings" aria-live="polite">{_readings_html(start.readings)}</div>'
-            f"{plots.as_script(json.dumps(data, separators=(',', ':'), default=_plain))}"
-            f"{plots.caption_html(self.label, self.caption, self._table(states))}</figure>"
+            f'<div class="fewbits-readings" aria-live="polite">{_readings_html(self.view(**self.start).readings)}</div>'
+            f"{mark}{plots.as_script(json.dumps(data, separators=(',', ':'), default=_plain))}{scripts}"
+            f"{plots.caption_html(self.label, self.caption, self._table())}</figure>"
         )
 
-    def _index(self, setting: Mapping[str, Any]) -> int:
-        index = 0
-        for name, values in self.controls.items():
-            index = index * len(values) + list(values).index(setting[name])
-        return index
+    def _in_page(self) -> tuple[dict[str, Any], str]:
+        """Return what a page needs to find a view, and the scripts for it."""
+        if self.page:
+            return {"view": self.page.name, "data": self.page.data}, page_scripts(self.page.scripts)
+        return {"states": [{"traces": s.traces, "layout": s.layout, "readings": s.readings} for s in self.states()]}, ""
 
-    def _table(self, states: list[View]) -> plots.Table:
-        """Return the readings at every value of each control, with the others at their start."""
-        settings: dict[int, dict[str, Any]] = {self._index(self.start): self.start}
-        for name, values in self.controls.items():
-            for value in values:
-                setting = {**self.start, name: value}
-                settings[self._index(setting)] = setting
-        columns = (*map(_words, self.controls), *states[0].readings)
-        rows = [(*(str(settings[i][c]) for c in self.controls), *states[i].readings.values()) for i in sorted(settings)]
+    def _table(self) -> plots.Table:
+        """Return the readings of the settings that are listed."""
+        listed = (self.page and self.page.listed) or self._one_by_one()
+        readings = [self.view(**setting).readings for setting in listed]
+        columns = (*map(_words, self.controls), *readings[0])
+        rows = [
+            (*(str(setting[name]) for name in self.controls), *found.values())
+            for setting, found in zip(listed, readings)
+        ]
         return plots.Table(columns, rows)
+
+    def _one_by_one(self) -> list[dict[str, Any]]:
+        """Return the settings with every value of each control and the others at their start, in order."""
+        settings = {
+            tuple(list(self.controls[n]).index(v) for n, v in setting.items()): setting
+            for name, values in self.controls.items()
+            for setting in ({n: value if n == name else self.start[n] for n in self.controls} for value in values)
+        }
+        return [settings[place] for place in sorted(settings)]
 
 
 def _words(name: str) -> str:
@@ -132,10 +169,14 @@ def _words(name: str) -> str:
     return name.replace("msb", "MSB").replace("_", " ")
 
 
+def _makes_slider(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)
+
+
 def _control(name: str, values: Sequence[Any], start: Any) -> Any:
     import ipywidgets
 
-    if all(isinstance(v, int) for v in values):
+    if _makes_slider(values):
         return ipywidgets.SelectionSlider(
             description=_words(name), options=list(values), value=start, continuous_update=False
         )
@@ -143,7 +184,7 @@ def _control(name: str, values: Sequence[Any], start: Any) -> Any:
 
 
 def _input_html(name: str, values: Sequence[Any], start: Any) -> str:
-    if all(isinstance(v, int) for v in values):
+    if _makes_slider(values):
         at = list(values).index(start)
         return (
             f"<label><span>{escape(_words(name))}</span>"

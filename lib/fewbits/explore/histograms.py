@@ -8,22 +8,28 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fewbits.backend import keras
-from fewbits.explore import plots
-from fewbits.explore.explorer import Explorer, View
-from fewbits.names import LAYER_ROUNDINGS
+from fewbits.data.dataset import Dataset
+from fewbits.deploy.in_page import round_for_page
+from fewbits.explore import plots, readers
+from fewbits.explore.explorer import Explorer, PageView, View
+from fewbits.names import INTEGER_ROUNDINGS, LAYER_ROUNDINGS
+from fewbits.quantization.conversion import quantize_model
 from fewbits.quantization.fixedpoint import FixedPoint, quantize
 from fewbits.quantization.sqnr import quantization_error
 from fewbits.statistics import Share
 
-BITS = tuple(range(1, 13))
-MSBS = tuple(range(-4, 4))
+BITS = tuple(range(1, 17))
+MSBS = tuple(range(-6, 5))
 CODES = "signed", "unsigned"
+ALL = "all"  # kernels
+BINS = 141
+CLIP_LINE = {"color": plots.GREY, "dash": "dash", "width": 2}
 
 
 def staircase(
     label: str,
-    bits: Sequence[int] = tuple(range(1, 7)),
-    msbs: Sequence[int] = (-1, 0, 1),
+    bits: Sequence[int] = tuple(range(1, 9)),
+    msbs: Sequence[int] = tuple(range(-3, 3)),
     roundings: Sequence[str] = LAYER_ROUNDINGS,
     codes: Sequence[str] = ("signed",),
 ) -> Explorer:
@@ -44,9 +50,9 @@ def staircase(
         levels = fmt.max_code - fmt.min_code + 1 + (rounding == "thesis")
         readings = {
             "format": str(fmt),
-            "amplitude A": f"{fmt.amplitude:g}",
-            "step q": f"{fmt.step:g}",
-            "values": f"{y.min():g} to {y.max():g}",
+            "amplitude A": f"{fmt.amplitude:.10g}",
+            "step q": f"{fmt.step:.10g}",
+            "values": f"{y.min():.10g} to {y.max():.10g}",
             "levels": str(levels),
         }
         return View([{"y": short(y)}, {"y": short(y - x)}], readings)
@@ -69,87 +75,91 @@ def staircase(
         label,
         "The quantizer as a staircase. Bits set how many steps there are, the MSB sets how far they reach.",
         "Staircase of the quantized value over x, and its error as a saw-tooth; beyond the amplitude it is flat.",
+        PageView("staircase", ("formats", "quantizer", "staircase"), {"from": -2.5, "step": 1 / 64, "places": x.size}),
     )
 
 
 def kernel_histogram(
     model: keras.Model,
-    images: np.ndarray,
-    labels: np.ndarray,
+    dataset: Dataset,
     label: str,
     bits: Sequence[int] = BITS,
     msbs: Sequence[int] = MSBS,
-    roundings: Sequence[str] = LAYER_ROUNDINGS,
+    roundings: Sequence[str] = INTEGER_ROUNDINGS,
 ) -> Explorer:
-    """Return an explorer of a trained network whose kernels are all quantized to one format; biases stay float.
+    """Return an explorer of a trained network with one kernel quantized, or all of them; the rest stays float.
 
     Args:
-        model: A classifier; it is not changed.
-        images: What the accuracy is measured on.
-        labels: Their classes.
+        model: A classifier that `deploy.page_program` supports; it is not changed.
+        dataset: Its validation images are what the accuracy is measured on.
         label: The number of the figure.
         bits: What the reader can choose.
         msbs: What the reader can choose.
-        roundings: What the reader can choose, of `names.LAYER_ROUNDINGS`.
+        roundings: What the reader can choose, of `names.INTEGER_ROUNDINGS`.
     """
-    twin = keras.models.clone_model(model)
-    twin.set_weights(model.get_weights())
-    kernels = [v for v in twin.trainable_variables if v.name == "kernel"]
-    originals = [keras.ops.convert_to_numpy(k) for k in kernels]
-    pooled = np.concatenate([k.ravel() for k in originals])
+    twin = quantize_model(model)
+    round_for_page(twin)
+    layers = {layer.name: layer for layer in twin.quantized_layers}
+    originals = {name: keras.ops.convert_to_numpy(layer.kernel).astype(float) for name, layer in layers.items()}
+    pooled = np.concatenate([kernel.ravel() for kernel in originals.values()])
     bin_width = 2.0 ** (math.ceil(math.log2(np.abs(pooled).max())) - 6)  # a power of two: marks fall on bins' centres
-    edges = (np.arange(-70, 72) - 0.5) * bin_width
-    centres = short((edges[1:] + edges[:-1]) / 2)
+    edges = (np.arange(BINS + 1) - BINS / 2) * bin_width
+    images, labels = dataset.arrays("validation")
 
-    def correct() -> Share:
-        return Share.of(twin.predict_on_batch(images).argmax(-1) == labels)
-
-    def view(bits: int, msb: int, rounding: str) -> View:
+    def view(kernel: str, bits: int, msb: int, rounding: str) -> View:
         fmt = FixedPoint(msb, bits)
-        for kernel, original in zip(kernels, originals):
-            kernel.assign(quantize(original, fmt, rounding))
-        error = quantization_error(pooled, fmt, rounding)
-        counts, _ = np.histogram(quantize(pooled, fmt, rounding), edges)
+        chosen = [name for name in layers if kernel in (ALL, name)]
+        twin.set_rounding(rounding)
+        for name, layer in layers.items():
+            layer.set_formats(kernel=fmt if name in chosen else None)
+        share = Share.of(twin.predict_on_batch(images).argmax(-1) == labels)
+        values = np.concatenate([originals[name].ravel() for name in chosen])
+        error = quantization_error(values, fmt, rounding)
+        counts = [np.histogram(x, edges)[0].tolist() for x in (quantize(values, fmt, rounding), values)]
         readings = {
-            "accuracy": str(correct()),
+            "accuracy": str(share),
             "clipped": f"{error.clipped:.2%}",
             "underflowed": f"{error.underflowed:.2%}",
             "mean shift": f"{error.bias / fmt.step:+.2f} q",
             "RMS error": f"{error.rms:.4f}",
             "SQNR": decibel(error.sqnr),
         }
-        return View([{"y": counts.tolist()}], readings, {"shapes": _clip_range(fmt)})
+        return View([{"y": y} for y in counts], readings, {"shapes": _clip_range(fmt)})
 
+    centres = short((edges[1:] + edges[:-1]) / 2)
     figure = plots.figure(
-        go.Bar(x=centres, y=[0] * len(centres), name="quantized", marker={"color": plots.BLUE, "line": {"width": 0}}),
-        go.Scatter(
-            x=centres,
-            y=np.histogram(pooled, edges)[0].tolist(),
-            name="float",
-            line={"shape": "hvh", "color": plots.ORANGE, "width": 2},
-        ),
+        go.Bar(x=centres, y=[0] * BINS, name="quantized", marker={"color": plots.BLUE, "line": {"width": 0}}),
+        go.Scatter(x=centres, y=[0] * BINS, name="float", line={"shape": "hvh", "color": plots.ORANGE, "width": 2}),
         x="weight",
         y="number of weights",
         bargap=0.1,
         xaxis={"range": [edges[0], edges[-1]]},
         yaxis={"type": "log", "range": [-0.2, math.log10(pooled.size)], "dtick": 1},
     )
+    twin.set_formats((FixedPoint(0, 8),) * 3)  # what the page then changes
+    data = {
+        "reader": readers.reader_data(twin, dataset.validation, dataset.levels),
+        "bins": {"lowest": edges[0], "width": bin_width, "count": BINS},
+        "line": CLIP_LINE,
+        "all": ALL,
+    }
     return Explorer(
-        {"bits": bits, "msb": msbs, "rounding": roundings},
-        {"bits": 6, "msb": 0, "rounding": "floor"},
+        {"kernel": (ALL, *layers), "bits": bits, "msb": msbs, "rounding": roundings},
+        {"kernel": ALL, "bits": 6, "msb": 0, "rounding": "floor"},
         view,
         figure,
         label,
-        f"Every kernel of the network in one format, on {len(labels)} validation images (95 % interval in brackets). "
-        "The dashed lines are the clip range, -A and +A; underflowed weights are smaller than one step.",
+        f"One kernel of the network in a format of your own, or all of them, on {len(labels)} validation images (95 % "
+        "interval in brackets). The dashed lines are the clip range, -A and +A; underflowed weights are smaller than "
+        "one step.",
         "Histogram of the weights before and after quantization, with the clip range as two vertical lines.",
+        PageView("kernel_histogram", (*readers.SCRIPTS, "shares", "quantizer", "kernel_histogram"), data),
     )
 
 
 def _clip_range(fmt: FixedPoint) -> list[dict]:
-    line = {"color": plots.GREY, "dash": "dash", "width": 2}
     return [
-        {"type": "line", "x0": a, "x1": a, "y0": 0, "y1": 1, "yref": "paper", "line": line}
+        {"type": "line", "x0": a, "x1": a, "y0": 0, "y1": 1, "yref": "paper", "line": CLIP_LINE}
         for a in (-fmt.amplitude, fmt.amplitude)
     ]
 

@@ -8,7 +8,6 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,10 @@ import numpy as np
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Clip, Convolve, Operation, Requantize, divide_rounded
 from fewbits.errors import InputError
-from fewbits.explore import plots
+from fewbits.explore import plots, readers
 from fewbits.names import INTEGER_ROUNDINGS
 
-SCRIPTS = "formats.js", "integer_steps.js"
+SCRIPTS = "formats", "integer_steps"
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,10 @@ class IntegerSteps:
 
     def html(self) -> str:
         """Return the figure as HTML, with its scripts and its style."""
-        scripts = "".join(f"<script>{_page_file(name)}</script>" for name in SCRIPTS)
         return (
             f'<figure class="fewbits-integer-steps" id="{plots.anchor(self.label)}" aria-label="{escape(self.alt)}">'
-            f"<style>{_page_file('integer_steps.css')}</style>{_page_file('integer_steps.html')}"
-            f"{plots.as_script(json.dumps(self._data(), separators=(',', ':')))}{scripts}"
+            f"<style>{readers.page_file('integer_steps.css')}</style>{readers.page_file('integer_steps.html')}"
+            f"{plots.as_script(json.dumps(self._data(), separators=(',', ':')))}{readers.page_scripts(SCRIPTS)}"
             f"{plots.caption_html(self.label, self.caption, self._table())}</figure>"
         )
 
@@ -171,7 +169,3 @@ class IntegerSteps:
         rows = [(rounding, *self.steps(row, column, 0, rounding).values()) for rounding in INTEGER_ROUNDINGS]
         where = f"Row {row + 1}, column {column + 1}, filter 1; shifted by {self._shifts[0]} bits."
         return plots.Table(("rounding", "sum of products", "with the bias", "after the shift", "code"), rows, where)
-
-
-def _page_file(name: str) -> str:
-    return (files("fewbits.explore") / "page" / name).read_text(encoding="utf-8")

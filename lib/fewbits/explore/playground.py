@@ -5,20 +5,16 @@ the network, the MSBs for each number of bits, and test images. Without JavaScri
 """
 
 import json
-from base64 import b64encode
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from html import escape
-from importlib.resources import files
 from typing import Any
 
-import numpy as np
-
 from fewbits.backend import keras
-from fewbits.data.dataset import Dataset
-from fewbits.deploy.in_page import page_program, round_for_page
+from fewbits.data.dataset import Dataset, Split
+from fewbits.deploy.in_page import round_for_page
 from fewbits.deploy.lowering import lower
-from fewbits.explore import plots
+from fewbits.explore import plots, readers
 from fewbits.quantization.calibration import formats_of
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
 from fewbits.quantization.fixedpoint import FixedPoint
@@ -29,7 +25,7 @@ from fewbits.statistics import Share
 BITS = range(2, 17)
 SEEN = 64  # training images that set the MSBs
 SCRIPTS = (
-    "formats", "operations", "engine",
+    *readers.SCRIPTS,
     "pad", "probabilities", "maps", "layer_maps", "weight_histogram", "controls", "score", "playground",
 )  # fmt: skip
 
@@ -94,14 +90,12 @@ class Playground:
 
     def html(self) -> str:
         """Return the playground as HTML, with its scripts and its style."""
-        page = files("fewbits.explore") / "page"
-        scripts = "".join(f"<script>{(page / f'{name}.js').read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
         return (
             f'<figure class="fewbits-playground" id="{plots.anchor(self.label)}">'
-            f"<style>{(page / 'playground.css').read_text(encoding='utf-8')}</style>"
-            f"{(page / 'playground.html').read_text(encoding='utf-8')}"
+            f"<style>{readers.page_file('playground.css')}</style>{readers.page_file('playground.html')}"
             f"<noscript>{_bars_svg(self.accuracies, self.alt)}</noscript>"
-            f"{plots.as_script(json.dumps(self._data(), separators=(',', ':')))}{scripts}"
+            f"{plots.as_script(json.dumps(self._data(), separators=(',', ':')))}"
+            f"{readers.page_scripts(SCRIPTS)}"
             f"{plots.caption_html(self.label, self.caption, self._table())}</figure>"
         )
 
@@ -120,8 +114,8 @@ class Playground:
     @cached_property
     def accuracies(self) -> dict[str, Share]:
         """The share of the test images that the network reads: in float, and as integers with each preset."""
-        images, labels = self._test
-        logits = self.network.predict(self.dataset.scaled(self.dataset.test.take(self.count)), verbose=0)
+        images, labels = self._test.images, self._test.labels
+        logits = self.network.predict(self.dataset.scaled(self._test), verbose=0)
         found = {"float": Share.of(logits.argmax(-1) == labels)}
         for name, preset in PRESETS.items():
             self._quantized.set_formats(self.formats(preset))
@@ -131,9 +125,8 @@ class Playground:
         return found
 
     @cached_property
-    def _test(self) -> tuple[np.ndarray, np.ndarray]:
-        part = self.dataset.test.take(self.count)
-        return part.images, part.labels
+    def _test(self) -> Split:
+        return self.dataset.test.take(self.count)
 
     @cached_property
     def _tables(self) -> dict[tuple[bool, int], dict[str, Any]]:
@@ -154,17 +147,14 @@ class Playground:
         return quantized
 
     def _data(self) -> dict[str, Any]:
-        images, labels = self._test
         msbs: dict[str, dict[int, Any]] = {"signed": {}, "unsigned": {}}
         for (unsigned, bits), table in self._tables.items():
             msbs["unsigned" if unsigned else "signed"][bits] = {
                 layer: [kernel.msb, [x.msb, x.signed], [y.msb, y.signed]] for layer, (kernel, x, y, _) in table.items()
             }
         return {
-            "program": page_program(self._quantized, levels=self.dataset.levels),
+            "reader": readers.reader_data(self._quantized, self._test, self.dataset.levels),
             "classes": self.dataset.classes,
-            "images": b64encode(images.astype(np.uint8).tobytes()).decode(),
-            "labels": b64encode(labels.astype(np.uint8).tobytes()).decode(),
             "samples": self.samples,
             "presets": {name: asdict(preset) for name, preset in PRESETS.items()},
             "msbs": msbs,

@@ -1,5 +1,6 @@
 // The inference engine of the page: the network that fewbits.deploy.in_page writes, as an integer network whose formats
-// change at any moment, and in float. It computes the codes that fewbits.deploy.IntegerNetwork computes.
+// change at any moment, and in float, as a whole or in part. It computes the codes that fewbits.deploy.IntegerNetwork
+// computes.
 (() => {
   "use strict";
   const { ROUNDINGS, Tensor, checkFormat, exponentOf, highestCode, lowestCode, operations, toCode } = window.FewBits;
@@ -15,7 +16,8 @@
   const COMPUTE = {
     convolve(layer, [x], settings) {
       const { formats, rounding } = settings;
-      const sums = convolve(requantize(x, formats.input, rounding), layer.kernel(settings), layer);
+      const read = formats.input ? requantize(x, formats.input, rounding) : plain(x);
+      const sums = convolve(read, layer.kernel(settings), layer);
       return activated(aligned(requantize(sums, formats.output, rounding)), layer);
     },
     round(layer, [x], { formats, rounding }) {
@@ -41,6 +43,7 @@
       }
       delete this.kernel; // the method of this name says what the layer multiplies by
       this.settings = call.formats ? { formats: complete(call.formats), rounding: call.rounding } : FLOAT;
+      this.kinds = KINDS.filter((kind) => this.settings.formats[kind]); // what can have a format
       this.kernels = new WeakMap();
     }
 
@@ -58,9 +61,11 @@
       const codes = Float32Array.from(this.kernelCodes, (code, i) =>
         each ? toCode(code * this.kernelStep, each[i % filters], rounding) : code * this.kernelStep,
       );
-      const bias = Float64Array.from(this.bias, (value, f) =>
-        each ? nearest(value * 2 ** -(exponents[f] + exponentOf(formats.input))) : value,
-      );
+      const step = formats.input ? exponentOf(formats.input) : 0;
+      const bias = Float64Array.from(this.bias, (value, f) => {
+        const sum = value * 2 ** -(exponents[f] + step);
+        return each && formats.input ? nearest(sum) : sum; // in float unless products are integers
+      });
       const sizes = new Float64Array(filters);
       codes.forEach((code, i) => (sizes[i % filters] += Math.abs(code)));
       const bound = { products: Math.max(...sizes), bias: Math.max(...bias.map(Math.abs)) };
@@ -128,9 +133,9 @@
     // Formats
 
     /**
-     * Changes the settings of a layer; what is left out stays.
+     * Changes the settings of a layer; what is left out stays, and null computes in float.
      * @param {string} name
-     * @param {{kernel?: Format, input?: Format, output?: Format, rounding?: string}} changes
+     * @param {{kernel?: ?Format, input?: ?Format, output?: ?Format, rounding?: string}} changes
      */
     setFormats(name, { rounding, ...formats }) {
       const call = this.callNamed(name);
@@ -139,14 +144,15 @@
         throw new Error(`there is no rounding ${rounding}; there are ${ROUNDINGS.join(", ")}`);
       }
       for (const [kind, format] of Object.entries(formats)) {
-        if (!settings.formats[kind] || !format) throw new Error(`layer ${name}: the ${kind} has no format to change`);
+        if (!call.kinds.includes(kind)) throw new Error(`layer ${name}: the ${kind} has no format to change`);
+        if (format === null) continue;
         checkFormat(format, name);
         if (Array.isArray(format.msb) && format.msb.length !== call.bias.length) {
           throw new Error(`layer ${name} has ${call.bias.length} filters, not ${format.msb.length} kernel formats`);
         }
       }
       const changed = { ...settings.formats };
-      for (const kind of KINDS) if (formats[kind]) changed[kind] = { signed: true, ...formats[kind] };
+      for (const [kind, format] of Object.entries(formats)) changed[kind] = format && { signed: true, ...format };
       call.settings = { formats: changed, rounding: rounding ?? settings.rounding };
     }
 
@@ -171,11 +177,12 @@
      * @param {Uint8Array} images All images, one after the other.
      * @param {ArrayLike<number>} labels
      * @param {{float?: boolean, onProgress?: function({done: number, right: number, total: number}): void,
-     *   signal?: AbortSignal}} [options]
+     *   onImage?: function(number, Map<string, Tensor>): void, signal?: AbortSignal}} [options] onImage gets the number
+     *   of each image and the codes of all layers.
      * @returns {Promise<{right: number, total: number, answers: Uint16Array}>} Rejected by an AbortError when a format
      *   changes meanwhile, or when the signal says so.
      */
-    async accuracy(images, labels, { float = false, onProgress = () => {}, signal } = {}) {
+    async accuracy(images, labels, { float = false, onProgress = () => {}, onImage, signal } = {}) {
       const total = labels.length;
       const size = images.length / total;
       const answers = new Uint16Array(total);
@@ -187,7 +194,9 @@
         const end = performance.now() + SLICE;
         do {
           const image = this.imageOf(images.subarray(done * size, (done + 1) * size));
-          answers[done] = indexOfLargest(this.forward(float ? plain(image) : image, float)[this.output].codes);
+          const tensors = this.forward(float ? plain(image) : image, float);
+          answers[done] = indexOfLargest(tensors[this.output].codes);
+          onImage?.(done, this.named(tensors));
           right += answers[done] === labels[done];
           done += 1;
         } while (done < total && performance.now() < end);

@@ -5,8 +5,6 @@
 
   const GREYS = 16;
 
-  const decoded = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-
   /** Draw an image of grey levels from 0 to 16, dark on light in every theme. */
   function drawImage(canvas, pixels) {
     const side = Math.sqrt(pixels.length);
@@ -22,7 +20,7 @@
   class Playground {
     #data;
     #find;
-    #images;
+    #reader;
     #network;
     #layers;
     #pixels;
@@ -36,25 +34,24 @@
 
     /** @param {HTMLElement} figure The figure, as `fewbits.explore.playground` writes it. */
     constructor(figure) {
-      const { Controls, LayerMaps, Network, Pad, Probabilities, Score } = window.FewBits;
+      const { Controls, LayerMaps, Pad, Probabilities, Reader, Score } = window.FewBits;
       this.#find = (selector) => figure.querySelector(selector);
       this.#data = JSON.parse(this.#find('script[type="application/json"]').textContent);
-      const { classes, presets, program } = this.#data;
-      this.#images = decoded(this.#data.images);
-      this.#network = new Network(program);
-      this.#layers = this.#network.layers.filter((layer) => layer.kind === "convolve");
+      const { classes, presets, reader } = this.#data;
+      this.#reader = new Reader(reader);
+      this.#network = this.#reader.network;
+      this.#layers = this.#reader.layers;
       this.#shown = this.#layers[0].name;
       const names = this.#layers.map((layer) => layer.name);
 
       this.#pad = new Pad(this.#find(".pad"), (pixels) => this.#take(pixels));
       this.#probabilities = new Probabilities(this.#find(".classes"), classes);
-      const labels = decoded(this.#data.labels);
-      this.#score = new Score(this.#find(".accuracy"), (how) => this.#network.accuracy(this.#images, labels, how));
+      this.#score = new Score(this.#find(".accuracy"), (how) => this.#reader.count(how));
       this.#maps = new LayerMaps(this.#find(".layers ol"), this.#layers, (layer) => this.#controls.choose(layer));
       this.#controls = new Controls(
         figure, names, this.#network.roundings, presets, (layers) => this.#change(layers), (layer) => this.#choose(layer),
       );
-      this.#listSamples(labels);
+      this.#listSamples();
       this.#find(".clear").addEventListener("click", () => this.#clear());
       this.#find(".reset").addEventListener("click", () => this.#reset());
       new MutationObserver(() => this.#pad.draw()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
@@ -66,17 +63,12 @@
       this.#score.countFloat().then(() => this.#recount());
     }
 
-    #sample(number) {
-      const size = this.#network.input.shape.reduce((a, b) => a * b);
-      return this.#images.slice(number * size, (number + 1) * size);
-    }
-
-    #listSamples(labels) {
+    #listSamples() {
       for (let i = 0; i < this.#data.samples; i++) {
         const made = Object.assign(document.createElement("button"), { type: "button" });
-        made.setAttribute("aria-label", `test digit ${i + 1}, a ${this.#data.classes[labels[i]]}`);
+        made.setAttribute("aria-label", `test digit ${i + 1}, a ${this.#data.classes[this.#reader.labels[i]]}`);
         made.addEventListener("click", () => this.#pick(i));
-        drawImage(made.appendChild(Object.assign(document.createElement("canvas"), { width: 32, height: 32 })), this.#sample(i));
+        drawImage(made.appendChild(Object.assign(document.createElement("canvas"), { width: 32, height: 32 })), this.#reader.image(i));
         this.#find(".samples").append(made);
       }
     }
@@ -93,7 +85,7 @@
 
     #pick(number) {
       this.#pad.clear();
-      this.#take(this.#sample(number), number);
+      this.#take(this.#reader.image(number), number);
     }
 
     #take(pixels, number) {
