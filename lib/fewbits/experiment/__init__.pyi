@@ -8,6 +8,7 @@ from . import store as store
 from . import strategies as strategies
 from . import study as study
 from . import trial as trial
+from . import trial_table as trial_table
 from . import workers as workers
 from .runner import TrialOutcome as TrialOutcome
 from .runner import TrialsProgress as TrialsProgress

@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from fewbits.errors import InputError
+from fewbits.errors import InputError, needs_extra
 from fewbits.experiment.trial import Trial
 from fewbits.io.files import write_aside
 from fewbits.statistics import Estimate, Share
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class _Frozen(BaseModel):
@@ -31,6 +34,12 @@ class Tally(_Frozen):
     n: int
     loss: float
     hits_top5: int | None
+
+    @model_validator(mode="after")
+    def _hits_are_of_n(self) -> Self:
+        if not 0 <= self.hits <= self.n:
+            raise ValueError(f"{self.hits} of {self.n} images cannot be right")
+        return self
 
 
 class Results(_Frozen):
@@ -68,6 +77,8 @@ class Results(_Frozen):
 
     @model_validator(mode="after")
     def _answers_are_those_counted(self) -> Self:
+        if not self.test.n or (self.float_test and not self.float_test.n):
+            raise ValueError("no image was tested")
         for part in self.answers or ():
             if self.share(part).hits != getattr(self, part).hits:
                 raise ValueError(f"the answers of {part} are not those that were counted")
@@ -170,17 +181,33 @@ class Store:
             InputError: when the file is damaged or holds another trial; the message names it.
         """
         path = self._path(trial, "json")
-        if not path.exists():
-            return None
-        try:
-            record: Record | None = Record(**json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError, ValidationError):
-            record = None
-        if record is None or record.trial.key != trial.key:
-            raise InputError(
-                f"{path} is damaged, or the record of another trial; delete it, and the trial is run again"
-            )
-        return record
+        return _read(path) if path.exists() else None
+
+    def records(self) -> list[Record]:
+        """Return all records, in the order of their dates.
+
+        Raises:
+            InputError: as `load`.
+        """
+        found = [_read(path) for path in sorted(self.folder.glob("*.json"))]
+        return sorted(found, key=lambda record: str(record.provenance.get("date")))
+
+    def to_dataframe(self) -> "DataFrame":
+        """Return all records as a pandas DataFrame, one row per trial; its columns are those of `trial_table.rows`.
+
+        Raises:
+            InputError: as `load`, and when pandas is not installed.
+
+        Example:
+            The mean accuracy of each way, over its seeds::
+
+                Store("results").to_dataframe().groupby("strategy")["top1"].agg(["mean", "std", "count"])
+        """
+        with needs_extra("results", "Data frames"):
+            from pandas import DataFrame
+        from fewbits.experiment.trial_table import COLUMNS, rows
+
+        return DataFrame(rows(self.records()), columns=list(COLUMNS))
 
     def save(self, record: Record, weights: bytes | None = None) -> None:
         """Write a record, and delete the checkpoint of its trial.
@@ -207,3 +234,14 @@ class Store:
 
     def _path(self, trial: Trial, suffix: str) -> Path:
         return self.folder / f"{trial.key}.{suffix}"
+
+
+def _read(path: Path) -> Record:
+    """Return the record in a file, whose name is the key of its trial."""
+    try:
+        record: Record | None = Record(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError, ValidationError):
+        record = None
+    if record is None or record.trial.key != path.stem:
+        raise InputError(f"{path} is damaged, or the record of another trial; delete it, and the trial is run again")
+    return record
