@@ -11,7 +11,7 @@ import pytest
 
 from fewbits import FixedPoint, data, deploy, explore, quantize, quantize_model, zoo
 from fewbits.backend import keras
-from fewbits.quantization import msb_table
+from fewbits.quantization import msb_from_limits, msb_table, observe, percentile_limits
 
 OFFLINE = Path(__file__).parents[2] / "book" / "offline"
 HEAD = (
@@ -82,7 +82,7 @@ def assert_shown(page, explorer, setting, rtol=1e-7):
     choose(page, explorer, setting)
     assert readings(page) == view.readings
     for shown, trace in zip(drawn(page, len(view.traces)), view.traces):
-        np.testing.assert_allclose(shown, trace["y"], rtol, atol=1e-5)
+        np.testing.assert_allclose(*(np.array(y, float) for y in (shown, trace["y"])), rtol, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +225,20 @@ def test_errors_of_layers_and_logits_are_those_of_python(visit, squeezenet, digi
     images = digits.scaled(part)
     error = (twin.predict(images, verbose=0) - squeezenet.predict(images, verbose=0)).mean()
     assert last_down.readings["mean error of the logits"] == f"{error:+.2f}"
+
+
+def test_a_percentile_gives_the_format_and_the_accuracy_of_python(visit, squeezenet, digits):
+    explorer = explore.accuracy_by_percentile(squeezenet, few(digits, 40), "9.9")
+    page = visit(explorer)
+    found = set()
+    for setting in (
+        ("fire3_squeeze1x1", "all layers", 70, 4, "nearest"),
+        ("conv1", "this layer", 99.9, 3, "floor"),
+        ("conv10", "all layers", 95, 3, "floor"),
+    ):
+        assert_shown(page, explorer, dict(zip(explorer.controls, setting)))
+        found.add(readings(page)["accuracy"])
+    assert len(found) == 3
+    values = dict(observe(squeezenet, digits.arrays("train", 32)[0]))["conv10"].input
+    assert readings(page)["MSB"] == str(msb_from_limits(*percentile_limits(values, 95)))
+    assert sum(drawn(page, 1)[0]) == values.size
