@@ -217,6 +217,22 @@ for kind in ("kernel", "output"):
 # clipping errors are large but rare, whereas every value has a rounding error, and its power grows fourfold with every
 # bit that is taken away.
 #
+# ## What the network makes of it
+#
+# The best SQNR need not be the best accuracy. The page computes the network with the inputs of its layers quantized, each with the
+# MSB that your percentile gives it. The dotted lines are the percentile's limits in one layer, the dashed ones the range of its
+# format: the smallest power of two that reaches them.
+
+# %%
+explore.accuracy_by_percentile(model, digits, "3.6").show()
+
+# %% [markdown]
+# Three things to find out:
+#
+# 1. Start with 8 bits. How low can the percentile go before the network reads fewer digits? Is it the same with 3 bits?
+# 2. Move the percentile, and watch the dashed lines. Why do they stand still, then jump, and what does the SQNR do there?
+# 3. The inputs are never negative. Which half of the codes does no value use?
+#
 # ## What the thesis found
 #
 # Its Table 2 has the limits of all kernels of SqueezeNet, trained on ImageNet. Ours stand next to them:

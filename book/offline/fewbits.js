@@ -58,8 +58,9 @@
     const { controls, figure } = data;
     const views = viewsOf(data);
     const inputs = [...element.querySelectorAll("form input, form select")];
-    const position = (input) => (input.type === "range" ? Number(input.value) : input.selectedIndex);
+    const places = () => inputs.map((input) => (input.type === "range" ? Number(input.value) : input.selectedIndex));
     let latest; // the series of views that is drawn
+    let counted = { at: String(places()), view: data.start }; // the last view that is complete
 
     function show(view) {
       readings.replaceChildren(...Object.entries(view.readings).map(reading));
@@ -68,35 +69,41 @@
     }
 
     /** Draw what the page has to count first, unless the reader has gone on meanwhile. */
-    async function drawRest(series) {
+    async function drawRest(series, at) {
       await pause(MOVING);
-      while (series === latest) {
+      for (let view; series === latest; ) {
         const { done, value } = await series.next();
-        if (series === latest && value) await show(value);
-        if (done) break;
+        if (series !== latest) return;
+        if (done) {
+          counted = { at, view };
+          element.classList.remove("counting");
+          return;
+        }
+        await show((view = value));
       }
-      if (series === latest) element.classList.remove("counting");
     }
 
     async function draw() {
-      const places = inputs.map(position);
+      const now = places();
       inputs.forEach((input, i) => {
         if (input.type !== "range") return;
-        input.nextElementSibling.textContent = controls[i][places[i]];
-        input.setAttribute("aria-valuetext", controls[i][places[i]]);
+        input.nextElementSibling.textContent = controls[i][now[i]];
+        input.setAttribute("aria-valuetext", controls[i][now[i]]);
       });
-      const values = Object.fromEntries(inputs.map(({ name }, i) => [name, controls[i][places[i]]]));
-      const series = views(values, places, (share) => (mark.value = share));
-      latest = series;
+      const known = counted.at === String(now) ? counted.view : null;
+      const values = Object.fromEntries(inputs.map(({ name }, i) => [name, controls[i][now[i]]]));
+      const series = views(values, now, (share) => (mark.value = share));
+      latest = known ? null : series;
+      element.classList.toggle("counting", Boolean(mark && !known));
+      if (known) return show(known);
       const { value } = await series.next();
-      element.classList.toggle("counting", Boolean(mark));
       if (mark) {
         mark.value = 0;
-        drawRest(series).catch((error) => {
+        drawRest(series, String(now)).catch((error) => {
           if (error.name !== "AbortError") throw error; // the reader has gone on
         });
       }
-      await show(value);
+      return show(value);
     }
 
     inputs.forEach((input) => input.addEventListener("input", draw));

@@ -24,6 +24,7 @@ CHAPTER_PAGES = [f"notebooks/{chapter}.html" for chapter in CHAPTERS]
 SHARED = ("_static/", "_sphinx_design_static/")
 MEBIBYTE = 2**20
 DRAWN = "[...document.querySelectorAll('.fewbits-plot')].every(p => p.querySelector('.main-svg[aria-hidden]'))"
+COUNTED = "!document.querySelector('.fewbits-explorer.counting')"
 # Chromium would look for updates and sandbox itself, which a container forbids.
 ARGUMENTS = [
     "--no-sandbox",
@@ -152,7 +153,7 @@ LABELS_AMISS = """figure => {
 
 def seen(explorer):
     """What a reader sees of an explorer once it has counted: the readings, and the shape of every mark."""
-    explorer.page.wait_for_function("!document.querySelector('.fewbits-explorer.counting')")
+    explorer.page.wait_for_function(COUNTED)
     marks = explorer.locator(".scatterlayer path, .barlayer path, .shapelayer path").evaluate_all(
         "paths => paths.map(p => p.getAttribute('d')).join()"
     )

@@ -11,7 +11,7 @@ import pytest
 
 from fewbits import FixedPoint, data, deploy, explore, quantize, quantize_model, zoo
 from fewbits.backend import keras
-from fewbits.quantization import msb_table
+from fewbits.quantization import msb_from_limits, msb_table, observe, percentile_limits
 
 OFFLINE = Path(__file__).parents[2] / "book" / "offline"
 HEAD = (
@@ -82,7 +82,7 @@ def assert_shown(page, explorer, setting, rtol=1e-7):
     choose(page, explorer, setting)
     assert readings(page) == view.readings
     for shown, trace in zip(drawn(page, len(view.traces)), view.traces):
-        np.testing.assert_allclose(shown, trace["y"], rtol, atol=1e-5)
+        np.testing.assert_allclose(*(np.array(y, float) for y in (shown, trace["y"])), rtol, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,6 @@ def kernels(digits):
 
 def test_kernels_and_what_the_network_reads_with_them_are_those_of_python(visit, kernels):
     page = visit(kernels)
-    assert readings(page) == kernels.view(**kernels.start).readings
     found = set()
     for setting in (("all", 3, -1, "nearest"), ("conv", 4, -3, "floor"), ("dense", 2, -2, "nearest-away")):
         assert_shown(page, kernels, dict(zip(kernels.controls, setting)))
@@ -170,7 +169,6 @@ def test_the_levels_of_the_page_read_as_many_digits_as_those_of_python(visit, sq
     tables = {f"{p} %": msb_table(squeezenet, digits.arrays("train", 32)[0], p) for p in (95, 100)}
     explorer = explore.accuracy_by_level(squeezenet, zoo.levels(squeezenet), few(digits, 40), tables, "9.9")
     page = visit(explorer)
-    assert_shown(page, explorer, explorer.start)
     found = set()
     for rule, rounding, bits, shifts in (
         ("100 %", "floor", (8, 6, 5, 6, 8), (0, 0, 0, 0, 0)),
@@ -225,3 +223,36 @@ def test_errors_of_layers_and_logits_are_those_of_python(visit, squeezenet, digi
     images = digits.scaled(part)
     error = (twin.predict(images, verbose=0) - squeezenet.predict(images, verbose=0)).mean()
     assert last_down.readings["mean error of the logits"] == f"{error:+.2f}"
+
+
+def test_a_percentile_gives_the_format_and_the_accuracy_of_python(visit, squeezenet, digits):
+    explorer = explore.accuracy_by_percentile(squeezenet, few(digits, 40), "9.9")
+    page = visit(explorer)
+    found = set()
+    for setting in (
+        ("fire3_squeeze1x1", "all layers", 70, 4, "nearest"),
+        ("conv1", "this layer", 99.9, 3, "floor"),
+        ("conv10", "all layers", 95, 3, "floor"),
+    ):
+        assert_shown(page, explorer, dict(zip(explorer.controls, setting)))
+        found.add(readings(page)["accuracy"])
+    assert len(found) == 3
+    values = dict(observe(squeezenet, digits.arrays("train", 32)[0]))["conv10"].input
+    assert readings(page)["MSB"] == str(msb_from_limits(*percentile_limits(values, 95)))
+    assert sum(drawn(page, 1)[0]) == values.size
+
+
+def test_a_page_shows_the_start_without_counting_and_counts_it_when_asked_again(visit, kernels):
+    page = visit(kernels)
+    start = kernels.view(**kernels.start)
+    assert readings(page) == start.readings
+    np.testing.assert_array_equal(drawn(page, 1)[0], start.traces[0]["y"])
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_timeout(100)
+    assert page.locator(".counting").count() == 0
+    choose(page, kernels, {"bits": 1})
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    page.wait_for_timeout(100)
+    assert page.locator(".counting").count() == 0  # the count is known
+    assert readings(page) == kernels.view(**kernels.start | {"bits": 1}).readings != start.readings
+    assert_shown(page, kernels, kernels.start)

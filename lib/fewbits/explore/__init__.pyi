@@ -45,6 +45,7 @@ from .fronts import accuracy_over_cost as accuracy_over_cost
 from .histograms import staircase as staircase
 from .histograms import kernel_histogram as kernel_histogram
 from .integer_steps import IntegerSteps as IntegerSteps
+from .layer_ranges import accuracy_by_percentile as accuracy_by_percentile
 from .layer_ranges import sqnr_by_percentile as sqnr_by_percentile
 from .levels import accuracy_by_level as accuracy_by_level
 from .levels import error_by_rounding as error_by_rounding

@@ -120,28 +120,29 @@ class Explorer:
 
     def html(self) -> str:
         """Return the explorer as HTML; `book/offline/fewbits.js` draws it and follows its controls."""
-        views, scripts = self._in_page()
+        start = self.view(**self.start)
+        views, scripts = self._in_page(start)
         data = {
             "controls": [list(values) for values in self.controls.values()],
             "figure": json.loads(self.figure.to_json()),
             **views,
         }
         inputs = "".join(_input_html(name, values, self.start[name]) for name, values in self.controls.items())
-        counts = self.page is not None and "reader" in self.page.scripts
-        mark = '<progress max="1" value="0" aria-label="Images counted"></progress>' if counts else ""
+        mark = '<progress max="1" value="0" aria-label="Images counted"></progress>' if "start" in views else ""
         return (
             f'<figure class="fewbits-figure fewbits-explorer" id="{plots.anchor(self.label)}">'
             f"<form>{inputs}</form>{plots.drawing_html(self.figure, self.alt)}"
-            f'<div class="fewbits-readings" aria-live="polite">{_readings_html(self.view(**self.start).readings)}</div>'
+            f'<div class="fewbits-readings" aria-live="polite">{_readings_html(start.readings)}</div>'
             f"{mark}{plots.as_script(json.dumps(data, separators=(',', ':'), default=_plain))}{scripts}"
             f"{plots.caption_html(self.label, self.caption, self._table())}</figure>"
         )
 
-    def _in_page(self) -> tuple[dict[str, Any], str]:
-        """Return what a page needs to find a view, and the scripts for it."""
-        if self.page:
-            return {"view": self.page.name, "data": self.page.data}, page_scripts(self.page.scripts)
-        return {"states": [{"traces": s.traces, "layout": s.layout, "readings": s.readings} for s in self.states()]}, ""
+    def _in_page(self, start: View) -> tuple[dict[str, Any], str]:
+        """Return what a page needs to find a view, and the scripts for it; `start` where it has to count images."""
+        if self.page is None:
+            return {"states": [vars(state) for state in self.states()]}, ""
+        counted = {"start": vars(start)} if "reader" in self.page.scripts else {}
+        return {"view": self.page.name, "data": self.page.data, **counted}, page_scripts(self.page.scripts)
 
     def _table(self) -> plots.Table:
         """Return the readings of the settings that are listed."""

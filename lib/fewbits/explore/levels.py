@@ -83,7 +83,7 @@ def accuracy_by_level(
         return {"rule": next(iter(tables)), "rounding": rounding} | own
 
     start = alike(6, "floor")
-    choices = {"rule": tuple(tables), "rounding": INTEGER_ROUNDINGS}
+    choices: dict[str, Sequence[Any]] = {"rule": tuple(tables), "rounding": INTEGER_ROUNDINGS}
     choices |= {name: bits if name.endswith("bits") else shifts for name in start if name not in choices}
     data = {
         "reader": readers.reader_data(quantized, dataset.validation, dataset.levels),
@@ -161,7 +161,7 @@ def error_by_rounding(
             "accuracy": str(Share.of(found[-1].argmax(-1) == part.labels)),
             "mean error of the logits": f"{logits.mean():+.2f}",
             "RMS error of the logits": f"{_rms(logits):.2f}",
-            "the same in all classes": f"{(logits.mean(-1) ** 2).mean() / (logits**2).mean():.0%}",
+            "of it the same in all classes": f"{(logits.mean(-1) ** 2).mean() / (logits**2).mean():.0%}",
         }
         of_layers = list(zip(errors[:-1], sizes))
         heights = [x.mean() / size for x, size in of_layers], [_rms(x) / size for x, size in of_layers]
@@ -185,7 +185,8 @@ def error_by_rounding(
         figure,
         label,
         f"Kernels in one format, each level with its own rounding, and what it does to the outputs of the layers, on "
-        f"{len(part)} test images (quick; 95 % interval in brackets). Inputs, outputs and biases stay float.",
+        f"{len(part)} test images (quick; 95 % interval in brackets). Inputs, outputs and biases stay float. An "
+        "error that is the same in all classes changes no answer; the last reading is its share of the squared error.",
         "Bars of the mean error and the RMS error of each layer's outputs, relative to the RMS of these outputs.",
         PageView(
             "error_by_rounding",

@@ -25,11 +25,16 @@ def reader_data(quantized: QuantizedModel, part: Split, levels: int) -> dict[str
     Raises:
         InputError: as `deploy.page_program`.
     """
-    return {
-        "program": page_program(quantized, levels=levels),
-        "images": _base64(part.images),
-        "labels": _base64(part.labels),
-    }
+    return {"program": page_program(quantized, levels=levels), **images_data(part)}
+
+
+def images_data(part: Split) -> dict[str, str]:
+    """Return images and labels as `new FewBits.Reader(...)` takes them.
+
+    Args:
+        part: As in `reader_data`.
+    """
+    return {"images": _base64(part.images), "labels": _base64(part.labels)}
 
 
 def page_file(name: str) -> str:

@@ -56,7 +56,7 @@
           accuracy,
           "mean error of the logits": logits ? inWords.signed(logits.mean, 2) : "counting",
           "RMS error of the logits": logits ? logits.rms.toFixed(2) : "counting",
-          "the same in all classes": logits ? shares.percent(logits.shared / logits.squares, 0) : "counting",
+          "of it the same in all classes": logits ? shares.percent(logits.shared / logits.squares, 0) : "counting",
         },
       });
       yield view("counting", []);
