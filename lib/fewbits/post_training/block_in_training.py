@@ -98,6 +98,7 @@ class BlockInTraining(keras.Model):
         self._rate, self._unit_of_error, self._steps = kernels[0].rate, max(unit_of_error, LEAST), steps
         self._part = self.add_weight(shape=(), initializer="zeros", trainable=False, name="part")
         self.compile(keras.optimizers.Adam(self._rate), jit_compile=compiles_steps())
+        self.optimizer.build(self.trainable_variables)  # else the first step would be traced twice
 
     def _variable(self, start: np.ndarray) -> Any:
         return self.add_weight(shape=start.shape, initializer=lambda shape, dtype: ops.cast(start, dtype))

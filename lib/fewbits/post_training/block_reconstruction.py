@@ -26,6 +26,7 @@ from fewbits.quantization.layerwise import LayerwiseRun
 
 STEPS = 100  # per block, by default
 BATCH = 16  # images per step
+PASS = 64  # images per pass without training
 
 
 def reconstruct_blocks(
@@ -108,7 +109,7 @@ class _Runs:
     """The quantized network and the float one on the same images, layer by layer."""
 
     def __init__(self, network: QuantizedModel, plain: QuantizedModel, arrays: list[np.ndarray]):
-        batches = [[array[i : i + BATCH] for array in arrays] for i in range(0, len(arrays[0]), BATCH)]
+        batches = [[array[i : i + PASS] for array in arrays] for i in range(0, len(arrays[0]), PASS)]
         self.reached, self._wanted = LayerwiseRun(network, batches), LayerwiseRun(plain, batches)
         calls = zip(self.reached.graph.calls, self._wanted.graph.calls, strict=True)
         self._twins = {id(own): twin for a, b in calls for own, twin in zip(a.outputs, b.outputs)}
@@ -161,10 +162,10 @@ class _Task:
         """Return the mean squared error of the outputs with these weights."""
         self._give(weights)
         total = 0.0
-        for i in range(0, len(self.inputs[0]), BATCH):
-            found = self.block.run([ops.convert_to_tensor(x[i : i + BATCH]) for x in self.inputs])
+        for i in range(0, len(self.inputs[0]), PASS):
+            found = self.block.run([ops.convert_to_tensor(x[i : i + PASS]) for x in self.inputs])
             total += sum(
-                float(ops.mean(ops.square(y - t[i : i + BATCH]))) * len(y) for y, t in zip(found, self.targets)
+                float(ops.mean(ops.square(y - t[i : i + PASS]))) * len(y) for y, t in zip(found, self.targets)
             )
         return total / len(self.inputs[0])
 
