@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fewbits.book.pdf import BROWSERS, count_sheets, printed_pages, write_pdf
+from fewbits.book.pdf import BROWSERS, Printed, _book, count_sheets, printed_parts, write_pdf
 from fewbits.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +20,7 @@ LONG = f"<pre id='code'>{'x = 1; ' * 60}</pre><table><tr>{'<td>a_word_of_some_le
 LINKS = "<p id='top'><a href='../notebooks/two.html#end'>in the file</a> <a href='other.html'>not in it</a></p>"
 PAINTED = "<div class='live'><h2>On screens</h2><canvas></canvas></div>"
 LIVE = f"<figure>{PAINTED}<noscript><h2>On paper</h2></noscript></figure>"
+PARTS = {"": ["book/one"], "I Numbers": ["notebooks/two"]}
 WORDS = "<p>words</p>" * 120
 MANY = WORDS + "<h2 id='end'>The end</h2>"
 
@@ -67,7 +68,7 @@ def outline(pdf):
 
 
 def test_the_contents_tell_the_sheet_on_which_each_page_begins(html, tmp_path):
-    starts = write_pdf(html, ["book/one", "notebooks/two"], tmp_path / "dist" / "book.pdf", title="A book")
+    starts = write_pdf(html, PARTS, tmp_path / "dist" / "book.pdf", title="A book")
     pdf = (tmp_path / "dist" / "book.pdf").read_bytes()
     headings = outline(pdf)
     assert starts == {"book/one": headings["Page one"], "notebooks/two": headings["Page two"]}
@@ -80,12 +81,20 @@ def test_the_contents_tell_the_sheet_on_which_each_page_begins(html, tmp_path):
 
 def test_a_missing_page_is_refused(html, tmp_path):
     with pytest.raises(InputError, match="no page book/three; build it first"):
-        write_pdf(html, ["book/one", "book/three"], tmp_path / "book.pdf")
+        write_pdf(html, {"": ["book/one"], "II": ["book/three"]}, tmp_path / "book.pdf")
 
 
-def test_the_printed_pages_are_those_of_the_table_of_contents_without_the_api():
-    pages = printed_pages(ROOT / "_toc.yml")
-    assert pages[0] == "notebooks/00-few-bits" and "notebooks/17-pareto" in pages and "book/api" not in pages
+def test_the_printed_parts_are_those_of_the_table_of_contents_without_the_api():
+    parts = printed_parts(ROOT / "_toc.yml")
+    assert parts[""] == ["notebooks/00-few-bits"] and parts["VI To the device"][-1] == "notebooks/17-pareto"
+    assert "book/glossary" in parts["Reference"] and "book/api" not in parts["Reference"]
+
+
+def test_the_contents_are_grouped_by_part():
+    pages = {name: Printed(name, name.title(), f"<article>{name}</article>", []) for name in ("a", "b", "c")}
+    html = _book(pages, {"": ["a"], "I <Numbers>": ["b", "c"]}, "Book", {"a": 2, "b": 5, "c": 9})
+    contents = re.sub(r"<[^>]+>", " ", html[html.index("Contents</h1>") : html.index("</nav>")]).split()
+    assert contents == ["Contents", "A", "2", "I", "&lt;Numbers&gt;", "B", "5", "C", "9"]
 
 
 def test_on_paper_a_page_is_light_and_no_code_or_table_is_cut_off(html):

@@ -1,4 +1,4 @@
-"""Questions with answers: what Python writes of them, and what the book's script makes of it in a browser."""
+"""Questions with answers: what Python writes of them, and what their script makes of it in a browser."""
 
 import os
 import re
@@ -14,7 +14,6 @@ from fewbits.book.questions import question_html
 from fewbits.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-OFFLINE = ROOT / "book" / "offline"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 RIGHT, WRONG = ("four", "two bits have four codes"), (("two", "that is one bit"), ("eight", "that is three bits"))
 QUESTION = "How many codes have two bits?"
@@ -73,7 +72,7 @@ def test_the_right_answer_has_no_fixed_place_but_stays_where_it_is_in_every_run(
 def test_texts_cannot_end_their_element():
     evil = "</legend><script>alert(1)</script> & \"quoted\" 'twice'"
     html = question_html(evil, (evil + "1", evil), (evil + "2", evil))
-    assert "<script" not in html
+    assert html.count("<script") == 1 and html.count("alert(1)") == html.count("&lt;script&gt;alert(1)")
     assert Reader(html).legend == evil
 
 
@@ -116,18 +115,16 @@ def browser(request):
         browser.close()
 
 
+ASKED = question_html(QUESTION, RIGHT, *WRONG), question_html("Is 1 a bit?", ("yes", "it is"), ("no", "it is one"))
+
+
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
-    """A page of two questions, with the book's script and style."""
-    folder = tmp_path_factory.mktemp("page")
-    for name in ("questions.js", "questions.css"):
-        shutil.copy(OFFLINE / name, folder)
-    asked = question_html(QUESTION, RIGHT, *WRONG) + question_html("Is 1 a bit?", ("yes", "it is"), ("no", "it is one"))
-    file = folder / "page.html"
+    """A page of two questions."""
+    file = tmp_path_factory.mktemp("page") / "page.html"
     file.write_text(
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        '<title>Questions</title><link rel="stylesheet" href="questions.css"><script defer src="questions.js"></script>'
-        f"<body>{asked}</body></html>"
+        f"<title>Questions</title><body>{''.join(ASKED)}</body></html>"
     )
     return file.as_uri()
 
@@ -196,3 +193,35 @@ def test_a_browser_that_stores_nothing_still_asks(browser, page_file):
     page.get_by_role("button", name="Check").first.click()
     assert page.locator(".fewbits-score").inner_text().startswith("1 of 2 right")
     context.close()
+
+
+# JupyterLab sets the HTML of an output, puts new script elements in place of those in it, and then shows it.
+AS_OUTPUT = """([notebook, html]) => {
+    const output = document.createElement("div");
+    output.innerHTML = html;
+    for (const script of output.querySelectorAll("script")) {
+        const running = document.createElement("script");
+        running.textContent = script.textContent;
+        script.replaceWith(running);
+    }
+    document.getElementById(notebook).append(output);
+}"""
+
+
+def test_each_notebook_of_jupyterlab_has_a_score_and_a_cell_can_run_again(browser):
+    page = browser.new_page()
+    page.set_content("<div class='jp-Notebook' id='one'></div><div class='jp-Notebook' id='two'></div>")
+    one, two = page.locator("#one"), page.locator("#two")
+    page.evaluate(AS_OUTPUT, ["one", ASKED[0]])
+    assert one.locator(".fewbits-score").inner_text().strip() == "1 question to answer"
+    page.evaluate(AS_OUTPUT, ["one", ASKED[1]])
+    page.evaluate(AS_OUTPUT, ["two", ASKED[1]])
+    assert one.locator(".fewbits-score").inner_text().strip() == "2 questions to answer"
+    assert two.locator(".fewbits-score").inner_text().strip() == "1 question to answer"
+    one.get_by_label("yes").check()
+    one.get_by_role("button", name="Check").last.click()
+    page.evaluate("document.querySelector('#one > div:last-child').remove()")
+    page.evaluate(AS_OUTPUT, ["one", ASKED[1]])
+    assert one.locator(".fewbits-score").inner_text().startswith("1 of 2 right")
+    assert two.locator(".fewbits-score").inner_text().strip() == "1 question to answer"
+    page.close()

@@ -157,9 +157,9 @@ def _pack(options: argparse.Namespace, root: Path) -> None:
 
 
 def _pdf(options: argparse.Namespace, root: Path) -> None:
-    from fewbits.book.pdf import printed_pages, write_pdf
+    from fewbits.book.pdf import printed_parts, write_pdf
 
-    write_pdf(root / "_build" / "html", printed_pages(root / "_toc.yml"), options.target)
+    write_pdf(root / "_build" / "html", printed_parts(root / "_toc.yml"), options.target)
     print(f"{options.target} written")
 
 

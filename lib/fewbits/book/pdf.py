@@ -1,4 +1,4 @@
-"""The whole book as one PDF, printed by Chromium: a contents page with page numbers, then every page of the book.
+"""The whole book as one PDF, printed by Chromium: contents by part with page numbers, then every page of the book.
 
 All pages become one document, so that links between chapters lead to their place in the file.
 """
@@ -6,7 +6,7 @@ All pages become one document, so that links between chapters lead to their plac
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,7 +39,7 @@ _BOOK = """<!doctype html>
 <html lang="en" data-theme="light">
 <head><meta charset="utf-8"><title>{title}</title>{styles}</head>
 <body class="fewbits-printed">
-<nav id="contents"><p class="title">{title}</p><h1>Contents</h1><ol>{entries}</ol></nav>
+<nav id="contents"><p class="title">{title}</p><h1>Contents</h1>{contents}</nav>
 {articles}
 </body>
 </html>
@@ -67,15 +67,18 @@ class Printed(NamedTuple):
         return self.name.replace("/", "-")
 
 
-def printed_pages(contents: Path) -> list[str]:
-    """Return the names of the pages that are printed, in the order of the book; the API is left out.
+def printed_parts(contents: Path) -> dict[str, list[str]]:
+    """Return the parts of the book as printed: caption -> names of its pages; the API is left out.
+
+    The first page belongs to no part; its caption is "".
 
     Args:
         contents: The file `_toc.yml`.
     """
     table = yaml.safe_load(contents.read_text())
-    every = [table["root"], *(page["file"] for part in table["parts"] for page in part["chapters"])]
-    return [name for name in every if name != _NOT_PRINTED]
+    parts = {part["caption"]: [page["file"] for page in part["chapters"]] for part in table["parts"]}
+    parts = {"": [table["root"]], **parts}
+    return {caption: [name for name in names if name != _NOT_PRINTED] for caption, names in parts.items()}
 
 
 def find_browser() -> str:
@@ -92,12 +95,12 @@ def find_browser() -> str:
     return path
 
 
-def write_pdf(html: Path, names: Sequence[str], target: Path, title: str = "Few Bits") -> dict[str, int]:
+def write_pdf(html: Path, parts: Mapping[str, Sequence[str]], target: Path, title: str = "Few Bits") -> dict[str, int]:
     """Print pages of a built book into one PDF.
 
     Args:
         html: The folder of the pages.
-        names: The pages in order, without `.html`.
+        parts: Caption of a part, or "" -> its pages, without `.html`; all in the order of the book.
         target: The PDF file.
         title: The title above the contents.
 
@@ -107,6 +110,7 @@ def write_pdf(html: Path, names: Sequence[str], target: Path, title: str = "Few 
     Raises:
         InputError: when there is no Chromium, or a page is missing.
     """
+    names = [name for pages in parts.values() for name in pages]
     missing = [name for name in names if not (html / f"{name}.html").exists()]
     if missing:
         raise InputError(f"the book has no page {missing[0]}; build it first: make book")
@@ -114,10 +118,10 @@ def write_pdf(html: Path, names: Sequence[str], target: Path, title: str = "Few 
     with sync_playwright() as playwright, TemporaryDirectory(dir=target.parent) as folder:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox", "--disable-gpu"])
         view = browser.new_page(viewport={"width": _WIDTH, "height": 1000}, color_scheme="light")
-        parts = [_article(view, html, name, names) for name in names]
-        _open(view, Path(folder, "book.html"), _book(parts, title, {}))
-        starts = _first_sheets(view, parts)
-        _open(view, Path(folder, "book.html"), _book(parts, title, starts))
+        printed = {name: _article(view, html, name, names) for name in names}
+        _open(view, Path(folder, "book.html"), _book(printed, parts, title, {}))
+        starts = _first_sheets(view, printed)
+        _open(view, Path(folder, "book.html"), _book(printed, parts, title, starts))
         with write_aside(target) as file:
             file.write(_print(view))
         browser.close()
@@ -140,16 +144,26 @@ def _article(view: Page, html: Path, name: str, names: Sequence[str]) -> Printed
     return Printed(name, **view.evaluate(_ARTICLE, {"page": name, "pages": list(names), "root": root}))
 
 
-def _book(parts: Sequence[Printed], title: str, starts: dict[str, int]) -> str:
-    entry = '<li><a href="#{}"><span>{}</span><span>{}</span></a></li>'
-    entries = [entry.format(part.anchor, escape(part.title), starts.get(part.name, "")) for part in parts]
-    styles = dict.fromkeys(style for part in parts for style in part.styles)
+def _book(
+    printed: Mapping[str, Printed], parts: Mapping[str, Sequence[str]], title: str, starts: Mapping[str, int]
+) -> str:
+    styles = dict.fromkeys(style for page in printed.values() for style in page.styles)
     return _BOOK.format(
         title=escape(title),
         styles="".join(f'<link rel="stylesheet" href="{escape(style)}">' for style in styles),
-        entries="".join(entries),
-        articles="\n".join(part.html for part in parts),
+        contents="".join(
+            _entries(caption, [printed[name] for name in names], starts) for caption, names in parts.items()
+        ),
+        articles="\n".join(page.html for page in printed.values()),
     )
+
+
+def _entries(caption: str, pages: Sequence[Printed], starts: Mapping[str, int]) -> str:
+    """Return the part of the contents that lists one part of the book."""
+    entry = '<li><a href="#{}"><span>{}</span><span>{}</span></a></li>'
+    entries = "".join(entry.format(page.anchor, escape(page.title), starts.get(page.name, "")) for page in pages)
+    heading = f'<p class="part">{escape(caption)}</p>' if caption else ""
+    return f"{heading}<ol>{entries}</ol>"
 
 
 def _open(view: Page, file: Path, text: str) -> None:
@@ -159,12 +173,12 @@ def _open(view: Page, file: Path, text: str) -> None:
     view.evaluate(_FIT)
 
 
-def _first_sheets(view: Page, parts: Sequence[Printed]) -> dict[str, int]:
-    """Return on which sheet each part begins, by printing the contents and each part alone."""
+def _first_sheets(view: Page, printed: Mapping[str, Printed]) -> dict[str, int]:
+    """Return on which sheet each page begins, by printing the contents and each page alone."""
     starts, number = {}, 1 + _sheets(view, "contents")
-    for part in parts:
-        starts[part.name] = number
-        number += _sheets(view, part.anchor)
+    for name, page in printed.items():
+        starts[name] = number
+        number += _sheets(view, page.anchor)
     return starts
 
 

@@ -11,6 +11,7 @@
   "use strict";
   const { page, pages, root } = book;
   const article = document.querySelector("article");
+  dispatchEvent(new Event("beforeprint")); // questions unfold their explanations
   for (const figure of article.querySelectorAll("figure:has(> .live canvas)")) {
     figure.querySelector(".live").outerHTML = figure.querySelector("noscript").textContent;
   }

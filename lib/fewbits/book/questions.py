@@ -1,12 +1,13 @@
 """Multiple-choice questions in a chapter, whose answers may come from its run.
 
-A question is HTML that works alone: choices, and the explanations of all of them folded below. In the book,
-`book/offline/questions.js` holds the explanations back until the reader has answered, and keeps the score.
+A question is HTML that works alone: choices, and the explanations of all of them folded below. Its script holds the
+explanations back until the reader has answered, and keeps the score, in the book as in JupyterLab.
 """
 
 import hashlib
 import random
 from html import escape
+from importlib.resources import files
 from typing import NamedTuple
 
 from fewbits.errors import InputError
@@ -69,9 +70,13 @@ def question_html(question: str, right: tuple[str, str], *wrong: tuple[str, str]
         f"<em>{'Right.' if choice is first else 'Wrong.'}</em> {escape(choice.why)}</li>"
         for choice in choices
     )
-    return (
-        f'<div class="fewbits-question" id="{name}"><fieldset><legend>{escape(question)}</legend>{inputs}</fieldset>'
-        f"<details><summary>Answer</summary><ul>{answers}</ul></details></div>"
+    page = files("fewbits.book")
+    return (  # JupyterLab would take the keys for its own
+        f'<div class="fewbits-question" id="{name}" data-lm-suppress-shortcuts="true">'
+        f"<style>{(page / 'questions.css').read_text(encoding='utf-8')}</style>"
+        f"<fieldset><legend>{escape(question)}</legend>{inputs}</fieldset>"
+        f"<details><summary>Answer</summary><ul>{answers}</ul></details>"
+        f"<script>{(page / 'questions.js').read_text(encoding='utf-8')}</script></div>"
     )
 
 

@@ -1,6 +1,8 @@
 // Holds the explanations of questions back until the reader has answered, and keeps the score in this browser alone.
+// It stands in each question, so that it runs in JupyterLab too; the first one is that which all use.
 (() => {
   "use strict";
+  window.FewBits ??= {};
 
   /**
    * Return the store of answers: this browser's, or none where it refuses one.
@@ -117,33 +119,53 @@
     }
   }
 
-  function start() {
-    const roots = [...document.querySelectorAll(".fewbits-question")];
-    if (!roots.length) return;
-    const score = element("span", "");
-    const again = element("button", "fewbits-again", "Ask me again");
-    again.type = "button";
-    const store = answerStore();
-    const showScore = () => {
-      const answered = questions.filter((question) => question.chosen !== null).length;
-      const right = questions.filter((question) => question.isRight).length;
-      score.textContent = answered ? `${right} of ${questions.length} right` : `${questions.length} questions to answer`;
-      again.hidden = !answered;
-    };
-    const questions = roots.map((root) => new Question(root, store, showScore));
-    again.addEventListener("click", () => {
+  /** The score of the questions in one notebook, in a line below the last of them. */
+  class Score {
+    constructor() {
+      this.questions = new Map(); // the question's name -> the question as it was last displayed
+      this.store = answerStore();
+      this.line = element("p", "fewbits-score");
+      this.words = element("span", "");
+      this.words.setAttribute("role", "status");
+      this.again = element("button", "fewbits-again", "Ask me again");
+      this.again.type = "button";
+      this.line.append(this.words, " ", this.again);
+      this.again.addEventListener("click", () => this.forget());
+      addEventListener("beforeprint", () => this.questions.forEach((question) => question.unfold()));
+      addEventListener("afterprint", () => this.questions.forEach((question) => question.show()));
+    }
+
+    /** Add a question, in place of one of the same name. */
+    add(root) {
+      this.questions.set(root.id, new Question(root, this.store, () => this.show()));
+      root.after(this.line);
+      this.show();
+    }
+
+    forget() {
+      const questions = [...this.questions.values()];
       for (const question of questions) question.forget();
-      showScore();
+      this.show();
       questions[0].inputs[0].focus();
-    });
-    addEventListener("beforeprint", () => questions.forEach((question) => question.unfold()));
-    addEventListener("afterprint", () => questions.forEach((question) => question.show()));
-    const line = element("p", "fewbits-score");
-    score.setAttribute("role", "status");
-    line.append(score, " ", again);
-    roots.at(-1).after(line);
-    showScore();
+    }
+
+    show() {
+      const questions = [...this.questions.values()];
+      const answered = questions.some((question) => question.chosen !== null);
+      const right = questions.filter((question) => question.isRight).length;
+      const count = `${questions.length} ${questions.length === 1 ? "question" : "questions"}`;
+      this.words.textContent = answered ? `${right} of ${questions.length} right` : `${count} to answer`;
+      this.again.hidden = !answered;
+    }
   }
 
-  document.readyState === "loading" ? document.addEventListener("DOMContentLoaded", start) : start();
+  const scores = new WeakMap(); // a notebook's element -> its score; JupyterLab shows several in one page
+
+  window.FewBits.ask ??= (root) => {
+    const notebook = root.closest(".jp-Notebook") ?? document.body;
+    if (!scores.has(notebook)) scores.set(notebook, new Score());
+    scores.get(notebook).add(root);
+  };
+
+  window.FewBits.ask(document.currentScript.parentElement);
 })();
