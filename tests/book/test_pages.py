@@ -158,7 +158,7 @@ STEPS = 3  # neighbours may look the same: two levels of one accuracy, a stage t
 CONTROLS = "article :is(input, select, button, summary):not(.copybtn, .modebar-btn)"
 # What a reader sees of the part to which a control belongs.
 SEEN = """control => {
-    const explorer = control.closest("form") && control.closest(".fewbits-explorer");
+    const explorer = control.closest("form") && control.closest(".fewbits-explorer:has(.fewbits-readings)");
     const part = explorer || control.closest("details, figure, .fewbits-question, .admonition") || document.body;
     if (explorer) {
         const marks = explorer.querySelectorAll(".scatterlayer path, .barlayer path, .shapelayer path");
@@ -194,7 +194,7 @@ def tries(control, press):
 def answers(page, control, press):
     before = control.evaluate(SEEN)
     for _ in tries(control, press):
-        for _ in range(10):
+        for _ in range(20):  # an explorer that computes shows its first numbers by then
             if control.evaluate(SEEN) != before:
                 return True
             page.wait_for_timeout(30)
