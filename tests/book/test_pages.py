@@ -151,44 +151,66 @@ LABELS_AMISS = """figure => {
 }"""
 
 
-def seen(explorer):
-    """What a reader sees of an explorer once it has counted: the readings, and the shape of every mark."""
-    explorer.page.wait_for_function(COUNTED)
-    marks = explorer.locator(".scatterlayer path, .barlayer path, .shapelayer path").evaluate_all(
-        "paths => paths.map(p => p.getAttribute('d')).join()"
-    )
-    return explorer.locator(".fewbits-readings").inner_text(), marks
-
-
 # A slider goes down to its least value, a menu down to its last.
 CAN_GO_DOWN = "c => c.type === 'range' ? Number(c.value) > Number(c.min) : c.selectedIndex < c.options.length - 1"
 FARTHER_END = "c => c.value - c.min > c.max - c.value ? 0.1 : 0.9"
 STEPS = 3  # neighbours may look the same: two levels of one accuracy, a stage that a short schedule does not have
+# All that can be operated, besides the buttons that copy code and those of a figure's tool bar.
+CONTROLS = "article :is(input, select, button, summary):not(.copybtn, .modebar-btn)"
+# What a reader sees of the part to which a control belongs.
+SEEN = """control => {
+    const explorer = control.closest("form") && control.closest(".fewbits-explorer:has(.fewbits-readings)");
+    const part = explorer || control.closest("details, figure, .fewbits-question, .admonition") || document.body;
+    if (explorer) {
+        const marks = explorer.querySelectorAll(".scatterlayer path, .barlayer path, .shapelayer path");
+        return explorer.querySelector(".fewbits-readings").innerText + [...marks].map((m) => m.getAttribute("d"));
+    }
+    const painted = [...part.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL());
+    return [part.outerHTML, document.documentElement.className, control.checked, ...painted].join();
+}"""
+CAN_BE_OPERATED = "c => c.checkVisibility() && !c.disabled && !(c.type === 'radio' && c.checked)"
+OTHER_OPTIONS = "c => [...c.options].map((option, at) => at).filter((at) => at !== c.selectedIndex)"
+KEYS = {"checkbox": "Space", "radio": "Space"}
 
 
-def controls_answer_to_the_keyboard(page):
-    for explorer in page.locator(".fewbits-explorer").all():
-        for control in explorer.locator("form input, form select").all():
-            views = [seen(explorer)]
-            control.focus()
-            key = "ArrowDown" if control.evaluate(CAN_GO_DOWN) else "ArrowUp"
-            while len(views) <= STEPS and views[-1] == views[0]:
-                page.keyboard.press(key)
-                page.wait_for_timeout(150)
-                views.append(seen(explorer))
-            assert views[0] != views[-1], control.get_attribute("name")
-
-
-def sliders_answer_to(page, press):
-    """Press each explorer's first slider near its farther end: `press` is a mouse's click or a finger's tap."""
-    for explorer in page.locator(".fewbits-explorer:has(input[type=range])").all():  # others have menus, tested above
-        slider = explorer.locator("input[type=range]").first
-        before = seen(explorer)
-        box = slider.bounding_box()
+def tries(control, press):
+    """Operate a control in one way after the other, so that one of them must show: `press` is None for the keyboard."""
+    kind = control.evaluate("c => c.type ?? c.localName")
+    if press is None and kind in ("range", "select-one"):
+        key = "ArrowDown" if control.evaluate(CAN_GO_DOWN) else "ArrowUp"
+        for _ in range(STEPS):
+            yield control.press(key)
+    elif kind == "range":
+        box = control.bounding_box()
         assert box["height"] >= 44
-        press(slider)(position={"x": box["width"] * slider.evaluate(FARTHER_END), "y": box["height"] / 2})
-        page.wait_for_timeout(150)
-        assert seen(explorer) != before
+        for at in (control.evaluate(FARTHER_END), 0.5):
+            yield press(control)(position={"x": box["width"] * at, "y": box["height"] / 2})
+    elif kind == "select-one":  # the browser draws its menu
+        for option in control.evaluate(OTHER_OPTIONS):
+            yield control.select_option(index=option)
+    else:
+        yield press(control)() if press else control.press(KEYS.get(kind, "Enter"))
+
+
+def answers(page, control, press):
+    page.wait_for_function(COUNTED)  # what another control began to count changes no more
+    before = control.evaluate(SEEN)
+    for _ in tries(control, press):
+        for _ in range(20):  # an explorer that computes shows its first numbers by then
+            if control.evaluate(SEEN) != before:
+                return True
+            page.wait_for_timeout(30)
+    return False
+
+
+def every_control_answers(page, name, press):
+    """Operate all controls; what shows nothing, as the preset that is set, has a second try after all others."""
+    if not page.url.endswith(name):
+        return  # the page has moved; where it leads, all is operated
+    silent = page.query_selector_all(CONTROLS)
+    for _ in range(2):
+        silent = [c for c in silent if c.evaluate(CAN_BE_OPERATED) and not answers(page, c, press)]
+    assert [control.evaluate("c => c.outerHTML.slice(0, 200)") for control in silent] == []
 
 
 @both
@@ -220,7 +242,7 @@ def test_a_chapter_offers_its_twins_to_download(chapter):
 def test_a_page_shows_what_it_should_and_answers_to_the_keyboard(visit, name):
     page = visit(name)
     figures_and_words(page, name)
-    controls_answer_to_the_keyboard(page)
+    every_control_answers(page, name, None)
     if not page.locator(".fewbits-plot").count():
         assert page.evaluate(SHARED_WEIGHT) < MEBIBYTE
 
@@ -233,7 +255,6 @@ SHARED_WEIGHT = "performance.getEntriesByType('resource').reduce((sum, r) => sum
 def test_a_page_from_a_file_answers_to_the_mouse_and_can_be_read_in_light_and_dark(visit, name):
     page = visit(name, color_scheme="light")
     figures_and_words(page, name)
-    sliders_answer_to(page, lambda slider: slider.click)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
@@ -243,6 +264,7 @@ def test_a_page_from_a_file_answers_to_the_mouse_and_can_be_read_in_light_and_da
         assert serious_faults(page) == []
     if page.locator(".fewbits-code-switch").count():
         code_folds_behind_one_switch(page)
+    every_control_answers(page, name, lambda control: control.click)
 
 
 def serious_faults(page):
@@ -290,9 +312,9 @@ def test_a_phone_shows_the_page_and_a_finger_scrolls_it(visit, name):
         room, drawing = plot.bounding_box(), plot.locator(".main-svg").first.bounding_box()
         assert drawing["height"] <= room["height"] + 1  # or it would lie upon what follows
         assert figure.evaluate(LABELS_AMISS) == []
-    sliders_answer_to(page, lambda slider: slider.tap)
     if page.locator(".fewbits-plot .nsewdrag").count():
         a_swipe_over_a_figure_scrolls(page)
+    every_control_answers(page, name, lambda control: control.tap)
 
 
 RANGES = """plot => JSON.stringify(
