@@ -9,7 +9,6 @@ from . import fronts as fronts
 from . import histograms as histograms
 from . import integer_steps as integer_steps
 from . import layer_ranges as layer_ranges
-from . import levels as levels
 from . import overlays as overlays
 from . import panels as panels
 from . import patterns as patterns
@@ -20,6 +19,7 @@ from . import rankings as rankings
 from . import readers as readers
 from . import repairs as repairs
 from . import resolutions as resolutions
+from . import settings_by_level as settings_by_level
 from . import sqnr_by_layer as sqnr_by_layer
 from . import surfaces as surfaces
 from .accumulator_widths import accumulator_sizes as accumulator_sizes
@@ -47,8 +47,8 @@ from .histograms import kernel_histogram as kernel_histogram
 from .integer_steps import IntegerSteps as IntegerSteps
 from .layer_ranges import accuracy_by_percentile as accuracy_by_percentile
 from .layer_ranges import sqnr_by_percentile as sqnr_by_percentile
-from .levels import accuracy_by_level as accuracy_by_level
-from .levels import error_by_rounding as error_by_rounding
+from .settings_by_level import accuracy_by_level as accuracy_by_level
+from .settings_by_level import error_by_rounding as error_by_rounding
 from .overlays import overlay as overlay
 from .panels import stacked_lines as stacked_lines
 from .patterns import filters_by_step as filters_by_step

@@ -88,7 +88,7 @@ def sqnr_by_percentile(
     )
     choice = {"codes": tuple(codes)} if len(codes) > 1 else {}
     return Explorer(
-        {"values": kinds, "percentile": percentiles, "bits": bits, "rounding": ROUNDINGS} | choice,
+        {"values": kinds, "bits": bits, "percentile": percentiles, "rounding": ROUNDINGS} | choice,
         {"values": "kernel", "percentile": 99.9, "bits": 4, "rounding": "nearest"}
         | {name: values[0] for name, values in choice.items()},
         view,

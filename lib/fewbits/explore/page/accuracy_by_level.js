@@ -1,5 +1,5 @@
 // What a network reads when its levels are quantized one after the other, each with formats of its own: the view of
-// fewbits.explore.layer_ranges.accuracy_by_level.
+// fewbits.explore.settings_by_level.accuracy_by_level.
 (() => {
   "use strict";
   const { Reader, inWords, shares } = window.FewBits;

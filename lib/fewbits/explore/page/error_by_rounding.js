@@ -1,5 +1,5 @@
 // What rounded kernels do to the outputs of each layer and to the logits, with a rounding for each level: the view of
-// fewbits.explore.levels.error_by_rounding.
+// fewbits.explore.settings_by_level.error_by_rounding.
 (() => {
   "use strict";
   const { Reader, inWords, shares } = window.FewBits;
