@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fewbits.book import papers
-from fewbits.book.coverage import coverage, coverage_page, expanded
+from fewbits.book.coverage import coverage_page, expanded, read_coverage
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 COUNTS = {  # counted in the texts of the works: captions, and numbers that the text names
@@ -16,7 +16,7 @@ COUNTS = {  # counted in the texts of the works: captions, and numbers that the 
     "chernis": (2, 0),
     "gaikwad2018": (5, 70),
 }
-WORKS = coverage()
+WORKS = read_coverage()
 
 
 def text_of(chapter):

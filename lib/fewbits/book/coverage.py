@@ -19,7 +19,7 @@ reproduced: [the papers against ours](../notebooks/90-paper-against-ours) sets o
 """
 
 
-def coverage() -> dict[str, dict[str, list[dict[str, Any]]]]:
+def read_coverage() -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Return key of a work -> "tables" and "figures" -> entries, as data/papers/coverage.toml has them."""
     return tomllib.loads((papers.FOLDER / "coverage.toml").read_text(encoding="utf-8"))
 
@@ -45,7 +45,7 @@ def expanded(numbers: Sequence[str]) -> list[str]:
 
 def coverage_page() -> str:
     """Return the page as Markdown."""
-    works = coverage()
+    works = read_coverage()
     counts = [
         f"| {{cite:t}}`{key}` | {_used(work['tables'])} | {_used(work['figures'])} |" for key, work in works.items()
     ]
