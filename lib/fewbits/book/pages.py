@@ -11,9 +11,11 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from fewbits.book.chapter import Chapter, files_below, hash_files, library_files
+from fewbits.book.coverage import coverage_page
 from fewbits.book.execution import ExecutionError
 from fewbits.book.lab_notebooks import find_labs
 from fewbits.book.status import status_page
+from fewbits.book.trials import trials_page
 from fewbits.errors import needs_extra
 from fewbits.io.files import write_aside
 
@@ -48,6 +50,7 @@ def render(root: Path, executed: Sequence[Chapter], profile: str, whole: bool = 
     html = build / "html"
     first = html / "index.html" if whole else html / "notebooks" / f"{executed[0].name}.html"
     sources = [root / "_config.yml", root / "_toc.yml", *library_files(root), *files_below(root / "book")]
+    sources += files_below(root / "data")
     results = [*(c.executed(profile) for c in executed), *(c.baseline for c in executed if c.baseline.exists())]
     key = hash_files([*sources, *results, *(lab.pair for lab in find_labs(root))], root)
     stamp = build / "html.key"
@@ -109,6 +112,8 @@ def _copy_sources(root: Path, source: Path, executed: Sequence[Chapter], profile
     vendor.mkdir()
     shutil.copy(str(files("plotly") / "package_data" / "plotly.min.js"), vendor)
     (source / "book" / "status.md").write_text(status_page(executed, profile), encoding="utf-8")
+    (source / "book" / "trials.md").write_text(trials_page(), encoding="utf-8")
+    (source / "book" / "coverage.md").write_text(coverage_page(), encoding="utf-8")
     downloads = source / "book" / "offline" / "downloads"
     downloads.mkdir()
     (source / "notebooks" / "labs").mkdir(parents=True)

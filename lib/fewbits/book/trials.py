@@ -1,0 +1,113 @@
+"""The page that lists every trial of the reference results with its provenance, from grids.toml and the records."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from fewbits.book import reference
+from fewbits.experiment import Grid, Store, Trial
+from fewbits.experiment.trial_table import Row, rows
+from fewbits.statistics import NOT_RUN
+
+OTHER = "start of others"
+"""What stands for a grid at a trial that no grid asks for, because others start from it."""
+
+_OWN_COLUMN = ("network", "data", "seed", "epochs", "images", "profile")
+_ASKED = ("grid", "network", "data", "varied", "seed", "epochs", "images")
+_HEADS = (*_ASKED, "test", "under float", "seconds", "date", "code", "machine", "key")
+_NUMBERS = ("seed", "epochs", "images", "test", "under float", "seconds")
+_PAGE = """# Every trial
+
+The reference results of this book are {n} trials, of which {run} have been run. Each row is one trial: what was asked,
+what was measured on the test images, how long it took since it was last resumed, when, with which code, and on what.
+*Varied* names the fields in which the trials of its grid differ. The record of a trial is
+`data/reference/trials/KEY.json`; `fewbits results data/reference/trials --csv` writes all fields of all records.
+
+```{{raw}} html
+<link rel="stylesheet" href="../_static/trials.css">
+<div class="fewbits-trials" tabindex="0" role="region" aria-label="All trials, a table that scrolls">
+<table><caption class="visually-hidden">Every trial of the reference results</caption>
+<thead><tr>{heads}</tr></thead>
+<tbody>
+{rows}
+</tbody></table>
+</div>
+<script defer src="../_static/trials.js"></script>
+```
+"""
+
+
+def trials_page() -> str:
+    """Return the page as Markdown, with the table as HTML.
+
+    Raises:
+        InputError: when there are no reference results, as in an installed package, or a record is damaged.
+    """
+    grids = reference.grids()
+    records = {record.trial.key: record for record in Store(reference.FOLDER / "trials").records()}
+    measured = {row["key"]: row for row in rows(records.values())}
+    asked = {trial.key: trial for grid in grids for trial in grid.trials}
+    others = {key: record.trial for key, record in records.items() if key not in asked}
+    of = {key: [grid for grid in grids if any(trial.key == key for trial in grid.trials)] for key in asked}
+    lines = [_line(trial, of.get(key, []), measured.get(key)) for key, trial in (asked | others).items()]
+    heads = "".join(f'<th scope="col"{_class(name)}>{name}</th>' for name in _HEADS)
+    return _PAGE.format(n=len(lines), run=len(measured), heads=heads, rows="\n".join(lines))
+
+
+def varied(trial: Trial, grid: Grid) -> str:
+    """Return the fields in which the trials of a grid differ, with the values that one of them has.
+
+    Args:
+        trial: One of the trials.
+        grid: Its grid.
+    """
+    names = [name for name in Trial.model_fields if name not in _OWN_COLUMN]
+    names = [name for name in names if any(getattr(other, name) != getattr(trial, name) for other in grid.trials)]
+    return ", ".join(f"{name} {_written(getattr(trial, name))}" for name in names)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Trial):
+        return value.name
+    if isinstance(value, tuple):
+        return "-".join("float" if each is None else str(each) for each in value)
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _line(trial: Trial, grids: Sequence[Grid], row: Row | None) -> str:
+    cells: dict[str, tuple[str, Any]] = {
+        "grid": (", ".join(grid.name for grid in grids) or OTHER, None),
+        "network": (trial.network, None),
+        "data": (trial.data, None),
+        "varied": (varied(trial, grids[0]) if grids else "", None),
+        "seed": (str(trial.seed), trial.seed),
+        "epochs": (str(trial.epochs), trial.epochs),
+        "images": ("all", 10**9) if trial.images is None else (f"{trial.images:,}", trial.images),
+        **_measured(row),
+        "key": (trial.key, None),
+    }
+    return f"<tr>{''.join(_cell(name, *cells[name]) for name in _HEADS)}</tr>"
+
+
+def _measured(row: Row | None) -> dict[str, tuple[str, Any]]:
+    if row is None:
+        return {"test": (NOT_RUN, "")} | dict.fromkeys((*_NUMBERS[4:], "date", "code", "machine"), ("", ""))
+    lost, seconds = row["under_float"], row["seconds"]
+    return {
+        "test": (f"{row['top1']:.2%}", row["top1"]),
+        "under float": ("", "") if lost is None else (f"{lost:.2%}", lost),
+        "seconds": ("", "") if seconds is None else (f"{seconds:,.0f}", seconds),
+        "date": (row["date"] or "", None),
+        "code": ((row["commit"] or "")[:7], None),
+        "machine": (row["gpu"] or row["cpu"] or "", None),
+    }
+
+
+def _cell(name: str, text: str, value: Any) -> str:
+    shown = f"<code>{escape(text)}</code>" if name in ("key", "code") and text else escape(text)
+    sort = f' data-value="{value}"' if value is not None and str(value) != text else ""
+    return f"<td{_class(name)}{sort}>{shown}</td>"
+
+
+def _class(name: str) -> str:
+    return ' class="number"' if name in _NUMBERS else ""
