@@ -164,9 +164,7 @@ class _Task:
         total = 0.0
         for i in range(0, len(self.inputs[0]), PASS):
             found = self.block.run([ops.convert_to_tensor(x[i : i + PASS]) for x in self.inputs])
-            total += sum(
-                float(ops.mean(ops.square(y - t[i : i + PASS]))) * len(y) for y, t in zip(found, self.targets)
-            )
+            total += sum(float(ops.mean(ops.square(y - t[i : i + PASS]))) * len(y) for y, t in zip(found, self.targets))
         return total / len(self.inputs[0])
 
     def _give(self, weights: Any) -> None:
