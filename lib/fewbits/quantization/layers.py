@@ -69,7 +69,10 @@ class _State(keras.layers.Layer):
         self.loaded()  # the kernel is there: a layer's own variables are read before those of its sub-layers
 
     def __getitem__(self, name):
-        return int(ops.convert_to_numpy(self.scalars)[SCALARS.index(name)])
+        return self.numbers()[name]
+
+    def numbers(self):
+        return dict(zip(SCALARS, ops.convert_to_numpy(self.scalars).tolist()))
 
     def set(self, **values):
         scalars = ops.convert_to_numpy(self.scalars).copy()
@@ -88,15 +91,20 @@ class _State(keras.layers.Layer):
                 values[f"{kind}_msb"] = fmt.msb
         self.set(**values)
 
-    def msbs(self, kind):
-        return ops.convert_to_numpy(self.kernel_msb) if kind == "kernel" else [self[f"{kind}_msb"]]
+    def msbs(self):
+        numbers = self.numbers()
+        return [ops.convert_to_numpy(self.kernel_msb), *([numbers[f"{kind}_msb"]] for kind in KINDS[1:])]
 
-    def format(self, kind, msbs):
-        nbits = self[f"{kind}_nbits"]
-        if not nbits:
-            return None
-        channels = tuple(FixedPoint(int(msb), abs(nbits), signed=nbits > 0) for msb in msbs)
-        return channels[0] if len(set(channels)) == 1 else channels
+    def formats(self, msbs):
+        numbers = self.numbers()
+        return Formats(*(_format(own, numbers[f"{kind}_nbits"]) for kind, own in zip(KINDS, msbs)))
+
+
+def _format(msbs, nbits):
+    if not nbits:
+        return None
+    channels = tuple(FixedPoint(int(msb), abs(nbits), signed=nbits > 0) for msb in msbs)
+    return channels[0] if len(set(channels)) == 1 else channels
 
 
 class _Lock(keras.constraints.Constraint):
@@ -231,15 +239,17 @@ class RoundingLayer(_Layer):
     @property
     def formats(self) -> Formats:
         """The formats, also while the layer is not enabled; where ranges are learned, as they are now."""
-        return Formats(*(self.state.format(kind, self._msbs(kind)) for kind in KINDS))
+        return self.state.formats(self._msbs())
 
-    def _msbs(self, kind):
-        """Return the MSB of each format of a kind."""
-        if self.ranges is None or kind == "bias":
-            return self.state.msbs(kind)
-        if kind == "kernel":
-            return np.resize(np.ceil(ops.convert_to_numpy(self.ranges.kernel_range)), self.state.kernel_msb.shape)
-        return [np.ceil(ops.convert_to_numpy(self._activation_ranges()))[("input", "output").index(kind)]]
+    def _msbs(self):
+        """Return the MSBs of the formats of each kind."""
+        msbs = self.state.msbs()
+        if self.ranges is None:
+            return msbs
+        if self.ranges.kernel_range is not None:
+            msbs[0] = np.resize(np.ceil(ops.convert_to_numpy(self.ranges.kernel_range)), msbs[0].shape)
+        input, output = np.ceil(ops.convert_to_numpy(self._activation_ranges()))
+        return [msbs[0], [input], [output], msbs[3]]
 
     def learns(self, formats: Formats) -> bool:
         """Return whether the layer learns ranges for the bits and signs of `formats`, from whichever MSBs."""
@@ -598,10 +608,8 @@ def quantized_kernel(layer: keras.Layer, rounding: str | None = None, seed: Seed
     kernel, formats = float_kernel(layer), kernel_formats(layer)
     if not formats:
         return kernel
-    columns = zip(by_filter(layer, kernel).T, formats)
-    return from_filters(
-        layer, np.stack([quantize(w, f, rounding or layer.rounding, seed=seed) for w, f in columns], -1)
-    )
+    columns, how = zip(by_filter(layer, kernel).T, formats), rounding or layer.rounding
+    return from_filters(layer, np.stack([quantize(w, f, how, seed=seed) for w, f in columns], -1))
 
 
 def effective_weights(layer: keras.Layer) -> tuple[np.ndarray, np.ndarray | None]:
