@@ -17,7 +17,7 @@ with needs_extra("book", "Pages"):
 
 _CHAPTER = re.compile(r"notebooks/((\d\d)-[\w-]+)")
 _PANEL = """<details class="fewbits-running">
-<summary>Run this chapter</summary>
+<summary>Run this page</summary>
 {links}<div class="highlight-shell notranslate"><div class="highlight"><pre>{commands}</pre></div></div>
 <p>Download without outputs: <a href="{notebook}" download>notebook (.ipynb)</a> or
 <a href="{script}" download>script (.py)</a>. Both need the folder of Few Bits around them.</p>
@@ -92,7 +92,7 @@ def launch_links(address: str, notebook: str) -> dict[str, str]:
 
 
 def panel(address: str, name: str, downloads: str) -> str:
-    """Return the HTML of a chapter's panel "Run this chapter".
+    """Return the HTML of a chapter's panel "Run this page".
 
     Args:
         address: The repository's address, or nothing.
