@@ -47,6 +47,13 @@ def test_bytes_are_counted():
     assert capstone.count_bytes(quantized) == 4 * 70
 
 
+@pytest.mark.parametrize("scales", [np.ones(9), np.ones((8, 8, 1))])
+def test_constants_in_settings_count_as_parameters(scales):
+    inputs = keras.Input((8, 8, 9 if scales.ndim == 1 else 1))
+    outputs = keras.layers.Flatten()(keras.layers.Rescaling(scales.tolist())(inputs))
+    assert capstone.count_bytes(keras.Model(inputs, outputs)) == 4 * scales.size
+
+
 def test_a_missed_budget_has_no_points():
     right = Share(359, 359)
     assert capstone.CapstoneScore(capstone.BYTES, right).points == 0

@@ -6,7 +6,7 @@ from typing import Any
 
 from fewbits.book import papers
 
-_PAGE = """# What of the works is used
+_PAGE = """# Tables and figures of the five works
 
 Every table and figure of the five works, with the chapters that compute with it or discuss it. *Used* does not mean
 reproduced: [the papers against ours](../notebooks/90-paper-against-ours) sets our numbers beside the printed ones.

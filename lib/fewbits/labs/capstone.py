@@ -4,7 +4,7 @@ The score is the number of times that the budget of bytes can be halved until th
 that misses a budget. Files are data: Keras reads them in safe mode, and exported ones are read only within the budget.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import log2, prod
 from pathlib import Path
@@ -30,6 +30,7 @@ ACCURACY = 0.9
 BYTES_TO_BEAT = 689
 """What our own solution takes."""
 LARGEST_FILE = 20_000_000  # bytes of a .keras file, compressed or not: it holds floats whatever the bits
+LONGEST_SHAPE = 8  # numbers in a setting that are no constants: a shape, a padding
 _PIXELS, _CLASSES = (8, 8, 1), 10
 
 
@@ -95,7 +96,8 @@ def count_bytes(model: keras.Model) -> int:
     """Count the bytes of a network's parameters.
 
     Kernels of quantized layers have the bits of their formats, packed without gaps within a kernel, and a byte for each
-    of their MSBs. All other parameters have 32 bits.
+    of their MSBs. All other parameters have 32 bits, and so have constants in the settings of a layer, such as the
+    scales of a Rescaling.
 
     Args:
         model: A network; a QuantizedModel counts as it is set, so layers that are switched off count in float.
@@ -103,7 +105,7 @@ def count_bytes(model: keras.Model) -> int:
     Raises:
         InputError: as `totals`.
     """
-    size = totals(model).weight_bytes
+    size = totals(model).weight_bytes + 4 * _constants(model.get_config())
     for layer in model.quantized_layers if isinstance(model, QuantizedModel) else []:
         kernel = layer.formats[0]
         if layer.enabled and kernel is not None:
@@ -111,6 +113,22 @@ def count_bytes(model: keras.Model) -> int:
             weights = prod(layer.kernel.shape)
             size += len(formats) + -(-weights * max(fmt.nbits for fmt in formats) // 8) - 4 * weights
     return size
+
+
+def _constants(config: Any) -> int:
+    """Return how many numbers stand in lists of a configuration, besides formats and what is as short as a shape."""
+    if isinstance(config, dict):
+        return sum(_constants(value) for key, value in config.items() if key != "formats")
+    if not isinstance(config, list | tuple):
+        return 0
+    flat = list(_flattened(config))
+    numbers = sum(isinstance(value, int | float) and not isinstance(value, bool) for value in flat)
+    return (numbers > LONGEST_SHAPE) * numbers + sum(_constants(value) for value in flat if isinstance(value, dict))
+
+
+def _flattened(values: Any) -> Iterator[Any]:
+    for value in values:
+        yield from _flattened(value) if isinstance(value, list | tuple) else (value,)
 
 
 def check_compress(function: Callable[..., Any]) -> keras.Model:
