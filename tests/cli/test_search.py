@@ -7,7 +7,7 @@ import pytest
 
 from fewbits import data, zoo
 from fewbits.cli import main
-from fewbits.io.files import read_model
+from fewbits.io.files import read_model, write_model
 from helpers.cli import refused
 
 
@@ -78,9 +78,10 @@ def test_the_table_and_the_file_say_what_the_network_has(found):
     assert "chosen" in said and "45%" in said and "predicted" in said and "measured" in said
 
 
-def test_ends_and_activations_have_the_bits_that_are_asked_for(network, tmp_path, capsys):
+def test_ends_and_activations_have_the_bits_that_are_asked_for(tmp_path, capsys):
+    write_model(zoo.build("lenet", (8, 8, 1), 10), tmp_path / "lenet.keras")
     line = ["--activations", "6", "--ends", "8", "--output", str(tmp_path / "mixed.keras")]
-    assert search(network, "--budget", "60%-of-8-bit-bytes", *line) == 0
+    assert search(tmp_path / "lenet.keras", "--budget", "60%-of-8-bit-bytes", *line) == 0
     formats = read_model(tmp_path / "mixed.keras").formats
     inputs = [fmt.input.nbits for fmt in formats.values()]
     assert inputs == [8] + [6] * (len(inputs) - 1)
