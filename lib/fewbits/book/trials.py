@@ -13,8 +13,8 @@ OTHER = "start of others"
 """What stands for a grid at a trial that no grid asks for, because others start from it."""
 
 _OWN_COLUMN = ("network", "data", "seed", "epochs", "images", "profile")
-_ASKED = ("grid", "network", "data", "varied", "seed", "epochs", "images")
-_HEADS = (*_ASKED, "test", "under float", "seconds", "date", "code", "machine", "key")
+_FOUND = ("grid", "varied", "test", "under float")  # what a reader looks for, where it shows without scrolling
+_HEADS = (*_FOUND, "network", "data", "seed", "epochs", "images", "seconds", "date", "code", "machine", "key")
 _NUMBERS = ("seed", "epochs", "images", "test", "under float", "seconds")
 _PAGE = """# Every trial
 
