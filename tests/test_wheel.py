@@ -251,6 +251,7 @@ COMMANDS = [
     ("benchmark lenet.keras --runtimes onnx --rounds 2", "export"),
     ("sweep trials.toml --store results", None),
     ("sweep trials.toml --store others --processes 2", "cluster"),
+    ("results results --group-by network", None),
     ("schemes lenet.keras schemes.toml --data mnist --output schemes.json", None),
     ("search lenet.keras --data mnist --budget 60%-of-8-bit-bytes --bits 4,8 --output mixed.keras", None),
     ("import-caffe caffe.npz --network lenet --size 28 --output caffe.keras", None),
