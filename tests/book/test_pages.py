@@ -298,6 +298,7 @@ def code_folds_behind_one_switch(page):
     switch.press("Enter")
     assert switch.get_attribute("aria-pressed") == "true" and folded.is_visible() and bars.count() == 0
     page.wait_for_function(LONG_LINES_ARE_REACHED)
+    page.wait_for_timeout(1000)  # the browser writes down what it keeps a little later
     page.reload()
     page.wait_for_function(DRAWN)
     folded.wait_for(state="visible")  # the choice stays
