@@ -12,6 +12,8 @@ import nbformat
 import pytest
 from playwright.sync_api import sync_playwright
 
+from helpers.pages import silent_pages
+
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
 WRITTEN = sorted(p for folder in ("book", "notebooks") for p in HTML.glob(f"{folder}/*.html"))
@@ -74,25 +76,20 @@ def origin(request, browser):
 @pytest.fixture
 def visit(browser, origin):
     """Open a page; at the end, nothing may have been asked of another host, and nothing be wrong in the console."""
-    contexts, trouble = [], []
+    with silent_pages(browser, ("error", "warning")) as (new_page, trouble):
 
-    def open_page(name, **settings):
-        context = browser.new_context(**settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("request", lambda r: None if r.url.startswith((origin, "data:", "blob:")) else trouble.append(r.url))
-        page.on("requestfailed", lambda r: None if _leads_on(r) else trouble.append(f"failed: {r.url}"))
-        page.on("response", lambda r: trouble.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
-        page.on("console", lambda m: trouble.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda e: trouble.append(str(e)))
-        page.goto(f"{origin}/{name}", wait_until="load")
-        page.wait_for_function(DRAWN)
-        return page
+        def open_page(name, **settings):
+            page = new_page(**settings)
+            page.on(
+                "request", lambda r: None if r.url.startswith((origin, "data:", "blob:")) else trouble.append(r.url)
+            )
+            page.on("requestfailed", lambda r: None if _leads_on(r) else trouble.append(f"failed: {r.url}"))
+            page.on("response", lambda r: trouble.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+            page.goto(f"{origin}/{name}", wait_until="load")
+            page.wait_for_function(DRAWN)
+            return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not trouble
+        yield open_page
 
 
 both = pytest.mark.parametrize("origin", ["http", "file"], indirect=True)

@@ -12,6 +12,7 @@ import pytest
 from fewbits import FixedPoint, data, deploy, explore, quantize, quantize_model, zoo
 from fewbits.backend import keras
 from fewbits.quantization import msb_from_limits, msb_table, observe, percentile_limits
+from helpers.pages import silent_pages
 
 OFFLINE = Path(__file__).parents[2] / "book" / "offline"
 HEAD = (
@@ -35,23 +36,17 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def visit(chromium, folder):
     """Open an explorer in a page; at the end nothing may be wrong in the console."""
-    contexts, trouble = [], []
+    with silent_pages(chromium) as (new_page, _):
 
-    def open_page(explorer, **options):
-        (folder / "page.html").write_text(f"{HEAD}{explorer.html()}</body></html>", encoding="utf-8")
-        contexts.append(chromium.new_context(**options))
-        page = contexts[-1].new_page()
-        page.on("console", lambda m: trouble.append(m.text))
-        page.on("pageerror", lambda e: trouble.append(str(e)))
-        page.goto((folder / "page.html").as_uri())
-        if options.get("java_script_enabled", True):
-            page.wait_for_function(DRAWN)
-        return page
+        def open_page(explorer, **options):
+            (folder / "page.html").write_text(f"{HEAD}{explorer.html()}</body></html>", encoding="utf-8")
+            page = new_page(**options)
+            page.goto((folder / "page.html").as_uri())
+            if options.get("java_script_enabled", True):
+                page.wait_for_function(DRAWN)
+            return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not trouble
+        yield open_page
 
 
 def choose(page, explorer, setting):

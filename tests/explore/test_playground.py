@@ -7,6 +7,7 @@ import pytest
 
 from fewbits import data, deploy, explore, zoo
 from fewbits.explore.playground import PRESETS, Playground
+from helpers.pages import silent_pages
 
 COUNTED = "!document.querySelector('.accuracy.counting') && document.querySelector('b.quantized').textContent"
 NAME = "squeezenet_digits"
@@ -35,23 +36,17 @@ def address(html, tmp_path_factory):
 @pytest.fixture
 def visit(chromium, address):
     """Open the page; at the end nothing may be wrong in the console, nor be asked of another host."""
-    contexts, trouble = [], []
+    with silent_pages(chromium) as (new_page, trouble):
 
-    def open_page(**options):
-        contexts.append(chromium.new_context(**options))
-        page = contexts[-1].new_page()
-        page.on("request", lambda r: None if r.url.startswith((address, "data:")) else trouble.append(r.url))
-        page.on("console", lambda m: trouble.append(m.text))
-        page.on("pageerror", lambda e: trouble.append(str(e)))
-        page.goto(address)
-        if options.get("java_script_enabled", True):
-            page.wait_for_function(COUNTED)
-        return page
+        def open_page(**options):
+            page = new_page(**options)
+            page.on("request", lambda r: None if r.url.startswith((address, "data:")) else trouble.append(r.url))
+            page.goto(address)
+            if options.get("java_script_enabled", True):
+                page.wait_for_function(COUNTED)
+            return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not trouble
+        yield open_page
 
 
 def counted(page):

@@ -6,7 +6,7 @@ from typing import Any
 
 from fewbits.book import reference
 from fewbits.experiment import Grid, Store, Trial
-from fewbits.experiment.trial_table import Row, rows
+from fewbits.experiment.trial_table import Row, as_text, rows
 from fewbits.statistics import NOT_RUN
 
 OTHER = "start of others"
@@ -46,9 +46,14 @@ def trials_page() -> str:
     grids = reference.grids()
     records = {record.trial.key: record for record in Store(reference.FOLDER / "trials").records()}
     measured = {row["key"]: row for row in rows(records.values())}
-    asked = {trial.key: trial for grid in grids for trial in grid.trials}
+    asked: dict[str, Trial] = {}
+    of: dict[str, list[Grid]] = {}
+    for grid in grids:
+        for trial in grid.trials:
+            key = trial.key
+            asked[key] = trial
+            of.setdefault(key, []).append(grid)
     others = {key: record.trial for key, record in records.items() if key not in asked}
-    of = {key: [grid for grid in grids if any(trial.key == key for trial in grid.trials)] for key in asked}
     lines = [_line(trial, of.get(key, []), measured.get(key)) for key, trial in (asked | others).items()]
     heads = "".join(f'<th scope="col"{_class(name)}>{name}</th>' for name in _HEADS)
     return _PAGE.format(n=len(lines), run=len(measured), heads=heads, rows="\n".join(lines))
@@ -69,9 +74,7 @@ def varied(trial: Trial, grid: Grid) -> str:
 def _written(value: Any) -> str:
     if isinstance(value, Trial):
         return value.name
-    if isinstance(value, tuple):
-        return "-".join("float" if each is None else str(each) for each in value)
-    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "none" if value is None else as_text(value)
 
 
 def _line(trial: Trial, grids: Sequence[Grid], row: Row | None) -> str:

@@ -115,13 +115,15 @@ def flat(row: Row) -> Row:
 
 
 def as_text(value: Any) -> str:
-    """Return a value of a table as text: nothing for None, true and false as in TOML.
+    """Return a value of a table or a field of a Trial as text: nothing for None, true and false as in TOML, 8-6-float.
 
     Args:
-        value: Any value that `rows` returns.
+        value: Any value that `rows` returns, or a tuple.
     """
     if value is None:
         return ""
+    if isinstance(value, tuple):
+        return "-".join("float" if each is None else str(each) for each in value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -132,9 +134,7 @@ def _check(column: str) -> None:
 
 def _asked(trial: Trial) -> Row:
     row = {name: getattr(trial, name) for name in ("name", *ASKED)}
-    row = {name: "-".join(map(str, value)) if isinstance(value, tuple) else value for name, value in row.items()}
-    if trial.bits is not None:
-        row["bits"] = "-".join("float" if bits is None else str(bits) for bits in trial.bits)
+    row = {name: as_text(value) if isinstance(value, tuple) else value for name, value in row.items()}
     if isinstance(trial.start, Trial):
         row["start"] = trial.start.key
     return row

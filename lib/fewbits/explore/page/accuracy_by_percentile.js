@@ -2,7 +2,7 @@
 // fewbits.explore.layer_ranges.accuracy_by_percentile.
 (() => {
   "use strict";
-  const { Reader, amplitude, inWords, quantizationError, quantized, shares } = window.FewBits;
+  const { Reader, amplitude, inWords, joined, quantizationError, quantized, shares } = window.FewBits;
 
   const views = (window.FewBits.views ??= {});
 
@@ -81,7 +81,6 @@
         found[name].push(tensor.values());
       }
     }
-    const joined = (arrays) => Float64Array.from(arrays.flatMap((array) => [...array])).sort();
-    return Object.fromEntries(Object.entries(found).map(([name, arrays]) => [name, joined(arrays)]));
+    return Object.fromEntries(Object.entries(found).map(([name, arrays]) => [name, joined(arrays).sort()]));
   }
 })();

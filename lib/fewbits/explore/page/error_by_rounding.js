@@ -44,6 +44,7 @@
     const reader = new Reader(data);
     const { network } = reader;
     const names = reader.layers.map((layer) => layer.name);
+    const inFloat = []; // what the layers compute for each image, which no setting changes
 
     return async function* ({ bits, msb, ...roundings }, places, onProgress) {
       for (const [level, layers] of Object.entries(levels)) {
@@ -63,7 +64,7 @@
       const [errors, logits] = [names.map(() => new Errors()), new Errors()];
       const { right, total } = await reader.count({
         onImage(number, tensors) {
-          const exact = network.runFloat(reader.image(number));
+          const exact = (inFloat[number] ??= network.runFloat(reader.image(number)));
           names.forEach((name, i) => errors[i].add(tensors.get(name).values(), exact.get(name).values()));
           logits.add(...[tensors, exact].map((of) => [...of.values()].at(-1).values()));
         },

@@ -2,7 +2,7 @@
 // fewbits.explore.histograms.kernel_histogram.
 (() => {
   "use strict";
-  const { Reader, amplitude, exponentOf, inWords, quantizationError, shares } = window.FewBits;
+  const { Reader, amplitude, exponentOf, inWords, joined, quantizationError, shares } = window.FewBits;
 
   const views = (window.FewBits.views ??= {});
 
@@ -15,8 +15,6 @@
     }
     return counts;
   }
-
-  const joined = (arrays) => Float64Array.from(arrays.flatMap((array) => [...array]));
 
   views.kernel_histogram = ({ reader: data, bins, line, all }) => {
     const reader = new Reader(data);

@@ -5,6 +5,9 @@
 
   const decoded = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
+  /** The numbers of several arrays, one after the other. */
+  const joined = (arrays) => Float64Array.from(arrays.flatMap((array) => [...array]));
+
   /** What fewbits.explore.readers.reader_data writes, ready to read. */
   class Reader {
     #images;
@@ -33,5 +36,5 @@
     }
   }
 
-  Object.assign(window.FewBits, { Reader });
+  Object.assign(window.FewBits, { Reader, joined });
 })();
