@@ -9,8 +9,8 @@
 # %% [markdown]
 # # 18 Where are the plants? A classifier that points
 #
-# *Reading time: 15 minutes. Needs: [chapter 13](13-transfer) (the two networks) and [chapter 4](04-quantized-conv2d)
-# (quantized layers).*
+# *Reading time: 15 minutes. Needs: [chapter 4](04-quantized-conv2d) (quantized layers) and [chapter 13](13-transfer) (the
+# two networks).*
 #
 # A robot that weeds needs a place, not a name. Boxes around plants are expensive to draw. Our network has learned names only, from
 # cut-out images of one plant each. Can it point?
