@@ -130,7 +130,8 @@ def run_trial(trial: Trial, start: bytes | None = None, checkpoint: Path | None 
         "augment": AUGMENTATIONS[trial.augment],
     }
     with _drawing_from(trial.seed):
-        model = build_network(trial.network, dataset.image_shape, len(dataset.classes), trial.width)
+        shape, classes = dataset.image_shape, len(dataset.classes)
+        model = build_network(trial.network, shape, classes, trial.width, trial.duplicate_shared)
         if trial.start is not None:
             if start is None:
                 raise InputError(f"{trial.name} starts from trained weights; pass them as `start`")

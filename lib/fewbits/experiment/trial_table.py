@@ -45,8 +45,9 @@ def rows_with(table: Sequence[Row], column: str, value: str) -> list[Row]:
     _check(column)
     found = [row for row in table if as_text(row[column]) == value]
     if not found:
-        known = ", ".join(sorted({as_text(row[column]) for row in table})[:12])
-        raise InputError(f"no trial has {column} = {value!r}; it is one of {known}")
+        known = sorted({as_text(row[column]) for row in table if row[column] is not None})
+        there = f"it is one of {', '.join(known[:12])}" if known else f"none has a {column}"
+        raise InputError(f"no trial has {column} = {value!r}; {there}")
     return found
 
 
