@@ -157,9 +157,8 @@ def _measured(record: Record) -> Row:
 def _origin(record: Record) -> Row:
     origin = record.provenance
     hardware, commit = (part if isinstance(part := origin.get(name), dict) else {} for name in ("hardware", "commit"))
-    seconds = origin.get("seconds")
     return {
-        "seconds": float(seconds) if isinstance(seconds, int | float) else None,
+        "seconds": record.seconds,
         "date": origin.get("date"),
         "threads": hardware.get("threads"),
         "cpu": hardware.get("cpu"),
