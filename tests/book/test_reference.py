@@ -374,3 +374,12 @@ def test_what_another_tool_loses_has_intervals_and_says_who_measured():
     tool = reference.load_tool("model-compression-toolkit")
     assert tool.under_float.keys() == {8, 6, 5, 4} and tool.under_float[4].percent == "44.9 ± 3.3"
     assert "outside this book" in tool.made_with and "about 50 s" in tool.made_with and 0.5 < tool.minutes < 1
+
+
+def test_what_is_missing_is_asked_for_and_has_no_record():
+    asked = {trial.key: trial for grid in reference.grids() for trial in grid.trials}
+    missing = {trial.key: grid for trial, grid in reference.missing().items()}
+    kept = {path.stem for path in (reference.FOLDER / "trials").glob("*.json")}
+    assert set(missing) == set(asked) - kept
+    first = {trial.key: grid.name for grid in reference.grids()[::-1] for trial in grid.trials}
+    assert missing == {key: first[key] for key in missing}

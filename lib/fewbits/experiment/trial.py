@@ -45,13 +45,8 @@ from fewbits.zoo.trained import find_weights
 PRUNE = "prune"
 TRIAL_STRATEGIES = (FLOAT, PRUNE, *names.STRATEGIES)
 OF_THE_DATA = ("fold", "channel_order", "mean_pixel", "scale")  # and what else it takes if its data are the same
-SHARED = (
-    "network",
-    "duplicate_shared",
-    "data",
-    "width",
-    "size",
-)  # what a start takes from its trial unless it has its own
+# What a start takes from its trial unless it has its own.
+SHARED = ("network", "duplicate_shared", "data", "width", "size")
 LIGHT = "light"  # the augmentation that also changes brightness and contrast
 PURPOSES = ("quick", "reference")  # what a result is for
 DEVICE_BITS = 8  # the widest codes that every integer program can multiply
