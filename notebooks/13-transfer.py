@@ -280,15 +280,15 @@ heads = "levels taken (tl)", "trained with", "accuracy in %, mean ± SD of 5 fol
 reference.results_table(heads, rows, also=[*cells.values(), frozen, *sixty.values(), *quick.values()])
 
 # %% tags=["hide-input"]
-# The same, fold by fold
+# How far each number of levels is ahead of none, paired over the folds
 run = {n: cell for n, cell in cells.items() if cell.records}
-folds = {f"fold {key[1]}": {n: c.by_seed.get(key) for n, c in run.items()} for key in sorted(cells[0].by_seed)}
 explore.lines(
-    {**folds, "mean and SD": {n: spread(cell) for n, cell in run.items() if len(cell.records) == 5}}, "13.6",
-    "Accuracy on field photographs over the number of levels taken, fold by fold (reference).",
-    "Lines, one per fold, and their mean. The folds differ more from each other than the numbers of levels do.",
-    x="levels taken (tl)", colours=[plots.GREY] * len(folds) + [plots.BLUE], dashes=[*plots.DASHES, "solid"],
-    xaxis={"type": "category"}, height=440)
+    {"ahead of tl = 0": {n: cell.paired(run[0]) for n, cell in run.items() if n}}, "13.4",
+    "By how much accuracy on field photographs is ahead of that with no level taken: paired over five folds, 95 % intervals (reference).",
+    "Points with intervals, one for each number of levels. Every interval holds zero.",
+    x="levels taken (tl)", y="accuracy ahead", mode="markers", xaxis={"type": "category"},
+    yaxis={"range": [-0.13, 0.13], "tickformat": "+.0%", "zeroline": True, "zerolinecolor": plots.GREY},
+)
 
 # %% [markdown]
 # Here is the surprise: {glue:text}`right_0` plants are right from nothing, {glue:text}`right_9` with nine levels taken. The difference,
@@ -322,7 +322,7 @@ def mean_curve(cell, quantity):
 quantities = {"training loss": "loss", "validation accuracy": "val_accuracy"}
 explore.stacked_lines(
     {y: {f"tl = {n}": dict(enumerate(mean_curve(c, of), 1)) for n, c in run.items()} for y, of in quantities.items()},
-    "13.7", "Training loss, and accuracy on held-out photographs, by epoch; means over the folds (reference).",
+    "13.5", "Training loss, and accuracy on held-out photographs, by epoch; means over the folds (reference).",
     "Two panels over epochs. The losses are close. The validation accuracy from nothing drops, then rises slowly.",
     x="epoch", axes={"training loss": {"rangemode": "tozero"}, "validation accuracy": explore.PERCENT},
     colours=(plots.ORANGE, plots.BLUE, plots.GREEN, plots.PURPLE, plots.GREY), dashes=("dot", *["solid"] * 9),
@@ -341,16 +341,17 @@ def by_layer(quantity):
     return {n: {name: np.mean([f[name] for f in of]) for name in (of[0] if of else ())} for n, of in found.items()}
 
 
-far, deviation, taken = by_layer("moved"), by_layer("spread"), {"x": "levels taken (tl)", "name": "tl"}
+far, deviation = by_layer("moved"), by_layer("spread")
 explore.value_by_layer(
-    far, "13.8",
+    far, "13.6",
     "How far each kernel moved, as a share of its norm: means over folds, logarithmic (reference).",
     "A heat map of layers by levels taken. Most drawn kernels moved further than those taken, the last layer most.",
-    logarithmic=True, **taken)
-explore.value_by_layer(
-    deviation, "13.9",
+    logarithmic=True, x="levels taken (tl)", name="tl")
+explore.lines(
+    {NAMES[n]: deviation[n] for n in NAMES}, "13.7",
     "The standard deviation of each kernel's weights after training: means over folds (reference).",
-    "A heat map of layers by levels taken. In the first levels the weights that were taken are wider.", **taken,
+    "Two lines over the layers. The weights that were taken are wider in the first levels, most of all in conv1.",
+    x="layer", y="standard deviation", height=420, yaxis={"rangemode": "tozero"}, **START,
 )
 
 # %% [markdown]
