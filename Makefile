@@ -63,6 +63,7 @@ reference: .venv/ready ## run what data/reference lacks, on real data: make refe
 		else echo "$(DATA)/imagenet1k is not there; the studies of photographs are left out"; fi
 	@FEWBITS_DATA="$(DATA)" $(BIN)/python data/reference/rounding.py "$(DATA)" \
 		$(if $(wildcard $(DATA)/imagenet1k),,lenet residual residual_tanh)
+	@FEWBITS_DATA="$(DATA)" $(BIN)/python data/reference/ranges.py "$(DATA)"
 	@if test -d "$(DATA)/imagenet1k"; then $(BIN)/python data/reference/mobilenet.py "$(DATA)"; fi
 	@FEWBITS_DATA="$(DATA)" $(BIN)/python data/reference/mixed.py "$(DATA)" \
 		$(if $(wildcard $(DATA)/imagenet1k),,alexnet_cifar squeezenet_cifar)
