@@ -54,7 +54,7 @@ from fewbits.experiment import Scheme, run_schemes
 from fewbits.explore import plots
 from fewbits.post_training.range_search import edges
 from fewbits.quantization import formats_for, observe, quantize_model
-from fewbits.statistics import NOT_RUN, Share, verdict
+from fewbits.statistics import NO_DATA, Share, verdict
 
 SMOKE = profile == "smoke"
 array = ops.convert_to_numpy  # of a tensor or a variable
@@ -284,7 +284,7 @@ quote(nearest_over_order=(at["nearest"] - at["corrected in order"]).points)
 
 def share_of(study, scheme):
     """Return the share of a scheme as text."""
-    return f"{study[scheme].share:.1%}" if scheme in study else NOT_RUN
+    return f"{study[scheme].share:.1%}" if scheme in study else NO_DATA
 
 
 quote(in_order_4=share_of(live, kernels_only(4, LINES["corrected in order"])))
@@ -923,7 +923,7 @@ compare(REPAIRS, [(8, f, f), (6, f, f)], **THESIS, **DOWN)
 def gap(better, worse):
     """Return by how much one scheme exceeds another on the same photographs, as text."""
     both = better in study and worse in study
-    return (study[better].share - study[worse].share).points if both else NOT_RUN
+    return (study[better].share - study[worse].share).points if both else NO_DATA
 
 
 def alone(bits, rounding, *remedies):
@@ -936,7 +936,7 @@ quote(photo_fold=share_of(study, alone(8, "floor", FOLD)))
 quote(photo_near=share_of(study, eight), photo_order_fold=gap(ordered, alone(8, "floor", FOLD)), photos=f"{study.images:,}")
 known = eight in study and ordered in study
 others = ordered, alone(8, "floor", FOLD)
-stands = verdict(*(study[eight].share - study[other].share for other in others)) if known else NOT_RUN
+stands = verdict(*(study[eight].share - study[other].share for other in others)) if known else NO_DATA
 quote(no_constant=stands)
 quote(near5=share_of(study, alone(5, "nearest")), near5_order=share_of(study, alone(5, "nearest", ORDER)))
 quote(near5_gap=gap(alone(5, "nearest", ORDER), alone(5, "nearest")))

@@ -65,7 +65,7 @@ from fewbits.quantization import (
     msb_of_least_error, observe, percentile_limits, quantize_model,
     range_gradient,
 )
-from fewbits.statistics import NOT_RUN, Share, verdict
+from fewbits.statistics import NO_DATA, Share, verdict
 
 # %% tags=["hide-input"]
 SMOKE = profile == "smoke"
@@ -744,7 +744,7 @@ quote(rules_db_4=noise["maximum", FREE_EACH, 4] - noise["least error", FREE_EACH
 # ### On photographs
 #
 # The same question for SqueezeNet v1.1 and photographs with the labels of ImageNet, as far as the formats of our library go, which are powers
-# of two (*reference* results; what nobody has run yet is marked *not run*). Kernels, inputs and outputs have the same bits:
+# of two (*reference* results). Kernels, inputs and outputs have the same bits:
 
 # %%
 study = reference.load_study("photographs")
@@ -775,7 +775,7 @@ def sign_on_photographs(rule, bits):
     """Return what unsigned activations add on photographs, as text."""
     with_sign, without = (schemes[rule, word, bits] for word in SIGNS)
     if with_sign not in study or without not in study:
-        return NOT_RUN
+        return NO_DATA
     return (study[without].share - study[with_sign].share).points
 
 

@@ -418,7 +418,7 @@ ours |= {(s, "custom, 98 %", (5, 5, 5), "short"): r[2] for (s, p), r in clipped.
 quote(short_images=SHORT * len(few[0]), long_images=LONG * len(few[0]))
 keys = sorted({*theirs, *ours}, key=lambda key: (key[0], key[1], key[3], [-b for b in key[2]]))
 heads = "strategy", "MSB", "bits", "schedule", "thesis (float: 51 %)", "ours (quick), rounded down"
-explore.Table(heads, [(*key, theirs.get(key, "-"), ours.get(key)) for key in keys])
+explore.Table(heads, [(*key, theirs.get(key, "-"), ours.get(key, "-")) for key in keys])
 
 # %% [markdown]
 # Both agree that training beats locking where locking loses much, and that at 4 bits, rounded down, no strategy survives. On the MSB they

@@ -154,8 +154,8 @@ caption = "MobileNet on CIFAR-10 at each width and size of the images. Accuracie
 explore.surface(accuracies | quantities, ("width", "size"), formats, "12.1", caption).show()
 
 # %% [markdown]
-# The same twelve as points. Those on the line are beaten by none that is shown. Beside them, where they were run, the rivals of the thesis in
-# sizes for such images. All of them were trained for 4 epochs. (This book's SqueezeNet had 30, and is left out here.)
+# The same twelve as points. Those on the line are beaten by none that is shown. Beside them, the rivals of the thesis in sizes for such
+# images. All of them were trained for 4 epochs. (This book's SqueezeNet had 30, and is left out here.)
 
 # %%
 networks = "resnet_cifar", "inception_cifar"
@@ -266,7 +266,8 @@ rows = [
      cells[k]) for of, k in OURS.items()
 ]
 heads = "parameters", "MACs", "an image (quick)", "top-1 (reference)"
-explore.Table(("thesis", "ours, for 32 x 32", *heads), rows)
+heads = "thesis", "ours, for 32 x 32", *heads
+reference.results_table(heads, rows)
 
 # %% tags=["remove-cell"]
 # Quoted in the text

@@ -361,7 +361,7 @@ def spread(cell):  # "±" is the standard deviation over the folds here, as in t
     return Estimate(np.mean(found), np.std(found, ddof=1), len(found)) if len(found) > 1 else Estimate.of(found)
 
 
-def told(cell):  # with the number of folds if some are not run
+def told(cell):  # with the number of folds if some are missing
     n = len(cell.records)
     return spread(cell).percent + f" ({n} folds)" * (1 < n < 5)
 
@@ -443,12 +443,12 @@ def by_layer(quantity):
 far, deviation, taken = by_layer("moved"), by_layer("spread"), {"x": "levels taken (tl)", "name": "tl"}
 explore.value_by_layer(
     far, "13.8",
-    "How far each kernel moved, as a share of its norm: means over folds, logarithmic; blank: not run (reference).",
+    "How far each kernel moved, as a share of its norm: means over folds, logarithmic (reference).",
     "A heat map of layers by levels taken. Most drawn kernels moved further than those taken, the last layer most.",
     logarithmic=True, **taken)
 explore.value_by_layer(
     deviation, "13.9",
-    "The standard deviation of each kernel's weights after training: means over folds; blank: not run (reference).",
+    "The standard deviation of each kernel's weights after training: means over folds (reference).",
     "A heat map of layers by levels taken. In the first levels the weights that were taken are wider.", **taken,
 )
 

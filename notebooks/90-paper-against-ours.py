@@ -10,8 +10,8 @@
 # # Paper against ours
 #
 # This page puts the figures of four theses and a report beside our *reference results*: real data, run by `make reference`, kept with
-# their provenance in `data/reference`. (The live figures of the chapters, from digits and drawn plants, are not on this page.) A cell that nobody has run yet says
-# so. The SqueezeNet for CIFAR-10 was trained on a GPU; its record names the machine that tested it.
+# their provenance in `data/reference`. (The live figures of the chapters, from digits and drawn plants, are not on this page.)
+# The SqueezeNet for CIFAR-10 was trained on a GPU; its record names the machine that tested it.
 #
 # Two warnings apply to the first sections. {cite:p}`vieito2017` trained SqueezeNet v1.1 on ImageNet, a thousand classes; ours is a
 # SqueezeNet for CIFAR-10 {cite:p}`krizhevsky2009`, ten classes. Compare what *happens*, not the percentages. And most of our cells are
@@ -216,10 +216,11 @@ quote(epochs_chernis=variants[0].trial.epochs, cells_run=sum(bool(cell.records) 
 quote(trials_run=len({r.trial.key for cell in every for r in cell.records}))
 
 # %% [markdown]
-# ## What is not run yet
+# ## Run them yourself
 #
-# {glue:text}`cells_run` of {glue:text}`cells` cells have been run, {glue:text}`trials_run` trials in all. To run the others, put CIFAR-10 and
-# MNIST into a folder (what needs CIFAR-100, field photographs or a published MobileNet is left out if they are not there):
+# {glue:text}`cells_run` of {glue:text}`cells` cells have been run, {glue:text}`trials_run` trials in all; [the status of this
+# build](../book/status) lists the others. To run them, put CIFAR-10 and MNIST into a folder (what needs CIFAR-100, field photographs
+# or a published MobileNet is left out if they are not there):
 #
 # ```shell
 # make reference DATA=folder

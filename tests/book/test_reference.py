@@ -55,7 +55,7 @@ def test_cells_join_what_differs_in_its_seed_only():
 
 def test_what_is_not_run_says_so():
     cell = reference.Cell(None, [])
-    assert str(cell) == "not run" and not cell.estimate and not cell - cell and not cell.paired(cell)
+    assert str(cell) == "no data" and not cell.estimate and not cell - cell and not cell.paired(cell)
     assert reference.made_with([]) == "Not run yet."
 
 
@@ -186,7 +186,7 @@ def test_a_step_of_prunings_is_told_as_a_cell_of_those_that_came_so_far(records)
     assert found.mean == 0.7
     # the network that all start from, once, not twice the same
     assert cell.after_step(0).estimate == pruned(records, [90]).after_step(0).estimate
-    assert not cell.after_step(3).estimate and str(cell.after_step(3)) == "not run"
+    assert not cell.after_step(3).estimate and str(cell.after_step(3)) == "no data"
     assert cell.accuracies == 2 * [records[0].results.accuracy]  # the cell stays as it is
 
 
@@ -284,10 +284,11 @@ def test_what_one_network_lost_has_the_interval_of_its_images(records):
 
 def test_a_table_says_where_its_results_come_from(records):
     cell, other = reference.Cell(None, records[:1]), reference.Cell(None, [])
-    table = reference.results_table(("what", "top-1"), [("a", cell), ("b", other)], note="Means.")
-    assert table.note == f"Means. Reference: {reference.made_with(records[:1])}"
-    html = table.html()
-    assert f"<td>{cell}</td>" in html and "<td>not run</td>" in html
+    table = reference.results_table(("what", "top-1"), [("a", cell), ("b", other), ("c", cell)], note="Means.")
+    assert table.note == f"Means. 1 row has no record yet. Reference: {reference.made_with(records[:1])}"
+    assert table.rows == [("a", cell), ("c", cell)] and table.html().count(f"<td>{cell}</td>") == 2
+    none = reference.results_table(("what", "top-1", "over"), [("a", cell, other), ("b", other, other)])
+    assert not none.rows and none.note.startswith("2 rows have no record yet.")
     assert reference.results_table(("what",), [("a",)], also=[cell]).note == f"Reference: {reference.made_with([cell])}"
 
 

@@ -1,7 +1,8 @@
 """Our own results on real data: what data/reference/grids.toml asks for, and what of it has been run.
 
-`make reference` runs it; each record holds its provenance. Results that are missing are written "not run". The folder
-data/reference belongs to the book's repository; an installed package does not have it.
+`make reference` runs it; each record holds its provenance. Tables leave out rows without a record, and the page on the
+status of the build lists what is missing. The folder data/reference belongs to the book's repository; an installed
+package does not have it.
 """
 
 import json
@@ -15,7 +16,7 @@ from fewbits.errors import InputError
 from fewbits.experiment import Grid, Record, Store, Study, Tally, Trial, read_grid
 from fewbits.explore.plots import Table
 from fewbits.quantization.rounding_shift import RoundingShift
-from fewbits.statistics import NOT_RUN, Estimate, mean_interval, paired
+from fewbits.statistics import NO_DATA, Estimate, mean_interval, paired
 from fewbits.training.schedules import ScheduleOutcome, Stage
 
 FOLDER = Path(__file__).parents[3] / "data" / "reference"
@@ -141,9 +142,9 @@ class Cell(NamedTuple):
         return Cell(self.trial, found if number else found[:1])
 
     def __str__(self) -> str:
-        """The mean accuracy over the seeds or folds with its 95 % interval, or "not run"."""
+        """The mean accuracy over the seeds or folds with its 95 % interval, or "no data"."""
         if not self.records:
-            return NOT_RUN
+            return NO_DATA
         what = "fold" if any(record.trial.fold for record in self.records) else "seed"
         if len(self.records) == 1:
             return f"{self.accuracies[0]:.1%} (1 {what})"
@@ -230,6 +231,21 @@ def cells(*names: str) -> list[Cell]:
         if name not in known:
             raise InputError(f"there is no reference grid {name!r}; there are {', '.join(known)}")
     return [cell for name in names for cell in _cells(known[name])]
+
+
+def missing() -> dict[Trial, str]:
+    """Return each trial that a grid asks for and that has no record, and the name of its first grid.
+
+    Raises:
+        InputError: as `grids` does.
+    """
+    known = {path.stem for path in (_folder() / "trials").glob("*.json")}
+    found: dict[Trial, str] = {}
+    for grid in grids():
+        for trial in grid.trials:
+            if trial.key not in known:
+                found.setdefault(trial, grid.name)
+    return found
 
 
 def _cells(grid: Grid) -> Iterable[Cell]:
@@ -358,15 +374,20 @@ def results_table(
 ) -> Table:
     """Return a table that says below it where its reference results come from.
 
+    A row with a cell of a grid that has no record is left out, and the note says how many are.
+
     Args:
         columns: The column heads.
-        rows: The rows; their cells of grids are written as a mean with its interval, or "not run".
+        rows: The rows; their cells of grids are written as a mean with its interval.
         also: More cells that the numbers come from, if a row holds only text made from them.
         note: What stands before the provenance, for example what the intervals are of.
     """
-    rows = [tuple(row) for row in rows]
-    cells = [value for row in rows for value in row if isinstance(value, Cell)]
-    return Table(tuple(columns), rows, f"{note} Reference: {made_with([*cells, *also])}".lstrip())
+    asked = [tuple(row) for row in rows]
+    found = [row for row in asked if all(value.records for value in row if isinstance(value, Cell))]
+    cells = [value for row in found for value in row if isinstance(value, Cell)]
+    missing = len(asked) - len(found)
+    left_out = f" {missing} row{'s have' if missing > 1 else ' has'} no record yet." if missing else ""
+    return Table(tuple(columns), found, f"{note}{left_out} Reference: {made_with([*cells, *also])}".lstrip())
 
 
 def made_with(results: Iterable[Cell | Record]) -> str:
@@ -375,7 +396,8 @@ def made_with(results: Iterable[Cell | Record]) -> str:
     Args:
         results: Cells, or records of trials.
     """
-    records = [record for found in results for record in (found.records if isinstance(found, Cell) else [found])]
+    found = [record for one in results for record in (one.records if isinstance(one, Cell) else [one])]
+    records = list({record.trial.key: record for record in found}.values())  # a base of several rows counts once
     if not records:
         return "Not run yet."
     first = records[0]

@@ -108,7 +108,7 @@ class Study(Mapping[Scheme, Answers]):
         """Return how far the top-1 of a scheme is under float, compared image by image.
 
         Args:
-            scheme: What to compare with float; if it was not run, the estimate is one of no values.
+            scheme: What to compare with float; if it has no answers, the estimate is one of no values.
             images: Which images to compare on, as an index; all by default.
         """
         if scheme not in self:
