@@ -13,7 +13,7 @@
 # figures, and for the tables that no other chapter has. Most of these figures are curves printed without numbers, so shapes are compared.
 #
 # All results here are *reference* results: real data, run by `make reference`, kept with their provenance in `data/reference`. This page
-# trains nothing. It draws what has been measured; [every trial](../book/trials) also lists what has not.
+# trains nothing. It draws what has been measured; [the status page](../book/status) lists what has not.
 #
 # Curves of two works never agree in full: data, networks and budgets differ, and each section says how. The seeds, the machine and the code
 # behind a figure stand below its data.
