@@ -380,7 +380,11 @@ def test_what_another_tool_loses_has_intervals_and_says_who_measured():
 RANGES = {
     "images": 2,
     "percentiles": [95, 99.9],
-    "run": {"hardware": {"gpu": None, "cpu": "one", "cores": 2}, "versions": {"keras": "3"}, "commit": {"id": "0123456789"}},
+    "run": {
+        "hardware": {"gpu": None, "cpu": "one", "cores": 2},
+        "versions": {"keras": "3"},
+        "commit": {"id": "0123456789"},
+    },
     "all": {"kernel": [[-1, 2], [-3, 4]]},
     "histograms": {"output": {"ends": [-2.0, 2.0], "counts": [5, 0, 7, 1]}},
     "layers": {
@@ -411,7 +415,9 @@ def test_the_ranges_that_are_kept_are_those_of_the_networks_weights():
         for kind in ("kernel", "bias"):
             values = ops.convert_to_numpy(getattr(folded[name], kind))
             for percentile, ends in kinds[kind].items():
-                assert ends == pytest.approx(np.percentile(values, [(100 - percentile) / 2, (100 + percentile) / 2]), rel=1e-3)
+                assert ends == pytest.approx(
+                    np.percentile(values, [(100 - percentile) / 2, (100 + percentile) / 2]), rel=1e-3
+                )
     assert sum(found.histograms["kernel"].values()) == sum(np.prod(layer.kernel.shape) for layer in folded.values())
     for kind in ("kernel", "bias", "output"):  # a higher percentile holds more
         for limits in [found.together[kind], *(layer[kind] for layer in found.layers.values())]:
