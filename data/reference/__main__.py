@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import mixed
+import ranges
 import rounding
 
 from fewbits.experiment import Scheme, Store, Study, read_grid
@@ -70,6 +71,7 @@ def parts(folder: Path, *options: str) -> Iterator[Part]:
         yield part._replace(needs=NEEDS["squeezenet"])
     for name in rounding.NETWORKS:
         yield _script("rounding.py", name, rounding.left(name), str(folder), name)
+    yield _script("ranges.py", ranges.NETWORK, "" if ranges.TARGET.exists() else "all", str(folder))
     yield _script("mobilenet.py", "mobilenet", _schemes_left("mobilenet"), str(folder))
     for name in mixed.NETWORKS:
         yield _script("mixed.py", name, "" if mixed.path_of(name).exists() else "all", str(folder), name)

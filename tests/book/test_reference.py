@@ -6,11 +6,12 @@ from math import inf
 import numpy as np
 import pytest
 
-from fewbits import InputError
+from fewbits import InputError, zoo
+from fewbits.backend import ops
 from fewbits.book import reference
 from fewbits.experiment import Record, Results, Scheme, Study, Trial, read_grid, study
 from fewbits.experiment.store import pack_answers
-from fewbits.quantization import RoundingShift
+from fewbits.quantization import RoundingShift, quantize_model
 from fewbits.statistics import Estimate, mean_interval, paired_difference
 
 
@@ -383,3 +384,51 @@ def test_what_is_missing_is_asked_for_and_has_no_record():
     assert set(missing) == set(asked) - kept
     first = {trial.key: grid.name for grid in reference.grids()[::-1] for trial in grid.trials}
     assert missing == {key: first[key] for key in missing}
+
+
+RANGES = {
+    "images": 2,
+    "percentiles": [95, 99.9],
+    "run": {
+        "hardware": {"gpu": None, "cpu": "one", "cores": 2},
+        "versions": {"keras": "3"},
+        "commit": {"id": "0123456789"},
+    },
+    "all": {"kernel": [[-1, 2], [-3, 4]]},
+    "histograms": {"output": {"ends": [-2.0, 2.0], "counts": [5, 0, 7, 1]}},
+    "layers": {
+        "conv1": {"kernel": [[-1, 2], [-3, 4]]},
+        "fire2_squeeze1x1": {"kernel": [[-1, 8], [-2, 8]]},
+        "fire2_expand1x1": {"kernel": [[-4, 3], [-5, 9]]},
+    },
+}
+
+
+def test_the_limits_of_a_level_hold_those_of_all_its_layers(tmp_path, monkeypatch):
+    (tmp_path / "ranges.json").write_text(json.dumps(RANGES))
+    monkeypatch.setattr(reference, "FOLDER", tmp_path)
+    found = reference.load_ranges()
+    assert found.by_level("kernel", 95) == {"conv1": (-1, 2), "fire2": (-4, 8)}
+    assert found.by_level("kernel", 99.9) == {"conv1": (-3, 4), "fire2": (-5, 9)}
+    assert found.together == {"kernel": {95: (-1, 2), 99.9: (-3, 4)}}
+    assert found.histograms == {"output": {-1.5: 5, -0.5: 0, 0.5: 7, 1.5: 1}}
+    assert found.made_with == "cifar10, 2 training images; one, 2 cores; Keras 3; code 0123456."
+
+
+def test_the_ranges_that_are_kept_are_those_of_the_networks_weights():
+    found = reference.load_ranges()
+    model = zoo.build("squeezenet_cifar", (32, 32, 3), 10, weights="squeezenet_cifar")
+    folded = {layer.name: layer for layer in quantize_model(model, fold_batch_normalization=True).quantized_layers}
+    assert list(found.layers) == list(folded)
+    for name, kinds in found.layers.items():
+        for kind in ("kernel", "bias"):
+            values = ops.convert_to_numpy(getattr(folded[name], kind))
+            for percentile, ends in kinds[kind].items():
+                assert ends == pytest.approx(
+                    np.percentile(values, [(100 - percentile) / 2, (100 + percentile) / 2]), rel=1e-3
+                )
+    assert sum(found.histograms["kernel"].values()) == sum(np.prod(layer.kernel.shape) for layer in folded.values())
+    for kind in ("kernel", "bias", "output"):  # a higher percentile holds more
+        for limits in [found.together[kind], *(layer[kind] for layer in found.layers.values())]:
+            lows, highs = zip(*(limits[p] for p in found.percentiles))
+            assert list(lows) == sorted(lows, reverse=True) and list(highs) == sorted(highs)

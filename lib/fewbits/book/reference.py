@@ -168,6 +168,40 @@ class OtherTool(NamedTuple):
     made_with: str
 
 
+class Ranges(NamedTuple):
+    """Where the values of a network lie, its batch normalization folded.
+
+    Attributes:
+        images: How many training images were shown.
+        percentiles: The percentiles that have limits.
+        together: "kernel", "bias" or "output" -> percentile -> lower and upper limit of all layers' values.
+        layers: Layer -> the same, of its values.
+        histograms: "kernel" or "output" -> the middle of each bin -> how many values of all layers are in it.
+        made_with: A sentence that names data, images, hardware, versions and code.
+    """
+
+    images: int
+    percentiles: tuple[float, ...]
+    together: dict[str, dict[float, tuple[float, float]]]
+    layers: dict[str, dict[str, dict[float, tuple[float, float]]]]
+    histograms: dict[str, dict[float, int]]
+    made_with: str
+
+    def by_level(self, kind: str, percentile: float) -> dict[str, tuple[float, float]]:
+        """Return level -> lower and upper limit that hold those of all its layers.
+
+        Args:
+            kind: "kernel", "bias" or "output".
+            percentile: One of `percentiles`.
+        """
+        found: dict[str, tuple[float, float]] = {}
+        for layer, limits in self.layers.items():
+            level, (low, high) = layer.split("_")[0], limits[kind][percentile]
+            lowest, highest = found.get(level, (low, high))
+            found[level] = min(low, lowest), max(high, highest)
+        return found
+
+
 def grids() -> list[Grid]:
     """Return all grids that `make reference` runs.
 
@@ -305,6 +339,27 @@ def load_shifts(network: str) -> list[RoundingShift]:
     known = json.loads(path.read_text()) if path.exists() else {}
     lists = ("steps", "relative")
     return [RoundingShift(**s | {name: tuple(s[name]) for name in lists}) for s in known.get(network, ())]
+
+
+def load_ranges() -> Ranges:
+    """Return where the values of the SqueezeNet for CIFAR-10 lie, from ranges.json; errors as in `grids`."""
+    found = json.loads((_folder() / "ranges.json").read_text())
+    percentiles = tuple(found["percentiles"])
+
+    def by_kind(limits: dict[str, list]) -> dict[str, dict[float, tuple[float, float]]]:
+        return {kind: dict(zip(percentiles, map(tuple, ends))) for kind, ends in limits.items()}
+
+    histograms = {}
+    for kind, bars in found["histograms"].items():
+        edges = np.linspace(*bars["ends"], len(bars["counts"]) + 1)
+        histograms[kind] = dict(zip(((edges[1:] + edges[:-1]) / 2).tolist(), bars["counts"]))
+    layers = {layer: by_kind(limits) for layer, limits in found["layers"].items()}
+    hardware, versions, commit = (found["run"][name] for name in ("hardware", "versions", "commit"))
+    made_with = (
+        f"cifar10, {found['images']} training images; {hardware['gpu'] or hardware['cpu']}, {hardware['cores']} cores; "
+        f"Keras {versions['keras']}; code {commit['id'][:7]}."
+    )
+    return Ranges(found["images"], percentiles, by_kind(found["all"]), layers, histograms, made_with)
 
 
 def outcome(record: Record) -> ScheduleOutcome:
