@@ -238,7 +238,7 @@ explore.Table(("network", "cut out", *heads), rows)
 # images, nothing trained again. The name is that of a cut-out test image; the place is that of the pointing game.
 
 # %%
-BITS = (8, 4) if SMOKE else (8, 6, 5, 4, 3)
+BITS = (6, 4) if SMOKE else (6, 5, 4, 3)
 network = quantize_model(
     nets[9], rounding="nearest", fold_batch_normalization=True)
 widths = [(b, b, b) for b in BITS]
