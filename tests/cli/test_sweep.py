@@ -132,7 +132,7 @@ def test_a_list_tells_the_time_of_what_ran_and_of_what_is_left(file, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == [
         "finished: 1, in 20 min 34 s",
-        "left: 4, about 17 h 49 min, without 1 of unknown time",
+        "left: 4, about 17 h 49 min and 1 of unknown time",
     ]
     rows = [line.split() for line in lines if " seed " in line]
     assert [row[row.index("seed") + 3 :] for row in rows] == [

@@ -185,6 +185,7 @@ def _print_times(kept: dict[str, "Record"], left: dict[str, float | None]) -> No
     spent = sum(record.seconds or 0 for record in kept.values())
     known = [seconds for seconds in left.values() if seconds is not None]
     print(f"\nfinished: {len(kept):,}, in {duration(spent)}")
+    unknown = len(left) - len(known)
     if left:
-        unknown = f", without {len(left) - len(known):,} of unknown time" if len(known) < len(left) else ""
-        print(f"left: {len(left):,}, about {duration(sum(known))}{unknown}")
+        times = [f"about {duration(sum(known))}"] * bool(known) + [f"{unknown:,} of unknown time"] * bool(unknown)
+        print(f"left: {len(left):,}, {' and '.join(times)}")
