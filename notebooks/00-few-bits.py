@@ -286,6 +286,15 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # Accuracy against size and time: which networks are worth it.
 # :::
 #
+# :::{grid-item-card} 18 Where are the plants?
+# :link: 18-localisation
+# :link-type: doc
+# :img-top: ../book/images/chapters/18-localisation.svg
+# :class-img-top: dark-light
+# :img-alt: A grid of places, one of them lit and pointed at
+# A classifier that points, and what few bits take first.
+# :::
+#
 # ::::
 #
 # The last pages compare [the papers' numbers with ours](90-paper-against-ours) and list [errata](91-errata).

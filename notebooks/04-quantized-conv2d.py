@@ -97,7 +97,7 @@ print(differing, "of", y.numpy().size, "outputs differ")
 #
 # ## A network of quantized layers
 #
-# Many networks have a batch normalization {cite:p}`ioffe2015` behind each convolution. Once the network is trained, it
+# Many networks have a batch normalization {cite:p}`ioffe2015` after each convolution. Once the network is trained, it
 # multiplies each channel by a constant and adds another one. Both can be *folded* into the convolution: the filter's
 # weights and its bias take the factor, and the bias takes the rest. The outputs stay the same, the device computes one
 # layer less, and what gets quantized is the kernel that the device will have. So fold first:

@@ -79,7 +79,7 @@ for rounding in ("floor", "nearest"):
 #
 # $$\sum (w - \tfrac{q}{2} + n)\,x = \sum w\,x \;-\; \frac{q}{2} \sum x \;+\; \sum n\,x .$$
 #
-# The noise cancels over a window of many inputs. The middle term does not: behind a ReLU no input is negative, so the *whole sum of
+# The noise cancels over a window of many inputs. The middle term does not: after a ReLU no input is negative, so the *whole sum of
 # the window* is subtracted. Here is the error of a layer's outputs, averaged over its filters, against that sum:
 
 # %%

@@ -1072,7 +1072,7 @@ quote(search_order_6=gap(six["a filter, shared, searched, in order"], six["a fil
 #
 # *For a second reading.*
 #
-# All rows so far have the signed formats of 2017. Behind a ReLU that gives one bit away ([chapter 8](08-quantizers)). With unsigned formats
+# All rows so far have the signed formats of 2017. After a ReLU that gives one bit away ([chapter 8](08-quantizers)). With unsigned formats
 # where no value is negative, a scale per filter and ranges of least squared error:
 
 # %%
@@ -1101,8 +1101,9 @@ tool = reference.load_tool("model-compression-toolkit")
 rows = []
 for name, by_bits in unsigned.items():
     taken = [study.seconds[s] / 60 for s in by_bits.values() if s in study]
-    rows.append((name, *map(study.under_float, by_bits.values()),
-                 f"{max(taken):.1f}" if taken else None))
+    if taken:
+        rows.append((name, *map(study.under_float, by_bits.values()),
+                     f"{max(taken):.1f}"))
 rows.append((tool.name, *(tool.under_float[b] for b in LOW),
              f"{tool.minutes:.1f}"))
 explore.Table(("a scale for each ...", *columns, "minutes at most"), rows,
@@ -1112,10 +1113,9 @@ explore.Table(("a scale for each ...", *columns, "minutes at most"), rows,
 # Quoted in the text
 UNSIGNED_WORDS = dict(zip(("plain", "shared", "order", "refit", "learned", "blocks", "searched"), unsigned.values()))
 quote(fitting={f"{word}_{b}": study.under_float(by_bits[b, b, b]).percent for word, by_bits in UNSIGNED_WORDS.items() for b in LOW})
-learned_gap = {b: gap(UNSIGNED_WORDS["learned"][b, b, b], UNSIGNED_WORDS["refit"][b, b, b]) for b in LOW}
 blocks_gap = {b: gap(UNSIGNED_WORDS["blocks"][b, b, b], UNSIGNED_WORDS["refit"][b, b, b]) for b in LOW}
 quote(searched_gap_5=gap(UNSIGNED_WORDS["searched"][5, 5, 5], UNSIGNED_WORDS["blocks"][5, 5, 5]))
-quote(learned_gap=learned_gap, blocks_gap=blocks_gap, tool={b: tool.under_float[b].percent for b in LOW})
+quote(blocks_gap=blocks_gap, tool={b: tool.under_float[b].percent for b in LOW})
 
 # %% [markdown]
 # **Which images chose what.** The first 32 photographs set formats. All 128 corrected biases and trained codes. The other
@@ -1125,10 +1125,10 @@ quote(learned_gap=learned_gap, blocks_gap=blocks_gap, tool={b: tool.under_float[
 #
 # Refitted, the network is {glue:text}`fitting_refit_8` / {glue:text}`fitting_refit_6` / {glue:text}`fitting_refit_5` /
 # {glue:text}`fitting_refit_4` points under float at 8, 6, 5 and 4 bits; the toolkit {glue:text}`tool_8` / {glue:text}`tool_6` /
-# {glue:text}`tool_5` / {glue:text}`tool_4`. Against refitting, learned rounding adds {glue:text}`learned_gap_4` at 4 bits and
-# {glue:text}`learned_gap_6` at 6 bits, block reconstruction {glue:text}`blocks_gap_4` and {glue:text}`blocks_gap_6`. Ranges that are
-# searched for before the blocks are reconstructed leave {glue:text}`fitting_searched_5` points at 5 bits, where the blocks alone leave
-# {glue:text}`fitting_blocks_5` (difference: {glue:text}`searched_gap_5`).
+# {glue:text}`tool_5` / {glue:text}`tool_4`. Against refitting, block reconstruction adds {glue:text}`blocks_gap_4` at 4 bits and
+# {glue:text}`blocks_gap_6` at 6 bits. Ranges that are searched for before the blocks are reconstructed leave
+# {glue:text}`fitting_searched_5` points at 5 bits, where the blocks alone leave {glue:text}`fitting_blocks_5` (difference:
+# {glue:text}`searched_gap_5`).
 #
 # ### A network with depthwise layers
 #
@@ -1268,7 +1268,7 @@ questions.ask(
 # Anything that skips zeros. A kernel of zeros that was pruned would read half a step everywhere.
 # ```
 #
-# **4.** Equalization divides channel $i$ by $s_i$. Why not behind a sigmoid?
+# **4.** Equalization divides channel $i$ by $s_i$. Why not after a sigmoid?
 #
 # ```{admonition} Solution
 # :class: dropdown

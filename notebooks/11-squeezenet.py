@@ -164,7 +164,7 @@ explore.Table(columns, rows)
 #
 # ## Born dead
 #
-# There is one more trap in the layout, and the report does not mention it. SqueezeNet puts a ReLU behind its *last* convolution.
+# There is one more trap in the layout, and the report does not mention it. SqueezeNet puts a ReLU after its *last* convolution.
 # The logit of a class is a mean over the last map, after that ReLU. Where the sum is below zero for all images, the logit is 0 for
 # all images, and so is its gradient: training cannot bring the class back by its own weights.
 #
@@ -380,7 +380,7 @@ places = sides(nets["e4"])["conv10"] ** 2
 questions.ask(
     "Why are fewer classes born dead in E4 than in the baseline?",
     (f"Its last map has {places} places, not one.", "A class is dead if it is below zero at every place of every image. More places are more chances."),
-    ("It has no ReLU behind the last convolution.", "It has, as the baseline does. Without it no class could be dead."),
+    ("It has no ReLU after the last convolution.", "It has, as the baseline does. Without it no class could be dead."),
     ("Its last convolution is drawn with larger weights.", "The draw is the same. The scale of the weights does not change the sign of a sum."),
     ("It has been trained for longer.", "Dead classes are counted at birth, before any training."),
 )

@@ -222,7 +222,7 @@ reference.results_table(heads, rows, also=[cells[k] for k in nets], note=note)
 #
 # ## In two stages
 #
-# The thesis does not start from nothing. It takes a MobileNet that was trained on ImageNet, first trains a new last level behind the
+# The thesis does not start from nothing. It takes a MobileNet that was trained on ImageNet, first trains a new last level after the
 # others, which are held, then all of them at a smaller rate. Weights at width 0.25 are published, for photographs of 128 pixels and
 # with batch normalization folded into biases; `fewbits import-litert` reads them. Do they help with 32 pixels, or with 16?
 

@@ -21,6 +21,7 @@ from fewbits.quantization import observe, percentile_limits, quantize_model
 NETWORK, IMAGES, BINS = "squeezenet_cifar", 32, 120
 PERCENTILES = (95, 98, 99.9, 99.99)  # vieito2017, Table 2
 KINDS = "kernel", "bias", "output"
+TARGET = Path(__file__).parent / "ranges.json"
 
 
 def limits(values: np.ndarray) -> list[tuple[float, float]]:
@@ -36,8 +37,7 @@ def histogram(values: np.ndarray) -> dict:
 
 def main(folder: Path) -> None:
     """Measure the network on its first training images."""
-    target = Path(__file__).parent / "ranges.json"
-    if target.exists():
+    if TARGET.exists():
         return
     os.environ.setdefault("FEWBITS_DATA", str(folder))
     began, dataset = time.monotonic(), data.load("cifar10")
@@ -58,7 +58,7 @@ def main(folder: Path) -> None:
         "layers": {name: {kind: limits(v) for kind, v in values.items()} for name, values in found.items()},
     }
     lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in result.items())
-    with write_aside(target) as file:
+    with write_aside(TARGET) as file:
         file.write(f"{{\n{lines}\n}}\n".encode())
 
 

@@ -289,7 +289,7 @@ def test_a_table_says_where_its_results_come_from(records):
     assert table.note == f"Means. 1 row has no record yet. Reference: {reference.made_with(records[:1])}"
     assert table.rows == [("a", cell), ("c", cell)] and table.html().count(f"<td>{cell}</td>") == 2
     none = reference.results_table(("what", "top-1", "over"), [("a", cell, other), ("b", other, other)])
-    assert not none.rows and none.note.startswith("2 rows have no record yet.")
+    assert not none.rows and none.note == "2 rows have no record yet."
     assert reference.results_table(("what",), [("a",)], also=[cell]).note == f"Reference: {reference.made_with([cell])}"
 
 
@@ -375,6 +375,15 @@ def test_what_another_tool_loses_has_intervals_and_says_who_measured():
     tool = reference.load_tool("model-compression-toolkit")
     assert tool.under_float.keys() == {8, 6, 5, 4} and tool.under_float[4].percent == "44.9 ± 3.3"
     assert "outside this book" in tool.made_with and "about 50 s" in tool.made_with and 0.5 < tool.minutes < 1
+
+
+def test_what_is_missing_is_asked_for_and_has_no_record():
+    asked = {trial.key: trial for grid in reference.grids() for trial in grid.trials}
+    missing = {trial.key: grid for trial, grid in reference.missing().items()}
+    kept = {path.stem for path in (reference.FOLDER / "trials").glob("*.json")}
+    assert set(missing) == set(asked) - kept
+    first = {trial.key: grid.name for grid in reference.grids()[::-1] for trial in grid.trials}
+    assert missing == {key: first[key] for key in missing}
 
 
 RANGES = {

@@ -387,8 +387,12 @@ def results_table(
     found = [row for row in asked if all(value.records for value in row if isinstance(value, Cell))]
     cells = [value for row in found for value in row if isinstance(value, Cell)]
     missing = len(asked) - len(found)
-    left_out = f" {missing} row{'s have' if missing > 1 else ' has'} no record yet." if missing else ""
-    return Table(tuple(columns), found, f"{note}{left_out} Reference: {made_with([*cells, *also])}".lstrip())
+    notes = [note] if note else []
+    if missing:
+        notes.append(f"{missing} row{'s have' if missing > 1 else ' has'} no record yet.")
+    if any(cell.records for cell in (*cells, *also)):
+        notes.append(f"Reference: {made_with([*cells, *also])}")
+    return Table(tuple(columns), found, " ".join(notes))
 
 
 def made_with(results: Iterable[Cell | Record]) -> str:

@@ -7,6 +7,7 @@ from fewbits.book import reference
 from fewbits.book.chapter import Chapter
 from fewbits.book.results import differences, read_baseline, recorded
 from fewbits.errors import needs_extra
+from fewbits.experiment import Store, estimate_seconds
 
 with needs_extra("book", "Pages"):
     import nbformat
@@ -33,10 +34,10 @@ The seconds are those of one chapter at a time or of several side by side, as th
 """
 
 _MISSING = """{n} of the trials that `data/reference/grids.toml` asks for have not been run. Tables and figures of the
-chapters leave them out. `make reference DATA=folder` runs them.
+chapters leave them out. `make reference DATA=folder` runs them. Minutes are estimated from the records of like trials.
 
-| grid | trial | result |
-|---|---|---|
+| grid | trial | result | minutes |
+|---|---|---|---:|
 {rows}"""
 
 
@@ -69,8 +70,12 @@ def _missing() -> str:
     trials = reference.missing()
     if not trials:
         return "Each trial that `data/reference/grids.toml` asks for has been run."
-    rows = "\n".join(f"| {grid} | {trial.name} | not run |" for trial, grid in trials.items())
-    return _MISSING.format(n=len(trials), rows=rows)
+    records = Store(reference.FOLDER / "trials").records()
+    rows = []
+    for trial, grid in trials.items():
+        seconds = estimate_seconds(trial, records)
+        rows.append(f"| {grid} | {trial.name} | not run | {'-' if seconds is None else f'{seconds / 60:.0f}'} |")
+    return _MISSING.format(n=len(trials), rows="\n".join(rows))
 
 
 def agreement(chapter: Chapter, notebook: Any, profile: str) -> tuple[int, int]:
