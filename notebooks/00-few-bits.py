@@ -297,5 +297,6 @@ record(six_read=int((answers == digits.test.labels).sum()))
 #
 # ::::
 #
-# The last pages compare [the papers' numbers with ours](90-paper-against-ours) and list [errata](91-errata).
+# The last pages compare [the papers' numbers with ours](90-paper-against-ours), draw
+# [their figures again](92-curves), and list [errata](91-errata).
 # [How to read this book](../book/how-to-read) explains labels, intervals and the notebooks.

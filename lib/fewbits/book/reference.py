@@ -351,7 +351,8 @@ def load_ranges() -> Ranges:
 
     histograms = {}
     for kind, bars in found["histograms"].items():
-        edges = np.linspace(*bars["ends"], len(bars["counts"]) + 1)
+        low, high = bars["ends"]
+        edges = np.linspace(low, high, len(bars["counts"]) + 1)
         histograms[kind] = dict(zip(((edges[1:] + edges[:-1]) / 2).tolist(), bars["counts"]))
     layers = {layer: by_kind(limits) for layer, limits in found["layers"].items()}
     hardware, versions, commit = (found["run"][name] for name in ("hardware", "versions", "commit"))
