@@ -4,6 +4,7 @@ TensorFlow writes to the terminal while it loads, whatever its log level is; err
 backend itself, TensorFlow or JAX, stand here.
 """
 
+import gc
 import json
 import logging
 import os
@@ -31,6 +32,18 @@ def no_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Collect no garbage in the block: an import makes hundreds of thousands of objects, and nearly all stay."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 BACKENDS = ("tensorflow", "jax")  # of Keras', those that Few Bits runs on
@@ -66,7 +79,7 @@ def _is_installed(package: str) -> bool:
 _check_backend(_chosen_backend())
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 try:
-    with no_stderr(), needs_extra("tensorflow", "Keras models"):
+    with no_stderr(), _no_collection(), needs_extra("tensorflow", "Keras models"):
         import keras
         from keras import ops, random
 except (AssertionError, InputError, ValueError) as error:

@@ -71,7 +71,12 @@ def test_schemes_are_compared_and_a_second_run_runs_what_is_missing(digits, file
     assert kept.float.top1.sum() == evaluate(read_model(digits), (images, labels)).hits > 20
     ran = []
     quantize_each = study.quantize_each
-    monkeypatch.setattr(study, "quantize_each", lambda m, s, i: quantize_each(m, ran.append(list(s)) or s, i))
+
+    def recorded(model, schemes, images, **options):
+        ran.append(list(schemes))
+        return quantize_each(model, ran[-1], images, **options)
+
+    monkeypatch.setattr(study, "quantize_each", recorded)
     assert main(command(digits, file)) == 0
     said = capsys.readouterr().out
     assert ran == [SCHEMES[2:]] and "4 of 4  3-4-float; floor; mse\n" in said and "1 of 4" not in said

@@ -439,9 +439,9 @@ def test_answers_are_those_of_each_image_in_order(fresh, quantized):
 def test_a_study_that_was_stopped_goes_on_where_it_was_in_any_order(model, fresh, tmp_path, monkeypatch):
     path, ran = tmp_path / "study.json", []
 
-    def recorded(model, schemes, images):
+    def recorded(model, schemes, images, **options):
         ran.append(list(schemes))
-        return quantize_each(model, ran[-1], images)
+        return quantize_each(model, ran[-1], images, **options)
 
     def stop(scheme, done, total):
         assert total == 4

@@ -228,10 +228,17 @@ def _built(network: str, data: str, width: float, size: int | None) -> keras.Mod
     return build_network(network, (size or height, size or breadth, channels), classes, width)
 
 
+@cache
+def _macs(network: str, data: str, width: float, size: int | None) -> dict[str, float]:
+    """Return layer -> its MACs for one image."""
+    return {row.name: row.macs for row in cost_table(_built(network, data, width, size))}
+
+
 def _layers(trial: Trial) -> tuple[Layer, ...]:
-    model = _built(trial.network, trial.data, trial.width, trial.size)
+    shape = trial.network, trial.data, trial.width, trial.size
+    model, macs = _built(*shape), _macs(*shape)
     levels = zoo.levels(model)
-    edges, macs = {*levels[0], *levels[-1]}, {row.name: row.macs for row in cost_table(model)}
+    edges = {*levels[0], *levels[-1]}
     found = []
     for layer in model.layers:
         if hasattr(layer, "kernel"):

@@ -7,6 +7,7 @@ package does not have it.
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -208,7 +209,14 @@ def grids() -> list[Grid]:
     Raises:
         InputError: when there are no reference results, as in an installed package.
     """
-    return read_grid(_folder() / "grids.toml")
+    path = _folder() / "grids.toml"
+    return list(_read_grids(path, path.stat().st_mtime_ns))
+
+
+@cache  # a chapter asks for dozens of cells, and each time for all grids
+def _read_grids(path: Path, changed: int) -> tuple[Grid, ...]:
+    """Return the grids of a file as it is since it was changed, in nanoseconds."""
+    return tuple(read_grid(path))
 
 
 def _folder() -> Path:

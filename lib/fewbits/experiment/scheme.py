@@ -1,6 +1,7 @@
 """A scheme: one way of quantizing a trained network without training (post-training quantization)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import InputError
 from fewbits.experiment.fields import BitsOrFloat, checked_percentile, known, one_sentence
 from fewbits.names import LAYER_ROUNDINGS, ROUNDINGS
+from fewbits.post_training.kernel_shift import move_kernels
 from fewbits.quantization.calibration import formats_for_each
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import QuantizedModel, quantize_model
@@ -149,7 +151,7 @@ class Scheme(BaseModel):
 
 
 def quantize_each(
-    model: keras.Model, schemes: Iterable[Scheme], images: Images
+    model: keras.Model, schemes: Iterable[Scheme], images: Images, reuse: bool = False
 ) -> Iterator[tuple[Scheme, QuantizedModel]]:
     """Quantize a float network by each scheme.
 
@@ -158,6 +160,8 @@ def quantize_each(
         schemes: How to quantize it.
         images: As in `input_arrays`: (n, height, width, channels), or what else the network takes; some tens. Labels
             are not used. The first FORMAT_IMAGES set formats; remedies that need values use all.
+        reuse: Whether one network takes all schemes without remedies, one after the other, because it takes long to
+            build one. Each of these is then valid until the next scheme is asked for.
 
     Yields:
         Each scheme with its network, in an order in which `model` is observed as seldom as possible.
@@ -173,12 +177,36 @@ def quantize_each(
         equalized = "equalize" in scheme.remedies
         way = scheme.msb, str(scheme.percentile), scheme.per_layer, scheme.per_channel, scheme.rounding, scheme.signed
         groups.setdefault((equalized, *way), []).append(scheme)
+    starts: dict[bool, _Start] = {}
     for (equalized, *_), group in groups.items():
-        start = post_training.equalize(model) if equalized else model
-        formats = _formats_for_each(start, group, [array[:FORMAT_IMAGES] for array in arrays])
+        if equalized not in starts:
+            starts[equalized] = _Start(post_training.equalize(model) if equalized else model)
+        start = starts[equalized]
+        formats = _formats_for_each(start.model, group, [array[:FORMAT_IMAGES] for array in arrays])
         known: dict[tuple, QuantizedModel] = {}
         for scheme in group:
-            yield scheme, _quantized(start, scheme, formats[scheme.bits], arrays, known)
+            if reuse and not _steps(scheme):
+                yield scheme, start.reused(scheme, formats[scheme.bits])
+            else:
+                yield scheme, _quantized(start.model, scheme, formats[scheme.bits], arrays, known)
+
+
+class _Start:
+    """The float network that some schemes quantize."""
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+
+    def reused(self, scheme: Scheme, formats: Formats | dict[str, Formats]) -> QuantizedModel:
+        """Return the same network each time, with the weights of the float one, quantized by a scheme's formats."""
+        network, weights = self._network_and_weights
+        network.set_weights(weights)
+        return _with_formats(network, scheme, formats)
+
+    @cached_property
+    def _network_and_weights(self) -> tuple[QuantizedModel, list[np.ndarray]]:
+        network = quantize_model(self.model)
+        return network, network.get_weights()
 
 
 def _check_layers(model: keras.Model, schemes: list[Scheme]) -> None:
@@ -216,15 +244,11 @@ def _quantized(
     known: dict[tuple, QuantizedModel],
 ) -> QuantizedModel:
     """Return `model` quantized by `scheme`; `known` collects networks with some of its remedies, to share the work."""
-    asked = [name for name in REMEDIES if name in scheme.remedies and name != "equalize"]
     key: tuple = (scheme.bits, scheme.layers, scheme.kernel_rounding, scheme.kernel_shift, scheme.seed)
     if key not in known:
-        known[key] = _enabled_only(quantize_model(model, formats, rounding=scheme.rounding), scheme.layers)
-        if scheme.shifts_kernels:
-            rounding = scheme.kernel_rounding or scheme.rounding
-            known[key] = post_training.shift_kernels(known[key], scheme.kernel_shift, rounding, scheme.seed)
+        known[key] = _with_formats(quantize_model(model), scheme, formats)
     network = known[key]
-    for name in asked:
+    for name in _steps(scheme):
         key = (*key, name)
         if key not in known:
             known[key] = REMEDIES[name](network, *([images] if name in WITH_IMAGES else []))
@@ -232,7 +256,18 @@ def _quantized(
     return network
 
 
-def _enabled_only(network: QuantizedModel, names: tuple[str, ...] | None) -> QuantizedModel:
+def _steps(scheme: Scheme) -> list[str]:
+    """Return the remedies of a scheme that follow its formats, in the order in which they are applied."""
+    return [name for name in REMEDIES if name in scheme.remedies and name != "equalize"]
+
+
+def _with_formats(network: QuantizedModel, scheme: Scheme, formats: Formats | dict[str, Formats]) -> QuantizedModel:
+    """Return `network`, with the weights of the float one, quantized by a scheme without its remedies."""
+    network.set_formats(formats)
+    network.set_rounding(scheme.rounding)
     for layer in network.rounding_layers:
-        layer.enabled = names is None or layer.name in names
+        layer.enabled = scheme.layers is None or layer.name in scheme.layers
+    if scheme.shifts_kernels:
+        rounding = scheme.kernel_rounding or scheme.rounding
+        move_kernels(network, scheme.kernel_shift, rounding, scheme.seed)
     return network

@@ -207,7 +207,8 @@ def run_schemes(
     if left:
         study.runs.append(source)
     runner, start = _Runner(quantize_model(model), head), time.monotonic()
-    for done, (scheme, network) in enumerate(quantize_each(model, left, calibration), len(schemes) - len(left) + 1):
+    quantized = quantize_each(model, left, calibration, reuse=True)
+    for done, (scheme, network) in enumerate(quantized, len(schemes) - len(left) + 1):
         answers = runner.answers(network, images, labels)
         now = time.monotonic()
         source["seconds"] = round(source["seconds"] + now - start, 1)
@@ -248,11 +249,12 @@ class _Runner:
         if [w.shape for w in weights] != [w.shape for w in self.network.get_weights()]:  # a remedy added a bias
             self.network = copied(network)  # a later scheme may start from the original
         self.network.set_weights(weights)
-        ranks = []
-        for i in range(0, len(labels), self.BATCH):
-            given = as_input(self.network, images[i : i + self.BATCH])
+        ranks, size = [], min(self.BATCH, len(labels))
+        for i in range(0, len(labels), size):
+            first = min(i, len(labels) - size)  # the last batch begins before i: all are of one shape, and of one trace
+            given = as_input(self.network, images[first : first + size])
             [outputs] = keras.tree.flatten(self.network.predict_on_batch(given))
-            ranks.append(self.head.ranks(np.asarray(outputs), labels[i : i + self.BATCH]))
+            ranks.append(self.head.ranks(np.asarray(outputs)[i - first :], labels[i : i + size]))
         rank = np.concatenate(ranks)
         return Answers(rank < 1, rank < 5)
 

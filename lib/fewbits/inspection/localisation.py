@@ -15,7 +15,8 @@ from fewbits.data.crops import Scene
 from fewbits.data.cutouts import BACKGROUND
 from fewbits.data.voc import Photograph
 from fewbits.errors import InputError, nearest
-from fewbits.graph import Graph, copy_weights
+from fewbits.graph import Graph
+from fewbits.quantization.layerwise import LayerwiseRun
 
 BATCH = 16  # scenes at a time
 
@@ -83,16 +84,17 @@ def _run(model: keras.Model, maps: keras.KerasTensor, images: np.ndarray) -> np.
     """Return what `model` computes of `maps`, one of its tensors, for images of any size."""
     if np.ndim(images) != 4 or not len(images):
         raise InputError(f"images must be (n, height, width, channels), not {np.shape(images)}")
-    network = _up_to(model, maps)
+    network = keras.Model(model.inputs[0], maps, name=model.name)
     channels, given = network.input_shape[3], np.shape(images)[3]
     if given != channels:
         raise InputError(f"{model.name} takes {channels} channels, but the images have {given}")
     batches = (np.asarray(images[i : i + BATCH], np.float32) for i in range(0, len(images), BATCH))
-    try:
-        return np.concatenate([ops.convert_to_numpy(network(batch, training=False)) for batch in batches])
+    try:  # layer by layer, because a model would take images of its own size alone
+        found = [LayerwiseRun(network, [[batch]]).read(maps)[0] for batch in batches]
     except Exception as error:  # of a window larger than what it slides over: each backend has its own
         size = " x ".join(map(str, np.shape(images)[1:3]))
         raise InputError(f"{model.name} cannot run over images of {size}; give it larger ones") from error
+    return np.concatenate([ops.convert_to_numpy(values) for values in found])
 
 
 def probabilities(maps: np.ndarray) -> np.ndarray:
@@ -161,15 +163,6 @@ def overlap(maps: np.ndarray, scenes: Sequence[Scene | Photograph], classes: Seq
             both[label] += np.count_nonzero(seen & true)
             either[label] += np.count_nonzero(seen | true)
     return {name: float(a / b) for name, a, b in zip(classes, both, either) if b}
-
-
-def _up_to(model: keras.Model, maps: keras.KerasTensor) -> keras.Model:
-    """Return a copy of `model` that takes images of any size and ends in `maps`, one of its tensors."""
-    image = keras.Input((None, None, model.input_shape[-1]))
-    # New layers: `model` stays as it is, where shared ones would have two inputs.
-    network = keras.models.clone_model(keras.Model(model.inputs[0], maps, name=model.name), input_tensors=image)
-    copy_weights(model, network)
-    return network
 
 
 def _pairs(

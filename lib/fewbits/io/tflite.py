@@ -42,15 +42,13 @@ def to_tflite(model: keras.Model, set_up: Callable[[Any], None] = lambda convert
     """
     with needs_extra("tensorflow", ".tflite files"):
         import tensorflow as tf
-        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
     images = keras.tree.map_structure(lambda x: tf.TensorSpec((1, *x.shape[1:]), tf.float32), ends(model)[0])
     function = tf.function(lambda x: model(x, training=False)).get_concrete_function(images)
-    constants = convert_variables_to_constants_v2(function)
     logger = logging.getLogger("absl")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it asks for the model too, and would then leave the weights out
+    logger.setLevel(logging.ERROR)  # it asks for the model too, and would then take the longer way of a SavedModel
     try:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([constants])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
         set_up(converter)
         with no_stderr(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the range of the image, which stays float

@@ -40,7 +40,8 @@ def copied(network: QuantizedModel, with_bias: bool = False) -> QuantizedModel:
         layer.kernel.assign(ops.convert_to_numpy(old.kernel))
         if layer.bias is not None:
             layer.bias.assign(np.zeros(layer.bias.shape) if old.bias is None else ops.convert_to_numpy(old.bias))
-        layer.locked = old.locked
+        if old.locked:
+            layer.locked = True
     return copy
 
 

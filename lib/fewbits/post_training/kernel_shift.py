@@ -26,6 +26,19 @@ def shift_kernels(network: QuantizedModel, steps: float, rounding: str = "neares
         InputError: on an unknown rounding.
     """
     network = copied(network)
+    move_kernels(network, steps, rounding, seed)
+    return network
+
+
+def move_kernels(network: QuantizedModel, steps: float, rounding: str, seed: int) -> None:
+    """Do in place what `shift_kernels` does in a copy.
+
+    Args:
+        network: As in `shift_kernels`; it gets the kernels.
+        steps: As in `shift_kernels`.
+        rounding: As in `shift_kernels`.
+        seed: As in `shift_kernels`.
+    """
     draws = np.random.default_rng(seed)
     for layer in enabled_layers(network):
         if layer.formats.kernel is None:
@@ -34,4 +47,3 @@ def shift_kernels(network: QuantizedModel, steps: float, rounding: str = "neares
         moved = by_filter(layer, rounded) + [steps * fmt.step for fmt in kernel_formats(layer)]
         layer.kernel.assign(from_filters(layer, moved))
         layer.set_formats(*layer.formats._replace(kernel=None))
-    return network

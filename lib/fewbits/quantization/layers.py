@@ -91,20 +91,18 @@ class _State(keras.layers.Layer):
                 values[f"{kind}_msb"] = fmt.msb
         self.set(**values)
 
-    def msbs(self):
-        numbers = self.numbers()
+    def msbs(self, numbers):
         return [ops.convert_to_numpy(self.kernel_msb), *([numbers[f"{kind}_msb"]] for kind in KINDS[1:])]
 
-    def formats(self, msbs):
-        numbers = self.numbers()
+    def formats(self, numbers, msbs):
         return Formats(*(_format(own, numbers[f"{kind}_nbits"]) for kind, own in zip(KINDS, msbs)))
 
 
 def _format(msbs, nbits):
     if not nbits:
         return None
-    channels = tuple(FixedPoint(int(msb), abs(nbits), signed=nbits > 0) for msb in msbs)
-    return channels[0] if len(set(channels)) == 1 else channels
+    made = {int(msb): FixedPoint(int(msb), abs(nbits), signed=nbits > 0) for msb in set(msbs)}
+    return next(iter(made.values())) if len(made) == 1 else tuple(made[int(msb)] for msb in msbs)
 
 
 class _Lock(keras.constraints.Constraint):
@@ -114,14 +112,12 @@ class _Lock(keras.constraints.Constraint):
     On JAX, which traces an optimizer's constraints once, a lock set after the first step needs a QuantizedModel.
     """
 
-    def __init__(self, variable):
-        self.variable, self.constraint = variable, variable.constraint
+    def __init__(self, variable, locked):
+        self.variable, self.constraint, self.locked = variable, variable.constraint, locked
         self.kept = keras.Variable("zeros", shape=variable.shape, dtype=variable.dtype, trainable=False)
-        self.locked = keras.Variable(0, dtype="int32", trainable=False)
 
-    def set(self, locked):
+    def keep(self):
         self.kept.assign(ops.convert_to_numpy(self.variable))
-        self.locked.assign(int(locked))
 
     def __call__(self, w):
         w = w if self.constraint is None else self.constraint(w)
@@ -182,11 +178,12 @@ class RoundingLayer(_Layer):
             self.ranges = LearnedRanges(1 if single else self._filters, name="ranges")
             self.ranges.loaded = self._lock_in_graph
         self.state = _State(max(self._filters, 1), name="state")
-        self._locks = []
+        locked, self._locks = keras.Variable(0, dtype="int32", trainable=False), []
         for variable in [*self._rounded_weights, *([] if self.ranges is None else self.ranges.variables)]:
-            variable.constraint = _Lock(variable)
+            variable.constraint = _Lock(variable, locked)
             self._locks.append(variable.constraint)
-        formats, self.enabled, self.rounding = self._start
+        formats, enabled, rounding = self._start
+        self.state.set(enabled=int(enabled), rounding=ROUNDINGS.index(rounding))
         self.set_formats(*formats)
         self.state.loaded = self._lock_in_graph
 
@@ -239,11 +236,12 @@ class RoundingLayer(_Layer):
     @property
     def formats(self) -> Formats:
         """The formats, also while the layer is not enabled; where ranges are learned, as they are now."""
-        return self.state.formats(self._msbs())
+        numbers = self.state.numbers()
+        return self.state.formats(numbers, self._msbs(numbers))
 
-    def _msbs(self):
-        """Return the MSBs of the formats of each kind."""
-        msbs = self.state.msbs()
+    def _msbs(self, numbers):
+        """Return the MSBs of the formats of each kind, from the numbers of the state."""
+        msbs = self.state.msbs(numbers)
         if self.ranges is None:
             return msbs
         if self.ranges.kernel_range is not None:
@@ -314,8 +312,11 @@ class RoundingLayer(_Layer):
     # What is saved
 
     def _lock_in_graph(self):
+        locked = self.locked
         for lock in self._locks:
-            lock.set(self.locked)
+            if locked:
+                lock.keep()
+            lock.locked.assign(int(locked))
 
     def get_config(self) -> dict[str, Any]:
         """Return the configuration of the layer with its present formats and switches."""
@@ -609,6 +610,8 @@ def quantized_kernel(layer: keras.Layer, rounding: str | None = None, seed: Seed
     if not formats:
         return kernel
     columns, how = zip(by_filter(layer, kernel).T, formats), rounding or layer.rounding
+    if len(set(formats)) == 1 and how != "stochastic":  # which draws filter by filter
+        return quantize(kernel, formats[0], how)
     return from_filters(layer, np.stack([quantize(w, f, how, seed=seed) for w, f in columns], -1))
 
 
