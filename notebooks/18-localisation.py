@@ -48,7 +48,7 @@ from fewbits.statistics import Share, verdict
 # %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 IMAGES, EPOCHS, SCENES = (24, 1, 12) if SMOKE else (96, 8, 60)
-NAMES = {0: "from nothing", 9: "nine levels taken"}
+NAMES = {0: "from scratch", 9: "nine levels transferred"}
 
 # %% [markdown]
 # ## Two networks
