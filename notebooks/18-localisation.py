@@ -12,17 +12,17 @@
 # *Reading time: 15 minutes. Needs: [chapter 4](04-quantized-conv2d) (quantized layers) and [chapter 13](13-transfer) (the
 # two networks).*
 #
-# A robot that weeds needs a place, not a name. Boxes around plants are expensive to draw. Our network has learned names only, from
-# cut-out images of one plant each. Can it point?
+# A robot that weeds needs the place of a plant, not only its name. Boxes around plants are expensive to draw. Our network has learned
+# names only, from cut-out images of one plant each. Can it also point?
 #
-# {cite:t}`backstrom2018` tries it on one photograph, and on a few more he asks what his network looks at. We ask both questions of
-# many scenes, and a third one that he leaves open: what do few bits take first, the name or the place?
+# {cite:t}`backstrom2018` tries this on one photograph, and examines on a few more what his network looks at. We ask both questions of
+# many scenes, and add a third that he leaves open: which do few bits damage first, the name or the place?
 #
 # ```{admonition} Predict first
 # :class: tip
-# - A finger that points blindly hits a plant of the right kind in one of five cases. How often does a network that has never been told
-#   where a plant is?
-# - A scene shows onions and weeds. All weeds are painted over with soil. Does the network that answered "weed" now answer "onion"?
+# - Pointing blindly hits a plant of the right kind in one of five cases. How often does a network hit one if it was never trained on
+#   positions?
+# - A scene shows onions and weeds. All weeds are painted over with soil. Does a network that answered "weed" now answer "onion"?
 # - Kernels, inputs and outputs get 5 bits. Which suffers more: the name of a single plant, or its place in a scene?
 #
 # The answers are in [A map for each class](map-for-each-class), [What it looks at](what-it-looks-at) and
@@ -48,13 +48,13 @@ from fewbits.statistics import Share, verdict
 # %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 IMAGES, EPOCHS, SCENES = (24, 1, 12) if SMOKE else (96, 8, 60)
-NAMES = {0: "from nothing", 9: "nine levels taken"}
+NAMES = {0: "from scratch", 9: "nine levels transferred"}
 
 # %% [markdown]
 # ## Two networks
 #
-# Those of [chapter 13](two-starts): both have learned from the same 96 cut-out images of onions, weeds and soil, one from random weights, one
-# with nine levels of a network for CIFAR-10.
+# The two networks are those of [chapter 13](two-starts). Both were trained on the same 96 cut-out images of onions, weeds and soil:
+# one from random weights, one with nine levels transferred from a network for CIFAR-10.
 
 # %%
 nets = {levels: train_on_plants(levels, images=IMAGES, epochs=EPOCHS)
@@ -75,9 +75,9 @@ for levels, share in named.items():
 # (map-for-each-class)=
 # ## A map for each class
 #
-# Our network ends like this: a 1x1 convolution, one filter per class, gives a *map* for each class, and global average pooling takes
-# the mean of each map. Leave the mean out, and the network answers at every place {cite:p}`zhou2016`. No earlier layer cares how large
-# the image is.
+# Our network ends with a 1x1 convolution that has one filter per class and gives a *map* for each class. Global average pooling then
+# takes the mean of each map. Without the mean, the network answers at every place {cite:p}`zhou2016`. No earlier layer depends on the
+# size of the image.
 
 # %%
 scenes = list(data.draw_scenes(SCENES, 112, seed=2018))
@@ -95,8 +95,9 @@ print("one answer:", nets[9].output_shape[1:],
       "- a map:", maps[9].shape[1:])
 
 # %% [markdown]
-# At each of 7 x 7 places the softmax says how sure it is of each class. It has never seen a whole photograph, only single plants,
-# stretched to 32 x 32. Choose a scene, a network and a class; what is dark, the network does not see as that class.
+# At each of 7 x 7 places the softmax gives a probability for each class. The network was never trained on a whole photograph, only on
+# single plants, stretched to 32 x 32. Choose a scene, a network and a class: dark areas are those that the network does not assign to
+# that class.
 
 # %% tags=["hide-input"]
 # An explorer of scenes with both plants
@@ -107,9 +108,9 @@ caption = "Drawn scenes with the boxes of their plants, lit where the network se
 explore.overlay(shown, heats, crops.classes, "18.1", caption).show()
 
 # %% [markdown]
-# How good is that? In the *pointing game* {cite:p}`zhang2016` the highest place of a class's map wins if it lies in a box of the class.
-# The *overlap* asks for more: of all pixels that are called onion or are in an onion's box, how many are both? Two controls: a blind
-# finger, and the same maps beside the boxes of *another* scene.
+# How good are these maps? In the *pointing game* {cite:p}`zhang2016`, the maximum of a class's map is a hit if it lies in a box of
+# the class. The *overlap* asks for more: of all pixels that are called onion or lie in an onion's box, how many are both? There are
+# two controls: blind pointing, and the same maps with the boxes of *another* scene.
 
 # %%
 others = scenes[1:] + scenes[:1]
@@ -141,18 +142,18 @@ columns = "network", f"boxes ({len(scenes)} scenes, quick)", *crops.classes
 explore.Table(columns, rows)
 
 # %% [markdown]
-# The network that took its levels points right {glue:text}`points_9:.0%` of the time, the other {glue:text}`points_0:.0%`, a blind finger
-# {glue:text}`blind_9:.0%`. So *where* comes with *what*, free of charge. But the outlines are poor: the overlap with the boxes is
-# {glue:text}`iou_onion:.0%` for onions and {glue:text}`iou_weed:.0%` for weeds. A place is 16 pixels wide and sees far beyond them; and a
-# box around the thin blades of an onion is mostly soil.
+# The network with transferred levels points correctly {glue:text}`points_9:.0%` of the time, the other {glue:text}`points_0:.0%`, and
+# blind pointing {glue:text}`blind_9:.0%`. A classifier thus learns *where* at no extra cost. But the outlines are poor: the overlap
+# with the boxes is {glue:text}`iou_onion:.0%` for onions and {glue:text}`iou_weed:.0%` for weeds. A place is 16 pixels wide, and its
+# receptive field is much larger. A box around the thin blades of an onion is mostly soil.
 #
 # (what-it-looks-at)=
 # ## What it looks at
 #
-# The thesis paints parts of three photographs over with soil and watches the answers (Tables 8 to 10). They do not follow: with the
-# weed removed, its network still says weed. Three photographs are an anecdote; we have {glue:text}`mixed:d` scenes with both plants, and know
-# each plant's pixels. Paint all plants of one kind with the colour of the ground. The scene's answer is the plant with the higher mean
-# over its map:
+# The thesis paints over parts of three photographs with soil and records the answers (Tables 8 to 10). They do not follow the change:
+# with the weed removed, its network still says weed. Three photographs are an anecdote. We have {glue:text}`mixed:d` scenes with both
+# plants, and know each plant's pixels. We paint all plants of one kind with the colour of the ground. The scene's answer is the plant
+# whose map has the higher mean:
 
 # %%
 def without(scene, name):
@@ -185,12 +186,12 @@ heads = "before", "after (quick)"
 explore.Table(("network", "painted over", "answers", *heads), rows)
 
 # %% [markdown]
-# With all weeds gone the better network says onion in {glue:text}`onion_left:.0%` of the scenes, with all onions gone it says weed in
-# {glue:text}`weed_left:.0%`. So its answers follow what is there, though not always. The network from nothing does not follow: whatever
-# is painted over, it says onion in about {glue:text}`onion_anyway:.0%` of them.
+# Without weeds, the better network says onion in {glue:text}`onion_left:.0%` of the scenes; without onions, it says weed in
+# {glue:text}`weed_left:.0%`. Its answers mostly follow what is in the scene. Those of the network trained from random weights do not:
+# whatever is painted over, it says onion in about {glue:text}`onion_anyway:.0%` of the scenes.
 #
-# The thesis suspects two more causes of its errors: plants are stretched, and the background is bright. Each plant of all scenes, cut out
-# in three ways:
+# The thesis suspects two more causes of its errors: plants are stretched, and the background is bright. We cut out each plant of all
+# scenes in three ways:
 
 # %%
 def brighter(scene):
@@ -227,15 +228,17 @@ heads = "plants named right (quick)", "change"
 explore.Table(("network", "cut out", *heads), rows)
 
 # %% [markdown]
-# Square cut-outs change the better network by {glue:text}`square_9`: that natural proportions harm a network that was trained on stretched
-# plants is **{glue:text}`square_harms`**. The thesis saw the reverse on one photograph. A square also shows more of the neighbours, so
-# two things change at once. A bright ground changes it by {glue:text}`bright_9` (that it harms: {glue:text}`bright_harms`).
+# Square cut-outs change the accuracy of the better network by {glue:text}`square_9`. That natural proportions harm a network trained
+# on stretched plants is **{glue:text}`square_harms`**. The thesis saw the reverse on one photograph. A square also shows more of the
+# neighbours, so two things change at once. A bright ground changes the accuracy by {glue:text}`bright_9` (that it harms:
+# {glue:text}`bright_harms`).
 #
 # (place-with-few-bits)=
 # ## Few bits
 #
-# Now the better network with few bits for kernels, inputs and outputs: rounded to nearest, MSBs of least squared error from 64 training
-# images, nothing trained again. The name is that of a cut-out test image; the place is that of the pointing game.
+# We now quantize kernels, inputs and outputs of the better network to few bits, without retraining. Values are rounded to nearest,
+# and calibration on 64 training images chooses the MSBs of least squared error. The name is that of a cut-out test image; the place
+# is that of the pointing game.
 
 # %%
 BITS = (6, 4) if SMOKE else (6, 5, 4, 3)
@@ -257,8 +260,8 @@ for b, bits in zip(BITS, widths):
 # Names and places over bits
 explore.lines(
     {"name of a cut-out": names_left, "place in a scene": places_left}, "18.2",
-    f"What few bits leave: names of {len(test[1])} cut-outs, places in {len(scenes)} scenes; one network, 95 % intervals (quick).",
-    "Two lines over bits. Both stay near float down to 6 bits; at 5 bits names have fallen, places have not; at 3 bits places fall most.",
+    f"Accuracy with few bits: names of {len(test[1])} cut-outs, places in {len(scenes)} scenes; one network, 95 % intervals (quick).",
+    "Two lines over bits. Both stay near float down to 6 bits; at 5 bits names have fallen and places have not; at 3 bits places fall most.",
     x="bits of kernel, input and output", colours=(plots.BLUE, plots.ORANGE), dashes=("solid", "dash"),
     xaxis={"type": "category"},
 )
@@ -269,16 +272,18 @@ rows = [(b, *(f"{outlines[b].get(name, 0):.0%}" for name in PLANTS))
 explore.Table(("bits", *(f"overlap, {name}s (quick)" for name in PLANTS)), rows)
 
 # %% [markdown]
-# At 5 bits names fall by {glue:text}`name_5`, places change by {glue:text}`place_5`. A place needs only the *order* of the values in one map; a name
-# needs the maps of three classes to be comparable, and an error that is common to a map shifts them against each other. The outlines need
-# the same, and go with the names: the overlap for weeds falls from {glue:text}`weed_float:.0%` to {glue:text}`weed_5:.0%`. At 3 bits the places go as
-# well: {glue:text}`place_3:.0%` are right, where a blind finger has {glue:text}`blind_9:.0%`. (All this is one network and one seed. That
-# 4 bits read more than 5 shows how much chance there is in one set of MSBs.)
+# At 5 bits the accuracy of names falls by {glue:text}`name_5`, and that of places changes by {glue:text}`place_5`. A place needs only
+# the *order* of the values in one map. A name needs the maps of three classes to be comparable, and an error common to a whole map
+# shifts it against the others. Outlines need comparable maps too, and fall with the names: the overlap for weeds falls from
+# {glue:text}`weed_float:.0%` to {glue:text}`weed_5:.0%`. At 3 bits places fall as well: {glue:text}`place_3:.0%` are right, against
+# {glue:text}`blind_9:.0%` for blind pointing. (All this is one network and one seed. Accuracy at 4 bits is higher than at 5, which
+# shows how much chance there is in one set of MSBs.)
 #
 # ## Are the maps sparser?
 #
-# The thesis looks at the maps that enter the last level. In its AlexNet they get more *detailed and sparse*, the more levels are taken; in
-# its SqueezeNet several stay empty, though all classes are in the picture. After our last fire module that can be counted:
+# The thesis looks at the maps that enter the last level. In its AlexNet they get more *detailed and sparse* as more levels are
+# transferred. In its SqueezeNet several stay empty, although all classes are in the picture. We count zeros and empty maps after our
+# last fire module:
 
 # %%
 images = np.stack([scene.image for scene in scenes]) / np.float32(256)
@@ -321,20 +326,21 @@ quote(zeros_of=zeros, empty_of=empty, never=max(never.values()))
 quote(sparser="as the thesis saw it" if zeros[9] > zeros[0] else "against what the thesis saw")
 
 # %% [markdown]
-# {glue:text}`zeros_of_9:.0%` zeros with nine levels taken, {glue:text}`zeros_of_0:.0%` from nothing: {glue:text}`sparser`, but by little,
-# and with one seed. Empty in a scene are {glue:text}`empty_of_9:.0%` and {glue:text}`empty_of_0:.0%` of the maps, and in all scenes at
-# most {glue:text}`never:.0%`: a map that is empty in one picture may matter in the next. His networks have no batch normalization, which
-# keeps each map around zero before its ReLU; that may be why his had more to spare.
+# The share of zeros is {glue:text}`zeros_of_9:.0%` with nine levels transferred and {glue:text}`zeros_of_0:.0%` from random weights:
+# {glue:text}`sparser`, but the difference is small and comes from one seed. In one scene, {glue:text}`empty_of_9:.0%` and
+# {glue:text}`empty_of_0:.0%` of the maps are empty; in all scenes, at most {glue:text}`never:.0%`. A map that is empty in one picture
+# may matter in the next. The networks of the thesis have no batch normalization, which keeps each map around zero before its ReLU;
+# that may be why more of their maps are empty.
 #
 # ## What the thesis found
 #
 # On one photograph of full size, "some localisation information can be gained from the heat maps" (4.4.3, Figures 15 to 17), and the
-# background's map catches the edge of the pot. Several maps before the last level are empty; after pruning fewer are (Figure 20). In three
-# photographs that were misread, the answers do not go with the part that was removed (Tables 8 to 10).
+# background's map responds to the edge of the pot. Several maps that enter the last level are empty; after pruning, fewer are (Figure
+# 20). In three misclassified photographs, the answers do not depend on the part that was removed (Tables 8 to 10).
 #
-# **Why they differ.** They hardly do: our counts give his one photograph its number. Where he sees no rule in what the network looks at, he
-# has three photographs, chosen because the network was wrong on them; ours are all scenes with both plants. Our plants are drawn, and
-# simpler than his. And his network has 25 levels that know ImageNet, ours nine that know CIFAR-10.
+# **Why they differ.** They hardly do: our counts put a number on what he saw in one photograph. He finds no rule in what the network
+# looks at, but in only three photographs, chosen because the network was wrong on them; we use all scenes with both plants. Our
+# plants are drawn, and simpler than his. His network has 25 levels pretrained on ImageNet, ours nine pretrained on CIFAR-10.
 #
 # ## Two questions
 
@@ -342,20 +348,20 @@ quote(sparser="as the thesis saw it" if zeros[9] > zeros[0] else "against what t
 # The size of a map
 side = maps[9].shape[1]
 questions.ask(
-    f"The network has learned from images of 32 x 32. A scene of {scenes[0].image.shape[0]} x {scenes[0].image.shape[1]} gives maps of "
+    f"The network was trained on images of 32 x 32. A scene of {scenes[0].image.shape[0]} x {scenes[0].image.shape[1]} gives maps of "
     f"{side} x {side}. What does a scene of 160 x 160 give?",
-    (f"maps of {160 * side // 112} x {160 * side // 112}", "All its layers slide, so the maps grow with the image: one place for each 16 pixels."),
+    (f"maps of {160 * side // 112} x {160 * side // 112}", "All its layers slide over the image, so the maps grow with it: one place for each 16 pixels."),
     (f"maps of {side} x {side}", "No layer fixes the size of a map. Only the mean over all places has a fixed size."),
-    (f"maps of {160 // 32} x {160 // 32}", "It does not cut the scene into tiles of 32: its views overlap, 16 pixels apart."),
-    ("an error", "That would be so with a dense layer after the maps, which needs a fixed number of inputs."),
+    (f"maps of {160 // 32} x {160 // 32}", "It does not cut the scene into tiles of 32: its receptive fields overlap and lie 16 pixels apart."),
+    ("an error", "That would happen with a dense layer after the maps, which needs a fixed number of inputs."),
 )
 
 # %% tags=["hide-input"]
 # A constant on one map
 questions.ask(
     "Rounding adds the same constant to every place of the weeds' map. What changes?",
-    ("The name may change; the place of the weed does not.", "A constant keeps the order within the map, and shifts the map against those of the other classes."),
-    ("The place of the weed may change; the name does not.", "The other way round: the highest place of a map stays the highest."),
+    ("The name may change; the place of the weed does not.", "A constant keeps the order within the map, but shifts the map against those of the other classes."),
+    ("The place of the weed may change; the name does not.", "It is the other way round: the highest place of a map stays the highest."),
     ("Neither, because the softmax removes constants.", "It removes a constant that is common to all classes, not one of a single class."),
     ("Both, because the mean of the map changes.", "The mean changes, and with it the name. The highest place does not."),
 )
@@ -363,10 +369,10 @@ questions.ask(
 # %% [markdown]
 # ## Exercises
 #
-# **1.** Does the finger point at the *class*, or just at some plant? Give the onions' boxes to the weeds and the other way round.
+# **1.** Does the network point at the *class*, or just at some plant? Swap the boxes of onions and weeds.
 
 # %% tags=["hide-cell"]
-# The finger, with the names of the plants changed
+# The pointing game with the names of the plants swapped
 swapped = [crops.classes.index(name) for name in ("background", "weed", "onion")]
 game = points(maps[9][..., swapped])
 print(f"{game.hits} of {game.n} ({game.hits / game.n:.0%}), blind {game.chance:.0%}")
@@ -378,14 +384,14 @@ record(within={"smoke": 0.9, "quick": 0.3}, swapped=game.hits / game.n)
 # %% [markdown]
 # ```{admonition} Solution
 # :class: dropdown
-# At the class: with the names changed, it hits only {glue:text}`swapped:.0%`, no more than a finger that looks for something else.
+# At the class: with the names swapped, it hits only {glue:text}`swapped:.0%`, which is what pointing at something else would give.
 # ```
 #
-# **2.** The pointing game with larger boxes: which number of the first table goes up without any merit of the network?
+# **2.** Make the boxes of the pointing game larger. Which numbers of the first table rise although the network is no better?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# All of them, and the blind finger with them. That is why the blind finger belongs beside every such number.
+# All of them, including blind pointing. That is why every such number needs blind pointing next to it.
 # ```
 #
 # **3.** A plant is painted over with the median colour of the ground. What could a network still see of it?
@@ -407,7 +413,7 @@ record(within={"smoke": 0.9, "quick": 0.3}, swapped=game.hits / game.n)
 # print(pointing_game(maps, photographs_with_boxes, classes))
 # ```
 #
-# Your own photographs with boxes: cut the plants out, then train, with one photograph in ten held out whole.
+# If you have photographs with boxes, cut the plants out, then train; one whole photograph in ten is held out.
 #
 # ```shell
 # fewbits data voc-crops photographs --size 32 --output plants

@@ -193,7 +193,7 @@ def folds(cell):
 ours = {cell.trial.transfer: cell for cell in reference.cells("transfer", "transfer, other levels")}
 seven = {row["tl"]: f"{row['accuracy']} ± {row['std_dev']} %" for row in papers.table("backstrom2018", 7)}
 rows = [(n, seven.get(n, "-"), folds(ours[n])) for n in sorted(ours)]
-heads = "levels taken", "thesis: AlexNet, of 8 levels", "ours: SqueezeNet, of 10 levels"
+heads = "levels transferred", "thesis: AlexNet, of 8 levels", "ours: SqueezeNet, of 10 levels"
 reference.results_table(heads, rows, also=ours.values())
 
 # %%
@@ -209,7 +209,7 @@ rows = [
     ("none", theirs[0], folds(eight[0])),
     ("all but the last", theirs[25], folds(eight[9])),
 ]
-heads = "levels taken, then 8 bits", "thesis: SqueezeNet v1.1", "ours, 8-8-8"
+heads = "levels transferred, then 8 bits", "thesis: SqueezeNet v1.1", "ours, 8-8-8"
 reference.results_table(heads, rows, also=eight.values())
 
 # %% tags=["remove-cell"]
