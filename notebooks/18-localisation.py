@@ -123,6 +123,8 @@ def points(maps, beside=scenes):
 games = {n: points(found) for n, found in maps.items()}
 pointed = {n: Share(game.hits, game.n) for n, game in games.items()}
 blind = games[9].chance
+
+# %%
 rows = []
 for n, found in maps.items():
     elsewhere = points(found, others)
@@ -208,6 +210,7 @@ def plants(scenes, **options):
     return cut.images / np.float32(256), np.array(labels)
 
 
+# %%
 ways = {
     "stretched, as in training": plants(scenes),
     "square, not stretched": plants(scenes, square=True),
@@ -269,7 +272,8 @@ explore.lines(
 # %%
 rows = [(b, *(f"{outlines[b].get(name, 0):.0%}" for name in PLANTS))
         for b in outlines]
-explore.Table(("bits", *(f"overlap, {name}s (quick)" for name in PLANTS)), rows)
+heads = (f"overlap, {name}s (quick)" for name in PLANTS)
+explore.Table(("bits", *heads), rows)
 
 # %% [markdown]
 # At 5 bits the accuracy of names falls by {glue:text}`name_5`, and that of places changes by {glue:text}`place_5`. A place needs only

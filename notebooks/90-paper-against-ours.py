@@ -209,7 +209,7 @@ rows = [
     ("none", theirs[0], folds(eight[0])),
     ("all but the last", theirs[25], folds(eight[9])),
 ]
-heads = "levels transferred, then 8 bits", "thesis: SqueezeNet v1.1", "ours, 8-8-8"
+heads = "transferred, then 8 bits", "thesis: SqueezeNet v1.1", "ours, 8-8-8"
 reference.results_table(heads, rows, also=eight.values())
 
 # %% tags=["remove-cell"]
