@@ -12,18 +12,18 @@
 # *Reading time: 20 minutes. Needs: no other chapter; the [start of chapter 1](01-fixed-point) says what a convolution
 # is.*
 #
-# What does a network cost, and which of its layers sends the bill?
+# What does a network cost, and which of its layers cause the cost?
 #
-# There are three bills: parameters to store, multiplications to do, and intermediate values to keep. The shapes of the
-# layers are enough to count all three exactly, before anything is trained.
+# There are three costs: parameters to store, multiplications to compute, and intermediate values to keep. The shapes of the
+# layers are enough to count all three exactly, before any training.
 #
 # ```{admonition} Predict first
 # :class: tip
-# SqueezeNet v1.1 tells 1,000 classes apart in photographs of 224 by 224 pixels. It has ten levels: `conv1`, `fire2` to
-# `fire9`, and `conv10`. Name the level that holds the **most parameters**, the one that does the **most
+# SqueezeNet v1.1 distinguishes 1,000 classes in photographs of 224 by 224 pixels. It has ten levels: `conv1`, `fire2` to
+# `fire9`, and `conv10`. Name the level that has the **most parameters**, the one that does the **most
 # multiplications**, and the one that writes the **most values**.
 #
-# Then start from photographs of 112 by 112 and double their side. By which factor does each of the three bills grow?
+# Then start from photographs of 112 by 112 and double their side. By what factor does each of the three costs grow?
 # The answers are in [Where SqueezeNet pays](where-squeezenet-pays).
 # ```
 
@@ -54,8 +54,8 @@ SIDES = (192, 224, 256) if profile == "smoke" else explore.SIDES
 # \qquad \mathrm{activations} = c_\mathrm{out} \, H W$$
 #
 # The size of the image is in the second and third count, but not in the first. The number of input channels is in the
-# first and second count, but not in the third. So the three bills go to different layers. In code, with one bias per
-# filter:
+# first and second count, but not in the third. The three costs therefore arise in different layers. In code, with one bias
+# per filter:
 
 
 # %%
@@ -72,9 +72,8 @@ parameters, macs, shape = count((224, 224, 3), 64, kernel=3, stride=2)
 print(f"{parameters:,} parameters, {macs:,} MACs, output {shape}")
 
 # %% [markdown]
-# That was `conv1` of SqueezeNet v1.1. We need not believe the formula, because the layer can count for us: set every
-# weight and every pixel to 1. Then each multiplication adds exactly one, and the sum of all outputs is the number of
-# MACs.
+# This is `conv1` of SqueezeNet v1.1. The layer itself can verify the formula: set every weight and every pixel to 1. Then
+# each multiplication adds exactly one, and the sum of all outputs is the number of MACs.
 
 # %%
 adder = keras.layers.Conv2D(64, 3, 2, kernel_initializer="ones")  # bias 0
@@ -83,7 +82,7 @@ added = np.array(adder(ones), "float64").sum()
 print(f"{added:,.0f} MACs by adding ones")
 
 # %% [markdown]
-# The library counts any functional Keras model, with a row for each layer. We compare our few lines with its rows, over
+# The library counts any functional Keras model and returns one row per layer. We compare our few lines with its rows, over
 # all convolutions of the network:
 
 
@@ -113,7 +112,7 @@ print(differing, "of", len(convolutions), "convolutions differ")
 #
 # A dense layer joins every input to every output. For $n_i$ inputs of size $s_i$ and $n_o$ outputs of size $s_o$, it
 # has $n_i s_i n_o s_o$ weights (Equation 1 of {cite:p}`vieito2017`; 5 and 6 of backstrom2018), and it uses each of them
-# once. Vieito's example, Equation 3, has *four 2x2 images and five outputs* and comes to 320 parameters. We ask Keras,
+# once. Vieito's example, Equation 3, has *four 2x2 images and five outputs* and gives 320 parameters. We count with Keras,
 # for images of 2x2 and of 4x4:
 
 # %%
@@ -126,11 +125,11 @@ for side in (2, 4):
     print(f"four {side}x{side} images to five outputs: {dense[side]}")
 
 # %% [markdown]
-# The words make {glue:text}`equation_3_2x2:d` parameters. The printed {glue:text}`equation_3_4x4:d` belongs to images
-# of 4x4, which is what the label in the thesis' figure says.
+# The example in the text has {glue:text}`equation_3_2x2:d` parameters. The printed {glue:text}`equation_3_4x4:d` belongs to
+# images of 4x4, the size in the label of the thesis' figure.
 #
-# This makes the point of the example all the stronger. Turn four images into five *images* of the same size, and let
-# them grow:
+# The correction strengthens the point of the example. Now turn four images into five *images* of the same size, and increase
+# that size:
 
 # %%
 sides = [2, 4, 8, 16, 32, 64, 128, 256]
@@ -153,13 +152,13 @@ explore.lines(
 
 # %% [markdown]
 # A convolution shares its weights between all places, so their number does not depend on the size. This saves
-# *parameters*; the convolution still multiplies at each place.
+# *parameters*, but the convolution still multiplies at each place.
 #
 # ## The fire module
 #
-# SqueezeNet's designers had two ways of saving parameters: they made filters 1x1 instead of 3x3, and they let few
-# channels reach the 3x3 filters that remain {cite:p}`iandola2016`. A *fire module* does both: 1x1 filters squeeze the
-# channels, and 1x1 and 3x3 filters side by side expand them. Here we build `fire3` (128 channels in, 128 out) one step
+# SqueezeNet's designers saved parameters in two ways: they replaced 3x3 filters by 1x1 filters, and they reduced the number
+# of channels that reach the remaining 3x3 filters {cite:p}`iandola2016`. A *fire module* does both: 1x1 filters squeeze the
+# channels, and 1x1 and 3x3 filters expand them in parallel. Here we build `fire3` (128 channels in, 128 out) one step
 # at a time, from the layer that it replaces.
 
 # %%
@@ -184,9 +183,9 @@ explore.Table(
 
 # %% [markdown]
 # The module needs {glue:text}`fire_parameters:,d` parameters instead of {glue:text}`plain_parameters:,d`, and
-# 1/{glue:text}`fire_saves_macs:.0f` of the MACs. Squeezing does most of it: alone it saves a factor of
-# {glue:text}`squeezing_saves_macs:.1f`; the smaller filters alone save {glue:text}`halving_saves_macs:.1f`. The third
-# bill goes the other way: the module *writes* {glue:text}`fire_writes:.1%` more values, those between squeeze and
+# 1/{glue:text}`fire_saves_macs:.0f` of the MACs. Squeezing saves most of them: a factor of
+# {glue:text}`squeezing_saves_macs:.1f` by itself; the smaller filters alone save {glue:text}`halving_saves_macs:.1f`. The third
+# cost increases: the module *writes* {glue:text}`fire_writes:.1%` more values, those between squeeze and
 # expand.
 #
 # (where-squeezenet-pays)=
@@ -235,33 +234,33 @@ record(
 )
 
 # %% [markdown]
-# The levels are those at which vieito2017 quantizes; a pooling counts to the level before it. So do copies: a
-# concatenation writes the expanded values a second time (this is why `fire3` has more values here than in the table
-# above), and so does the dropout before `conv10`, which does nothing once the network is trained. Without the copies,
+# The levels are those at which vieito2017 quantizes; a pooling belongs to the level before it. The counts include copies. A
+# concatenation writes the expanded values a second time, so `fire3` has more values here than in the table
+# above. The dropout before `conv10` also writes a copy, although it does nothing in a trained network. Without the copies,
 # the shares of `conv1` and of the first three levels would be even larger.
 #
 # - **Parameters:** {glue:text}`most_parameters`, with {glue:text}`most_parameters_share:.1%`. It has a filter for each
-#   of the 1,000 classes. In the network with 10 classes, it nearly vanishes.
+#   of the 1,000 classes. In the network with 10 classes, its share is close to zero.
 # - **MACs:** {glue:text}`most_macs` again, with {glue:text}`most_macs_share:.1%`; the other levels share the rest
 #   rather evenly, because channels grow as images shrink.
 # - **Activations:** {glue:text}`most_activations`, with {glue:text}`most_activations_share:.1%`. The first three levels
 #   write {glue:text}`early_activations:.0%` of all values and hold {glue:text}`early_parameters:.1%` of the parameters.
 #
-# With twice the side, from 112 to 224 pixels, the network has {glue:text}`doubled_parameters:d` parameters more,
+# With twice the side, from 112 to 224 pixels, the network has {glue:text}`doubled_parameters:d` more parameters,
 # {glue:text}`doubled_macs:.2f` times the MACs, and {glue:text}`doubled_activations:.2f` times the activations. These
-# factors are above four because `conv1` and the three poolings have no border: each of them loses a rim, and a small
-# image loses a larger part of itself.
+# factors are above four because `conv1` and the three poolings have no border: each of them cuts off a rim, and the rim is a
+# larger part of a small image.
 #
-# The memory that activations need is less than their sum, because a value can go once nothing needs it. The **peak** of
+# The memory for activations is less than their sum, because a value can be discarded once no layer needs it. The **peak** of
 # {glue:text}`peak:,d` values is reached in the first pooling, which holds its input and its output. At 32 bits this is
 # {glue:text}`peak_megabytes:.2f` MB, next to {glue:text}`weight_megabytes:.2f` MB of weights. If only the weights are
-# quantized, the activations remain to be paid.
+# quantized, the activations still need the same memory.
 #
 # ## The smaller file, the longer work
 #
-# Here are the networks of all five works for 1,000 classes, as they were published: AlexNet {cite:p}`krizhevsky2012`,
+# These are the networks of all five works for 1,000 classes, as they were published: AlexNet {cite:p}`krizhevsky2012`,
 # SqueezeNet {cite:p}`iandola2016`, MobileNet {cite:p}`howard2017`, ResNet {cite:p}`he2016` and Inception v3
-# {cite:p}`szegedy2016`. Does the smaller file belong to the faster network?
+# {cite:p}`szegedy2016`. Is the network with the smaller file also the faster one?
 
 # %%
 MADE_FOR = {"alexnet": 227, "inception_v3": 299}  # pixels; others 224
@@ -298,7 +297,7 @@ explore.Table((*heads, "peak activations"), table)
 # %% tags=["hide-input"]
 # MACs over parameters
 explore.scatter(
-    families, "2.3", "Ten networks for 1,000 classes, with the photographs they were made for: what they store and do.",
+    families, "2.3", "Ten networks for 1,000 classes, at the image sizes that they were made for: MACs over parameters.",
     "MACs over parameters, both logarithmic: AlexNet far to the right at middle height, SqueezeNet far to the left at "
     "about the same height, ResNet and Inception between them and highest, four MobileNets in a line from lower left.",
     x="parameters", y="MACs for one image", xaxis={"type": "log", "tickvals": [3e5, 1e6, 3e6, 1e7, 3e7, 1e8]},
@@ -312,17 +311,17 @@ dense_share = dense_parameters / bills["AlexNet"].parameters
 print(f"{dense_share:.1%} of AlexNet's parameters are in dense layers")
 
 # %% [markdown]
-# Of {glue:text}`networks:d` counts, {glue:text}`published_differing:d` differ from the published ones. And the smaller
-# file is not the faster network: AlexNet has {glue:text}`alexnet_over_squeezenet:.0f` times the parameters of
+# Of {glue:text}`networks:d` counts, {glue:text}`published_differing:d` differ from the published ones. The network with the
+# smaller file is not the faster one: AlexNet has {glue:text}`alexnet_over_squeezenet:.0f` times the parameters of
 # SqueezeNet v1.0, which does {glue:text}`squeezenet_over_alexnet_macs:.2f` times the MACs of AlexNet. AlexNet has
 # {glue:text}`alexnet_over_resnet:.1f` times the parameters of ResNet-50, which does
-# {glue:text}`resnet_over_alexnet_macs:.1f` times the MACs of AlexNet. The reason: three dense layers hold
-# {glue:text}`dense_share:.1%` of AlexNet's parameters, and each of these is used once. SqueezeNet v1.1 and the narrow
-# MobileNets are small in both; [chapter 12](12-mobilenet) asks how a MobileNet does it.
+# {glue:text}`resnet_over_alexnet_macs:.1f` times the MACs of AlexNet. The reason is that three dense layers hold
+# {glue:text}`dense_share:.1%` of AlexNet's parameters, and each of these is used only once. SqueezeNet v1.1 and the narrow
+# MobileNets are small in both; [chapter 12](12-mobilenet) shows how MobileNets achieve this.
 #
-# ## The same parameters, another bill
+# ## The same parameters, another cost
 #
-# The number of parameters is printed most often. How much does it hide? {cite:t}`chernis` turn SqueezeNet v1.0 step by
+# Papers report the number of parameters most often. How much does it hide? {cite:t}`chernis` turn SqueezeNet v1.0 step by
 # step into a network for CIFAR, with images of 32 by 32. The last step before CIFAR-100, E4, drops the first pooling
 # and gives `conv1` a stride of one pixel instead of two.
 
@@ -343,7 +342,7 @@ explore.Table((*heads, "accuracy in %, as printed"), table)
 # The printed accuracy over MACs
 places = {step: {step: (macs, accuracy)} for step, _, macs, _, accuracy in table[:5]}
 explore.scatter(
-    places, "2.4", "CIFAR-10 accuracy as the report prints it (a single training each) over MACs as we count them.",
+    places, "2.4", "CIFAR-10 accuracy as printed in the report (a single training each) over MACs as we count them.",
     "Accuracy over MACs, logarithmic: four networks close together near ten million, E4 beyond two hundred million.",
     x="MACs for one image", y="top-1 accuracy in %", yaxis={"range": [40, 77]},
     xaxis={"type": "log", "range": [6.7, 8.6], "tickvals": [1e7, 3e7, 1e8, 3e8]},
@@ -366,14 +365,14 @@ record(
 )
 
 # %% [markdown]
-# E4 is the report's best network, as far as one training each can tell. It has {glue:text}`e4_more_parameters:d` parameters
-# more than E2, but it does {glue:text}`e4_more_macs:.1f` times the MACs and needs {glue:text}`e4_more_peak:.1f` times the memory for activations.
-# The report's table shows neither. (The text does not say which stride E2 has; we took the baseline's 2. If it was 1
-# already, only the pooling would remain: a factor of about four.)
+# E4 is the report's best network, as far as a single training of each shows. It has {glue:text}`e4_more_parameters:d` more parameters
+# than E2, but it does {glue:text}`e4_more_macs:.1f` times the MACs and needs {glue:text}`e4_more_peak:.1f` times the memory for
+# activations. The report's table shows neither. (The text does not say which stride E2 has; we took the baseline's 2. If it was
+# already 1, only the pooling would remain: a factor of about four.)
 #
 # ## What the thesis found
 #
-# We count what the theses print:
+# We compare the counts printed in the theses with ours:
 
 # %%
 v1_0 = {s: totals(network("squeezenet_v1_0", s)) for s in (224, 227)}
@@ -401,8 +400,8 @@ table = [
 explore.Table(("", "printed", "counted"), table)
 
 # %% [markdown]
-# The widely used torchvision {cite:p}`marcel2010` has the same two networks, with poolings that complete their last window. At 224 pixels we
-# count what it states:
+# The widely used torchvision {cite:p}`marcel2010` has the same two networks, with poolings that complete their last window. At 224
+# pixels our counts agree with its documentation:
 
 # %%
 v1_0_ceil = totals(network("squeezenet_v1_0", pooling="ceil")).macs
@@ -416,7 +415,7 @@ stated = [
 explore.Table(("", "stated by torchvision", "counted"), stated)
 
 # %% [markdown]
-# And here is Table 2 of the report, the layers of E4:
+# Table 2 of the report lists the layers of E4:
 
 # %%
 layers, table = cost_table(chernis["E4"]), []
@@ -424,7 +423,7 @@ for row in papers.table("chernis", 2):
     level, squeeze = row["layer"], row["s1x1"]
     parts = [r for r in layers if r.name.split("_")[0] == level.lower()]
     weights = sum(r.parameters for r in parts)
-    if weights:  # so it is neither the image nor a pooling
+    if weights:  # neither the image nor a pooling
         channels = parts[0].output_shape[-1] if squeeze else ""
         table.append((level, squeeze, channels, row["parameters"], weights))
 explore.Table(
@@ -451,18 +450,18 @@ record(
 # %% [markdown]
 # **Why they differ.** Counts cannot differ by chance, so each difference has a cause.
 #
-# - *E3* removes `fire3`, which has {glue:text}`fire3_parameters:,d` parameters, and nothing else that has any. This
+# - *E3* removes `fire3`, which has {glue:text}`fire3_parameters:,d` parameters, and no other layer with parameters. This
 #   leaves {glue:text}`e3_parameters:,d` parameters, not {glue:text}`e3_printed:,d`.
 # - *Table 2 of the report*: `fire4` squeezes to {glue:text}`fire4_squeeze:d` channels and has
 #   {glue:text}`fire4_parameters:,d` parameters; `conv10` has {glue:text}`conv10_parameters:,d` with its biases, which
 #   all other rows include. Only with these numbers do the rows add up to the total in Table 1.
-# - *Fewer parameters by delaying downsampling*, as the report explains E4: this is wrong. The first formula does not
-#   contain the place where images shrink, and E2 and E4 have the same count in the report's own table.
+# - *Fewer parameters by delaying downsampling* is the report's explanation of E4. It is wrong. The first formula does not
+#   depend on where images shrink, and E2 and E4 have the same count in the report's own table.
 # - *41 %*: this depends on the edges. If poolings complete their last window, as in Caffe {cite:p}`jia2014` and
 #   torchvision, v1.1 does
 #   {glue:text}`share_ceil:.1%` of v1.0's MACs at 224 pixels. With a border of one pixel around the input of v1.0's
-#   `conv10`, as its authors have it, the share at 227 is {glue:text}`bordered_share:.1%`. The thesis does not say which
-#   of them it means.
+#   `conv10`, as in its authors' version, the share at 227 is {glue:text}`bordered_share:.1%`. The thesis does not say which
+#   version it means.
 # - *25.8*: in units of ten million, this is {glue:text}`backstrom_share:.1%` of our count. The unit is our guess, and
 #   we cannot explain the rest.
 #
@@ -473,19 +472,19 @@ record(
 image = (56, 56, 64)
 (held, done, _), (_, strided, _) = (count(image, 128, 3, stride, border=1) for stride in (1, 2))
 questions.ask(
-    "A convolution of 3x3 computes every place of its image. Now it gets a stride of 2. What is left of its parameters and MACs?",
+    "A 3x3 convolution computes every place of its image. Now it gets a stride of 2. How many of its parameters and MACs remain?",
     (f"all parameters, 1/{done / strided:.0f} of the MACs", "The weights are the same. Each is used at every second row and column."),
-    (f"1/{done / strided:.0f} of both", "The stride removes places, not weights: parameters do not know the size of the image."),
-    (f"all parameters, 1/{(done / strided) ** 0.5:.0f} of the MACs", "A stride of 2 halves both sides, so a quarter of the places is left."),
-    (f"all of both: {held:,} parameters", "A stride skips places, and each place that is skipped saves all MACs there."),
+    (f"1/{done / strided:.0f} of both", "The stride removes places, not weights: parameters do not depend on the size of the image."),
+    (f"all parameters, 1/{(done / strided) ** 0.5:.0f} of the MACs", "A stride of 2 halves both sides, so a quarter of the places remains."),
+    (f"all of both: {held:,} parameters", "A stride skips places, and each skipped place saves all MACs there."),
 )
 
 # %% tags=["hide-input"]
-# What dense layers multiply
+# The multiplications of dense layers
 dense_work = sum(r.macs for r in cost_table(network("alexnet", 227)) if r.kind == "dense") / bills["AlexNet"].macs
 questions.ask(
-    f"Dense layers hold {dense_share:.0%} of AlexNet's parameters. Which share of its MACs do they do?",
-    (f"{dense_work:.0%}", "Each of their weights is used once per image, a weight of a convolution at each place of its output."),
+    f"Dense layers hold {dense_share:.0%} of AlexNet's parameters. What share of its MACs do they do?",
+    (f"{dense_work:.0%}", "Each of their weights is used once per image; a convolution uses its weights at each place of its output."),
     (f"{dense_share:.0%}", "This would be true if every weight were used equally often."),
     (f"{1 - dense_share:.0%}", "This is the share of the parameters that convolutions hold."),
     ("50%", "MACs are weights times the places where they are used. Nothing makes the two kinds equal."),
@@ -499,8 +498,8 @@ questions.ask(
 # ```{admonition} Solution
 # :class: dropdown
 # Squeeze: $64 \cdot 16 + 16 = 1{,}040$. Expand 1x1: $16 \cdot 64 + 64 = 1{,}088$. Expand 3x3:
-# $9 \cdot 16 \cdot 64 + 64 = 9{,}280$. Together 11,408. In v1.0, `conv1` has 96 channels, so `fire2` has
-# $32 \cdot 16 = 512$ parameters more.
+# $9 \cdot 16 \cdot 64 + 64 = 9{,}280$. The sum is 11,408. In v1.0, `conv1` has 96 channels, so `fire2` has
+# $32 \cdot 16 = 512$ more parameters.
 # ```
 #
 # **2.** According to Table 2 of backstrom2018, `conv10` has filters of 3x3. Can this be true if the network has around
@@ -512,8 +511,8 @@ conv10 = {f"{kernel}x{kernel}": count((13, 13, 512), 1000, kernel)[0] for kernel
 print({kernel: f"{n:,}; v1.0: {v1_0[224].parameters - conv10['1x1'] + n:,}" for kernel, n in conv10.items()})
 
 # %% [markdown]
-# **3.** In {figure}`2.2`, from which side on does v1.1 with 1,000 classes need more memory for its activations than for
-# its weights, both at 32 bits? And if the weights had 8 bits and the activations still 32?
+# **3.** In {figure}`2.2`, at which side does v1.1 with 1,000 classes start to need more memory for its activations than for
+# its weights, both at 32 bits? What if the weights had 8 bits and the activations still 32?
 
 # %% tags=["hide-cell"]
 # Peaks of the activations, side by side
@@ -522,11 +521,11 @@ for bits in (32, 8):
     print(bits, "bits:", next(s for s, peak in peaks.items() if 32 * peak > bits * sums.parameters), "pixels")
 
 # %% [markdown]
-# **4.** The network should read 10 classes instead of 1,000. Which share of the parameters goes, and which share of the
-# MACs? Guess, then look at {figure}`2.2`.
+# **4.** The network should distinguish 10 classes instead of 1,000. What share of the parameters is saved, and what share of
+# the MACs? Guess, then look at {figure}`2.2`.
 
 # %% tags=["hide-cell"]
-# What 10 classes save
+# The savings with 10 classes
 ten = totals(network("squeezenet_v1_1", classes=10))
 print(f"parameters {1 - ten.parameters / sums.parameters:.1%}, MACs {1 - ten.macs / sums.macs:.1%}")
 

@@ -12,19 +12,19 @@
 # *Reading time: 30 minutes. Needs: [chapter 3](03-percentiles) (ranges) and [chapter 4](04-quantized-conv2d) (quantized
 # layers, levels).*
 #
-# Can we foresee what few bits will cost, layer by layer, without reading a single label?
+# Can we predict the cost of few bits, layer by layer, without a single label?
 #
-# {cite:p}`backstrom2018` gives every layer a scale of its own that never clips, as Ristretto does {cite:p}`gysel2018`, finds that 8 bits
-# are enough nearly everywhere, and quotes a rule {cite:p}`lin2016` that adds up errors through a whole network. We test both: the claims
-# on two networks, the rule on every layer.
+# {cite:p}`backstrom2018` gives every layer its own scale that never clips, as in Ristretto {cite:p}`gysel2018`. The thesis finds that
+# 8 bits are enough nearly everywhere, and quotes a rule {cite:p}`lin2016` that adds up errors through a whole network. We test the claims
+# on two networks, and the rule on every layer.
 #
 # ```{admonition} Predict first
 # :class: tip
 # A small AlexNet has five convolutions and three dense layers. Give **3 bits** to the weights of one kind only. Which kind tolerates
-# that better? And is that because of the kind of layer?
+# this better? Is the kind of layer the reason?
 #
-# The rule predicts, from errors measured one by one, how clean the last layer's output will be. Everything is quantized to **8 bits**.
-# By how many decibels is the rule off if you round to nearest? If you round *down*? The answers are in
+# The rule predicts the SQNR of the last layer's output from errors that are measured one by one. Everything is quantized to **8 bits**.
+# By how many decibels is the rule wrong if you round to nearest? If you round *down*? The answers are in
 # [Each kind alone](each-kind-alone) and [Where the rule fails](where-the-rule-fails).
 # ```
 
@@ -58,9 +58,9 @@ N = 64 if SMOKE else 320
 # %% [markdown]
 # ## Two trained networks
 #
-# The small SqueezeNet of chapter 3, and a small AlexNet {cite:p}`krizhevsky2012`: five convolutions, then three dense layers. Both come
-# with the book, trained on the digits, one seed each: every verdict below is about these two networks. Formats are set from 64 training
-# images.
+# We use the small SqueezeNet of chapter 3 and a small AlexNet {cite:p}`krizhevsky2012`: five convolutions, then three dense layers. Both
+# come with the book, trained on the digits with one seed each. Every verdict below is about these two networks. Formats are calibrated on
+# 64 training images.
 
 # %%
 digits = data.load("digits", validation=0.25)
@@ -90,7 +90,7 @@ def logits(name, images):
 
 
 def read(name):
-    """Return the share of the test digits that a network reads."""
+    """Return the accuracy of a network on the test digits."""
     images, labels = test
     return Share.of(logits(name, images).argmax(-1) == labels)
 
@@ -104,8 +104,8 @@ for name, share in in_float.items():
 # ## One length for each kind of values
 #
 # A number of Equation 9 is a sign $s$, an integer of $bw - 1$ bits, and a shift by the *fractional length* $fl$:
-# $(-1)^s \cdot 2^{-fl} \sum_i B_i 2^i$. That is our format with an MSB of $bw - 1 - fl$. Equation 10 picks the largest $fl$, the finest
-# step, at which the largest code still lies above every magnitude:
+# $(-1)^s \cdot 2^{-fl} \sum_i B_i 2^i$. This is our format with an MSB of $bw - 1 - fl$. Equation 10 picks the largest $fl$, and so the
+# finest step, at which the largest code is still above every magnitude:
 
 # %%
 def length_by_hand(values, bw):
@@ -123,8 +123,8 @@ differing = sum(length_by_hand(x, b) != fractional_length(x, b)
 print(differing, "of", len(every) * len(BITS), "lengths differ")
 
 # %% [markdown]
-# Chapter 3's MSB of the maximum lets the amplitude $2^{\mathrm{MSB}}$ reach the largest value. But the amplitude has no code: a value
-# just below it is clipped by up to a step. Equation 10 never clips. What does that take?
+# With chapter 3's MSB of the maximum, the amplitude $2^{\mathrm{MSB}}$ reaches the largest value. But the amplitude has no code: a value
+# just below it is clipped by up to a step. Equation 10 never clips. What does this cost?
 
 # %%
 higher = {}
@@ -143,7 +143,7 @@ record(lengths_differing=differing, formats=len(every), higher_8=higher[8], high
 
 # %% [markdown]
 # At 8 bits {glue:text}`higher_8` of {glue:text}`formats` formats get a step twice as wide, at 3 bits {glue:text}`higher_3`, at 2
-# bits all of them: of the codes -2, -1, 0 and 1 only the last is on the positive side, so the step itself must exceed the largest value.
+# bits all of them. Of the codes -2, -1, 0 and 1 only the last is positive, so the step itself must exceed the largest value.
 #
 # (each-kind-alone)=
 # ## Each kind alone
@@ -188,8 +188,8 @@ explore.lines(
     "5.1",
     "One kind of values in dynamic fixed point, rounded to nearest, the rest in float. "
     f"{N} test digits, 95 % intervals (quick).",
-    "Accuracy over bits. All kinds hold until 5 bits; at 3 bits the dense weights still read nearly everything, at 2 "
-    "bits nothing does.",
+    "Accuracy over bits. All kinds keep their accuracy down to 5 bits; at 3 bits only the dense weights are still close to float; "
+    "at 2 bits nothing works.",
     x="bits", xaxis={"type": "category"}, dashes=("dot", "dot", "solid", "solid", "solid"), height=440,
     colours=(plots.BLUE, plots.GREEN, plots.BLUE, plots.ORANGE, plots.GREEN),
 )
@@ -197,7 +197,7 @@ explore.lines(
 
 # %%
 def fewest(name, kind):
-    """Return the fewest bits that, like all more, lose at most a point."""
+    """Return the fewest bits that lose at most a point, as all more do."""
     held = "more than we tried"
     for bits, share in read_alone[name, kind].items():
         if (in_float[name] - share).mean > 0.01:
@@ -220,16 +220,16 @@ quote(verdict=verdict(gap), dense_gap=gap.points)
 
 # %% [markdown]
 # To lose at most a point (three of these digits), AlexNet's dense weights need {glue:text}`fewest_dense` bits, its convolutions
-# {glue:text}`fewest_convolutions`, its activations {glue:text}`fewest_activations`. At 3 bits, dense weights leave
-# {glue:text}`share_3_dense`, convolutions {glue:text}`share_3_convolutions`, which is {glue:text}`dense_gap` digit by digit. That the dense
+# {glue:text}`fewest_convolutions`, its activations {glue:text}`fewest_activations`. At 3 bits, the accuracy is {glue:text}`share_3_dense`
+# with dense weights and {glue:text}`share_3_convolutions` with convolutions, a paired difference of {glue:text}`dense_gap`. That the dense
 # layers of this AlexNet need fewer bits is **{glue:text}`verdict`**.
 #
-# Is it because they are dense? If so, the difference should remain when every layer gets an *equal* error: noise as strong as its own
-# kernel (0 dB), in one layer at a time.
+# Are the dense layers robust because they are dense? If so, the difference should remain when every layer gets an *equal* error: noise as
+# strong as its own kernel (0 dB), in one layer at a time.
 
 # %%
 def with_noise(layer, seed, decibels=0):
-    """Return the share that AlexNet reads with noise in one kernel."""
+    """Return the accuracy of AlexNet with noise in one kernel."""
     kernel = layer.kernel.numpy()
     noise = np.random.default_rng(seed).uniform(-1, 1, kernel.shape)
     power = np.sum(kernel**2) / 10 ** (decibels / 10)
@@ -257,19 +257,20 @@ for layer in alexnet.quantized_layers:
     noisy[name] = np.mean([with_noise(layer, seed) for seed in draws])
     decibels = f"{of_3_bits[name]:.1f} dB"
     rows.append((name, kernel.size, decibels, f"{noisy[name]:.1%}"))
-read_with = f"read with noise of 0 dB ({len(draws)} draws, quick)"
+read_with = f"accuracy with noise of 0 dB ({len(draws)} draws, quick)"
 columns = "layer", "weights", "SQNR of its kernel at 3 bits", read_with
 explore.Table(columns, rows)
 
 # %% [markdown]
-# The dense kernels are hardly rounded better: on average {glue:text}`kernels_of_dense:.1f` dB, the convolutions
-# {glue:text}`kernels_of_convolutions:.1f`. With equal noise conv1 leaves {glue:text}`noisy_conv1:.0%` and conv2
-# {glue:text}`noisy_conv2:.0%`; but conv5, a convolution too, leaves {glue:text}`noisy_conv5:.0%`, and fc6 {glue:text}`noisy_fc6:.0%`.
-# So it need not be the kind. Here the *first* layers are the sensitive ones, and those happen to be convolutions.
+# The rounding of the dense kernels is hardly more accurate: {glue:text}`kernels_of_dense:.1f` dB on average, against
+# {glue:text}`kernels_of_convolutions:.1f` for the convolutions. With equal noise, the accuracy is {glue:text}`noisy_conv1:.0%` for conv1 and
+# {glue:text}`noisy_conv2:.0%` for conv2; but it is {glue:text}`noisy_conv5:.0%` for conv5, which is also a convolution, and
+# {glue:text}`noisy_fc6:.0%` for fc6. The kind of layer need not be the reason. Here the *first* layers are sensitive, and they happen to be
+# convolutions.
 #
 # ## Layer after layer
 #
-# Tables 4 and 6 quantize everything, up to and including a layer. `set_level` does that; a fire module is one level.
+# Tables 4 and 6 quantize everything, up to and including a layer. `set_level` does this; a fire module is one level.
 
 # %%
 steps = {}
@@ -292,12 +293,12 @@ explore.lines(
 )
 
 # %% [markdown]
-# At 8 bits no level costs anything that these digits show: at most {glue:text}`worst_8:.1f` points. At 4 bits SqueezeNet ends with
-# {glue:text}`squeezenet_4:.1%`, AlexNet with {glue:text}`alexnet_4:.1%`.
+# At 8 bits the loss is within the resolution of these digits: at most {glue:text}`worst_8:.1f` points at any level. At 4 bits SqueezeNet
+# ends with {glue:text}`squeezenet_4:.1%`, AlexNet with {glue:text}`alexnet_4:.1%`.
 #
 # ## Errors in decibels
 #
-# Accuracy needs labels, and at 8 bits it says nothing. The *signal-to-quantization-noise ratio* does: SQNR $\gamma$ is the power
+# Accuracy needs labels, and at 8 bits it shows no difference. The *signal-to-quantization-noise ratio* does: SQNR $\gamma$ is the power
 # of the values divided by the power of their errors, $10 \log_{10} \gamma$ in dB. One more bit halves the step and quarters the power of
 # the errors:
 
@@ -316,7 +317,7 @@ print(f"{per_bit:.2f} dB per bit")
 # $$\frac{1}{\gamma_{\text{output}}} = \frac{1}{\gamma_{a(0)}} + \frac{1}{\gamma_{w(1)}} + \frac{1}{\gamma_{a(1)}} + \dots +
 # \frac{1}{\gamma_{w(L)}} + \frac{1}{\gamma_{a(L)}}$$
 #
-# By hand for one layer with a 1x1 kernel, a plain matrix product, at 6 bits:
+# Here is the rule by hand for one layer with a 1x1 kernel, a plain matrix product, at 6 bits:
 
 # %%
 squeeze, product = "fire2_squeeze1x1", {}
@@ -344,15 +345,15 @@ record(within=0.2, per_bit=per_bit)
 record(within=1.0, **{f"over_{rounding}": rule - measured for rounding, (measured, rule) in product.items()})
 
 # %% [markdown]
-# Rounded to nearest, the rule promises {glue:text}`over_nearest:.1f` dB too much; rounded down, {glue:text}`over_floor:.1f`. That is one
-# layer.
+# Rounded to nearest, the rule predicts {glue:text}`over_nearest:.1f` dB too much; rounded down, {glue:text}`over_floor:.1f`. This is the
+# result for one layer.
 #
 # ## All layers
 #
-# `Propagation` compares what each layer passes on, after its output quantizer and its activation, with the float network. That is the
-# $a(L)$ of Equation 8. Next to it stands the prediction of the rule, from parts that are each measured *alone*. Where the branches of a
-# fire module are joined, nothing is multiplied: the noise of each branch counts by its share of the power. The error has two parts: its
-# mean in each channel (*bias*), and the rest (*variance*).
+# `Propagation` compares the values that each layer passes on, after its output quantizer and its activation, with the float network. They
+# are the $a(L)$ of Equation 8. It also computes the prediction of the rule, from parts that are each measured *alone*. Where the branches of
+# a fire module are joined, nothing is multiplied: the noise of each branch is weighted by its share of the power. The error has two parts:
+# its mean in each channel (*bias*), and the rest (*variance*).
 
 # %%
 followed = {name: Propagation(network, validation[0][:64])
@@ -405,12 +406,12 @@ record(within=2.0, **{f"off_{name}_{rounding}": gaps[-1] for (name, bits, roundi
 record(within=0.2, **{f"bias_{name}_{rounding}": np.mean(b) for (name, bits, rounding), b in bias.items() if bits == 8})
 
 # %% [markdown]
-# Everything at 8 bits, last layer: rounded to nearest, SqueezeNet is {glue:text}`off_SqueezeNet_nearest:+.1f` dB off the rule and
-# AlexNet {glue:text}`off_AlexNet_nearest:+.1f`; rounded down {glue:text}`off_SqueezeNet_floor:+.1f` and
-# {glue:text}`off_AlexNet_floor:+.1f`. Six decibels are one bit. At 4 bits floor even beats the rule, but only because nothing is left: a
-# network that passes on zeros has 0 dB, and the rule goes on falling.
+# With everything at 8 bits, the last layer of SqueezeNet is {glue:text}`off_SqueezeNet_nearest:+.1f` dB off the rule when rounded to
+# nearest, and that of AlexNet {glue:text}`off_AlexNet_nearest:+.1f`; rounded down, they are {glue:text}`off_SqueezeNet_floor:+.1f` and
+# {glue:text}`off_AlexNet_floor:+.1f` off. Six decibels are one bit. At 4 bits floor even beats the rule, but only because no signal is left:
+# a network that passes on zeros has 0 dB, and the prediction continues to fall.
 #
-# Why? A sum of $n$ products, weights rounded:
+# To find the reason, we take a sum of $n$ products and round the weights:
 
 # %%
 rng, fmt = np.random.default_rng(0), FixedPoint(0, 6)
@@ -426,10 +427,10 @@ for n in (1, 10, 100, 1000):
 
 # %% [markdown]
 # Errors of rounding to nearest have either sign and cancel: their power grows like $n$, as the signal's does. Errors of floor have *one*
-# sign and add up: their power grows like $n^2$. The rule knows only powers and cannot see the sign: with a thousand products it is off by
+# sign and add up: their power grows like $n^2$. The rule uses only powers and ignores the sign: with a thousand products it is off by
 # {glue:text}`sums_floor:.0f` dB.
 #
-# Is this error at least a constant, which a bias could take away? It is about $-q/2$ times the *sum of the inputs* in the window. We
+# Is this error at least a constant, which a bias could remove? It is about $-q/2$ times the *sum of the inputs* in the window. We
 # correlate the two over all places, in the same layer as above, with only the kernel rounded:
 
 # %%
@@ -443,12 +444,12 @@ for rounding in ("nearest", "floor"):
     print(f"{rounding}: correlation {follows[rounding]:+.2f} on average")
 
 # %% [markdown]
-# Rounded down: {glue:text}`follows_floor:+.2f`; to nearest: {glue:text}`follows_nearest:+.2f`. The shift depends on the image. So
-# only a part of floor's error is bias, {glue:text}`bias_SqueezeNet_floor:.0%` on average over SqueezeNet's layers, and what
-# {figure}`5.3` shows as variance is not noise either. [Chapter 4](04-quantized-conv2d) saw what that does to the accuracy.
+# The correlation is {glue:text}`follows_floor:+.2f` rounded down and {glue:text}`follows_nearest:+.2f` to nearest. The shift depends on the
+# image. Only a part of floor's error is therefore bias, {glue:text}`bias_SqueezeNet_floor:.0%` on average over SqueezeNet's layers, and the
+# variance in {figure}`5.3` is not noise either. [Chapter 4](04-quantized-conv2d) shows the effect on the accuracy.
 #
-# The rule fails in two smaller ways. Rounded to nearest, both networks *beat* the rule, AlexNet by far: the rule assumes that a layer
-# passes signal and noise on alike, and a trained layer need not. By how much does it amplify its signal more than white noise?
+# The rule also fails in two smaller ways. First, with rounding to nearest both networks *beat* the rule, AlexNet by far: the rule assumes
+# that a layer amplifies signal and noise equally, and a trained layer need not. How much more does it amplify its signal than white noise?
 
 # %%
 gain = {}
@@ -460,9 +461,9 @@ for name in ("fc6", "fc7", "fc8"):
     print(f"{name}: {gain[name]:+.1f} dB")
 
 # %% [markdown]
-# The last two layers amplify the signal {glue:text}`gain_fc7:.0f` and {glue:text}`gain_fc8:.0f` dB more than noise. That is only a part
-# of the answer: most of AlexNet's lead over the rule is already there after conv5 ({figure}`5.4`). And **clipping** is an error
-# with a sign, too: it always points to zero. MSBs of the 95th percentile clip, those of the maximum hardly do:
+# The last two layers amplify the signal {glue:text}`gain_fc7:.0f` and {glue:text}`gain_fc8:.0f` dB more than noise. This is only a part
+# of the answer: most of AlexNet's lead over the rule already exists after conv5 ({figure}`5.4`). Second, **clipping** is also an error
+# with a sign: it always points to zero. MSBs of the 95th percentile clip, those of the maximum hardly do:
 
 # %%
 clipped = {}
@@ -487,17 +488,17 @@ record(within=2.0, **{f"clip_{name}": clipped[name, 95] - clipped[name, 100] for
 
 # %% [markdown]
 # Clipping moves SqueezeNet by {glue:text}`clip_SqueezeNet:+.1f` dB against the rule and AlexNet by {glue:text}`clip_AlexNet:+.1f`: it costs
-# more than the rule says. It does not take the networks further from the rule, for without clipping both are better than the rule.
+# more than the rule predicts. It does not move the networks further from the rule, because without clipping both are better than the rule.
 #
 # ## Which layer is sensitive?
 #
-# Quantize one layer at a time to 3 bits and count the validation digits it loses. Then forget the labels. Do two cheaper measures put
+# We quantize one layer at a time to 3 bits and count the validation digits that are lost. Do two measures without labels rank
 # the layers in the same order? The SQNR of the layer's own parts, combined by the rule, needs no run of the quantized network. The SQNR
-# of the logits needs one.
+# of the logits needs one run.
 
 # %%
 def own_parts(values, formats):
-    """Return the SQNR of what a layer rounds, combined by the rule."""
+    """Return the SQNR of a layer's own parts, combined by the rule."""
     return predicted_sqnr(*(
         quantization_error(getattr(values, kind), fmt, "nearest").sqnr
         for kind, fmt in formats.items()
@@ -541,11 +542,11 @@ columns = (
 explore.Table(columns, rows)
 
 # %% tags=["hide-input"]
-# What a layer costs, over two SQNRs
+# The cost of a layer, over two SQNRs
 SHOWN = [(name, i, of, lost_by[name, "all three"]) for name in networks for i, of in ((1, "own parts"), (2, "logits"))]
 explore.scatter(
     {f"{name}, {of}": {n: (lost[i], lost[0] / N) for n, lost in found.items()} for name, i, of, found in SHOWN}, "5.5",
-    "One layer at a time with kernel, input and output of 3 bits: what it costs, over two SQNRs. "
+    "One layer at a time with kernel, input and output of 3 bits: the digits lost, over two SQNRs. "
     f"{N} validation digits (quick).",
     "Points, one per layer. Over the SQNR of the logits they lie on one falling curve; over that of the layer's own "
     "parts they are scattered.",
@@ -564,17 +565,18 @@ quote(own_beyond=int(own_beyond), logits_beyond=int(logits_beyond), ranked=len(r
 # %% [markdown]
 # Spearman's rank correlation is +1 where two orders agree. The logits rank well: {glue:text}`logits_SqueezeNet_all:.2f` in SqueezeNet
 # and {glue:text}`logits_AlexNet_all:.2f` in AlexNet with everything at 3 bits; they are beyond chance (p below 0.05) in
-# {glue:text}`logits_beyond` of {glue:text}`ranked` cases. The layer's own parts are so in {glue:text}`own_beyond`: here it matters more how
-# sensitive the network is to a layer than how well the layer is rounded. So spend the one run; you do not need labels.
+# {glue:text}`logits_beyond` of {glue:text}`ranked` cases. The layer's own parts are beyond chance in {glue:text}`own_beyond`: here the
+# sensitivity of the network to a layer matters more than the rounding error of the layer. The one run is worth its time, and it needs no
+# labels.
 #
-# A word of caution. With kernels alone AlexNet's layers lose at most {glue:text}`alexnet_most` digits each: such an order rests on a
-# handful of images, and layers that lose equally many share a rank.
+# This ranking needs caution. With kernels alone AlexNet's layers lose at most {glue:text}`alexnet_most` digits each: such an order rests on
+# a handful of images, and layers with equal losses share a rank.
 #
 # ## On real data
 #
-# The same schemes on a small AlexNet for CIFAR-10 {cite:p}`krizhevsky2009`, whose weights come with the book, and on the published SqueezeNet
-# v1.1 {cite:p}`iandola2016`, which answers photographs (*reference* results, rounded to nearest).
-# Both studies keep every answer under its scheme:
+# We run the same schemes on a small AlexNet for CIFAR-10 {cite:p}`krizhevsky2009`, whose weights come with the book, and on the published
+# SqueezeNet v1.1 {cite:p}`iandola2016` for photographs (*reference* results, rounded to nearest). Both studies store every answer under its
+# scheme:
 
 # %%
 photographs = reference.load_study("photographs")
@@ -612,7 +614,7 @@ tender = {
 }
 
 # %% tags=["hide-input"]
-# What each layer loses alone
+# The loss of each layer alone
 WHAT = (
     f"The small AlexNet on {cifar.images:,} test images of CIFAR-10",
     f"SqueezeNet v1.1 on {photographs.images:,} photographs",
@@ -632,14 +634,14 @@ for name, lost in tender.items():
     robust = sum(estimate.high <= 0.02 for estimate in lost.values())
     rows.append((name, worst, lost[worst], f"{robust} of {len(lost)}"))
 columns = (
-    "network (reference)", "most is lost by", "points under float",
+    "network (reference)", "largest loss", "points under float",
     "lose less than 2 points (95 %)",
 )
 made_with = f"AlexNet: {cifar.made_with} SqueezeNet: {photographs.made_with}"
 explore.Table(columns, rows, note=made_with)
 
 # %% [markdown]
-# Does the SQNR of its own kernel predict what a layer of AlexNet loses? And do dense layers need fewer bits on CIFAR-10, too?
+# Does the SQNR of its own kernel predict the loss of a layer of AlexNet? Do dense layers need fewer bits on CIFAR-10, too?
 
 # %%
 alexnet = zoo.build("alexnet_small", (32, 32, 3), 10, weights="alexnet_cifar")
@@ -670,15 +672,15 @@ quote(worst_cifar=f"{worst}, {most.percent} points", real_verdict=real_verdict)
 quote(**{name: f"{estimate.percent} points" for name, estimate in eight.items()})
 
 # %% [markdown]
-# On CIFAR-10, that the dense layers of the small AlexNet need fewer bits is **{glue:text}`real_verdict`**; and again the first layers are
-# the sensitive ones. The largest loss is that of {glue:text}`worst_cifar`. The SQNR of a layer's own kernel does not predict this: the best rounded kernel of all is that of
-# {glue:text}`best_kernel`, with {glue:text}`best_decibels:.0f` dB, and the rank correlation is {glue:text}`rank_cifar`. But that is AlexNet. In
-# SqueezeNet v1.1 ({figure}`5.7`) the sensitive layers come *late*: the 3x3 kernels of fire5 to fire9, the last one most. It is not a law that the
-# first layers are the sensitive ones.
+# That the dense layers of the small AlexNet need fewer bits on CIFAR-10 is **{glue:text}`real_verdict`**, and again the first layers are
+# the sensitive ones. The largest loss is that of {glue:text}`worst_cifar`. The SQNR of a layer's own kernel does not predict this: the most
+# accurately rounded kernel is that of {glue:text}`best_kernel`, with {glue:text}`best_decibels:.0f` dB, and the rank correlation is
+# {glue:text}`rank_cifar`. SqueezeNet v1.1 ({figure}`5.7`) differs from AlexNet. Its sensitive layers come *late*: the 3x3 kernels of fire5
+# to fire9, the last one most. It is not a law that the first layers are the sensitive ones.
 #
 # ## What the thesis found
 #
-# Its Tables 3 and 5, one kind of values at a time. AlexNet and SqueezeNet on ImageNet; our AlexNet is the small one.
+# Tables 3 and 5 of the thesis quantize one kind of values at a time, in AlexNet and SqueezeNet on ImageNet. Our AlexNet is the small one.
 
 # %% tags=["hide-input"]
 # One kind of values at a time: the thesis, our studies and our digits
@@ -695,7 +697,7 @@ for number, name, study in ((3, "AlexNet", cifar), (5, "SqueezeNet", photographs
 explore.Table(("network", "quantized", "bits", "thesis", "ours (reference)", "ours (quick), digits"), rows)
 
 # %% [markdown]
-# Its Tables 4 and 6, everything at 8 bits, up to and including a layer:
+# Tables 4 and 6 of the thesis quantize everything to 8 bits, up to and including a layer:
 
 # %% tags=["hide-input"]
 # Level after level: the thesis, our studies and our digits
@@ -710,7 +712,7 @@ for name, number, study in (("AlexNet", 4, cifar), ("SqueezeNet", 6, photographs
 explore.Table(("network", "up to", "thesis", "ours (reference)", "ours (quick), digits"), rows)
 
 # %% [markdown]
-# How certain are its figures? It gives no number of images. But a share of $n$ images is a multiple of $1/n$:
+# How certain are the figures of the thesis? It does not state the number of images. But a share of $n$ images is a multiple of $1/n$:
 
 # %%
 images = {}
@@ -725,28 +727,28 @@ for number in (3, 4, 5, 6):
           "half of the images right is", Share(n // 2, n))
 
 # %% [markdown]
-# **Why they differ.** On the large effects we agree. With everything at 8 bits our AlexNet is {glue:text}`cifar_8` under float on CIFAR-10,
+# **Why they differ.** The large effects agree. With everything at 8 bits our AlexNet is {glue:text}`cifar_8` under float on CIFAR-10, and
 # SqueezeNet {glue:text}`photographs_8` on the photographs. That dense layers need fewer bits is {glue:text}`verdict` on digits and
-# {glue:text}`real_verdict` on CIFAR-10; but in AlexNet they also come last, and with equal noise a late convolution does as well. Nor are late
-# layers always robust: in SqueezeNet v1.1 the late 3x3 kernels lose most.
+# {glue:text}`real_verdict` on CIFAR-10; but in AlexNet they also come last, and with equal noise a late convolution is as robust. Nor are
+# late layers always robust: in SqueezeNet v1.1 the late 3x3 kernels lose most.
 #
-# The thesis' small differences can be chance, if it took {glue:text}`images_3` images for Table 3 and {glue:text}`images_5` for
-# Table 5. AlexNet's activations are *better* there with 8 bits than with 16. And SqueezeNet's weights lose {glue:text}`thesis_8:.1f`
-# points at 8 bits, but {glue:text}`thesis_16:.1f` at 16 already, whose step is 256 times finer: rounding hardly explains those two points.
+# The thesis' small differences can be chance, if it used {glue:text}`images_3` images for Table 3 and {glue:text}`images_5` for
+# Table 5. AlexNet's activations are *better* there with 8 bits than with 16. SqueezeNet's weights lose {glue:text}`thesis_8:.1f`
+# points at 8 bits, but already {glue:text}`thesis_16:.1f` at 16, where the step is 256 times finer: rounding hardly explains those two points.
 #
-# ImageNet breaks down earlier than our digits; so does CIFAR-10, with the same small AlexNet and ten classes. The number of classes is not the
-# whole reason.
+# Accuracy falls at more bits on ImageNet than on our digits. The same is true of CIFAR-10, with the same small AlexNet and ten classes, so
+# the number of classes is not the whole reason.
 #
 # ## Two questions
 
 # %% tags=["hide-input"]
-# Where two more bits go
+# The best use of two more bits
 weights_db, inputs_db, two_bits = 30, 50, 2 * 20 * log10(2)
 better, worse = predicted_sqnr(weights_db + two_bits, inputs_db), predicted_sqnr(weights_db, inputs_db + two_bits)
 questions.ask(
-    f"A product has weights with an SQNR of {weights_db} dB and inputs with {inputs_db} dB. Two more bits may go to one of them. Which "
-    "one gets them, and what does the rule then predict for the product?",
-    (f"the weights: {better:.0f} dB", "Noise adds in power, so the noisier part decides. The cleaner one limits it only at the end."),
+    f"A product has weights with an SQNR of {weights_db} dB and inputs with {inputs_db} dB. One of them gets two more bits. Which "
+    "one should it be, and what does the rule then predict for the product?",
+    (f"the weights: {better:.0f} dB", "Noise adds in power, so the noisier part decides. The cleaner part matters only when both are close."),
     (f"the inputs: {inputs_db + two_bits:.0f} dB", f"The product would stay at {worse:.0f} dB, because the noise of the weights remains."),
     (f"either: {(weights_db + inputs_db + two_bits) / 2:.0f} dB", "Decibels of the parts do not average. Powers of the noise add."),
     (f"the weights: {weights_db + inputs_db + two_bits:.0f} dB", "Decibels of the parts do not add. A product is never cleaner than its parts."),
@@ -756,17 +758,17 @@ questions.ask(
 # Why the rule fails
 questions.ask(
     "The rule is close where values are rounded to nearest, and far off where they are rounded down. Why?",
-    ("Errors of one sign do not add like independent noise.", "The rule adds powers. Errors that go the same way add their sizes, layer after layer."),
-    ("Rounding down clips more.", "Clipping depends on the range. Dynamic fixed point clips next to nothing, whatever the rounding is."),
+    ("Errors of one sign do not add like independent noise.", "The rule adds powers. Errors of the same sign add their sizes, layer after layer."),
+    ("Rounding down clips more.", "Clipping depends on the range. Dynamic fixed point clips almost nothing, whatever the rounding."),
     ("The step is twice as wide.", "The step is the same. The error is up to twice as large, which the measured parts contain."),
-    ("The SQNR does not see a shift of all values.", "It does: each part is measured with its shift. What fails is the way the parts are added."),
+    ("The SQNR ignores a shift of all values.", "It includes it: each part is measured with its shift. The way the parts are added fails."),
 )
 
 # %% [markdown]
 # ## Exercises
 #
-# **1.** The largest magnitude of a layer's weights is 0.995. Which fractional length does Equation 10 give for 8 bits, and which MSB is that?
-# What would chapter 3 do?
+# **1.** The largest magnitude of a layer's weights is 0.995. Which fractional length does Equation 10 give for 8 bits, and which MSB does
+# this correspond to? Which MSB does chapter 3 choose?
 #
 # ```{admonition} Solution
 # :class: dropdown
@@ -775,15 +777,16 @@ questions.ask(
 # ```
 #
 # **2.** A network has 26 layers. The SQNR of each layer's weights and activations is the same, $\gamma$. How far below $\gamma$ is the
-# output by Equation 8, and how many bits is that?
+# output by Equation 8, and how many bits does this correspond to?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Some 52 equal parts: $10 \log_{10} 52 = 17$ dB, nearly three bits. Depth costs bits, but only with its logarithm. Rounded down, it costs more.
+# There are some 52 equal parts: $10 \log_{10} 52 = 17$ dB, nearly three bits. Depth costs bits, but only with its logarithm. With rounding
+# down, it costs more.
 # ```
 #
-# **3.** At 2 bits dynamic fixed point reads nothing. Is it the bits, or Equation 10? Give AlexNet's dense weights the MSB of least squared
-# error.
+# **3.** At 2 bits dynamic fixed point fails completely. Is the cause the number of bits, or Equation 10? Give AlexNet's dense weights the
+# MSB of least squared error.
 
 # %% tags=["hide-cell"]
 # Dense weights of 2 bits with another MSB
@@ -803,10 +806,11 @@ record(within=0.1, rescued=rescued)
 # %% [markdown]
 # ```{admonition} Solution
 # :class: dropdown
-# Equation 10: with the other MSB, {glue:text}`rescued:.1%` are read. Never clipping is a good rule as long as there are codes to spare.
+# The cause is Equation 10: with the other MSB, the accuracy is {glue:text}`rescued:.1%`. Never clipping is a good rule only while there
+# are codes to spare.
 # ```
 #
-# **Lab.** Build the rule that adds up noise, and a measure that tells when it fails, in `notebooks/labs/05-sqnr.py`
+# **Lab.** Build the rule that adds up noise, and a measure that shows when it fails, in `notebooks/labs/05-sqnr.py`
 # ([all labs](../book/labs)).
 #
 # ## Run it on yours
@@ -820,7 +824,7 @@ record(within=0.1, rescued=rescued)
 #     print(f"{name}: {error.sqnr:.1f} dB, predicted {error.predicted:.1f}")
 # ```
 #
-# What each part has alone, from the command line:
+# The SQNR of each part alone, from the command line:
 #
 # ```shell
 # fewbits train --network lenet --data digits --epochs 10 --output digits.keras

@@ -14,17 +14,18 @@
 #
 # Do 8-bit weights ruin a network, or do they cost nothing?
 #
-# Two theses quantized the weights of SqueezeNet {cite:p}`iandola2016` to 8 bits. One {cite:p}`vieito2017` had {glue:text}`vieito_8` left of
-# {glue:text}`vieito_float`, and went on to design ways of training that win it back. The other {cite:p}`backstrom2018` had
-# {glue:text}`backstrom_8` of {glue:text}`backstrom_float`, and went on to something else. Both cannot be true of the same 8 bits.
+# Two theses quantized the weights of SqueezeNet {cite:p}`iandola2016` to 8 bits. In one {cite:p}`vieito2017` the accuracy fell from
+# {glue:text}`vieito_float` to {glue:text}`vieito_8`, and the author designed training methods to recover it. In the other
+# {cite:p}`backstrom2018` it went from {glue:text}`backstrom_float` to {glue:text}`backstrom_8`, and the author turned to other questions.
+# Both cannot be true of the same 8 bits.
 #
 # ```{admonition} Predict first
 # :class: tip
-# The published weights of SqueezeNet v1.1, photographs, kernels of **8 bits**, everything else in float. What is left if kernels are
-# rounded *down*, and what if they are rounded to *nearest*? Both errors are smaller than one step of 1/128.
+# Take the published weights of SqueezeNet v1.1, photographs, kernels of **8 bits**, and everything else in float. What is the accuracy if
+# kernels are rounded *down*, and what if they are rounded to *nearest*? Both errors are smaller than one step of 1/128.
 #
-# Rounding down makes every weight too small, by half a step on average. What would a quarter of a step do? And could you have told,
-# from the float network alone, in which layer it hurts? The answers are in [Dose and response](dose-and-response) and
+# Rounding down makes every weight too small, by half a step on average. What would a quarter of a step do? Can the float network alone
+# predict in which layer the shift costs most? The answers are in [Dose and response](dose-and-response) and
 # [Told beforehand](told-beforehand).
 # ```
 
@@ -48,9 +49,9 @@ SMOKE = profile == "smoke"
 # %% [markdown]
 # ## The suspect: half a step
 #
-# The first thesis rounds down, because a device gets that for free: it drops bits. The second uses Ristretto
-# {cite:p}`gysel2018`, and names no rounding. Look at what both do to the weights of a network, the small SqueezeNet for digits with the weights that come with this
-# book:
+# The first thesis rounds down, because a device gets this for free: it drops bits. The second uses Ristretto
+# {cite:p}`gysel2018`, and names no rounding. We compare rounding down with rounding to nearest on the weights of the small SqueezeNet for
+# digits that comes with this book:
 
 # %%
 digits = data.load("digits", validation=0.25)
@@ -72,15 +73,15 @@ for rounding in ("floor", "nearest"):
           f"standard deviation {error.std():.3f}")
 
 # %% [markdown]
-# Rounded down, a weight is {glue:text}`mean_floor:.2f` steps off on average; rounded to nearest, {glue:text}`mean_nearest:.2f`. That
-# is the whole difference. The spread is the same.
+# Rounded down, a weight is {glue:text}`mean_floor:.2f` steps off on average; rounded to nearest, {glue:text}`mean_nearest:.2f`. This
+# is the only difference. The spread is the same.
 #
-# Now multiply. A filter with weights $w - q/2 + n$, where $n$ is noise without a mean, computes
+# Now multiply. A filter with weights $w - q/2 + n$, where $n$ is noise with zero mean, computes
 #
 # $$\sum (w - \tfrac{q}{2} + n)\,x = \sum w\,x \;-\; \frac{q}{2} \sum x \;+\; \sum n\,x .$$
 #
 # The noise cancels over a window of many inputs. The middle term does not: after a ReLU no input is negative, so the *whole sum of
-# the window* is subtracted. Here is the error of a layer's outputs, averaged over its filters, against that sum:
+# the window* is subtracted. The next cells plot the error of a layer's outputs, averaged over its filters, against this sum:
 
 # %%
 layer = model.get_layer("fire3_expand3x3")
@@ -108,7 +109,7 @@ longest = float(window_sum[picked].max())
 half_step = {"type": "line", "x0": 0, "y0": 0, "x1": longest, "y1": -fmt.step / 2 * longest, "showlegend": True}
 explore.scatter(
     {r: {str(i): (float(window_sum[i]), float(s[i])) for i in picked} for r, s in shift.items()}, "6.1",
-    f"What rounding the kernel of {layer.name} to {fmt.nbits} bits does to its outputs, at 300 places in 64 images "
+    f"The output errors that rounding the kernel of {layer.name} to {fmt.nbits} bits causes, at 300 places in 64 images "
     "(quick).",
     "Scatter plot: errors of rounding down lie along a falling line with slope -q/2; those of nearest lie near zero.",
     x="sum of the inputs in the window", y="mean error of the outputs there", colours=(plots.ORANGE, plots.BLUE),
@@ -117,16 +118,16 @@ explore.scatter(
 )
 
 # %% [markdown]
-# The slope is {glue:text}`slope_floor:.2f` steps for floor and {glue:text}`slope_nearest:.2f` for nearest. And the sum is not the
-# same everywhere: its standard deviation is {glue:text}`spread:.0%` of its mean. So the error depends on the image and on the place, and
-# no constant can undo it. Nor is it noise: all filters are pushed the same way, layer after layer, and what a push leaves below zero a
-# ReLU removes.
+# The slope is {glue:text}`slope_floor:.2f` steps for floor and {glue:text}`slope_nearest:.2f` for nearest. The sum is not the
+# same everywhere: its standard deviation is {glue:text}`spread:.0%` of its mean. The error therefore depends on the image and on the
+# place, and no constant can undo it. Nor is it noise: all filters shift in the same direction, layer after layer, and the ReLU removes
+# every value that the shift moves below zero.
 #
 # (dose-and-response)=
 # ## Dose and response
 #
-# Is it the shift, or merely the larger error? To tell them apart, give the shift in doses: round all kernels to nearest, as well as
-# their bits allow, and then add $\delta$ steps to every weight. Nothing is added at $\delta = 0$; rounding down is
+# Is the shift the cause, or merely the larger error? To distinguish them, we apply the shift in doses: round all kernels to nearest, and
+# then add $\delta$ steps to every weight. Nothing is added at $\delta = 0$; rounding down is
 # $\delta = -\frac{1}{2}$ on average; and $+\frac{1}{2}$ is rounding up.
 
 # %%
@@ -156,16 +157,17 @@ def responses(study, bits, doses):
 explore.lines(
     responses(live, BITS, DOSES), "6.2",
     f"Kernels rounded to nearest, then moved by parts of a step. {len(test[1])} test digits, 95 % intervals (quick).",
-    "Lines of the accuracy over the shift: highest at zero, falling to both sides, the sooner the fewer the bits.",
+    "Lines of the accuracy over the shift: highest at zero, falling on both sides, sooner with fewer bits.",
     x="shift of the kernels, in steps", levels={"float": live.float}, height=440,
 )
 
 # %% [markdown]
 # (on-photographs)=
-# Digits are easy. So here are the published weights of SqueezeNet v1.1 and photographs with labels of ImageNet (*reference* results
-# from here on): the development set of the NIPS 2017 competition on adversarial examples {cite:p}`kurakin2018`, not ImageNet's
-# validation images {cite:p}`russakovsky2015`. The first 128 of the 1,000 set formats where a scheme needs images to set them. They
-# judge nothing: the other {glue:text}`photos` do. Two schemes are compared image by image, which is far sharper than their intervals.
+# Digits are easy. A harder test uses the published weights of SqueezeNet v1.1 and photographs with labels of ImageNet (*reference* results
+# from here on). The photographs are the development set of the NIPS 2017 competition on adversarial examples {cite:p}`kurakin2018`, not
+# ImageNet's validation images {cite:p}`russakovsky2015`. The first 128 of the 1,000 set formats where a scheme needs images for
+# calibration. All accuracies are measured on the other {glue:text}`photos`. Two schemes are compared image by image, which is far more
+# precise than a comparison of their intervals.
 
 # %%
 study = reference.load_study("photographs")
@@ -178,8 +180,8 @@ explore.lines(
     responses(study, PHOTO_BITS, fine), "6.3",
     f"Kernels rounded to nearest, then moved by parts of a step: SqueezeNet v1.1, {study.images:,} photographs, 95 % "
     "intervals (reference).",
-    "Lines of the accuracy over the shift: bells around zero, narrower by half for each bit less; at 6 bits and an eighth of a "
-    "step almost nothing is left.",
+    "Lines of the accuracy over the shift: bells around zero, half as wide with each bit less; at 6 bits and an eighth of a "
+    "step almost no accuracy is left.",
     x="shift of the kernels, in steps", levels={"float": study.float}, height=440,
 )
 
@@ -208,14 +210,14 @@ quote(half_8=share(study, kernels_only(8, kernel_shift=-0.5)), quarter_7=share(s
 
 # %% [markdown]
 # On digits, kernels of 5 bits lose little at $\delta = 0$ ({glue:text}`dose_none:.1%` of {glue:text}`float_accuracy:.1%`), and much at
-# half a step down ({glue:text}`dose_down:.1%`) or up ({glue:text}`dose_up:.1%`). On photographs, at 8 bits, a quarter of a step down
-# leaves {glue:text}`quarter`; at 6 bits, an eighth leaves {glue:text}`eighth`. The resolution is the same along a line: only the shift
-# changes. And what counts is its absolute size: half a step of 8 bits is a quarter of a step of 7, and they leave
-# {glue:text}`half_8` and {glue:text}`quarter_7`.
+# half a step down ({glue:text}`dose_down:.1%`) or up ({glue:text}`dose_up:.1%`). On photographs, at 8 bits, the accuracy is
+# {glue:text}`quarter` after a quarter of a step down; at 6 bits it is {glue:text}`eighth` after an eighth. The resolution is the same along
+# a line: only the shift changes. The absolute size of the shift counts: half a step of 8 bits is a quarter of a step of 7, and the
+# accuracies are {glue:text}`half_8` and {glue:text}`quarter_7`.
 #
-# Roundings differ by the dose that they give. Down is -1/2, up +1/2. Toward zero takes from positive weights and adds to negative
-# ones, so that the mean shift is small, but every weight shrinks. To nearest there is none, whatever happens to ties. Stochastic
-# rounding has no mean shift either, at twice the variance:
+# Rounding modes differ in their dose. Down is -1/2, up +1/2. Toward zero decreases positive weights and increases negative
+# ones, so the mean shift is small, but every weight shrinks. To nearest has no shift, whatever happens to ties. Stochastic
+# rounding has no mean shift either, but twice the variance:
 
 # %%
 MODES = "floor", "ceiling", "toward-zero", "nearest", "nearest-up"
@@ -233,10 +235,10 @@ explore.Table(columns, rows, note=study.made_with)
 # (told-beforehand)=
 # ## Told beforehand
 #
-# If the formula is right, the float network tells what will happen. For each window we know how far rounding down shifts its output:
-# $\frac{q}{2} \sum x$. It hurts when that is much, compared with how far apart the outputs lie that the layer passes on. So let the
-# *relative shift* of a layer be the root mean square of the change after the activation, in units of the standard deviation of the
-# values there. It takes some tens of images, no label, and no rounding. Here is the whole computation for one layer:
+# If the formula is right, the float network predicts the loss. For each window we know how far rounding down shifts its output:
+# $\frac{q}{2} \sum x$. The shift matters if it is large compared with the spread of the outputs that the layer passes on. We therefore
+# define the *relative shift* of a layer as the root mean square of the change after the activation, in units of the standard deviation of
+# the values there. It needs some tens of images, no labels, and no rounding. Here is the complete computation for one layer:
 
 # %%
 values = observed[layer.name]
@@ -253,8 +255,9 @@ print(f"{relative:.3f}, and from the library "
       f"{shifts[layer.name].at(fmt.step):.3f}")
 
 # %% [markdown]
-# Then round down one layer at a time, at several widths, and see what is left. A curve with two numbers leads from the relative shift
-# to the share of the accuracy that is kept (chance counts as nothing kept): where half is kept, and how steeply it falls.
+# Next, we round down one layer at a time, at several widths, and measure the accuracy. A curve with two parameters maps the relative shift
+# to the share of the accuracy that is kept (chance counts as nothing kept). The parameters are the shift at which half is kept, and the
+# steepness of the fall.
 
 # %%
 def kept(shift, half, slope):
@@ -274,7 +277,7 @@ def explained(measured, predicted):
 
 
 # %% [markdown]
-# A curve that is fitted to what it then explains proves little. So the layers are dealt into two halves, and each half is predicted
+# A curve that is tested on the data of its fit proves little. The layers are therefore split into two halves, and each half is predicted
 # from the other.
 
 # %%
@@ -314,9 +317,9 @@ digits_explained = explained([left for _, left in known.values()],
 print(f"digits: {digits_explained:.0%} of the variance explained")
 
 # %% [markdown]
-# On digits, {glue:text}`digits_explained:.0%` of the variance over layers and bits is explained. The photographs are the test that counts.
-# There the curve of single layers must say something else, too: what becomes of the *whole* network when all its kernels are moved, by
-# all doses of {figure}`6.3`. Shifts of different layers are taken to add up like independent errors, as the root of the sum of their squares.
+# On digits, {glue:text}`digits_explained:.0%` of the variance over layers and bits is explained. The photographs are the decisive test.
+# There the curve of single layers must also predict the accuracy of the *whole* network when all its kernels are moved, by all doses of
+# {figure}`6.3`. We assume that shifts of different layers add up like independent errors, as the root of the sum of their squares.
 
 # %%
 def whole(study, shifts, widths, doses, law, chance, msb=0):
@@ -382,21 +385,21 @@ quote(below=f"{worst[0]} at {worst[1]} bits", above=f"{best[0]} at {best[1]} bit
 quote(below_by=100 * study.float.share.value * -off[worst], above_by=100 * study.float.share.value * off[best])
 
 # %% [markdown]
-# Over {glue:text}`points` pairs of a layer and a width, the prediction explains {glue:text}`layers_explained` of the variance (we
-# wanted 80 %: {glue:text}`goal_80`), and half of the accuracy is gone at a relative shift of {glue:text}`half:.2f`. The same curve, which has
-# seen single layers only, explains {glue:text}`whole_explained` for the network as a whole. It is not exact: {glue:text}`below` is
-# {glue:text}`below_by:.0f` points worse than predicted, {glue:text}`above` {glue:text}`above_by:.0f` points better. The prediction knows how far
-# the values of a layer move; it does not know how much the rest of the network depends on them.
+# Over {glue:text}`points` pairs of a layer and a width, the prediction explains {glue:text}`layers_explained` of the variance (our goal
+# was 80 %: {glue:text}`goal_80`), and half of the accuracy is lost at a relative shift of {glue:text}`half:.2f`. The same curve, fitted to
+# single layers only, explains {glue:text}`whole_explained` for the whole network. It is not exact: {glue:text}`below` is
+# {glue:text}`below_by:.0f` points worse than predicted, {glue:text}`above` {glue:text}`above_by:.0f` points better. The prediction includes how
+# far the values of a layer move, but not how much the rest of the network depends on them.
 #
-# One thing tempers these figures. We compared several measures of the shift on these very answers, and kept the one that counts after the
-# activation; before the activation it explained a little less. So this network took part in the choice. The networks of the next section
+# There is one caveat. We compared several measures of the shift on these same photographs, and kept the one after the activation; the
+# measure before the activation explained a little less. This network therefore influenced the choice. The networks of the next section
 # did not: they are the fair test.
 #
 # ## Other networks
 #
-# One law, or one network? The published MobileNet v1 of width 0.25 {cite:p}`howard2017` has depthwise layers and ReLU6. LeNet for MNIST and
-# a residual network of eight layers for CIFAR-10 were trained for this chapter. So was the same residual network with *tanh* in place of
-# each ReLU. There the theory itself says that the harm must be smaller: inputs of both signs cancel in the sum of a window.
+# Does the law hold for other networks? The published MobileNet v1 of width 0.25 {cite:p}`howard2017` has depthwise layers and ReLU6. LeNet
+# for MNIST and a residual network of eight layers for CIFAR-10 were trained for this chapter, and so was the same residual network with
+# *tanh* in place of each ReLU. For tanh the theory predicts less harm: inputs of both signs cancel in the sum of a window.
 
 # %%
 NETWORKS = {
@@ -410,7 +413,7 @@ NETWORKS = {
 
 # %%
 def law_of(own, found, chance, msb):
-    """Return what shares of the variance the law explains in a network."""
+    """Return the shares of the variance that the law explains in a network."""
     known = measured(own, found, PHOTO_WIDTHS, chance, msb) if own else {}
     if not known:
         return NO_DATA, NO_DATA
@@ -438,7 +441,7 @@ for name, (title, chance) in NETWORKS.items():
 explore.Table(
     ("network", "float", "8 bits, floor", "8 bits, nearest", "mean over deviation of the window sums", "relative shift, 8 bits",
      "explained, single layers", "explained, all moved"), rows,
-    note="Kernels only, by steps of 1/128; the MSB holds the largest weight, which takes more than 8 bits in some. Explained: share of the variance, each half of the layers predicted from the other; all moved: the "
+    note="Kernels only, with a step of 1/128; the MSB covers the largest weight, which takes more than 8 bits in some. Explained: share of the variance, each half of the layers predicted from the other; all moved: the "
     "doses, from the curve of single layers. The sums are those of all layers but the first.",
 )
 
@@ -457,25 +460,25 @@ quote(relu_kept=means[0].percent, tanh_kept=means[1].percent, tanh_gap=tanh_gap.
 quote(law={name: layers for name, (layers, _) in laws.items()}, moved={name: moved for name, (_, moved) in laws.items()})
 
 # %% [markdown]
-# Within each network, more shift is more harm. But there is no curve for all. Half of the accuracy is gone at another shift in each, and
-# how much the prediction explains differs: {glue:text}`law_mobilenet` in MobileNet, {glue:text}`law_squeezenet` in SqueezeNet,
-# {glue:text}`law_residual` in the residual network, whose shortcuts carry values past a layer that is hurt, {glue:text}`law_residual_tanh` with
-# tanh, and {glue:text}`law_lenet` in LeNet (below zero, the mean would predict better). LeNet has three layers that can be hurt, which is too few
-# to predict one from the others, and its digits forgive a shift of the size of the spread.
+# Within each network, a larger shift does more harm. But no single curve fits all networks. Half of the accuracy is lost at a different
+# shift in each, and the explained share of the variance differs: {glue:text}`law_mobilenet` in MobileNet, {glue:text}`law_squeezenet` in
+# SqueezeNet, {glue:text}`law_residual` in the residual network, whose shortcuts carry values past a damaged layer,
+# {glue:text}`law_residual_tanh` with tanh, and {glue:text}`law_lenet` in LeNet (below zero, the mean would predict better). LeNet has three
+# layers that the shift can harm, too few to predict one from the others, and its digits tolerate a shift as large as the spread.
 #
-# From single layers to the whole network, the curve carries in SqueezeNet ({glue:text}`moved_squeezenet`) and in the residual network
+# The curve of single layers also predicts the whole network in SqueezeNet ({glue:text}`moved_squeezenet`) and in the residual network
 # ({glue:text}`moved_residual`). In MobileNet ({glue:text}`moved_mobilenet`), LeNet ({glue:text}`moved_lenet`) and with tanh
 # ({glue:text}`moved_residual_tanh`) it does not: there, shifts of many layers do not add up like independent errors.
 #
-# What the theory says of signed inputs holds. Each layer that reads activations was rounded down alone, by steps of 1/64. With ReLU that
-# keeps {glue:text}`relu_kept` % of the accuracy on average over the layers, with tanh {glue:text}`tanh_kept` %: {glue:text}`tanh_gap`,
-# **{glue:text}`tanh_verdict`** (the interval is one over layers, of one network each). The layer that reads pixels, which have one sign,
-# does not gain: it makes the network with tanh fall as a whole.
+# The prediction for signed inputs holds. Each layer that reads activations was rounded down alone, with a step of 1/64. On average over the
+# layers, this keeps {glue:text}`relu_kept` % of the accuracy with ReLU and {glue:text}`tanh_kept` % with tanh: {glue:text}`tanh_gap`,
+# **{glue:text}`tanh_verdict`** (the interval is over layers, of one network each). The layer that reads pixels, which have one sign,
+# does not gain: it makes the network with tanh fail as a whole.
 #
 # (the-theses)=
 # ## The two theses
 #
-# Back to the contradiction. The thesis that rounds down has MSB 0 for all kernels and 9 for inputs and outputs.
+# We return to the contradiction. The thesis that rounds down has MSB 0 for all kernels and 9 for inputs and outputs.
 
 # %%
 THESIS = {"msb": (0, 9, 9)}
@@ -483,7 +486,7 @@ f = None
 
 
 def answers(bits, rounding, **options):
-    """Return what the network answered, if that is known."""
+    """Return the answers of the network, if they are known."""
     options = options or THESIS
     return study.get(Scheme(bits=bits, rounding=rounding, **options))
 
@@ -516,18 +519,17 @@ quote(verdict={"confirmed": "A rounding mode is enough to explain both", "refute
     verdict(*tests.values()), "A rounding mode may explain both, but these photographs do not decide it"))
 
 # %% [markdown]
-# With the same 8 bits and the same MSB, rounding down leaves {glue:text}`photo_down:.1%` and rounding to nearest
-# {glue:text}`photo_near:.1%`; float is right on {glue:text}`photo_float:.1%` (top-5: {glue:text}`photo_top5:.1%`). Three tests, on
-# intervals of 95 %:
+# With the same 8 bits and the same MSB, the top-1 accuracy is {glue:text}`photo_down:.1%` rounded down and {glue:text}`photo_near:.1%`
+# rounded to nearest; in float it is {glue:text}`photo_float:.1%` (top-5: {glue:text}`photo_top5:.1%`). Three tests, on intervals of 95 %:
 #
 # - Nearest is better than down, by {glue:text}`gap:.1f` ± {glue:text}`gap_reach:.1f` points: **{glue:text}`test_gap`**.
 # - Down leaves less than the first thesis' {glue:text}`vieito_8`: **{glue:text}`test_down`**.
 # - Nearest loses less than the second thesis' {glue:text}`backstrom_under:.1f` points ({glue:text}`near_under` here):
 #   **{glue:text}`test_near`**.
 #
-# **{glue:text}`verdict`.** What the first thesis met at 8 bits is not the resolution of the weights.
+# **{glue:text}`verdict`.** The resolution of the weights does not explain the first thesis' result at 8 bits.
 #
-# Its tables quantize inputs and outputs, too, and choose MSBs by percentile. Turn all of it:
+# The tables of that thesis also quantize inputs and outputs, and choose MSBs by percentile. The explorer varies all of these:
 
 # %%
 RULES = {"the thesis': 0, 9, 9": THESIS}
@@ -540,7 +542,7 @@ WIDTHS += [(16, b, f) for b in (24, 16, 8)]
 WIDTHS += [(16, 16, 16), (16, 8, 8), (8, 8, 8), (8, 6, 6), (6, 6, 6)]
 
 # %% tags=["hide-input"]
-# An explorer of bits, rounding and MSBs, beside the cells of the thesis' Tables 4 to 9
+# An explorer of bits, rounding and MSBs, next to the cells of the thesis' Tables 4 to 9
 TABLES = {number: papers.table("vieito2017", number) for number in range(4, 10)}
 CELLS = [
     *((4, (24, f, f), (r["msb"], 9, 9), r["accuracy"]) for r in TABLES[4][1:]),
@@ -555,9 +557,9 @@ network = f"SqueezeNet v1.1, {study.images:,} photographs (reference)"
 explore.accuracy_by_scheme(study, WIDTHS, RULES, printed, "6.5", network).show()
 
 # %% [markdown]
-# Choose *kernels, inputs, outputs* and *nearest*, and go through the rules for the MSB. Every cell of the thesis' Tables 4 to 9, with
-# its bits and MSBs (24 bits stand for its 32, which float32 does not hold; the inputs of Table 7 are taken to have 16, because its row of
-# MSB 9 is the row of 16 bits in Table 8: [page 91](table-7)):
+# Choose *kernels, inputs, outputs* and *nearest*, and go through the rules for the MSB. The next table has every cell of the thesis'
+# Tables 4 to 9, with its bits and MSBs. (24 bits stand for its 32, which float32 cannot represent. We assume 16 bits for the inputs of
+# Table 7, because its row of MSB 9 is the row of 16 bits in Table 8: [page 91](table-7).)
 
 # %% tags=["hide-input"]
 # Every cell of the thesis' Tables 4 to 9, and ours
@@ -577,17 +579,17 @@ quote(all_down=answers((8, 8, 8), "floor").share, all_near=answers((8, 8, 8), "n
 quote(clipped=answers((24, f, f), "nearest", msb=(-2, 9, 9)).share)
 
 # %% [markdown]
-# Three things hold up. Clipping kernels at a quarter of their range ruins the network whatever the rounding
-# ({glue:text}`clipped:.1%`): there the thesis is right. At 8-8-8 its {glue:text}`vieito_888` become {glue:text}`all_down:.1%` with the
-# published weights rounded down, and {glue:text}`all_near:.1%` to nearest. And dynamic fixed point, the second thesis' format, loses
-# {glue:text}`dynamic_under` points at 8-bit kernels rounded to nearest, where that thesis lost {glue:text}`backstrom_lost:.1f`.
+# The table shows three things. Clipping kernels at a quarter of their range ruins the network whatever the rounding
+# ({glue:text}`clipped:.1%`): here the thesis is right. At 8-8-8 the thesis has {glue:text}`vieito_888`, and the published weights have
+# {glue:text}`all_down:.1%` rounded down and {glue:text}`all_near:.1%` to nearest. Dynamic fixed point, the second thesis' format, loses
+# {glue:text}`dynamic_under` points with 8-bit kernels rounded to nearest, where that thesis lost {glue:text}`backstrom_lost:.1f`.
 #
-# [Chapter 7](07-repairs) repairs what can be repaired without labels, constants that are meant to undo the shift among them.
+# [Chapter 7](07-repairs) tests repairs without labels, including constants that are meant to undo the shift.
 #
 # ## A rounding for each level
 #
-# A study of photographs is fixed. The small SqueezeNet for digits is not: the page computes it with the roundings that you give
-# its levels, and compares the outputs of each layer, and the logits, with those in float.
+# The results on photographs are stored, but the page computes the small SqueezeNet for digits with the rounding that you choose for each
+# level. It compares the outputs of each layer, and the logits, with those in float.
 
 # %%
 explore.error_by_rounding(model, zoo.levels(model), digits, "6.6").show()
@@ -595,15 +597,15 @@ explore.error_by_rounding(model, zoo.levels(model), digits, "6.6").show()
 # %% [markdown]
 # Three things to find out:
 #
-# 1. All levels are rounded down. Round one of them to nearest: which one brings most back? And is one level rounded down enough to
+# 1. All levels are rounded down. Round one of them to nearest: which one recovers most? Is one level rounded down enough to
 #    ruin a network that is otherwise rounded to nearest?
-# 2. Round only `conv10` down. The logits move, and their error is nearly the same in all classes. What does that do to the answer?
+# 2. Round only `conv10` down. The logits move, and their error is nearly the same in all classes. How does this affect the prediction?
 # 3. With everything rounded to nearest, look at the mean error and the RMS error of each layer. Which of them grows with depth?
 #
 # ## Other ways to lose as much
 #
-# Bits are not the only thing that can go wrong on the way to a device. The same network in float, with images prepared otherwise
-# (4.3.4 of the thesis), and with pooling that drops the pixels at the edge, as its Code 5 does:
+# Too few bits are not the only possible error on the way to a device. The table has the same network in float, with images prepared
+# differently (4.3.4 of the thesis), and with pooling that drops the pixels at the edge, as in its Code 5:
 
 # %% tags=["hide-input"]
 # The same network with other images and pooling
@@ -627,27 +629,28 @@ quote(no_mean=no_mean.percent, no_mean_thesis=theirs["floor pooling"] - theirs["
 quote(rgb=others["RGB instead of BGR"].share, both=others["both"].share, pooling=under_first["floor pooling"].percent)
 
 # %% [markdown]
-# Leaving out the mean pixel costs {glue:text}`no_mean` points here, {glue:text}`no_mean_thesis:.1f` in the thesis. Swapped channels
-# leave more here ({glue:text}`rgb:.1%`) than its 16.4 %; with both mistakes at once it is {glue:text}`both:.1%`. Floor pooling costs {glue:text}`pooling` points. The thesis found the published
-# weights 0.9 points under Caffe's figure and suspected the implementation: this is a difference of that kind, and of that size.
+# Without the mean pixel, the loss is {glue:text}`no_mean` points here and {glue:text}`no_mean_thesis:.1f` in the thesis. Swapped channels
+# leave more accuracy here ({glue:text}`rgb:.1%`) than the 16.4 % in the thesis; with both mistakes at once it is {glue:text}`both:.1%`. Floor
+# pooling costs {glue:text}`pooling` points. The thesis found the published weights 0.9 points under Caffe's figure and suspected the
+# implementation: floor pooling is a difference of this kind and of this size.
 #
 # ## What the thesis found
 #
-# The first thesis concludes (5.4.3) that static quantization is no way to fewer than 16 bits, and that the kernels' resolution is what
-# a network is most sensitive to. The second (4.1.2) concludes that 8 bits do for everything.
+# The first thesis concludes (5.4.3) that static quantization cannot go below 16 bits, and that a network is most sensitive to the
+# resolution of its kernels. The second (4.1.2) concludes that 8 bits are enough for everything.
 #
-# **Why they differ.** {glue:text}`verdict`: the effect is there in a network for digits and in the published one, in one layer and in
-# the whole; it follows the dose of the shift with the resolution unchanged; and the float network tells beforehand where it strikes.
+# **Why they differ.** {glue:text}`verdict`: the effect appears in a network for digits and in the published one, in one layer and in
+# the whole network; it follows the dose of the shift with the resolution unchanged; and the float network predicts where it occurs.
 #
-# **What the sources say.** The first thesis rounds by `floor` in its own code. So does hardware that nobody told otherwise: the default
+# **What the sources say.** The first thesis rounds by `floor` in its own code. Hardware does the same by default: the default
 # of `ap_fixed` in Vitis HLS is `AP_TRN`, truncation to minus infinity {cite:p}`amd2024hls`. Ristretto, which the second thesis used,
-# knows two ways only, to nearest and stochastic {cite:p}`gysel2018`; in its code, layers round to nearest when they are tested, unless the
+# has only two modes, to nearest and stochastic {cite:p}`gysel2018`; in its code, layers round to nearest when they are tested, unless the
 # network's description asks for stochastic rounding.
 #
-# **What remains unknown.** What the first thesis' *own* weights would have done, trained to 51 %. Which version of SqueezeNet the second
-# thesis quantized: it does not say, so the architecture need not be the same. That it left Ristretto's rounding as it was is our reading.
-# And all photographs here come from one set. Chapter 9 has the other half: quantize-while-train wins back much of what rounding down
-# takes, and nearest would not have taken.
+# **What remains unknown.** We do not know how the first thesis' *own* weights, trained to 51 %, would have behaved. The second thesis does
+# not say which version of SqueezeNet it quantized, so the architecture need not be the same. We assume that it left Ristretto's rounding
+# unchanged. All photographs here come from one set. Chapter 9 has the other half: quantize-while-train recovers much of the accuracy that
+# rounding down costs, a loss that nearest would have avoided.
 #
 # ## Two questions
 
@@ -657,7 +660,7 @@ dose = 0.25
 same_shift = dose * FixedPoint(0, 8).step / FixedPoint(0, 6).step
 questions.ask(
     f"Kernels of 8 bits, rounded to nearest, are moved down by {dose:g} steps. Which move does the same harm to kernels of 6 bits with the "
-    "same MSB, as far as it is the shift that harms?",
+    "same MSB, as far as the shift is the cause?",
     (f"{same_shift:g} steps", "The absolute shift counts. A step of 6 bits is four times as wide, so a quarter of the dose is enough."),
     (f"{dose:g} steps", "This is the same share of a step that is four times as wide: four times the shift."),
     (f"{4 * dose:g} step", "This is sixteen times the absolute shift."),
@@ -669,7 +672,7 @@ questions.ask(
 windows = {"576 inputs with the mean 0.1": 57.6, "64 inputs with the mean 0.5": 32.0, "1,152 inputs with the mean 0": 0.0}
 most, *less = sorted(windows, key=windows.get, reverse=True)
 questions.ask(
-    "Three layers have kernels of one format, rounded down, and outputs of equal spread. Whose outputs are shifted most, on average?",
+    "Three layers have kernels of one format, rounded down, and outputs of equal spread. Which layer's outputs are shifted most, on average?",
     (f"the one with {most}", f"The shift is half a step times the sum of the inputs, and that sum is {windows[most]:g} on average."),
     *((f"the one with {each}", f"The sum of its inputs is {windows[each]:g} on average: {why}") for each, why in zip(less, (
         "large inputs, but few of them.", "inputs of both signs cancel. A single window may still be shifted."))),
@@ -683,7 +686,7 @@ questions.ask(
 #
 # ```{admonition} Solution
 # :class: dropdown
-# $q = 2^{0+1-8} = 1/128$, so $q/2 \cdot 576 \cdot 20 = 45$: nearly half of what the output should be.
+# $q = 2^{0+1-8} = 1/128$, so $q/2 \cdot 576 \cdot 20 = 45$: nearly half of the output's size.
 # ```
 #
 # **2.** In {figure}`6.5`, kernels only, rounded down, choose *one per layer* with 95 % and with 99.99 %. With 95 % most steps are much finer than
@@ -691,17 +694,17 @@ questions.ask(
 #
 # ```{admonition} Solution
 # :class: dropdown
-# With 95 % it is clipping: look at 24 bits, where no step is left to blame, and little more is read. With 99.99 % it is still the shift: hardly
-# anything is clipped, but the largest weights keep the MSB of most layers near 0, and half a step is what it was. Nearest has no shift at any
-# step.
+# With 95 % the cause is clipping: at 24 bits the step is negligible, but the accuracy is little higher. With 99.99 % the cause is still the
+# shift: hardly any weight is clipped, but the largest weights keep the MSB of most layers near 0, so half a step is as large as before.
+# Nearest has no shift at any step.
 # ```
 #
-# **3.** In {figure}`6.3`, read off at which shift half of the accuracy is left, at 8 and at 7 bits. What do you expect for 9 bits?
+# **3.** In {figure}`6.3`, find the shift at which half of the accuracy is left, at 8 and at 7 bits. What do you expect for 9 bits?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# About a quarter of a step at 8 bits, about an eighth at 7: the same absolute shift. At 9 bits it takes half a step, which is what
-# rounding down gives. So kernels of 9 bits with MSB 0, rounded down, keep about half, and each bit more halves the shift.
+# About a quarter of a step at 8 bits, about an eighth at 7: the same absolute shift. At 9 bits this is half a step, the shift of
+# rounding down. Kernels of 9 bits with MSB 0, rounded down, therefore keep about half, and each additional bit halves the shift.
 # ```
 #
 # **4.** A layer reads signed inputs whose window sums have a mean of 0 and a large deviation. Is it safe to round its kernels down?
@@ -717,7 +720,7 @@ questions.ask(
 # ```{admonition} Solution
 # :class: dropdown
 # Every weight shrinks by half a step on average, so each output keeps its sign and loses size. Its error follows the sum of inputs times
-# the signs of their weights: it is no noise either. The small weights, which are most, become zero.
+# the signs of their weights, so it is not noise either. The small weights, which are the majority, become zero.
 # ```
 #
 # **Lab.** Measure the shift, undo it with one sum, and compare two networks image by image, in `notebooks/labs/06-two-theses.py`
@@ -725,7 +728,7 @@ questions.ask(
 #
 # ## Run it on yours
 #
-# Where would rounding down hurt your network? This needs a few images, and neither labels nor quantization:
+# Where would rounding down harm your network? The test needs a few images, but neither labels nor quantization:
 #
 # ```python
 # from fewbits.quantization import rounding_shifts
@@ -734,7 +737,7 @@ questions.ask(
 #     print(f"{shift.layer:20} {shift.at(2**-7):.2f} of the spread at 8 bits")
 # ```
 #
-# The measurement on any folder of labelled images is one command. The file of schemes lists what to compare:
+# One command runs the measurement on any folder of labelled images. A file lists the schemes to compare:
 #
 # ```toml
 # [[grid]]
@@ -749,7 +752,7 @@ questions.ask(
 #         --output answers.json
 # ```
 #
-# And does a runtime that you were given round down? `fewbits audit` tells it from what its layers read and computed:
+# Does a given runtime round down? `fewbits audit` determines this from the inputs and outputs of its layers:
 #
 # ```shell
 # fewbits audit network.keras network_int8.tflite --data photos
@@ -758,17 +761,18 @@ questions.ask(
 # ## Summary
 #
 # *What rounding does.* Two theses quantized the weights of SqueezeNet to 8 bits and reported opposite results ({glue:text}`vieito_8` of
-# {glue:text}`vieito_float`, and {glue:text}`backstrom_8` of {glue:text}`backstrom_float`). With the published weights of SqueezeNet v1.1, nothing
-# trained, and {glue:text}`photos` photographs that set no format, kernels of 8 bits with one format for all leave {glue:text}`photo_down:.1%` rounded
-# down and {glue:text}`photo_near:.1%` rounded to nearest, against {glue:text}`photo_float:.1%` in float (difference:
-# {glue:text}`gap:.1f` ± {glue:text}`gap_reach:.1f` points). The cause is a shift, not the resolution: kernels rounded to nearest and then moved by
-# a quarter of a step leave {glue:text}`quarter`. The shift of an output is half a step times the sum of the inputs in its window. Relative to the
-# spread of what a layer passes on, it predicts the accuracy when one layer is rounded down, over all layers and five widths, with
-# {glue:text}`layers_explained` of the variance explained, and that of the whole network under all doses with {glue:text}`whole_explained`. The shift is computed
-# from the float network and 32 images without labels; the two numbers of the curve are fitted on layers other than those predicted. In four
-# other networks the direction holds, but the curve is another (explained: MobileNet {glue:text}`law_mobilenet`, a residual network {glue:text}`law_residual`, LeNet
-# {glue:text}`law_lenet`), and only in the residual one it carries to the whole network ({glue:text}`moved_residual`). Where layers read values of
-# both signs, from tanh, the harm is smaller ({glue:text}`tanh_verdict`).
+# {glue:text}`vieito_float`, and {glue:text}`backstrom_8` of {glue:text}`backstrom_float`). We measure the published weights of SqueezeNet v1.1,
+# without training, on {glue:text}`photos` photographs that set no format. Kernels of 8 bits with one format for all have
+# {glue:text}`photo_down:.1%` rounded down and {glue:text}`photo_near:.1%` rounded to nearest, against {glue:text}`photo_float:.1%` in float
+# (difference: {glue:text}`gap:.1f` ± {glue:text}`gap_reach:.1f` points). The cause is a shift, not the resolution: kernels rounded to nearest
+# and then moved by a quarter of a step have {glue:text}`quarter`. The shift of an output is half a step times the sum of the inputs in its
+# window. Relative to the spread of the layer's outputs, it predicts the accuracy when one layer is rounded down, over all layers and five
+# widths, with {glue:text}`layers_explained` of the variance explained, and that of the whole network under all doses with
+# {glue:text}`whole_explained`. The shift is computed from the float network and 32 images without labels; the two parameters of the curve are
+# fitted on layers other than those predicted. In four other networks the direction holds, but the curve differs (explained: MobileNet
+# {glue:text}`law_mobilenet`, a residual network {glue:text}`law_residual`, LeNet {glue:text}`law_lenet`), and only in the residual one does it
+# predict the whole network ({glue:text}`moved_residual`). Where layers read values of both signs, from tanh, the harm is smaller
+# ({glue:text}`tanh_verdict`).
 #
 # The answers to every photograph under every scheme are in `data/reference/studies` (the README there says how to read them);
 # `make chapter N=6` computes every number of this chapter from them. To cite it:

@@ -12,11 +12,11 @@
 # *Reading time: 40 minutes, and 15 for what is marked for a second reading. Needs: [chapter 1](01-fixed-point)
 # (straight-through gradient), [chapter 3](03-percentiles) (ranges) and [chapter 5](05-sqnr) (SQNR).*
 #
-# A network file for phones says `int8, scale 0.0041, zero point -128, quantized_dimension 0`. What does that mean, and what is it worth?
+# A network file for phones says `int8, scale 0.0041, zero point -128, quantized_dimension 0`. What does this mean, and what is it worth?
 #
-# The formats of this book have been those of the first thesis: signed codes times a power of two. The formats in use have four freedoms
-# more: codes without a sign, a zero point, a scale for each filter, and scales that are any number. This chapter takes them one at a
-# time, on one trained network and the same images. Afterwards you can read the quantization of a TFLite or an ONNX file line by line,
+# So far this book has used the formats of the first thesis: signed codes times a power of two. The formats in use have four more
+# freedoms: codes without a sign, a zero point, a scale for each filter, and scales that are any number. This chapter takes them one at a
+# time, on one trained network and the same images. After it you can read the quantization of a TFLite or an ONNX file line by line,
 # and you know what a device that can only shift gives up.
 #
 # ```{admonition} Predict first
@@ -24,8 +24,8 @@
 # All kernels and inputs of a network for digits get **4 bits**, in five ways that differ by one freedom each. Which freedom is worth
 # most: codes without a sign, a scale for each filter, or scales that are not powers of two?
 #
-# Scales that must be powers of two make the step up to twice as wide as the best one. **How many decibels** does that cost on average,
-# at 8 bits and at 3? (One bit is 6 dB.) And how much of the energy of its arithmetic does a device save that shifts instead of
+# With scales that must be powers of two, the step is up to twice as wide as the best one. **How many decibels** does this cost on
+# average, at 8 bits and at 3? (One bit is 6 dB.) How much of its arithmetic energy does a device save if it shifts instead of
 # multiplying? The answers are in [Five ways](five-ways), [Powers of two](powers-of-two) and [What a shift saves](what-a-shift-saves).
 # ```
 
@@ -70,12 +70,12 @@ from fewbits.statistics import NO_DATA, Share, verdict
 # %% tags=["hide-input"]
 SMOKE = profile == "smoke"
 BITS = (8, 4) if SMOKE else (8, 6, 5, 4, 3)
-array = ops.convert_to_numpy  # of a tensor
+array = ops.convert_to_numpy  # takes a tensor
 rng = np.random.default_rng(8)
 
 # %% [markdown]
-# The network is the small AlexNet of chapter 5, with the weights that come with the book: five convolutions and three dense layers, one
-# after the other. Ranges are set on 64 training images; SQNRs are measured on 64 validation images, accuracies on the test digits.
+# The network is the small AlexNet of chapter 5, with the weights that come with the book: a chain of five convolutions and three dense
+# layers. Ranges are calibrated on 64 training images; SQNRs are measured on 64 validation images, accuracies on the test digits.
 
 # %%
 digits = data.load("digits", validation=0.25)
@@ -94,7 +94,8 @@ LAYERS = tuple(observed)
 #
 # $$x = s \, (k - z),$$
 #
-# where the *scale* $s$ is the step, any positive number, and the *zero point* $z$ is the code of 0. That is all, in ten lines:
+# where the *scale* $s$ is the step, any positive number, and the *zero point* $z$ is the code of 0. Here is the complete quantizer in
+# ten lines:
 
 # %%
 @dataclass
@@ -128,7 +129,7 @@ print(differing, "of two million values differ")
 
 # %% [markdown]
 # With a zero point, codes can span any range $[l, h]$. The third thesis {cite:p}`chiang2017` explains quantization with this example: 8
-# bits for the range from -20 to 50; 0 stands for -20, 255 for 50, and 128 for 35 (its section 2.1.2.3). Does it?
+# bits for the range from -20 to 50; 0 stands for -20, 255 for 50, and 128 for 35 (its section 2.1.2.3). Is this correct?
 
 
 # %%
@@ -146,11 +147,11 @@ print("code 128 stands for", round(example.values(128), 2))
 print("0 lies at", round(20 / example.scale, 2), "before it is rounded")
 
 # %% [markdown]
-# Code 128 stands for {glue:text}`code_128:.1f`, not for 35. And the zero point has to be *rounded*: unrounded, 0 would lie between two
-# codes. Convolutions pad with zeros, and a ReLU makes zeros. These should be exact, so every specification demands an integer zero point,
-# and the range moves a little instead.
+# Code 128 stands for {glue:text}`code_128:.1f`, not for 35. The zero point also has to be *rounded*: unrounded, 0 would lie between two
+# codes. Convolutions pad with zeros, and a ReLU produces zeros. These should be exact, so every specification demands an integer zero
+# point, and the range moves a little instead.
 #
-# Files usually store int8, also where no value is negative. That changes nothing: subtract 128 from all codes and from the zero point.
+# Files usually store int8, even where no value is negative. This changes nothing: subtract 128 from all codes and from the zero point.
 
 
 # %%
@@ -166,12 +167,12 @@ print("equal:", np.array_equal(ours, moved))
 # %% [markdown]
 # ### What a zero point costs
 #
-# A layer adds up products of values, and the device has codes. With $k$ and $z$ of the kernel ($w$) and of the input ($x$), a sum of $n$
-# products is
+# A layer adds up products of values, but the device has only codes. With $k$ and $z$ of the kernel ($w$) and of the input ($x$), a sum
+# of $n$ products is
 #
 # $$\sum s_w (k_w - z_w) \, s_x (k_x - z_x) = s_w s_x \Big( \sum k_w k_x \;-\; z_x \sum k_w \;-\; z_w \sum k_x \;+\; n \, z_w z_x \Big).$$
 #
-# Let us check that in integers, with the 384 inputs of the layer fc7:
+# We check this in integers, with the 384 inputs of the layer fc7:
 
 # %%
 x, w = observed["fc7"].input, observed["fc7"].kernel
@@ -193,15 +194,16 @@ record(formats_differing=differing, zero_of_example=example.zero, sums_unequal=u
 record(within=0.01, code_128=float(example.values(128)))
 
 # %% [markdown]
-# | part | known when? | costs |
+# | part | known when? | cost |
 # |---|---|---|
 # | $z_x \sum k_w$ | before any image: one number per filter | nothing; it goes into the bias |
-# | $z_w \sum k_x$ | only with the image, anew for each window | a sum of the inputs, which all filters share |
+# | $z_w \sum k_x$ | only with the image, different for each window | a sum of the inputs, which all filters share |
 # | $n z_w z_x$ | before any image | nothing |
 #
-# So a zero point of the *input* is free, and a zero point of the *kernel* is not. (You have met that sum of the inputs: mid-step
-# reconstruction in [chapter 7](07-repairs) reads codes as $q (k + \tfrac12)$, which is a zero point of $-\tfrac12$.) Is it worth its
-# price? Both kinds of values at 4 bits, once with the largest magnitude at both ends, once with a zero point; nothing is clipped:
+# A zero point of the *input* is therefore free, and a zero point of the *kernel* is not. (This sum of the inputs has appeared before:
+# mid-step reconstruction in [chapter 7](07-repairs) interprets codes as $q (k + \tfrac12)$, which is a zero point of $-\tfrac12$.) Is it
+# worth its cost? We quantize both kinds of values at 4 bits, once with the largest magnitude at both ends, once with a zero point.
+# Nothing is clipped:
 
 
 # %%
@@ -224,31 +226,31 @@ def gain_of_zero_point(kind):
 # %%
 gain = {kind: gain_of_zero_point(kind) for kind in ("kernel", "input")}
 rows = [(kind, *found.values()) for kind, found in gain.items()]
-explore.Table(("decibels won by a zero point", *LAYERS), rows)
+explore.Table(("decibels gained by a zero point", *LAYERS), rows)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
 record(within=0.3, zero_gain={kind: np.mean([*found.values()]) for kind, found in gain.items()})
 
 # %% [markdown]
-# On average {glue:text}`zero_gain_kernel:+.1f` dB for kernels and {glue:text}`zero_gain_input:+.1f` dB for inputs. Weights lie about
-# evenly on both sides of zero, so there is little to win. Inputs lie on one side, so there is a bit. That is why specifications let
-# activations have a zero point and fix that of weights at 0, which they call *symmetric*.
+# The average gain is {glue:text}`zero_gain_kernel:+.1f` dB for kernels and {glue:text}`zero_gain_input:+.1f` dB for inputs. Weights lie
+# about evenly on both sides of zero, so there is little to gain. Inputs lie on one side, so the gain is one bit. For this reason,
+# specifications allow a zero point for activations and fix that of weights at 0, which they call *symmetric*.
 #
 # ## After a ReLU
 #
-# For an input that is never negative, the zero point ends up at the lowest code. That is the same as leaving the sign out: unsigned codes
-# and no zero point. How much is a sign worth that is always plus?
+# For an input that is never negative, the zero point ends up at the lowest code. This is equivalent to unsigned codes without a zero
+# point. How much does it cost to store a sign that is always plus?
 #
-# From here on, scales are those of the least squared error among candidates, which are powers of two or eight per octave. The columns of
-# `values` can have a scale each:
+# From here on, scales are those of the least squared error among candidates, which are powers of two or eight per octave. Each column of
+# `values` can have its own scale:
 
 # %%
 POWERS, FREE = 1, 8  # candidates per octave
 
 
 def candidates(largest, highest, per_octave):
-    """Yield scales, from the widest that is of use to finer ones."""
+    """Yield scales, from the widest useful one to finer ones."""
     scale = np.maximum(largest, 1e-9) / highest
     if per_octave == POWERS:
         amplitude = scale * highest / (highest + 1)
@@ -304,7 +306,7 @@ SIGNS = {"signed": True, "unsigned": False}
 # %% tags=["hide-input"]
 # Which codes an input uses
 def codes_used(layer, bits, codes):
-    """Return how often each code of a layer's input occurs, and what comes of it."""
+    """Return how often each code of a layer's input occurs, and the resulting error."""
     q, x = input_quantizer(layer, bits, SIGNS[codes]), judging[layer].input
     counts = np.bincount((q.codes(x) - q.lowest).ravel(), minlength=2**bits)
     scale, top = q.scale.item(), q.values(q.highest).item()
@@ -336,10 +338,10 @@ exist = 16 * len(LAYERS)
 print(used, "of", exist, "codes occur in all layers together, at 4 bits")
 
 # %% [markdown]
-# Switch `codes` to *unsigned*: the empty half fills, and mostly the step is halved. At 4 bits {glue:text}`used_signed` of
+# Switch `codes` to *unsigned*: the empty half fills, and in most layers the step is halved. At 4 bits {glue:text}`used_signed` of
 # {glue:text}`codes_exist` signed codes occur in all layers together, and {glue:text}`used_unsigned` unsigned ones. For the same range, an
-# unsigned format has an MSB that is lower by one: it ends at $2^{\mathrm{MSB}+1}$, one step below which lies its last value. Another way to say
-# it: an unsigned format of $n$ bits has exactly the values that a signed one of $n + 1$ bits has from zero up.
+# unsigned format has an MSB that is lower by one: it ends at $2^{\mathrm{MSB}+1}$, and its last value lies one step below this end. In
+# other words, an unsigned format of $n$ bits has exactly the values that a signed one of $n + 1$ bits has from zero up.
 
 # %%
 x = np.abs(rng.normal(0, 1, 1_000_000))
@@ -348,7 +350,7 @@ whole = quantize(x, FixedPoint(1, 5), "nearest")
 print((half != whole).sum(), "of a million values differ")
 
 # %% [markdown]
-# So what one bit is worth is what unsigned codes are worth, wherever a value is never negative. Layer by layer:
+# Where no value is negative, unsigned codes are therefore worth as much as one more bit. Layer by layer:
 
 
 # %%
@@ -380,24 +382,24 @@ quote(codes_exist=exist)
 record(within=0.5, sign_gain=sign_gain)
 
 # %% [markdown]
-# At 8 bits {glue:text}`sign_gain_8:.1f` dB on average, at 4 bits {glue:text}`sign_gain_4:.1f`: nearly a whole bit. At few bits, ranges
-# clip, and a part of the new codes goes to what was clipped before.
+# The gain is {glue:text}`sign_gain_8:.1f` dB on average at 8 bits and {glue:text}`sign_gain_4:.1f` at 4 bits: nearly a whole bit. At few
+# bits, ranges clip, and some of the new codes represent values that were clipped before.
 #
-# *Price:* a multiplier whose one side is unsigned, or the zero point $-2^{n-1}$ and signed hardware, because $z_x \sum k_w$ goes into the
-# bias. Codes are twice as large, so sums can take one bit more.
+# *Cost:* a multiplier with one unsigned operand, or the zero point $-2^{n-1}$ and signed hardware, because $z_x \sum k_w$ goes into the
+# bias. Codes are twice as large, so sums can take one more bit.
 #
-# In this book's library an output format in front of a ReLU may be unsigned, too. Its clipping at zero *is* the ReLU. Kernels and biases
+# In this book's library an output format before a ReLU may be unsigned, too. Its clipping at zero *is* the ReLU. Kernels and biases
 # are always signed.
 #
 # ## One scale, or one per channel
 #
 # The filters of a kernel differ in size. *Per tensor* they share a scale, which suits the largest; *per channel* (TFLite says *per axis*)
-# each has its own. The scale is the same for all products of a filter's sum, so it can be multiplied once, after the sum:
+# each has its own. The scale is the same for all products in a filter's sum, so one multiplication after the sum is enough:
 #
 # $$\sum_i (s_f k_{w,i}) (s_x k_{x,i}) = s_f s_x \sum_i k_{w,i} k_{x,i}.$$
 #
-# A scale per *input* channel does not factor out of the sum. So the usual recipe {cite:p}`krishnamoorthi2018` is a scale per filter for
-# kernels and one scale for all activations of a layer. What do filters win?
+# A scale per *input* channel does not factor out of the sum. The usual recipe {cite:p}`krishnamoorthi2018` is therefore one scale per
+# filter for kernels and one scale for all activations of a layer. How much does a scale per filter gain?
 
 
 # %%
@@ -454,20 +456,20 @@ record(within=0.2, free_filter_gain={b: mean_gain(b, FREE_FILTER, FREE_LAYER) fo
 
 # %% [markdown]
 # At 4 bits a scale per filter adds {glue:text}`filter_gain_4:.1f` dB to powers of two and {glue:text}`free_filter_gain_4:.1f` dB to free
-# scales, at 8 bits {glue:text}`filter_gain_8:.1f` and {glue:text}`free_filter_gain_8:.1f`. Powers of two win less: filters that differ
+# scales, at 8 bits {glue:text}`filter_gain_8:.1f` and {glue:text}`free_filter_gain_8:.1f`. Powers of two gain less: filters that differ
 # by less than a factor of two often get the same power.
 #
-# *Price:* one multiplier or one shift per filter. Nothing is added to the products.
+# *Cost:* one multiplier or one shift per filter. The products themselves cost no more.
 #
 # (powers-of-two)=
 # ## Powers of two
 #
-# What does a device give up that can only shift? Its step must be a power of two, and the best step lies somewhere between two of them.
-# If the larger one is taken, the step is up to twice too wide; if the smaller one, large values are clipped.
+# What does a device that can only shift give up? Its step must be a power of two, and the best step lies somewhere between two of them.
+# With the larger power, the step is up to twice too wide; with the smaller one, large values are clipped.
 #
 # Suppose that nothing may be clipped. Then the step is $2^u$ times too wide with $0 \le u < 1$, which costs $6.02 \, u$ dB: at worst
-# 6 dB, one bit, and on average 3 dB, half a bit. Least squared error does better, because it may choose. By how much depends on
-# how sharp the optimum is:
+# 6 dB, one bit, and on average 3 dB, half a bit. Least squared error does better, because it may choose either power. How much better
+# depends on how sharp the optimum is:
 
 # %%
 p = (np.arange(4000) + 0.5) / 4000
@@ -495,7 +497,7 @@ curves = {(name, bits): over_thresholds(x, bits)
 
 
 def lost_by_powers(curve):
-    """Return what powers of two lose, for each place of the octave."""
+    """Return the loss of powers of two, for each place of the octave."""
     return curve.max() - np.array([curve[i::8].max() for i in range(8)])
 
 
@@ -512,14 +514,14 @@ def over_threshold(values, bits, place):
 
 explore.adjustable_lines(
     over_threshold, {"values": tuple(VALUES), "bits": BITS[::-1], "place": tuple(range(8))}, {"values": "normal", "bits": 4, "place": 4}, "8.4",
-    "SQNR over the clipping threshold. Powers of two are one octave apart; the slider moves the values against them, by eighths of an octave.",
-    "A curve with one top, flat at few bits and steep on its left at many; points on it one octave apart.",
+    "SQNR over the clipping threshold. Powers of two are one octave apart; the slider shifts the values relative to them, by eighths of an octave.",
+    "A curve with one peak, flat at few bits and steep on its left at many; points on it one octave apart.",
     x="threshold, as a power of two", y="SQNR in dB", modes=("lines", "markers"), height=400,
 ).show()
 
 # %% [markdown]
-# Set 8 bits and move `place`: the curve falls 6 dB per octave on its right and steeply on its left, so the points often miss its top. At 3
-# bits the top is broad. Averaged over all places:
+# Set 8 bits and move `place`: the curve falls 6 dB per octave on its right and steeply on its left, so the points often miss its peak. At
+# 3 bits the peak is broad. Averaged over all places:
 
 # %%
 lost = {f"{name}, {what}": {} for name in VALUES for what in ("mean", "worst")}
@@ -529,10 +531,10 @@ for (name, bits), curve in curves.items():
     lost[f"{name}, worst"][bits] = float(found.max())
 
 # %% tags=["hide-input"]
-# What powers of two lose
+# The loss of powers of two
 explore.lines(
     {name: {b: found[b] for b in sorted(found)} for name, found in lost.items()}, "8.5",
-    "SQNR that scales lose when they must be powers of two: the mean and the worst case over where the values lie between two powers "
+    "SQNR lost when scales must be powers of two: the mean and the worst case over all positions of the values between two powers "
     "(computed for three distributions; ranges of least squared error).",
     "Lines over the bits: the loss grows with the bits, from a fraction of a decibel to one to three on average.",
     x="bits", xaxis={"type": "category"}, y="decibels lost", height=430,
@@ -540,7 +542,7 @@ explore.lines(
 )
 
 # %% [markdown]
-# And in the network? Kernels have a scale per filter, inputs one per layer:
+# In the network, kernels have a scale per filter, inputs one per layer:
 
 # %%
 rows = []
@@ -566,15 +568,15 @@ quote(lost_uniform={b: lost["uniform, mean"][b] for b in (8, 4)})
 # %% [markdown]
 # For normal values, powers of two lose {glue:text}`lost_normal_8:.1f` dB on average at 8 bits ({glue:text}`worst_normal_8:.1f` at worst),
 # {glue:text}`lost_normal_4:.1f` at 4 bits and {glue:text}`lost_normal_fewest:.1f` at {glue:text}`fewest_bits`. The kernels of the network
-# lose {glue:text}`lost_kernel_8:.1f`, {glue:text}`lost_kernel_4:.1f` and {glue:text}`lost_kernel_fewest:.1f`, about as much as uniform values
-# ({glue:text}`lost_uniform_8:.1f` and {glue:text}`lost_uniform_4:.1f` at 8 and 4 bits); the few weights of a filter have short tails. So a
-# shift-only device gives up less than half a bit of its kernels, and most of that where bits are plenty.
+# lose {glue:text}`lost_kernel_8:.1f`, {glue:text}`lost_kernel_4:.1f` and {glue:text}`lost_kernel_fewest:.1f`, about as much as uniform
+# values ({glue:text}`lost_uniform_8:.1f` and {glue:text}`lost_uniform_4:.1f` at 8 and 4 bits), because the few weights of a filter have
+# short tails. A shift-only device therefore loses less than half a bit of its kernels, and it loses most where there are many bits.
 #
 # (five-ways)=
 # ## Five ways
 #
-# Now the accuracy. All kernels and all inputs of the network get the same bits; biases and the logits stay in float. The five ways differ
-# by one freedom each.
+# We now measure the accuracy. All kernels and all inputs of the network get the same number of bits; biases and logits stay in float. The
+# five ways differ by one freedom each.
 
 # %%
 WAYS = {  # signed inputs, candidates per octave, a scale per filter
@@ -586,8 +588,8 @@ WAYS = {  # signed inputs, candidates per octave, a scale per filter
 }
 
 # %% [markdown]
-# All five with two rules for the range: the least squared error, and the maximum, as converters have it by default. The largest value then
-# gets the largest code, or with powers of two the next wider scale:
+# We test all five with two rules for the range: the least squared error, and the maximum, which is the default of converters. With the
+# maximum, the largest value gets the largest code, or, with powers of two, the next wider scale is used:
 
 
 # %%
@@ -667,7 +669,7 @@ explore.adjustable_lines(
 ).show()
 
 # %% [markdown]
-# What is each freedom worth? The same digits are answered with it and without it, and the intervals are paired:
+# What is each freedom worth? We classify the same digits with and without it, and the intervals are paired:
 
 # %%
 SIGNED, PLAIN, FILTERS, FREE_ONE, FREE_EACH = WAYS
@@ -692,7 +694,7 @@ heads = [f"{bits} bits" for bits in BITS]
 explore.Table(("ranges", "freedom", *heads), rows)
 
 # %% [markdown]
-# Where all digits are read anyway, the SQNR of the logits still tells the ways apart:
+# Where the accuracy is saturated, the SQNR of the logits still distinguishes the ways:
 
 
 # %%
@@ -725,30 +727,30 @@ quote(digits=len(test[1]), worst_from_5=100 * max((float_share - share).mean for
 quote(rules_db_4=noise["maximum", FREE_EACH, 4] - noise["least error", FREE_EACH, 4])
 
 # %% [markdown]
-# At 8 to 5 bits no way loses more than {glue:text}`worst_from_5:.1f` points, so little is decided there. At 4 bits free scales add
-# {glue:text}`four_error_free_each` to powers of two with a scale per filter, or {glue:text}`four_max_free_each` if ranges reach the maximum.
-# At {glue:text}`fewest_bits` bits and ranges of least error, leaving out the sign adds {glue:text}`few_error_sign`, a scale per filter
-# {glue:text}`few_error_filter`, free scales on top of it {glue:text}`few_error_free_each`. With ranges of the maximum these are
-# {glue:text}`few_max_sign`, {glue:text}`few_max_filter` and {glue:text}`few_max_free_each`.
+# At 8 to 5 bits no way loses more than {glue:text}`worst_from_5:.1f` points, so these bits decide little. At 4 bits free scales add
+# {glue:text}`four_error_free_each` to powers of two with a scale per filter, or {glue:text}`four_max_free_each` if ranges reach the
+# maximum. At {glue:text}`fewest_bits` bits and ranges of least error, unsigned codes add {glue:text}`few_error_sign`, a scale per filter
+# adds {glue:text}`few_error_filter`, and free scales on top of it add {glue:text}`few_error_free_each`. With ranges of the maximum the
+# gains are {glue:text}`few_max_sign`, {glue:text}`few_max_filter` and {glue:text}`few_max_free_each`.
 #
-# - That unsigned codes pay at {glue:text}`fewest_bits` bits, with either rule, is **{glue:text}`sign_pays`**. They cost next to nothing.
+# - That unsigned codes pay at {glue:text}`fewest_bits` bits, with either rule, is **{glue:text}`sign_pays`**. They cost almost nothing.
 # - That free scales pay there, on top of a scale per filter, is **{glue:text}`free_pays`**. Averaged over the bits they add
-#   {glue:text}`db_error_free_each:.1f` dB to the logits with ranges of least error, and {glue:text}`db_max_free_each:.1f` dB with the maximum,
-#   where powers of two have no choice but the wider scale.
-# - *The least error of each layer is not the least error of the network.* At 4 bits, free scales have {glue:text}`rules_db_4:+.1f` dB in the
-#   logits with the maximum against least error, although nearly every layer by itself is better with least error (exercise 5). Chapter 7
-#   met this already: a rule that looks at one layer clips too much.
+#   {glue:text}`db_error_free_each:.1f` dB to the logits with ranges of least error, and {glue:text}`db_max_free_each:.1f` dB with the
+#   maximum, where powers of two must take the wider scale.
+# - *The least error of each layer is not the least error of the network.* At 4 bits with free scales, the maximum has
+#   {glue:text}`rules_db_4:+.1f` dB in the logits against least error, although nearly every layer by itself is better with least error
+#   (exercise 5). Chapter 7 has shown the same: a rule that looks at one layer clips too much.
 #
-# All this is one network, {glue:text}`digits` digits, and nothing trained.
+# These results are for one network and {glue:text}`digits` digits, without training.
 #
 # ### On photographs
 #
-# The same question for SqueezeNet v1.1 and photographs with the labels of ImageNet, as far as the formats of our library go, which are powers
-# of two (*reference* results). Kernels, inputs and outputs have the same bits:
+# We ask the same question for SqueezeNet v1.1 and photographs with the labels of ImageNet (*reference* results). The formats of our library
+# limit it to powers of two. Kernels, inputs and outputs have the same bits:
 
 # %%
 study = reference.load_study("photographs")
-MIXED = ("mse", 99.99, 99.99)  # kernels by error, activations not
+MIXED = ("mse", 99.99, 99.99)  # only kernels by least error
 RULED = {
     "per layer, least error": {"percentile": "mse"},
     "per filter, kernels by error, others 99.99 %": {
@@ -791,10 +793,10 @@ quote(photographs=f"{study.images:,}")
 # (what-a-shift-saves)=
 # ## What a shift saves
 #
-# A sum of products is a code with the scale $s_w s_x$. The output has the scale $s_y$. So the sum is *requantized*: multiplied by
-# $M = s_w s_x / s_y$, rounded, clipped. With powers of two, $M = 2^{-k}$, and a rounded shift does it. With free scales $M$ is any
-# number below 1, mostly, and a device without floats needs an integer multiplier {cite:p}`jacob2018`: $M \approx m \cdot 2^{-k}$ with $m$ of
-# 31 bits.
+# A sum of products is a code with the scale $s_w s_x$. The output has the scale $s_y$. The sum must be *requantized*: multiplied by
+# $M = s_w s_x / s_y$, rounded, clipped. With powers of two, $M = 2^{-k}$, and a rounded shift is enough. With free scales $M$ is any
+# number, usually below 1, and a device without floats needs an integer multiplier {cite:p}`jacob2018`: $M \approx m \cdot 2^{-k}$ with $m$
+# of 31 bits.
 
 
 # %%
@@ -811,7 +813,7 @@ def requantize(sums, m, k):
 
 
 # %% [markdown]
-# Is it exact? A float64 factor is a fraction, so Python's integers, which have any length, can say what the rounded product *is*:
+# Is this exact? A float64 factor is a fraction, so Python's integers, which have unlimited length, give the exact rounded product:
 
 # %%
 N = 20_000 if SMOKE else 200_000
@@ -830,8 +832,8 @@ wrong = int((ours != exact).sum())
 print(wrong, "of", N, "requantized sums differ from the exact product")
 
 # %% [markdown]
-# 31 bits are as good as exact. The original implementation in TFLite (gemmlowp) keeps only the upper half of the 64-bit product, rounded,
-# and then shifts that, rounding again. Two roundings are not one:
+# 31 bits are as good as exact. The original implementation in TFLite (gemmlowp) keeps only the rounded upper half of the 64-bit product,
+# then shifts it and rounds again. Two roundings are not equal to one:
 
 
 # %%
@@ -848,8 +850,8 @@ print(double, "of", N, "differ, by at most", np.abs(again - ours).max())
 
 # %% [markdown]
 # The second rounding goes wrong where the first one lands on a half: {glue:text}`rounded_twice:.0f` of {glue:text}`requantized` times, by one
-# step. That is rare, and it is why two runtimes can disagree about one file. A device that shifts rounds once, and there is nothing to
-# disagree about.
+# step. This is rare, but it explains why two runtimes can give different results for one file. A device that shifts rounds only once, so
+# this difference cannot occur.
 #
 # What does the multiplication cost? It happens once per *output*, not once per product:
 
@@ -882,9 +884,9 @@ quote(multiplier_share={row[0].split("_")[0]: row[2] for row in rows})
 
 # %% [markdown]
 # The multiplier takes {glue:text}`multiplier_share_squeezenet` of the arithmetic's energy in SqueezeNet and
-# {glue:text}`multiplier_share_mobilenet` in MobileNet, whose depthwise layers have nine products per output. (Estimated from figures of 45 nm
-# {cite:p}`horowitz2014`.) So energy is not the strongest reason for shifts. The stronger ones: no 32-bit multiplier in the hardware, one
-# rounding that everybody can agree on, and additions of branches whose scales differ by a shift.
+# {glue:text}`multiplier_share_mobilenet` in MobileNet, whose depthwise layers have nine products per output. (Estimated from figures for
+# 45 nm {cite:p}`horowitz2014`.) Energy is therefore not the strongest reason for shifts. Stronger reasons are hardware without a 32-bit
+# multiplier, one well-defined rounding, and additions of branches whose scales differ by a shift.
 #
 # ## Ranges that are learned
 #
@@ -896,14 +898,14 @@ quote(multiplier_share={row[0].split("_")[0]: row[2] for row in rows})
 #
 # $$Q(x) = s \cdot \mathrm{clip}(\mathrm{round}(x / s),\, 0,\, c).$$
 #
-# Rounding counts as the identity, as for weights (straight-through, chapter 1). Then, inside the range, $\partial Q / \partial s =
+# Rounding counts as the identity, as for weights (straight-through estimator, chapter 1). Then, inside the range, $\partial Q / \partial s =
 # \mathrm{round}(x/s) - x/s$, and where $x$ is clipped, it is $c$. Per octave of the threshold ($\partial / \partial \log_2 t$, a factor of
-# $s \ln 2$) that is $\ln 2$ times
+# $s \ln 2$) this is $\ln 2$ times
 #
 # - $Q(x) - x$, the rounding error, inside;
 # - $t$ where $x$ is clipped.
 #
-# Three methods in use differ by little:
+# Three methods in use differ only slightly:
 #
 # | method | parameter | inside the range | clipped |
 # |---|---|---|---|
@@ -932,7 +934,7 @@ def slopes(x, log_t, nbits):
 
 # %%
 p = (np.arange(20_000) + 0.5) / 20_000
-x = -np.log(1 - p)  # like what a ReLU lets through
+x = -np.log(1 - p)  # like the outputs of a ReLU
 
 
 def squared_error(log_t, nbits):
@@ -985,7 +987,7 @@ explore.adjustable_lines(
 ).show()
 
 # %% [markdown]
-# The library learns MSBs as TQT does. Here is its slope, from the gradient that the rounded values get and the one that passes to $x$:
+# The library learns MSBs as TQT does. It computes the slope from the gradient at the rounded values and the gradient that passes to $x$:
 
 
 # %%
@@ -1005,8 +1007,8 @@ unequal = sum(not np.isclose(a, b, 1e-5) for a, b in pairs)
 print(unequal, "of", len(pairs), "slopes differ from the library's")
 
 # %% [markdown]
-# And the rules of chapter 3, on the same values? Least error and least divergence (KL) are taken among powers of two there, percentiles do
-# not know the bits:
+# For comparison, here are the rules of chapter 3 on the same values. Least error and least divergence (KL) choose among powers of two
+# there; percentiles do not depend on the bits:
 
 # %%
 lsq = {b: zero_of([at["LSQ"] for at in slope_curves[b]]) for b in LEARNED_BITS}
@@ -1031,12 +1033,12 @@ record(within=0.15, lsq_apart=max(abs(lsq[b] - least[b]) for b in LEARNED_BITS))
 record(pact_zeros_inside=sum(at["PACT"] >= 0 for b in LEARNED_BITS for t, at in zip(T, slope_curves[b]) if 2**t * (1 + 0.5 / (2**b - 1)) < x.max()))
 
 # %% [markdown]
-# Four things to see. **The best threshold depends on the bits**, so no percentile can be right for all of them. **LSQ follows the finite
-# differences**: on average over many values, the pretended gradient is nearly the true one. Its slope vanishes where the error is least (at 4
-# bits at {glue:text}`lsq_zero_4:.1f`, least error at {glue:text}`least_error_4:.1f`; at all bits within {glue:text}`lsq_apart:.2f` octaves).
-# **PACT never turns round**: it knows only what clipping costs, so it widens the range until nothing is clipped. Its authors add a penalty
-# $\lambda t^2$ to the loss, and then $\lambda$ decides. **TQT is a staircase**: all thresholds of an octave have one range. So it ends by
-# walking to and fro over a power of two, and training has to freeze it there.
+# The results show four things. **The best threshold depends on the bits**, so no percentile can be right for all of them. **LSQ follows the
+# finite differences**: on average over many values, the straight-through gradient is nearly the true one. Its slope vanishes where the error
+# is least (at 4 bits at {glue:text}`lsq_zero_4:.1f`, least error at {glue:text}`least_error_4:.1f`; at all bits within
+# {glue:text}`lsq_apart:.2f` octaves). **PACT never reverses**: it sees only the cost of clipping, so it widens the range until nothing is
+# clipped. Its authors add a penalty $\lambda t^2$ to the loss, and then $\lambda$ decides. **TQT is a staircase**: all thresholds of an
+# octave have one range. In the end it oscillates around a power of two, and training has to freeze it there.
 #
 # Descent, with steps of about a twentieth of an octave:
 
@@ -1068,8 +1070,8 @@ paths = {
 # How thresholds move
 explore.lines(
     paths, "8.8",
-    "Thresholds in descent on the squared error, 4 bits, exponentially distributed values with mean 1. TQT's own parameter is drawn; its "
-    "range is the next power of two.",
+    "Thresholds during descent on the squared error, 4 bits, exponentially distributed values with mean 1. The line of TQT is its own "
+    "parameter; its range is the next power of two.",
     "Lines over the steps: PACT grows until nothing is clipped, with penalties it ends at different places, LSQ settles, TQT swings at a power of two.",
     x="step", y="threshold", mode="lines", height=430, levels={"least error": 2 ** least[4]},
     colours=(plots.GREEN, plots.GREEN, plots.GREEN, plots.BLUE, plots.ORANGE), dashes=("solid", "dash", "dot", "solid", "solid"),
@@ -1087,14 +1089,14 @@ quote(steps=STEPS, largest_value=x.max())
 # {glue:text}`ends_pact_large:.1f` with two penalties; the largest value is {glue:text}`largest_value:.1f`. LSQ is at
 # {glue:text}`ends_lsq:.1f`, least error at {glue:text}`least_error_4:.1f`.
 #
-# In a network the loss is not the squared error of one layer, but the classification. The formulas are the same; only what comes back
-# from the layers above takes the place of $2 (Q(x) - x)$. What that brings in training is a question for [chapter 10](10-few-bits).
+# In a network the loss is that of the classification, not the squared error of one layer. The formulas are the same, but the gradient
+# from the following layers takes the place of $2 (Q(x) - x)$. [Chapter 10](10-few-bits) measures the effect in training.
 #
 # ## Read a specification
 #
-# Now the file. TensorFlow's converter writes the float network in int8, and chooses scales and zero points on the 64 images. Beside it
-# stands our own file of the same network, with the powers of two of this chapter: 8 bits, inputs unsigned, a scale per filter. The library's
-# `formats_for` should choose the same formats, because it takes unsigned ones wherever no value is negative:
+# We now return to the file. TensorFlow's converter writes the float network in int8, and calibrates scales and zero points on the 64
+# images. We compare it with our own file of the same network, with the powers of two of this chapter: 8 bits, inputs unsigned, a scale per
+# filter. The library's `formats_for` should choose the same formats, because it uses unsigned ones wherever no value is negative:
 
 # %%
 theirs = to_litert(model, "int8", few)
@@ -1172,7 +1174,7 @@ def tflite_lines(content):
 their_lines, our_lines = tflite_lines(theirs), tflite_lines(ours)
 
 # %% tags=["hide-input"]
-# A table of what both files say
+# The contents of both files as a table
 def scales(line, form="{:.3g}".format):
     """Return the scales of a line as text: one, or the range of many."""
     return " to ".join(dict.fromkeys(form(end) for end in (line.scale.min(), line.scale.max())))
@@ -1206,14 +1208,14 @@ quote(logits_zero=zeros(their_lines["fc8", "output"]))
 # %% [markdown]
 # Line by line:
 #
-# - **image**: the file turns floats into codes first. Scale {glue:text}`image_scale:.5f` and zero point {glue:text}`image_zero` mean: codes
-#   -128 to 127 stand for 0 to {glue:text}`image_reach:.2f`. An unsigned range, stored as int8.
-# - **kernel**: `quantized_dimension` 0 is the *axis* with a scale each: the first, the filters, in TFLite's order of axes. All zero points
-#   are {glue:text}`their_kernel_zeros`: *symmetric* weights, which need no sum of the inputs. The specification {cite:p}`litert2024` restricts
-#   codes to -127 to 127, so that positive and negative weights have the same range.
-# - **bias**: int32, zero point 0, and a scale per filter that nobody chose: it is the scale of the input times that of the kernel,
+# - **image**: the network first turns floats into codes. Scale {glue:text}`image_scale:.5f` and zero point {glue:text}`image_zero` mean that
+#   codes -128 to 127 stand for 0 to {glue:text}`image_reach:.2f`. This is an unsigned range, stored as int8.
+# - **kernel**: `quantized_dimension` 0 is the *axis* whose entries each have a scale: the first, the filters, in TFLite's order of axes. All
+#   zero points are {glue:text}`their_kernel_zeros`: *symmetric* weights, which need no sum of the inputs. The specification
+#   {cite:p}`litert2024` restricts codes to -127 to 127, so that positive and negative weights have the same range.
+# - **bias**: int32, zero point 0, and a fixed scale per filter: the scale of the input times that of the kernel,
 #   because the bias starts the accumulator.
-# - **output** of a layer with a ReLU: zero point -128. The ReLU is gone: codes cannot go below -128, which stands for 0.
+# - **output** of a layer with a ReLU: zero point -128. No separate ReLU remains: codes cannot go below -128, which stands for 0.
 # - **output** of the last layer: no ReLU, so values have both signs, and the zero point {glue:text}`logits_zero` splits the codes unevenly.
 #
 # Our file has the same fields. Its scales are powers of two, and the zero points 0 and -128 are those of signed and unsigned codes. But one
@@ -1237,15 +1239,15 @@ print("weights with the code -128:", lowest)
 record(lowest=lowest)
 
 # %% [markdown]
-# A signed format has the code -128, and {glue:text}`lowest_ours` weights of ours use it. LiteRT computes with it as with any other, as the
-# equal logits show, but a device that follows the specification need not.
+# A signed format has the code -128, and {glue:text}`lowest_ours` of our weights use it. LiteRT computes with it as with any other code, as
+# the equal logits show, but a device that follows the specification need not support it.
 #
-# Have we understood it? Then the file's numbers must be enough to compute a layer. fc8, from codes to codes, in integers:
+# If this interpretation is correct, the file's numbers are enough to compute a layer. We compute fc8, from codes to codes, in integers:
 
 
 # %%
 def dense_layer(trace, zero):
-    """Return the codes of a dense layer, from those that it read."""
+    """Return the codes of a dense layer, from its input codes."""
     kernel = trace.kernels["given"]
     sums = trace.inputs[:, 0, 0] @ kernel.columns + kernel.bias
     m, k = multiplier(trace.input_step * kernel.steps / trace.output_step)
@@ -1274,14 +1276,15 @@ for name, (differing, codes) in by_hand.items():
 #
 # *For a second reading.*
 #
-# An ONNX file says the same with nodes. `QuantizeLinear` takes floats, a scale and a zero point, and makes codes; `DequantizeLinear`
-# makes floats of codes. Between the two stand the operators of the float network, and a runtime fuses each group into one operation on
-# integers: this is called *QDQ*. The type of the zero point is the type of the codes, the shape of the scale says whether there is one or
-# one per channel, and the attribute `axis` says along which axis. ONNX Runtime's own quantizer makes such a file of our float export:
+# An ONNX file expresses the same with nodes. `QuantizeLinear` takes floats, a scale and a zero point, and returns codes; `DequantizeLinear`
+# turns codes back into floats. The operators of the float network lie between the two, and a runtime fuses each group into one operation
+# on integers. This format is called *QDQ*. The type of the zero point is the type of the codes, the shape of the scale shows whether there
+# is one scale or one per channel, and the attribute `axis` names the axis. ONNX Runtime's own quantizer makes such a file from our float
+# export:
 
 # %%
 class Images(tool.CalibrationDataReader):
-    """The 64 images, one after the other."""
+    """The 64 images, one after another."""
 
     def __init__(self):
         self.images = iter(few)
@@ -1293,7 +1296,7 @@ class Images(tool.CalibrationDataReader):
 
 # %%
 def quantized_onnx(proto):
-    """Return the QDQ file that ONNX Runtime makes of a float file."""
+    """Return the QDQ file that ONNX Runtime makes from a float file."""
     with TemporaryDirectory() as folder:
         path = str(Path(folder, "float.onnx"))
         target = str(Path(folder, "int8.onnx"))
@@ -1307,7 +1310,7 @@ def quantized_onnx(proto):
 
 # %%
 def onnx_lines(proto, nodes):
-    """Return (node, what it reads, Line) of the first nodes."""
+    """Return (node, its input, Line) for the first nodes."""
     constants = {c.name: to_array(c) for c in proto.graph.initializer}
     made_by = {name: n for n in proto.graph.node for name in n.output}
     computing = [n for n in proto.graph.node if n.op_type in COMPUTING]
@@ -1339,10 +1342,10 @@ apart_lines = list(onnx_lines(apart, 2))
 shown(apart_lines)
 
 # %% [markdown]
-# Compare this with the TFLite file. The kernel is the same: int8, zero point 0, one scale per filter. But look at the bias: int8, with one
-# scale and a zero point of its own. And there is a line more: the sum of products is rounded to 8 bits *before* the bias is
-# added. The reason is on our side. Our export writes the bias as an `Add` of its own, which is the same in float; the tool quantizes
-# whatever stands between nodes. So we put the biases where a convolution has its third input, and quantize again:
+# Compare this with the TFLite file. The kernel is the same: int8, zero point 0, one scale per filter. But the bias is int8, with its own
+# scale and zero point. There is also an extra line: the sum of products is rounded to 8 bits *before* the bias is
+# added. The reason is our export. It writes the bias as a separate `Add`, which is the same in float, but the tool quantizes
+# everything between nodes. We therefore make each bias the third input of its convolution, and quantize again:
 
 # %%
 def with_biases_inside(proto):
@@ -1367,8 +1370,8 @@ inside_lines = list(onnx_lines(inside, 1))
 shown(inside_lines)
 
 # %% [markdown]
-# Now the bias is int32, with the zero point 0 and the scale of the products, as in TFLite. What is it worth? Here are the logits of all files
-# on the test digits, against float. One more file by TensorFlow's converter has seen all training images, not 64:
+# Now the bias is int32, with the zero point 0 and the scale of the products, as in TFLite. How much does this gain? Here are the logits of
+# all files on the test digits, against float. One more file by TensorFlow's converter is calibrated on all training images, not on 64:
 
 # %%
 train, _ = digits.arrays("train", 200 if SMOKE else None)
@@ -1390,7 +1393,7 @@ for name, y in file_logits.items():
     typical[name] = float(np.median(list(map(measured_sqnr, in_float, y))))
     share = Share.of(y.argmax(-1) == test[1])
     rows.append((name, share, overall[name], typical[name]))
-heads = "digits read", "SQNR of all logits in dB", "median of the images"
+heads = "accuracy", "SQNR of all logits in dB", "median of the images"
 explore.Table(("file", *heads), rows)
 
 # %% tags=["remove-cell"]
@@ -1408,27 +1411,27 @@ quote(logits_largest=float(in_float.max()))
 # %% [markdown]
 # In the median image, TensorFlow's file has {glue:text}`file_median_tensorflow:.1f` dB, ours with powers of two
 # {glue:text}`file_median_ours:.1f`, and the ONNX file {glue:text}`file_median_apart:.1f` with biases apart and
-# {glue:text}`file_median_inside:.1f` with biases inside. No digit tells these files apart; reading their lines does.
+# {glue:text}`file_median_inside:.1f` with biases inside. The accuracy does not distinguish these files; their lines do.
 #
-# A specification does not say all. On processors without dot products of bytes (VNNI), ONNX Runtime by default adds pairs of products in
-# 16 bits, which saturate. Our runner asks for exact sums (`session.x64quantprecision`); without them, the logits of both ONNX files are
-# much worse there, and only there.
+# A specification does not say everything. On processors without dot products of bytes (VNNI), ONNX Runtime by default adds pairs of
+# products in 16 bits, which saturate. Our runner asks for exact sums (`session.x64quantprecision`); without them, the logits of both ONNX
+# files are much worse there, and only there.
 #
-# Over all images together the order is another one: {glue:text}`file_sqnr_tensorflow:.1f` dB for TensorFlow's file,
+# Over all images together the order differs: {glue:text}`file_sqnr_tensorflow:.1f` dB for TensorFlow's file,
 # {glue:text}`file_sqnr_ours:.1f` for ours, and {glue:text}`file_sqnr_all_images:.1f` for TensorFlow's with {glue:text}`training_images` images.
-# Its ranges end exactly at the largest values of the 64 images. Its logits reach {glue:text}`logits_reach:.1f`, and among the
-# test digits there is one of {glue:text}`logits_largest:.1f`, which is clipped. Powers of two leave room by accident. So a tight range needs
-# many calibration images: a scale that fits well fits *those* images.
+# The ranges of TensorFlow's file end exactly at the largest values of the 64 images. Its logits reach {glue:text}`logits_reach:.1f`, and one
+# logit of the test digits is {glue:text}`logits_largest:.1f`, which is clipped. Powers of two leave room by accident. A tight range
+# therefore needs many calibration images: a scale that fits well fits *those* images.
 #
-# | word in a specification | means |
+# | term in a specification | meaning |
 # |---|---|
 # | *affine*, *asymmetric* | a zero point that may be any code |
-# | *symmetric* | zero point 0; for TFLite's weights also codes -127 to 127 only |
+# | *symmetric* | zero point 0; for TFLite's weights also only the codes -127 to 127 |
 # | *per tensor*, *per layer* | one scale and zero point for all values |
 # | *per axis*, *per channel* | one for each entry of one axis; `quantized_dimension` in TFLite, `axis` in ONNX |
 # | *uint8* and zero point $z$ | the same values as int8 and $z - 128$ |
 # | *multiplier and shift* | $M = s_w s_x / s_y$ as an integer and a power of two |
-# | *dynamic range*, *weight only* | weights are stored in integers; the arithmetic, or the scales of activations, wait for the image |
+# | *dynamic range*, *weight only* | weights are stored in integers; activations get their scales at run time, or stay in float |
 # | *QDQ* | `QuantizeLinear` and `DequantizeLinear` around float operators; *QOperator*: one node computes on codes |
 #
 # ## What the thesis found
@@ -1451,47 +1454,47 @@ explore.Table(("source", "codes", "scales", "ranges", "rounding"), TOLD)
 
 # %% [markdown]
 # The first thesis {cite:p}`vieito2017` simulates a hardware convolution engine {cite:p}`conti2015`, whose formats have an MSB and a number
-# of bits. The second {cite:p}`backstrom2018` names the reason as well: numbers with different fractional lengths can be aligned by shifts
-# (2.3.1). The third {cite:p}`chiang2017` describes the affine code of TensorFlow's time in a paragraph, with the slip that we corrected
-# above, and leaves quantization for later (5.2.1).
+# of bits. The second {cite:p}`backstrom2018` also gives the reason: numbers with different fractional lengths can be aligned by shifts
+# (2.3.1). The third {cite:p}`chiang2017` describes the affine code of TensorFlow at that time in a paragraph, with the error that we
+# corrected above, and leaves quantization for future work (5.2.1).
 #
 # **Why they differ.** They had different devices in mind: a phone has a 32-bit multiplier, a small convolution engine need not have one. At
-# 8 bits the choice shows in no digit here. The signed codes after a ReLU are another matter: both theses give away a bit of every activation
-# after a ReLU, and it takes next to no hardware to get it back.
+# 8 bits the choice affects no digit here. The signed codes after a ReLU are different: both theses waste one bit of every activation
+# after a ReLU, and unsigned codes recover it with almost no hardware.
 #
 # ## Summary
 #
 # - A code stands for scale times (code minus zero point). The zero point of an input goes into the bias; that of a kernel would cost a sum
 #   of the inputs in each window, so it is 0.
-# - Unsigned codes after a ReLU are worth nearly a whole bit ({glue:text}`sign_gain_4:.1f` dB of the inputs at 4 bits), at next to no cost.
-# - A device that only shifts gives up {glue:text}`lost_kernel_8:.1f` dB of its kernels at 8 bits, where no digit shows it, and
-#   {glue:text}`lost_kernel_fewest:.1f` dB at {glue:text}`fewest_bits`, where that is {glue:text}`few_error_free_each`. It saves a multiplication per
-#   output, a few percent of the arithmetic's energy, and the hardware for it.
-# - Ranges that fit 64 images tightly clip others. Powers of two leave room.
-# - LSQ and TQT descend on rounding *and* clipping; PACT sees clipping alone and needs a penalty.
+# - Unsigned codes after a ReLU are worth nearly a whole bit ({glue:text}`sign_gain_4:.1f` dB of the inputs at 4 bits), at almost no cost.
+# - A device that only shifts gives up {glue:text}`lost_kernel_8:.1f` dB of its kernels at 8 bits, where this affects no digit, and
+#   {glue:text}`lost_kernel_fewest:.1f` dB at {glue:text}`fewest_bits`, where free scales add {glue:text}`few_error_free_each`. It saves one
+#   multiplication per output, a few percent of the arithmetic's energy, and the hardware for it.
+# - Ranges that fit 64 images tightly clip other images. Powers of two leave room.
+# - The gradients of LSQ and TQT include rounding *and* clipping; PACT includes only clipping and needs a penalty.
 #
 # ## Two questions
 
 # %% tags=["hide-input"]
-# Values that are left after a ReLU
+# Values that remain after a ReLU
 behind = np.linspace(0, 7.9, 1000)
 signed, unsigned = (len(np.unique(quantize(behind, FixedPoint(3 - (not s), 4, signed=s), "nearest"))) for s in (True, False))
 questions.ask(
-    "Values after a ReLU reach almost 8 and get 4 bits. How many different values are left with signed codes, and how many with "
+    "Values after a ReLU reach almost 8 and get 4 bits. How many different values remain with signed codes, and how many with "
     "unsigned codes of the same range?",
     (f"{signed} and {unsigned}", "Half of the signed codes are negative and never occur. Unsigned codes all lie where the values are."),
-    (f"{unsigned} and {unsigned}", "4 bits have that many codes. But negative ones never occur after a ReLU."),
+    (f"{unsigned} and {unsigned}", "4 bits have this many codes. But negative codes never occur after a ReLU."),
     (f"{signed} and {signed}", "Without a sign the same bits have twice as many codes from zero up."),
-    (f"{unsigned} and {2 * unsigned}", "4 bits have 16 codes. Leaving the sign out moves codes, and adds none."),
+    (f"{unsigned} and {2 * unsigned}", "4 bits have 16 codes. Unsigned codes lie elsewhere, but there are no more of them."),
 )
 
 # %% tags=["hide-input"]
 # Why weights have no zero point
 questions.ask(
     "Why do specifications let activations have a zero point, but fix that of weights at 0?",
-    ("The one goes into the bias, the other costs a sum for each window.", "What the input's zero point adds is known before any image. The kernel's multiplies inputs."),
-    ("Weights are never negative.", "They lie on both sides of zero. That is why a zero point would gain little."),
-    ("An int8 kernel has no room for a zero point.", "It is one number per tensor or per filter, stored beside the codes."),
+    ("That of activations goes into the bias; that of weights costs a sum per window.", "The term of the input's zero point is known before any image. The kernel's multiplies inputs."),
+    ("Weights are never negative.", "They lie on both sides of zero. For this reason a zero point would gain little."),
+    ("An int8 kernel has no room for a zero point.", "It is one number per tensor or per filter, stored next to the codes."),
     ("A zero point of weights would change the padding.", "Padding adds inputs. It is the zero point of the input that must be an exact code."),
 )
 
@@ -1503,7 +1506,7 @@ questions.ask(
 #
 # ```{admonition} Solution
 # :class: dropdown
-# -5, 0 and 7.75. $1.37 / 0.05 = 27.4$, so the code is $27 - 28 = -1$. Values below zero have codes, so no ReLU has been fused into it.
+# -5, 0 and 7.75. $1.37 / 0.05 = 27.4$, so the code is $27 - 28 = -1$. Values below zero have codes, so no ReLU has been fused into the layer.
 # ```
 #
 # **2.** A convolution pads its input with zeros. A programmer pads the *codes* of an int8 input with 0, and the zero point is -128. What do
@@ -1511,11 +1514,11 @@ questions.ask(
 #
 # ```{admonition} Solution
 # :class: dropdown
-# For $s (0 + 128)$, the middle of the range: a grey frame around every feature map. Codes must be padded with the zero point.
+# They stand for $s (0 + 128)$, the middle of the range: a grey frame around every feature map. Codes must be padded with the zero point.
 # ```
 #
-# **3.** Two branches are added. One has the scale $0.013$, the other $0.021$. What does a device with free scales have to do, and what one
-# with the scales $2^{-6}$ and $2^{-5}$?
+# **3.** Two branches are added. One has the scale $0.013$, the other $0.021$. What does a device with free scales have to do? What does a
+# device with the scales $2^{-6}$ and $2^{-5}$ have to do?
 #
 # ```{admonition} Solution
 # :class: dropdown
@@ -1523,16 +1526,16 @@ questions.ask(
 # two the codes of the second are shifted left by one bit, and the sum is exact.
 # ```
 #
-# **4.** A kernel has only positive weights. What does a zero point bring, and what does it cost? How can the sum over the inputs be had for
-# nothing in a 1x1 convolution that reads the same input as another one?
+# **4.** A kernel has only positive weights. What does a zero point gain, and what does it cost? How can a 1x1 convolution avoid the cost of
+# the sum over the inputs if another one has the same input?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# It brings about one bit, as for inputs. It costs $z_w \sum k_x$ in each window. Layers that read the same window can share the sum, and so
+# It gains about one bit, as for inputs. It costs $z_w \sum k_x$ in each window. Layers with the same window can share the sum, and so
 # can all filters of a layer.
 # ```
 #
-# **5.** Which rule is the better one for each input *by itself*, at 4 bits with free scales? And for the network ({figure}`8.6`)?
+# **5.** Which rule is better for each input *by itself*, at 4 bits with free scales? Which is better for the network ({figure}`8.6`)?
 
 # %% tags=["hide-cell"]
 # Least error against maximum, inputs at 4 bits, free scales
