@@ -27,7 +27,7 @@
 # - If it is the pruned one: are its weights rounded worse, or is its margin smaller? And would more training help?
 # - Prune first, or quantize first?
 #
-# The answers are in [What a third costs](what-a-third-costs), [Then few bits](then-few-bits), [Why](why-it-suffers) and
+# The answers are in [What a third of the filters costs](what-a-third-costs), [Then few bits](then-few-bits), [Why](why-it-suffers) and
 # [The other order](the-other-order).
 # ```
 
