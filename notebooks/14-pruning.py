@@ -11,21 +11,22 @@
 #
 # *Reading time: 25 minutes. Needs: [chapter 2](02-counting) (bytes, MACs).*
 #
-# A network has hundreds of filters. Which of them would nobody miss?
+# A network has hundreds of filters. Which of them can be removed without loss?
 #
-# Quantization makes every number smaller. *Pruning* removes whole filters, and with them the channels that they make, the weights that
-# read these channels, and the time that all of it takes. {cite:t}`backstrom2018` and {cite:t}`gaikwad2018` prune SqueezeNet until a
-# third of its filters is left. The art is to know beforehand which filters can go.
+# Quantization makes every number smaller. *Pruning* removes whole filters, and with them their output channels, the weights that read
+# these channels, and the time of both. {cite:t}`backstrom2018` and {cite:t}`gaikwad2018` prune SqueezeNet until a third of its
+# filters is left. The difficulty is to know in advance which filters can go.
 #
 # ```{admonition} Predict first
 # :class: tip
 # Remove each filter of a trained network **alone**, and measure.
 #
 # - For how many filters does the loss become *smaller*?
-# - Half of all filters go at once, and nothing is trained afterwards. What is left if they are chosen well? And if chosen at random?
+# - Half of all filters go at once, without training afterwards. What accuracy is left if they are chosen well? And if chosen at
+#   random?
 # - Which is the better guide to what can go: the size of a filter's *weights*, or that of its *maps*?
-# - The network may train for a moment after each removal. Does it still matter then who chose?
-# - Two criteria leave equally many filters. Do they leave equally much work?
+# - The network is trained briefly after each removal. Does the choice of filters still matter?
+# - Two criteria leave the same number of filters. Do they leave the same number of MACs?
 #
 # The answers are in [One by one](one-by-one), [Many at once](many-at-once), [Step by step](step-by-step) and
 # [At equal cost](at-equal-cost).
@@ -54,8 +55,8 @@ keras.utils.set_random_seed(1)
 # %% [markdown]
 # ## What goes with a filter
 #
-# Remove filter $i$ from a convolution. Its output has one channel less, so the next kernel loses the weights that read that channel. For
-# two convolutions in a row, that is all:
+# Remove filter $i$ from a convolution. Its output has one channel fewer, so the next kernel loses the weights that read that channel.
+# Two consecutive convolutions need nothing more:
 
 # %%
 def remove(first, second, i):
@@ -74,8 +75,9 @@ by_hand = remove(*(layer.get_weights() for layer in layers), 3)
 print([array.shape for layer in by_hand for array in layer])
 
 # %% [markdown]
-# In a real graph more layers pass the channel on: batch normalization, pooling, concatenations that shift its position, additions that
-# tie it to the channel of another filter. The library follows it through all of them, and names the layer if it cannot:
+# In a real graph more layers pass the channel on: batch normalization, pooling, concatenations that shift its position, additions
+# that tie it to the channel of another filter. The library follows the channel through all of them, and names the layer where it
+# cannot:
 
 # %%
 smaller = pruning.remove_filters(network, {"conv1": [3]})
@@ -88,7 +90,7 @@ groups = pruning.removable(network)
 print(all(same), "-", len(groups), "filters can go")
 
 # %% [markdown]
-# The new network computes what the old one computes with that filter silent, up to the last bits of float; but it is smaller:
+# The new network is smaller, and computes what the old one computes with that filter silent, up to the last bits of float:
 
 # %%
 def silence(model, name, filters):
@@ -113,8 +115,8 @@ print(f"outputs differ by {apart:.1e}; {before:,} bytes become {after:,}")
 # (one-by-one)=
 # ## One by one
 #
-# The honest way to learn what a filter is worth: remove it and look. One filter, one test on all validation images, then the next. (A
-# silent filter stands for a removed one; that saves building each network.)
+# The direct way to measure the importance of a filter is to remove it and test the network on all validation images, one filter after
+# the other. (We silence the filter instead of removing it; that saves building each network.)
 
 # %%
 def loss_without(model, filters):
@@ -138,13 +140,14 @@ print(f"{len(change)} filters, alone: the loss changes by",
       f"it falls for {np.mean(change < 0):.0%}")
 
 # %% [markdown]
-# That took one run over the images for each filter. A large network has thousands of filters and a million images; and once two filters
-# are gone, the answers for all others change. So one looks for a *criterion*: a cheap score per filter that ranks filters alike.
+# That took one pass over the images for each filter. A large network has thousands of filters and a million images. And once two
+# filters are gone, the results for all others change. The usual solution is a *criterion*: a cheap score per filter that ranks
+# filters similarly.
 #
 # ## Criteria
 #
-# Let $a$ be the map of a filter and $C$ the loss. The theses have four criteria. The size of the weights is the obvious fifth, in two
-# norms, and two more should do badly:
+# Let $a$ be the map of a filter and $C$ the loss. The theses have four criteria. We add the size of the weights, in two norms, and
+# two that should do badly:
 #
 # | criterion | importance of a filter | source |
 # |---|---|---|
@@ -156,8 +159,8 @@ print(f"{len(change)} filters, alone: the loss changes by",
 # | Taylor, averaged first | $\lvert$ mean over images of $\sum a \, \partial C / \partial a \rvert$ | a common mistake |
 # | random | drawn at random | |
 #
-# All but the first are divided by the norm of their layer, so that layers can be compared. The Taylor criterion asks how the loss would
-# change if $a$ were a little smaller, and follows the straight line to $a = 0$. Here it is in full, for one layer:
+# All but the first are divided by the norm of their layer, so that layers can be compared. The Taylor criterion takes the derivative
+# of the loss with respect to $a$ and extrapolates linearly to $a = 0$. Here it is in full, for one layer:
 
 # %%
 def taylor(model, name, images, labels):
@@ -182,8 +185,9 @@ off = np.abs(mine / np.linalg.norm(mine) - scores["taylor"]["conv1"]).max()
 print(f"{off:.1e} apart")
 
 # %% [markdown]
-# How well do they guess what we measured? A criterion has no sign: it asks how much a filter *does*, for better or worse. So the truth
-# here is the size of the change. Rank all filters by a criterion and by the truth, and compare the ranks
+# How well do the criteria predict what we measured? A criterion has no sign: it states how much a filter *does*, for better or worse.
+# We therefore compare it with the absolute change of the loss. We rank all filters by a criterion and by this change, and compare the
+# ranks
 # ([Spearman's correlation](https://docs.scipy.org/doc/scipy/reference/generated/scipy.stats.spearmanr.html): 1 for the same order, 0 for
 # no relation):
 
@@ -198,10 +202,10 @@ for criterion, rank in sorted(ranks.items(), key=lambda item: -item[1]):
     print(f"{criterion:<22} {rank:+.2f}")
 
 # %% tags=["hide-input"]
-# An explorer of the criteria's ranks
+# An explorer of the ranks by criterion
 explore.change_by_rank(
     guess, truth, [f"{name}, filter {i}" for name, i in tried], "14.1",
-    "Each point is a filter: where the criterion ranks it, and by how much the loss changes without it (quick); the "
+    "Each point is a filter: its rank by the criterion, and the change of the loss without it (quick); the "
     "line is the median of each tenth. A good criterion rises from left to right.",
 ).show()
 
@@ -212,13 +216,13 @@ print(f"{silent_ones.sum()} filters never fire; of all filters, the",
       f"weights rank {order[silent_ones].mean():.0%} below them")
 
 # %% [markdown]
-# Weights cannot know. After the ReLU of a dead filter every map is 0. Such a filter can go at no cost, and yet its weights are as large as
-# those of others.
+# Weights cannot show this. After the ReLU of a dead filter every map is 0. Such a filter can be removed at no cost, although its
+# weights are as large as those of others.
 #
 # (many-at-once)=
 # ## Many at once
 #
-# Now remove the least important tenth of *all* filters, then two tenths, and so on, as each criterion says. Nothing is trained.
+# We now remove the least important tenth of *all* filters by each criterion, then two tenths, and so on, without training.
 
 # %%
 SHARES = (0.3, 0.6) if SMOKE else [n / 10 for n in range(1, 9)]
@@ -229,11 +233,11 @@ for criterion, found in scores.items():
         left[criterion][share] = loss_without(network, gone).share
 
 # %% tags=["hide-input"]
-# What is left of the accuracy
+# The remaining accuracy
 AXES = {"x": "share of filters removed", "xaxis": explore.PERCENT, "yaxis": explore.ACCURACY}
 explore.lines(
     left, "14.2",
-    "What is left of the accuracy when filters go all at once, without training; "
+    "The remaining accuracy when filters are removed all at once, without training; "
     f"{len(labels)} validation images, 95 % intervals, one network (quick).",
     "Accuracy over the share of filters removed, one line per criterion, all falling; random falls first.",
     **AXES,
@@ -258,16 +262,16 @@ quote(by_weights=by_weights.points, by_weights_verdict=verdict(by_weights))
 
 # %% [markdown]
 # With {glue:text}`some:.0%` gone, random choice has {glue:text}`random_some:.0%` left, and the best criterion
-# {glue:text}`best_some:.0%`. Which one is best cannot be told here: the first two are {glue:text}`ahead` of {glue:text}`judges` images apart,
-# and this is one network. With {glue:text}`half:.0%` gone the best has {glue:text}`best_half:.0%`. And look at the weights: they are poor at
-# finding the filters that matter least one by one. When many go together, the difference of their L2 and the Taylor criterion is
-# {glue:text}`by_weights`; that the weights are better here is {glue:text}`by_weights_verdict`. Do they know something after all?
+# {glue:text}`best_some:.0%`. This run cannot decide which is best: the first two differ by {glue:text}`ahead` of {glue:text}`judges`
+# images, and this is one network. With {glue:text}`half:.0%` gone the best has {glue:text}`best_half:.0%`. The weights rank single
+# filters poorly. When many filters go together, the difference between their L2 and the Taylor criterion is {glue:text}`by_weights`;
+# that the weights are better here is {glue:text}`by_weights_verdict`. Do the weights carry useful information after all?
 #
 # (divided-by)=
-# ### What a layer is divided by
+# ### The divisor of a layer
 #
-# A criterion has a different scale in each layer, so each layer is divided by a number of its own: its norm, in all criteria but mean
-# activation, which takes its largest. Does that matter? Once more, {glue:text}`some:.0%` gone, with both:
+# A criterion has a different scale in each layer, so the scores of each layer are divided by their norm, or by their largest in mean
+# activation. Does the choice matter? We remove {glue:text}`some:.0%` again, with both divisors:
 
 # %%
 DIVISORS = {"its norm": np.linalg.norm,
@@ -297,19 +301,20 @@ quote(norm_wins=sum(norm > largest for norm, largest in zip(*over.values())), di
 quote(weights_gap=(norm - largest).points, twice=divided["combined"]["its norm"], first_once=at_some["combined"])
 
 # %% [markdown]
-# It matters as much as the criterion. The L1 of the weights reads {glue:text}`weights_over_norm:.0%` over the norm, and
-# {glue:text}`weights_over_largest:.0%` over the largest ({glue:text}`weights_gap`); the means of all criteria are
-# {glue:text}`over_norm:.0%` and {glue:text}`over_largest:.0%`, and {glue:text}`norm_wins` of {glue:text}`divided` criteria do better over the
-# norm. (*Combined* reads {glue:text}`twice:.1%` here and {glue:text}`first_once:.1%` in {figure}`14.2`, because here it is divided twice: it is
-# the mean of two criteria that were already divided by their norms, and the norm of such a mean differs from layer to layer.)
+# The divisor matters as much as the criterion. The L1 of the weights keeps {glue:text}`weights_over_norm:.0%` with the norm, and
+# {glue:text}`weights_over_largest:.0%` with the largest ({glue:text}`weights_gap`). The means of all criteria are
+# {glue:text}`over_norm:.0%` and {glue:text}`over_largest:.0%`, and {glue:text}`norm_wins` of {glue:text}`divided` criteria do better
+# with the norm. (*Combined* keeps {glue:text}`twice:.1%` here and {glue:text}`first_once:.1%` in {figure}`14.2`, because here it is
+# divided twice: it is the mean of two criteria that were already divided by their norms, and the norm of such a mean differs from
+# layer to layer.)
 #
-# Why does the divisor matter? The $n$ filters of a layer share its norm: each has about $1/\sqrt n$ of it. So the filters of *narrow*
-# layers look important, whatever is in them. The largest takes no notice of the width. A criterion says which filter of a layer goes first;
-# the divisor says which layer pays. And narrow layers must not pay:
+# Why does the divisor matter? The $n$ filters of a layer share its norm: each has about $1/\sqrt n$ of it. The filters of *narrow*
+# layers therefore look important, whatever they compute. The largest score does not depend on the width. A criterion decides which
+# filter of a layer goes first; the divisor decides which layer loses filters. Narrow layers should not lose many:
 #
 # ### Layer by layer
 #
-# The same for one layer at a time, its least important filters by the Taylor criterion:
+# Here one layer at a time loses its least important filters by the Taylor criterion:
 
 # %%
 PARTS = (0.5,) if SMOKE else (0.25, 0.5, 0.75)
@@ -325,21 +330,22 @@ for name in [n for n in scores["taylor"] if (n, 0) in {g[0] for g in groups}]:
 # What one layer alone costs
 explore.bars(
     {f"{part:.0%} of its filters gone": found for part, found in lost.items()}, "14.3",
-    "What it costs when one layer alone loses its least important filters, without training (quick).",
-    "Bars, a group for each layer: the accuracy that is lost. They are highest at the narrow layers near the input.",
+    "Accuracy lost when one layer alone loses its least important filters, without training (quick).",
+    "Bars, a group for each layer: the lost accuracy. They are highest at the narrow layers near the input.",
     x="layer", y="accuracy lost", yaxis=explore.PERCENT, height=420, colours=(plots.GREY, plots.BLUE, plots.ORANGE),
 )
 
 # %% [markdown]
-# Squeeze layers are sensitive: with {glue:text}`part:.0%` of their filters gone they cost {glue:text}`squeeze_tender:.0%` on average,
-# expand layers {glue:text}`expand_tender:.0%`. Everything must pass through the few filters of a squeeze layer.
+# Squeeze layers are sensitive: removing {glue:text}`part:.0%` of their filters costs {glue:text}`squeeze_tender:.0%` on average,
+# against {glue:text}`expand_tender:.0%` for expand layers. Everything must pass through the few filters of a squeeze layer.
 #
-# So nobody prunes all at once. Once some filters are gone, the others matter in another way: rank again. And what is left can learn.
+# Pruning all at once is therefore uncommon. Once some filters are gone, the importance of the others changes and must be ranked
+# again. And the remaining network can be trained.
 #
 # (step-by-step)=
 # ## Step by step
 #
-# So both theses go in steps: rank, remove some filters, train a little, and repeat. Here is one step:
+# Both theses prune in steps: rank, remove some filters, train a little, and repeat. Here is one step:
 
 # %%
 def step(model, n, criterion, seed):
@@ -361,9 +367,9 @@ before, after = totals(network).weight_bytes, totals(one).weight_bytes
 print(f"{before:,} bytes become {after:,}; accuracy {score.accuracy:.1%}")
 
 # %% [markdown]
-# The library's `prune` adds what long runs need: a goal, images drawn anew for each step, more training the further it goes, a lower
-# learning rate in the last third of each training (`backstrom2018`, 4.5.2), a checkpoint after each step, and a look at the loss. If the
-# trained network is worse than a guess, that is, if its loss is above $\ln 10$, the step is undone.
+# The library's `prune` adds what long runs need: a goal, newly drawn images for each step, more training in later steps, a lower
+# learning rate in the last third of each training (`backstrom2018`, 4.5.2), a checkpoint after each step, and a check of the loss. If
+# the trained network is worse than a guess, that is, if its loss is above $\ln 10$, the step is undone.
 
 # %%
 runs = {}
@@ -396,26 +402,27 @@ record(steps=len(runs["combined"]) - 1, filters_left=sum(last["filters"].values(
 quote(bytes_left=last["weight_bytes"] / first["weight_bytes"], end=ends)
 
 # %% [markdown]
-# With {glue:text}`filters_left` filters and {glue:text}`bytes_left:.0%` of the bytes left, the network that *combined* pruned has
-# {glue:text}`end_combined:.0%`; the one pruned at random has {glue:text}`end_random:.0%` ({glue:text}`end_gap`, from the images alone: it is
-# one run of each). See which layers pay:
+# With {glue:text}`filters_left` filters and {glue:text}`bytes_left:.0%` of the bytes left, the network pruned by *combined* has
+# {glue:text}`end_combined:.0%`; the one pruned at random has {glue:text}`end_random:.0%` ({glue:text}`end_gap`, from the images
+# alone: one run of each). The next figure shows which layers lose filters:
 
 # %% tags=["hide-input"]
 # An explorer of the filters, step by step
 explore.filters_by_step(
     runs, "14.5",
-    "Filters of each layer, step by step (quick). Random choice takes from each layer in proportion to what it has; a "
-    "criterion finds where there is too much.",
+    "Filters of each layer, step by step (quick). Random choice takes from each layer in proportion to its filters; a "
+    "criterion finds layers with too many.",
 ).show()
 
 # %% [markdown]
 # ## On CIFAR-10
 #
-# The same in earnest: the SqueezeNet for CIFAR-10, in steps of a twelfth of its filters, by each criterion.
+# We prune the SqueezeNet for CIFAR-10 in the same way, in steps of a twelfth of its filters, by each criterion.
 #
-# **A trap.** This network has batch normalization. Its means and variances belong to maps whose inputs have changed, and a short training
-# does not renew them: with Keras' momentum, 0.99, two thirds of the old values are still there after 40 steps. So `prune` measures them
-# again after each removal, on the images that ranked the filters. Otherwise we would blame the removal for what the normalization does.
+# **A trap.** This network has batch normalization. Its moving means and variances belong to maps whose inputs have changed, and a
+# short training does not update them enough: with Keras' momentum, 0.99, two thirds of the old values remain after 40 steps. `prune`
+# therefore measures them again after each removal, on the images that ranked the filters. Otherwise we would blame the removal for an
+# effect of the normalization.
 
 # %%
 STEPS = {"50 %": 6, "67 %": 8, "80 %": 10}  # of a twelfth; the last is less
@@ -431,12 +438,12 @@ def at(criterion, number):
 
 
 # %% tags=["hide-input"]
-# Accuracy by criterion when so many filters are gone
+# Accuracy by criterion and share of filters removed
 reference.results_table(
     ("criterion", *STEPS, "seeds"),
     [(criterion, *(at(criterion, n) for n in STEPS.values()), len(cells[criterion].records)) for criterion in CRITERIA],
     also=cells.values(),
-    note="Top-1 in % on the test images when so many filters are gone: the mean of the seeds that came this far, and "
+    note="Top-1 in % on the test images, by the share of filters removed: the mean of the seeds that came this far, and "
     "half of its 95 % interval; with one seed, that of the test images.",
 )
 
@@ -450,9 +457,9 @@ original = reference.cell("float").estimate
 quote(original=original.mean, budget=round(float(budget)), broke=", ".join(f"{c} ({n})" for c, n in ended.items() if n))
 
 # %% [markdown]
-# Unpruned it has {glue:text}`original:.1%`. Runs that broke down and were stopped: {glue:text}`broke`. The seeds draw the images that rank
-# and train. They all prune the *same* trained network, so the intervals do not tell what another network would do. The learning rate was
-# chosen on validation images for *combined*; the other criteria take it as it is.
+# The unpruned network has {glue:text}`original:.1%`. Runs that broke down and were stopped: {glue:text}`broke`. The seeds select the
+# images for ranking and training. They all prune the *same* trained network, so the intervals do not cover other networks. The
+# learning rate was chosen on validation images for *combined*; the other criteria use the same.
 
 # %% tags=["hide-input"]
 # Accuracy over the share of filters removed
@@ -460,7 +467,7 @@ explore.lines(
     {criterion: cells[criterion].by_ratio for criterion in CRITERIA}, "14.6",
     "Pruned step by step and trained in between, on CIFAR-10 (reference): means of the seeds with 95 % intervals, of a "
     "single seed with that of the test images.",
-    "Test accuracy over the share of filters removed, one line per criterion, falling ever faster.",
+    "Test accuracy over the share of filters removed, one line per criterion, falling faster and faster.",
     **AXES | {"yaxis": {"range": [0, 0.9]}},
 )
 
@@ -468,11 +475,11 @@ explore.lines(
 # (at-equal-cost)=
 # ## At equal cost
 #
-# Removed filters are the axis of both theses. But nobody runs a network for its number of filters, and filters do not cost the same. This is
-# what the networks of the last table cost:
+# Both theses plot accuracy over removed filters. But a device pays for MACs and bytes, and filters do not cost the same. The next
+# table shows the cost of the networks of the last table:
 
 # %% tags=["hide-input"]
-# What is left of the cost when so many filters are gone
+# The remaining cost by share of filters removed
 KINDS = {"macs": "MACs", "weight_bytes": "bytes"}
 
 
@@ -488,9 +495,10 @@ explore.Table(
 )
 
 # %% [markdown]
-# With 80 % of the filters gone the weights' L2 keeps {glue:text}`macs_weights_l2:.0%` of the MACs, *combined* {glue:text}`macs_combined:.0%`,
-# random choice {glue:text}`macs_random:.0%`. A criterion that removes cheap filters looks good at equal filters. So compare where equally
-# much of a cost is left. Most runs have no step just there; between two steps we draw a straight line:
+# With 80 % of the filters gone the weights' L2 keeps {glue:text}`macs_weights_l2:.0%` of the MACs, *combined*
+# {glue:text}`macs_combined:.0%`, random choice {glue:text}`macs_random:.0%`. A criterion that removes cheap filters looks good at
+# equal filters. We therefore compare at equal remaining cost. Most runs have no step exactly there, so we interpolate linearly
+# between two steps:
 
 # %%
 def at_cost(steps, cost, left):
@@ -515,17 +523,17 @@ curves = {
 }
 explore.lines(
     curves, "14.7",
-    "The prunings of figure 14.6 over what is left of the MACs (reference): means of the seeds with 95 % intervals.",
+    "The prunings of figure 14.6 over the share of MACs left (reference): means of the seeds with 95 % intervals.",
     "Test accuracy over the share of MACs left, one line per criterion. Combined, Taylor and activation L2 lie highest "
-    "and close together, both weight norms lower from a half on, random and mean activation far below.",
+    "and close together, both weight norms lower from one half down, random and mean activation far below.",
     x="share of MACs left", xaxis={**explore.PERCENT, "autorange": "reversed"},
     yaxis={**explore.ACCURACY, "range": [0, 0.9]},
 )
 
 # %% [markdown]
 # **Is *combined* better than each of its parts?** {cite:t}`gaikwad2018` says so (Figure 9.9), from one run of each. One run decides
-# nothing: with other images the order may be another. So here are the differences, taken seed by seed, on the axis of the theses and at
-# equal cost:
+# nothing: with other images the order may change. Here are the differences, paired by seed, on the axis of the theses and at equal
+# cost:
 
 # %%
 RIVALS = "taylor", "activation-l2", "weights-l2", "weights-l1", "random"
@@ -583,29 +591,31 @@ hurt = min(left["weights-l2"], key=left["weights-l2"].get)
 quote(hurt=hurt, left={criterion: filters[hurt] for criterion, filters in left.items()})
 
 # %% [markdown]
-# **Against its parts:** that *combined* is above both is **{glue:text}`parts_filters`** at equal filters, **{glue:text}`parts_macs`** at
-# equal MACs and **{glue:text}`parts_weight_bytes`** at equal bytes. Over the activations' L2 alone it is {glue:text}`by_act_macs_half` at
-# half of the MACs and {glue:text}`by_act_macs_third` at 30 %; it is the Taylor criterion that it cannot be told from.
+# **Against its parts:** that *combined* is above both is **{glue:text}`parts_filters`** at equal filters, **{glue:text}`parts_macs`**
+# at equal MACs and **{glue:text}`parts_weight_bytes`** at equal bytes. Its lead over the activations' L2 alone is
+# {glue:text}`by_act_macs_half` at half of the MACs and {glue:text}`by_act_macs_third` at 30 %; only the Taylor criterion cannot be
+# distinguished from it.
 #
-# **Against random choice:** {glue:text}`over_random_macs`, by {glue:text}`by_random_macs_half` at half of the MACs. Not all of that is the
-# choice of filters: the removal of random filters saves more MACs per step, so those networks had been trained on
-# {glue:text}`seen_random:,` images when they passed this mark, those of *combined* on {glue:text}`seen_combined:,`.
+# **Against random choice:** {glue:text}`over_random_macs`, by {glue:text}`by_random_macs_half` at half of the MACs. The choice of
+# filters is not the only cause: removing random filters saves more MACs per step, so those networks had been trained on
+# {glue:text}`seen_random:,` images when they reached this point, those of *combined* on {glue:text}`seen_combined:,`.
 #
-# **Against the size of the weights,** which needs no image, the axis decides. At equal filters, *combined* above the weights' L2 is
-# {glue:text}`over_l2_filters`. At equal MACs it is **{glue:text}`over_l2_macs`**: {glue:text}`by_l2_macs_half` and
-# {glue:text}`by_l2_macs_third`, although the L2 had {glue:text}`seen_weights_l2:,` images to train on before the first of these marks. At
-# equal bytes it is {glue:text}`over_l2_weight_bytes`, {glue:text}`by_l2_weight_bytes_half` and {glue:text}`by_l2_weight_bytes_third`, and
-# above the L1 {glue:text}`over_l1_weight_bytes`: {glue:text}`by_l1_weight_bytes_half` and {glue:text}`by_l1_weight_bytes_third`. If the work
-# has to become less, look at images. If a file has to become smaller, the size of the weights may serve as well.
+# **Against the size of the weights,** which needs no image, the result depends on the axis. At equal filters, that *combined* is
+# above the weights' L2 is {glue:text}`over_l2_filters`. At equal MACs it is **{glue:text}`over_l2_macs`**:
+# {glue:text}`by_l2_macs_half` and {glue:text}`by_l2_macs_third`, although the L2 had {glue:text}`seen_weights_l2:,` images to train
+# on before the first of these points. At equal bytes it is {glue:text}`over_l2_weight_bytes`, {glue:text}`by_l2_weight_bytes_half`
+# and {glue:text}`by_l2_weight_bytes_third`, and above the L1 {glue:text}`over_l1_weight_bytes`: {glue:text}`by_l1_weight_bytes_half`
+# and {glue:text}`by_l1_weight_bytes_third`. To save MACs, use a criterion that looks at images. To save bytes, the size of the
+# weights may do as well.
 #
 # That the absolute value must come before the mean over images is **{glue:text}`averaged`** at equal cost. (Of {glue:text}`intervals`
 # intervals of 95 %, {glue:text}`missed:.0f` should miss; small leads with intervals just above zero are weak evidence.)
 #
-# A criterion that looks at no image can leave a bottleneck: with two thirds of the filters gone the L2 has left {glue:text}`hurt`
-# {glue:text}`left_weights_l2` filters, *combined* {glue:text}`left_combined`. Whether it was these filters that were missing, nobody has
-# measured.
+# A criterion that uses no images can leave a bottleneck: with two thirds of the filters gone, the L2 leaves {glue:text}`hurt` with
+# {glue:text}`left_weights_l2` filters, *combined* with {glue:text}`left_combined`. We have not measured whether these missing filters
+# are the cause.
 #
-# Where does each of them take its filters?
+# From which layers does each criterion remove filters?
 
 # %% tags=["hide-input"]
 # An explorer of the filters, step by step
@@ -615,10 +625,11 @@ explore.filters_by_step({criterion: cell.steps for criterion, cell in cells.item
 # %% [markdown]
 # ## What the thesis found
 #
-# {cite:t}`gaikwad2018` starts from weights of ImageNet, prunes 128 filters per step, and prints the accuracy at 22 ratios. (At 100 % it
-# prints 0. A network that can only guess has 10.) But these are ratios of 2,292 filters, and no SqueezeNet has so few
-# ([chapter 91](91-errata)): v1.1 has {glue:text}`theirs_all:,` before its classes. What the thesis calls 67 % is
-# {glue:text}`true_67:.0%`. So beside each of our steps stands the row of the thesis with as large a share of *all* filters gone:
+# {cite:t}`gaikwad2018` starts from weights of ImageNet, prunes 128 filters per step, and prints the accuracy at 22 ratios. (At 100 %
+# it prints 0, although guessing gives 10.) But these are ratios of 2,292 filters, and no SqueezeNet has so few ([chapter
+# 91](91-errata)): v1.1 has {glue:text}`theirs_all:,`, not counting its classes. What the thesis calls 67 % is
+# {glue:text}`true_67:.0%`. We therefore compare each of our steps with the row of the thesis that has an equal share of *all* filters
+# removed:
 
 # %% tags=["hide-input"]
 # Thesis and ours at equal shares of all filters
@@ -641,7 +652,8 @@ columns = "thesis, L2 (7.1)", "thesis, Taylor (8.2)", "ours, L2 (reference)", "o
 explore.Table(("filters gone", *columns), rows)
 
 # %% [markdown]
-# And here is where they went, after 12 steps of 128 (Table 8.1) and, where half of all filters are gone as well, after 6 of ours:
+# The next table shows where the filters were removed, after 12 steps of 128 (Table 8.1) and after 6 of ours; half of all filters are
+# then gone in both:
 
 # %% tags=["hide-input"]
 # Which modules lost the filters
@@ -655,17 +667,17 @@ OURS = [["conv1"], [f"fire{n}" for n in range(2, 6)], [f"fire{n}" for n in range
 all_filters = cells["taylor"].steps[0]["filters"]
 thesis_went = parts({row["layer"]: row["total"] for row in papers.table("gaikwad2018", 801)[:-1]}, THEIRS)
 thesis_has, *ours = (parts(counts, OURS) for counts in (theirs_net, cells["taylor"].filters_lost(6), all_filters))
-columns = "of what went: thesis", "of all filters: thesis", "of what went: ours (reference)", "of all filters: ours"
+columns = "of those removed: thesis", "of all filters: thesis", "of those removed: ours (reference)", "of all filters: ours"
 shares = ([f"{share:.1%}" for share in found] for found in (thesis_went, thesis_has, *ours))
 explore.Table(("fire modules", *columns), list(zip(("the first", "middle", "last four"), *shares)))
 
 # %% [markdown]
-# {glue:text}`last_thesis:.0%` of what the thesis removes come from the last four modules, and it concludes that these hold what is
-# redundant. But they also hold {glue:text}`last_have:.0%` of all filters: random choice would take as large a share there. Only what lies
-# above that share is the criterion's doing.
+# Of the filters that the thesis removes, {glue:text}`last_thesis:.0%` come from the last four modules, and it concludes that these
+# are redundant. But they also hold {glue:text}`last_have:.0%` of all filters: random choice would remove as large a share there. Only
+# the excess over that share is due to the criterion.
 #
 # {cite:t}`backstrom2018` prunes by mean activation and reports two things: the loss rises higher when filters are chosen at random (Figure
-# 18), and squeeze layers lose little, expand layers much (Figure 19).
+# 18), and squeeze layers lose few filters, expand layers many (Figure 19).
 
 # %%
 def share_gone(counts, kind):
@@ -721,22 +733,22 @@ quote(under=dict(zip(("filters", "macs"), (lead.points for lead in under))))
 quote(conv1_first=cells["mean-activation"].filters_lost(1)["conv1"], conv1_all=all_filters["conv1"])
 
 # %% [markdown]
-# **His claims under another protocol.** Figure 18 removes a sixteenth of the filters of *each layer* (4.5.1), so no layer can be stripped,
-# and shows the training loss of a network without batch normalization. We rank the filters of all layers together, and show the loss of
-# the validation images, with the normalization measured anew. His other prunings remove 23 filters per step and rank again, ours remove
-# 243. So neither row refutes him.
+# **His claims under another protocol.** Figure 18 removes a sixteenth of the filters of *each layer* (4.5.1), so no layer can lose
+# most of its filters, and shows the training loss of a network without batch normalization. We rank the filters of all layers
+# together, and show the loss of the validation images, with the normalization measured again. His other prunings remove 23 filters
+# per step and rank again; ours remove 243. Neither row therefore refutes him.
 #
 # By our protocol his criterion does worse than chance: with half of all filters gone, *mean activation* has
 # {glue:text}`half_mean_activation` % and random choice {glue:text}`half_random` % ({glue:text}`under_filters`; at half of the MACs
-# {glue:text}`under_macs`). Its first step alone takes {glue:text}`conv1_first` of the {glue:text}`conv1_all` filters of conv1. Divided by its
-# largest, a layer whose filters differ much looks idle, and being narrow does not help it ([above](divided-by)). Which part of the protocol
-# makes the difference is not measured here.
+# {glue:text}`under_macs`). Its first step alone removes {glue:text}`conv1_first` of the {glue:text}`conv1_all` filters of conv1.
+# Divided by its largest score, a layer whose filters differ much looks unimportant, and being narrow does not protect it
+# ([above](divided-by)). We have not measured which part of the protocol makes the difference.
 #
-# **Why they differ.** *How much went*: the ratios of the thesis flatter it, as the table shows. *Training*: the short training after each
-# step does not win back what pruning loses; a long one at the end did, in one run ([chapter 15](15-prune-then-quantize)). Criteria can
-# only be compared at *a budget* of training after each step, which may make up for a bad choice; ours is {glue:text}`budget:,` images per
-# step on average. *The axis*: the thesis compares at equal ratios of filters. *The start*: the thesis' network comes from ImageNet. One may
-# guess that it has filters to spare for ten classes; we have no such network to prune.
+# **Why they differ.** *The share removed*: the ratios of the thesis overstate it, as the table shows. *Training*: the short training
+# after each step does not recover what pruning loses; a long one at the end did, in one run ([chapter 15](15-prune-then-quantize)).
+# Criteria can only be compared at *a budget* of training after each step, which may make up for a bad choice; ours is
+# {glue:text}`budget:,` images per step on average. *The axis*: the thesis compares at equal ratios of filters. *The start*: the
+# thesis' network comes from ImageNet. It may have more filters than ten classes need; we have no such network to prune.
 #
 # ## Two questions
 
@@ -744,12 +756,12 @@ quote(conv1_first=cells["mean-activation"].filters_lost(1)["conv1"], conv1_all=a
 # What goes with a filter
 kept_in, kept_out = 32 / 64, 64 / 128
 questions.ask(
-    "A convolution has 64 input channels and 128 filters. Half of its filters go, and half of those of the layer before it. Which share of "
+    "A convolution has 64 input channels and 128 filters. Half of its filters go, and half of those of the layer before it. What share of "
     "its kernel is left?",
     (f"{kept_in * kept_out:.0%}", "It loses half of its filters, and each filter that is left loses half of its channels."),
-    (f"{kept_out:.0%}", "This is what its own filters take away. The removed channels of the layer before go, too."),
+    (f"{kept_out:.0%}", "This counts only its own filters. The removed channels of the layer before go, too."),
     (f"{1 - kept_in * kept_out:.0%}", "This is the share that has gone."),
-    ("0%", "Half and half do not add up: the second half is taken from what the first has left."),
+    ("0%", "The halves do not add up: the second half is taken from what the first has left."),
 )
 
 # %% tags=["hide-input"]
@@ -759,21 +771,22 @@ narrow_score, wide_score = (1 / np.linalg.norm(np.ones(n)) for n in (few_filters
 questions.ask(
     f"All filters of two layers have the same score. One layer has {few_filters} filters, the other {many_filters}. Then each layer is divided "
     "by its norm. How do the scores compare?",
-    (f"those of the narrow layer are {narrow_score / wide_score:.0f} times as large", "The filters of a layer share its norm: each gets 1 over the root of their number."),
+    (f"those of the narrow layer are {narrow_score / wide_score:.0f} times as large", "The filters of a layer share its norm: each gets 1 over the square root of their number."),
     ("they are equal", "This would be so if each layer were divided by its largest score."),
-    (f"those of the narrow layer are {many_filters / few_filters:.0f} times as large", "This is what the sum of a layer would do. The norm grows with the root."),
+    (f"those of the narrow layer are {many_filters / few_filters:.0f} times as large", "This would be so with the sum of a layer. The norm grows with the square root."),
     (f"those of the wide layer are {narrow_score / wide_score:.0f} times as large", "The norm of a wide layer is larger, and it divides."),
 )
 
 # %% [markdown]
 # ## Exercises
 #
-# **1.** Every layer keeps a third of its filters. Which share of its parameters does a network keep, roughly? Why is it more at both ends?
+# **1.** Every layer keeps a third of its filters. What share of its parameters does a network keep, roughly? Why is it more at both
+# ends?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# A kernel has (in x out) columns, and both shrink: $1/3 \cdot 1/3 = 1/9$. The first layer reads the image, and the last answers with all
-# classes: there only one side shrinks, and a third stays.
+# The size of a kernel is proportional to inputs times outputs, and both shrink: $1/3 \cdot 1/3 = 1/9$. The first layer keeps its
+# input, the image, and the last its outputs, the classes: there only one side shrinks, and a third stays.
 # ```
 #
 # **2.** The Taylor criterion is a derivative. What does it say about a filter whose map does not change the loss to first order, because
@@ -781,16 +794,16 @@ questions.ask(
 #
 # ```{admonition} Solution
 # :class: dropdown
-# At a minimum the *mean* gradient of the weights is 0, and the mean of the products of map and gradient comes close to 0 for every filter,
-# too: that is the mistake of averaging first. For single images the gradient is not 0. The mean of absolute values tells how much the
-# images disagree about the filter, which is more useful.
+# At a minimum the *mean* gradient of the weights is 0, and the mean of the products of map and gradient is close to 0 for every
+# filter, too: that is the mistake of averaging first. For single images the gradient is not 0. The mean of absolute values shows how
+# much the images disagree about the filter, which is more useful.
 # ```
 #
 # **3.** A filter is removed together with its bias. Why may the outputs still differ in the last bits from those with the filter silent?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# The sum over channels has fewer terms and is added up in another order or in other groups. Floating-point addition is not associative.
+# The sum over channels has fewer terms and is added in another order or in other groups. Floating-point addition is not associative.
 # ```
 #
 # **Lab.** Write a pruning step: surgery, criterion and choice, in `notebooks/labs/14-pruning.py`

@@ -12,22 +12,22 @@
 # *Reading time: 25 minutes. Needs: [chapter 4](04-quantized-conv2d) (quantized networks), [chapter 5](05-sqnr) (SQNR)
 # and [chapter 14](14-pruning) (criteria, steps).*
 #
-# A third of the filters, and a quarter of the bits. Do the savings multiply? Does the harm add up?
+# A network keeps a third of its filters and a quarter of its bits. Do the savings multiply? Do the losses add up?
 #
-# {cite:t}`backstrom2018` prunes his SqueezeNet and then gives it 8 bits. He finds that the pruned networks suffer from bits that the whole
-# one did not feel, and guesses why. {cite:t}`gaikwad2018` runs a pruned network on a computer for cars. We measure what both techniques
-# save, test the guess, and reverse the order.
+# {cite:t}`backstrom2018` prunes his SqueezeNet and then quantizes it to 8 bits. The pruned networks lose accuracy at a number of bits
+# that does not harm the whole one, and he suggests reasons. {cite:t}`gaikwad2018` runs a pruned network on an embedded computer for
+# cars. We measure what both techniques save, test the suggested reasons, and reverse the order.
 #
 # ```{admonition} Predict first
 # :class: tip
-# Two of three filters go. One of three is left.
+# Two of three filters go; one of three is left.
 #
-# - Which share of the *bytes* is left? Of the *time* for an image?
-# - Which network suffers more from 8 bits, the whole one or the pruned one? And from 4?
-# - If it is the pruned one: are its weights rounded worse, or does it have less to spare? And would more training help?
+# - What share of the *bytes* is left? Of the *time* for an image?
+# - Which network loses more at 8 bits, the whole one or the pruned one? And at 4?
+# - If it is the pruned one: are its weights rounded worse, or is its margin smaller? And would more training help?
 # - Prune first, or quantize first?
 #
-# The answers are in [What a third costs](what-a-third-costs), [Then few bits](then-few-bits), [Why](why-it-suffers) and
+# The answers are in [What a third of the filters costs](what-a-third-costs), [Then few bits](then-few-bits), [Why](why-it-suffers) and
 # [The other order](the-other-order).
 # ```
 
@@ -57,11 +57,11 @@ EPOCHS, MORE, ROUNDS = (1, 1, 10) if SMOKE else (18, 3, 200)
 
 # %% [markdown]
 # (what-a-third-costs)=
-# ## What a third costs
+# ## What a third of the filters costs
 #
-# The SqueezeNet for the digits loses two thirds of its filters, in a single step of [chapter 14](14-pruning) (more steps would be gentler,
-# and slower). What is left is trained with {glue:text}`images:,` images. A copy of it, *longer* in all figures below, is then trained with
-# three times as many again:
+# The SqueezeNet for the digits loses two thirds of its filters, in a single step of [chapter 14](14-pruning) (more steps would cost
+# less accuracy, but take longer). The pruned network is trained on {glue:text}`images:,` images. A copy of it, *longer* in all
+# figures below, is then trained on three times as many more:
 
 # %%
 digits = data.load("digits")
@@ -92,12 +92,12 @@ quote(guessing=after["val_accuracy_before"], trained_again=after["val_accuracy"]
 record(steps=len(pruned.steps) - 1)
 
 # %% [markdown]
-# Right after the removal it reads {glue:text}`guessing:.0%` of the validation digits, no more than a guess; trained, it reads
-# {glue:text}`trained_again:.0%`. The whole network reads {glue:text}`val_whole:.0%`.
+# Right after the removal the network classifies {glue:text}`guessing:.0%` of the validation digits correctly, no more than by
+# guessing; after training, {glue:text}`trained_again:.0%`. The whole network reaches {glue:text}`val_whole:.0%`.
 #
-# The costs are easy to count. We also count them for the larger SqueezeNet, for CIFAR-10, in the shape that *combined* left of it in
-# [chapter 14](14-pruning) (how much goes with a third of the filters depends on which they are). LiteRT takes the time of one image on one
-# thread of this machine, all four networks in turn:
+# We count the costs, also for the larger SqueezeNet for CIFAR-10, in the shape to which *combined* pruned it in [chapter
+# 14](14-pruning) (the savings depend on which filters are removed). LiteRT measures the time of one image on one thread of this
+# machine, for all four networks in turn:
 
 # %%
 NAME = "squeezenet_cifar"
@@ -134,16 +134,17 @@ record(within=0.06, bytes_left=left["digits"]["bytes"], macs_left=left["digits"]
 quote(time_left=left["digits"]["ms"], large={f"{what}_left": share for what, share in left["CIFAR-10"].items()})
 
 # %% [markdown]
-# **Bytes, MACs and time fall together**, but not alike. Bytes fall furthest: a kernel stands between two layers, and shrinks on both sides.
-# Where each layer keeps a third of its filters, it keeps a ninth of its weights. Here {glue:text}`bytes_left:.0%` stay, because not every
-# layer loses the same share; in the larger network it is {glue:text}`large_bytes_left:.0%`. Of the time, {glue:text}`large_ms_left:.0%` are
-# left there, and {glue:text}`time_left:.0%` for the digits ([chapter 17](why-axes-disagree) says why MACs are not time).
+# **Bytes, MACs and time all fall**, but not equally. Bytes fall furthest: a kernel shrinks in its inputs and in its outputs. If each
+# layer keeps a third of its filters, it keeps a ninth of its weights. Here {glue:text}`bytes_left:.0%` of the bytes remain, because
+# not every layer loses the same share; in the larger network it is {glue:text}`large_bytes_left:.0%`. Of the time,
+# {glue:text}`large_ms_left:.0%` remains there, and {glue:text}`time_left:.0%` for the digits ([chapter 17](why-axes-disagree)
+# explains why MACs are not time).
 #
 # (then-few-bits)=
 # ## Then few bits
 #
-# Kernels, inputs and outputs of all layers are rounded to nearest, with MSBs of least squared error from 64 training images; nothing is
-# trained ([chapter 4](04-quantized-conv2d)).
+# Kernels, inputs and outputs of all layers are rounded to nearest, with MSBs of least squared error from 64 training images, without
+# training ([chapter 4](04-quantized-conv2d)).
 
 # %%
 BITS = (8, 4) if SMOKE else (8, 6, 4)
@@ -191,7 +192,7 @@ explore.lines(
 )
 
 # %% [markdown]
-# How many points does each lose? (The same images before and after, so these are paired differences.)
+# How many points does each network lose? (The images are the same before and after, so these are paired differences.)
 
 # %%
 explore.Table(
@@ -222,19 +223,21 @@ record(within={**WIDE, "quick": 0.2}, **{name: {4: found[4]} for name, found in 
 quote(**{name: {"more": found.points, "verdict": verdict(found)} for name, found in extra.items()})
 
 # %% [markdown]
-# At 8 bits so few digits cannot show any harm, if there is any. At 4 bits there is. Does the pruned network lose more there than the whole
-# one? By {glue:text}`pruned_more`: **{glue:text}`pruned_verdict`**. The *same* network, trained longer: {glue:text}`longer_more`,
-# **{glue:text}`longer_verdict`**. A few hundred digits are a blunt instrument. Decibels are a sharper one.
+# At 8 bits so few digits cannot show a loss, if there is any. At 4 bits there is one. Does the pruned network lose more there than
+# the whole one? It loses {glue:text}`pruned_more` more: **{glue:text}`pruned_verdict`**. For the *same* network, trained longer, the
+# difference is {glue:text}`longer_more`: **{glue:text}`longer_verdict`**. A few hundred digits are a blunt instrument. Decibels are a
+# sharper one.
 #
 # (why-it-suffers)=
 # ## Why?
 #
-# The thesis has two guesses: training after pruning gives weights a wider *dynamic range*; or *precision* matters more where fewer filters
-# are left. Look at what each would do.
+# The thesis suggests two reasons: training after pruning gives weights a wider *dynamic range*; or *precision* matters more where
+# fewer filters are left. Each would have different effects.
 #
-# A wide range means large steps, so its kernels would be rounded worse. If errors grew on their way, the logits would have a lower SQNR
-# ([chapter 5](05-sqnr)). A network that merely has *less to spare* has the same errors, and stumbles over them. So make the errors equal: add
-# noise to the logits of each network, as strong as the noise that 4 bits cause in the whole one.
+# A wide range means large steps, so kernels would be rounded worse. If errors grew from layer to layer, the logits would have a lower
+# SQNR ([chapter 5](05-sqnr)). A network with only a *smaller margin* has the same errors, but they change more of its answers. We
+# therefore make the errors equal: we add noise to the logits of each network, as strong as the noise that 4 bits cause in the whole
+# one.
 
 # %%
 def centred(logits):  # what all classes have in common decides nothing
@@ -262,7 +265,7 @@ print({name: f"{accuracy:.1%}" for name, accuracy in equal.items()})
 
 
 # %% [markdown]
-# Three more numbers: how wide the weights reach, how well each layer is rounded, and by how much the highest logit leads.
+# We measure three more things: the range of the weights, the rounding error of each layer, and the lead of the highest logit.
 
 # %%
 def peak(net):
@@ -287,7 +290,7 @@ for name, net in nets.items():
         [[error.sqnr for error in kinds] for kinds in errors], 0)
 
 # %%
-noise = f"read with noise of {of_logits['whole']:.1f} dB on the logits"
+noise = f"accuracy with noise of {of_logits['whole']:.1f} dB on the logits"
 measured = (
     ("largest weight, in standard deviations", peaks, ".2f"),
     ("SQNR of the kernels at 4 bits, dB", kernels, ".1f"),
@@ -313,27 +316,29 @@ quote(grown="not grown" if of_logits["pruned"] >= of_logits["whole"] else "grown
 quote(bits_lost=(kernels["whole"] - min(kernels.values())) / 6.02)
 
 # %% [markdown]
-# The range hardly moves: the largest weight is {glue:text}`peak_whole:.2f` standard deviations before pruning, {glue:text}`peak_pruned:.2f`
-# after, {glue:text}`peak_longer:.2f` trained longer. What its kernels lose by that, from {glue:text}`kernels_whole:.1f` to
-# {glue:text}`kernels_pruned:.1f` and {glue:text}`kernels_longer:.1f` dB, is {glue:text}`bits_lost:.1f` bits at most. On the way to the logits
-# the errors have {glue:text}`grown`: there it is {glue:text}`logits_pruned:.1f` dB after {glue:text}`logits_whole:.1f`.
+# The range hardly changes: the largest weight is {glue:text}`peak_whole:.2f` standard deviations before pruning,
+# {glue:text}`peak_pruned:.2f` after it, and {glue:text}`peak_longer:.2f` after longer training. The SQNR of the kernels changes from
+# {glue:text}`kernels_whole:.1f` to {glue:text}`kernels_pruned:.1f` and {glue:text}`kernels_longer:.1f` dB, a loss of at most
+# {glue:text}`bits_lost:.1f` bits. On the way to the logits the errors have {glue:text}`grown`: the SQNR there is
+# {glue:text}`logits_pruned:.1f` dB, against {glue:text}`logits_whole:.1f` for the whole network.
 #
-# But with *equal* noise the whole network still reads {glue:text}`equal_whole:.0%`, the pruned one {glue:text}`equal_pruned:.0%`. Its answers
-# are closer together: by the median the highest logit leads by {glue:text}`lead_pruned:.2f`, before by {glue:text}`lead_whole:.2f`.
-# That it has less in reserve is **{glue:text}`reserve_verdict_pruned`**: {glue:text}`reserve_pruned`, image by image. (That is this pruning.
-# Another one may have another reserve.) What bits cost is errors and reserve together, and the two may pull apart: a network with less
-# reserve loses no more if its errors are smaller, too.
+# But with *equal* noise the whole network still has {glue:text}`equal_whole:.0%`, the pruned one {glue:text}`equal_pruned:.0%`. The
+# logits of the pruned network are closer together: the median lead of the highest is {glue:text}`lead_pruned:.2f`, against
+# {glue:text}`lead_whole:.2f` before. That its margin is smaller is **{glue:text}`reserve_verdict_pruned`**:
+# {glue:text}`reserve_pruned`, image by image. (This holds for this pruning; another may leave another margin.) The loss at few bits
+# depends on both errors and margin: a network with a smaller margin loses no more if its errors are smaller, too.
 #
-# The reserve did not go with the filters alone. The network that was trained longer has no more filters, leads by
-# {glue:text}`lead_longer:.2f`, and reads {glue:text}`equal_longer:.0%` with equal noise, so it lacks {glue:text}`reserve_longer`; its own 4 bits
-# leave {glue:text}`logits_longer:.1f` dB. A test of a pruned network with few bits is also a test of how long it was trained.
+# The removed filters are not the only cause of the smaller margin. The network that was trained longer has no more filters, but a
+# lead of {glue:text}`lead_longer:.2f` and an accuracy of {glue:text}`equal_longer:.0%` with equal noise. Its deficit is
+# {glue:text}`reserve_longer`; its own 4 bits leave {glue:text}`logits_longer:.1f` dB. Testing a pruned network at few bits also tests
+# how long it was trained.
 #
 # (the-other-order)=
 # ## The other order
 #
-# So quantize first, and prune what already computes with 4 bits? Its filters are then chosen, and trained, with the errors in place. The
-# library's quantized layers keep their formats in variables, so that nothing needs to be compiled again. But a pruning compiles again at
-# each step anyway, and a layer with fixed formats compiles faster. (Its bias stays in float.)
+# What if we quantize first, and prune a network that already computes with 4 bits? Its filters are then chosen and trained in the
+# presence of the errors. The library's quantized layers keep their formats in variables, so that nothing needs to be compiled again.
+# But pruning compiles again at each step anyway, and a layer with fixed formats compiles faster. (Its bias stays in float.)
 
 # %%
 class Rounded(keras.layers.Conv2D):
@@ -366,9 +371,9 @@ def in_4_bits(net, formats):
 
 
 # %% [markdown]
-# Both orders remove the same number of filters by the same criterion, and see the same number of images in all. Pruned first: some of the
-# images in float, and the rest at 4 bits, once the network is quantized. Quantized first: all of them at 4 bits, with the formats of the
-# whole network. (Their learning rates are not the same in the end.)
+# Both orders remove the same number of filters by the same criterion, and see the same number of images in all. *Prune first* sees
+# some of the images in float, and the rest at 4 bits after quantization. *Quantize first* sees all of them at 4 bits, with the
+# formats of the whole network. (Their final learning rates differ.)
 
 # %%
 total = IMAGES + MORE * len(train[1])
@@ -384,7 +389,7 @@ answers["prune, quantize, train"] = share_right(read(pruned_first))
 answers["quantize, prune"] = share_right(read(quantized_first.model))
 
 # %% [markdown]
-# And to see what the training is worth without the bits: the same three epochs in float, and quantized afterwards.
+# As a control, we train for the same three epochs in float, and quantize afterwards:
 
 # %%
 in_float = remove_filters(pruned.model, {})
@@ -394,7 +399,7 @@ anew = quantization.formats_for(
     in_float, few, (4, 4, 4), "mse", signed=True)
 in_float = in_4_bits(in_float, anew)
 answers["prune, train, quantize"] = share_right(read(in_float))
-heads = "order", f"read, of {len(test[1])} (quick, one pruning each)"
+heads = "order", f"right, of {len(test[1])} (quick, one pruning each)"
 explore.Table(heads, list(answers.items()))
 
 # %% tags=["remove-cell"]
@@ -410,15 +415,17 @@ quote(**{name: (first - other).written("+.1%") for name, other in gaps.items()})
 record(within={"smoke": 0.9, "quick": 0.15}, prune_first=first, quantize_first=second)
 
 # %% [markdown]
-# The two agree about most filters: {glue:text}`same:.0%` of those that one removes, the other removes too (by chance it would be
-# {glue:text}`chance:.0%`). In the end, pruned first is {glue:text}`order_gap` points from quantized first. That interval knows the images,
-# not the luck of two trainings, and the rates were not the same, so it cannot crown an order. Training *with the bits in place* gave the pruned and quantized network
-# {glue:text}`won_back` points; compared with the same training in float before quantization, that is {glue:text}`bits_gap`.
+# The two orders agree about most filters: {glue:text}`same:.0%` of those that one removes, the other removes too (by chance it would
+# be {glue:text}`chance:.0%`). The final difference of *prune first* from *quantize first* is {glue:text}`order_gap` points. The
+# interval covers the test images but not the chance of two trainings, and the rates were not equal, so it cannot decide which order
+# is better. Training *the quantized network* gained {glue:text}`won_back` points after pruning; compared with the same training in
+# float before quantization, the difference is {glue:text}`bits_gap`.
 #
 # ## The maps that are left
 #
-# The thesis looks at maps of the second last convolution: before pruning many are empty, afterwards they are "less sparse" (Figures 16
-# and 20). We look too, at ten digits side by side in one image; the network is convolutional and takes any size. Then we count.
+# The thesis looks at maps of the second-last convolution: before pruning many are empty, afterwards they are "less sparse" (Figures
+# 16 and 20). We look at the maps of ten digits side by side in one image (the network is convolutional and takes any size), then
+# count the zeros.
 
 # %%
 LAST = "fire4_expand3x3"
@@ -460,16 +467,18 @@ means = {name: float(np.mean(list(found.values()))) for name, found in zeros.ite
 record(within={"smoke": 0.3, "quick": 0.1}, zeros=means, zeros_last={n: found[LAST] for n, found in zeros.items()})
 
 # %% [markdown]
-# Of {glue:text}`maps_whole` maps {glue:text}`empty_whole` are empty, of the {glue:text}`maps_pruned` that are left
-# {glue:text}`empty_pruned`. In this layer the zeros fall from {glue:text}`zeros_last_whole:.0%` to {glue:text}`zeros_last_pruned:.0%`; over
-# all layers they fall from {glue:text}`zeros_whole:.0%` to {glue:text}`zeros_pruned:.0%` on average, and in {glue:text}`fewer` of
-# {glue:text}`layers` layers. It is less sparse. (It was also trained in between; these numbers do not say which of the two did it.)
+# Before pruning, {glue:text}`empty_whole` of {glue:text}`maps_whole` maps are empty; afterwards, {glue:text}`empty_pruned` of
+# {glue:text}`maps_pruned`. In this layer the zeros fall from {glue:text}`zeros_last_whole:.0%` to {glue:text}`zeros_last_pruned:.0%`;
+# over all layers they fall from {glue:text}`zeros_whole:.0%` to {glue:text}`zeros_pruned:.0%` on average, and in {glue:text}`fewer`
+# of {glue:text}`layers` layers. The pruned network is less sparse. (It was also trained in between; these numbers do not separate the
+# two causes.)
 #
 # ## On CIFAR-10
 #
-# The SqueezeNet for CIFAR-10 is pruned in steps of a twelfth of its filters with training between them ([chapter 14](14-pruning)). Then it
-# is quantized without training, batch normalization folded: MSBs of the 99.9th percentile at 8 and 6 bits, of least squared error at 4.
-# First the two tables of the thesis. Each of its networks has beside it the step of ours that keeps about the same share of the filters.
+# The SqueezeNet for CIFAR-10 is pruned in steps of a twelfth of its filters with training between them ([chapter 14](14-pruning)).
+# Then it is quantized without training, with batch normalization folded. The MSBs are those of the 99.9th percentile at 8 and 6 bits,
+# and of least squared error at 4. The next two tables follow the two tables of the thesis. Next to each of its networks is the step
+# of ours that keeps about the same share of the filters.
 
 # %%
 def counted(step):
@@ -530,8 +539,8 @@ reference.results_table(
 )
 
 # %% [markdown]
-# Does the pruned network lose more by its bits than the whole one does? The loss of the whole one was measured once, on 10,000 images, and
-# has an error of its own, which belongs into the interval:
+# Does the pruned network lose more by quantization than the whole one? The loss of the whole network was measured once, on 10,000
+# images, and has an error of its own, which the interval must include:
 
 # %%
 more = {b: THIRD[b].lost - UNPRUNED[b].lost for b in BITS}
@@ -551,17 +560,17 @@ quote(sure=sum(sure), thesis_losses=len(half))
 quote(thesis_least=min(half), thesis_most=max(half), thesis_first=half[0], folds_sd=table_12[-1]["std_dev"])
 
 # %% [markdown]
-# The first line is the thesis' own question, and the answer is **{glue:text}`more_verdict_8`**: {glue:text}`more_8`. (With the loss of the
-# whole network taken for exact it would be {glue:text}`as_if_exact`. We know how many images each network gets right, not which; so the two
-# networks behind that loss count as tested on different images, and its interval is too wide rather than too narrow.) With fewer bits the
-# seeds are farther apart, and three of them decide little.
+# The first line answers the thesis' own question: **{glue:text}`more_verdict_8`**, {glue:text}`more_8`. (If the loss of the whole
+# network were exact, it would be {glue:text}`as_if_exact`. We know how many images each network classifies correctly, but not which.
+# The two networks behind that loss therefore count as tested on different images, and its interval is too wide rather than too
+# narrow.) With fewer bits the seeds differ more, and three of them decide little.
 #
 # ### Goals
 #
-# The headline of {cite:t}`gaikwad2018` is 72 % fewer bytes (whether his files say that is a question of the kilobyte,
-# [chapter 91](not-an-erratum)). We want the same of our network, at most one point under the original. With 8 bits on top, we want a
-# fourteenth of the bytes, at most one and a half points under. And the time of an image must really fall. One seed: 60 % of the filters
-# go, then what is left is trained for twenty epochs:
+# The main result of {cite:t}`gaikwad2018` is 72 % fewer bytes (whether his file sizes agree depends on the definition of a kilobyte,
+# [chapter 91](not-an-erratum)). Our goal is the same saving at most one point under the original. With 8 bits as well, the goal is a
+# fourteenth of the bytes at most one and a half points under. The time of an image must also fall. With one seed, we remove 60 % of
+# the filters and train the rest for twenty epochs:
 
 # %%
 GOALS = ("", ", trained on", ", 8 bits")
@@ -606,7 +615,7 @@ GOALS = (
 )
 
 # %% tags=["hide-input"]
-# Five goals, and what has become of them
+# Five goals, and whether they were reached
 results = [judged(*goal) for _, *goal in GOALS]
 rows = [
     (what, f"{ours:.1f}" + "".join(f" ± {e:.1f}" for e in error), f"{asked} {limit}", result)
@@ -621,13 +630,14 @@ quote(regained=trained_on.estimate.percent, goals_reached=results.count("reached
 quote(goals_missed=results.count("missed"))
 
 # %% [markdown]
-# Goals reached: {glue:text}`goals_reached` of five; missed: {glue:text}`goals_missed`; one seed. The original was trained for thirty epochs and gets
-# no more: some of what the pruned one has regained may come from the longer training alone. Nobody has measured that here.
+# Goals reached: {glue:text}`goals_reached` of five; missed: {glue:text}`goals_missed`; one seed. The original was trained for thirty
+# epochs and no longer: some of what the pruned network has regained may come from the longer training alone. We have not measured
+# that.
 #
 # ### Is a pruned network better than a small one?
 #
-# There are other ways to so few MACs: a network that was designed narrow, such as MobileNet ([chapter 12](12-mobilenet)), or the pruned
-# *shape* alone, trained from random weights for as long as the original was {cite:p}`liu2019`.
+# There are other ways to reach so few MACs: a network that was designed narrow, such as MobileNet ([chapter 12](12-mobilenet)), or
+# the pruned *shape* alone, trained from scratch for as long as the original {cite:p}`liu2019`.
 
 # %% tags=["hide-input"]
 # Pruned, or built small
@@ -652,7 +662,7 @@ for number, (filters, _, macs, parameters) in list(enumerate(steps))[1:]:
     shapes.append(point(f"{filters:,.0f} filters", "pruned, step by step", found, macs, parameters))
 explore.accuracy_over_cost(
     shapes, UNITS, "15.4",
-    "Accuracy on CIFAR-10 over what it costs: pruned, or built small, trained for unequal times, as the text tells. 95 % "
+    "Accuracy on CIFAR-10 over cost: pruned, or built small, trained for unequal times (see the text). 95 % "
     "intervals, over seeds or over the test "
     f"images of one. Reference: {reference.made_with(cell for *_, cell, _ in candidates)}",
 ).show()
@@ -677,28 +687,29 @@ explore.Table(
 quote(shape_macs=shape_macs / 1e6, before=original.trial.epochs, behind=trained_on.trial.epochs)
 
 # %% [markdown]
-# This answers nothing, and so there is no verdict. The pruned network was trained for {glue:text}`before` epochs before its first filter went,
-# in each step of the pruning, and for {glue:text}`behind` epochs after the last: far more than the others. MobileNet has other MACs as well
-# (the pruned network has {glue:text}`shape_macs:.1f` million). And with one seed each, the intervals know the test images, not the luck of a
-# training. For an answer, its shape from scratch would have to be trained for as long as all of that, with several seeds.
+# These numbers cannot answer the question, so there is no verdict. The pruned network was trained for {glue:text}`before` epochs
+# before the first removal, in each step of the pruning, and for {glue:text}`behind` epochs after the last: far longer than the
+# others. MobileNet also has a different number of MACs (the pruned network has {glue:text}`shape_macs:.1f` million). And with one
+# seed each, the intervals cover the test images but not the chance of training. For an answer, its shape would have to be trained
+# from scratch for as long in total, with several seeds.
 #
 # ## What the thesis found
 #
-# {cite:t}`backstrom2018` prunes 91 steps by mean activation, 23 kernels each. In float, nothing is lost down to a third of the kernels. With
-# 8 bits the networks down to 1705 kernels lose nothing either; the one with 1498 loses {glue:text}`thesis_first:.1f` points, and from there
-# on it is {glue:text}`thesis_least:.1f` to {glue:text}`thesis_most:.1f`. From the printed deviations alone, {glue:text}`sure` of these
-# {glue:text}`thesis_losses` losses is surely above 0. (Compared fold by fold there may be more, but the folds are not printed.)
-# {cite:t}`gaikwad2018` runs a pruned network, 846 KB instead of 2.9 MB, on a PC and on an embedded computer: an image takes half the time on
-# both.
+# {cite:t}`backstrom2018` prunes 91 steps by mean activation, 23 kernels each. In float, nothing is lost down to a third of the
+# kernels. With 8 bits the networks down to 1705 kernels lose nothing either. The one with 1498 kernels loses
+# {glue:text}`thesis_first:.1f` points, and it and the smaller ones lose {glue:text}`thesis_least:.1f` to
+# {glue:text}`thesis_most:.1f`. By the printed deviations alone, {glue:text}`sure` of these {glue:text}`thesis_losses` losses is
+# certainly above 0. (A comparison fold by fold might show more, but the folds are not printed.) {cite:t}`gaikwad2018` runs a pruned
+# network of 846 KB instead of 2.9 MB on a PC and on an embedded computer: an image takes half the time on both.
 #
-# **Why they differ.** His networks know ImageNet and have three classes of plants to tell apart; ours has ten classes. Short training after
-# each step does not win back what pruning takes; twenty epochs at the end did ({glue:text}`regained` % with 60 % of the filters gone, one
-# run). He tests five folds of photographs whose cut-outs are in training and test alike. One standard deviation, of {glue:text}`folds_sd`
-# points, comes from a single network that broke down; he suspects its gradients. His criterion is mean activation, ours combines two. And he
-# quantizes with formats that never clip; ours do.
+# **Why they differ.** Bäckström's networks were pretrained on ImageNet and distinguish three classes of plants; ours has ten classes.
+# Short training after each step does not recover what pruning loses; twenty epochs at the end did ({glue:text}`regained` % with 60 %
+# of the filters gone, one run). He tests five folds of cut-outs, and cut-outs of one photograph are in both training and test. One
+# standard deviation, of {glue:text}`folds_sd` points, comes from a single network that broke down; he suspects its gradients. His
+# criterion is mean activation; ours combines two. He quantizes with formats that never clip; ours do.
 #
-# His 91 steps had 50 to 750 batches each. His tables do not say whether his networks were trained to the end, or lacked the same reserve as
-# our pruned one.
+# His 91 steps had 50 to 750 batches each. His tables do not show whether his networks were trained to convergence, or had as small a
+# margin as our pruned one.
 #
 # ## Two questions
 
@@ -706,29 +717,29 @@ quote(shape_macs=shape_macs / 1e6, before=original.trial.epochs, behind=trained_
 # Two savings
 kept, bits_left = 1 / 3, 8 / 32
 questions.ask(
-    "Each layer of a network keeps a third of its filters. Then its kernels go from 32 to 8 bits. Which share of the bytes of a kernel in the "
+    "Each layer of a network keeps a third of its filters. Then its kernels go from 32 to 8 bits. What share of the bytes of a kernel in the "
     "middle is left?",
     (f"{kept**2 * bits_left:.1%}", "A kernel loses filters and channels, so a ninth of its weights is left, each with a quarter of the bits."),
-    (f"{kept * bits_left:.1%}", "This counts the filters alone. The channels that they read have become fewer, too."),
+    (f"{kept * bits_left:.1%}", "This counts the filters alone. They also read fewer channels."),
     (f"{kept**2:.1%}", "This is pruning alone, at 32 bits."),
-    (f"{kept**2 * bits_left**2:.1%}", "Filters count on both sides of a kernel, bits count once."),
+    (f"{kept**2 * bits_left**2:.1%}", "Filters count on both sides of a kernel; bits count once."),
 )
 
 # %% tags=["hide-input"]
 # What equal noise shows
 questions.ask(
-    "The same noise is added to the logits of the whole network and of the pruned one, and the pruned one reads fewer digits. What does that show?",
+    "The same noise is added to the logits of the whole and of the pruned network, and the pruned one classifies fewer digits correctly. What does that show?",
     ("Its highest logit leads by less.", "The noise is equal, so the difference lies in what it takes to change the answer."),
     ("Its kernels are rounded worse.", "No kernel is rounded in this test: the noise is added at the end."),
-    ("Errors grow more on their way through it.", "The noise does not pass through any layer. The SQNR of its own logits would tell that."),
+    ("Errors grow more on their way through it.", "The noise does not pass through any layer. The SQNR of its own logits would show that."),
     ("It has fewer bits.", "Both networks are in float here."),
 )
 
 # %% [markdown]
 # ## Exercises
 #
-# **1.** Each layer keeps the share $s$ of its filters, and weights have $b$ bits instead of 32. How many times smaller is the file? Two thirds
-# of the filters or 3 of 4 bytes: which saves more?
+# **1.** Each layer keeps the share $s$ of its filters, and weights have $b$ bits instead of 32. How many times smaller is the file?
+# Which saves more: removing two thirds of the filters, or 3 of 4 bytes?
 #
 # ```{admonition} Solution
 # :class: dropdown
@@ -736,19 +747,19 @@ questions.ask(
 # Savings do multiply.
 # ```
 #
-# **2.** The MACs of a network fall to a ninth, its time to a half. Say which part of the time does not depend on the MACs.
+# **2.** The MACs of a network fall to a ninth, its time to a half. What part of the time does not depend on the MACs?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# If time is $a + b \cdot \text{MACs}$, then $a + b/9 = 1/2$ and $a + b = 1$, so $b = 9/16$ and $a = 7/16$: calls from layer to layer,
-# poolings, and memory that is read whatever is multiplied.
+# If time is $a + b \cdot \text{MACs}$, then $a + b/9 = 1/2$ and $a + b = 1$, so $b = 9/16$ and $a = 7/16$: the overhead of each
+# layer, pooling, and memory that is read in any case.
 # ```
 #
-# **3.** How much noise on its logits brings the whole network down to what the pruned one reads at the noise of 4 bits? In bits, what is its
-# reserve worth? (A bit is 6 dB.)
+# **3.** How much noise on its logits lowers the whole network to the accuracy of the pruned one at the noise of 4 bits? How many bits
+# is its extra margin worth? (A bit is 6 dB.)
 
 # %% tags=["hide-cell"]
-# Noise that brings the whole network down to the pruned one
+# Noise that lowers the whole network to the accuracy of the pruned one
 levels = np.arange(of_logits["whole"], -6, -0.5)
 reads = np.array([with_noise(logits["whole", "float"], x).mean() for x in levels])
 worth = float(levels[0] - levels[np.argmax(reads <= equal["pruned"])])
@@ -761,10 +772,10 @@ quote(worth=worth, worth_bits=worth / 6.02)
 # %% [markdown]
 # ```{admonition} Solution
 # :class: dropdown
-# {glue:text}`worth:.1f` dB more: a reserve of {glue:text}`worth_bits:.1f` bits.
+# {glue:text}`worth:.1f` dB more: a margin of {glue:text}`worth_bits:.1f` bits.
 # ```
 #
-# **Lab.** Build the instruments that say why a pruned network suffers, in `notebooks/labs/15-prune-then-quantize.py`
+# **Lab.** Build the measurements that show why a pruned network loses accuracy, in `notebooks/labs/15-prune-then-quantize.py`
 # ([all labs](../book/labs)).
 #
 # ## Run it on yours

@@ -12,20 +12,21 @@
 # *Reading time: 20 minutes. Needs: [chapter 1](01-fixed-point) (codes, rounding), [chapter 4](04-quantized-conv2d)
 # (quantized networks) and [chapter 14](14-pruning) (the pruned shape that is timed).*
 #
-# The chapters before this one have simulated small numbers with large ones. Would a device that has no floats say the same?
+# The earlier chapters simulated small numbers with large ones. Would a device without floats compute the same?
 #
-# {cite:t}`vieito2017` writes his layers for a hardware convolution engine, but never runs them on it: he trusts that fewer bits in a
-# simulation are fewer bits on the device. {cite:t}`chiang2017` ends on a telephone, {cite:t}`gaikwad2018` on a computer for cars, both with
-# floats. This chapter removes the floats {cite:p}`jacob2018`, proves how wide every sum can become, and lets four programs compute the same network.
+# {cite:t}`vieito2017` writes his layers for a hardware convolution engine, but never runs them on it: he assumes that the simulation
+# predicts the device. {cite:t}`chiang2017` measures on a phone, {cite:t}`gaikwad2018` on an embedded computer for cars, both with
+# floats. This chapter removes the floats {cite:p}`jacob2018`, proves how wide every sum can become, and has four programs compute the
+# same network.
 #
 # ```{admonition} Predict first
 # :class: tip
-# SqueezeNet for the digits, 8 bits everywhere, all test digits.
+# SqueezeNet classifies all test digits with 8 bits everywhere.
 #
 # - Keras simulates it in float32. In how many of its codes does it differ from integers: none, one in a million, one in a hundred?
 # - How wide must a sum of products be, so that it never overflows: 16, 20, 24 or 32 bits?
 # - With 16 bits everywhere, which of the two is wrong, the simulation or the integers?
-# - The engine multiplies windows of 3x3. How many of its multipliers have work when it runs SqueezeNet?
+# - The engine multiplies windows of 3x3. What share of its multipliers is in use when it runs SqueezeNet?
 #
 # The answers are in [The whole network](the-whole-network), [How wide is a sum?](how-wide-is-a-sum), [Where float32 ends](where-float32-ends)
 # and [The engine](the-engine).
@@ -57,8 +58,8 @@ tf.config.run_functions_eagerly(True)  # to compile takes longer
 # %% [markdown]
 # ## One sum
 #
-# A value is a code times a step, and steps are powers of two. So a sum of products of values is a sum of products of *codes*, times the
-# product of the steps. Three inputs and three weights of 4 bits:
+# A value is a code times a step, and steps are powers of two. A sum of products of values is therefore a sum of products of *codes*,
+# times the product of the steps. Here are three inputs and three weights of 4 bits:
 
 # %%
 x, w, y = FixedPoint(0, 4), FixedPoint(-1, 4), FixedPoint(-1, 4)
@@ -70,18 +71,19 @@ simulated = quantize(inputs, x, "nearest") @ quantize(kernel, w, "nearest")
 print(f"values: {total * x.step * w.step:g}, simulated {simulated:g}")
 
 # %% [markdown]
-# What is left to do is to bring the sum into the format of the output. Its step is a power of two larger: that is a **shift**, with a
-# rounding. No multiplication, no table, no float. Four of the book's roundings have an integer form ($a$ is the sum, $s$ the shift;
-# stochastic rounding and the operator of one thesis do not have one):
+# The sum must then be converted to the format of the output. Its step is larger by a power of two, so this takes only a **shift**
+# with a rounding: no multiplication, no table, no float. Four of the book's roundings have an integer form ($a$ is the sum, $s$ the
+# shift; stochastic rounding and the operator of one thesis have none):
 #
 # | rounding | with integers |
 # |---|---|
 # | `floor` | $a \gg s$ |
 # | `nearest-up` | $(a + 2^{s-1}) \gg s$ |
-# | `nearest` (half to even) | as `nearest-up`, one less if the rest is exactly half and the result odd |
-# | `nearest-away` | the sign of $a$ times `nearest-up` of its size |
+# | `nearest` (half to even) | as `nearest-up`, one less if the remainder is exactly half and the result odd |
+# | `nearest-away` | the sign of $a$ times `nearest-up` of its absolute value |
 #
-# A ReLU compares codes, and so does a maximum. An average is a sum; it is divided when the next layer rounds it. That is all there is.
+# A ReLU compares codes, and so does max pooling. An average is a sum, which is divided when the next layer rounds it. No other
+# operation is needed.
 
 # %%
 shift = int(log2(y.step / (x.step * w.step)))
@@ -94,7 +96,7 @@ for rounding in names.INTEGER_ROUNDINGS:
 # (the-whole-network)=
 # ## The whole network
 #
-# `lower` walks through a quantized network and writes down such steps. It refuses what it cannot express with integers, and names the layer.
+# `lower` converts a quantized network into such steps. It refuses what it cannot express with integers, and names the layer.
 
 # %%
 digits = data.load("digits")
@@ -110,8 +112,8 @@ for step in network.operations[:8]:
     print(f"{type(step).__name__:<12}{step.layer}")
 
 # %% [markdown]
-# The figure takes the first convolution apart: nine products of codes, a bias, a shift and a comparison make one code. Go from place to place
-# with the arrow keys. Where the bits that are struck out are one half or more, the roundings part ways.
+# The figure shows the steps of the first convolution: nine products of codes, a bias, a shift and a comparison make one code. Move
+# from place to place with the arrow keys. Where the bits that are struck out are one half or more, the roundings differ.
 
 # %% tags=["hide-input"]
 # One convolution, code by code
@@ -152,17 +154,17 @@ record(right={(bits, rounding): right for bits, rounding, _, _, right in rows})
 quote(images=len(images), all_codes=sum(row[2] for row in rows))
 
 # %% [markdown]
-# **None differs**: of {glue:text}`all_codes:,` codes in all layers of {glue:text}`images` digits, at three widths and with two
-# roundings, {glue:text}`differ`. This is not luck. float32 holds every integer up to $2^{24}$; as long as no sum exceeds that, it adds integers
-# without an error, in any order.
+# **None differs**: of {glue:text}`all_codes:,` codes in all layers for {glue:text}`images` digits, at three widths and with two
+# roundings, {glue:text}`differ` differ. This is no coincidence. float32 represents every integer up to $2^{24}$; as long as no sum
+# exceeds that, it adds integers without an error, in any order.
 #
 # (how-wide-is-a-sum)=
 # ## How wide is a sum?
 #
-# The largest sum that a filter can make needs no data: take every input at its limit. `lower` computes two such bounds for each layer. The
-# *accumulator* must hold every partial sum: after a ReLU no input is negative, so only weights of one sign add up. The *simulation* may add
-# in any order, so its bound is the sum of all absolute products. The figure shows this bound for every pair of widths: if the bar ends below
-# the line at 24, float32 is proven to be exact.
+# The largest possible sum of a filter follows without data, with every input at its limit. `lower` computes two such bounds for each
+# layer. The *accumulator* must hold every partial sum: after a ReLU no input is negative, so only weights of one sign add up. The
+# *simulation* may add in any order, so its bound is the sum of all absolute products. The figure shows this second bound for every
+# pair of widths: if the bar ends below the line at 24, float32 is proven to be exact.
 
 # %%
 msbs = quantization.msb_table(net, few, range_rule=100)
@@ -176,7 +178,7 @@ for weight in WIDTHS:
         networks[weight, activation] = lower(quantized, digits.levels)
 
 # %% tags=["hide-input"]
-# How wide the sums are
+# The width of the sums
 explore.accumulator_sizes(
     networks, "16.2",
     "The largest sum of absolute products, plus bias, in each layer of SqueezeNet for the digits: proven, whatever the "
@@ -184,7 +186,7 @@ explore.accumulator_sizes(
 ).show()
 
 # %% [markdown]
-# And how large do the sums become on the test digits?
+# How large do the sums become on the test digits?
 
 # %%
 proven = networks[8, 8]
@@ -206,16 +208,17 @@ record(within=0.001, proven_8=log2(max(s.magnitude for s in proven.convolutions)
 quote(sixteen_layers=len(wide.beyond_float32), layers=len(proven.convolutions))
 
 # %% [markdown]
-# With 8 bits the widest accumulator needs **{glue:text}`widest` bits** ({glue:text}`widest_layer`). That is proven for every image, so nothing
-# needs a check at run time. On the test digits the sums of a layer stay {glue:text}`met_8:.1f` bits below its bar, by the median of the
-# layers. Each bit less of a weight takes one bit off the sum, and so does each bit less of an activation. Drag both to 16, and the widest
-# accumulator needs {glue:text}`sixteen` bits.
+# With 8 bits the widest accumulator needs **{glue:text}`widest` bits** ({glue:text}`widest_layer`). That is proven for every image,
+# so no check is needed at run time. On the test digits the sums of a layer stay {glue:text}`met_8:.1f` bits below its bar (the median
+# of the layers). Each bit fewer in a weight takes one bit off the sum, and so does each bit fewer in an activation. With both at 16,
+# the widest accumulator needs {glue:text}`sixteen` bits.
 #
 # (where-float32-ends)=
 # ## Where float32 ends
 #
-# At 16 bits, {glue:text}`sixteen_layers` of {glue:text}`layers` layers are above the line. There it is the *simulation* that errs: float32
-# rounds a sum that integers hold. So we simulate the same network in float64, whose integers reach to $2^{53}$:
+# At 16 bits, {glue:text}`sixteen_layers` of {glue:text}`layers` layers are above the line. There the *simulation* is wrong: float32
+# rounds a sum that integers represent exactly. We therefore also simulate the same network in float64, which represents integers up
+# to $2^{53}$:
 
 # %%
 formats_of = quantization.formats_from_msbs(msbs, (16, 16, 16))
@@ -239,17 +242,17 @@ record(off_64=int(off["float64"] * exact.size))
 quote(gap_32=gap["float32"], off_32=off["float32"], read_32=read["float32"])
 
 # %% [markdown]
-# In float32 {glue:text}`off_32:.0%` of the logits are not what the integers say, in float64 {glue:text}`off_64`. They are off by little,
-# {glue:text}`gap_32:.0e` of the largest logit at most, and {glue:text}`read_32` digits are read differently because of it. But if you test a
-# device against the simulation, you do not know whether to look for a bug. `compare_layers` takes float64 by itself, wherever a sum is not
+# In float32 {glue:text}`off_32:.0%` of the logits differ from those of the integers, in float64 {glue:text}`off_64`. The differences
+# are small, at most {glue:text}`gap_32:.0e` of the largest logit, and change the answer for {glue:text}`read_32` digits. But if you
+# test a device against the simulation, you cannot tell them from a bug. `compare_layers` uses float64 by itself wherever a sum is not
 # proven to fit.
 #
 # (four-programs)=
 # ## Four programs, one answer
 #
-# If everything is an integer, any program that adds integers must find the same results. We give the 8-bit network to three more programs:
-# an **ONNX** file whose products are integers; **C** without a float or a heap, which the compiler of this machine turns into a library; a
-# **LiteRT** file of `int8` that carries our codes and our steps.
+# If everything is an integer, any program that adds integers must compute the same results. We export the 8-bit network to three more
+# programs: an **ONNX** file whose products are integers; **C** without floats or a heap, compiled to a library on this machine; and a
+# **LiteRT** file of `int8` with our codes and our steps.
 
 # %%
 quantized.set_formats(formats)
@@ -288,19 +291,19 @@ quote(c_differ=said["C"].different if "C" in said else "(no C compiler here) no"
 quote(own_most=max(x.largest for x in by_layer["LiteRT's own"].values()))
 
 # %% [markdown]
-# ONNX Runtime: {glue:text}`onnx_differ` codes differ. C: {glue:text}`c_differ`. And LiteRT, whose float scales would let it compute anything:
-# {glue:text}`xnnpack_differ` of {glue:text}`litert_codes:,`, on XNNPACK, the library it uses by default. Two of the three files still ask for
-# floats between integers (ONNX has no shift that rounds, and LiteRT rounds halves up where a step gets coarser); but a code times a power of
-# two is exact in them, too. **Scales that are powers of two leave nothing to interpretation but the rounding.**
+# In ONNX Runtime {glue:text}`onnx_differ` codes differ, in C {glue:text}`c_differ`. In LiteRT, whose float scales are less strict,
+# {glue:text}`xnnpack_differ` of {glue:text}`litert_codes:,` differ on XNNPACK, the library it uses by default. Two of the three files
+# still use floats between integers (ONNX has no shift that rounds, and LiteRT rounds halves up where a step gets coarser); but a code
+# times a power of two is exact in them, too. **With power-of-two scales, only the rounding is open to interpretation.**
 #
-# The rounding is enough. LiteRT's *own* kernels, for machines without XNNPACK, compute {glue:text}`own_differ:.0%` of the codes differently,
-# by up to {glue:text}`own_most:.0f` steps. They round twice: first a product with a 32-bit factor, then a shift. What was a little less than
-# a half becomes a half in the first rounding, and goes up in the second. One code changes others in the next layer, and
-# {glue:text}`own_logits:.0%` of the logits have another code. Nothing is broken there; it is a different arithmetic, and a simulation that
-# does not know it will not agree with it.
+# The rounding alone can make a difference. LiteRT's *own* kernels, for machines without XNNPACK, compute {glue:text}`own_differ:.0%`
+# of the codes differently, by up to {glue:text}`own_most:.0f` steps. They round twice: first in a product with a 32-bit factor, then
+# in a shift. A value slightly below a half becomes a half in the first rounding, and is rounded up in the second. One code changes
+# others in the next layer, and {glue:text}`own_logits:.0%` of the logits have another code. This is not a bug but a different
+# arithmetic, which a simulation must model to agree with it.
 #
-# A few hundred digits are easy. So we take all 10,000 test images of CIFAR-10, in three networks and at three widths: every layer's codes in
-# NumPy beside those of the simulation, and the logits of the other two programs beside NumPy's.
+# A few hundred digits are a small test. The next table has all 10,000 test images of CIFAR-10, in three networks and at three widths.
+# It compares every layer's codes in NumPy with those of the simulation, and the logits of the other two programs with NumPy's.
 
 # %% tags=["hide-input"]
 # All test images of CIFAR-10, with integers
@@ -326,8 +329,8 @@ quote(cifar_planned=len(rows), cifar_runs=sum(bool(row[-1].records) for row in r
 # Of {glue:text}`cifar_codes:.1f` billion codes, {glue:text}`cifar_differ` differ ({glue:text}`cifar_runs` of {glue:text}`cifar_planned`
 # networks have been run).
 #
-# This is part of the C code that `fewbits export --to c` writes. Every layer is one call; the top of its header says how much memory it
-# takes:
+# Here is a part of the C code that `fewbits export --to c` writes. Every layer is one call; the top of the header states the memory
+# that it needs:
 
 # %%
 with TemporaryDirectory() as folder:
@@ -346,9 +349,9 @@ record(weight_bytes=memory.weight_bytes, ram_bytes=memory.ram_bytes)
 # (how-fast)=
 # ## How fast?
 #
-# To measure times we take the larger SqueezeNet, for CIFAR-10: as it is; in the shape that pruning two thirds of its filters left
-# ([chapter 14](14-pruning); its time does not depend on what its weights are); and both with 8 bits. One image, one thread of this machine,
-# all in turn:
+# We measure the time of the larger SqueezeNet, for CIFAR-10: unpruned; in the shape left after pruning two thirds of its filters
+# ([chapter 14](14-pruning); its time does not depend on the values of its weights); and both with 8 bits. All are measured in turn,
+# for one image on one thread of this machine:
 
 # %%
 NAME = "squeezenet_cifar"
@@ -375,7 +378,7 @@ def files_of(name, net):
 
 
 # %%
-tf.config.run_functions_eagerly(False)  # Keras shall be timed compiled
+tf.config.run_functions_eagerly(False)  # time Keras as compiled
 running, sizes = {}, {}
 for name, one in nets.items():
     for runtime, file in files_of(name, one).items():
@@ -416,20 +419,21 @@ left = {r: sizes[r, "whole, 8 bits"] / sizes[r, "whole"] for r in ("LiteRT", "ON
 record(within=0.001, int8_left=left["LiteRT"], onnx_left=left["ONNX Runtime"])
 
 # %% [markdown]
-# The file of 8 bits has {glue:text}`int8_left:.1%` of the bytes of the float file in LiteRT, {glue:text}`onnx_left:.1%` in ONNX. Time is
-# another matter. LiteRT takes {glue:text}`litert_gain:.0%` of its float time with 8 bits, {glue:text}`litert_both:.0%` with two thirds of the
-# filters gone as well. ONNX Runtime takes {glue:text}`onnx_gain:.0%` with our file, which spells out each requantization in several
-# operations, each a pass over memory. We have not profiled whether this is the reason, and we have not tried its own quantized convolution,
-# which rounds in its own way. Our C takes {glue:text}`c_of_litert:.1f` times what LiteRT takes: loops that any compiler understands, beside
-# kernels written for this processor. **Bits save memory by themselves; whether they save time depends on who computes.**
+# The 8-bit file has {glue:text}`int8_left:.1%` of the bytes of the float file in LiteRT, and {glue:text}`onnx_left:.1%` in ONNX. Time
+# does not follow bytes. LiteRT takes {glue:text}`litert_gain:.0%` of its float time with 8 bits, and {glue:text}`litert_both:.0%`
+# with two thirds of the filters gone as well. ONNX Runtime takes {glue:text}`onnx_gain:.0%` with our file, which expresses each
+# requantization in several operations, each a pass over memory. We have not profiled whether this is the reason, and have not tried
+# its own quantized convolution, which rounds differently. Our C takes {glue:text}`c_of_litert:.1f` times as long as LiteRT: it has
+# loops that any compiler understands, LiteRT has kernels written for this processor. **Fewer bits always save memory; whether they
+# save time depends on the runtime.**
 #
 # (the-engine)=
-# ## The engine that was never built on
+# ## The engine that was never used
 #
-# The convolution engine for which {cite:t}`vieito2017` writes ({cite:t}`conti2015`) is a small machine. It holds a window of 3x3 or 5x5 and
-# slides it over one plane of 16-bit pixels. With weights of 16 bits it makes one plane of sums in a pass, with 8 bits two, with 4 bits four.
-# Everything else must be mapped to it: a 1x1 window is a 3x3 one with eight zeros, one of 7x7 is cut into four pieces of 5x5, and with a
-# stride the engine computes every place and throws most away.
+# The convolution engine for which {cite:t}`vieito2017` writes ({cite:t}`conti2015`) is a small machine. It holds a window of 3x3 or
+# 5x5 and slides it over one plane of 16-bit pixels. With weights of 16 bits it makes one plane of sums in a pass, with 8 bits two,
+# with 4 bits four. Everything else must be mapped to it: a 1x1 window is a 3x3 one with eight zeros, a 7x7 window is split into four
+# of 5x5, and with a stride the engine computes every place and discards most.
 
 # %%
 quantized.set_formats(formats)
@@ -449,7 +453,7 @@ for name, model in (("SqueezeNet v1.1", photos), ("MobileNet", mobile)):
 
 # %%
 def with_work(plan):
-    """Return the share of the engine's multipliers that have work."""
+    """Return the share of the engine's multipliers in use."""
     on_it = [row for row in plan if not row.reason]
     could = sum(row.macs / row.utilisation for row in on_it)
     return sum(row.macs for row in on_it) / could
@@ -465,26 +469,26 @@ for (name, bits), plan in plans.items():
 # %%
 explore.Table(
     ("network at 224 x 224 (counted)", "bits of a weight", "passes",
-     "MACs on the engine", "multipliers with work"), rows)
+     "MACs on the engine", "multipliers in use"), rows)
 
 # %% tags=["hide-input"]
 # SqueezeNet on the engine, layer by layer
 plan = plans["SqueezeNet v1.1", 8]
 explore.bars(
-    {"with work": {row.layer: row.utilisation for row in plan}}, "16.5",
-    "Share of the engine's multipliers that have work in each layer of SqueezeNet v1.1 with weights of 8 bits: "
+    {"in use": {row.layer: row.utilisation for row in plan}}, "16.5",
+    "Share of the engine's multipliers in use in each layer of SqueezeNet v1.1 with weights of 8 bits: "
     "counted, not measured.",
     "Bars, one per layer: 3x3 layers near the top, 1x1 layers at one ninth, the first one with its stride at a quarter.",
-    x="layer", y="multipliers with work", yaxis={**explore.PERCENT, "range": [0, 1]}, height=440,
+    x="layer", y="multipliers in use", yaxis={**explore.PERCENT, "range": [0, 1]}, height=440,
     table=explore.Table(
-        ("layer", "passes", "multipliers with work"), [(r.layer, r.passes, f"{r.utilisation:.0%}") for r in plan]
+        ("layer", "passes", "multipliers in use"), [(r.layer, r.passes, f"{r.utilisation:.0%}") for r in plan]
     ),
 )
 
 # %% [markdown]
-# And its sums have 16 bits. A window's sum is shifted so far that all planes together are sure to fit, then added, and each addition
-# saturates: one rounding per plane, all of them *down*. [Chapter 6](06-two-theses) has shown what that can do. Here are the digits on such an
-# engine:
+# Moreover, its sums have 16 bits. Each window's sum is shifted so that all planes together are certain to fit, then added, and each
+# addition saturates. This rounds once per plane, always *down*. [Chapter 6](06-two-theses) showed the possible effect. Here are the
+# digits on such an engine:
 
 # %%
 def on_engine(network, images):
@@ -516,7 +520,7 @@ heads = (f"right of {len(images)} (quick), one sum of 32 bits",
 explore.Table(("bits", "shifts of the sums", *heads), rows)
 
 # %% tags=["remove-cell"]
-# Quoted in the text: multipliers with work, and what the engine cuts off, in steps of the layer's output
+# Quoted in the text: multipliers in use, and what the engine cuts off, in steps of the layer's output
 record(within=0.001, squeezenet_used=with_work(plan), mobilenet_used=with_work(plans["MobileNet", 8]))
 record(squeezenet_passes=sum(row.passes for row in plan))
 quantized.set_formats(formats)
@@ -532,27 +536,28 @@ quote(median_cut=float(np.median(list(in_steps.values()))))
 record(engine={bits: right for bits, _, _, right in rows}, sum32={bits: right for bits, _, right, _ in rows})
 
 # %% [markdown]
-# Every convolution runs on it, and it is still a poor match. In SqueezeNet {glue:text}`squeezenet_used:.0%` of its multipliers have work, in
-# MobileNet {glue:text}`mobilenet_used:.0%`: both networks save by 1x1 windows, for which the engine uses one multiplier in nine. Fewer bits
-# pay twice there, in memory and in passes.
+# Every convolution runs on the engine, but the match is poor. SqueezeNet uses {glue:text}`squeezenet_used:.0%` of its multipliers,
+# MobileNet {glue:text}`mobilenet_used:.0%`: both networks save MACs with 1x1 windows, for which the engine uses one multiplier in
+# nine. Fewer bits help twice there, in memory and in passes.
 #
-# And the 16-bit sums? With 6 and 4 bits hardly any needs a shift. With 8 bits shifts go up to {glue:text}`engine_shift`, each plane is rounded
-# down, and that adds up: {glue:text}`most_cut_layer`, with {glue:text}`planes_cut` planes, loses {glue:text}`most_cut:.1f` steps of its output
-# on average, the median layer {glue:text}`median_cut:.1f`. The codes are far from those of one sum. The digits tolerate it:
-# {glue:text}`engine_8` are right instead of {glue:text}`sum32_8`. A task with less to spare than these digits may not; we have not measured
+# With 6 and 4 bits hardly any 16-bit sum needs a shift. With 8 bits shifts go up to {glue:text}`engine_shift`, each plane is rounded
+# down, and the errors add up: {glue:text}`most_cut_layer`, with {glue:text}`planes_cut` planes, loses {glue:text}`most_cut:.1f` steps
+# of its output on average, the median layer {glue:text}`median_cut:.1f`. The codes are far from those of a single wide sum. The
+# digits tolerate this: {glue:text}`engine_8` are right instead of {glue:text}`sum32_8`. A harder task may not; we have not measured
 # that.
 #
 # ## What the thesis found
 #
-# {cite:t}`vieito2017` writes that SqueezeNet, with its small windows, "aligns perfectly" with the engine, and plans the software that would send it
-# there (3.4, "not yet implemented"). His results are those of the simulation: floats that were rounded, in Keras. He did not ask whether the
-# engine would say the same. The others measured devices, with networks in float32: {cite:t}`chiang2017` a telephone, {cite:t}`gaikwad2018` a
-# computer for cars.
+# {cite:t}`vieito2017` writes that SqueezeNet, with its small windows, "aligns perfectly" with the engine, and plans the software that
+# would map it to the engine (3.4, "not yet implemented"). His results are those of the simulation: rounded floats in Keras. He did
+# not ask whether the engine would compute the same. The others measured devices, with networks in float32: {cite:t}`chiang2017` a
+# phone, {cite:t}`gaikwad2018` an embedded computer for cars.
 #
-# **Why they differ.** On paper a window of 1x1 is smaller than one of 3x3, so it fits. In hardware it fits as a small box fits a large lorry:
-# the trip costs the same. The claim was about windows; the engine's price is passes. And the simulation is better than its author could know:
-# as long as sums stay below $2^{24}$ it *is*, code by code, a device with sums of 32 bits. With 16 bits everywhere it is not: SqueezeNet for
-# the digits needs {glue:text}`sixteen` (quick). And it is never this engine, whose sums have 16 bits and lose a little with each plane.
+# **Why they differ.** On paper a 1x1 window fits because it is smaller than 3x3. In hardware it fits as a small box fits a large
+# lorry: the trip costs the same. The claim was about windows, but the engine's cost is in passes. The simulation is better than its
+# author could know: as long as sums stay below $2^{24}$, it equals, code by code, a device with sums of 32 bits. With 16 bits
+# everywhere it does not: SqueezeNet for the digits needs {glue:text}`sixteen` bits (quick). It never equals this engine, whose sums
+# have 16 bits and lose a little with each plane.
 #
 # ## Two questions
 
@@ -562,9 +567,9 @@ bound = {bits: log2(512 * 2 ** (bits - 1) * 2 ** (bits - 1)) for bits in (8, 4)}
 questions.ask(
     f"A window has 512 inputs. With weights and activations of 8 bits no sum of products exceeds 2 to the power of {bound[8]:.0f}. What is the "
     "power if both have 4 bits?",
-    (f"{bound[4]:.0f}", "Each bit less of a weight takes one bit off every product, and so does each bit less of an activation."),
+    (f"{bound[4]:.0f}", "Each bit fewer in a weight takes one bit off every product, and so does each bit fewer in an activation."),
     (f"{bound[8] - 4:.0f}", "This is one of the two at 4 bits. Both factors of a product become smaller."),
-    (f"{bound[8] / 2:.1f}", "The number of inputs adds nine bits at both widths. They are not halved."),
+    (f"{bound[8] / 2:.1f}", "The number of inputs adds nine bits at both widths, and these are not halved."),
     (f"{bound[8]:.0f}", "The bound depends on how large the codes can be, not on the number of inputs alone."),
 )
 
@@ -573,32 +578,33 @@ questions.ask(
 negative, bits_off = -13, 2
 down, up = (int(operations.divide_rounded(np.array(negative), 2**bits_off, r)) for r in ("floor", "nearest-up"))
 questions.ask(
-    f"A device drops the lowest {bits_off} bits of the sum {negative}, in two's complement. Which code is left?",
+    f"A device drops the lowest {bits_off} bits of the sum {negative}, in two's complement. Which code remains?",
     (f"{down}", f"{negative} / {2**bits_off} is {negative / 2**bits_off}. Dropping bits rounds down, and down is away from zero here."),
-    (f"{up}", "This is the nearest code. It takes half a step more before the shift."),
-    (f"{negative / 2**bits_off}", "A code is an integer. What lies after the point is what was dropped."),
+    (f"{up}", "This is the nearest code. It needs half a step added before the shift."),
+    (f"{negative / 2**bits_off}", "A code is an integer. The fraction is what was dropped."),
     (f"{-negative >> bits_off}", "The sign is the highest bit. The lowest ones are dropped."),
 )
 
 # %% [markdown]
 # ## Exercises
 #
-# 1. A layer has 512 inputs per window, 8-bit weights and 8-bit activations with a sign. How many bits does its accumulator need in the worst
-#    case? Why did `lower` prove fewer for the layers above?
-# 2. Round to nearest twice: first to a step of 1/2, then to 1. Find a value for which the result differs from rounding to nearest once. How
-#    often does it happen to numbers that are spread evenly?
-# 3. Map MobileNet's 3x3 depthwise layers to the engine. Why do four planes at once not help them?
-# 4. The logits of SqueezeNet are averages over $n$ places. `lower` never divides by $n$. Why is that right for the class, and what would you do for
-#    the probabilities?
+# 1. A layer has 512 inputs per window, 8-bit weights and 8-bit activations with a sign. How many bits does its accumulator need in
+#    the worst case? Why are fewer bits proven for the layers above?
+# 2. Round to nearest twice: first to a step of 1/2, then to 1. Find a value for which the result differs from rounding to nearest
+#    once. How often does this happen for uniformly distributed numbers?
+# 3. Map MobileNet's 3x3 depthwise layers to the engine. Why does computing four planes at once not help them?
+# 4. The logits of SqueezeNet are averages over $n$ places. `lower` never divides by $n$. Why is that correct for the class, and what
+#    must be done for probabilities?
 #
 # ```{admonition} Solutions
 # :class: dropdown
-# 1. A product is at most $2^7 \cdot 2^7 = 2^{14}$, 512 of them $2^{23}$. 24 bits hold one less than that, so 25. `lower` knows the weights (few
-#    are at their limit) and that inputs after a ReLU are not negative.
-# 2. 0.6 becomes 0.5 and then, half to even, 0; but 1 is nearer. Of numbers spread evenly, half lie between a quarter and three quarters; all of
-#    these become a half first, and half of these then go the wrong way: one in four.
+# 1. A product is at most $2^7 \cdot 2^7 = 2^{14}$, 512 of them $2^{23}$. The largest value of 24 bits is one less than that, so it
+#    needs 25. `lower` knows the weights (few are at their limit) and that inputs after a ReLU are not negative.
+# 2. 0.6 becomes 0.5 and then, half to even, 0; but 1 is nearer. Of uniformly distributed numbers, half have a fraction between a
+#    quarter and three quarters. All of these first become a half, and half of them are then rounded the wrong way: one in four.
 # 3. A pass reads one plane of pixels and makes sums for up to four of its filters. A depthwise layer has one filter per plane.
-# 4. To divide all logits by the same number changes no order. For probabilities, divide the sums by $n$ before the exponential, in float, outside.
+# 4. Dividing all logits by the same number does not change their order. For probabilities, divide the sums by $n$ before the
+#    exponential, in float, outside the network.
 # ```
 #
 # **Lab.** Run a network on integers, and prove that no sum overflows, in `notebooks/labs/16-integers.py`

@@ -12,21 +12,20 @@
 # *Reading time: 25 minutes. Needs: [chapter 2](02-counting) (costs), [chapter 5](05-sqnr) (how errors add), [chapter
 # 14](14-pruning) (pruning) and [chapter 16](16-integers) (integers).*
 #
-# You have a device, a battery and a task. This book has trained, quantized, narrowed and pruned networks. Which one do you put on the
-# device?
+# You have a device, a battery and a task. This book has trained, quantized, narrowed and pruned networks. Which one do you deploy?
 #
-# Put every network into one figure, accuracy over cost. Many are beaten: another network is at least as accurate, and costs no more. What is
-# left is the {term}`Pareto front`. Where it lies depends on what *cost* is: bytes, multiplications, time or energy.
+# Plot accuracy over cost for every network. Many networks are dominated: another is at least as accurate, and costs no more. The
+# others form the {term}`Pareto front`. It depends on the measure of *cost*: bytes, multiplications, time or energy.
 #
 # ```{admonition} Predict first
 # :class: tip
-# - Which technique owns the left end of the line, the cheapest networks: few bits, few filters, or few pixels? Is it the same for bytes and
-#   for MACs?
-# - Multiply-accumulates of 4 bits instead of floats: how many times less energy? And the whole inference, weights read from outside the
-#   chip?
-# - Two networks, one with more MACs. Which is faster?
-# - All tensors of a network have 4 bits. You may move bits from one tensor to another, at the same number of bytes, without training. **How
-#   many points** of accuracy does that bring?
+# - Which technique gives the cheapest networks, at the left end of the line: few bits, few filters, or few pixels? Is it the same for
+#   bytes and for MACs?
+# - How many times less energy do multiply-accumulates of 4 bits take than those of floats? And the whole inference, if weights are
+#   read from outside the chip?
+# - One of two networks has more MACs. Which is faster?
+# - All tensors of a network have 4 bits. You may move bits from one tensor to another, at the same number of bytes, without training.
+#   **How many points** of accuracy does that gain?
 #
 # The answers are in [Four currencies](four-currencies), [Who is on the line](who-is-on-the-line),
 # [Why the axes disagree](why-axes-disagree) and [Bits where they count](mixed-precision).
@@ -59,15 +58,16 @@ SMOKE = profile == "smoke"
 # (four-currencies)=
 # ## Four currencies
 #
-# - **Bytes**: what is stored and sent. Weights have the bits of their kernels, biases 32; batch normalization is folded. Fewer bits and
-#   fewer filters both count. Fewer pixels do not.
-# - **MACs**: multiply-accumulates for an image. Bits do not count.
-# - **Time**: of one image, on one thread of this machine. Everything counts, memory and calls too, and it has to be measured.
+# - **Bytes**: what is stored and transmitted. Kernels count with their own bits, biases with 32; batch normalization is folded. Fewer
+#   bits and fewer filters both reduce them; fewer pixels do not.
+# - **MACs**: multiply-accumulates for an image. They do not depend on bits.
+# - **Time**: of one image, on one thread of this machine. It depends on everything, including memory and calls, and has to be
+#   measured.
 # - **Energy**: an estimate of the arithmetic and of reading each weight once, from published energies of single operations.
 #
-# {cite:t}`horowitz2014` gives 0.03 pJ for an integer addition at 8 bits and 0.1 at 32; for a multiplication, 0.2 and 3.1. We estimate what is
-# in between: the adder grows with the width, the multiplier with the *product* of the two widths, the number of bits it adds up. A sum has
-# 32 bits.
+# {cite:t}`horowitz2014` gives 0.03 pJ for an integer addition at 8 bits and 0.1 at 32; for a multiplication, 0.2 and 3.1. We estimate
+# the widths in between: the adder grows with the width, the multiplier with the *product* of the two widths, the number of bits that
+# it adds. A sum has 32 bits.
 
 # %%
 WIDTHS = (None, 8, 6, 4, 2)
@@ -79,15 +79,16 @@ print(f"a float32 weight read: {weight['SRAM']:.0f} pJ from a cache,",
 
 # %% [markdown]
 # From float to 4 bits a MAC becomes {glue:text}`mac_saving:.0f` times cheaper. But one float weight, fetched from DRAM, costs as much as
-# {glue:text}`byte_in_macs:.0f` MACs of floats. A weight that is used at few pixels is expensive to *have*, not to use.
+# {glue:text}`byte_in_macs:.0f` MACs of floats. A weight that is used at few pixels is expensive to *read*, not to use.
 #
-# The estimate counts nothing else: no activation is read or written, nothing controls the work, nothing leaks. And it is for 45 nm. Use it to
-# compare, not to size a battery. We give it twice: with weights in a cache of 1 MB, and in DRAM (the least that is published). Below we count
-# which networks fit the cache.
+# The estimate includes nothing else: no reads or writes of activations, no control logic, no leakage. It is for 45 nm. Use it to
+# compare networks, not to size a battery. We give it twice: with weights in a cache of 1 MB, and in DRAM (the lowest published
+# value). Below we count which networks fit the cache.
 #
 # ## Every network
 #
-# The *reference* results on CIFAR-10 {cite:p}`krizhevsky2009`, all tested on the same 10,000 images. A pruning leaves a network at each of its steps, and each counts.
+# We use the *reference* results on CIFAR-10 {cite:p}`krizhevsky2009`, all tested on the same 10,000 images. A pruning run gives one
+# network for each of its steps.
 
 # %%
 networks = inventory.reference_networks("cifar10")
@@ -134,17 +135,19 @@ known = {n.name + n.training for n in networks if "imagenet" in n.training}
 quote(from_imagenet=len(known), fewest_epochs=budgets[0], most_epochs=budgets[-1])
 
 # %% [markdown]
-# {glue:text}`floats_fit` of the {glue:text}`floats` networks in float, pruned ones among them, would fit the cache of a megabyte,
-# {glue:text}`few_fit` of the {glue:text}`few` with few bits.
+# Of the {glue:text}`floats` networks in float, including pruned ones, {glue:text}`floats_fit` would fit the cache of a megabyte; of
+# the {glue:text}`few` with few bits, {glue:text}`few_fit`.
 #
-# Before you compare: **their training differs.** Networks that were trained from random weights had {glue:text}`fewest_epochs` to
-# {glue:text}`most_epochs` epochs. The quantized and pruned ones start from one of them, and most are trained further; {glue:text}`from_imagenet`
-# start from weights that know ImageNet. A network that was trained briefly is not a bad architecture. The figure tells each network's
-# training when you point at it, and when you choose it. {glue:text}`alone` of the {glue:text}`networks` networks have one seed: their
-# intervals know the test images, not the luck of a training. And a line is made of winners: of many networks that are about alike, the
-# luckiest is on it. So we choose the line by the *validation* images, which trained no network, and tell what it does on the test images.
+# Before you compare, note that **their training differs.** Networks trained from scratch had {glue:text}`fewest_epochs` to
+# {glue:text}`most_epochs` epochs. The quantized and pruned ones start from one of them, and most are trained further;
+# {glue:text}`from_imagenet` start from ImageNet weights. A network that was trained briefly is not necessarily a bad architecture.
+# The figure shows each network's training when you point at it or choose it. Of the {glue:text}`networks` networks,
+# {glue:text}`alone` have one seed: their intervals cover the test images, not the chance of training. A Pareto front also selects
+# winners: of many similar networks, the luckiest is on it. We therefore choose the front by the *validation* images, on which no
+# network was trained, and report its accuracy on the test images.
 #
-# We measure time here and now for a few networks that are easy to convert, in LiteRT, all in turn. The rest is *not measured*:
+# We measure time on this machine for a few networks that are easy to convert, in LiteRT, all in turn. The time of the others is *not
+# measured*:
 
 # %%
 NAMES = ("squeezenet_cifar", "basicnet", "alexnet_small")
@@ -156,7 +159,8 @@ for size in (32,) if SMOKE else (32, 16):
     )
 
 # %% [markdown]
-# We add a pruned one, its shape with new weights, and both SqueezeNets as integers of 8 bits. Time does not depend on what the weights are.
+# We add the shape of a pruned network with new weights, and both SqueezeNets in 8-bit integers. Time does not depend on the values of
+# the weights.
 
 # %%
 pruning = reference.cell("pruned to a third").records[0].results.pruning
@@ -197,13 +201,14 @@ eight = taken.get("squeezenet_cifar 8-8-8")
 quote(eight_time=eight.median / taken["squeezenet_cifar"].median if eight else float("nan"))  # nan: smoke
 
 # %% [markdown]
-# As integers of 8 bits, SqueezeNet takes {glue:text}`eight_time:.0%` of its time in float.
+# In 8-bit integers, SqueezeNet takes {glue:text}`eight_time:.0%` of its time in float.
 #
 # ## Choose one
 #
-# Choose the cost, the place on the line (the cheapest first), and the technique whose line it is. The ring is your network; below it are its
-# training, its costs, and the command that makes it. Hollow marks are the theses' own figures (read [what they are](theirs) first); no line
-# goes through them. (The line of the figure joins the best on the test images. The tables below take the other one.)
+# Choose the cost, the place on the line (the cheapest first), and the technique whose line it is. The ring marks your network; below
+# the figure are its training, its costs, and the command that makes it. Hollow marks are the theses' own figures (read [what they
+# are](theirs) first); no line goes through them. (The line of the figure joins the best networks on the test images. The tables below
+# use the line chosen on validation images.)
 
 # %%
 points = []
@@ -241,14 +246,15 @@ explore.choose_network(
 ).show()
 
 # %% [markdown]
-# The command writes a file of one trial. `fewbits sweep` trains what it starts from, if that is not there yet, and keeps the record; for
-# float and pruned networks, it keeps their weights too. CIFAR-10 has to be in the folder `FEWBITS_DATA`; what begins at
-# `mobilenet_imagenet` needs `fewbits import-litert` first ([chapter 12](12-mobilenet)). A cell of several seeds gives the first seed.
+# The command writes a file with one trial. `fewbits sweep` first trains the network from which the trial starts, if it does not exist
+# yet, and stores the record; for float and pruned networks, it stores their weights too. CIFAR-10 must be in the folder
+# `FEWBITS_DATA`. Networks that start from `mobilenet_imagenet` need `fewbits import-litert` first ([chapter 12](12-mobilenet)). For
+# results of several seeds, the command uses the first.
 #
 # (who-is-on-the-line)=
 # ## Who is on the line
 #
-# Each column is a cost: how many of the networks on its line each technique has, and which technique has its two ends.
+# Each column is a cost. The table shows how many networks on its line belong to each technique, and which technique has its two ends.
 
 # %%
 count = {cost: Counter(p.group for p in line) for cost, line in lines.items()}
@@ -274,8 +280,8 @@ explore.Table(("network", "trained with", "top-1", *(f"{c}, {UNITS[c]}" for c in
 # %% [markdown]
 # (A star: on that line.)
 #
-# The very left is worth little: the cheapest network of all is on its line by definition, however badly it reads. Hence the second
-# column:
+# The leftmost point means little: the cheapest network of all is on the line by definition, however inaccurate it is. The second
+# column therefore gives the first network above 50 %:
 
 # %%
 def cheapest(cost, accuracy):
@@ -289,7 +295,7 @@ explore.Table(
       count[cost].most_common(1)[0][0]) for cost in COUNTED])
 
 # %% [markdown]
-# At the other end there are bargains. If you give up three points of accuracy at most, you need:
+# At the other end, a small loss of accuracy saves a lot. If you give up at most three points, you need:
 
 # %%
 rows = []
@@ -315,21 +321,22 @@ FEW = inventory.STATIC, inventory.TRAINED, inventory.BOTH
 quote(quantized_on_macs=sum(count["MACs"][t] for t in FEW))
 
 # %% [markdown]
-# {glue:text}`on_any` networks of {glue:text}`networks` are on any of the four lines, {glue:text}`everywhere` on all of them. On no line, so
-# far: {glue:text}`never`. And technique is not all. The most accurate end belongs to {glue:text}`top` (trained with
-# {glue:text}`top_training`); on the line of MACs {glue:text}`known_macs` of {glue:text}`line_macs` start from weights of ImageNet. The line shows
-# what training is worth as well as what is small, and that a technique is not on it refutes no technique. (Validation images may flatter
-# whom they choose. From validation to test, the networks on the lines lose {glue:text}`flattery:+.1f` points more than all networks do.)
+# Of {glue:text}`networks` networks, {glue:text}`on_any` are on any of the four lines, {glue:text}`everywhere` on all of them.
+# Techniques on no line, so far: {glue:text}`never`. The technique is not the only factor. The most accurate end belongs to
+# {glue:text}`top` (trained with {glue:text}`top_training`); on the line of MACs {glue:text}`known_macs` of {glue:text}`line_macs`
+# start from ImageNet weights. The line reflects training as well as size, and a technique is not refuted because it is not on the
+# line. (Networks chosen on validation images may look too good there. From validation to test, the networks on the lines lose
+# {glue:text}`flattery:+.1f` points more than all networks do.)
 #
-# Quantization does not move a network along the axis of MACs. A quantized network can be on that line only by reading better than the
-# float one it came from; {glue:text}`quantized_on_macs` do. Over bytes and energy it is a lever, and the figure shows how it compares
-# with pruning: choose one technique, then the other.
+# Quantization does not move a network along the axis of MACs. A quantized network can be on that line only if it is more accurate
+# than the float network it came from; {glue:text}`quantized_on_macs` are. Over bytes and energy quantization does help, and the
+# figure shows how it compares with pruning: choose one technique, then the other.
 #
 # (why-axes-disagree)=
 # ## Why the axes disagree
 #
-# If all costs ordered networks alike, one figure would do. Rank all networks by each cost (networks of the same cost count once) and
-# correlate the ranks; 1 is the same order:
+# If all costs ordered networks alike, one figure would be enough. We rank all networks by each cost (networks of the same cost count
+# once) and correlate the ranks; 1 is the same order:
 
 
 # %%
@@ -346,48 +353,49 @@ explore.Table(
      for cost, ranks in zip(COUNTED, alike)], note)
 
 # %% [markdown]
-# The most alike are **{glue:text}`closest`** ({glue:text}`closest_rank:.2f`), the least **{glue:text}`farthest`**
-# ({glue:text}`farthest_rank:.2f`). Four reasons:
+# The most similar orders are those of **{glue:text}`closest`** ({glue:text}`closest_rank:.2f`), the least similar those of
+# **{glue:text}`farthest`** ({glue:text}`farthest_rank:.2f`). There are four reasons:
 #
-# **How often a weight is used.** SqueezeNet uses a weight {glue:text}`uses:.0f` times per image. Of its energy in float,
-# {glue:text}`read_cache:.0%` reads weights if they are in a cache, {glue:text}`read_dram:.0%` if they come from DRAM. At the other end
-# is {glue:text}`rarest`: {glue:text}`rarest_uses:.1f` uses per weight, {glue:text}`rarest_dram:.0%` of the energy. With DRAM, energy is bytes
-# by another name.
+# **How often a weight is used.** SqueezeNet uses a weight {glue:text}`uses:.0f` times per image. Reading weights takes
+# {glue:text}`read_cache:.0%` of its energy in float if they are in a cache, {glue:text}`read_dram:.0%` if they come from DRAM. At the
+# other end is {glue:text}`rarest`, with {glue:text}`rarest_uses:.1f` uses per weight and {glue:text}`rarest_dram:.0%` of the energy
+# for reading. With DRAM, energy is almost proportional to bytes.
 #
-# **Bits count in bytes and in energy, and differently.** Bytes fall with the bits, the energy of a multiplication with their square; MACs are
-# what they were. And the sum keeps its 32 bits. SqueezeNet with 4 bits everywhere has MACs that take {glue:text}`mac_saving:.0f` times less energy; the whole
-# inference takes {glue:text}`four_cache:.1f` times less with the cache, {glue:text}`four_dram:.1f` times with DRAM.
+# **Bits count in bytes and in energy, and differently.** Bytes fall with the bits, the energy of a multiplication with their square;
+# MACs stay the same, and the sum keeps its 32 bits. With 4 bits everywhere, the MACs of SqueezeNet take {glue:text}`mac_saving:.0f`
+# times less energy; the whole inference takes {glue:text}`four_cache:.1f` times less with the cache, and {glue:text}`four_dram:.1f`
+# times less with DRAM.
 #
-# **Pixels count in MACs, so in time and energy.** Half the sides leave a quarter of the MACs, and every byte of the weights.
+# **Pixels count in MACs, and so in time and energy.** Halving the sides leaves a quarter of the MACs, and every byte of the weights.
 #
-# **MACs are not time.** Of the networks timed, {glue:text}`fastest` does {glue:text}`speed_ratio:.1f` times as many in a millisecond as
-# {glue:text}`slowest`. In {glue:text}`crossed` of {glue:text}`timed_pairs` pairs, the one with more MACs is faster. Large layers keep the
-# processor busy; many small ones, and weights that are read to be used once, keep it waiting.
-#
-# ```{admonition} What the figure does not know
+# **MACs are not time.** Of the networks timed, {glue:text}`fastest` computes {glue:text}`speed_ratio:.1f` times as many MACs per
+# millisecond as {glue:text}`slowest`. In {glue:text}`crossed` of {glue:text}`timed_pairs` pairs, the network with more MACs is
+# faster. Large layers keep the processor busy; many small layers, and weights that are used only once, make it wait.
+# ```{admonition} What the figure leaves out
 # :class: note
-# Memory for activations ([chapter 2](02-counting)), the time of networks below 8 bits (no runtime here computes with them), and what your
-# device is good at: a processor that multiplies 8 bits no faster than floats saves nobody any energy.
+# Memory for activations ([chapter 2](02-counting)), the time of networks below 8 bits (no runtime here computes with them), and the
+# strengths of your device: a processor that multiplies 8-bit integers no faster than floats saves no energy.
 # ```
 #
 # (mixed-precision)=
 # ## Bits where they count
 #
-# So far all kernels of a network have had the same bits, and so have all activations. Why should they? One layer may bear 3 bits where
-# another needs 6. With {term}`mixed precision` the tensors of a network have different bits. Such networks lie between those of {figure}`17.1`.
-# Which bits are best within a budget? With {glue:text}`tensors` tensors and six numbers of bits there are
-# {glue:text}`allocations` answers, too many to try.
+# So far all kernels of a network have had the same number of bits, and so have all activations. But one layer may tolerate 3 bits
+# where another needs 6. With {term}`mixed precision` the tensors of a network have different numbers of bits. Such networks lie
+# between those of {figure}`17.1`. Which allocation is best within a budget? With {glue:text}`tensors` tensors and six numbers of bits
+# there are {glue:text}`allocations` allocations, too many to try.
 #
-# Three steps lead there, without labels and without training:
+# Three steps find a good allocation, without labels and without training:
 #
-# 1. **Sensitivity.** Round one tensor alone to $b$ bits and see how far the logits move. Their mean squared error is the *noise* of this
-#    tensor at $b$ bits.
-# 2. **Addition.** Small errors of independent origin add in power ([chapter 5](05-sqnr)). So the noise of a network is about the sum of the
-#    noises of its tensors.
-# 3. **Choice.** Find the bits with the least sum of noises within the budget. Noise and bytes are both sums over tensors, so this is an
-#    integer program {cite:p}`hubara2020`, and a solver finds its exact optimum in milliseconds.
+# 1. **Sensitivity.** Round one tensor alone to $b$ bits and measure the change of the logits. Their mean squared error is the *noise*
+#    of this tensor at $b$ bits.
+# 2. **Addition.** Small independent errors add in power ([chapter 5](05-sqnr)). The noise of a network is therefore about the sum of
+#    the noises of its tensors.
+# 3. **Choice.** Find the allocation with the least sum of noises within the budget. Noise and bytes are both sums over tensors, so
+#    this is an integer program {cite:p}`hubara2020`, and a solver finds its exact optimum in milliseconds.
 #
-# First the noises, for the small AlexNet on 16 training digits. What one layer writes and the next one reads is one tensor:
+# We first measure the noises, for the small AlexNet on 16 training digits. The output of one layer and the input of the next are one
+# tensor:
 
 # %%
 digits = data.load("digits")
@@ -406,8 +414,8 @@ explore.Table(("tensor, alone", "values", *heads), rows,
               note="SQNR of the logits in dB; 16 digits (quick).")
 
 # %% [markdown]
-# Then the choice. A simple rule takes bits away one by one, each time from the tensor whose noise grows least per byte saved. The
-# integer program looks at all tensors together:
+# We then choose. A simple greedy rule removes bits one by one, each time from the tensor whose noise grows least per byte saved. The
+# integer program considers all tensors together:
 
 # %%
 def greedy(noise, spent, limit):
@@ -444,21 +452,21 @@ for bits in widths[1:-1]:
 # %%
 explore.Table(("bytes of equal", "kernels", "predicted SQNR in dB",
                "measured", "kB"), rows,
-              note="Activations have 8 bits here: they cost no bytes of the "
+              note="Activations have 8 bits here: they take no bytes in the "
                    "file. SQNR of the logits, 16 digits (quick).")
 
 # %% [markdown]
-# At the bytes of 4 bits, the program has {glue:text}`program_gain:.1f` dB more than equal bits, by prediction, and
-# {glue:text}`program_measured:.1f` measured; taken away one by one it is {glue:text}`greedy_gain:.1f` dB by prediction. Set a budget
-# yourself. Which tensors keep their bits, and does a budget of energy choose others than one of bytes?
+# At the bytes of 4 bits, the integer program gains {glue:text}`program_gain:.1f` dB over equal bits by prediction, and
+# {glue:text}`program_measured:.1f` dB measured; the greedy rule gains {glue:text}`greedy_gain:.1f` dB by prediction. Set a budget
+# yourself. Which tensors keep their bits, and does a budget of energy favour other tensors than a budget of bytes?
 
 # %% tags=["hide-input"]
 # The bits of each tensor within a budget
 explore.bits_within_budget(noise, "17.2", ("bytes", "energy"), (60, 40) if SMOKE else range(90, 25, -10)).show()
 
 # %% [markdown]
-# For your own network, `fewbits search` does all of it. The points of its front are called by the share of the 8-bit network that they cost,
-# and each can be saved as a file:
+# For your own network, `fewbits search` does all of this. Each point of its front is named by its cost as a share of the 8-bit
+# network, and can be saved as a file:
 
 # %%
 front = search.mixed_front(noise, "bytes", (0.8, 0.6, 0.5, 0.4, 0.3))
@@ -471,10 +479,10 @@ explore.Table(
 # %% [markdown]
 # ### Is the prediction right?
 #
-# On real images (*reference*): three networks, nothing trained. The noises were measured on 32 training images, or on 16 of the first 128
-# photographs; the images that are answered set no format and no bits. Mixed bits keep within the bytes of the weights *and* of the
-# activations that equal bits take. All formats come from the same measurement, so only the bits differ. Random bits keep within both limits
-# of 4 bits, too, and use them up (seed 0):
+# We test the prediction on real images (*reference*), with three networks and without training. The noises were measured on 32
+# training images, or on 16 of the first 128 photographs; no test image was used to choose formats or bits. Mixed bits stay within the
+# bytes of the weights *and* of the activations at equal bits. All formats come from the same measurement, so only the bits differ.
+# Random bits also stay within both limits of 4 bits, and use them up (seed 0):
 
 # %%
 MIXED = {
@@ -511,8 +519,8 @@ def ranked(network):
 
 explore.adjustable_lines(
     ranked, {"network": tuple(MIXED)}, {"network": "SqueezeNet, CIFAR-10"}, "17.3",
-    "Accuracy over the SQNR of the logits that the sum of the noises predicts, nothing trained; 95 % intervals of the judging images (reference).",
-    "Points that rise together: networks with more predicted SQNR read better, whether their bits are equal, mixed or random.",
+    "Accuracy over the SQNR of the logits predicted from the sum of the noises, without training; 95 % intervals of the test images (reference).",
+    "Points that rise together: networks with more predicted SQNR are more accurate, whether their bits are equal, mixed or random.",
     x="predicted SQNR of the logits in dB", y="top-1", modes=("markers",), yaxis=explore.ACCURACY, height=440,
 ).show()
 
@@ -562,27 +570,28 @@ for heading, column in zip(("beaten", "rank", "over_mixed", "over_random"), list
 
 # %% [markdown]
 # At the bytes of equal 4 bits, mixed bits add {glue:text}`gain_4_alexnet` (AlexNet), {glue:text}`gain_4_squeezenet` (SqueezeNet) and
-# {glue:text}`gain_4_photographs` (SqueezeNet v1.1 on photographs). We had wanted three points. That it is more than three:
-# **{glue:text}`goal_3_alexnet`**, **{glue:text}`goal_3_squeezenet`**, **{glue:text}`goal_3_photographs`**. They read better than
-# {glue:text}`beaten_alexnet`, {glue:text}`beaten_squeezenet` and {glue:text}`beaten_photographs` random choices at the same bytes.
+# {glue:text}`gain_4_photographs` (SqueezeNet v1.1 on photographs). Our goal was three points. That the gain is more than three is
+# **{glue:text}`goal_3_alexnet`**, **{glue:text}`goal_3_squeezenet`** and **{glue:text}`goal_3_photographs`**, in this order. Mixed
+# bits are more accurate than {glue:text}`beaten_alexnet`, {glue:text}`beaten_squeezenet` and {glue:text}`beaten_photographs` random
+# choices at the same bytes.
 #
-# The order is predicted well. Among random choices alone, the ranks of predicted SQNR and measured accuracy correlate by
-# {glue:text}`rank_alexnet`, {glue:text}`rank_squeezenet` and {glue:text}`rank_photographs`. The level is predicted less well. For mixed bits
-# the prediction is too high by {glue:text}`over_mixed_alexnet`, {glue:text}`over_mixed_squeezenet` and
+# The order is predicted well. Among random choices alone, the rank correlation of predicted SQNR and measured accuracy is
+# {glue:text}`rank_alexnet`, {glue:text}`rank_squeezenet` and {glue:text}`rank_photographs`. The level is predicted less well. For
+# mixed bits the prediction is too high by {glue:text}`over_mixed_alexnet`, {glue:text}`over_mixed_squeezenet` and
 # {glue:text}`over_mixed_photographs` dB on average, for random ones by {glue:text}`over_random_alexnet`,
-# {glue:text}`over_random_squeezenet` and {glue:text}`over_random_photographs`. We see two reasons, and have tested neither: large errors are
-# not independent and do not simply add; and the least of many estimates is likely to be one that is too low.
+# {glue:text}`over_random_squeezenet` and {glue:text}`over_random_photographs`. There are two possible reasons, neither of which we
+# have tested: large errors are not independent and do not simply add; and the lowest of many estimates is likely to be too low.
 #
-# Two limits. Bytes here are those of the codes, and a format per filter costs a few bits more, for equal bits as well. And a device has to be
-# able to compute with all these widths; most know 8 and 4 bits at best.
+# There are two limits. Bytes here are those of the codes; a format per filter costs a few bits more, for equal bits as well. And a
+# device must be able to compute with all these widths; most support 8 and 4 bits at best.
 #
 # (theirs)=
 # ## What the thesis found
 #
-# No thesis draws this figure, but all argue in it. {cite:t}`backstrom2018` lists bytes and MACs of each pruned network, in float and at 8
-# bits; {cite:t}`chernis` have parameters; {cite:t}`vieito2017` gives bits, from which bytes follow; {cite:t}`gaikwad2018` times one
-# network before and after ([chapter 15](15-prune-then-quantize)), but no table of his has bytes beside accuracies. Draw the Pareto front of
-# Backström's tables, as he could have:
+# No thesis draws this figure, but all argue about its axes. {cite:t}`backstrom2018` lists bytes and MACs of each pruned network, in
+# float and at 8 bits; {cite:t}`chernis` have parameters; {cite:t}`vieito2017` gives bits, from which bytes follow;
+# {cite:t}`gaikwad2018` times one network before and after ([chapter 15](15-prune-then-quantize)), but none of his tables has both
+# bytes and accuracies. Here is the Pareto front of Backström's tables:
 
 # %%
 his = [p for p in others if p.group.startswith("backstrom")]
@@ -598,8 +607,8 @@ series = {
 }
 explore.scatter(
     series, "17.4", "Pruned networks of backstrom2018, Tables 12 and 13: photographs of plants, five folds.",
-    "Two lines of accuracy over bytes, float and 8 bits; the one of 8 bits lies left of the other, and falls earlier "
-    "in kernels.",
+    "Two lines of accuracy over bytes, float and 8 bits; the line of 8 bits lies left of the other, and falls at more "
+    "kernels.",
     x="kB, as printed", y="accuracy", mode="lines+markers", symbols=("circle", "square"),
     xaxis={"type": "log"}, yaxis=explore.PERCENT,
 )
@@ -626,14 +635,14 @@ per_weight = {b or "float": energy.reading((b or 32) / 8, "DRAM") / energy.mac(b
 record(within=1e-6, uses=per_weight)
 
 # %% [markdown]
-# Over bytes, {glue:text}`his_eight` of the {glue:text}`his_bytes` networks on his line have 8 bits. In ours, {glue:text}`ours_few_bits` of
-# {glue:text}`line_bytes` have fewer bits than 32.
+# Over bytes, {glue:text}`his_eight` of the {glue:text}`his_bytes` networks on his line have 8 bits. On ours,
+# {glue:text}`ours_few_bits` of {glue:text}`line_bytes` have fewer than 32 bits.
 #
-# **Why they differ.** *What was combined*: each of his pruned networks was quantized, too, and then costs a quarter; we did that with
-# {glue:text}`both_ways` of ours, of which {glue:text}`both_on_bytes` are on the line of bytes. *The task*: his plants are easy, with a few
-# per cent between the best and the worst; ImageNet has a thousand classes; our ten leave room between. So heights in {figure}`17.1` compare
-# within a group of marks only. *The rounding*: Vieito's networks are rounded down; [chapter 6](06-two-theses) measures what that costs
-# without training.
+# **Why they differ.** *Combination*: each of his pruned networks was also quantized, to a quarter of the bytes; we did that with
+# {glue:text}`both_ways` of ours, of which {glue:text}`both_on_bytes` are on the line of bytes. *The task*: his plants are easy, with
+# a few per cent between the best and the worst; ImageNet has a thousand classes; our ten classes lie in between. Accuracies in
+# {figure}`17.1` can therefore be compared only within a group of marks. *The rounding*: Vieito's networks are rounded down; [chapter
+# 6](06-two-theses) measures what that costs without training.
 #
 # ## Two questions
 
@@ -645,7 +654,7 @@ questions.ask(
     "A weight of a dense layer comes from DRAM, and is used once per image. It goes from float to 8 bits, and so does its input. How many "
     "times less energy do its reading and its MAC take?",
     (f"{all_of_it:.1f}", "Nearly all of it is the reading, and that falls with the bytes."),
-    (f"{multiplying:.1f}", "This is the MAC alone. Beside a read from DRAM it hardly counts."),
+    (f"{multiplying:.1f}", "This is the MAC alone. Compared with a read from DRAM it hardly counts."),
     (f"{4 * multiplying:.1f}", "The two savings belong to two parts of the energy. They do not multiply."),
     (f"{1:.1f}", "A weight of 8 bits is a quarter of the bytes to read."),
 )
@@ -653,26 +662,28 @@ questions.ask(
 # %% tags=["hide-input"]
 # On one line and not on another
 questions.ask(
-    "A network is on the Pareto front over bytes, and not on the one over MACs. What follows?",
-    ("A network at least as accurate has no more MACs, and more bytes.", "Something beats it over MACs. Over bytes nothing does, so what beats it must be larger."),
-    ("It is less accurate than all networks on the other front.", "It may be more accurate than many of them. One that beats it is enough."),
-    ("It has the fewest bytes of all.", "This is one end of the front. Its other networks have more bytes and read better."),
-    ("It has more MACs than all networks on the other front.", "It may have fewer than most of them. What beats it has no more."),
+    "A network is on the Pareto front over bytes, but not on the one over MACs. What follows?",
+    ("A network at least as accurate has no more MACs, and more bytes.", "Some network dominates it over MACs. Over bytes none does, so that network must be larger."),
+    ("It is less accurate than all networks on the other front.", "It may be more accurate than many of them. One that dominates it is enough."),
+    ("It has the fewest bytes of all.", "This is one end of the front. Its other networks have more bytes and are more accurate."),
+    ("It has more MACs than all networks on the other front.", "It may have fewer than most of them. The network that dominates it has no more."),
 )
 
 # %% [markdown]
 # ## Exercises
 #
-# **1.** A layer has $N$ weights, each used $u$ times. From which $u$ on does its arithmetic at 8 bits cost more than reading it from DRAM?
+# **1.** A layer has $N$ weights, each used $u$ times. For which $u$ does its arithmetic at 8 bits cost more than reading it from
+# DRAM?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# The energy of reading one weight over that of one MAC: above {glue:text}`uses_8:.0f` uses. With floats above
-# {glue:text}`uses_float:.0f`, because their arithmetic is expensive; at 2 bits above {glue:text}`uses_2:.0f`: the weight gets cheaper, the sum
-# of 32 bits does not.
+# The limit is the energy of reading one weight divided by that of one MAC: above {glue:text}`uses_8:.0f` uses. With floats it is
+# {glue:text}`uses_float:.0f`, because their arithmetic is expensive; at 2 bits it is {glue:text}`uses_2:.0f`, because the weight gets
+# cheaper but the 32-bit sum does not.
 # ```
 #
-# **2.** Add noise: a line of winners flatters. Draw each accuracy anew from its interval. How many networks on the line of bytes stay there?
+# **2.** A front selects winners, so test it with noise: draw each accuracy anew from its interval. How many networks on the line of
+# bytes stay there?
 
 # %% tags=["hide-cell"]
 # How many networks stay on the line
@@ -698,34 +709,34 @@ quote(stays=len(stays), ever=len(kept))
 # %% [markdown]
 # ```{admonition} Solution
 # :class: dropdown
-# {glue:text}`stays` of {glue:text}`line_bytes` are there in nine of ten draws; {glue:text}`ever` networks are there at least once. Where
-# points lie close together, the line is a band. (Each was drawn by itself. All were tested on the same images, so in truth they rise and fall
-# together, and the band is narrower.)
+# {glue:text}`stays` of {glue:text}`line_bytes` are there in nine of ten draws; {glue:text}`ever` networks are there at least once.
+# Where points lie close together, the line is a band. (We drew each independently. All were tested on the same images, so in fact
+# they rise and fall together, and the band is narrower.)
 # ```
 #
-# **3.** Your device has 300 kB. Choose from {figure}`17.1`. Then say what you would train before you ship it.
+# **3.** Your device has 300 kB. Choose a network from {figure}`17.1`. What would you train before you deploy it?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# The last place on the line of bytes that fits. The figure says how it was trained: train it longer, with three seeds, and test it on images
-# that were not used to choose anything.
+# Choose the last network on the line of bytes that fits. The figure shows how it was trained: train it longer, with three seeds, and
+# test it on images that were not used for any choice.
 # ```
 #
-# **Lab.** Find the front, choose honestly, and give each layer its bits, in `notebooks/labs/17-pareto.py`
+# **Lab.** Find the front, choose on validation images, and allocate bits to each layer, in `notebooks/labs/17-pareto.py`
 # ([all labs](../book/labs)).
 #
 # ## Run it on yours
 #
-# A report on your network says where it stands and what to do next: what it costs, where the values of each layer lie, its accuracy at 16
-# to 4 bits rounded to nearest and down, which layer suffers most, filters that do nothing, channels in the wrong order, and what it can run
-# on. It needs a `.keras` file and a folder of images with one sub-folder per class:
+# A report on your network shows its state and advises what to do next: its costs, the ranges of each layer, its accuracy at 16 to 4
+# bits rounded to nearest and down, the most sensitive layer, filters without effect, channels in the wrong order, and the runtimes
+# that can execute it. It needs a `.keras` file and a folder of images with one sub-folder per class:
 #
 # ```shell
 # fewbits report mine.keras --data photos --output report.html --json
 # ```
 #
-# The page opens offline. What it advises was measured on images that set no format, and holds beyond chance. In Python, here on
-# the SqueezeNet for digits and without other formats and exports:
+# The page opens offline. Its advice was measured on images that were not used for calibration, and is statistically significant. Here
+# it is in Python for the SqueezeNet for digits, without other formats and exports:
 
 # %%
 from fewbits.report import ImageSource, advise, change_in_points, examine
@@ -756,13 +767,13 @@ for each in advise(found):
 # explore.accuracy_over_cost([mine, *points], {"bytes": "kB", "energy": "µJ"}, "1", "my networks").show()
 # ```
 #
-# Bits for each tensor within a budget, and a point of the front beside them:
+# To find the bits of each tensor within a budget, and also save a point of the front:
 #
 # ```shell
 # fewbits search mine.keras --data photos --budget 60%-of-8-bit-bytes --output mixed.keras --save 45% small.keras
 # ```
 #
-# And with the `network.toml` of the network that you chose in {figure}`17.1`:
+# With the `network.toml` of the network that you chose in {figure}`17.1`:
 #
 # ```shell
 # fewbits sweep network.toml --store results --list

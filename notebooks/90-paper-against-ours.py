@@ -9,14 +9,14 @@
 # %% [markdown]
 # # Paper against ours
 #
-# This page puts the figures of four theses and a report beside our *reference results*: real data, run by `make reference`, kept with
-# their provenance in `data/reference`. (The live figures of the chapters, from digits and drawn plants, are not on this page.)
-# The SqueezeNet for CIFAR-10 was trained on a GPU; its record names the machine that tested it.
+# This page compares the figures of four theses and a report with our *reference results*. These are measured on real data by
+# `make reference` and stored with their provenance in `data/reference`. (The live figures of the chapters, from digits and drawn
+# plants, are not on this page.) The SqueezeNet for CIFAR-10 was trained on a GPU; its record names the machine that tested it.
 #
 # Two warnings apply to the first sections. {cite:p}`vieito2017` trained SqueezeNet v1.1 on ImageNet, a thousand classes; ours is a
-# SqueezeNet for CIFAR-10 {cite:p}`krizhevsky2009`, ten classes. Compare what *happens*, not the percentages. And most of our cells are
-# one network or three seeds from one network: where a table has no interval over seeds, another seed may differ by more than the test
-# images show.
+# SqueezeNet for CIFAR-10 {cite:p}`krizhevsky2009`, ten classes. Compare the effects, not the percentages. Also, most of our cells are
+# one network, or three seeds from one network: where a table has no interval over seeds, another seed may differ by more than the
+# test images show.
 
 # %% tags=["parameters", "remove-cell"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
@@ -31,8 +31,8 @@ from fewbits.statistics import Share
 # %% [markdown]
 # ## Float networks
 #
-# Where everything starts. The thesis' figures are from its sections 3.3 and 5.1.2; LeNet and MNIST are those of {cite:t}`lecun1998`. The
-# last three networks are ours alone; the book comes with their weights.
+# These are the starting points. The thesis' figures are from its sections 3.3 and 5.1.2; LeNet and MNIST are those of
+# {cite:t}`lecun1998`. The last three networks are not in the theses; the book comes with their weights.
 
 # %%
 NONE = "not in the theses"
@@ -53,9 +53,10 @@ reference.results_table(
 # %% [markdown]
 # ## Static quantization (Table 10, static column)
 #
-# All levels at once, nothing trained. The thesis rounds down. Our MSBs are those of the 99.9th percentile, at 4 bits those of least squared
-# error: each was the best of four rules on validation images. The 98th percentile, which the thesis chose later (5.5.3), was not among the
-# four. It stands beside them, and at 4 bits to nearest it is better than ours, on validation images too.
+# All levels are quantized at once, without training. The thesis rounds down. Our MSBs are those of the 99.9th percentile, and at 4
+# bits those of least squared error: each was the best of four rules on validation images. The 98th percentile, which the thesis chose
+# later (5.5.3), was not among the four. The table includes it; at 4 bits, rounded to nearest, it is better than ours, on validation
+# images too.
 
 # %%
 static = {papers.bits_of(row): f"{row['static_accuracy']} %"
@@ -75,9 +76,10 @@ reference.results_table((*heads, "98 %: floor", "98 %: nearest"), rows)
 # %% [markdown]
 # ## Lock or train (Table 13)
 #
-# Ten levels, one after the other, with 10,000 images per level in the thesis (ten epochs of 1,000 images, section 5.1.1) and in ours.
-# The number of images is equal; batches are not (512 images there, 128 here), nor are networks and learning rates. The thesis rounds down,
-# with MSBs of the 98th percentile, probably (5.5.4 names none); ours have the 99.9th, and at 4 bits least squared error.
+# Ten levels are quantized one after the other, with 10,000 images per level both in the thesis (ten epochs of 1,000 images, section
+# 5.1.1) and in ours. The number of images is equal; batches (512 images in the thesis, 128 in ours), networks and learning rates are
+# not. The thesis rounds down, probably with MSBs of the 98th percentile (5.5.4 names none); ours have the 99.9th, and at 4 bits least
+# squared error.
 
 # %%
 thesis = {papers.bits_of(row): [f"{row[f'{way}_accuracy']} %"
@@ -108,15 +110,15 @@ reference.results_table(
      "ours: train", "train above lock, 95 %"), rows)
 
 # %% [markdown]
-# The interval is Student's {cite:p}`student1908`, over the seeds: it covers the order of the images and their augmentation. It does not
-# cover the float network that all start from, nor the choice of the test images. *Lock* has one epoch fewer than *train*: when its last
-# level is locked, nothing is left to train. The rates are those of [chapter 9](09-lock-or-train).
+# The interval is Student's {cite:p}`student1908`, over the seeds: it covers the order of the images and their augmentation. It does
+# not cover the float network from which all start, nor the choice of the test images. *Lock* has one epoch fewer than *train*: when
+# its last level is locked, nothing is left to train. The learning rates are those of [chapter 9](09-lock-or-train).
 #
 # ## Few bits (Tables 13 and 14)
 #
-# The thesis ends at 4-4-4. Quantization-aware training of all levels at once, on all training images, MSBs of least squared error,
-# rounded to nearest; with and without more bits for the first and the last level. The distance to the float network has the errors of both
-# tests in its interval; it says nothing of other seeds:
+# The thesis ends at 4-4-4. Ours is quantization-aware training of all levels at once, on all training images, with MSBs of least
+# squared error, rounded to nearest, with and without more bits for the first and the last level. The interval of the distance to the
+# float network includes the errors of both tests, but does not cover other seeds:
 
 # %% tags=["hide-input"]
 # Our few bits
@@ -145,9 +147,8 @@ explore.Table(heads, rows)
 # %% [markdown]
 # ## SqueezeNet on small images (chernis, Table 1)
 #
-# {cite:t}`chernis` train for 20 epochs and do not say how; ours are trained for {glue:text}`epochs_chernis:d`, so the two columns do not
-# have equal training.
-# [Chapter 11](11-squeezenet) takes the changes apart.
+# {cite:t}`chernis` train for 20 epochs and do not say how; ours are trained for {glue:text}`epochs_chernis:d`, so the two columns do
+# not have equal training. [Chapter 11](11-squeezenet) tests each change alone.
 
 # %% tags=["hide-input"]
 # Variants of SqueezeNet
@@ -161,25 +162,26 @@ reference.results_table(("experiment", "data", "parameters, as printed", "report
 # %% [markdown]
 # ## MobileNet, two recipes (chiang2017)
 #
-# {cite:t}`chiang2017` lets the learning rate fall in steps and changes the light of its images. The networks of
-# [chapter 12](12-mobilenet) have a cosine schedule and no changes of light. Width 0.25, 32 pixels, as many epochs:
+# {cite:t}`chiang2017` lowers the learning rate in steps and augments the brightness of its images. The networks of [chapter
+# 12](12-mobilenet) have a cosine schedule and no such augmentation. Both recipes here have width 0.25, 32 pixels and equal epochs:
 
 # %%
 [steps] = reference.cells("MobileNet as in the thesis")
 cosine = reference.cell("MobileNet", width=0.25, size=32)
 assert steps.trial.epochs == cosine.trial.epochs
-rows = [("rate in steps, light changed", steps), ("cosine", cosine)]
+rows = [("rate in steps, brightness varied", steps), ("cosine", cosine)]
 reference.results_table(("recipe", "ours, top-1 on CIFAR-10"), rows)
 
 # %% [markdown]
-# The recipe of the thesis starts at a rate of {glue:text}`rate_steps:g`, and multiplies it by 0.94 after every second epoch: it is made for
-# about 200 epochs. Ours starts at {glue:text}`rate_cosine:g` and falls to zero within {glue:text}`epochs_mobile:d`. So this pair says that a
-# recipe belongs to its budget, not that one of the two is better.
+# The recipe of the thesis starts at a rate of {glue:text}`rate_steps:g`, and multiplies it by 0.94 after every second epoch: it is
+# designed for about 200 epochs. Ours starts at {glue:text}`rate_cosine:g` and falls to zero within {glue:text}`epochs_mobile:d`. This
+# pair shows that a recipe must suit its budget, not that one of the two is better.
 #
 # ## Transfer by level (backstrom2018, Tables 7 and 11)
 #
-# {cite:t}`backstrom2018` takes AlexNet and SqueezeNet from ImageNet to onions and weeds; we take a SqueezeNet from CIFAR-10 to carrots and
-# weeds in the field. Means and standard deviations of five folds. [Chapter 13](13-transfer) says why they differ.
+# {cite:t}`backstrom2018` transfers AlexNet and SqueezeNet from ImageNet to onions and weeds; we transfer a SqueezeNet from CIFAR-10
+# to carrots and weeds in the field. The figures are means and standard deviations of five folds. [Chapter 13](13-transfer) explains
+# why they differ.
 
 # %% tags=["hide-input"]
 # Transfer by level
@@ -224,11 +226,11 @@ quote(trials_run=len({r.trial.key for cell in every for r in cell.records}))
 # ## Run them yourself
 #
 # {glue:text}`cells_run` of {glue:text}`cells` cells have been run, {glue:text}`trials_run` trials in all; [the status of this
-# build](../book/status) lists the others. To run them, put CIFAR-10 and MNIST into a folder (what needs CIFAR-100, field photographs
-# or a published MobileNet is left out if they are not there):
+# build](../book/status) lists the others. To run them, put CIFAR-10 and MNIST into a folder (trials that need CIFAR-100, field
+# photographs or a published MobileNet are left out if these are not there):
 #
 # ```shell
 # make reference DATA=folder
 # ```
 #
-# It continues where it stopped, and keeps each finished trial in `data/reference/trials`.
+# It continues where it stopped, and stores each finished trial in `data/reference/trials`.

@@ -9,13 +9,13 @@
 # %% [markdown]
 # # Errata
 #
-# To rebuild what four theses and a report describe we read them closely, and found errata: figures, formulas and sentences that a
-# count, a simulation, a published figure or another line of the same work contradicts. Here are {glue:text}`errata` of them, each with
-# the cell that shows it. They are slips, and most change no conclusion. What does change one is [no erratum](rounding-down): a thesis
-# measured correctly that 8-bit kernels fail, with an operator that rounds down.
+# To reproduce four theses and a report we read them closely, and found errata: figures, formulas and sentences that are contradicted
+# by a count, a simulation, a published figure or another line of the same work. Here are {glue:text}`errata` of them, each with the
+# cell that shows it. They are slips, and most change no conclusion. The finding that does change one is [not an
+# erratum](rounding-down): a thesis measured correctly that 8-bit kernels fail, with an operator that rounds down.
 #
-# We read text extracted from the PDF files, in which a digit may have been lost. Not every item of our own list
-# [survived its check](not-an-erratum).
+# We read text extracted from the PDF files, in which a digit may have been lost. Not every item of our own list [survived its
+# check](not-an-erratum).
 
 # %% tags=["parameters", "remove-cell"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
@@ -35,7 +35,7 @@ from fewbits.zoo import find_weights
 layers = keras.layers
 
 # %% [markdown]
-# Each check ends with a call of this function, and each call is a row of [the table at the end](all-errata).
+# Each check ends with a call of this function, and each call adds a row to [the table at the end](all-errata).
 
 # %% tags=["hide-input"]
 errata = []
@@ -61,8 +61,8 @@ assert weights_of[4] == 320
 erratum("vieito2017", "Equation 3", 320, weights_of[2], "Equation 1")
 
 # %% [markdown]
-# **Codes 6 and 7** clip to $+A$ before they floor, so $+A$ itself is left as a value. Two's complement has no code for it.
-# Code 14 clips lower, yet section 5.4.1 calls the two equivalent.
+# **Codes 6 and 7** clip to $+A$ before they round down, so $+A$ itself remains a value. Two's complement has no code for it. Code 14
+# clips lower, but section 5.4.1 calls the two equivalent.
 
 # %%
 fmt = FixedPoint(msb=0, nbits=8)
@@ -78,8 +78,8 @@ erratum("vieito2017", "5.4.1", "equivalent to Code 14",
         f"not for x >= {x[code_6 != code_14].min()}", "both run")
 
 # %% [markdown]
-# **Code 7** is meant to let gradients through: it gives a floor another gradient, stores the result, and then computes its output from
-# `floordiv`, which has no gradient, as section 4.5.1 itself says.
+# **Code 7** is meant to pass gradients: it gives the floor function another gradient, stores the result, and then computes its output
+# from `floordiv`, which has no gradient, as section 4.5.1 itself says.
 
 # %%
 import tensorflow as tf  # as loaded, quietly, by fewbits.backend
@@ -95,9 +95,9 @@ erratum("vieito2017", "Code 7", "lets gradients through",
         f"its gradient is {tape.gradient(printed, x)}", "TensorFlow")
 
 # %% [markdown]
-# **Two places, two figures.** Section 5.5.4 on quantize-while-train at 6-6-6 contradicts Table 13 in the accuracy (38.16 %; which
-# is right, we cannot know), and calls it an 8-bit configuration. Section 4.2.2 counts 10 Fire modules; Code 5 and
-# Table 11 have fewer, and ten *levels*.
+# **Two places, two figures.** Section 5.5.4 on quantize-while-train at 6-6-6 contradicts Table 13 in the accuracy (38.16 %; we cannot
+# know which is right), and calls it an 8-bit configuration. Section 4.2.2 counts 10 Fire modules; Code 5 and Table 11 have fewer, and
+# ten *levels*.
 
 # %%
 table_13 = {row["kernel_bits"]: row for row in papers.table("vieito2017", 13)}
@@ -113,8 +113,8 @@ erratum("vieito2017", "4.2.2, Fire modules", 10,
         sum(name.startswith("fire") for name in names), "Table 11, our zoo")
 
 # %% [markdown]
-# **MNIST** has images of 16x16 in section 3.3.2. The sizes of the published files say otherwise: they have a header of 16 bytes, then one byte
-# per pixel.
+# **MNIST** has images of 16x16 in section 3.3.2. The sizes of the published files contradict this: they have a header of 16 bytes,
+# then one byte per pixel.
 
 # %%
 training, test = 47_040_016 - 16, 7_840_016 - 16
@@ -125,7 +125,7 @@ erratum("vieito2017", "3.3.2, MNIST", "16x16", f"{side}x{side}", "file size")
 
 # %% [markdown]
 # **ImageNet** has 10,000 images per category in section 3.2.1, and ILSVRC-2012, the part with 1,000 categories, has over 10 million
-# images in section 3.2.3. The organizers count fewer {cite:p}`russakovsky2015`:
+# images in section 3.2.3. The organizers report fewer {cite:p}`russakovsky2015`:
 
 # %%
 ILSVRC_2012 = {"training": 1_281_167, "validation": 50_000, "test": 100_000}
@@ -136,9 +136,9 @@ erratum("vieito2017", "3.2.3, images of ILSVRC12", "over 10 million",
 
 # %% [markdown]
 # **An epoch** is 1,000 images in section 5.1.1, and takes 200 seconds. Is that an erratum? Five images per second is slow for a GPU,
-# but other figures agree: 5,000 epochs are the printed 12 days, the training of SqueezeNet's authors would take the printed *months*, and
-# the 100 epochs of Table 10's short schedules take about the printed 4 hours. So we count no erratum and keep the definition: ten epochs
-# per level are 10,000 images per level.
+# but other figures agree: 5,000 epochs are the printed 12 days, the training of SqueezeNet's authors would take the printed *months*,
+# and the 100 epochs of Table 10's short schedules take about the printed 4 hours. We therefore count no erratum and keep the
+# definition: ten epochs per level are 10,000 images per level.
 
 # %%
 pace = 1000 / 200  # images per second
@@ -150,11 +150,11 @@ assert round(days) == 12 and months > 2
 print(f"{days:.1f} days, {months:.1f} months, {hours:.1f} hours")
 
 # %% [markdown]
-# What remains strange: in 5,000 such epochs, each training image is seen {glue:text}`passes:.1f` times, and the network is right on 51 %.
-# Its authors needed {glue:text}`author_passes:.0f` passes for a few points more.
+# One thing remains strange: in 5,000 such epochs, each training image is seen {glue:text}`passes:.1f` times, and the network is right
+# on 51 %. Its authors needed {glue:text}`author_passes:.0f` passes for a few points more.
 #
-# **SqueezeNet** was designed, says section 4.1, with non-unity strides to avoid pooling layers. Code 5 has three poolings; of its
-# convolutions, one has a stride other than 1:
+# **SqueezeNet** was designed with non-unity strides to avoid pooling layers, according to section 4.1. Code 5 has three pooling
+# layers; one of its convolutions has a stride other than 1:
 
 # %%
 pools = [x for x in v1_1.layers if isinstance(x, layers.MaxPooling2D)]
@@ -165,8 +165,9 @@ erratum("vieito2017", "4.1, poolings", "avoided by strides",
         "counted, Code 5")
 
 # %% [markdown]
-# **42 million values** come out of the convolutions for 32 images, says section 5.2.2. Codes 12 and 13 extract the first convolution of
-# each level. Their outputs are fewer; together with the pixels of the images, which are level 0, they are the 42 million:
+# **42 million values** are the outputs of the convolutions for 32 images, according to section 5.2.2. Codes 12 and 13 extract the
+# first convolution of each level. Their outputs are fewer; together with the pixels of the images, which are level 0, they make 42
+# million:
 
 # %%
 first = [v1_1.get_layer(level[0]) for level in zoo.levels(v1_1)]
@@ -178,7 +179,7 @@ erratum("vieito2017", "5.2.2, convolution outputs of 32 images",
 
 # %% [markdown]
 # **The original network** has an accuracy of 56.7 % in section 5.1.2. Section 4.3.4 measures 56.9 % and quotes 57.8 % from its authors.
-# **Section 5.5.2** calls a fall from 37 % to 19 % one of 19 points, and names the configuration 8-8-6, which it never trained.
+# **Section 5.5.2** describes a fall from 37 % to 19 % as 19 points, and names the configuration 8-8-6, which it never trained.
 # **Section 5.5.4** announces four configurations and lists three.
 
 # %%
@@ -195,9 +196,9 @@ erratum("vieito2017", "5.5.4, configurations", 4,
 
 # %% [markdown]
 # (table-7)=
-# **Table 7** clips the inputs and does not say with how many bits. With an MSB of 9 its accuracy is that of Table 8 for 16 bits; for
-# 32 bits, Table 8 has less. So the inputs had 16 bits, probably, which is also why the text finds that a wide range *reduces the
-# resolution*: with 24 or 32 bits it would not matter. This is a gap, not an erratum.
+# **Table 7** clips the inputs and does not state the number of bits. With an MSB of 9 its accuracy is that of Table 8 for 16 bits;
+# for 32 bits, Table 8 has less. The inputs therefore probably had 16 bits, which also explains why a wide range *reduces the
+# resolution* in the text: with 24 or 32 bits it would not matter. This is a gap, not an erratum.
 
 # %%
 [clipped] = [r for r in papers.table("vieito2017", 7) if r["msb"] == 9]
@@ -208,8 +209,8 @@ print(clipped["accuracy"], at_9, "- the same at", same, "bits")
 assert same == [16]
 
 # %% [markdown]
-# **Table 11**, the MSB of each level. A limit that holds more values cannot be nearer to zero, but some kernel MSBs fall as the
-# percentile rises. And not every level can be wider than all of them together, whose 95 % limit is in Table 2.
+# **Table 11** gives the MSB of each level. A limit that contains more values cannot be nearer to zero, but some kernel MSBs fall as
+# the percentile rises. Nor can every level be wider than all levels together, whose 95 % limit is in Table 2.
 
 # %%
 shares = ("95", "98", "99_9", "99_99")
@@ -248,7 +249,7 @@ for name in ("conv10", "pool4", "pool8"):
     erratum("backstrom2018", f"Table 2, {name}", printed, found, "our zoo")
 
 # %% [markdown]
-# Its column of activations is the size that *enters* each layer. Each follows from the one before, except for one:
+# Its column of activations gives the size that *enters* each layer. Each size follows from the one before, except for one:
 
 # %%
 for name, row in table_2.items():
@@ -261,7 +262,7 @@ for name, row in table_2.items():
                 f"{side}x{side}", "our zoo")
 
 # %% [markdown]
-# **Table 12** has MACs without a unit. Our count gives the unit, and it agrees on the number of kernels, three classes included.
+# **Table 12** has MACs without a unit. Our count gives the unit, and agrees on the number of kernels, including three classes.
 
 # %%
 three = zoo.build("squeezenet_v1_1", (224, 224, 3), 3)
@@ -275,8 +276,9 @@ erratum("backstrom2018", "Table 12, MAC", f"{first['mac']}",
         f"{first['mac']} x 10^{unit}, {share:.0%} of our count", "counted")
 
 # %% [markdown]
-# **The abstract** joins the accuracy of one network with the size of another: 96.9 % is the unpruned network (Table 11). The best
-# of at most a tenth of its size is in Table 13. It still beats training from scratch, so the conclusion holds.
+# **The abstract** combines the accuracy of one network with the size of another: 96.9 % is the accuracy of the unpruned network
+# (Table 11). The best network of at most a tenth of its size is in Table 13. It still beats training from scratch, so the conclusion
+# holds.
 
 # %%
 def kilobytes(size):
@@ -293,9 +295,9 @@ erratum("backstrom2018", "abstract, accuracy in % at 1/10 of the size", 96.9,
         best, "Tables 11 to 13")
 
 # %% [markdown]
-# **Section 2.1.6** says that SqueezeNet leaves all down-sampling to its poolings; in Table 2, `conv1` has a stride of 2. And
-# **section 5.2** gives SqueezeNet v1.1 a fiftieth of AlexNet's parameters. That is the published ratio for a thousand classes. Of the
-# networks that the section compares, AlexNet tells two classes apart, and SqueezeNet three:
+# **Section 2.1.6** says that SqueezeNet leaves all down-sampling to its pooling layers; in Table 2, `conv1` has a stride of 2.
+# **Section 5.2** gives SqueezeNet v1.1 a fiftieth of AlexNet's parameters. That is the published ratio for a thousand classes. In the
+# networks that the section compares, AlexNet has two classes, and SqueezeNet three:
 
 # %%
 conv1 = v1_0.get_layer("conv1")
@@ -322,7 +324,7 @@ erratum("chiang2017", "2.1.2.3, code 128", 35.0, float(values[128].round(2)),
 
 # %% [markdown]
 # **Section 4.6** says that a smaller resolution multiplier gives fewer parameters, and on its next page, below Equation 4.2, that it
-# does not. A depthwise separable layer at full and at half resolution:
+# does not. We count a depthwise separable layer at full and at half resolution:
 
 # %%
 def separable(side, channels=32, filters=64):
@@ -340,8 +342,8 @@ erratum("chiang2017", "4.6, parameters at half resolution", "fewer",
         f"{fewer} fewer", "counted, Equation 4.2")
 
 # %% [markdown]
-# **Equations 3.24 and 3.25**, momentum: the velocity already has the minus sign of the descent, and is subtracted once
-# more. The same in 3.27 and 3.28. Minimize $\theta^2/2$ from $\theta = 1$:
+# **Equations 3.24 and 3.25** define momentum: the velocity already has the minus sign of the descent, and is subtracted once more.
+# Equations 3.27 and 3.28 do the same. We minimize $\theta^2/2$ from $\theta = 1$:
 
 # %%
 def descend(sign, nesterov, rate=0.1, gamma=0.9):
@@ -380,8 +382,8 @@ for name, c, s in (("Fire3", 128, 16), ("Fire4", 128, 32), ("Fire5", 256, 32)):
                 rows[name]["parameters"], fire(c, s), "formula, E4's total")
 
 # %% [markdown]
-# **Table 2, Conv10** leaves out its biases, which all fire modules count. The rows add up to E4's total in Table 1, which is right, only
-# with them:
+# **Table 2, Conv10** leaves out its biases, although all fire modules count theirs. Only with them do the rows add up to E4's total
+# in Table 1, which is right:
 
 # %%
 conv1, conv10 = 2 * 2 * 3 * 96 + 96, 512 * 10 + 10
@@ -394,8 +396,8 @@ table_1 = {r["model"]: r["parameters"] for r in papers.table("chernis", 1)}
 assert total == table_1["Experiment 4"]
 
 # %% [markdown]
-# **Experiment 3** removes `fire3` and nothing else that has parameters. How many modules stay? And experiment 4 delays
-# downsampling *to reduce the number of parameters* (section 4.2), but nothing is reduced:
+# **Experiment 3** removes `fire3` and nothing else that has parameters, which gives another total and another number of modules.
+# Experiment 4 delays downsampling *to reduce the number of parameters* (section 4.2), but nothing is reduced:
 
 # %%
 erratum("chernis", "Table 1, Experiment 3", table_1["Experiment 3"],
@@ -407,8 +409,8 @@ erratum("chernis", "4.2, parameters in E4", "reduced",
         f"{saved} fewer", "Table 1")
 
 # %% [markdown]
-# **Table 2, input**: CIFAR's images, of 32x32 in section 3.2, are 33x33 here. A kernel of 2, stride 1 and padding 1 then give another
-# output than the one in the table:
+# **Table 2, input**: CIFAR's images, of 32x32 in section 3.2, are 33x33 here. With a kernel of 2, stride 1 and padding 1, the output
+# then differs from the one in the table:
 
 # %%
 def output(side, kernel=2, pad=1):
@@ -425,7 +427,7 @@ erratum("chernis", "Table 2, side of the input", printed, 32, "formula")
 #
 # From {cite:p}`gaikwad2018`.
 #
-# **Section 1.1** gives SqueezeNet 2,292 parameters; section 8.1 uses the number for filters. It fits neither, in any version:
+# **Section 1.1** gives SqueezeNet 2,292 parameters; section 8.1 uses the number for filters. It is neither in any version:
 
 # %%
 # Tables here are numbered by chapter: 102 is Table 1.2, 801 is Table 8.1.
@@ -441,8 +443,8 @@ erratum("gaikwad2018", "1.1, parameters", 2292,
 erratum("gaikwad2018", "8.1, filters to prune", 2292, filters, "counted")
 
 # %% [markdown]
-# Sections 7.2, 8.2 and 9.2 find 11.92 iterations, from two thirds of the filters at 128 per iteration. Neither number of filters gives
-# that:
+# Sections 7.2, 8.2 and 9.2 compute 11.92 iterations from two thirds of the filters at 128 per iteration. Neither number of filters
+# gives that:
 
 # %%
 needed = {n: 2 / 3 * n / 128 for n in (2292, filters)}
@@ -456,9 +458,9 @@ origin = whole["total"] / 0.67
 print(f"{whole['total']:,} filters are 67 % of {origin:,.1f}")
 
 # %% [markdown]
-# Where 2,292 comes from we can only guess: what was pruned, divided by 67 %, is {glue:text}`origin:,.1f`.
+# We can only guess where 2,292 comes from: the number of pruned filters divided by 67 % is {glue:text}`origin:,.1f`.
 #
-# **Table 8.1** has good totals. In our text some of its cells fall short of them:
+# **Table 8.1** has consistent totals. In our text some of its cells fall short of them:
 
 # %%
 def short(total, cells):
@@ -475,13 +477,13 @@ assert sum(whole[c] for c in columns) == whole["total"]
 print(gaps)
 
 # %% [markdown]
-# Three cells are an x in our text, and can only be {glue:text}`eight`. The row of Fire 3 and one column miss the same
-# {glue:text}`fire_3_gap`, so the cell where they meet is wrong. All this may be the fault of our text; we count no erratum.
+# Three cells are an x in our text, and can only be {glue:text}`eight`. The row of Fire 3 and one column are short by the same
+# {glue:text}`fire_3_gap`, so the cell where they cross is wrong. The extracted text may be the cause; we count no erratum.
 #
 # (not-an-erratum)=
 # **Smaller by how much?** The sizes are printed with their reductions: 2.9 MB to 984 KB, 69 % (section 8.2), and to 846 KB, 72 %
-# (chapter 12). How much less that is depends on the kilobyte, of 1,000 or 1,024 bytes, and on the size before, which section 8.2 also
-# gives as up to 3.0 MB. Of the two, only the first cannot be right; we had listed the second as well.
+# (chapter 12). The reduction depends on the kilobyte, of 1,000 or 1,024 bytes, and on the original size, which section 8.2 also gives
+# as up to 3.0 MB. Of the two percentages, only the first cannot be right; we had listed the second as well.
 
 # %%
 for after, printed in ((984, 69), (846, 72)):
@@ -498,9 +500,9 @@ for after, printed in ((984, 69), (846, 72)):
                 printed, found, "formula")
 
 # %% [markdown]
-# **Accuracy over pruning ratio**, Tables 7.1 and 8.2. Both end with an accuracy of 0 at 100 %. With no filter left nothing can be
-# measured; but a network that always gives the same answer is right for one of ten classes. And section 8.2 reports 73 % at 67 %,
-# referring to its table.
+# **Accuracy over pruning ratio** is in Tables 7.1 and 8.2. Both end with an accuracy of 0 at 100 %. With no filter left nothing can
+# be measured; but a network that always gives the same answer is right for one of ten classes. Section 8.2 reports 73 % at 67 %,
+# referring to its table, which differs.
 
 # %%
 sensitivity = {n: papers.table("gaikwad2018", n) for n in (701, 802)}
@@ -512,8 +514,8 @@ erratum("gaikwad2018", "8.2, % right at 67 %", 73, printed[67],
         "Table 8.2")
 
 # %% [markdown]
-# **Table 7.1** rises by two points where five per cent more filters are gone, from 70 % to 75 %. The two accuracies may have changed
-# places; in Table 8.2 none rises. And section 7.2 finds no significant drop up to 70 %, where this table has lost four points.
+# **Table 7.1** rises by two points where five per cent more filters are removed, from 70 % to 75 %. The two accuracies may have been
+# swapped; in Table 8.2 none rises. Section 7.2 finds no significant drop up to 70 %, where this table has lost four points.
 
 # %%
 tables = {n: {r["pruning_ratio"]: r["accuracy"] for r in rows}
@@ -528,8 +530,8 @@ erratum("gaikwad2018", "7.2, drop at 70 % removed", "not significant",
         f"{l2[0] - l2[70]} points, {l2[0] - l2[67]} at 67 %", "Table 7.1")
 
 # %% [markdown]
-# **Section 8.2** says which share of the pruned filters was in the middle layers (and refers to Table 8.2; it is 8.1).
-# **Figure 10.8** gives the network pruned by 72 % the accuracy of the original, 74 %; section 9.2 says that this costs one point.
+# **Section 8.2** states what share of the pruned filters was in the middle layers (and refers to Table 8.2; it is 8.1). **Figure
+# 10.8** gives the network pruned by 72 % the accuracy of the original, 74 %; section 9.2 says that this pruning costs one point.
 
 # %%
 MIDDLE = ("Fire 3", "Fire 4", "Pooling 5", "Fire 6", "Fire 7")
@@ -541,7 +543,7 @@ erratum("gaikwad2018", "Figure 10.8, % right, pruned", 74,
         tables[701][0] - 1, "section 9.2")
 
 # %% [markdown]
-# **MNIST** has 6,000 training images in section 3.5.1. By the size of the published file:
+# **MNIST** has 6,000 training images in section 3.5.1. The size of the published file gives another number:
 
 # %%
 erratum("gaikwad2018", "3.5.1, MNIST training images", 6000,
@@ -549,9 +551,10 @@ erratum("gaikwad2018", "3.5.1, MNIST training images", 6000,
 
 # %% [markdown]
 # (rounding-down)=
-# ## No erratum, but it matters: rounding down
+# ## Not an erratum, but important: rounding down
 #
-# What follows is not counted above: nothing in it is misprinted. Tables 5, 6 and 9 of {cite:p}`vieito2017` show what a SqueezeNet keeps of its 51 % when kernels have 8 bits, and when they have 16.
+# This section is not counted above: nothing in it is misprinted. Tables 5, 6 and 9 of {cite:p}`vieito2017` show what remains of
+# SqueezeNet's 51 % when kernels have 8 bits, and when they have 16.
 
 # %%
 kept = {8: [], 16: []}
@@ -567,9 +570,9 @@ print(kept)
 assert max(kept[8]) < 10 and min(kept[16]) > 40
 
 # %% [markdown]
-# Kernels of 8 bits fail, whatever bits inputs and outputs have. Section 5.3.3 concludes that fewer than 16 bits need advanced
-# techniques, which is right for its operator. But that operator rounds *down*, so a weight loses half a step $q$ on average. Round to nearest, and the mean error is
-# gone; here on the kernels of our CIFAR-10 network, in the format of Table 5:
+# Kernels of 8 bits fail, whatever the bits of inputs and outputs. Section 5.3.3 concludes that fewer than 16 bits need advanced
+# techniques, which is right for its operator. But that operator rounds *down*, so a weight loses half a step $q$ on average. Rounding
+# to nearest removes the mean error. Here are the kernels of our CIFAR-10 network, in the format of Table 5:
 
 # %%
 file = np.load(find_weights("squeezenet_cifar"))
@@ -585,8 +588,8 @@ assert abs(shift["thesis"] + 0.5) < 0.01 and abs(shift["nearest"]) < 0.001
 
 # %% [markdown]
 # The spread is the same; only the mean differs. Inputs that come from a ReLU are never negative, so a mean error of the weights
-# cannot cancel: it adds up to $-\frac{q}{2} \sum x$ in each output. For one kernel and random inputs, in
-# standard deviations of the output:
+# cannot cancel: it adds up to $-\frac{q}{2} \sum x$ in each output. Here it is for one kernel and random inputs, in standard
+# deviations of the output:
 
 # %%
 kernel = kernels["fire9_squeeze1x1/kernel"][0, 0]  # 512 inputs, 64 outputs
@@ -603,8 +606,8 @@ for rounding in ("thesis", "nearest"):
 assert abs(mean["thesis"] - expected) < 0.1 * abs(expected)
 
 # %% [markdown]
-# **Two theses, opposite verdicts.** {cite:t}`backstrom2018` quantizes a SqueezeNet for ImageNet to 8 bits too, and loses little. We put our
-# network for CIFAR-10 beside them (reference results; weights, inputs and outputs at 8 bits, one MSB per layer):
+# **Two theses, opposite verdicts.** {cite:t}`backstrom2018` also quantizes a SqueezeNet for ImageNet to 8 bits, and loses little. The
+# table compares both with our network for CIFAR-10 (reference results; weights, inputs and outputs at 8 bits, one MSB per layer):
 
 # %%
 tables = papers.table("vieito2017", 5), papers.table("backstrom2018", 5)
@@ -619,7 +622,7 @@ assert lost["vieito2017"] > 10 * lost["backstrom2018"]
 trained = reference.cell("float")
 rows = [
     ("vieito2017, Table 5, weights", "down", f"{down[32]} %", f"{down[8]} %"),
-    ("backstrom2018, Tables 5 and 6, weights", "not said",
+    ("backstrom2018, Tables 5 and 6, weights", "not stated",
      f"{floats:.2f} %", f"{conv[8]:.2f} %"),
 ]
 for rounding in ("floor", "nearest"):
@@ -630,10 +633,10 @@ reference.results_table(("source", "rounding", "float", "8 bits"), rows)
 # %% [markdown]
 # One loses {glue:text}`lost_vieito2017:.2f` points, the other {glue:text}`lost_backstrom2018:.2f`. Both can be right. That rounding
 # explains the gap is our reading: backstrom2018 names neither its rounding nor the version of its SqueezeNet for ImageNet. The theses
-# also differ in the weights, and one has one MSB for all layers, the other one per layer. Chapter 6 puts it to the test.
+# also differ in the weights, and in the MSB: one for all layers, or one per layer. Chapter 6 tests this.
 #
 # (all-errata)=
-# ## All of them
+# ## All errata
 
 # %%
 columns = "source", "where", "printed", "found", "checked by"
