@@ -3,10 +3,7 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-BUILT := _build/reference
 NN = $(if $(filter 0 1 2 3 4 5 6 7 8 9,$(N)),0$(N),$(N))
-STUDIES := data/reference/studies
-PHOTOGRAPHS = $(BIN)/fewbits schemes $(BUILT)/squeezenet-ceil.keras data/reference/photographs.toml --data "$(DATA)/imagenet1k" --no-crop
 # Each part runs in processes of its own: TensorFlow keeps the graphs of every model until its process ends.
 TESTS := "tests/quantization tests/post_training" "tests/io tests/data tests/training" "tests/pruning tests/inspection tests/costs" \
 	"tests/deploy/test_[a-k]*.py" "tests/deploy/test_[l-z]*.py" "tests/zoo tests/audit tests/report tests/search" "tests/experiment" "tests/cli" "tests/networks" \
@@ -15,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .DEFAULT_GOAL := help
-.PHONY: help book chapter test test-networks pages lab sync baselines reference photographs bench dist pdf lint lock clean
+.PHONY: help book chapter test test-networks pages lab sync baselines reference bench dist pdf lint lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,35 +45,9 @@ baselines: .venv/ready ## store new baselines: make baselines REASON='why the re
 	@$(BIN)/python -m fewbits.book baselines --profile smoke --reason "$(REASON)"
 	@$(BIN)/python -m fewbits.book baselines --profile quick --reason "$(REASON)"
 
-reference: .venv/ready ## run what data/reference lacks, on real data: make reference DATA=folder [PROCESSES=2]
+reference: .venv/ready ## run what data/reference lacks: make reference DATA=folder [PROCESSES=2] [MINUTES=12]
 	@test -d "$(DATA)" || { echo "error: name the folder that holds cifar10.npz and mnist.npz: make reference DATA=folder"; exit 1; }
-	@if test -d "$(DATA)/mobilenet"; then mkdir -p "$(DATA)/weights" && $(BIN)/fewbits import-litert \
-		"$(DATA)/mobilenet/mobilenet_v1_0.25_128.tflite" --width 0.25 --output "$(DATA)/weights/mobilenet_imagenet.npz"; fi
-	@FEWBITS_DATA="$(DATA)" $(BIN)/fewbits sweep data/reference/grids.toml --store data/reference/trials --skip-missing \
-		--processes $(or $(PROCESSES),1)
-	@mkdir -p $(BUILT)
-	@$(BIN)/python -c "from pathlib import Path; from fewbits import io, zoo; \
-		io.write_model(zoo.build('alexnet_small', (32, 32, 3), 10, weights='alexnet_cifar'), Path('$(BUILT)/alexnet_cifar.keras'))"
-	@FEWBITS_DATA="$(DATA)" $(BIN)/fewbits schemes $(BUILT)/alexnet_cifar.keras data/reference/alexnet_cifar.toml \
-		--data cifar10 --images 10000 --output $(STUDIES)/alexnet_cifar.json
-	@if test -d "$(DATA)/imagenet1k"; then $(MAKE) --no-print-directory photographs; \
-		else echo "$(DATA)/imagenet1k is not there; the studies of photographs are left out"; fi
-	@FEWBITS_DATA="$(DATA)" $(BIN)/python data/reference/rounding.py "$(DATA)" \
-		$(if $(wildcard $(DATA)/imagenet1k),,lenet residual residual_tanh)
-	@if test -d "$(DATA)/imagenet1k"; then $(BIN)/python data/reference/mobilenet.py "$(DATA)"; fi
-	@FEWBITS_DATA="$(DATA)" $(BIN)/python data/reference/mixed.py "$(DATA)" \
-		$(if $(wildcard $(DATA)/imagenet1k),,alexnet_cifar squeezenet_cifar)
-
-# SqueezeNet v1.1 as published (BGR, less the mean pixel, ceil pooling), and with one of these left out
-photographs: .venv/ready
-	@for pooling in ceil floor; do $(BIN)/fewbits import-caffe "$(DATA)/squeezenet/squeezenet_v1.1_imagenet.npz" \
-		--network squeezenet_v1_1 --pooling $$pooling --output $(BUILT)/squeezenet-$$pooling.keras; done
-	@$(PHOTOGRAPHS) --order bgr --mean-pixel 104,117,123 --output $(STUDIES)/photographs.json
-	@$(PHOTOGRAPHS) --order bgr --scale 1 --grid float --output $(STUDIES)/photographs-no-mean.json
-	@$(PHOTOGRAPHS) --mean-pixel 123,117,104 --grid float --output $(STUDIES)/photographs-rgb.json
-	@$(PHOTOGRAPHS) --scale 1 --grid float --output $(STUDIES)/photographs-rgb-no-mean.json
-	@$(subst ceil,floor,$(PHOTOGRAPHS)) --order bgr --mean-pixel 104,117,123 --grid float \
-		--output $(STUDIES)/photographs-floor-pooling.json
+	@$(BIN)/python data/reference "$(DATA)" $(if $(PROCESSES),--processes $(PROCESSES)) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: .venv/ready ## time what must be fast, as ratios, beside the libraries in tests/bench/peers.in
 	@$(BIN)/python tests/bench slider

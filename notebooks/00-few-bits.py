@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Few Bits
 #
-# **An executable book on small convolutional networks.** A network that reads images needs millions of numbers of 32 bits
-# each. It does not need most of these bits. This book measures what each bit is worth, and brings a library that removes
-# bits from your own network. Here is a network to start with: draw a digit, then take bits away until it goes blind.
+# **An executable book on small convolutional networks.** A network that classifies images stores millions of numbers of
+# 32 bits each. It does not need most of these bits. This book measures what each bit is worth, and comes with a library that
+# removes bits from your own network. Here is a network to start with: draw a digit, then remove bits until the network fails.
 
 # %% tags=["parameters", "remove-cell"]
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
@@ -32,9 +32,9 @@ network = zoo.build(NAME, digits.image_shape, 10, weights=NAME)
 playground = explore.Playground(
     network, digits, "0.1",
     f"A small SqueezeNet of {network.count_params():,} parameters reads handwritten digits. The page computes it with integers, "
-    "as a device without floats does, and gets the codes that the library gets. The MSBs are set on 64 training digits (quick).",
-    "Bars: test digits read in float and in six formats. 8 bits read as many as float, 5 bits nearly as many; 5 bits "
-    "rounded down and 2 bits read about one in ten.",
+    "as a device without floats does, and gets the same codes as the library. The MSBs are set on 64 training digits (quick).",
+    "Bars: test digits classified correctly in float and in six formats. 8 bits match float, 5 bits nearly do; 5 bits "
+    "rounded down and 2 bits get about one in ten right.",
 )
 
 # %% tags=["hide-input"]
@@ -42,12 +42,12 @@ playground = explore.Playground(
 playground.show()
 
 # %% [markdown]
-# Try this: take *5 bits*, then *5 bits, rounded down*. Bits and ranges are the same, only the rounding differs, and one of
-# the two networks can no longer read. [Chapter 6](06-two-theses) asks whether two theses disagree for this reason.
+# Try this: take *5 bits*, then *5 bits, rounded down*. Bits and ranges are the same; only the rounding differs, and one of
+# the two networks fails. [Chapter 6](06-two-theses) asks whether two theses disagree for this reason.
 #
 # ## Eight bits instead of 32
 #
-# A larger network, an AlexNet of {glue:text}`parameters:,` parameters for the same digits, measured while this page was built:
+# The same test with a larger network, an AlexNet of {glue:text}`parameters:,` parameters, measured while this page was built:
 # all {glue:text}`test_digits` test digits, LiteRT files, one image on one thread (quick).
 
 # %% tags=["hide-cell"]
@@ -59,7 +59,7 @@ quantized = quantize_model(alexnet, rounding="nearest")
 quantized.set_formats(formats_for(quantized, few, nbits=(8, 8, 8), signed=True))
 
 # %% tags=["hide-cell"]
-# What each of them reads, and how long it takes
+# The accuracy and the time of both
 files = {"float": deploy.to_litert(alexnet), "8 bits": deploy.to_litert(quantized, "int8")}
 taken = costs.measure_latency(files, rounds=10 if SMOKE else 300)
 integers = deploy.lower(quantized, levels=digits.levels)
@@ -70,9 +70,9 @@ answers = {
 read = {name: Share.of(found == labels) for name, found in answers.items()}
 
 # %% tags=["hide-input"]
-# Float beside 8 bits
+# Float next to 8 bits
 explore.Table(
-    ("network", "test digits read", "bytes of the file", "time for an image"),
+    ("network", "test digits correct", "bytes of the file", "time per image"),
     [(name, read[name], len(files[name]), taken[name]) for name in files],
 )
 
@@ -84,8 +84,8 @@ record(within=0.02, bytes_left=len(files["8 bits"]) / len(files["float"]))
 quote(time_left=taken["8 bits"].median / taken["float"].median, parameters=alexnet.count_params())
 
 # %% [markdown]
-# With 8 bits the network reads {glue:text}`few_read` digits, in float {glue:text}`float_read`. Its file has
-# {glue:text}`bytes_left:.0%` of the bytes, and it takes {glue:text}`time_left:.0%` of the time. [Chapter 16](16-integers) times a
+# With 8 bits the network classifies {glue:text}`few_read` digits correctly, and in float {glue:text}`float_read`. The 8-bit
+# file has {glue:text}`bytes_left:.0%` of the bytes and takes {glue:text}`time_left:.0%` of the time. [Chapter 16](16-integers) times a
 # larger network in four programs.
 #
 # ## The library in ten lines
@@ -109,12 +109,12 @@ print(f"{(answers == digits.test.labels).mean():.1%} with 6 bits")
 record(six_read=int((answers == digits.test.labels).sum()))
 
 # %% [markdown]
-# Your own Keras network takes the place of `model`. The [API](../book/api) has everything else; `fewbits --help` lists the
+# Replace `model` with your own Keras network. The [API](../book/api) has everything else; `fewbits --help` lists the
 # commands that do the same from a shell.
 #
 # ## Three promises
 #
-# **Every number is measured.** The numbers were computed when this page was built; the code is above them. Three kinds of
+# **Every number is measured.** The numbers were computed when this page was built, by the code above them. Three kinds of
 # numbers never mix: *quick* (run live on small data for this page), *reference* (our own longer runs, stored with how they
 # were made) and *thesis* (printed by its author; one of the five works is a report).
 #
@@ -139,7 +139,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :img-top: ../book/images/chapters/01-fixed-point.svg
 # :class-img-top: dark-light
 # :img-alt: A staircase along a line
-# What a number of few bits can say, and why rounding down hurts.
+# What a number of few bits can represent, and why rounding down hurts.
 # :::
 #
 # :::{grid-item-card} 2 Counting
@@ -237,7 +237,7 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # :link-type: doc
 # :img-top: ../book/images/chapters/12-mobilenet.svg
 # :class-img-top: dark-light
-# :img-alt: Planes with a filter each, then a column of filters
+# :img-alt: Planes with one filter each, then a column of filters
 # Depthwise filters, width and resolution.
 # :::
 #
@@ -286,7 +286,17 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # Accuracy against size and time: which networks are worth it.
 # :::
 #
+# :::{grid-item-card} 18 Where are the plants?
+# :link: 18-localisation
+# :link-type: doc
+# :img-top: ../book/images/chapters/18-localisation.svg
+# :class-img-top: dark-light
+# :img-alt: A grid of places, one of them lit and pointed at
+# A classifier that also locates objects, and what it loses first at few bits.
+# :::
+#
 # ::::
 #
-# The last pages compare [the papers' numbers with ours](90-paper-against-ours) and list [errata](91-errata).
+# The last pages compare [the papers' numbers with ours](90-paper-against-ours), draw
+# [their figures again](92-curves), and list [errata](91-errata).
 # [How to read this book](../book/how-to-read) explains labels, intervals and the notebooks.

@@ -14,13 +14,13 @@
 #
 # A trained weight takes 32 bits. How few bits are enough, and does it matter *how* the others are dropped?
 #
-# This chapter uses one small network that reads real handwritten digits. We take its weights from 32 bits to a handful
+# This chapter uses one small network that classifies real handwritten digits. We reduce its weights from 32 bits to a few
 # and do not train it again.
 #
 # You need to know powers of two, what a slope is, and enough Python to read NumPy and a little Keras. Of neural networks
 # you need one idea: a layer multiplies its inputs by *weights* that training has found, adds the products, and often
-# sets negative sums to zero (a ReLU); a *convolution* does so at each place of an image with the same few weights, its
-# *kernel*. The [glossary](../book/glossary) has the other words.
+# sets negative sums to zero (a ReLU). A *convolution* does this at each place of an image with the same few weights, its
+# *kernel*. The [glossary](../book/glossary) explains the other terms.
 #
 # ```{admonition} Predict first
 # :class: tip
@@ -28,7 +28,7 @@
 # *down* to the next value, in the other to the *nearest* value. In neither copy does a weight move by more than one
 # step of 1/8.
 #
-# What share of the digits does each copy still read? Write down two numbers. The answer is in
+# What share of the digits does each copy still classify correctly? Write down two numbers. The answer is in
 # [Down or nearest](down-or-nearest).
 # ```
 
@@ -76,7 +76,7 @@ print("values", np.arange(fmt.min_code, fmt.max_code + 1) * fmt.step)
 # ## The quantizer
 #
 # To quantize a value means to pick a mark for it: divide by the step, round, clip to the codes that exist, and multiply
-# back. With rounding down, as in the thesis:
+# by the step. The thesis rounds down:
 
 
 # %%
@@ -94,15 +94,15 @@ print(differing, "of a million values differ")
 
 # %% [markdown]
 # The step is a power of two, so the division and the multiplication only move the binary point and lose nothing. All
-# the loss comes from rounding and clipping. Here you see both: the curve is flat outside the amplitude, and inside it
-# is a staircase.
+# the loss comes from rounding and clipping. The figure shows both: the curve is flat outside the amplitude and a staircase
+# inside it.
 
 # %%
 explore.staircase("1.1").show()
 
 # %% [markdown]
 # Try this: start at 3 bits and MSB 0. Raise the MSB by one: the reach doubles, and so does the step. Now add a bit:
-# the step is what it was. *One bit buys one MSB.* Then choose `nearest` and watch the error: it no longer lies on one
+# the step is back to its old value. *One bit buys one MSB.* Then choose `nearest` and watch the error: it no longer lies on one
 # side of zero.
 #
 # ## One level too many
@@ -118,9 +118,9 @@ for n in range(2, 9):
     print(f"{n} bits: {2**n} codes, but {levels[n]} values")
 
 # %% [markdown]
-# It has {glue:text}`thesis_levels_2_bits` levels with 2 bits and {glue:text}`thesis_levels_8_bits` with 8 bits: always
-# $2^n + 1$. The thesis' MATLAB version (Code 14) clips to $A - 10^{-6}$ instead and stays within $n$ bits. So does
-# everything in this book, except where it is named `thesis`.
+# The operator has {glue:text}`thesis_levels_2_bits` levels with 2 bits and {glue:text}`thesis_levels_8_bits` with 8 bits: always
+# $2^n + 1$. The thesis' MATLAB version (Code 14) clips to $A - 10^{-6}$ instead and stays within $n$ bits. All quantizers
+# in this book stay within $n$ bits, except those named `thesis`.
 #
 # ## A network to take apart
 #
@@ -149,12 +149,12 @@ model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 train, test = digits.arrays("train"), digits.arrays("test")
 model.fit(*train, epochs=EPOCHS, verbose=0)
 float_accuracy = training.evaluate(model, test).share
-print(f"{model.count_params():,} parameters read {float_accuracy:.1%}")
+print(f"{model.count_params():,} parameters, accuracy {float_accuracy:.1%}")
 
 # %% [markdown]
-# Now change the format of its weights. A weight is **clipped** if its mark does not exist, and it **underflows** if it
-# is smaller than one step. The MSB trades one for the other; more bits reduce both. The page computes the network anew
-# after each change.
+# Now change the format of the weights. A weight is **clipped** if its mark does not exist, and it **underflows** if it
+# is smaller than one step. The MSB trades one for the other; more bits reduce both. The page recomputes the network after
+# each change.
 
 # %%
 explore.kernel_histogram(model, digits, "1.2").show()
@@ -162,13 +162,13 @@ explore.kernel_histogram(model, digits, "1.2").show()
 # %% [markdown]
 # Four things to find out:
 #
-# 1. With 8 bits, lower the MSB until the accuracy breaks down. Is it clipping or underflow that breaks it?
+# 1. With 8 bits, lower the MSB until the accuracy breaks down. Is clipping or underflow the cause?
 # 2. With 4 bits and MSB 0, change the rounding from `floor` to `nearest`. The RMS error falls by half. Does the
 #    accuracy change as little?
-# 3. Compare 4 bits `floor` with 3 bits `nearest`, both with MSB 0. The RMS errors are nearly the same. Is the accuracy?
-#    Which reading tells the two apart?
-# 4. Quantize one kernel alone, to 2 bits, and give it the best MSB. Do all three kernels need the same one? Which kernel
-#    does the network miss most?
+# 3. Compare 4 bits `floor` with 3 bits `nearest`, both with MSB 0. The RMS errors are nearly the same. Is the accuracy
+#    the same, too? Which displayed value distinguishes the two?
+# 4. Quantize one kernel alone, to 2 bits, and give it the best MSB. Do all three kernels need the same MSB? Which kernel
+#    costs the most accuracy?
 #
 # (down-or-nearest)=
 # ## Down or nearest
@@ -180,7 +180,7 @@ twin = keras.models.clone_model(model)
 
 
 def accuracy(part, bits, msb, rounding):
-    """Return the share that is read with every kernel quantized."""
+    """Return the accuracy with every kernel quantized."""
     fmt = FixedPoint(msb, bits)
     old = model.get_weights()
     new = [quantize(w, fmt, rounding) if w.ndim > 1 else w for w in old]
@@ -204,14 +204,14 @@ explore.lines(
 )
 
 # %% [markdown]
-# With 4 bits, the copy rounded down reads {glue:text}`floor_4_bits:.1%` of the test digits, and the copy rounded to
-# nearest reads {glue:text}`nearest_4_bits:.1%`; the float network reads {glue:text}`float_accuracy:.1%`. Both copies
+# With 4 bits, the copy rounded down classifies {glue:text}`floor_4_bits:.1%` of the test digits correctly, and the copy rounded
+# to nearest {glue:text}`nearest_4_bits:.1%`; the float network reaches {glue:text}`float_accuracy:.1%`. Both copies
 # have the same number of bits and the same marks. How far off were your two numbers?
 #
 # ## Why down is so much worse
 #
 # The size of the error is not the reason: 3 bits rounded to nearest have the RMS error of 4 bits rounded down
-# (question 3), and read far more digits. Rounding to nearest errs to both sides, so the errors of many weights cancel.
+# (question 3) and a far higher accuracy. Rounding to nearest errs to both sides, so the errors of many weights cancel.
 # Rounding down errs to one side: on average every weight moves by *half a step towards minus infinity*, and that part
 # does not cancel. Measured on all kernels, in steps:
 
@@ -224,10 +224,10 @@ for rounding in ("floor", "nearest-up"):
 
 # %% [markdown]
 # If every weight shifts by {glue:text}`floor_shift:.2f` steps, an output shifts by that much times the *sum of its
-# inputs*, and after a ReLU all inputs have the same sign. The more inputs a filter has, the worse. Remember this
-# sentence: a whole chapter of this book depends on it.
+# inputs*, and after a ReLU all inputs have the same sign. The more inputs a filter has, the larger the shift. Remember
+# this: a whole chapter of this book depends on it.
 #
-# The cure costs one addition: add half a step, then round down. This is rounding to nearest, with ties upwards.
+# The remedy costs one addition: add half a step, then round down. This is rounding to nearest, with ties rounded up.
 
 # %%
 half_a_step_more = quantize(pooled + fmt.step / 2, fmt, "floor")
@@ -237,10 +237,10 @@ print(unequal.sum(), "weights differ between the two ways")
 # %% [markdown]
 # ## A gradient through a staircase
 #
-# Later chapters train *through* the quantizer. A staircase has slope zero almost everywhere, so nothing would learn.
-# The remedy is to pretend: the forward pass quantizes, and the backward pass uses the slope of the line that the
-# staircase follows. This is the **straight-through estimator** {cite:p}`bengio2013`. Outside the range there is a
-# choice: slope 0, because clipping really is flat (`clipped`), or slope 1, as if there were no clipping (`identity`).
+# Later chapters train *through* the quantizer. A staircase has slope zero almost everywhere, so no weight would learn.
+# The **straight-through estimator** {cite:p}`bengio2013` solves this: the forward pass quantizes, and the backward pass uses
+# the slope of the line that the staircase follows. Outside the range there is a choice: slope 0, because clipping is flat
+# there (`clipped`), or slope 1, as if there were no clipping (`identity`).
 
 # %%
 x = np.linspace(-2, 2, 161).tolist()
@@ -265,9 +265,9 @@ explore.lines(
 # %% [markdown]
 # ## Would integers say the same?
 #
-# So far each quantized number was a float that happens to lie on a mark. A device has no floats: it multiplies codes
-# and shifts at the end. The simulation is right only if both give the same number, bit for bit. Take the last layer:
-# its kernel, and the inputs that it gets for the test digits.
+# So far each quantized number was a float that lies on a mark. A device has no floats: it multiplies codes and shifts at
+# the end. The simulation is right only if both give the same number, bit for bit. We test this on the last layer, with
+# its kernel and the inputs that it gets for the test digits.
 
 # %%
 kernel = model.layers[-1].get_weights()[0]
@@ -277,7 +277,7 @@ w_fmt, x_fmt = FixedPoint(0, 8), FixedPoint(2, 8)
 
 # %%
 x, w = to_codes(seen, x_fmt, "nearest"), to_codes(kernel, w_fmt, "nearest")
-integer = x @ w  # int64, no float in sight
+integer = x @ w  # int64, no floats
 x, w = quantize(seen, x_fmt, "nearest"), quantize(kernel, w_fmt, "nearest")
 simulated = x @ w  # float32
 unequal = int((integer * (w_fmt.step * x_fmt.step) != simulated).sum())
@@ -293,8 +293,8 @@ record(within=0.25, floor_4_bits=floor[4].value)
 record(within=0.06, nearest_4_bits=nearest[4].value, floor_shift=shift["floor"], nearest_shift=shift["nearest-up"])
 
 # %% [markdown]
-# Not one differs, because every sum stays below $2^{24}$, and float32 holds every integer up to there. Chapter 16 turns
-# this into a guarantee for whole networks.
+# None differs, because every sum stays below $2^{24}$, and float32 represents every integer up to that limit exactly.
+# Chapter 16 turns this into a guarantee for whole networks.
 #
 # ## What the thesis found
 #
@@ -310,10 +310,10 @@ heads = "thesis: SqueezeNet, ImageNet", "ours: this network, digits (quick)"
 explore.Table(("bits", *heads), rows)
 
 # %% [markdown]
-# **Why they differ.** At 8 bits the thesis' network had lost nearly everything, and ours has lost nearly nothing. The
+# **Why they differ.** At 8 bits the thesis' network has lost nearly all its accuracy, and ours has lost almost none. The
 # operator is the same; the networks are not. Ours has three layers with at most 144 inputs per sum; SqueezeNet has 26
-# with up to 576, and each passes its shift on to the next. This explanation is a guess until somebody measures it:
-# chapter 6 does, with the published weights of SqueezeNet v1.1, both roundings, and photographs.
+# with up to 576, and each passes its shift on to the next. This explanation is only a guess so far. Chapter 6 measures it
+# with the published weights of SqueezeNet v1.1, both roundings, and photographs.
 #
 # ## Two questions
 
@@ -322,10 +322,10 @@ explore.Table(("bits", *heads), rows)
 old, new = FixedPoint(0, 4), FixedPoint(1, 6)
 questions.ask(
     f"A format of 4 bits with MSB 0 has the step {old.step:g}. It gets two more bits, and the MSB 1. What is its step?",
-    (f"{new.step:g}", f"Two bits divide the step by four, and the MSB doubles it: half of {old.step:g} is left."),
+    (f"{new.step:g}", f"Two bits divide the step by four, and the MSB doubles it: the result is half of {old.step:g}."),
     (f"{FixedPoint(0, 6).step:g}", "This is the step if the MSB stays 0. The wider reach costs one of the two bits."),
     (f"{old.step:g}", "One bit pays for the wider reach. The other one halves the step."),
-    (f"{FixedPoint(1, 4).step:g}", "This is the wider reach alone, without the new bits."),
+    (f"{FixedPoint(1, 4).step:g}", "This is the effect of the wider reach alone, without the new bits."),
 )
 
 # %% tags=["hide-input"]
@@ -334,9 +334,9 @@ inputs, mean, moved = 144, 0.5, shift["floor"]
 questions.ask(
     f"The weights of a filter are rounded down. It adds up {inputs} products with inputs of {mean:g} on average. By how many "
     "steps of the weights does its output move?",
-    (f"about {moved * inputs * mean:+.0f}", f"Each weight moves by {moved:.2f} steps on average, and the inputs add all of it up."),
+    (f"about {moved * inputs * mean:+.0f}", f"Each weight moves by {moved:.2f} steps on average, and the shifts of all products add up."),
     (f"about {moved * inputs**0.5 * mean:+.0f}", "Sums of noise grow with the root of their number. This error has one sign."),
-    (f"about {moved * mean:+.2f}", "This is one product. The errors of all products have the same sign, so they add up."),
+    (f"about {moved * mean:+.2f}", "This is the shift of one product. The errors of all products have the same sign, so they add up."),
     ("about 0, because errors cancel", "Errors to both sides cancel. Rounding down errs to one side."),
 )
 
@@ -347,30 +347,30 @@ questions.ask(
 #
 # ```{admonition} Solution
 # :class: dropdown
-# $A = 1/2$ and $q = 1/8$, so $0.3/q = 2.4$. Down gives code 2, value 0.25; nearest gives the same.
+# $A = 1/2$ and $q = 1/8$, so $0.3/q = 2.4$. Both roundings give code 2, value 0.25.
 # ```
 #
 # **2.** A weight of exactly $A$ is rounded to nearest. What is the error, and why is it larger than $q/2$?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# The weight would need the code $2^{n-1}$, which does not exist. It becomes $A - q$, which is an error of a whole step.
+# The weight would need the code $2^{n-1}$, which does not exist. It becomes $A - q$, so the error is a whole step.
 # The bound $q/2$ holds inside the range, but not at the upper edge.
 # ```
 #
-# **3.** The MATLAB version clips to $A - 10^{-6}$. From how many bits on, with MSB 0, does it lose marks?
+# **3.** The MATLAB version clips to $A - 10^{-6}$. At how many bits, with MSB 0, does it start to lose marks?
 #
 # ```{admonition} Solution
 # :class: dropdown
 # When the top mark $A - q$ lies above $A - 10^{-6}$: $q = 2^{1-n} < 10^{-6}$, that is, from $n = 21$ on. At 32 bits,
-# which the thesis uses to study clipping alone, it loses the top two thousand of four billion marks. This does no harm.
+# which the thesis uses to study clipping alone, it loses the top two thousand of four billion marks. This loss is harmless.
 # ```
 #
 # **4.** In {figure}`1.2`, find the fewest bits that keep the validation accuracy within one point of float, once with
-# `floor` and once with `nearest`. You may choose the MSB. Then let the machine look:
+# `floor` and once with `nearest`. You may choose the MSB. Then let the code search:
 
 # %% tags=["hide-cell"]
-# The fewest bits of all MSBs
+# The fewest bits over all MSBs
 least = accuracy("validation", 16, 0, "nearest").value - 0.01
 for rounding in ("floor", "nearest"):
     tried = ((bits, msb) for bits in range(2, 9) for msb in range(-3, 2))

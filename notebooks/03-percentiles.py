@@ -13,15 +13,15 @@
 #
 # A fixed-point format must reach far enough. How far is far enough, and is it the same in every layer?
 #
-# If the MSB is one too small, it clips the largest values. If it is one too large, it wastes a bit of every value. So
-# we look at where the values lie before we choose.
+# An MSB that is one too small clips the largest values. An MSB that is one too large wastes a bit of every value. We
+# therefore look at the values before we choose.
 #
 # ```{admonition} Predict first
 # :class: tip
-# A trained network has some 70,000 weights in eleven layers. One amplitude holds 95 % of all weights, another one holds
+# A trained network has some 70,000 weights in eleven layers. One amplitude covers 95 % of all weights, another one covers
 # 99.99 %. **By which factor** do the two differ? Each factor of two costs one bit of every weight.
 #
-# And in which layer are the weights smallest: in the first, in the last, or in one between them? The answers are in
+# In which layer are the weights smallest: the first, the last, or one between them? The answers are in
 # [One limit for all](one-limit-for-all) and [A limit for each layer](a-limit-for-each-layer).
 # ```
 
@@ -47,8 +47,8 @@ EPOCHS = 2 if profile == "smoke" else 15
 # %% [markdown]
 # ## A small SqueezeNet
 #
-# The thesis {cite:p}`vieito2017` examined SqueezeNet v1.1 {cite:p}`iandola2016` on ImageNet. Here is its little sister for digits of 8 by 8
-# pixels, with the same fire modules, but three instead of eight.
+# The thesis {cite:p}`vieito2017` examined SqueezeNet v1.1 {cite:p}`iandola2016` on ImageNet. We use a smaller version for digits
+# of 8 by 8 pixels, with the same fire modules, but three instead of eight.
 
 # %%
 digits = data.load("digits", validation=0.25)
@@ -58,9 +58,9 @@ accuracy = training.evaluate(model, validation).share
 print(f"{model.count_params():,} parameters, accuracy {accuracy:.1%}")
 
 # %% [markdown]
-# Two kinds of values need a format. We can read the weights from the network. The inputs and outputs of the
-# convolutions exist only while an image passes, so we send 32 training images through and keep what each layer computes
-# with. The thesis did the same with 32 images of its verification set (5.2.2).
+# Two kinds of values need a format: weights and activations. The weights are stored in the network. The inputs and outputs
+# of the convolutions exist only while the network processes an image, so we pass 32 training images through it and keep the
+# values of each layer. The thesis did the same with 32 images of its verification set (5.2.2).
 
 # %%
 observed = dict(observe(model, train[0][:32]))
@@ -71,8 +71,8 @@ for name in ("conv1", "fire3_expand3x3"):
 # %% [markdown]
 # ## From values to an MSB
 #
-# Cut off the same share of the values at both ends. The values that are left have two limits, and the MSB is the
-# smallest one whose amplitude $2^{\mathrm{MSB}}$ reaches both (Equation 11 of the thesis):
+# Cut off the same share of the values at both ends. The remaining values have two limits, and the MSB is the
+# smallest whose amplitude $2^{\mathrm{MSB}}$ reaches both (Equation 11 of the thesis):
 
 
 # %%
@@ -101,22 +101,22 @@ explore.Table(("percentile", "lower limit", "upper limit", "MSB"), table)
 # (one-limit-for-all)=
 # ## One limit for all
 #
-# Most weights are small, and a few are not. The histogram has a logarithmic axis, because the few would be invisible
-# without it.
+# Most weights are small, and a few are large. The histogram has a logarithmic axis, because the large ones would be
+# invisible without it.
 
 # %% tags=["hide-input"]
 # All weights, with the limits of four percentiles
 explore.histogram(
     kernels, {f"{p} %": ends for p, ends in limits.items()}, "3.1",
-    f"All {len(kernels):,} weights of the network, with the limits that hold four percentiles (quick).",
+    f"All {len(kernels):,} weights of the network, with the limits of four percentiles (quick).",
     "Histogram of the weights, a narrow peak with long tails; four pairs of lines mark the percentiles' limits.",
     y="number of weights",
 )
 
 # %% [markdown]
 # The outermost limits reach {glue:text}`reach_ratio:.1f` times as far as the innermost. Only {glue:text}`beyond:.1%` of
-# the weights lie between them. To hold these too, the MSB goes from {glue:text}`msb_95_all` to
-# {glue:text}`msb_most_all`, and all other weights lose the same number of their last bits.
+# the weights lie between them. To cover these too, the MSB must rise from {glue:text}`msb_95_all` to
+# {glue:text}`msb_most_all`, and all other weights lose the same number of low-order bits.
 #
 # The outputs of the convolutions, on 32 images, look like this:
 
@@ -125,13 +125,13 @@ explore.histogram(
 outputs = np.concatenate([v.output.ravel() for v in observed.values()])
 explore.histogram(
     outputs, {f"{p} %": percentile_limits(outputs, p) for p in limits}, "3.2",
-    f"All {len(outputs):,} convolution outputs of the network, with the limits that hold four percentiles (quick).",
+    f"All {len(outputs):,} convolution outputs of the network, with the limits of four percentiles (quick).",
     "Histogram of the outputs, a narrow peak with long tails; four pairs of lines mark the percentiles' limits.",
     y="number of convolution outputs",
 )
 
 # %% [markdown]
-# The outputs reach further and have longer tails, mostly because layers differ.
+# The outputs reach further and have longer tails than the weights, mostly because layers differ.
 #
 # (a-limit-for-each-layer)=
 # ## A limit for each layer
@@ -156,7 +156,7 @@ output_reach = {f"{p} %": reach("output", p) for p in PERCENTILES}
 # The limits, layer by layer
 for found, label, what in ((kernel_reach, "3.3", "weights"), (output_reach, "3.4", "convolution outputs")):
     explore.lines(
-        found, label, f"The limit that holds each percentile of a layer's {what} (quick; 32 training images).",
+        found, label, f"The limit of each percentile of a layer's {what} (quick; 32 training images).",
         f"Lines of the limits of the {what} over the layers, one per percentile; layers differ by powers of two.",
         x="layer", y=f"limit of the {what}", yaxis={"type": "log"}, height=430,
     )
@@ -167,26 +167,26 @@ columns = "MSBs at 99.9 %", "kernel", "input", "output"
 explore.Table(columns, [(name, *found) for name, found in msbs.items()])
 
 # %% [markdown]
-# The MSBs of the kernels spread over {glue:text}`kernel_spread:.0f`, those of the outputs over
+# The largest and smallest MSB of the kernels differ by {glue:text}`kernel_spread:.0f`, those of the outputs by
 # {glue:text}`output_spread:.0f`; {glue:text}`smallest` has the smallest weights. A single MSB for all layers has to be
 # the largest of them: a layer whose own MSB is lower by $m$ leaves $m$ of its bits empty.
 #
 # ## Which percentile?
 #
-# If we clip more, the step becomes finer. Which percentile is best depends on how fine the step is already. Change
+# If we clip more, the step becomes finer. The best percentile depends on how fine the step already is. Change
 # bits, percentile and rounding, and look at the signal-to-quantization-noise ratio of each layer.
 #
 # The {term}`SQNR` compares the values with their errors: it is the mean square of the values, divided by the mean square
-# of the errors, in decibels, $10 \log_{10} (\sum x^2 / \sum e^2)$. At 20 dB an error has a tenth of the size of a value, at
+# of the errors, in decibels, $10 \log_{10} (\sum x^2 / \sum e^2)$. At 20 dB the errors are a tenth of the size of the values, at
 # 40 dB a hundredth. One more bit halves the errors, which adds 6 dB.
 
 # %%
 explore.sqnr_by_percentile(observed, "3.5").show()
 
 # %% [markdown]
-# Choose `kernel`, and look for the percentile with the best mean SQNR at 8 bits and at 3 bits. Here the machine does it
-# for all. The outputs that judge a limit are those of 32 other images, because a limit always fits the values that set
-# it; the figure shows the values that set it.
+# Choose `kernel`, and look for the percentile with the best mean SQNR at 8 bits and at 3 bits. The next cells search
+# kernels and outputs. They test each limit on the outputs of 32 other images, because a limit always fits the values that
+# set it. The figure shows the values that set the limits.
 
 
 # %%
@@ -212,16 +212,16 @@ for kind in ("kernel", "output"):
         print(kind, nbits, "bits: best percentile", best[kind, nbits])
 
 # %% [markdown]
-# With 3 bits the {glue:text}`best_kernel_3:.4g`th percentile is the best of these for the weights (we tried none below
-# the 95th), and with 8 bits the {glue:text}`best_kernel_8:.4g`th. The fewer the bits, the more it pays to clip:
+# For the weights, the {glue:text}`best_kernel_3:.4g`th percentile is the best of these with 3 bits (we tried none below
+# the 95th), and the {glue:text}`best_kernel_8:.4g`th with 8 bits. The fewer the bits, the more it pays to clip:
 # clipping errors are large but rare, whereas every value has a rounding error, and its power grows fourfold with every
-# bit that is taken away.
+# bit that is removed.
 #
-# ## What the network makes of it
+# ## From SQNR to accuracy
 #
-# The best SQNR need not be the best accuracy. The page computes the network with the inputs of its layers quantized, each with the
-# MSB that your percentile gives it. The dotted lines are the percentile's limits in one layer, the dashed ones the range of its
-# format: the smallest power of two that reaches them.
+# The best SQNR need not give the best accuracy. The page computes the network with the inputs of its layers quantized, each
+# with the MSB of your percentile. In the histogram of one layer, the dotted lines are the limits of the percentile. The dashed
+# lines are the range of the format: the smallest power of two that reaches these limits.
 
 # %%
 explore.accuracy_by_percentile(model, digits, "3.6").show()
@@ -229,13 +229,13 @@ explore.accuracy_by_percentile(model, digits, "3.6").show()
 # %% [markdown]
 # Three things to find out:
 #
-# 1. Start with 8 bits. How low can the percentile go before the network reads fewer digits? Is it the same with 3 bits?
-# 2. Move the percentile, and watch the dashed lines. Why do they stand still, then jump, and what does the SQNR do there?
+# 1. Start with 8 bits. How low can the percentile go before the accuracy falls? Is it the same with 3 bits?
+# 2. Move the percentile, and watch the dashed lines. Why do they stay in place and then jump? What does the SQNR do there?
 # 3. The inputs are never negative. Which half of the codes does no value use?
 #
 # ## What the thesis found
 #
-# Its Table 2 has the limits of all kernels of SqueezeNet, trained on ImageNet. Ours stand next to them:
+# Table 2 of the thesis has the limits of all kernels of SqueezeNet, trained on ImageNet. Ours are next to them:
 
 # %%
 printed, table = papers.table("vieito2017", 2), []
@@ -247,7 +247,7 @@ columns = "percentile", "thesis: lower", "upper", "MSB"
 explore.Table((*columns, "ours (quick): lower", "upper", "MSB"), table)
 
 # %% [markdown]
-# Its Table 11 adds an MSB for each level. We check it against Table 2, and against itself:
+# Table 11 of the thesis adds an MSB for each level. We check it against Table 2 and for consistency:
 
 # %%
 table_11 = papers.table("vieito2017", 11)
@@ -278,11 +278,11 @@ quote(smallest=smallest, msb_95_all=msb_by_hand(*limits[95]), msb_most_all=msb_b
 # A limit that holds more values cannot be nearer to zero. Yet in {glue:text}`falling` the printed MSB falls from the
 # 95th to the 99.99th percentile. The 95th percentile of the whole network needs MSB {glue:text}`msb_95`, but
 # {glue:text}`above` of {glue:text}`levels` levels are printed with 0 or 1: the levels cannot all be wider than their
-# union. So the kernel half of Table 11 does not hold what 5.5.3 says, MSBs by Equation 11.
+# union. The kernel half of Table 11 therefore does not hold what 5.5.3 says it does: MSBs by Equation 11.
 #
 # **Why they differ.** Our limits differ from Table 2 because the networks differ: other images, and 71 thousand weights
-# instead of 1.2 million. The shape is the same: a narrow peak, long tails, and a factor between the limits that is
-# worth bits.
+# instead of 1.2 million. The shape is the same: a narrow peak, long tails, and a factor between the limits that costs
+# bits.
 #
 # ## Two questions
 
@@ -294,17 +294,17 @@ questions.ask(
     "Nearly all weights of a layer lie between -1 and 1, and a few reach 3. Its format gets the MSB 2, so that none is clipped. "
     f"How many of the {bits} bits do the small weights still use?",
     (f"{bits - empty}", "The step is four times as wide as with MSB 0. Two bits are empty in all weights below 1."),
-    (f"{bits}", "The codes have as many bits, but small weights use a quarter of the codes only."),
+    (f"{bits}", "The codes have this many bits, but small weights use only a quarter of the codes."),
     (f"{bits // 2**empty}", "The range is four times as wide. That is a factor in the number of codes, not of bits."),
-    (f"{bits - 1}", "One MSB costs one bit. From 0 to 2 it is two."),
+    (f"{bits - 1}", "One MSB costs one bit. From 0 to 2, the MSB costs two."),
 )
 
 # %% tags=["hide-input"]
 # Why clipping pays
 questions.ask(
     "Why does it pay to clip more when a format has fewer bits?",
-    ("Every value pays for a wide step, only a few pay for clipping.", "Each bit less makes rounding errors four times as strong; clipping errors stay."),
-    ("Fewer bits reach less far, so the large values are lost anyway.", "The MSB sets the reach, whatever the number of bits is."),
+    ("A wide step affects every value; clipping affects only a few.", "Each removed bit quadruples the power of rounding errors; clipping errors stay."),
+    ("Fewer bits reach less far, so the large values are lost anyway.", "The MSB sets the reach, whatever the number of bits."),
     ("Clipped values have no rounding error.", "They have a larger one: their distance to the limit."),
     ("With fewer bits, fewer values lie beyond the limit.", "The percentile fixes how many lie beyond it. Bits do not change that."),
 )
@@ -321,12 +321,12 @@ questions.ask(
 # value within the limits is clipped; values smaller than 1/256 underflow.
 # ```
 #
-# **2.** The MSB is rounded up. On average, how much of the amplitude is left empty?
+# **2.** The MSB is rounded up. On average, how much of the amplitude stays empty?
 
 # %% tags=["hide-cell"]
-# What each kernel uses of its amplitude
+# The share of its amplitude that each kernel uses
 used = [kernel_reach["99.9 %"][name] / 2.0**kernel for name, (kernel, *_) in msbs.items()]
-print("used of the amplitude, layer by layer:", [f"{u:.0%}" for u in used])
+print("share of the amplitude used, layer by layer:", [f"{u:.0%}" for u in used])
 
 # %% [markdown]
 # ```{admonition} Solution
@@ -340,8 +340,8 @@ print("used of the amplitude, layer by layer:", [f"{u:.0%}" for u in used])
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Half of them, which is one whole bit. A device can use unsigned codes there, as [chapter 8](08-quantizers) does. The formats of
-# the thesis are always signed.
+# Half of the codes, which is one whole bit. A device can use unsigned codes there, as [chapter 8](08-quantizers) does. The
+# formats of the thesis are always signed.
 # ```
 #
 # **Lab.** Find a layer's MSB from a stream of values that memory cannot hold, in `notebooks/labs/03-percentiles.py`

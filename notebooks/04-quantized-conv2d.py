@@ -12,18 +12,18 @@
 # *Reading time: 15 minutes. Needs: [chapter 1](01-fixed-point) (the quantizer) and [chapter 3](03-percentiles) (MSBs
 # from percentiles).*
 #
-# What is left of a trained network when all its convolutions compute in few bits, and nothing is trained again?
+# How much accuracy does a trained network keep when all its convolutions compute in few bits, without retraining?
 #
 # So far we have quantized weights and looked at values. A device quantizes three things in each layer: the kernel, the
-# input and the output. This chapter builds the layer that simulates this, and puts it into a whole network.
+# input and the output. This chapter builds a layer that simulates such a device, and puts it into a whole network.
 #
 # ```{admonition} Predict first
 # :class: tip
 # Kernels, inputs and outputs of a trained network get **6 bits**, and each layer has its own MSBs, found as in chapter
-# 3. Which share of the digits does the network still read if everything is rounded *down*? And if everything is rounded
-# to *nearest*?
+# 3. What share of the digits does the network still classify correctly if everything is rounded *down*? What share if
+# everything is rounded to *nearest*?
 #
-# Which of the three hurts most at 4 bits when it is quantized alone: the kernels, the inputs, or the outputs? The
+# Which of the three costs most at 4 bits when it is quantized alone: the kernels, the inputs, or the outputs? The
 # answers are in [All three at once](all-three-at-once) and [One at a time](one-at-a-time).
 # ```
 
@@ -52,8 +52,8 @@ EPOCHS = 2 if profile == "smoke" else 15
 # %% [markdown]
 # ## The layer
 #
-# A quantized convolution is a convolution with a quantizer on each of its three edges. Here is all of it, as a subclass
-# of Keras' own layer (compare Code 11 of {cite:p}`vieito2017`):
+# A quantized convolution is a convolution with three quantizers: for its kernel, its input and its output. Here is the
+# complete layer, as a subclass of Keras' own (compare Code 11 of {cite:p}`vieito2017`):
 
 
 # %%
@@ -71,12 +71,12 @@ class ByHand(keras.layers.Conv2D):
 
 
 # %% [markdown]
-# One line needs an explanation. A device adds the bias to the sum of products, in the accumulator, so the bias lies on
+# The bias needs an explanation. A device adds it to the sum of products, in the accumulator, so the bias lies on
 # the grid of the products, whose step is $q_x q_w$. The thesis adds the bias in float, after the output quantizer;
 # `bias_order="output"` does the same.
 #
-# The library's layer computes the same, and it holds its formats in *variables*. They can change at any time, also in a
-# compiled network, and nothing is traced again.
+# The library's layer computes the same, and it holds its formats in *variables*. They can change at any time, even in a
+# compiled network, without a new trace.
 
 # %%
 fmt = FixedPoint(0, 8)
@@ -91,16 +91,16 @@ differing = int(ops.sum(by_hand(images) != y))
 print(differing, "of", y.numpy().size, "outputs differ")
 
 # %% [markdown]
-# `layer.set_formats(...)`, `layer.rounding`, `layer.enabled` and `layer.locked` are all the settings of a layer. A
+# A layer has four settings: `layer.set_formats(...)`, `layer.rounding`, `layer.enabled` and `layer.locked`. A
 # layer that is not enabled is exactly Keras' Conv2D. A locked layer keeps its weights through training, whatever the
-# optimizer does. `layer.extract(images)` gives the products alone, before bias and activation.
+# optimizer does. `layer.extract(images)` returns the sums of products alone, before bias and activation.
 #
 # ## A network of quantized layers
 #
-# Many networks have a batch normalization {cite:p}`ioffe2015` behind each convolution. Once the network is trained, it
-# multiplies each channel by a constant and adds another one. Both can be *folded* into the convolution: the filter's
-# weights and its bias take the factor, and the bias takes the rest. The outputs stay the same, the device computes one
-# layer less, and what gets quantized is the kernel that the device will have. So fold first:
+# Many networks have a batch normalization {cite:p}`ioffe2015` after each convolution. In a trained network, this layer
+# multiplies each channel by one constant and adds another. Both can be *folded* into the convolution: the weights and the
+# bias of the filter are multiplied by the factor, and the second constant is added to the bias. The outputs stay the same,
+# the device computes one layer less, and the quantizer sees the kernel that the device will have. Therefore fold first:
 # `quantize_model(model, fold_batch_normalization=True)`. The network of this chapter has nothing to fold.
 #
 # We train the network of chapter 3 again and convert it. Each fire module is one *level*, as in the thesis;
@@ -135,8 +135,8 @@ print("with no level enabled, the same as float:", same)
 # ## Off the model, on the model
 #
 # The thesis first quantized its weight *file* and evaluated the plain network (off-model). Then it quantized the
-# weights inside the layers (on-model). Its two columns differ by up to about a point (Table 6). Ours must not differ at
-# all:
+# weights inside the layers (on-model). The two results in its Table 6 differ by up to about a point. Ours must not differ
+# at all:
 
 # %%
 plain = keras.models.clone_model(model)
@@ -144,7 +144,7 @@ plain.jit_compile = False
 
 
 def off_model(fmt, rounding):
-    old = model.get_weights()  # of which the biases stay
+    old = model.get_weights()  # biases are kept as they are
     new = [quantize(w, fmt, rounding) if w.ndim > 1 else w for w in old]
     plain.set_weights(new)
     return plain.predict_on_batch(test[0])
@@ -164,10 +164,10 @@ print(unequal, "logits differ between off-model and on-model")
 # %% [markdown]
 # ## Clipping alone
 #
-# Before it took bits away, the thesis clipped: one MSB for all layers, from the percentiles of all kernels together
-# (Table 4, 32 bits), or of all inputs together (Table 7). Table 7 does not print its bits; they were
-# [probably 16](table-7), so it mixes clipping with a coarser step. We clip alone, with 24 bits, which float32 still
-# holds exactly:
+# Before the thesis removed bits, it clipped: one MSB for all layers, from the percentiles of all kernels together
+# (Table 4, 32 bits), or of all inputs together (Table 7). Table 7 does not state its bits; they were
+# [probably 16](table-7), so it mixes clipping with a coarser step. We measure clipping alone, with 24 bits, which float32
+# still represents exactly:
 
 # %%
 observed = dict(observe(model, train[0][:32]))
@@ -192,12 +192,12 @@ columns = "clipped to", "thesis: MSB", "accuracy (51% in float)"
 explore.Table((*columns, "ours (quick): MSB", "accuracy"), table)
 
 # %% [markdown]
-# For the kernels this is the thesis' picture, only milder: the 95th percentile of all kernels is too narrow for the
-# layers with the largest ones, and our network then reads {glue:text}`kernel_clipped_95:.1%`. For the inputs it is not:
-# our network still reads {glue:text}`input_clipped_95:.1%` with the 95th percentile, whose MSB is
-# {glue:text}`input_msb_95` (with the 99.99th: {glue:text}`input_msb_most`). Two possible reasons, neither of which we
-# have measured: the fewer bits of Table 7; and Table 11 gives `fire3` of the thesis' network an MSB of 11 for its
-# 99.9th percentile, four above the 7 that it is clipped to.
+# For the kernels our result resembles that of the thesis, but is milder: the 95th percentile of all kernels is too narrow
+# for the layers with the largest weights, and our accuracy falls to {glue:text}`kernel_clipped_95:.1%`. For the inputs the
+# results differ: with the 95th percentile, whose MSB is {glue:text}`input_msb_95` (99.99th: {glue:text}`input_msb_most`), our
+# network still has {glue:text}`input_clipped_95:.1%`. There are two possible reasons, and we have measured neither. Table 7
+# probably has fewer bits. And Table 11 gives `fire3` of the thesis' network an MSB of 11 for its 99.9th percentile, four above
+# the 7 that it is clipped to.
 #
 # (one-at-a-time)=
 # ## One at a time
@@ -220,7 +220,7 @@ print(f"{best} is {lead} of {len(validation[0])} digits ahead")
 
 # %% [markdown]
 # The choice is nearly a matter of chance: the best is ahead of the next by {glue:text}`lead:d` of the validation digits,
-# {glue:text}`lead_points` image by image. Rounded down the four would differ, as {figure}`4.3` shows.
+# {glue:text}`lead_points` in a paired comparison. With rounding down, the four would differ, as {figure}`4.3` shows.
 
 # %%
 BITS = (2, 3, 4, 5, 6, 8, 10, 16)
@@ -256,17 +256,17 @@ explore.lines(
 )
 
 # %% [markdown]
-# At 4 bits rounded down, the network reads fewest digits with {glue:text}`worst_floor`s quantized,
-# {glue:text}`worst_floor_4:.1%`. That these hurt more than the next, the {glue:text}`next_floor`s, is
-# **{glue:text}`verdict_floor`** for this network: {glue:text}`gap_floor` on the same digits. Rounded to nearest it reads
-# fewest with {glue:text}`worst_nearest`s, {glue:text}`worst_nearest_4:.1%`; that these hurt more than the
+# At 4 bits rounded down, the accuracy is lowest with {glue:text}`worst_floor`s quantized:
+# {glue:text}`worst_floor_4:.1%`. That these cost more than the next, the {glue:text}`next_floor`s, is
+# **{glue:text}`verdict_floor`** for this network: {glue:text}`gap_floor` on the same digits. Rounded to nearest, the accuracy
+# is lowest with {glue:text}`worst_nearest`s: {glue:text}`worst_nearest_4:.1%`. That these cost more than the
 # {glue:text}`next_nearest`s is **{glue:text}`verdict_nearest`** ({glue:text}`gap_nearest`).
 #
 # (all-three-at-once)=
 # ## All three at once
 #
-# Now we quantize the whole layer. *Generic* means one MSB for all layers, as the thesis started; *per layer* gives each
-# layer the MSBs of the percentile just chosen, {glue:text}`best`.
+# Now we quantize the whole layer. *Generic* means one MSB for all layers, as in the first experiments of the thesis;
+# *per layer* gives each layer the MSBs of the percentile just chosen, {glue:text}`best`.
 
 # %%
 full = {}
@@ -280,19 +280,19 @@ for name, per_layer in (("generic MSB", False), ("per-layer MSB", True)):
 explore.lines(
     full, "4.2", f"Kernel, input and output of every layer at once. Dotted: rounded down. {setting}",
     "Accuracy over bits: from 3 to 6 bits rounding to nearest with per-layer MSBs is best; from 8 bits on, one MSB for "
-    "all is level with it.",
+    "all is equally good.",
     **look, height=420,
 )
 
 # %% [markdown]
-# At 6 bits, with an MSB for each layer, the network reads {glue:text}`floor_6:.1%` rounded down and
-# {glue:text}`nearest_6:.1%` rounded to nearest; float reads {glue:text}`float_accuracy:.1%`. With one MSB for all
-# layers, it reads {glue:text}`generic_floor_6:.1%` and {glue:text}`generic_nearest_6:.1%`. At 8 bits, rounded to nearest,
+# At 6 bits, with an MSB for each layer, the accuracy is {glue:text}`floor_6:.1%` rounded down and
+# {glue:text}`nearest_6:.1%` rounded to nearest; in float it is {glue:text}`float_accuracy:.1%`. With one MSB for all
+# layers, it is {glue:text}`generic_floor_6:.1%` and {glue:text}`generic_nearest_6:.1%`. At 8 bits, rounded to nearest,
 # an MSB for each layer is {glue:text}`own_msb_8` ahead; that it is better is **{glue:text}`own_msb_verdict`**.
 #
-# Where on the way does the network break? Quantize level after level, from the input on (validation digits). Each level
-# has bits of its own, and a shift of the MSBs that the rule gives its layers. The page computes the network with your
-# formats:
+# Which level breaks the network? Quantize one level after another, starting at the input (validation digits). Each level
+# has its own bits, and its own shift of the MSBs that the percentile gives its layers. The page computes the network with
+# your formats:
 
 # %%
 explore.accuracy_by_level(
@@ -300,14 +300,14 @@ explore.accuracy_by_level(
 ).show()
 
 # %% [markdown]
-# Find the level whose MSBs forgive a shift of -1, and the one that breaks. Then spend the bits where they count: how few
-# bytes of weights are enough to stay within two points of float?
+# Find the level that tolerates a shift of its MSBs by -1, and the one that does not. Then spend the bits where they count:
+# how few bytes of weights are enough to stay within two points of float?
 
 # %% [markdown]
 # ## Changing formats costs nothing
 #
-# All these networks were one network. Each figure above changed variables of the compiled model, hundreds of times. We
-# count how often Python had to trace it again:
+# All these results come from one network. Each figure above changed variables of the compiled model, hundreds of times. We
+# count how often Python had to trace the model again:
 
 # %%
 traced = []
@@ -332,8 +332,8 @@ print(len(traced), "trace for 20 formats, roundings and levels")
 # %% [markdown]
 # ## What the thesis found
 #
-# SqueezeNet v1.1 on ImageNet (51 % in float), rounded down, with one MSB for all layers (Tables 5, 8 and 9). The bits
-# are those of kernel, input and output; f stands for float:
+# The thesis used SqueezeNet v1.1 on ImageNet (51 % in float), rounded down, with one MSB for all layers (Tables 5, 8 and 9).
+# The bits are those of kernel, input and output; f stands for float:
 
 # %%
 kernels, inputs, whole = (papers.table("vieito2017", n) for n in (5, 8, 9))
@@ -381,15 +381,15 @@ for r in ROUNDINGS:
 quote(input_msb_95=clipped["input", 95][0], input_msb_most=clipped["input", 99.99][0])
 
 # %% [markdown]
-# Is the order the same: are kernels of 8 bits worse than inputs of 8 bits? On the same test digits, rounded down, kernels
-# cost {glue:text}`cost_floor` more: **{glue:text}`order_floor`**. Rounded to nearest, it is {glue:text}`cost_nearest`:
-# **{glue:text}`order_nearest`**. (One trained network, and the intervals of its test digits.) The sizes differ, too: at
-# 8-8-8 the thesis has nothing left.
+# Is the order the same: do kernels of 8 bits cost more than inputs of 8 bits? On the same test digits, rounded down, kernels
+# cost {glue:text}`cost_floor` more: **{glue:text}`order_floor`**. Rounded to nearest, the difference is
+# {glue:text}`cost_nearest`: **{glue:text}`order_nearest`**. (One trained network; the intervals are those of its test digits.)
+# The sizes of the losses differ, too: at 8-8-8 the thesis has almost no accuracy left.
 #
-# **Why they differ.** Ten classes instead of a thousand, eleven convolutions instead of 26, other weights: each of
-# these may count, and we vary none of them here. But the column on the right says where to look: the same formats,
-# rounded to nearest, lose far less. Chapter 6 asks whether this holds for SqueezeNet, with its published weights (the
-# thesis' own are not available).
+# **Why they differ.** Our network has ten classes instead of a thousand, eleven convolutions instead of 26, and other
+# weights. Each of these may matter, and we vary none of them here. But the column on the right gives a hint: the same
+# formats, rounded to nearest, lose far less. Chapter 6 asks whether this holds for SqueezeNet, with its published weights
+# (the thesis' own are not available).
 #
 # ## Two questions
 
@@ -399,26 +399,26 @@ kernel_step, input_step = FixedPoint(-1, 8).step, FixedPoint(3, 8).step
 questions.ask(
     f"A kernel has the step 1/{1 / kernel_step:.0f}, the inputs have the step 1/{1 / input_step:.0f}. On which grid must the bias lie, so "
     "that a device can add it to the sum of products?",
-    (f"1/{1 / (kernel_step * input_step):,.0f}", "A product of two codes counts in the product of the two steps, and so does the sum."),
+    (f"1/{1 / (kernel_step * input_step):,.0f}", "The step of a product of two codes is the product of their steps, and the sum has the same step."),
     (f"1/{1 / kernel_step:.0f}", "This is the grid of the weights. A weight times an input lies on a finer one."),
     (f"1/{1 / input_step:.0f}", "This is the grid of the inputs. An input times a weight lies on a finer one."),
-    ("on any: it is a float", "A device has integers only. A bias that lies between two codes cannot be added."),
+    ("on any: it is a float", "A device has only integers. A bias that lies between two codes cannot be added."),
 )
 
 # %% tags=["hide-input"]
 # Why an MSB for each layer helps
 questions.ask(
-    "Everything is rounded down at 6 bits. Why does an MSB for each layer read more than one MSB for all?",
-    ("Most layers get a finer step, so half a step is less.", "The common MSB is that of the widest layer. Its half step shifts all others too far."),
+    "Everything is rounded down at 6 bits. Why is an MSB for each layer more accurate than one MSB for all?",
+    ("Most layers get a finer step, so half a step is less.", "The common MSB is that of the widest layer. Its half step shifts all other layers too far."),
     ("Each layer gets more bits.", "All have 6 bits. What changes is which of them are empty."),
     ("Nothing is clipped any more.", "The common MSB clips less: it is the largest of all."),
-    ("With a fitting MSB, rounding down is rounding to nearest.", "A shift of half a step remains. It is half of a smaller step."),
+    ("With the right MSB, rounding down is rounding to nearest.", "A shift of half a step remains, but the step is smaller."),
 )
 
 # %% [markdown]
 # ## Exercises
 #
-# **1.** Table 9 has 8-8-8 at 0.25 % and 16-8-8 at 43.9 %. What does that say about inputs and outputs, and what about
+# **1.** Table 9 has 0.25 % for 8-8-8 and 43.9 % for 16-8-8. What does this say about inputs and outputs, and what about
 # kernels?
 #
 # ```{admonition} Solution
@@ -428,16 +428,16 @@ questions.ask(
 # which MSB -2 is enough: two of the 8 bits are empty, and rounding down shifts the rest.
 # ```
 #
-# **2.** Why does the layer quantize its input, although the layer before has already quantized its output?
+# **2.** Why does the layer quantize its input, although the previous layer has already quantized its output?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# The two may have different formats: pooling and concatenation stand between them, and the MSB of the reading layer
-# need not be that of the writing layer. With equal formats the second quantizer changes nothing, because quantization
+# The two may have different formats: pooling and concatenation lie between them, and the input MSB of one layer need not
+# be the output MSB of the previous one. With equal formats the second quantizer changes nothing, because quantization
 # is idempotent.
 # ```
 #
-# **3.** In {figure}`4.3`, find the level that costs most at 5 bits rounded down. Then add bits again, one at a time.
+# **3.** In {figure}`4.3`, find the level that costs most at 5 bits rounded down. Then add its bits back, one at a time.
 #
 # **Lab.** Build the layer in integers, codes in and codes out, in `notebooks/labs/04-quantized-conv2d.py`
 # ([all labs](../book/labs)).

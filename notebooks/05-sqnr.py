@@ -573,7 +573,7 @@ quote(own_beyond=int(own_beyond), logits_beyond=int(logits_beyond), ranked=len(r
 # ## On real data
 #
 # The same schemes on a small AlexNet for CIFAR-10 {cite:p}`krizhevsky2009`, whose weights come with the book, and on the published SqueezeNet
-# v1.1 {cite:p}`iandola2016`, which answers photographs (*reference* results, rounded to nearest; what nobody has run yet is marked *not run*).
+# v1.1 {cite:p}`iandola2016`, which answers photographs (*reference* results, rounded to nearest).
 # Both studies keep every answer under its scheme:
 
 # %%

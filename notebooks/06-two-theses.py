@@ -41,7 +41,7 @@ from fewbits.book import papers, questions, quote, record, reference
 from fewbits.experiment import Scheme, run_schemes
 from fewbits.explore import plots
 from fewbits.quantization import observe, rounding_shifts
-from fewbits.statistics import NOT_RUN, Estimate, paired, verdict
+from fewbits.statistics import NO_DATA, Estimate, paired, verdict
 
 SMOKE = profile == "smoke"
 
@@ -79,7 +79,7 @@ for rounding in ("floor", "nearest"):
 #
 # $$\sum (w - \tfrac{q}{2} + n)\,x = \sum w\,x \;-\; \frac{q}{2} \sum x \;+\; \sum n\,x .$$
 #
-# The noise cancels over a window of many inputs. The middle term does not: behind a ReLU no input is negative, so the *whole sum of
+# The noise cancels over a window of many inputs. The middle term does not: after a ReLU no input is negative, so the *whole sum of
 # the window* is subtracted. Here is the error of a layer's outputs, averaged over its filters, against that sum:
 
 # %%
@@ -187,7 +187,7 @@ explore.lines(
 # Quoted in the text
 def share(found, scheme):
     """Return the share of a scheme as text."""
-    return f"{found[scheme].share.value:.1%}" if scheme in found else NOT_RUN
+    return f"{found[scheme].share.value:.1%}" if scheme in found else NO_DATA
 
 
 vieito = {row["bits"]: row["accuracy"] for row in papers.table("vieito2017", 5)}
@@ -368,7 +368,7 @@ explore.scatter(
 # Quoted in the text
 def variance(pairs):
     """Return the share of the variance that is explained, from pairs (predicted, measured), as text."""
-    return f"{explained([m for _, m in pairs.values()], [p for p, _ in pairs.values()]):.0%}" if pairs else NOT_RUN
+    return f"{explained([m for _, m in pairs.values()], [p for p, _ in pairs.values()]):.0%}" if pairs else NO_DATA
 
 
 record(within=0.02, relative=float(relative))
@@ -413,7 +413,7 @@ def law_of(own, found, chance, msb):
     """Return what shares of the variance the law explains in a network."""
     known = measured(own, found, PHOTO_WIDTHS, chance, msb) if own else {}
     if not known:
-        return NOT_RUN, NOT_RUN
+        return NO_DATA, NO_DATA
     told = predicted(known)
     layers = explained([left for _, left in known.values()],
                        [told[key] for key in known])
@@ -433,7 +433,7 @@ for name, (title, chance) in NETWORKS.items():
     ratio = np.mean([abs(s.window_sum) / s.window_deviation for s in found[1:] if s.window_deviation]) if found else None
     answered = [own.get(kernels_only(8, msbs[name], kernel_rounding=r)) for r in ("floor", "nearest")]
     laws[name] = law_of(own, found, chance, msbs[name])
-    numbers = [NOT_RUN if number is None else f"{number:.2f}" for number in (ratio, total)]
+    numbers = [NO_DATA if number is None else f"{number:.2f}" for number in (ratio, total)]
     rows.append((title, own.float if own else None, *answered, *numbers, *laws[name]))
 explore.Table(
     ("network", "float", "8 bits, floor", "8 bits, nearest", "mean over deviation of the window sums", "relative shift, 8 bits",
@@ -483,7 +483,7 @@ f = None
 
 
 def answers(bits, rounding, **options):
-    """Return what the network answered, None if not run."""
+    """Return what the network answered, if that is known."""
     options = options or THESIS
     return study.get(Scheme(bits=bits, rounding=rounding, **options))
 

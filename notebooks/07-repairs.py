@@ -12,24 +12,24 @@
 # *Reading time: 40 minutes, and 5 for what is marked for a second reading. Needs: [chapter 3](03-percentiles) (rules
 # for ranges), [chapter 4](04-quantized-conv2d) (quantized layers) and [chapter 6](06-two-theses) (the shift).*
 #
-# A network has lost its accuracy to few bits. You have no labels and no time to train. What can be put right?
+# A network has lost its accuracy to few bits. You have no labels and no time to train. What can be repaired?
 #
-# Chapter 6 has found the fault: rounding down shifts every output, by more where its inputs are larger. A trained network leaves
-# more to choose than its weights: biases, formats, the scale of each channel, and the code that each weight is rounded to. This
-# chapter takes the repairs one at a time. Each is shown once in full, compared with the function of the library, and priced in
-# hardware. Then they are measured, on digits and on photographs.
+# Chapter 6 found the fault: rounding down shifts every output, and larger inputs shift it more. In a trained network we can
+# still choose biases, formats, the scale of each channel, and the code that each weight is rounded to. This
+# chapter takes the repairs one at a time. Each is shown once in full and compared with the function of the library, and its
+# hardware cost is stated. Then we measure all of them, on digits and on photographs.
 #
 # ```{admonition} Predict first
 # :class: tip
-# A network for digits, kernels of **5 bits**, rounded down, reads {glue:text}`down_5:.0%` of them, against
+# A network for digits with kernels of **5 bits**, rounded down, has an accuracy of {glue:text}`down_5:.0%`, against
 # {glue:text}`float_accuracy:.0%` in float. You may add a constant to the bias of each filter, so that its mean output is right again.
-# You can compute all constants at once, from the values of the float network; or one layer after the other, from what the corrected
-# layers before it deliver. What does either bring back? And what do both bring back on photographs, at **8 bits**?
+# You can compute all constants at once, from the values of the float network; or one layer after another, from the outputs of the
+# corrected layers before it. What does each method recover? What do both recover on photographs, at **8 bits**?
 #
 # Then everything is rounded to nearest, at **3 bits**, and the network guesses. Which repair adds most: other biases, other ranges, or
 # other codes for the weights?
 #
-# At last, a filter has **nine weights**, and each may be rounded up or down. In how many of a layer's 16 filters is rounding to
+# Finally, a filter has **nine weights**, and each may be rounded up or down. In how many of a layer's 16 filters is rounding to
 # nearest the best of all 512 ways? The answers are in [Constants](constants), [On photographs](repairs-on-photographs),
 # [One on top of the other](one-on-top-of-the-other) and [Up or down](up-or-down).
 # ```
@@ -54,22 +54,22 @@ from fewbits.experiment import Scheme, run_schemes
 from fewbits.explore import plots
 from fewbits.post_training.range_search import edges
 from fewbits.quantization import formats_for, observe, quantize_model
-from fewbits.statistics import NOT_RUN, Share, verdict
+from fewbits.statistics import NO_DATA, Share, verdict
 
 SMOKE = profile == "smoke"
-array = ops.convert_to_numpy  # of a tensor or a variable
+array = ops.convert_to_numpy  # takes a tensor or a variable
 
 # %% [markdown]
-# ## Twelve repairs, and what they cost
+# ## Twelve repairs and their costs
 #
-# | repair | what it changes | images | price in hardware |
+# | repair | what it changes | images | hardware cost |
 # |---|---|---|---|
 # | mean shift folded | biases | some tens | nothing |
 # | bias corrected in order | biases | some tens | nothing |
 # | kernels rounded offline | codes of kernels | none | nothing |
-# | mid-step reconstruction | how a code is read | none | one more sum per window, shared by all filters |
+# | mid-step reconstruction | the value of a code | none | one more sum per window, shared by all filters |
 # | half a step in the bias | biases | none | nothing |
-# | one format per edge | formats of outputs | none | one quantizer less per edge |
+# | one format per edge | formats of outputs | none | one quantizer fewer per edge |
 # | equalization | scales of channels | none | nothing |
 # | a scale per filter | formats of kernels | none | one shift per filter |
 # | range search | formats of inputs and outputs | some tens | nothing |
@@ -77,9 +77,9 @@ array = ops.convert_to_numpy  # of a tensor or a variable
 # | rounding learned | codes of kernels, biases | some tens | nothing |
 # | blocks reconstructed | codes of kernels, biases | some tens | nothing |
 #
-# *Nothing* means that the device computes what it did before, with other constants. The work is done once, offline.
+# *Nothing* means that the device runs the same computation with other constants. The work is done once, offline.
 #
-# The network is the small SqueezeNet of chapter 6, with the weights that come with this book. The repairs see 64 training images,
+# The network is the small SqueezeNet of chapter 6, with the weights that come with this book. The repairs use 64 training images,
 # without labels:
 
 # %%
@@ -99,7 +99,7 @@ def rounded_down():
 
 
 down = rounded_down()
-agrees = {}  # repair -> whether our few lines do what the library does
+agrees = {}  # repair -> whether our few lines agree with the library
 
 
 # %%
@@ -142,13 +142,14 @@ equal("mean shift folded",
       [layer.bias for layer in folded.quantized_layers], 1e-5)
 
 # %% [markdown]
-# This takes the inputs of the *float* network. In the quantized network a layer never sees them. The layers before it still make
-# errors that depend on the image, and a ReLU turns errors without a mean into errors with one.
+# This correction uses the inputs of the *float* network. In the quantized network a layer never sees them. The layers before it
+# still make errors that depend on the image, and a ReLU turns errors with zero mean into errors with a nonzero mean.
 #
 # ### The bias, corrected in order
 #
-# So go through the network in order {cite:p}`nagel2019`. Run the float network and the quantized one on the same images, compare the mean
-# output of each filter, put the difference into the bias, and go on to the next layer, which now reads corrected inputs:
+# The remedy is to go through the network in order {cite:p}`nagel2019`. Run the float network and the quantized one on the same images,
+# compare the mean output of each filter, add the difference to the bias, and continue with the next layer, which now gets corrected
+# inputs:
 
 # %%
 def products(network, name):
@@ -171,7 +172,8 @@ equal("bias corrected in order",
       [layer.bias for layer in library.quantized_layers], 1e-4)
 
 # %% [markdown]
-# Both are constants, so both can only take the mean. Here is how far the outputs of each layer are off altogether, in four networks:
+# Both corrections are constants, so both can remove only the mean error. The figure shows the total error of each layer's outputs in
+# four networks:
 
 # %%
 def sums(network):
@@ -201,7 +203,7 @@ for name, network in networks.items():
         for n, x in off.items()}
 
 # %% tags=["hide-input"]
-# How far outputs are off, layer by layer
+# The error of the outputs, layer by layer
 explore.lines(
     all_of_it, "7.1",
     f"Root mean square error of the outputs before the activation, relative to their standard deviation in float; kernels of "
@@ -223,15 +225,15 @@ quote(relu_left=np.maximum(corrected, 0).mean() / np.maximum(in_float, 0).mean()
 # %% [markdown]
 # In the last layer, the mean of a filter is off by {glue:text}`mean_last_rounded:.2f` standard deviations when kernels are rounded
 # down, by {glue:text}`mean_last_mean:.2f` with the shift folded, and by {glue:text}`mean_last_corrected:.2f` when it is corrected in
-# order. What is left depends on the image: {glue:text}`rms_last_mean:.2f` and {glue:text}`rms_last_corrected:.2f` altogether. Nearest
-# leaves {glue:text}`rms_last_nearest:.2f`. It has a mean error as well, of {glue:text}`mean_last_nearest:.2f`: small, and different for
-# each filter.
+# order. The rest of the error depends on the image: the total errors are {glue:text}`rms_last_mean:.2f` and
+# {glue:text}`rms_last_corrected:.2f`. Nearest leaves {glue:text}`rms_last_nearest:.2f`. It has a mean error as well, of
+# {glue:text}`mean_last_nearest:.2f`: small, and different for each filter.
 #
-# A right mean is not a right distribution. The shift takes more from large sums than from small ones, so sums also move closer
-# together: in the last layer, corrected in order, their standard deviation is {glue:text}`spread_left:.0%` of float's. Then less reaches
-# above zero, and the mean *after* the ReLU is {glue:text}`relu_left:.0%` of float's.
+# A correct mean is not a correct distribution. The shift reduces large sums more than small ones, so the sums also move closer
+# together: in the last layer, corrected in order, their standard deviation is {glue:text}`spread_left:.0%` of float's. Less of the
+# distribution then lies above zero, and the mean *after* the ReLU is {glue:text}`relu_left:.0%` of float's.
 #
-# What does that mean for reading digits? All schemes of this section, on one trace of the network:
+# What does this mean for the accuracy? Here are all schemes of this section, on one trace of the network:
 
 # %%
 DOWN, NEAREST = {"rounding": "floor"}, {"rounding": "nearest"}
@@ -270,7 +272,7 @@ def share_at(bits, way):
 explore.lines(
     {name: {b: share_at(b, way) for b in BITS["nearest"]} for name, way in LINES.items()}, "7.2",
     f"Kernels of few bits, MSB 0, nothing trained. {len(test[1])} test digits, 95 % intervals (quick).",
-    "Lines of the accuracy: rounded down is lowest, constants bring back a part, mid-step and nearest nearly all.",
+    "Lines of the accuracy: rounded down is lowest, constants recover a part, mid-step and nearest nearly all.",
     x="bits of the kernels", xaxis={"type": "category"}, levels={"float": live.float}, height=440,
 )
 
@@ -284,7 +286,7 @@ quote(nearest_over_order=(at["nearest"] - at["corrected in order"]).points)
 
 def share_of(study, scheme):
     """Return the share of a scheme as text."""
-    return f"{study[scheme].share:.1%}" if scheme in study else NOT_RUN
+    return f"{study[scheme].share:.1%}" if scheme in study else NO_DATA
 
 
 quote(in_order_4=share_of(live, kernels_only(4, LINES["corrected in order"])))
@@ -292,21 +294,21 @@ quote(near_3=share_of(live, kernels_only(3, NEAREST)))
 quote(near_in_order_3=share_of(live, kernels_only(3, LINES["nearest, corrected in order"])))
 
 # %% [markdown]
-# At 5 bits, {glue:text}`down_5:.1%` are read with kernels rounded down; {glue:text}`folded_5:.1%` with the shift folded at once;
-# {glue:text}`in_order_5:.1%` corrected in order ({glue:text}`order_over_fold` over at once). So a test of the first alone says too
-# little for constants. With nearest it is {glue:text}`near_5:.1%` without any correction ({glue:text}`nearest_over_order` over in order).
-# At 4 bits constants no longer save kernels that are rounded down ({glue:text}`in_order_4`).
+# At 5 bits, the accuracy is {glue:text}`down_5:.1%` with kernels rounded down, {glue:text}`folded_5:.1%` with the shift folded at once,
+# and {glue:text}`in_order_5:.1%` corrected in order ({glue:text}`order_over_fold` over at once). A test of folding alone therefore
+# underrates constants. Nearest has {glue:text}`near_5:.1%` without any correction ({glue:text}`nearest_over_order` over in order).
+# At 4 bits constants no longer repair kernels that are rounded down ({glue:text}`in_order_4`).
 #
-# The same correction helps kernels that are rounded to *nearest*: at 3 bits it brings {glue:text}`near_3` to
+# The correction in order also helps kernels that are rounded to *nearest*: at 3 bits it raises {glue:text}`near_3` to
 # {glue:text}`near_in_order_3`.
 #
-# *Price:* nothing. The biases are other numbers.
+# *Cost:* nothing. Only the values of the biases change.
 #
 # ## The kernels themselves
 #
 # ### Rounded offline
 #
-# Kernels do not change on the device, so nobody has to round them there. Round them to nearest beforehand. They are then multiples of
+# Kernels do not change on the device, so the device need not round them. Round them to nearest beforehand. They are then multiples of
 # the step, and dropping bits leaves them as they are:
 
 # %%
@@ -321,13 +323,13 @@ equal("kernels rounded offline",
       [layer.kernel for layer in library.quantized_layers])
 
 # %% [markdown]
-# *Price:* nothing. This is the repair to begin with. The others are for kernels that come rounded, from a tool that cannot be changed,
-# and for what this one leaves.
+# *Cost:* nothing. Begin with this repair. The others are for kernels that a tool has already rounded, and for the errors that this
+# repair leaves.
 #
 # ### Mid-step reconstruction
 #
-# If the codes are given, and all of them were rounded down, read them otherwise: each code $k$ stands for the middle of its step,
-# $kq + q/2$. Such a kernel fits a format of one more bit, and the device need not store that bit:
+# If the codes are given, and all of them were rounded down, interpret them differently: each code $k$ stands for the middle of its
+# step, $kq + q/2$. Such a kernel fits a format of one more bit, and the device need not store that bit:
 #
 # $$\sum (kq + \tfrac q2)\,x \;=\; q \sum k\,x \;+\; \tfrac q2 \sum x .$$
 
@@ -344,15 +346,15 @@ equal("mid-step reconstruction",
       [layer.kernel for layer in library.quantized_layers])
 
 # %% [markdown]
-# *Price:* one more sum of the inputs in each window, which all filters share. That sum is what no constant could know.
-# It brings back {glue:text}`mid_5:.1%` at 5 bits.
+# *Cost:* one more sum of the inputs in each window, which all filters share. No constant can replace this sum, because it depends on
+# the window. With mid-step reconstruction, the accuracy at 5 bits is {glue:text}`mid_5:.1%`.
 #
 # ## What the device itself rounds
 #
 # ### Half a step in the bias
 #
-# Outputs are rounded on the device, and no work offline can take that from it. A convolution adds up products in a wide accumulator,
-# and a shift drops the lowest bits of the sum. Add half of what will be dropped first, and the shift rounds to nearest:
+# The device must round outputs itself; no offline work can replace this. A convolution adds up products in a wide accumulator,
+# and a shift drops the lowest bits of the sum. If half of the dropped step is added first, the shift rounds to nearest:
 
 # %%
 sums_of_products = np.arange(-4096, 4096)  # codes in an accumulator
@@ -363,8 +365,8 @@ nearest_up = np.floor(sums_of_products / 2**DROPPED + 0.5)
 print("equal for all sums:", np.array_equal(shifted, nearest_up))
 
 # %% [markdown]
-# The accumulator starts with the bias. So put the half step there. The bias lies on the grid of the products, whose step is that of the
-# kernel times that of the input:
+# The accumulator starts with the bias, so the half step goes into the bias. The bias lies on the grid of the products, whose step is
+# that of the kernel times that of the input:
 
 # %%
 formats = formats_for(model, images[:32], 5, 99.99, signed=True)
@@ -387,16 +389,16 @@ equal("half a step in the bias",
       [layer.bias for layer in lifted.quantized_layers], 1e-6)
 
 # %% [markdown]
-# *Price:* nothing.
+# *Cost:* nothing.
 #
 # ### One format per edge
 #
-# A layer writes its outputs in one format, and the next layer reads them in another. The value is rounded twice, the second time
-# by dropping bits again, and no bias stands before that. Give both the same MSB, the larger one. Then the second rounding has nothing to do:
+# A layer writes its outputs in one format, and the next layer reads them in another. The value is rounded twice. The second rounding
+# drops bits again, and no bias comes before it. If both get the same MSB, the larger one, the second rounding changes nothing:
 
 # %%
 def places(edge):
-    """Return what has a format at an edge: (layer, kind)."""
+    """Return the formats at an edge as pairs (layer, kind)."""
     outputs = [(name, "output") for name in edge.writers]
     return outputs + [(name, "input") for name in edge.readers]
 
@@ -426,18 +428,18 @@ agrees["one format per edge"] = ours.formats == library.formats
 print("one format per edge: equal:", agrees["one format per edge"])
 
 # %% [markdown]
-# *Price:* less than nothing, because the second quantizer goes. With the three repairs in place (kernels rounded offline, half a step,
-# one format per edge) hardware that drops bits computes what hardware that rounds to nearest would. So from here on, *nearest* stands
-# for both.
+# *Cost:* less than nothing, because the second quantizer is removed. With these three repairs (kernels rounded offline, half a step,
+# one format per edge), hardware that drops bits computes the same as hardware that rounds to nearest. From here on, *nearest*
+# stands for both.
 #
 # ## Ranges
 #
 # ### Equalization
 #
-# One format for a whole kernel suits its largest channel. A ReLU lets positive factors pass, so channel $i$ of a layer may be divided
-# by $s_i$ if the next layer multiplies it by $s_i$ {cite:p}`nagel2019`. With $s_i = \sqrt{r_i / r'_i}$, where $r_i$ and $r'_i$ are the
-# largest weights of the channel before and after, both kernels need the same range there. We take the nearest power of two, which loses
-# no bit:
+# One format for a whole kernel suits only its largest channel. A ReLU passes positive factors through, so channel $i$ of a layer may be
+# divided by $s_i$ if the next layer multiplies it by $s_i$ {cite:p}`nagel2019`. With $s_i = \sqrt{r_i / r'_i}$, where $r_i$ and $r'_i$
+# are the largest weights of the channel in the first kernel and in the second, both kernels need the same range there. We take the
+# nearest power of two, which loses no bit:
 
 # %%
 def equalized(a, bias, b):
@@ -466,14 +468,14 @@ same = np.array_equal(array(small(given)), array(library(given)))
 print("outputs are the same bits:", same)
 
 # %% [markdown]
-# *Price:* nothing, but ranges of activations change with the scales, and only kernels were asked. A *scale per filter* does for
-# kernels what equalization tries to do, exactly, and costs a shift of its own for each filter.
+# *Cost:* nothing. But the scales also change the ranges of activations, and only the kernels determine the scales. A *scale per filter*
+# does exactly what equalization approximates for kernels, and costs one shift per filter.
 #
 # ### Range search
 #
-# Rules of chapter 3 choose an MSB from the values of one layer. But what counts is the output of the network. So move the MSBs of an edge
-# up, or else down, for as long as the probabilities come nearer to those of the float network. Their distance is the Kullback-Leibler
-# divergence $\sum p \log (p / p')$, and takes no labels:
+# The rules of chapter 3 choose an MSB from the values of one layer. But what counts is the output of the network. Therefore move the
+# MSBs of an edge up, or else down, as long as the probabilities come nearer to those of the float network. Their distance is the
+# Kullback-Leibler divergence $\sum p \log (p / p')$, and needs no labels:
 
 # %%
 wanted = softmax(model.predict(images, verbose=0).astype("float64"), -1)
@@ -527,16 +529,16 @@ record(within=5.0, divergence_before=walk[0], divergence_after=walk[-1])
 quote(fewest=FEW, edges=len(walk) - 1)
 
 # %% [markdown]
-# At {glue:text}`fewest` bits, {glue:text}`edges` edges bring the divergence from {glue:text}`divergence_before:.0f` to
+# At {glue:text}`fewest` bits, the search over {glue:text}`edges` edges lowers the divergence from {glue:text}`divergence_before:.0f` to
 # {glue:text}`divergence_after:.0f`. A rule that looks at one layer clips too much: large values are few, and they decide.
 #
-# *Price:* nothing. The search ends where it is when all outputs are alike, so at very few bits it has to start from narrow ranges.
+# *Cost:* nothing. The search stops at once if all outputs are alike, so at very few bits it has to start from narrow ranges.
 #
-# ## Codes that make up for each other
+# ## Codes that compensate each other
 #
-# Rounding to nearest makes the error of each weight small. But what should be small is the error of their *sum*, and weights can make
-# up for each other {cite:p}`frantar2022,frantar2023`. First fit the kernel by least squares: which kernel, applied to the inputs that
-# the quantized network delivers, comes nearest to what the float kernel makes of float inputs?
+# Rounding to nearest makes the error of each weight small. But what should be small is the error of their *sum*, and the errors of
+# weights can compensate each other {cite:p}`frantar2022,frantar2023`. First fit the kernel by least squares: which kernel, applied to
+# the inputs of the quantized network, comes nearest to the sums of the float kernel on float inputs?
 
 # %%
 def fitted(kernel, reached, wanted):
@@ -553,8 +555,8 @@ def fitted(kernel, reached, wanted):
 
 
 # %% [markdown]
-# Then round its weights in turn, strongest inputs first. The weights that are left take over the error, as far as their inputs go together
-# with those of the weight just rounded; the inverse of the power says how:
+# Then round its weights in turn, strongest inputs first. The remaining weights take over the error, as far as their inputs correlate
+# with those of the weight just rounded. The inverse of the power matrix determines how:
 
 # %%
 def rounded_in_turn(kernel, power):
@@ -585,21 +587,21 @@ ours = rounded_in_turn(*fitted(kernel.reshape(n, -1), *windows))
 theirs = array(library.get_layer(name).kernel)
 equal("kernels refitted", [ours.reshape(theirs.shape)], [theirs])
 other = np.mean(theirs != nearest_kernel(kernel))
-print(f"{other:.0%} of the weights have other codes than to nearest")
+print(f"{other:.0%} of the weights do not have the nearest code")
 
 # %% tags=["remove-cell"]
 # Quoted in the text
 record(within=0.1, other_codes=float(other))
 
 # %% [markdown]
-# {glue:text}`other_codes:.0%` of the weights of this layer are not rounded to nearest, and the sums are better for it.
+# {glue:text}`other_codes:.0%` of the weights of this layer are not rounded to nearest, and the sums are more accurate as a result.
 #
-# *Price:* nothing.
+# *Cost:* nothing.
 #
 # (up-or-down)=
 # ## Up or down
 #
-# Refitting rounds one weight after the other and never takes a code back. Which codes would be best? Take a filter with the weights 0.4,
+# Refitting rounds one weight after another and never revises a code. Which codes would be best? Take a filter with the weights 0.4,
 # 0.45 and 0.3 and a step of 1, so that each weight becomes 0 or 1. It sees three windows. Which weights would you round up?
 
 # %%
@@ -616,15 +618,16 @@ explore.Table(("weights", "sums", "squared error"), rows,
               note="In float the sums are 1.15, 1.55 and 1.6.")
 
 # %% [markdown]
-# To nearest, all three weights become 0, and the squared error is {glue:text}`hand_nearest:.2f`. Each error by itself is as small as it can
-# be, but all three have the same sign, and so have the inputs: they add up. Round 0.45 up, which is the wrong way, and it makes up for the
-# other two: {glue:text}`hand_best:.2f`. With the errors $e_i$ of the weights, the squared error of a sum is
+# With rounding to nearest, all three weights become 0, and the squared error is {glue:text}`hand_nearest:.2f`. Each single error is as
+# small as possible, but all three errors have the same sign, and so do the inputs: the errors add up. If 0.45 is rounded up, which is the
+# wrong way for this weight, it compensates the other two: {glue:text}`hand_best:.2f`. With the errors $e_i$ of the weights, the squared
+# error of a sum is
 #
 # $$\Big(\sum_i e_i x_i\Big)^2 = \sum_i e_i^2 x_i^2 + \sum_{i \ne j} e_i e_j \, x_i x_j .$$
 #
-# Nearest makes the first part small. It does not see the second, which is large wherever inputs go together, as neighbouring pixels do.
+# Nearest makes the first part small. It ignores the second part, which is large where inputs are correlated, as neighbouring pixels are.
 #
-# The first layer of our network has nine weights per filter. That makes 512 ways, few enough to try them all. With 3 bits:
+# The first layer of our network has nine weights per filter, which gives 512 ways to round them: few enough to try all. With 3 bits:
 
 # %%
 three = FixedPoint(msb=0, nbits=3)
@@ -660,19 +663,19 @@ print(f"nearest: {over_best(to_nearest):.1f} times the least error,",
       f"best in {best_filters(to_nearest)} of {len(best)} filters")
 
 # %% [markdown]
-# But a filter of 3x3 weights and 16 channels has $2^{144}$ ways. *AdaRound* {cite:p}`nagel2020` makes the choice soft, so that gradients can
-# find it. Each weight gets a number $v$, its gate, which says how far above the code below it the weight lies:
+# But a filter of 3x3 weights and 16 channels has $2^{144}$ ways. *AdaRound* {cite:p}`nagel2020` makes the choice soft, so that gradients
+# can find it. Each weight gets a number $v$, its gate. The gate sets how far the weight lies above the code below it:
 #
 # $$h(v) = \mathrm{clip}\big(1.2\,\sigma(v) - 0.1,\; 0,\; 1\big).$$
 #
-# The sigmoid $\sigma$ is stretched and clipped (*rectified*), so that $h$ reaches 0 and 1 for some finite $v$. The loss is the squared
-# error of the sums, over that of nearest, and a price for lying between two codes:
+# The sigmoid $\sigma$ is stretched and clipped (*rectified*), so that $h$ reaches 0 and 1 at finite $v$. The loss is the squared
+# error of the sums, divided by that of nearest, plus a penalty (the *price*) for lying between two codes:
 #
 # $$\lambda \cdot \mathrm{mean}\big(1 - (2h - 1)^2\big).$$
 #
-# It is 0 if all $h$ are 0 or 1, and largest half way. Its factor $\lambda$ rises from 0 in training: at first weights move freely, at the end
-# each is driven to 0 or 1. (The paper begins with a power of 20 in place of 2, and takes thousands of steps.) Both slopes are short, so
-# here is all of it, without a framework:
+# The penalty is 0 if all $h$ are 0 or 1, and largest half way. Its factor $\lambda$ rises from 0 during training: at first weights move
+# freely, at the end each is driven to 0 or 1. (The paper begins with a power of 20 in place of 2, and takes thousands of steps.) Both
+# slopes are short, so here is the complete training, without a framework:
 
 # %%
 def share_up(gates):
@@ -720,7 +723,7 @@ explore.Table(("rounding", "weights between two codes at the end",
 # %% tags=["hide-input"]
 # The nine weights of a filter while their rounding is learned
 def gates_of(price, filter):
-    """Return the paths of a filter's weights, and what comes of them."""
+    """Return the paths of a filter's weights, and the resulting errors."""
     path = paths[price][::10, :, filter - 1]
     found = squared_error(code_below + (paths[price][-1] > 0.5))[filter - 1] / best[filter - 1]
     near = squared_error(to_nearest)[filter - 1] / best[filter - 1]
@@ -751,23 +754,25 @@ record(within=0.3, over_best={"near": over_best(to_nearest)} | {f"{price:g}": ro
 quote(learned_best=rows[3][3], undecided={f"{price:g}": row[1] for price, row in zip(PRICES, rows[1:])})
 
 # %% [markdown]
-# To nearest, {glue:text}`near_best` of 16 filters are rounded in the best way, and all together have {glue:text}`over_best_near:.1f` times the
-# least error. Learned at the price 3, it is {glue:text}`over_best_3:.2f` times, with {glue:text}`learned_best` filters at their best.
+# Rounding to nearest is the best way for {glue:text}`near_best` of 16 filters, and all filters together have
+# {glue:text}`over_best_near:.1f` times the least error. Learned rounding at the price 3 has {glue:text}`over_best_3:.2f` times the least
+# error, with {glue:text}`learned_best` filters at their best.
 #
-# The price matters. Set it to 0 in the figure: {glue:text}`undecided_0` of the weights end between two codes. There the error is
-# small, but no device can store them; rounded at last, they have {glue:text}`over_best_0:.1f` times the least error. A price that is too low
-# has the same fault. At the price 30, weights are decided before they have found out where to go ({glue:text}`over_best_30:.2f` times).
+# The price matters. Set it to 0 in the figure: {glue:text}`undecided_0` of the weights end between two codes. The error is
+# small there, but no device can store such weights; after the final rounding, they have {glue:text}`over_best_0:.1f` times the least
+# error. A price that is too low has the same fault. At the price 30, weights reach a code before the error has moved them to a good one
+# ({glue:text}`over_best_30:.2f` times).
 #
 # ### Learned in the network
 #
 # *For a second reading.*
 #
 # The library's `learn_rounding` goes through the network in order. The inputs of a layer come from the quantized layers before it, its
-# targets are the float outputs *after* the ReLU, and the bias is trained, too. A layer that comes out worse than nearest is rounded to
-# nearest. `reconstruct_blocks` {cite:p}`li2021` takes all layers of a block, here a fire module, at once: errors of one may cancel those of
-# another. It refits the kernels, rounds them anew in each step, and trains with the straight-through gradient {cite:p}`hubara2020`. The
-# first two levels (conv1 and fire2, four layers) get kernels of {glue:text}`learned_bits` bits, ranges of least squared error; all else
-# stays in float:
+# targets are the float outputs *after* the ReLU, and the bias is trained, too. A layer whose result is worse than nearest is rounded to
+# nearest. `reconstruct_blocks` {cite:p}`li2021` trains all layers of a block, here a fire module, together: errors of one layer may cancel
+# those of another. It refits the kernels, rounds them anew in each step, and trains with the straight-through estimator
+# {cite:p}`hubara2020`. The first two levels (conv1 and fire2, four layers) get kernels of {glue:text}`learned_bits` bits and ranges of
+# least squared error; everything else stays in float:
 
 # %%
 LEARNED_BITS, STEPS_OF_LAYER = 2, 2 if SMOKE else 60
@@ -807,21 +812,22 @@ quote(learned_over_refit=(read["learned"] - read["refitted"]).points, blocks_ove
 quote(time_of={name: f"{s:.0f} s" for name, s in seconds.items()})
 
 # %% [markdown]
-# With {glue:text}`learned_steps` steps per layer or block, learned rounding adds {glue:text}`over_nearest_learned` to nearest: that it pays is
-# **{glue:text}`learned_pays`** on these digits. Refitting adds {glue:text}`over_nearest_refitted`, and block reconstruction
+# With {glue:text}`learned_steps` steps per layer or block, learned rounding adds {glue:text}`over_nearest_learned` to nearest. That it
+# pays is **{glue:text}`learned_pays`** on these digits. Refitting adds {glue:text}`over_nearest_refitted`, and block reconstruction
 # {glue:text}`over_nearest_reconstructed`. Against refitting, which takes {glue:text}`time_of_refitted`, learning adds
 # {glue:text}`learned_over_refit` in {glue:text}`time_of_learned`, and reconstruction {glue:text}`blocks_over_refit` in
-# {glue:text}`time_of_reconstructed`. Where such a difference is negative, refitting is better as well as quicker. Our guess, not tested: a
-# refitted weight may get any code, a learned one only the two next to it, and with four codes in all that is a narrow choice. The 64
+# {glue:text}`time_of_reconstructed`. Where such a difference is negative, refitting is better as well as faster. Our guess, not tested: a
+# refitted weight may get any code, but a learned one only the two next to it, and with four codes in all this choice is narrow. The 64
 # digits that set formats and codes are training images; no test digit chose anything.
 #
-# *Price:* nothing. All {glue:text}`agrees` of {glue:text}`compared` repairs that we wrote agree with the library, which takes any graph,
-# any layer and a scale per filter. From here on we use that.
+# *Cost:* nothing. {glue:text}`agrees` of the {glue:text}`compared` repairs that we wrote agree with the library, which supports any
+# graph, any layer and a scale per filter. From here on we use the library.
 #
 # (one-on-top-of-the-other)=
 # ## One on top of the other
 #
-# First on a device that drops bits; everything has 5 bits, MSBs of the 99.99th percentile for each layer. Each line adds to the one before:
+# The first table is for a device that drops bits. Everything has 5 bits, and the MSBs come from the 99.99th percentile of each layer.
+# Each line adds to the one before:
 
 # %%
 ROUND, HALF, SHARE = "round kernels", "half a step", "share formats"
@@ -846,8 +852,8 @@ STEPS = {
 }
 
 # %% [markdown]
-# Then rounded to nearest, with {glue:text}`fewest` bits. Kernels have the MSB of least squared error, inputs and outputs the 99.99th
-# percentile, as above:
+# The second is for rounding to nearest with {glue:text}`fewest` bits. Kernels have the MSB of least squared error, inputs and outputs
+# that of the 99.99th percentile, as above:
 
 # %%
 MIXED = "mse", 99.99, 99.99  # of kernels, inputs and outputs
@@ -872,19 +878,20 @@ record(within=0.05, few={word: live[scheme].share for word, scheme in steps.item
 quote(refit_over_order=(live[steps["search_refit"]].share - live[steps["search_order"]].share).points, tests=len(test[1]))
 
 # %% [markdown]
-# Rounded down, {glue:text}`ladder_0:.1%` of the digits are read; with the kernels rounded offline {glue:text}`ladder_1:.1%`; with half a
-# step in the bias {glue:text}`ladder_2:.1%`; with one format per edge {glue:text}`ladder_3:.1%`. Nothing here costs anything.
+# Rounded down, the accuracy is {glue:text}`ladder_0:.1%`; with the kernels rounded offline {glue:text}`ladder_1:.1%`; with half a
+# step in the bias {glue:text}`ladder_2:.1%`; with one format per edge {glue:text}`ladder_3:.1%`. None of these repairs costs anything.
 #
-# To nearest, with {glue:text}`fewest` bits, the network starts at {glue:text}`few_plain:.1%`, and sharing formats makes it
-# {glue:text}`few_shared:.1%`. Biases corrected in order make it {glue:text}`few_ordered:.1%`, searched ranges {glue:text}`few_searched:.1%`, both together {glue:text}`few_search_order:.1%`. Search and
-# refitting reach {glue:text}`few_search_refit:.1%`, {glue:text}`refit_over_order` against search and biases: {glue:text}`tests` digits do
-# not tell the two apart.
+# Rounded to nearest with {glue:text}`fewest` bits, the network starts at {glue:text}`few_plain:.1%`, and shared formats raise it to
+# {glue:text}`few_shared:.1%`. Added to these, biases corrected in order reach {glue:text}`few_ordered:.1%`, searched ranges
+# {glue:text}`few_searched:.1%`, and both together {glue:text}`few_search_order:.1%`. Search and refitting reach
+# {glue:text}`few_search_refit:.1%`, which is {glue:text}`refit_over_order` against search and biases: {glue:text}`tests` digits cannot
+# distinguish the two.
 #
 # (repairs-on-photographs)=
 # ## On photographs
 #
-# The published weights of SqueezeNet v1.1, and photographs with the labels of ImageNet (*reference* results). The photographs that set
-# formats and biases are not among those that are answered. First kernels alone, MSB 0, rounded down on the device:
+# The network has the published weights of SqueezeNet v1.1; the photographs have the labels of ImageNet (*reference* results). The
+# photographs that set formats and biases are not among those that are tested. First, kernels alone, MSB 0, rounded down on the device:
 
 # %%
 study = reference.load_study("photographs")
@@ -923,7 +930,7 @@ compare(REPAIRS, [(8, f, f), (6, f, f)], **THESIS, **DOWN)
 def gap(better, worse):
     """Return by how much one scheme exceeds another on the same photographs, as text."""
     both = better in study and worse in study
-    return (study[better].share - study[worse].share).points if both else NOT_RUN
+    return (study[better].share - study[worse].share).points if both else NO_DATA
 
 
 def alone(bits, rounding, *remedies):
@@ -936,26 +943,26 @@ quote(photo_fold=share_of(study, alone(8, "floor", FOLD)))
 quote(photo_near=share_of(study, eight), photo_order_fold=gap(ordered, alone(8, "floor", FOLD)), photos=f"{study.images:,}")
 known = eight in study and ordered in study
 others = ordered, alone(8, "floor", FOLD)
-stands = verdict(*(study[eight].share - study[other].share for other in others)) if known else NOT_RUN
+stands = verdict(*(study[eight].share - study[other].share for other in others)) if known else NO_DATA
 quote(no_constant=stands)
 quote(near5=share_of(study, alone(5, "nearest")), near5_order=share_of(study, alone(5, "nearest", ORDER)))
 quote(near5_gap=gap(alone(5, "nearest", ORDER), alone(5, "nearest")))
 quote(near4_gap=gap(alone(4, "nearest", ORDER), alone(4, "nearest")))
 
 # %% [markdown]
-# Chapter 6 says that no constant can undo rounding down. The mean shift folded at once is not a fair test of that: on digits the
-# correction in order brings back far more. Not here. At 8 bits it leaves {glue:text}`photo_order`, where one shot leaves
-# {glue:text}`photo_fold` (in order against one shot: {glue:text}`photo_order_fold`), and rounding down {glue:text}`photo_down`.
-# Nearest leaves {glue:text}`photo_near`. That it is above both constants: **{glue:text}`no_constant`** on {glue:text}`photos`
-# photographs.
+# Chapter 6 says that no constant can undo rounding down. Folding the mean shift at once is not a fair test of this claim: on digits
+# the correction in order recovers far more. On photographs it does not. At 8 bits the correction in order has
+# {glue:text}`photo_order`, folding at once {glue:text}`photo_fold` (in order against at once: {glue:text}`photo_order_fold`), and
+# rounding down {glue:text}`photo_down`. Nearest has {glue:text}`photo_near`. That it is above both constants is
+# **{glue:text}`no_constant`** on {glue:text}`photos` photographs.
 #
-# How can the better mean be worse? This network is deeper. In each layer, sums have the mean that they should have, and lie closer
-# together than they should; each ReLU lets less through than in float; and the last fire modules are nearly silent. The correction at
-# once counts on float inputs that never arrive. It adds too much, and by this accident keeps the last layers alive. (We looked at 16 of
-# the photographs that set the formats; those values are not stored.) What a window needs is its own sum of inputs, and that is no
-# constant.
+# How can the better mean give a worse result? This network is deeper. In each layer, sums have the correct mean but lie closer
+# together than they should; each ReLU passes less than in float; and the last fire modules are nearly silent. The correction at
+# once assumes float inputs, which a layer never gets. It adds too much, and by this accident keeps the last layers active. (We looked
+# at 16 of the photographs that set the formats; those values are not stored.) Each window needs its own sum of inputs, and that is not
+# a constant.
 #
-# With kernels rounded to *nearest* the same correction is a baseline that should not be missing:
+# With kernels rounded to *nearest*, the same correction is a baseline that no comparison should omit:
 
 # %%
 CONSTANTS = {
@@ -966,10 +973,11 @@ CONSTANTS = {
 compare(CONSTANTS, [(b, f, f) for b in (8, 6, 5, 4)], **THESIS, **NEAREST)
 
 # %% [markdown]
-# At 5 bits, {glue:text}`near5` become {glue:text}`near5_order` ({glue:text}`near5_gap`), at 4 bits it is {glue:text}`near4_gap`. All of it
-# with constants that are there anyway.
+# At 5 bits, the correction in order raises {glue:text}`near5` to {glue:text}`near5_order` ({glue:text}`near5_gap`); at 4 bits the
+# difference is {glue:text}`near4_gap`. The correction only changes constants that exist anyway.
 #
-# Everything quantized and rounded down, MSBs of the 99.99th percentile for each layer; the first lines add up, the others stand alone:
+# In the next table everything is quantized and rounded down, with MSBs of the 99.99th percentile for each layer. The first lines add
+# up, the others stand alone:
 
 # %%
 LADDER |= {
@@ -990,14 +998,14 @@ for b in (8, 6):
 # %% [markdown]
 # Rounded down, 8-8-8 is {glue:text}`under_none_8` points under float. With kernels rounded offline and half a step in the bias it is
 # {glue:text}`under_half_8`, with one format per edge {glue:text}`under_edge_8`; 6-6-6 goes from {glue:text}`under_none_6` to
-# {glue:text}`under_edge_6`. The device is the same, and drops bits as before.
+# {glue:text}`under_edge_6`. The device is the same and drops bits as before.
 
 # %% [markdown]
 # (few-bits-without-training)=
 # ## How low without training?
 #
-# With the rounding settled, what is left to choose is the rule for the MSBs, one scale per layer or one per filter, and which of the
-# repairs to combine. Guess which row wins at 4-4-4 before you choose those bits:
+# With the rounding settled, three choices remain: the rule for the MSBs, one scale per layer or per filter, and the combination of
+# repairs. Guess which row wins at 4-4-4 before you choose those bits:
 
 # %%
 ONE, EACH = {"percentile": MIXED}, {"percentile": MIXED, "per_channel": True}
@@ -1065,15 +1073,15 @@ quote(search_order_6=gap(six["a filter, shared, searched, in order"], six["a fil
 # Equalization changes 6-6-6 by {glue:text}`equalized_6`; a scale per filter does more for the same purpose
 # ({glue:text}`per_filter_6`). Biases corrected in order change it by {glue:text}`order_6`, and cost nothing. But repairs do not simply
 # add up: on top of searched ranges, the same correction changes 6-6-6 by {glue:text}`search_order_6`. The search has judged each range by
-# what the whole network makes of it, biases included. Our guess, not tested: searched ranges clip, and a bias that restores the mean of a
+# the output of the whole network, biases included. Our guess, not tested: searched ranges clip, and a bias that restores the mean of a
 # clipped layer moves all values that were right.
 #
-# ### Unsigned, and with codes that are learned
+# ### Unsigned formats and learned codes
 #
 # *For a second reading.*
 #
-# All rows so far have the signed formats of 2017. Behind a ReLU that gives one bit away ([chapter 8](08-quantizers)). With unsigned formats
-# where no value is negative, a scale per filter and ranges of least squared error:
+# All rows so far have the signed formats of 2017. After a ReLU they waste one bit ([chapter 8](08-quantizers)). The next rows have
+# unsigned formats where no value is negative, a scale per filter, and ranges of least squared error:
 
 # %%
 FITTING = {"percentile": "mse", "per_channel": True, "signed": False}
@@ -1092,17 +1100,18 @@ unsigned = {
 }
 
 # %% [markdown]
-# The Model Compression Toolkit is a tool for the same purpose {cite:p}`habi2021`. Its row is a measurement of ours outside this book: the
-# same network and photographs, scales that are powers of two, too, unsigned activations, 128 images without labels. We have its totals but
-# not its answers, so its intervals cannot be compared image by image with the others.
+# The Model Compression Toolkit is a tool for the same purpose {cite:p}`habi2021`. We measured its row outside this book, with the same
+# network and photographs, scales that are also powers of two, unsigned activations, and 128 images without labels. We have its totals
+# but not its answer to each image, so its intervals cannot be compared image by image with the others.
 
 # %%
 tool = reference.load_tool("model-compression-toolkit")
 rows = []
 for name, by_bits in unsigned.items():
     taken = [study.seconds[s] / 60 for s in by_bits.values() if s in study]
-    rows.append((name, *map(study.under_float, by_bits.values()),
-                 f"{max(taken):.1f}" if taken else None))
+    if taken:
+        rows.append((name, *map(study.under_float, by_bits.values()),
+                     f"{max(taken):.1f}"))
 rows.append((tool.name, *(tool.under_float[b] for b in LOW),
              f"{tool.minutes:.1f}"))
 explore.Table(("a scale for each ...", *columns, "minutes at most"), rows,
@@ -1112,30 +1121,29 @@ explore.Table(("a scale for each ...", *columns, "minutes at most"), rows,
 # Quoted in the text
 UNSIGNED_WORDS = dict(zip(("plain", "shared", "order", "refit", "learned", "blocks", "searched"), unsigned.values()))
 quote(fitting={f"{word}_{b}": study.under_float(by_bits[b, b, b]).percent for word, by_bits in UNSIGNED_WORDS.items() for b in LOW})
-learned_gap = {b: gap(UNSIGNED_WORDS["learned"][b, b, b], UNSIGNED_WORDS["refit"][b, b, b]) for b in LOW}
 blocks_gap = {b: gap(UNSIGNED_WORDS["blocks"][b, b, b], UNSIGNED_WORDS["refit"][b, b, b]) for b in LOW}
 quote(searched_gap_5=gap(UNSIGNED_WORDS["searched"][5, 5, 5], UNSIGNED_WORDS["blocks"][5, 5, 5]))
-quote(learned_gap=learned_gap, blocks_gap=blocks_gap, tool={b: tool.under_float[b].percent for b in LOW})
+quote(blocks_gap=blocks_gap, tool={b: tool.under_float[b].percent for b in LOW})
 
 # %% [markdown]
 # **Which images chose what.** The first 32 photographs set formats. All 128 corrected biases and trained codes. The other
-# {glue:text}`photos` are answered. But which of these rows exist at all, and with how many steps, was decided in prototypes that had been
-# judged by the same {glue:text}`photos` photographs. So these figures may be a little too good, and the halves below, which choose among
-# these rows, do not cure that.
+# {glue:text}`photos` are for testing. But we chose these rows, and their numbers of steps, with prototypes that were tested on the same
+# {glue:text}`photos` photographs. The results may therefore be slightly too good. The halves below choose among these rows, so they do
+# not remove this bias.
 #
 # Refitted, the network is {glue:text}`fitting_refit_8` / {glue:text}`fitting_refit_6` / {glue:text}`fitting_refit_5` /
-# {glue:text}`fitting_refit_4` points under float at 8, 6, 5 and 4 bits; the toolkit {glue:text}`tool_8` / {glue:text}`tool_6` /
-# {glue:text}`tool_5` / {glue:text}`tool_4`. Against refitting, learned rounding adds {glue:text}`learned_gap_4` at 4 bits and
-# {glue:text}`learned_gap_6` at 6 bits, block reconstruction {glue:text}`blocks_gap_4` and {glue:text}`blocks_gap_6`. Ranges that are
-# searched for before the blocks are reconstructed leave {glue:text}`fitting_searched_5` points at 5 bits, where the blocks alone leave
-# {glue:text}`fitting_blocks_5` (difference: {glue:text}`searched_gap_5`).
+# {glue:text}`fitting_refit_4` points under float at 8, 6, 5 and 4 bits; the toolkit is {glue:text}`tool_8` / {glue:text}`tool_6` /
+# {glue:text}`tool_5` / {glue:text}`tool_4` points under float. Against refitting, block reconstruction adds {glue:text}`blocks_gap_4` at
+# 4 bits and {glue:text}`blocks_gap_6` at 6 bits. With a range search before block reconstruction, the loss at 5 bits is
+# {glue:text}`fitting_searched_5` points; with block reconstruction alone it is {glue:text}`fitting_blocks_5` (difference:
+# {glue:text}`searched_gap_5`).
 #
 # ### A network with depthwise layers
 #
 # *For a second reading.*
 #
-# A filter of a depthwise layer sees one channel, with 9 weights for a 3x3 window: an error in one has few others to make up for it. The
-# published MobileNet v1 of width 0.25, for 128 pixels {cite:p}`howard2017`, with the same formats and the same photographs:
+# A filter of a depthwise layer sees one channel, with 9 weights for a 3x3 window: few other weights can compensate an error in one. The
+# table is for the published MobileNet v1 of width 0.25 and 128 pixels {cite:p}`howard2017`, with the same formats and photographs:
 
 # %%
 mobile = reference.load_study("mobilenet")
@@ -1155,17 +1163,17 @@ mobile_ways["searched_6"] = Scheme(bits=(6, 6, 6), remedies=(SHARE, SEARCH, LEAR
 quote(mobile={name: mobile.under_float(scheme).percent for name, scheme in mobile_ways.items()})
 
 # %% [markdown]
-# In float it reads {glue:text}`mobile_float:.1%`. Refitted, it is {glue:text}`mobile_refit_8` points under float at 8 bits and
+# Its float accuracy is {glue:text}`mobile_float:.1%`. Refitted, it is {glue:text}`mobile_refit_8` points under float at 8 bits and
 # {glue:text}`mobile_refit_6` at 6 bits; with learned rounding {glue:text}`mobile_learned_6` at 6 bits. With biases corrected in order it is
-# {glue:text}`mobile_order_8` and {glue:text}`mobile_order_6`. Here searched ranges do harm: before learned rounding they leave it
-# {glue:text}`mobile_searched_6` points under float at 6 bits. The search judges ranges by the logits of a network whose kernels are not
-# repaired yet, and this one has next to nothing left to judge.
+# {glue:text}`mobile_order_8` and {glue:text}`mobile_order_6`. Here searched ranges do harm: with a search before learned rounding, the
+# network is {glue:text}`mobile_searched_6` points under float at 6 bits. The search judges ranges by the logits of a network whose kernels
+# are not yet repaired, and these logits carry almost no information here.
 #
 # ### Chosen on one half, measured on the other
 #
-# The tables have many rows and one best, and the best of many is a little lucky. So we choose on one half of the photographs and
-# measure on the other, both ways round: each photograph is answered by the way that is best on photographs it is not among. No
-# photograph has two roles: those that set formats are in neither half.
+# The best of many rows is partly luck. We therefore choose on one half of the photographs and measure on the other, and then swap the
+# halves: each photograph is classified with the scheme that is best on the half that does not contain it. The photographs that set
+# formats are in neither half.
 
 # %%
 HALVES = slice(0, None, 2), slice(1, None, 2)
@@ -1201,25 +1209,25 @@ all_8, train_8 = papers.table("vieito2017", 9)[1]["accuracy"], papers.table("vie
 quote(vieito={888: f"{all_8} %", "train": f"{train_8} %", "float": f"{papers.table('vieito2017', 5)[0]['accuracy']} %"})
 
 # %% [markdown]
-# 8-8-8 ends {glue:text}`lost_8` points under float (we wanted at most 0.3: {glue:text}`goal_8`), 6-6-6 {glue:text}`lost_6` (at most 2:
+# 8-8-8 is {glue:text}`lost_8` points under float (our goal was at most 0.3: {glue:text}`goal_8`), 6-6-6 {glue:text}`lost_6` (at most 2:
 # {glue:text}`goal_6`), 5-5-5 {glue:text}`lost_5` (at most 6: {glue:text}`goal_5`), and 4-4-4 {glue:text}`lost_4` (at most 15:
-# {glue:text}`goal_4`). The repairs take minutes on a processor, and need no label.
+# {glue:text}`goal_4`). The repairs take minutes on a CPU and need no labels.
 #
 # ## What the thesis found
 #
-# The first thesis {cite:p}`vieito2017` tries no repair. At 8-8-8 without training it has {glue:text}`vieito_888`, and concludes (5.4.3) that
-# fewer than 16 bits need training; with 100 epochs of 1,000 images a level it ends at {glue:text}`vieito_train`. The second {cite:p}`backstrom2018`
-# chooses formats by SQNR and trains nothing at 8 bits.
+# The first thesis {cite:p}`vieito2017` tries no repair. At 8-8-8 without training it has {glue:text}`vieito_888`, and it concludes
+# (5.4.3) that fewer than 16 bits need training; with 100 epochs of 1,000 images per level it reaches {glue:text}`vieito_train`. The
+# second {cite:p}`backstrom2018` chooses formats by SQNR and trains nothing at 8 bits.
 #
-# **Why they differ.** The first rounds down, everywhere, and training is the repair it found: a network in training learns biases
-# that suit its shifted sums, among other things. The constants of this chapter are what it could have had without one epoch, and
-# rounding kernels offline is what would have made them unnecessary. What a training still adds at 4 bits and fewer is the subject of
-# [chapter 10](10-few-bits). The two are not compared here: those networks are others.
+# **Why they differ.** The first thesis rounds down everywhere, and its repair is training: among other things, the network learns
+# biases that suit its shifted sums. The constants of this chapter were available to the thesis without one epoch, and
+# rounding kernels offline would have made them unnecessary. [Chapter 10](10-few-bits) shows what training still adds at 4 bits and
+# fewer. The two results are not compared here, because the networks differ.
 #
 # ## Two questions
 
 # %% tags=["hide-input"]
-# Two weights that see the same
+# Two weights with the same input
 way = {0: "both down, to nearest", 1: "one up, one down", 2: "both up"}
 error = {up: (up - 0.8) ** 2 for up in way}
 best, *others = sorted(error, key=error.get)
@@ -1230,45 +1238,45 @@ questions.ask(
 )
 
 # %% tags=["hide-input"]
-# A price of nothing
+# A price of zero
 questions.ask(
     "Rounding is learned with the price 0 for weights between two codes. The loss in training is small. Why are the codes not good?",
-    ("Weights end between two codes, and have to be rounded at last.", "The loss was that of kernels which no device can store. The last rounding is not trained."),
+    ("Weights end between two codes and have to be rounded in the end.", "No device can store the kernels of this loss. Training ignores the final rounding."),
     ("Without a price, weights cannot move.", "They move freely. Nothing drives them to a code."),
-    ("The price is what makes the error of the sums small.", "The price knows nothing of sums. It asks for weights that are codes."),
-    ("A price of 0 means rounding to nearest.", "Training starts at the float weights and moves them. Nearest is the last step only."),
+    ("The price makes the error of the sums small.", "The price does not depend on the sums. It drives weights to codes."),
+    ("A price of 0 means rounding to nearest.", "Training starts at the float weights and moves them. Only the final step rounds to nearest."),
 )
 
 # %% [markdown]
 # ## Exercises
 #
 # **1.** All inputs of a network are the same constant, at every place and in every image. Kernels are rounded down, and nothing is padded.
-# Which of the two bias corrections brings back the float outputs? What if inputs are padded with zeros?
+# Which of the two bias corrections restores the float outputs? What if inputs are padded with zeros?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Both. All windows have the same sum, so the shift is one constant, and the bias undoes it exactly. The next layer then reads what it reads in
-# float, and the two corrections agree there, too. With zeros at the edges, windows there have smaller sums. No constant fits those and the
-# others, so the next layer reads other values than in float; and from there on the two corrections differ.
+# Both. All windows have the same sum, so the shift is one constant, and the bias undoes it exactly. The next layer then gets the same
+# inputs as in float, and the two corrections agree there, too. With zeros at the edges, windows there have smaller sums. No constant
+# fits both kinds of windows, so the next layer gets other inputs than in float, and from there on the two corrections differ.
 # ```
 #
-# **2.** Kernels were refitted, and then the bias is corrected in order. The correction compares with the network that has the refitted
-# kernels in float. What can it still find?
+# **2.** Kernels are refitted, and then the bias is corrected in order. The correction compares with the network that has the refitted
+# kernels in float. What errors can it still find?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Only what the rounded inputs change. The kernels are on their grid already, so their errors are zero to it. To correct the mean error of
-# refitted kernels, one would have to keep the float network.
+# Only the errors of the rounded inputs. The kernels are already on their grid, so the correction sees no error in them. To correct the
+# mean error of refitted kernels, one would have to keep the float network.
 # ```
 #
-# **3.** Mid-step reconstruction makes no weight zero any more. Which other repair of this book would it spoil?
+# **3.** With mid-step reconstruction no weight is zero any more. Which other method of this book would this break?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Anything that skips zeros. A kernel of zeros that was pruned would read half a step everywhere.
+# Any method that skips zeros. A pruned kernel of zeros would become half a step everywhere.
 # ```
 #
-# **4.** Equalization divides channel $i$ by $s_i$. Why not behind a sigmoid?
+# **4.** Equalization divides channel $i$ by $s_i$. Why does this fail after a sigmoid?
 #
 # ```{admonition} Solution
 # :class: dropdown
@@ -1276,13 +1284,13 @@ questions.ask(
 # multiple of the sigmoid of $x$.
 # ```
 #
-# **5.** In the filter of [Up or down](up-or-down), inputs are now (1, 0, 0), (0, 1, 0) and (0, 0, 1). Which way is best? What does that say
-# about when nearest is best?
+# **5.** In the filter of [Up or down](up-or-down), inputs are now (1, 0, 0), (0, 1, 0) and (0, 0, 1). Which way is best? When, in
+# general, is nearest best?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# All three down, to nearest. No two inputs are there at once, so the mean of each product $x_i x_j$ is 0, and only the first part of the error is
-# left. Nearest is best where inputs do not go together.
+# All three down, which is nearest. No two inputs are nonzero at once, so the mean of each product $x_i x_j$ is 0, and only the first
+# part of the error remains. Nearest is best where inputs do not occur together.
 # ```
 #
 # **Lab.** Build four of these repairs on two small layers, in `notebooks/labs/07-repairs.py`

@@ -65,7 +65,7 @@ from fewbits.quantization import (
     msb_of_least_error, observe, percentile_limits, quantize_model,
     range_gradient,
 )
-from fewbits.statistics import NOT_RUN, Share, verdict
+from fewbits.statistics import NO_DATA, Share, verdict
 
 # %% tags=["hide-input"]
 SMOKE = profile == "smoke"
@@ -235,7 +235,7 @@ record(within=0.3, zero_gain={kind: np.mean([*found.values()]) for kind, found i
 # evenly on both sides of zero, so there is little to win. Inputs lie on one side, so there is a bit. That is why specifications let
 # activations have a zero point and fix that of weights at 0, which they call *symmetric*.
 #
-# ## Behind a ReLU
+# ## After a ReLU
 #
 # For an input that is never negative, the zero point ends up at the lowest code. That is the same as leaving the sign out: unsigned codes
 # and no zero point. How much is a sign worth that is always plus?
@@ -744,7 +744,7 @@ quote(rules_db_4=noise["maximum", FREE_EACH, 4] - noise["least error", FREE_EACH
 # ### On photographs
 #
 # The same question for SqueezeNet v1.1 and photographs with the labels of ImageNet, as far as the formats of our library go, which are powers
-# of two (*reference* results; what nobody has run yet is marked *not run*). Kernels, inputs and outputs have the same bits:
+# of two (*reference* results). Kernels, inputs and outputs have the same bits:
 
 # %%
 study = reference.load_study("photographs")
@@ -775,7 +775,7 @@ def sign_on_photographs(rule, bits):
     """Return what unsigned activations add on photographs, as text."""
     with_sign, without = (schemes[rule, word, bits] for word in SIGNS)
     if with_sign not in study or without not in study:
-        return NOT_RUN
+        return NO_DATA
     return (study[without].share - study[with_sign].share).points
 
 
@@ -1456,14 +1456,14 @@ explore.Table(("source", "codes", "scales", "ranges", "rounding"), TOLD)
 # above, and leaves quantization for later (5.2.1).
 #
 # **Why they differ.** They had different devices in mind: a phone has a 32-bit multiplier, a small convolution engine need not have one. At
-# 8 bits the choice shows in no digit here. The signed codes behind a ReLU are another matter: both theses give away a bit of every activation
-# behind a ReLU, and it takes next to no hardware to get it back.
+# 8 bits the choice shows in no digit here. The signed codes after a ReLU are another matter: both theses give away a bit of every activation
+# after a ReLU, and it takes next to no hardware to get it back.
 #
 # ## Summary
 #
 # - A code stands for scale times (code minus zero point). The zero point of an input goes into the bias; that of a kernel would cost a sum
 #   of the inputs in each window, so it is 0.
-# - Unsigned codes behind a ReLU are worth nearly a whole bit ({glue:text}`sign_gain_4:.1f` dB of the inputs at 4 bits), at next to no cost.
+# - Unsigned codes after a ReLU are worth nearly a whole bit ({glue:text}`sign_gain_4:.1f` dB of the inputs at 4 bits), at next to no cost.
 # - A device that only shifts gives up {glue:text}`lost_kernel_8:.1f` dB of its kernels at 8 bits, where no digit shows it, and
 #   {glue:text}`lost_kernel_fewest:.1f` dB at {glue:text}`fewest_bits`, where that is {glue:text}`few_error_free_each`. It saves a multiplication per
 #   output, a few percent of the arithmetic's energy, and the hardware for it.
@@ -1473,14 +1473,14 @@ explore.Table(("source", "codes", "scales", "ranges", "rounding"), TOLD)
 # ## Two questions
 
 # %% tags=["hide-input"]
-# Values that are left behind a ReLU
+# Values that are left after a ReLU
 behind = np.linspace(0, 7.9, 1000)
 signed, unsigned = (len(np.unique(quantize(behind, FixedPoint(3 - (not s), 4, signed=s), "nearest"))) for s in (True, False))
 questions.ask(
-    "Values behind a ReLU reach almost 8 and get 4 bits. How many different values are left with signed codes, and how many with "
+    "Values after a ReLU reach almost 8 and get 4 bits. How many different values are left with signed codes, and how many with "
     "unsigned codes of the same range?",
     (f"{signed} and {unsigned}", "Half of the signed codes are negative and never occur. Unsigned codes all lie where the values are."),
-    (f"{unsigned} and {unsigned}", "4 bits have that many codes. But negative ones never occur behind a ReLU."),
+    (f"{unsigned} and {unsigned}", "4 bits have that many codes. But negative ones never occur after a ReLU."),
     (f"{signed} and {signed}", "Without a sign the same bits have twice as many codes from zero up."),
     (f"{unsigned} and {2 * unsigned}", "4 bits have 16 codes. Leaving the sign out moves codes, and adds none."),
 )

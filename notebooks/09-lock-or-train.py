@@ -12,16 +12,17 @@
 # *Reading time: 20 minutes. Needs: [chapter 1](01-fixed-point) (straight-through gradient) and [chapter
 # 4](04-quantized-conv2d) (quantized layers, levels).*
 #
-# Static quantization takes bits away and leaves it at that. How much can training win back, and must the quantized layers learn too?
+# Static quantization lowers the number of bits and stops there. How much accuracy can training recover, and must the quantized layers
+# be trained too?
 #
 # A device with a fixed-point unit cannot train. But the network can be trained *for* it: quantize one level, train, quantize the
-# next. What is quantized is then either locked, as if it were in the device already, or goes on learning.
+# next. A quantized level is then either locked, as if it were in the device already, or trained further.
 #
 # ```{admonition} Predict first
 # :class: tip
-# Kernels, inputs and outputs go to **5 bits**, rounded down. After static quantization the network no longer reads any digit: it
-# guesses. Now the levels are quantized one by one, from the input on, with three epochs of training after each. Which share is read if
-# each level is **locked** once it is quantized? And if all levels **go on learning**?
+# Kernels, inputs and outputs go to **5 bits**, rounded down. After static quantization the network only guesses. Now the levels are
+# quantized one by one, starting at the input, with three epochs of training after each. What share of the digits is classified
+# correctly if each level is **locked** once it is quantized? And if all levels **are trained further**?
 #
 # The answers are in [Lock or train](lock-or-train).
 # ```
@@ -52,8 +53,8 @@ EPOCHS, SHORT, LONG = (2, 1, 1) if SMOKE else (12, 1, 3)
 # %% [markdown]
 # ## The network
 #
-# The small SqueezeNet of chapters 3 and 4, trained again. The schedules train on half of the images, in full batches of 64: a batch
-# of another size would be compiled separately, and this page would be slow.
+# We train the small SqueezeNet of chapters 3 and 4 again. The schedules use half of the images, in full batches of 64: a batch of
+# another size would be compiled separately and slow this page down.
 
 # %%
 digits = data.load("digits", validation=0.25)
@@ -68,7 +69,7 @@ print(f"float: {float_accuracy:.1%} of {len(test[1])} test digits")
 # %% [markdown]
 # ## A schedule is a list of stages
 #
-# What is quantized when, and what is locked, can be written down before anything is trained. `Schedule` does that:
+# A `Schedule` states, before any training, when each level is quantized and which levels are locked:
 
 # %%
 network = quantize_model(model, levels=zoo.levels(model), rounding="floor")
@@ -82,12 +83,13 @@ for strategy in ("lock", "train"):
         print(f"{stage.name:8}{bits:12}{locked:8}{stage.epochs}")
 
 # %% [markdown]
-# One character per level, five in all: `5` has 5 bits, `-` is float; `x` is locked. When everything is locked, there is nothing to train:
-# the last stage of *lock* has no epochs, and the damage it does remains. So *lock* is trained for one stage less than *train*.
+# One character per level, five in all: `5` has 5 bits, `-` is float; `x` is locked. When everything is locked, there is nothing to
+# train: the last stage of *lock* has no epochs, and the accuracy it loses is not recovered. *Lock* is therefore trained for one stage
+# less than *train*.
 #
 # ## By hand
 #
-# The first two stages of *lock*, with the layers of chapter 4:
+# These are the first two stages of *lock*, with the layers of chapter 4:
 
 # %%
 def kernels():
@@ -113,15 +115,14 @@ for name, layers in levels.items():
     print(f"{name:8}{changed[name]:6} of {sizes[name]:6} weights changed")
 
 # %% [markdown]
-# Locked means locked: {glue:text}`locked_changed` of their weights differ in any bit, in spite of the momentum of Adam
-# {cite:p}`kingma2015`. Of the others
-# {glue:text}`free_changed:.1%` have moved.
+# In the locked levels, {glue:text}`locked_changed` weights have changed in any bit, despite the momentum of Adam
+# {cite:p}`kingma2015`. In the others, {glue:text}`free_changed:.1%` have changed.
 #
 # (lock-or-train)=
 # ## Lock or train
 #
-# The library's loop does this for every level, and evaluates the validation digits before and after each stage. `reuse` passes it the
-# network that is already compiled: formats and locks are variables, so one network runs all schedules of this page.
+# The library's loop does this for every level, and evaluates on the validation digits before and after each stage. `reuse` passes in
+# the compiled network: formats and locks are variables, so one network runs all schedules of this page.
 
 # %%
 def run(strategy, bits, rounding="floor", epochs=SHORT, **options):
@@ -138,7 +139,8 @@ def run(strategy, bits, rounding="floor", epochs=SHORT, **options):
 
 
 # %% [markdown]
-# Everything at 5 bits, rounded down, as in the thesis, with an MSB for each layer. In JupyterLab the curve grows while you watch.
+# Everything has 5 bits and is rounded down, as in the thesis, with an MSB for each layer. In JupyterLab the curve grows as training
+# runs.
 
 # %%
 live = explore.LiveCurve(start=float_validation)
@@ -154,14 +156,14 @@ caption = "Quantize-and-lock and quantize-while-train at 5-5-5 bits, rounded dow
 explore.training_curve(outcomes, len(validation[1]), "9.1", caption, start=float_validation)
 
 # %% [markdown]
-# At the end *lock* reads {glue:text}`long_lock:.1%` of the test digits, *train* {glue:text}`long_train:.1%`, float
-# {glue:text}`float_accuracy:.1%`. Both drop when a level is quantized, *train* down to {glue:text}`train_deepest:.1%` of the validation
-# digits. *Lock* recovers, too, as long as the float levels that follow can compensate; once fire4 is locked, conv10 alone cannot.
-# *Train* can until the end.
+# At the end, *lock* classifies {glue:text}`long_lock:.1%` of the test digits correctly, *train* {glue:text}`long_train:.1%`, and the
+# float network {glue:text}`float_accuracy:.1%`. Both lose accuracy when a level is quantized; *train* falls as low as
+# {glue:text}`train_deepest:.1%` of the validation digits. *Lock* recovers while enough float levels follow to compensate; once fire4
+# is locked, conv10 alone cannot. *Train* recovers until the end.
 #
 # ## How many bits?
 #
-# One epoch per level, as a short schedule, for every strategy and width. The bits are those of kernel, input and output.
+# We run a short schedule, one epoch per level, for every strategy and width. The bits are those of kernel, input and output.
 
 # %%
 BITS = ([] if SMOKE else [(6, 6, 6)]) + [(5, 5, 5), (4, 4, 4)]
@@ -169,13 +171,13 @@ STRATEGIES = ("static", "lock", "train")
 grid = {(s, b): run(s, b) for b in BITS for s in STRATEGIES}
 
 # %% tags=["hide-input"]
-# What each strategy leaves at each width
+# The accuracy of each strategy at each width
 STYLE = {"colours": (plots.GREY, plots.ORANGE, plots.BLUE)}
 IMAGES = f"{len(test[1])} test digits, one seed, 95 % intervals (quick)."
 explore.bars(
     {s: {b: grid[s, b][2] for b in BITS} for s in STRATEGIES}, "9.2",
     f"Static quantization, quantize-and-lock and quantize-while-train with one epoch per level, rounded down. {IMAGES}",
-    "Bars of the accuracy, three for each number of bits: training the quantized levels is best, until nothing is left.",
+    "Bars of the accuracy, three for each number of bits: training the quantized levels is best, until all strategies fail.",
     x="bits of kernel, input and output", **STYLE,
 )
 
@@ -191,11 +193,12 @@ record(within=0.45, **{f"{s}_5": grid[s, (5, 5, 5)][2].value for s in STRATEGIES
 record(within=0.3, train_4=grid["train", (4, 4, 4)][2].value)
 
 # %% [markdown]
-# At 5 bits one epoch per level is too short even for *train*: {glue:text}`train_5:.1%`, against {glue:text}`long_train:.1%` after three.
-# *Lock* reads {glue:text}`lock_5:.1%` after one and {glue:text}`long_lock:.1%` after three. At 4 bits, rounded down, no strategy leaves
-# anything: *train* reads {glue:text}`train_4:.1%`. All of this is one seed, and one network.
+# At 5 bits one epoch per level is too short even for *train*: it reaches {glue:text}`train_5:.1%`, against
+# {glue:text}`long_train:.1%` after three. *Lock* reaches {glue:text}`lock_5:.1%` after one and {glue:text}`long_lock:.1%` after
+# three. At 4 bits, rounded down, every strategy fails: *train* reaches {glue:text}`train_4:.1%`. All of this is one seed and one
+# network.
 #
-# What training does to the kernels can be watched, stage by stage. A locked layer stays where it is; the layers after it must move, to
+# The next figure shows, stage by stage, what training does to the kernels. A locked layer stays as it is; the layers after it must
 # adapt to its errors.
 
 # %%
@@ -208,7 +211,8 @@ explore.kernels_by_stage(runs, len(validation[1]), "9.3").show()
 # %% [markdown]
 # ## Rounded to nearest
 #
-# All this was rounded down, as in the thesis. Chapter 4 saw what rounding alone is worth. At 4 bits, with nothing else changed:
+# So far everything was rounded down, as in the thesis. Chapter 4 measured the effect of rounding alone. We repeat the runs at 4 bits
+# with nothing else changed:
 
 # %%
 four = {(s, "floor"): grid[s, (4, 4, 4)] for s in STRATEGIES}
@@ -225,11 +229,11 @@ explore.bars(
 )
 
 # %% [markdown]
-# To nearest, 4 bits read {glue:text}`static_4_nearest:.1%` with no training at all, {glue:text}`lock_4_nearest:.1%` locked and
-# {glue:text}`train_4_nearest:.1%` trained. Here the rounding mode is worth more than any of these schedules.
+# Rounded to nearest, 4 bits reach {glue:text}`static_4_nearest:.1%` with no training at all, {glue:text}`lock_4_nearest:.1%` with
+# *lock* and {glue:text}`train_4_nearest:.1%` with *train*. Here the rounding mode matters more than any of these schedules.
 #
-# It also shows what *train* does where it succeeds. Rounding down shifts every weight by half a step on average. This is how far
-# training has shifted the weights of each layer:
+# The comparison also shows how *train* succeeds. Rounding down shifts every weight by half a step on average. The next figure shows
+# how far training has shifted the weights of each layer:
 
 # %%
 def shifts(shots):
@@ -262,15 +266,15 @@ record(within={"smoke": 0.5, "quick": 0.15}, **{f"{s}_4_nearest": four[s, "neare
 record(within=0.3, **{f"shift_{name.split()[-1]}": np.mean([*steps.values()]) for name, steps in shifted.items()})
 
 # %% [markdown]
-# Rounded down, the weights have gone up by {glue:text}`shift_floor:.2f` steps, the mean of the layers; rounded to nearest they stay where they
-# are ({glue:text}`shift_nearest:.3f`). So in most layers *train* makes up for a part of the half step that rounding down takes and rounding to
-# nearest does not. *Lock* forbids that to all layers that are locked.
+# Rounded down, the weights have increased by {glue:text}`shift_floor:.2f` steps, averaged over the layers; rounded to nearest they
+# stay where they are ({glue:text}`shift_nearest:.3f`). In most layers, *train* compensates for a part of the half step that rounding
+# down removes and rounding to nearest does not. *Lock* prevents this in every locked layer.
 #
 # ## One MSB for all, or one for each level
 #
-# The thesis' first schedules used one MSB for all layers, *generic*; later it gave each level its own, *custom*, from a percentile of
-# its values: the 98th in its long schedules (5.5.3), and probably in quantize-while-train, where 5.5.4 says no more than *custom*. Both ways,
-# locked, and three percentiles:
+# The thesis' first schedules used one *generic* MSB for all layers. Later schedules gave each level its own *custom* MSB from a
+# percentile of its values: the 98th in the long schedules (5.5.3), and probably in quantize-while-train, where 5.5.4 says only
+# *custom*. We run *lock* with both kinds of MSB, and three percentiles:
 
 # %%
 generic = Calibration(per_layer=False, signed=True)
@@ -294,18 +298,18 @@ rows += [((5, 5, 5), s, f"custom ({p} %)", clipped[s, p][2])
 explore.Table(columns, rows)
 
 # %% [markdown]
-# At 8-6-6 a generic MSB leaves {glue:text}`generic_6:.1%`, a custom one {glue:text}`custom_6:.1%`; with 8 bits everywhere the generic
-# one leaves {glue:text}`generic_8:.1%`. In Figure 23 of the thesis the 95th and the 98th percentile are better than the 99.9th. In ours at 5
-# bits, locked, the 95th is {glue:text}`better_95` above the 99.9th, the 98th {glue:text}`better_98`; trained, the 98th is
-# {glue:text}`better_train` above it (one seed; intervals of the test digits). A smaller MSB is a finer step, and a finer step is a smaller
-# shift.
+# At 8-6-6 a generic MSB reaches {glue:text}`generic_6:.1%`, a custom one {glue:text}`custom_6:.1%`; with 8 bits everywhere the
+# generic one reaches {glue:text}`generic_8:.1%`. In Figure 23 of the thesis the 95th and the 98th percentile are better than the
+# 99.9th. In our runs at 5 bits with *lock*, the 95th is {glue:text}`better_95` above the 99.9th, and the 98th {glue:text}`better_98`;
+# with *train*, the 98th is {glue:text}`better_train` above it (one seed; intervals of the test digits). A smaller MSB gives a finer
+# step, and a finer step a smaller shift.
 
 # %% [markdown]
 # ## On real data
 #
-# CIFAR-10 {cite:p}`krizhevsky2009`, and a SqueezeNet of ten levels as in the thesis: our *reference* results, kept with the book
-# ([paper against ours](90-paper-against-ours) has all of them). 10,000 images per level, as in the thesis' short schedules; means and 95 %
-# intervals over the seeds. All start from one float network.
+# The next tables are our *reference* results, which are stored with the book ([paper against ours](90-paper-against-ours) has all of
+# them): CIFAR-10 {cite:p}`krizhevsky2009`, and a SqueezeNet of ten levels as in the thesis. The schedules have 10,000 images per
+# level, like the thesis' short ones. We give means and 95 % intervals over the seeds. All runs start from one float network.
 
 # %%
 GRIDS = {"floor": "lock or train, rounded down", "nearest": "lock or train"}
@@ -322,8 +326,8 @@ heads = "bits", "rounding", *STRATEGIES, "train above lock, points"
 reference.results_table(heads, rows, also=reference.cells("float"))
 
 # %% [markdown]
-# Is the comparison fair to *lock*? Rounded to nearest, both have the rate that was best for *train* on validation images. Here are other
-# rates, at 6-6-6, one seed each:
+# Is the comparison fair to *lock*? Rounded to nearest, both use the learning rate that was best for *train* on validation images.
+# Here are other rates, at 6-6-6, one seed each:
 
 # %%
 def right(strategy, rate):
@@ -342,11 +346,11 @@ for s in ("lock", "train"):
 reference.results_table(("learning rate", "lock", "train"), rows)
 
 # %% [markdown]
-# On the validation images *lock* is best at {glue:text}`tuned_lock:g` and *train* at {glue:text}`tuned_train:g`. With these, *train* is
-# {glue:text}`tuned_gap` above *lock* on the test images: that it is better is {glue:text}`tuned_verdict`. Rounded down, and at 4 bits,
-# nobody has looked for the best rate of *lock*.
+# On the validation images *lock* is best at {glue:text}`tuned_lock:g` and *train* at {glue:text}`tuned_train:g`. With these rates,
+# *train* is {glue:text}`tuned_gap` above *lock* on the test images: that it is better is {glue:text}`tuned_verdict`. For rounding
+# down, and for 4 bits, we have not tuned the rate of *lock*.
 #
-# And a generic MSB, locked at 8-6-6 and rounded to nearest:
+# The last comparison is a generic MSB with *lock* at 8-6-6, rounded to nearest:
 
 # %%
 custom = reference.cell("lock or train at 8-6-6", strategy="lock")
@@ -355,16 +359,16 @@ rows = [("generic", generic), ("custom", custom)]
 reference.results_table(("MSB (99.9 %)", "locked at 8-6-6"), rows)
 
 # %% [markdown]
-# The custom one is {glue:text}`custom_above` better. The generic one is a single seed, whose spread is not in this interval; the seeds of
-# the custom one differ by tenths of a point.
+# The custom MSB is {glue:text}`custom_above` better. The generic MSB was run with a single seed, so its spread over seeds is not in
+# this interval; the seeds of the custom MSB differ by tenths of a point.
 
 # %% tags=["hide-input"]
-# The first seed at 6-6-6, epoch by epoch
+# The first seed at 6-6-6, rounded down, epoch by epoch
 [start] = reference.cell("float").records
-first = {s: cell.records[0] for s, cell in cifar["nearest", (6, 6, 6)].items() if s != "static" and cell.records}
+first = {s: cell.records[0] for s, cell in cifar["floor", (6, 6, 6)].items() if s != "static" and cell.records}
 explore.training_curve(
     {s: reference.outcome(found) for s, found in first.items()}, start.results.validation.n, "9.6",
-    "Quantize-and-lock and quantize-while-train at 6-6-6 on CIFAR-10, rounded to nearest (reference; the first seed).",
+    "Quantize-and-lock and quantize-while-train at 6-6-6 on CIFAR-10, rounded down (reference; the first seed).",
     start=start.results.validation.hits / start.results.validation.n,
 )
 
@@ -387,18 +391,20 @@ for rounding, ending in (("floor", "_floor"), ("nearest", "")):
 quote(reference_float=start.results.accuracy)
 
 # %% [markdown]
-# With no training, 6 bits rounded to nearest take this network from {glue:text}`reference_float:.1%` to {glue:text}`reference_static:.1%`;
-# *lock* leaves {glue:text}`reference_lock:.1%`, *train* {glue:text}`reference_train:.1%`. Rounded down, static quantization leaves
-# {glue:text}`reference_static_floor:.1%`: a guess. From there *lock* reaches {glue:text}`reference_lock_floor:.1%`, and *train*
-# {glue:text}`reference_train_floor:.1%`: the gap of the thesis, on photographs too. Where little is lost, *train* has little to gain over
-# *lock*: rounded to nearest, {glue:text}`reference_gap` over the seeds.
+# Without training, 6 bits rounded to nearest take this network from {glue:text}`reference_float:.1%` to
+# {glue:text}`reference_static:.1%`; *lock* reaches {glue:text}`reference_lock:.1%`, *train* {glue:text}`reference_train:.1%`. Rounded
+# down, static quantization is left with {glue:text}`reference_static_floor:.1%`, which is chance. From there *lock* reaches
+# {glue:text}`reference_lock_floor:.1%`, and *train* {glue:text}`reference_train_floor:.1%`. This is the gap of the thesis, on
+# photographs too; {figure}`9.6` shows where it opens. Where little is lost, *train* has little to gain over *lock*: rounded to
+# nearest, {glue:text}`reference_gap` over the seeds.
 
 # %% [markdown]
 # ## What the thesis found
 #
-# SqueezeNet v1.1 on ImageNet, 51 % in float (Tables 10, 12, 13 and 14 of {cite:p}`vieito2017`). An epoch of the thesis is 1,000 images
-# (5.1.1). Its short schedules have ten per level, 10,000 images, and its long ones 100,000. Ours, on digits, have {glue:text}`short_images:d`
-# and {glue:text}`long_images:,d` images per level: the rows have neither equal networks nor equal training.
+# The thesis uses SqueezeNet v1.1 on ImageNet, with 51 % in float (Tables 10, 12, 13 and 14 of {cite:p}`vieito2017`). Its epoch is
+# 1,000 images (5.1.1). Its short schedules have ten epochs per level, or 10,000 images, and its long ones 100,000 images. Ours, on
+# digits, have {glue:text}`short_images:d` and {glue:text}`long_images:,d` images per level: the two columns share neither the network
+# nor the amount of training.
 
 # %% tags=["hide-input"]
 # The schedules of the thesis, and ours
@@ -418,36 +424,38 @@ ours |= {(s, "custom, 98 %", (5, 5, 5), "short"): r[2] for (s, p), r in clipped.
 quote(short_images=SHORT * len(few[0]), long_images=LONG * len(few[0]))
 keys = sorted({*theirs, *ours}, key=lambda key: (key[0], key[1], key[3], [-b for b in key[2]]))
 heads = "strategy", "MSB", "bits", "schedule", "thesis (float: 51 %)", "ours (quick), rounded down"
-explore.Table(heads, [(*key, theirs.get(key, "-"), ours.get(key)) for key in keys])
+explore.Table(heads, [(*key, theirs.get(key, "-"), ours.get(key, "-")) for key in keys])
 
 # %% [markdown]
-# Both agree that training beats locking where locking loses much, and that at 4 bits, rounded down, no strategy survives. On the MSB they
-# do not: the thesis' *custom* is the 98th percentile, ours in this table the 99.9th unless it says otherwise; in its Figure 23 the 99.9th
-# stays below the generic MSB, ours is far above it. And at 8-8-8 its generic *lock* comes near float in the long schedule; ours, in the
-# short one, leaves {glue:text}`generic_8:.1%`. (For 6-6-6 the thesis' text says 38.16 %, its Table 13 37.16 %; this table has the latter.)
+# Both agree that *train* beats *lock* where *lock* loses much accuracy, and that no strategy works at 4 bits, rounded down. They
+# disagree on the MSB. The thesis' *custom* is the 98th percentile; ours in this table is the 99.9th unless stated otherwise. In its
+# Figure 23 the 99.9th stays below the generic MSB; ours is far above it. At 8-8-8 its generic *lock* comes near float in the long
+# schedule; ours, in the short one, reaches {glue:text}`generic_8:.1%`. (For 6-6-6 the thesis' text says 38.16 %, its Table 13 37.16
+# %; this table has the latter.)
 #
-# **Why they differ.** Ours breaks down at about one bit less. Ten classes alone are not the reason: CIFAR-10 has ten, too, and there *lock* at
-# 6-6-6, rounded down, leaves {glue:text}`reference_lock_floor:.1%`. Levels, images and epochs differ as well; we have not separated them. And
-# the thesis concludes that below 6 bits a schedule must be longer or cleverer. Our {figure}`9.4` says: first round to nearest. Whether that holds
-# for its own network is the question of chapter 6; how far down it leads is that of the next chapter.
+# **Why they differ.** Our network fails at about one bit less. Having only ten classes is not the whole reason: CIFAR-10 also has
+# ten, and there *lock* at 6-6-6, rounded down, reaches only {glue:text}`reference_lock_floor:.1%`. Levels, images and epochs differ
+# as well; we have not separated them. The thesis concludes that below 6 bits a schedule must be longer or cleverer. Our {figure}`9.4`
+# suggests rounding to nearest first. Chapter 6 asks whether that holds for the thesis' own network; the next chapter asks how few
+# bits it allows.
 #
 # ## Two questions
 
 # %% tags=["hide-input"]
 # Why the last level is lost
 questions.ask(
-    "With quantize-and-lock the accuracy recovers after each of the first levels, and not after the last one. Why?",
-    ("No level is left that could adapt.", "What makes up for a locked level are the float levels after it. After the last there are none."),
+    "With quantize-and-lock the accuracy recovers after each of the first levels, but not after the last one. Why?",
+    ("No level is left that could adapt.", "The float levels after a locked level compensate for it. After the last level there are none."),
     ("The last level has the fewest bits.", "All levels have the same bits here."),
-    ("Its errors pass through all other levels.", "The other way round: the errors of all other levels pass through it."),
-    ("Quantizers have no gradient.", "The straight-through estimator passes one. And what is locked would not move, whatever its gradient."),
+    ("Its errors pass through all other levels.", "It is the other way round: the errors of all other levels pass through it."),
+    ("Quantizers have no gradient.", "The straight-through estimator passes one. A locked level would not move anyway, whatever its gradient."),
 )
 
 # %% tags=["hide-input"]
 # Why weights move up
 questions.ask(
     "Quantize-while-train with kernels rounded down moves most weights up. With kernels rounded to nearest it does not. Why?",
-    ("It undoes a part of the half step that rounding down takes.", "Outputs are too small by a shift; larger weights make them right again. Nearest has no such shift."),
+    ("It undoes a part of the half step that rounding down removes.", "Outputs are too small by a shift, which larger weights correct. Rounding to nearest has no such shift."),
     ("The gradient of rounding down is always positive.", "The straight-through estimator uses the same slope for all roundings."),
     ("Rounding down leaves room at the upper end of the range.", "The optimizer does not look for room. It follows the loss."),
     ("Adam's momentum drifts.", "The optimizer is the same with both roundings."),
@@ -456,11 +464,11 @@ questions.ask(
 # %% [markdown]
 # ## Exercises
 #
-# **1.** The thesis trains *lock* with 100 epochs per level and counts 1,000 in total. How many does a plan for its ten levels have, if
-# the last stage has nothing left to train?
+# **1.** The thesis trains *lock* with 100 epochs per level and counts 1,000 in total. How many epochs does a schedule for its ten
+# levels have, if the last stage has nothing left to train?
 
 # %% tags=["hide-cell"]
-# Epochs of the whole plan
+# Epochs of the whole schedule
 ten = ["conv1", *(f"fire{i}" for i in range(2, 10)), "conv10"]
 total = sum(stage.epochs for stage in Schedule((8, 6, 6), "lock", epochs=100).stages(ten))
 print(total, "epochs")
@@ -472,26 +480,26 @@ record(lock_epochs=total)
 # %% [markdown]
 # ```{admonition} Solution
 # :class: dropdown
-# {glue:text}`lock_epochs`, and 1,000 for *train*. Figure 22 shows 100 epochs of conv10 with the levels before it locked; after conv10 is
-# locked too, no weight can move. *Lock* cannot win back what the last level costs.
+# It has {glue:text}`lock_epochs`, and 1,000 for *train*. Figure 22 shows 100 epochs of conv10 with the levels before it locked; after
+# conv10 is locked too, no weight can move. *Lock* cannot recover what the last level costs.
 # ```
 #
-# **2.** In {figure}`9.3`, choose *lock, 5-5-5* and go through its stages. In which is the network lost, and what have the layers that follow
-# tried?
+# **2.** In {figure}`9.3`, choose *lock, 5-5-5* and go through its stages. At which stage does the network fail, and how have the
+# layers after it tried to compensate?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Read it off the numbers: compare *quantized* with *trained*. As long as float layers follow, they move further with every stage,
-# and make up for part of the shift. Each level that is locked takes one of them away.
+# Compare the numbers for *quantized* and *trained*. As long as float layers follow, they move further with every stage and compensate
+# for part of the shift. Each locked level leaves one fewer of them.
 # ```
 #
-# **3.** The thesis' code can relax: at the end unlock all levels, and train once more. Add `relax=True` to a *lock* at 6-6-6. Does it reach
-# *train*? Does the order of the levels still matter then?
+# **3.** The thesis' code can relax a schedule: at the end it unlocks all levels and trains once more. Add `relax=True` to a *lock* at
+# 6-6-6. Does it reach *train*? Does the order of the levels still matter?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# It is *train* with a detour: what counts is that quantized layers learn while all the others are quantized. Chapter 10 asks whether the
-# order matters at all.
+# It is *train* with a detour: what counts is that quantized layers are trained while all the others are quantized. Chapter 10 asks
+# whether the order matters at all.
 # ```
 #
 # **Lab.** Build a trainer that quantizes and locks, for a model of six weights, in `notebooks/labs/09-lock-or-train.py`

@@ -11,11 +11,11 @@
 #
 # *Reading time: 10 minutes. Needs: [chapter 2](02-counting) (MACs, parameters).*
 #
-# A network has to become four times cheaper. Do you take away filters, or pixels?
+# A network has to become four times cheaper. Do you remove filters, or pixels?
 #
-# MobileNet {cite:p}`howard2017` is made for the question. Its convolutions are split in two, which saves most of their work, and
-# two numbers make it smaller still: the *width* multiplies the filters of every layer, the *resolution* the sides of the images.
-# {cite:t}`chiang2017` trains it at four widths and three sizes, and finds that the width is the better one to turn down.
+# MobileNet {cite:p}`howard2017` is designed for this question. Its convolutions are split in two, which saves most of their work. Two
+# multipliers make it smaller still: the *width* scales the number of filters of every layer, the *resolution* the sides of the
+# images. {cite:t}`chiang2017` trains it at four widths and three sizes, and finds that the width is the better one to reduce.
 #
 # ```{admonition} Predict first
 # :class: tip
@@ -44,9 +44,9 @@ WIDTHS, SIZES = (1.0, 0.75, 0.5, 0.25), (32, 24, 16)
 # %% [markdown]
 # ## A convolution in two halves
 #
-# A convolution with $N$ filters of $w \times h$ looks at all $M$ channels of its window at once: $w h M N$ weights. A *depthwise
-# separable* one first filters each channel by itself, then mixes the channels at each pixel: $w h M + M N$. Over an image of
-# $W \times H$, each weight is used once a pixel, so parameters and multiplications shrink by the same ratio,
+# A convolution with $N$ filters of $w \times h$ uses all $M$ channels of its window at once: $w h M N$ weights. A *depthwise
+# separable* one first filters each channel by itself, then mixes the channels at each pixel: $w h M + M N$ weights. In an image of
+# $W \times H$, each weight is used once per pixel, so parameters and multiplications shrink by the same ratio,
 #
 # $$\frac{W H (w h M + M N)}{W H \, w h M N} = \frac{1}{N} + \frac{1}{w h}.$$
 
@@ -61,8 +61,7 @@ print(f"{ratio:.4f} of the MACs; the formula says {1 / 128 + 1 / 9:.4f}")
 print(f"{counted[1].parameters / counted[0].parameters:.4f} of the weights")
 
 # %% [markdown]
-# An eighth of the work, and where it goes is telling: the filters that look *around* a pixel cost little, the mixing of channels nearly
-# everything.
+# An eighth of the work remains. The filters that look *around* a pixel cost little; the mixing of channels costs nearly everything:
 
 # %%
 model = zoo.build("mobilenet_cifar", (32, 32, 3), 10)
@@ -77,12 +76,13 @@ print({kind: f"{s:.1%}" for kind, s in share.items()})
 # (what-each-saves)=
 # ## What each saves
 #
-# A width $\alpha$ leaves $\alpha M$ channels in and $\alpha N$ out, a resolution $\beta$ leaves $\beta W \times \beta H$ pixels
+# A width $\alpha$ leaves $\alpha M$ input and $\alpha N$ output channels; a resolution $\beta$ leaves $\beta W \times \beta H$ pixels
 # (Equations 4.1 and 4.2):
 #
 # $$\text{MACs} = \beta W \cdot \beta H \cdot \alpha M (w h + \alpha N) \qquad \text{weights} = w h \, \alpha M + \alpha M \cdot \alpha N$$
 #
-# Both enter the MACs squared, or nearly so. But in the weights there is no $\beta$: **images of half the size leave the file as it is.**
+# Both enter the MACs squared, or nearly so. But the weights do not depend on $\beta$: **images of half the size leave the file as it
+# is.**
 
 # %%
 nets = {
@@ -99,8 +99,8 @@ for key in ((1.0, 32), (0.5, 32), (1.0, 16)):
 
 # %% [markdown]
 # Half the width leaves {glue:text}`half_width:.1%` of the MACs and {glue:text}`file_of_half_width:.1%` of the parameters; half the
-# size {glue:text}`half_size:.1%` of the MACs and all of the parameters. As published, for photographs of 224 pixels and fewer, MobileNet
-# has these MACs, in millions; `totals` counts them from the graph:
+# size {glue:text}`half_size:.1%` of the MACs and all of the parameters. The published MobileNet, for photographs of 224 pixels and
+# fewer, has these MACs, in millions; `totals` counts them from the graph:
 
 # %%
 PIXELS = 224, 192, 160, 128
@@ -113,7 +113,8 @@ for width in WIDTHS:
 explore.Table(("width", *map(str, PIXELS)), rows)
 
 # %% [markdown]
-# MACs are not yet time. Here is one image, on one thread of this machine, by LiteRT; all twelve in turn, round after round:
+# MACs are not time. We measure the time of one image in LiteRT, on one thread of this machine, for all twelve networks in turn, round
+# after round:
 
 # %%
 files = {key: to_litert(net) for key, net in nets.items()}
@@ -122,15 +123,15 @@ for key in ((1.0, 32), (0.5, 32), (1.0, 16)):
     print(key, taken[key])
 
 # %% [markdown]
-# By half the width {glue:text}`macs_by_width:.1f` times fewer MACs are {glue:text}`faster_by_width:.1f` times less time, by half the
-# size {glue:text}`macs_by_size:.1f` times fewer are {glue:text}`faster_by_size:.1f` times less.
+# Half the width has {glue:text}`macs_by_width:.1f` times fewer MACs and is {glue:text}`faster_by_width:.1f` times as fast; half the
+# size has {glue:text}`macs_by_size:.1f` times fewer and is {glue:text}`faster_by_size:.1f` times as fast.
 #
 # (which-lever)=
 # ## Which is the better lever?
 #
-# Costs are counted and timed in seconds, accuracy takes hours of training: here are the twelve networks of the thesis' Table 4.1 on
-# CIFAR-10 (*reference* results; more seeds at the four corners). The rate was chosen on validation images at width 0.25 and 24 pixels, and
-# all twelve take it. Turn the quantity:
+# Costs are counted and timed in seconds; accuracy takes hours of training. Here are the twelve networks of the thesis' Table 4.1 on
+# CIFAR-10 (*reference* results; more seeds at the four corners). The rate was chosen on validation images at width 0.25 and 24
+# pixels, and all twelve use it. Choose a quantity:
 
 # %%
 quantities = {
@@ -154,8 +155,8 @@ caption = "MobileNet on CIFAR-10 at each width and size of the images. Accuracie
 explore.surface(accuracies | quantities, ("width", "size"), formats, "12.1", caption).show()
 
 # %% [markdown]
-# The same twelve as points. Those on the line are beaten by none that is shown. Beside them, where they were run, the rivals of the thesis in
-# sizes for such images. All of them were trained for 4 epochs. (This book's SqueezeNet had 30, and is left out here.)
+# The next figure shows the same twelve as points, with the rivals of the thesis in sizes for such images. No other network shown
+# beats those on the line. All were trained for 4 epochs. (This book's SqueezeNet was trained for 30, and is left out here.)
 
 # %%
 networks = "resnet_cifar", "inception_cifar"
@@ -183,7 +184,7 @@ caption = "Accuracy on CIFAR-10 over cost after 4 epochs (reference; times: this
 explore.accuracy_over_cost(points, UNITS, "12.2", caption).show()
 
 # %% [markdown]
-# Three pairs cost about the same in MACs, one with fewer filters, the other with fewer pixels:
+# Three pairs have about equal MACs; one network of each has fewer filters, the other fewer pixels:
 
 # %%
 PAIRS = [((0.75, 32), (1.0, 24)), ((0.5, 32), (1.0, 16)),
@@ -193,8 +194,8 @@ for wide, fine in PAIRS:
     print(f"{wide} has {times:.2f} times the MACs of {fine}")
 
 # %% [markdown]
-# Some of these networks have three seeds, others one, and one seed does not show its own luck. The four corners do: each was trained with
-# three seeds. How far apart are those? We take that spread for all twelve, and let it, not the test images, make the intervals:
+# Some of these networks have one seed, which cannot show the spread between seeds. The four corners can: each was trained with three
+# seeds. We use their spread for all twelve, and compute the intervals from it, not from the test images:
 
 # %%
 corners = reference.cells("MobileNet, corners")
@@ -210,21 +211,22 @@ better = [{"confirmed": "fewer filters", "refuted": "fewer pixels"}.get(v, v) fo
 ratios = [[f"{a / b:.2f}" for a, b in zip(spent[wide], spent[fine])] for wide, fine in PAIRS]
 names = [f"{words[wide][0]} against {words[fine][0]}" for wide, fine in PAIRS]
 rows = [(name, *ratio, gap.written("+.1%"), won) for name, ratio, gap, won in zip(names, ratios, gaps, better)]
-note = "Costs: how many times the second's the first has. Intervals of 95 %, from the seeds of the corners."
+note = "Costs: those of the first divided by those of the second. Intervals of 95 %, from the seeds of the corners."
 heads = "fewer filters or pixels", *UNITS, "points", "better"
 reference.results_table(heads, rows, also=[cells[k] for k in nets], note=note)
 
 # %% [markdown]
 # At about equal MACs, fewer filters win {glue:text}`filters_win` of 3 times, fewer pixels {glue:text}`pixels_win` times;
-# {glue:text}`undecided` are open. That the width is the better lever is **{glue:text}`lever`** here. Four epochs are a short training, and
-# seeds of one network are {glue:text}`seed_spread:.1f` points apart (standard deviation). With the test images alone for an interval, as one
-# seed would have it, the first pair would be {glue:text}`first_images`; with the seeds it is {glue:text}`first_seeds`.
+# {glue:text}`undecided` are open. That the width is the better lever is **{glue:text}`lever`** here. Four epochs are a short
+# training, and seeds of one network differ by {glue:text}`seed_spread:.1f` points (standard deviation). With an interval from the
+# test images alone, as for a single seed, the first pair would be {glue:text}`first_images`; with the seeds it is
+# {glue:text}`first_seeds`.
 #
 # ## In two stages
 #
-# The thesis does not start from nothing. It takes a MobileNet that was trained on ImageNet, first trains a new last level behind the
-# others, which are held, then all of them at a smaller rate. Weights at width 0.25 are published, for photographs of 128 pixels and
-# with batch normalization folded into biases; `fewbits import-litert` reads them. Do they help with 32 pixels, or with 16?
+# The thesis does not train from scratch. It takes a MobileNet that was trained on ImageNet, trains a new last level while the others
+# are frozen, then trains all of them at a smaller rate. Weights at width 0.25 are published, for photographs of 128 pixels and with
+# batch normalization folded into biases; `fewbits import-litert` reads them. Do they help with 32 pixels, or with 16?
 
 # %%
 held = zoo.build("mobilenet_cifar_folded", (32, 32, 3), 10, width=0.25)
@@ -237,23 +239,23 @@ print(f"{last_level:,} of {all_levels:,} parameters are in the last level")
 stages = [reference.cells(f"MobileNet from ImageNet, {n} stage") for n in ("first", "second")]
 first, second = ({c.trial.size: c for c in found} for found in stages)
 rows = [(f"{size} px", cells[0.25, size], first[size], second[size]) for size in SIZES]
-reference.results_table(("width 0.25", "from nothing, 4 epochs", "last level, 2 epochs", "then all, 4 epochs"), rows)
+reference.results_table(("width 0.25", "from scratch, 4 epochs", "last level, 2 epochs", "then all, 4 epochs"), rows)
 
 # %% [markdown]
 # Of {glue:text}`all_levels:,d` parameters the first stage trains {glue:text}`last_level:,d`. At 32 pixels it reaches
-# {glue:text}`last_32`, the second stage {glue:text}`all_32`, and the network that started from nothing {glue:text}`nothing_32`; at 16
-# pixels they are {glue:text}`last_16`, {glue:text}`all_16` and {glue:text}`nothing_16`. So the filters from photographs are a good start, but
-# held as they are they suit 16 pixels badly. (Not all is equal: the two stages are six epochs, not four, and one seed. The rates were chosen
-# on validation images of 32 pixels; there, three times the rate of the second stage left less than the first had reached.)
+# {glue:text}`last_32`, the second stage {glue:text}`all_32`, and the network trained from scratch {glue:text}`nothing_32`. At 16
+# pixels these are {glue:text}`last_16`, {glue:text}`all_16` and {glue:text}`nothing_16`. Filters from photographs are a good start,
+# but frozen they suit 16 pixels badly. (The training is not equal: the two stages are six epochs, not four, and one seed. The rates
+# were chosen on validation images of 32 pixels; there, with three times its rate, the second stage ended below the first.)
 #
 # ## What the thesis found
 #
-# Its Tables 4.1 to 4.3 are pictures. In 1.3 it says of width 1: more than 17 times faster than both Inception v3 and ResNet, in a file more than
-# 6 times smaller; 18.3 % of top-1 and 8.5 % of top-5 lost to Inception v3, almost none to ResNet. Section 4.6 says: width 0.75 at full
-# resolution is *more accurate, faster and smaller* than width 1 at resolution 0.75. That is the first of our pairs: smaller it is, and
-# {glue:text}`first_time:.2f` times the time is taken; that it is more accurate is {glue:text}`first_verdict` ({glue:text}`first_seeds`). It
-# also says that a smaller resolution leaves *fewer parameters*: its own Equation 4.2 has no $\beta$, and the counts above agree with the
-# equation ([errata](91-errata)).
+# Its Tables 4.1 to 4.3 are pictures. Section 1.3 states that MobileNet of width 1 is more than 17 times faster than both Inception v3
+# and ResNet, in a file more than 6 times smaller. It loses 18.3 % of top-1 and 8.5 % of top-5 against Inception v3, and almost
+# nothing against ResNet. Section 4.6 states that width 0.75 at full resolution is *more accurate, faster and smaller* than width 1 at
+# resolution 0.75. This is the first of our pairs. It is smaller, and takes {glue:text}`first_time:.2f` times the time; that it is
+# more accurate is {glue:text}`first_verdict` ({glue:text}`first_seeds`). The thesis also says that a smaller resolution leaves *fewer
+# parameters*. But its own Equation 4.2 has no $\beta$, and the counts above agree with the equation ([errata](91-errata)).
 
 # %%
 OURS = {
@@ -266,7 +268,8 @@ rows = [
      cells[k]) for of, k in OURS.items()
 ]
 heads = "parameters", "MACs", "an image (quick)", "top-1 (reference)"
-explore.Table(("thesis", "ours, for 32 x 32", *heads), rows)
+heads = "thesis", "ours, for 32 x 32", *heads
+reference.results_table(heads, rows)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
@@ -286,10 +289,10 @@ starts = {"last": first, "all": second, "nothing": {size: cells[0.25, size] for 
 quote(**{name: {size: str(by_size[size]) for size in (16, 32)} for name, by_size in starts.items()})
 
 # %% [markdown]
-# **Why they differ.** The thesis starts from weights of ImageNet and trains for about 200 epochs on a hundred classes; the twelve above
-# start from nothing, and train for few, on ten. Its networks are the full ones, made for photographs, with five halvings: from 32 pixels they leave
-# one. Ours leave out the first. And its ResNet {cite:p}`he2016` and Inception {cite:p}`szegedy2016` are large, ours are small: what it compares is what a phone would
-# carry, what we compare is what a design buys at its size.
+# **Why they differ.** The thesis starts from ImageNet weights and trains for about 200 epochs on a hundred classes; the twelve above
+# start from scratch, and train for a few epochs on ten classes. Its networks are the full ones for photographs, with five halvings,
+# which leave one pixel of 32; ours omit the first halving. Its ResNet {cite:p}`he2016` and Inception {cite:p}`szegedy2016` are large,
+# ours are small: it compares networks that a phone would run, we compare designs at similar size.
 #
 # ## Two questions
 
@@ -306,42 +309,43 @@ questions.ask(
 )
 
 # %% tags=["hide-input"]
-# What one seed does not tell
+# What one seed does not show
 questions.ask(
     "Two networks were trained once each. On 10,000 test images their difference has an interval above zero. What do you still not know?",
     ("how the same networks would do with other seeds", f"Seeds of one network are {100 * seeds.deviation:.1f} points apart here (standard deviation)."),
-    ("which of these two trained networks reads more", "The interval of the test images tells just that, of these two sets of weights."),
-    ("whether the test images were enough", "An interval above zero is enough for them. They are not the only source of chance."),
+    ("which of these two trained networks is more accurate", "The interval of the test images shows exactly that, for these two sets of weights."),
+    ("whether the test images were enough", "An interval above zero shows that they were. They are not the only source of chance."),
     ("how many MACs they differ by", "MACs are counted from the graph, without images and without chance."),
 )
 
 # %% [markdown]
 # ## Exercises
 #
-# **1.** A depthwise separable convolution of 5x5 with 256 filters: which share of the full convolution's MACs is left? And of one of 1x1?
+# **1.** What share of a full convolution's MACs does a depthwise separable convolution of 5x5 with 256 filters need? And one of 1x1?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# $1/256 + 1/25 = 4.4\,\%$. For 1x1 it is $1/256 + 1$: more than before. A 1x1 convolution has nothing to separate.
+# $1/256 + 1/25 = 4.4\,\%$. For 1x1 it is $1/256 + 1$, more than the full convolution. A 1x1 convolution has nothing to separate.
 # ```
 #
 # **2.** Which width has the same MACs as resolution one half? Use Equation 4.1 for $N = 512$ and 3x3.
 #
 # ```{admonition} Solution
 # :class: dropdown
-# $\alpha (9 + 512 \alpha) = (9 + 512) / 4$ gives $\alpha = 0.496$. It is nearly a half, because the depthwise part, which shrinks only
+# $\alpha (9 + 512 \alpha) = (9 + 512) / 4$ gives $\alpha = 0.496$. It is nearly a half because the depthwise part, which shrinks only
 # with $\alpha$, is small.
 # ```
 #
-# **3.** From 16 pixels, the last block of our network sees a single pixel, the one before it 2x2, in steps of two. How many weights of their
-# depthwise filters matter then?
+# **3.** With images of 16 pixels, the last block of our network gets a single pixel, and the block before it 2x2 with stride two. How
+# many weights of their depthwise filters have an effect?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# In the last block one of nine, the middle one; in the one before four, for its only window lies over all four pixels. The others meet zeros.
+# In the last block, one of nine, the middle one; in the block before it, four, because its only window covers all four pixels. The
+# others are multiplied by zeros.
 # ```
 #
-# **Lab.** Split a convolution, and plan a network for a budget, in `notebooks/labs/12-mobilenet.py`
+# **Lab.** Split a convolution, and design a network for a budget, in `notebooks/labs/12-mobilenet.py`
 # ([all labs](../book/labs)).
 #
 # ## Run it on yours

@@ -576,7 +576,7 @@ questions.ask(
     f"A device drops the lowest {bits_off} bits of the sum {negative}, in two's complement. Which code is left?",
     (f"{down}", f"{negative} / {2**bits_off} is {negative / 2**bits_off}. Dropping bits rounds down, and down is away from zero here."),
     (f"{up}", "This is the nearest code. It takes half a step more before the shift."),
-    (f"{negative / 2**bits_off}", "A code is an integer. What lies behind the point is what was dropped."),
+    (f"{negative / 2**bits_off}", "A code is an integer. What lies after the point is what was dropped."),
     (f"{-negative >> bits_off}", "The sign is the highest bit. The lowest ones are dropped."),
 )
 

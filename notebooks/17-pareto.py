@@ -50,7 +50,7 @@ from fewbits.costs import energy
 from fewbits.deploy import to_litert
 from fewbits.pruning import shrunk_to
 from fewbits.quantization import formats_for, quantize_model
-from fewbits.statistics import NOT_RUN, Estimate, verdict
+from fewbits.statistics import NO_DATA, Estimate, verdict
 
 # %% tags=["hide-input"]
 SMOKE = profile == "smoke"
@@ -90,9 +90,9 @@ print(f"a float32 weight read: {weight['SRAM']:.0f} pJ from a cache,",
 # The *reference* results on CIFAR-10 {cite:p}`krizhevsky2009`, all tested on the same 10,000 images. A pruning leaves a network at each of its steps, and each counts.
 
 # %%
-networks, not_run = inventory.reference_networks("cifar10")
+networks = inventory.reference_networks("cifar10")
 print(Counter(n.technique for n in networks))
-print(f"{len(networks)} networks; {not_run} cells are not run yet")
+print(f"{len(networks)} networks")
 
 # %%
 UNITS = {"bytes": "kB", "MACs": "millions", "energy, cache": "µJ",
@@ -505,8 +505,8 @@ def ranked(network):
         for word, members in GROUPS.items()
     }
     ranks = {word: compared.rank_correlation(*members) for word, members in {"all": (), "random alone": ("random",)}.items()}
-    readings = {f"rank correlation, {word}": f"{rank:.2f} of {n} networks" if n else NOT_RUN for word, (rank, n) in ranks.items()}
-    return series, readings | {"float": str(compared.float_share or NOT_RUN)}
+    readings = {f"rank correlation, {word}": f"{rank:.2f} of {n} networks" if n else NO_DATA for word, (rank, n) in ranks.items()}
+    return series, readings | {"float": str(compared.float_share or NO_DATA)}
 
 
 explore.adjustable_lines(
@@ -520,7 +520,7 @@ explore.adjustable_lines(
 def random_beaten(compared):
     """Return how many random choices mixed bits beat, of how many."""
     if not compared.tried:
-        return NOT_RUN
+        return NO_DATA
     tried = [x for x in compared.tried.values() if x.group == "random"]
     mixed = compared["bytes of 4 bits"].share.value
     return f"{sum(mixed > x.share.value for x in tried)} of {len(tried)}"
@@ -530,7 +530,7 @@ def too_high(compared, group):
     """Return by how many dB predictions are too high, on average."""
     apart = [x.predicted_sqnr - x.measured_sqnr
              for x in compared.tried.values() if x.group == group]
-    return f"{np.mean(apart):+.1f}" if apart else NOT_RUN
+    return f"{np.mean(apart):+.1f}" if apart else NO_DATA
 
 
 # %%
@@ -538,7 +538,7 @@ rows = []
 for name, compared in MIXED.items():
     rank, n = compared.rank_correlation("random")
     rows.append((name, random_beaten(compared),
-                 f"{rank:.2f}" if n else NOT_RUN,
+                 f"{rank:.2f}" if n else NO_DATA,
                  too_high(compared, "mixed"), too_high(compared, "random")))
 explore.Table(("network, bytes of 4 bits", "random choices beaten",
                "rank correlation, random ones",

@@ -113,8 +113,8 @@ def test_one_seed_has_no_interval_and_decides_nothing():
 def test_what_is_not_run_says_so_and_so_does_what_is_computed_from_it():
     none, some = Estimate.of([]), Estimate(0.5, 0.1, 3)
     for found in (none, none - some, some - none, paired({1: 0.5}, {2: 0.5})):
-        assert not found and found.percent == found.points == found.written(".3f", " nats") == "not run"
-        assert verdict(some, found) == "not run"
+        assert not found and found.percent == found.points == found.written(".3f", " nats") == "no data"
+        assert verdict(some, found) == "no data"
 
 
 def test_the_difference_of_estimates_has_both_errors():

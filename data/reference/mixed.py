@@ -1,6 +1,6 @@
 """Compare mixed bits with equal ones, without training: python data/reference/mixed.py DATA [NETWORK ...].
 
-DATA holds imagenet1k and cifar10.npz; _build/reference/squeezenet-ceil.keras comes from `make photographs`. The other
+DATA holds imagenet1k and cifar10.npz; `make reference` makes _build/reference/squeezenet-ceil.keras first. The other
 two networks have the weights that come with the library. For each network, the noise that the bits of each tensor add
 to the logits is measured on 16 or 32 images. Then networks of equal bits, of mixed bits at the costs of these, and of
 random bits at one of these costs answer images that set nothing. The answers go to mixed/NETWORK.json; what is there
@@ -93,11 +93,15 @@ def main(folder: Path, *names: str) -> None:
     os.environ.setdefault("FEWBITS_DATA", str(folder))
     FOLDER.mkdir(exist_ok=True)
     for name in names or NETWORKS:
-        path = FOLDER / f"{name}.json"
-        if not path.exists():
+        if not path_of(name).exists():
             found = measure(name, NETWORKS[name](folder))
-            with write_aside(path) as file:
+            with write_aside(path_of(name)) as file:
                 file.write((json.dumps(found, indent=1) + "\n").encode())
+
+
+def path_of(name: str) -> Path:
+    """Return the file that keeps what is measured of a network."""
+    return FOLDER / f"{name}.json"
 
 
 def measure(name: str, task: Task) -> dict:

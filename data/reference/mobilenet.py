@@ -1,7 +1,7 @@
 """Quantize the published MobileNet 0.25/128 without training: python data/reference/mobilenet.py DATA.
 
 DATA holds imagenet1k and mobilenet. Network and photographs are those of rounding.py; mobilenet.toml names the schemes,
-and studies/mobilenet.json keeps the answers. What is there already stays.
+and studies/mobilenet.json keeps the answers. What is there already stays. `make reference` calls it.
 """
 
 import sys

@@ -3,7 +3,7 @@
 DATA holds cifar10.npz, mnist.npz, imagenet1k, mobilenet and squeezenet. LeNet (MNIST), a residual network and
 the same with tanh in place of ReLU (CIFAR-10) are trained first, seed 0; MobileNet 0.25/128 and SqueezeNet v1.1 are the
 published ones (photographs). What is there already is left as it is. The answers go to studies/rounding-NETWORK.json
-(those of SqueezeNet stand in studies/photographs.json), the predicted shifts to shifts.json.
+(those of SqueezeNet stand in studies/photographs.json), the predicted shifts to shifts.json. `make reference` calls it.
 """
 
 import json
@@ -17,7 +17,7 @@ import numpy as np
 
 from fewbits import Recipe, data, zoo
 from fewbits.backend import keras
-from fewbits.experiment import Scheme, run_schemes
+from fewbits.experiment import Scheme, Study, run_schemes
 from fewbits.io.files import read_model, write_aside, write_model
 from fewbits.io.tflite import load_tflite_weights
 from fewbits.quantization import quantize_model, rounding_shifts
@@ -25,6 +25,7 @@ from fewbits.training import train
 
 layers = keras.layers
 STUDIES = Path(__file__).parent / "studies"
+SHIFTS = STUDIES.parent / "shifts.json"
 MODELS = Path("_build/reference")
 RECIPE = Recipe(optimizer="adam", learning_rate=0.002, decay="cosine", batch_size=128)
 IMAGES, EPOCHS, TESTED, CALIBRATION = 15_000, 4, 2_000, 128
@@ -73,7 +74,7 @@ def mobilenet(folder: Path) -> Task:
 
 
 def squeezenet(folder: Path) -> Task:
-    """Return the published SqueezeNet v1.1; its answers come from `make photographs`."""
+    """Return the published SqueezeNet v1.1; its answers are in studies/photographs.json."""
     model = read_model(MODELS / "squeezenet-ceil.keras")
     return _photographs(model, folder, size=227, order="bgr", mean_pixel=(104, 117, 123), scale=1.0)
 
@@ -81,37 +82,53 @@ def squeezenet(folder: Path) -> Task:
 NETWORKS = {f.__name__: f for f in (squeezenet, lenet, residual, residual_tanh, mobilenet)}
 
 
-def schemes(model: keras.Model) -> list[Scheme]:
-    """Return each layer alone rounded down, doses, and ways of rounding; kernels only.
-
-    The steps are those of MSB 0 and BITS; the MSB holds the largest weight, so that nothing is clipped.
-    """
+def names_and_msb(model: keras.Model) -> tuple[list[str], int]:
+    """Return the layers with kernels, and the MSB that holds the largest weight, so that nothing is clipped."""
     quantized = quantize_model(model).quantized_layers
     largest = max(float(abs(layer.kernel.numpy()).max()) for layer in quantized)
-    msb = max(0, int(np.ceil(np.log2(largest))))
+    return [layer.name for layer in quantized], max(0, int(np.ceil(np.log2(largest))))
+
+
+def schemes(names: list[str], msb: int) -> list[Scheme]:
+    """Return each layer alone rounded down, doses, and ways of rounding; kernels only, with the steps of MSB 0."""
     kernels = [{"bits": (bits + msb, None, None), "msb": (msb, 9, 9)} for bits in BITS]
-    names = [layer.name for layer in quantized]
     alone = [Scheme(**k, rounding="floor", layers=(name,)) for k in kernels for name in names]
     doses = [Scheme(**k, kernel_shift=dose) for k in kernels for dose in DOSES]
     return alone + doses + [Scheme(**k, kernel_rounding=rounding) for k in kernels for rounding in ROUNDINGS]
+
+
+def left(name: str) -> str:
+    """Return what is left to measure of a network, in words; layers and MSB are told from what is stored."""
+    known = read_shifts().get(name)
+    if known is None:
+        return "all"
+    study = Study.load(STUDIES / f"rounding-{name}.json")
+    msb = next((scheme.msb[0] for scheme in study if scheme.msb), 0)
+    missing = [] if name == "squeezenet" else study.missing(schemes([shift["layer"] for shift in known], msb))
+    return f"{len(missing)} scheme{'s' * (len(missing) > 1)}" if missing else ""
+
+
+def read_shifts() -> dict[str, list[dict]]:
+    """Return network -> the shift predicted for each layer, as far as they are there."""
+    return json.loads(SHIFTS.read_text()) if SHIFTS.exists() else {}
 
 
 def main(folder: Path, *names: str) -> None:
     """Measure the networks of these names, or all."""
     os.environ.setdefault("FEWBITS_DATA", str(folder))
     MODELS.mkdir(parents=True, exist_ok=True)
-    shifts = STUDIES.parent / "shifts.json"
     for name in names or NETWORKS:
         task = NETWORKS[name](folder)
-        known = json.loads(shifts.read_text()) if shifts.exists() else {}
+        known = read_shifts()
         if name not in known:
             known[name] = [shift._asdict() for shift in rounding_shifts(task.model, task.calibration[:32])]
-            with write_aside(shifts) as file:
+            with write_aside(SHIFTS) as file:
                 file.write(json.dumps(known, indent=1).encode())
         if name != "squeezenet":
             path = STUDIES / f"rounding-{name}.json"
             digest = sha256(b"".join(a.tobytes() for a in task[1:])).hexdigest()
-            study = run_schemes(task.model, schemes(task.model), task.calibration, task[2:], path, digest, _report)
+            asked = schemes(*names_and_msb(task.model))
+            study = run_schemes(task.model, asked, task.calibration, task[2:], path, digest, _report)
             print(f"{name}: float {study.float}", flush=True)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fewbits.errors import InputError
 
 Key = TypeVar("Key", bound=Hashable)
-NOT_RUN = "not run"
+NO_DATA = "no data"
 """How a result that does not exist yet is written."""
 
 
@@ -101,7 +101,7 @@ class Share:
 class Estimate:
     """A mean, or a difference, with half the width of its 95 % interval.
 
-    An estimate of no values (n = 0) is false, and is written "not run"; so is everything computed from it. An estimate
+    An estimate of no values (n = 0) is false, and is written "no data"; so is everything computed from it. An estimate
     of a single value has an infinite half-width, because one seed does not show how far another would be from it.
 
     Attributes:
@@ -116,7 +116,7 @@ class Estimate:
         >>> (whole - pruned).points
         '+3.3 ± 2.9 points'
         >>> verdict(whole - pruned), verdict(whole - pruned, pruned - whole), Estimate.of([]).percent
-        ('confirmed', 'refuted', 'not run')
+        ('confirmed', 'refuted', 'no data')
     """
 
     mean: float
@@ -160,14 +160,14 @@ class Estimate:
             unit: What follows the numbers, with its space.
 
         Returns:
-            The text, for example `+0.12 ± 0.03 nats`; `+0.12 nats (1 run)` for a single value, and `not run` for none.
+            The text, for example `+0.12 ± 0.03 nats`; `+0.12 nats (1 run)` for a single value, and `no data` for none.
 
         Example:
             >>> Estimate(0.0123, 0.004, 3).written("+.2%", " points")
             '+1.23 ± 0.40 points'
         """
         if not self:
-            return NOT_RUN
+            return NO_DATA
         if form.endswith("%"):
             scale, form = 100, f"{form[:-1]}f"
         else:
@@ -247,7 +247,7 @@ class SeedSpread:
         """Return by how much the mean of `highs` exceeds that of `lows`, with a 95 % interval.
 
         Args:
-            highs: The values of one network, one per seed; with none the difference is `not run`.
+            highs: The values of one network, one per seed; with none the difference is `no data`.
             lows: Those of the other.
 
         Source:
@@ -265,11 +265,11 @@ def verdict(*differences: Estimate) -> str:
     """Return whether all differences are above 0.
 
     Returns:
-        `confirmed` if all intervals lie above 0, `refuted` if one lies below, `not run` if one has no values, and
+        `confirmed` if all intervals lie above 0, `refuted` if one lies below, `no data` if one has no values, and
         otherwise `not decided`.
     """
     if not all(differences):
-        return NOT_RUN
+        return NO_DATA
     if all(difference.low > 0 for difference in differences):
         return "confirmed"
     return "refuted" if any(difference.high < 0 for difference in differences) else "not decided"

@@ -90,7 +90,7 @@ lab.check_part_of_the_mean(part_of_the_mean)
 # %% [markdown]
 # ## The rule on a layer
 #
-# A dense layer with inputs that are never negative, as behind a ReLU. The rule predicts the SQNR of its output.
+# A dense layer with inputs that are never negative, as after a ReLU. The rule predicts the SQNR of its output.
 
 # %%
 rng = np.random.default_rng(0)

@@ -93,7 +93,7 @@ lab.check_compare(compare)
 # %% [markdown]
 # ## The evidence
 #
-# A layer behind a ReLU, with kernels of 5 bits. How much of the error of rounding down does one number per filter and
+# A layer after a ReLU, with kernels of 5 bits. How much of the error of rounding down does one number per filter and
 # one sum per window explain?
 
 # %%

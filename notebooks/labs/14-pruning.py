@@ -29,7 +29,7 @@ from fewbits.labs import least_filters as lab
 # %% [markdown]
 # ## 1. The surgery
 #
-# A convolution has `kernel` (height, width, inputs, filters) and `bias` (filters,). Its maps are concatenated *behind*
+# A convolution has `kernel` (height, width, inputs, filters) and `bias` (filters,). Its maps are concatenated *after*
 # `before` channels of another layer; a third layer reads all of them with `reader` (height, width, channels, outputs).
 # Remove the filters whose numbers are in `gone`.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fewbits.book import papers
-from fewbits.book.coverage import coverage_page, expanded, read_coverage
+from fewbits.book.coverage import EXTENTS, coverage_page, expanded, read_coverage
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 COUNTS = {  # counted in the texts of the works: captions, and numbers that the text names
@@ -20,7 +20,7 @@ WORKS = read_coverage()
 
 
 def text_of(chapter):
-    return (NOTEBOOKS / f"{chapter}.py").read_text()
+    return (NOTEBOOKS / f"{chapter}.py").read_text().replace("\n# ", " ")  # prose goes on in the next line
 
 
 def named(text, kind):
@@ -44,7 +44,7 @@ def test_every_table_and_figure_is_listed_once(key):
 def test_each_entry_has_chapters_that_name_it_or_a_reason(key):
     for kind in ("tables", "figures"):
         for entry in WORKS[key][kind]:
-            assert ("chapters" in entry) != ("why" in entry)
+            assert bool(entry.get("chapters")) != bool(entry.get("why"))
             for chapter in entry.get("chapters", ()):
                 text = text_of(chapter)
                 read = {str(int(n)) for n in re.findall(rf'"{key}", (\d+)', text)}
@@ -67,5 +67,50 @@ def test_each_table_that_a_chapter_reads_is_listed_with_a_chapter():
         assert (path.parent.name, printed) in listed
 
 
-def test_the_page_counts_what_is_used():
-    assert "| {cite:t}`chernis` | 2 of 2 | 0 of 0 |" in coverage_page()
+def wrong_extents(works):
+    """Return the entries with an unknown extent, or with chapters and no extent, or the other way round."""
+    return [
+        (key, kind, entry["numbers"])
+        for key, work in works.items()
+        for kind, entries in work.items()
+        for entry in entries
+        if ("extent" in entry) != ("chapters" in entry) or entry.get("extent", "part") not in EXTENTS
+    ]
+
+
+def test_each_entry_with_chapters_says_how_far_they_go_and_no_other_does():
+    assert wrong_extents(WORKS) == []
+    assert set(EXTENTS) == {e["extent"] for w in WORKS.values() for part in w.values() for e in part if "extent" in e}
+
+
+@pytest.mark.parametrize(
+    ("entry", "wrong"),
+    [
+        ({"chapters": ["01-a"], "extent": "part"}, False),
+        ({"why": "a drawing"}, False),
+        ({"chapters": ["01-a"], "extent": "mostly"}, True),
+        ({"chapters": ["01-a"]}, True),
+        ({"why": "a drawing", "extent": "part"}, True),
+    ],
+)
+def test_an_extent_that_is_unknown_missing_or_without_chapters_is_found(entry, wrong):
+    found = wrong_extents({"a": {"tables": [{"numbers": ["1"], **entry}]}})
+    assert found == ([("a", "tables", ["1"])] if wrong else [])
+
+
+def test_the_page_counts_by_extent_and_says_what_the_words_mean():
+    page = coverage_page()
+    assert "| {cite:t}`chernis` | tables | 1 | 1 | 0 | 0 |" in page
+    assert "`chernis` | figures" not in page  # it has none
+    assert all(meaning in page for meaning in EXTENTS.values())
+    counts = re.findall(r"^\| \{cite:t\}`(\w+)` \| (\w+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", page, re.M)
+    sums = {(key, kind): sum(map(int, numbers)) for key, kind, *numbers in counts}
+    assert sums == {(key, k): n for key, both in COUNTS.items() for k, n in zip(("tables", "figures"), both) if n}
+
+
+def test_a_line_of_the_page_shows_its_extent():
+    lines = coverage_page().splitlines()
+    [line] = [line for line in lines if line.startswith("| Table 5 | accuracy over the bits of weights")]
+    assert line.split(" | ")[2] == "reproduced" and "[](../notebooks/06-two-theses)" in line
+    [line] = [line for line in lines if line.startswith("| Figure 1 to 12 ")]
+    assert line.split(" | ")[2:] == ["not", "drawings without results |"]

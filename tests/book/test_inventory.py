@@ -34,28 +34,23 @@ def found():
 
 
 def test_each_is_there_once_and_every_technique_is_known(found):
-    networks, not_run = found
-    assert networks and not_run >= 0
-    assert {n.technique for n in networks} <= set(inventory.TECHNIQUES)
-    assert len({n.trial.key for n in networks}) == len(networks)
-    assert all(n.trial.data == "cifar10" and n.cell.records and n.training for n in networks)
+    assert found and {n.technique for n in found} <= set(inventory.TECHNIQUES)
+    assert len({n.trial.key for n in found}) == len(found)
+    assert all(n.trial.data == "cifar10" and n.cell.records and n.training for n in found)
 
 
 def test_cells_with_the_same_first_trial_are_one_with_all_its_seeds(found):
-    [network] = [n for n in found[0] if n.name == "mobilenet_cifar width 1 32 px"]  # in two grids
+    [network] = [n for n in found if n.name == "mobilenet_cifar width 1 32 px"]  # in two grids
     assert len(network.cell.records) == 3
 
 
-def test_the_cells_that_are_not_run_are_counted(found):
-    every = [c for g in reference.grids() for c in reference.cells(g.name) if c.trial.data == "cifar10"]
-    network = {c.trial.key: c.trial.model_copy(update={"integers": False}).key for c in every}  # in integers: the same
-    run = {network[c.trial.key] for c in every if c.records}
-    assert found[1] == len(set(network.values()) - run)
-    assert not any(n.trial.integers for n in found[0]) and len(run) < len([c for c in every if c.records])
+def test_networks_in_integers_count_as_the_same_networks(found):
+    run = [c for g in reference.grids() for c in reference.cells(g.name) if c.trial.data == "cifar10" and c.records]
+    assert any(c.trial.integers for c in run) and not any(n.trial.integers for n in found)
 
 
 def test_every_command_makes_the_same_trial(found, tmp_path):
-    for network in found[0]:
+    for network in found:
         assert read_back(inventory.toml(network.trial), tmp_path).key == network.trial.key
         echo, text, *rest = shlex.split(network.command)
         assert (echo, text) == ("echo", inventory.toml(network.trial)) and "\n" not in network.command
@@ -127,7 +122,7 @@ def test_a_pruned_network_has_the_costs_of_its_shape(found):
 
 def test_the_steps_of_a_pruning_are_prunings_that_end_there(found):
     whole = 2912  # filters of squeezenet_cifar that can go: 2922, but for the ten of conv10
-    steps = [n for n in found[0] if n.technique == inventory.PRUNED and n.trial.criterion == "taylor"]
+    steps = [n for n in found if n.technique == inventory.PRUNED and n.trial.criterion == "taylor"]
     gone = [round(n.trial.ratio * whole) for n in steps]
     assert gone == [*range(243, 2330, 243), 2330][: len(gone)] and gone
     assert [n.filters for n in steps] == [2922 - n for n in gone]
@@ -156,7 +151,7 @@ def test_fewer_bits_are_never_more_bytes_or_energy(few, many):
 
 
 def test_no_two_networks_with_the_same_training_have_one_name():
-    networks, _ = inventory.reference_networks("cifar10")
+    networks = inventory.reference_networks("cifar10")
     told = [(network.name, network.training) for network in networks]
     assert len(set(told)) == len(told)
 

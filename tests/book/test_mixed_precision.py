@@ -85,5 +85,5 @@ def test_what_is_not_run_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "FOLDER", tmp_path)
     found = load_mixed("ours")
     assert not found.tried and not found.gain("a", "b") and not found.under_float("a")
-    assert str(found.gain("a", "b")) == "not run" and found.made_with == "Not run yet."
+    assert str(found.gain("a", "b")) == "no data" and found.made_with == "Not run yet."
     assert found.rank_correlation()[1] == 0

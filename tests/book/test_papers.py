@@ -34,7 +34,8 @@ ROWS = {
     ("backstrom2018", 13): 10,
     ("chernis", 1): 6,
     ("chernis", 2): 14,
-    ("gaikwad2018", 102): 3,  # its tables are numbered by chapter: 1.2
+    ("gaikwad2018", 101): 4,  # its tables are numbered by chapter: 1.1
+    ("gaikwad2018", 102): 3,
     ("gaikwad2018", 701): 22,  # 7.1
     ("gaikwad2018", 801): 14,
     ("gaikwad2018", 802): 22,
@@ -97,6 +98,8 @@ CELLS = [
     ("chernis", 2, 4, "parameters", 43344),  # 45344 is right
     ("chernis", 2, 12, "parameters", 5120),  # without bias
     ("chernis", 2, 9, "layer", "Fire8"),
+    ("gaikwad2018", 101, 1, "convolution_percent", 89),
+    ("gaikwad2018", 101, 3, "dense_percent", 0),
     ("gaikwad2018", 102, 2, "million_parameters", 1.24),
     ("gaikwad2018", 701, 13, "accuracy", 74),
     ("gaikwad2018", 701, 14, "pruning_ratio", 67),

@@ -6,11 +6,12 @@ from math import inf
 import numpy as np
 import pytest
 
-from fewbits import InputError
+from fewbits import InputError, zoo
+from fewbits.backend import ops
 from fewbits.book import reference
 from fewbits.experiment import Record, Results, Scheme, Study, Trial, read_grid, study
 from fewbits.experiment.store import pack_answers
-from fewbits.quantization import RoundingShift
+from fewbits.quantization import RoundingShift, quantize_model
 from fewbits.statistics import Estimate, mean_interval, paired_difference
 
 
@@ -55,7 +56,7 @@ def test_cells_join_what_differs_in_its_seed_only():
 
 def test_what_is_not_run_says_so():
     cell = reference.Cell(None, [])
-    assert str(cell) == "not run" and not cell.estimate and not cell - cell and not cell.paired(cell)
+    assert str(cell) == "no data" and not cell.estimate and not cell - cell and not cell.paired(cell)
     assert reference.made_with([]) == "Not run yet."
 
 
@@ -186,7 +187,7 @@ def test_a_step_of_prunings_is_told_as_a_cell_of_those_that_came_so_far(records)
     assert found.mean == 0.7
     # the network that all start from, once, not twice the same
     assert cell.after_step(0).estimate == pruned(records, [90]).after_step(0).estimate
-    assert not cell.after_step(3).estimate and str(cell.after_step(3)) == "not run"
+    assert not cell.after_step(3).estimate and str(cell.after_step(3)) == "no data"
     assert cell.accuracies == 2 * [records[0].results.accuracy]  # the cell stays as it is
 
 
@@ -284,10 +285,11 @@ def test_what_one_network_lost_has_the_interval_of_its_images(records):
 
 def test_a_table_says_where_its_results_come_from(records):
     cell, other = reference.Cell(None, records[:1]), reference.Cell(None, [])
-    table = reference.results_table(("what", "top-1"), [("a", cell), ("b", other)], note="Means.")
-    assert table.note == f"Means. Reference: {reference.made_with(records[:1])}"
-    html = table.html()
-    assert f"<td>{cell}</td>" in html and "<td>not run</td>" in html
+    table = reference.results_table(("what", "top-1"), [("a", cell), ("b", other), ("c", cell)], note="Means.")
+    assert table.note == f"Means. 1 row has no record yet. Reference: {reference.made_with(records[:1])}"
+    assert table.rows == [("a", cell), ("c", cell)] and table.html().count(f"<td>{cell}</td>") == 2
+    none = reference.results_table(("what", "top-1", "over"), [("a", cell, other), ("b", other, other)])
+    assert not none.rows and none.note == "2 rows have no record yet."
     assert reference.results_table(("what",), [("a",)], also=[cell]).note == f"Reference: {reference.made_with([cell])}"
 
 
@@ -373,3 +375,60 @@ def test_what_another_tool_loses_has_intervals_and_says_who_measured():
     tool = reference.load_tool("model-compression-toolkit")
     assert tool.under_float.keys() == {8, 6, 5, 4} and tool.under_float[4].percent == "44.9 ± 3.3"
     assert "outside this book" in tool.made_with and "about 50 s" in tool.made_with and 0.5 < tool.minutes < 1
+
+
+def test_what_is_missing_is_asked_for_and_has_no_record():
+    asked = {trial.key: trial for grid in reference.grids() for trial in grid.trials}
+    missing = {trial.key: grid for trial, grid in reference.missing().items()}
+    kept = {path.stem for path in (reference.FOLDER / "trials").glob("*.json")}
+    assert set(missing) == set(asked) - kept
+    first = {trial.key: grid.name for grid in reference.grids()[::-1] for trial in grid.trials}
+    assert missing == {key: first[key] for key in missing}
+
+
+RANGES = {
+    "images": 2,
+    "percentiles": [95, 99.9],
+    "run": {
+        "hardware": {"gpu": None, "cpu": "one", "cores": 2},
+        "versions": {"keras": "3"},
+        "commit": {"id": "0123456789"},
+    },
+    "all": {"kernel": [[-1, 2], [-3, 4]]},
+    "histograms": {"output": {"ends": [-2.0, 2.0], "counts": [5, 0, 7, 1]}},
+    "layers": {
+        "conv1": {"kernel": [[-1, 2], [-3, 4]]},
+        "fire2_squeeze1x1": {"kernel": [[-1, 8], [-2, 8]]},
+        "fire2_expand1x1": {"kernel": [[-4, 3], [-5, 9]]},
+    },
+}
+
+
+def test_the_limits_of_a_level_hold_those_of_all_its_layers(tmp_path, monkeypatch):
+    (tmp_path / "ranges.json").write_text(json.dumps(RANGES))
+    monkeypatch.setattr(reference, "FOLDER", tmp_path)
+    found = reference.load_ranges()
+    assert found.by_level("kernel", 95) == {"conv1": (-1, 2), "fire2": (-4, 8)}
+    assert found.by_level("kernel", 99.9) == {"conv1": (-3, 4), "fire2": (-5, 9)}
+    assert found.together == {"kernel": {95: (-1, 2), 99.9: (-3, 4)}}
+    assert found.histograms == {"output": {-1.5: 5, -0.5: 0, 0.5: 7, 1.5: 1}}
+    assert found.made_with == "cifar10, 2 training images; one, 2 cores; Keras 3; code 0123456."
+
+
+def test_the_ranges_that_are_kept_are_those_of_the_networks_weights():
+    found = reference.load_ranges()
+    model = zoo.build("squeezenet_cifar", (32, 32, 3), 10, weights="squeezenet_cifar")
+    folded = {layer.name: layer for layer in quantize_model(model, fold_batch_normalization=True).quantized_layers}
+    assert list(found.layers) == list(folded)
+    for name, kinds in found.layers.items():
+        for kind in ("kernel", "bias"):
+            values = ops.convert_to_numpy(getattr(folded[name], kind))
+            for percentile, ends in kinds[kind].items():
+                assert ends == pytest.approx(
+                    np.percentile(values, [(100 - percentile) / 2, (100 + percentile) / 2]), rel=1e-3
+                )
+    assert sum(found.histograms["kernel"].values()) == sum(np.prod(layer.kernel.shape) for layer in folded.values())
+    for kind in ("kernel", "bias", "output"):  # a higher percentile holds more
+        for limits in [found.together[kind], *(layer[kind] for layer in found.layers.values())]:
+            lows, highs = zip(*(limits[p] for p in found.percentiles))
+            assert list(lows) == sorted(lows, reverse=True) and list(highs) == sorted(highs)

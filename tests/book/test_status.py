@@ -5,6 +5,7 @@ import re
 import nbformat
 import pytest
 
+from fewbits.book import reference
 from fewbits.book.chapter import Chapter
 from fewbits.book.execution import versions
 from fewbits.book.results import write_baseline
@@ -57,6 +58,23 @@ def test_the_page_tells_each_chapter_and_the_sums(chapter):
     assert "| [](../notebooks/02-two) | 2026-01-02 | 20 | 0 of 1 |" in page
     assert "| **all** | | **33** | **1 of 2** |" in page
     assert "| Python | 3.11.9, 3.12.0 |" in page and "| keras | 3 |" in page
+
+
+def test_the_page_lists_the_trials_without_a_record(chapter, monkeypatch, tmp_path):
+    made = chapter("01-one", {}, {})
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "grids.toml").write_text(
+        '[common]\nnetwork = "lenet"\ndata = "digits"\nepochs = 1\nlearning_rate = 0.1\n'
+        '[[grid]]\nname = "two"\nvary = { seed = [1, 2] }\n'
+        '[[grid]]\nname = "again"\nfixed = { seed = 2 }\n'
+    )
+    monkeypatch.setattr(reference, "FOLDER", tmp_path)
+    [grid, _] = reference.grids()
+    page = status_page([made], "quick")
+    assert "2 of the trials" in page and page.count("| not run | - |") == 2
+    assert all(f"| two | {trial.name} | not run | - |" in page for trial in grid.trials)
+    monkeypatch.setattr(reference, "missing", dict)
+    assert "has been run" in status_page([made], "quick") and "not run" not in status_page([made], "quick")
 
 
 def test_the_versions_are_those_of_this_environment():

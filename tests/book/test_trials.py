@@ -40,18 +40,17 @@ def test_each_record_stands_there_with_its_numbers(lines):
         assert code == ((origin["commit"] or {}).get("id") or "")[:7]
 
 
-def test_each_trial_that_is_asked_for_stands_under_its_grids(lines):
-    asked = {trial.key for grid in reference.grids() for trial in grid.trials}
+def test_each_trial_stands_under_its_grids(lines):
+    assert set(lines) == {path.stem for path in TRIALS.glob("*.json")}
+    asked = {trial.key: grid.name for grid in reference.grids() for trial in grid.trials}
     for grid in reference.grids():
-        assert all(grid.name in lines[trial.key][0] for trial in grid.trials)
+        assert all(grid.name in lines[trial.key][0] for trial in grid.trials if trial.key in lines)
     for key, cells in lines.items():
         assert (cells[0] == OTHER) == (key not in asked)
-        assert (cells[2] == "not run") == (not (TRIALS / f"{key}.json").exists())
 
 
 def test_the_page_counts_its_trials(page, lines):
-    run = len(list(TRIALS.glob("*.json")))
-    assert f"{len(lines)} trials, of which {run} have been run" in page.replace("\n", " ")
+    assert f"The reference results of this book are {len(lines)} trials." in page
 
 
 def test_what_varies_tells_the_trials_of_a_grid_apart():

@@ -10,6 +10,7 @@ from fewbits.cli import main
 from fewbits.cli.progress import TrialsBar
 from fewbits.experiment import read_grid, workers
 from helpers.cli import refused
+from helpers.records import record
 
 FILE = """
 [common]
@@ -55,15 +56,16 @@ def test_a_sweep_is_run_once_and_told_as_a_table(file, capsys):
     assert said.startswith(f"0 of 3 trials are kept in {file.parent / 'store'}\n") and said.count("not run") == 4
     assert sweep(file, "--priority") == 0
     assert "trial 1 of 1  lenet digits float seed 1  accuracy " in capsys.readouterr().out
-    kept = stored(file)
+    before = stored(file)
     assert sweep(file) == 0
     said = capsys.readouterr().out
     assert "1 of 3 trials are kept" in said and "trial 3 of 3  lenet digits float seed 3  accuracy " in said
     table = [line for line in said.splitlines() if line.startswith("lenet ")]
     for line, trial in zip(table, [trial for grid in read_grid(file) for trial in grid.trials]):
-        hits = json.loads(stored(file)[f"{trial.key}.json"])["results"]["test"]["hits"]
-        assert line.split() == [*trial.name.split(), trial.key, f"{hits / 359:.2%}"]
-    assert len(table) == 4 and stored(file).items() > kept.items()
+        kept = json.loads(stored(file)[f"{trial.key}.json"])
+        accuracy, seconds = kept["results"]["test"]["hits"] / 359, kept["provenance"]["seconds"]
+        assert line.split() == [*trial.name.split(), trial.key, f"{accuracy:.2%}", f"{seconds:.0f}", "s"]
+    assert len(table) == 4 and stored(file).items() > before.items()
     everything = stored(file)
     assert sweep(file) == 0 and sweep(file, "--list") == 0 and stored(file) == everything
     assert "not run" not in capsys.readouterr().out
@@ -88,8 +90,77 @@ def test_how_far_under_float_is_told(file, capsys, monkeypatch):
 
     monkeypatch.setattr(workers, "run_trial", fake)
     assert sweep(file, "--grid", "low") == 0
-    line = capsys.readouterr().out.splitlines()[-1].split()
+    line = capsys.readouterr().out.splitlines()[-3].split()
     assert line[:4] == ["lenet", "digits", "lock", "2-4-float"] and line[-2:] == ["75.00%", "15.00%"]
+
+
+TIMES = """
+[common]
+network = "lenet"
+data = "digits"
+epochs = 1
+
+[[grid]]
+name = "long"
+fixed = { epochs = 99 }
+
+[[grid]]
+name = "short"
+vary = { seed = [1, 2] }
+
+[[grid]]
+name = "others"
+fixed = { network = "basicnet" }
+
+[[grid]]
+name = "first"
+priority = true
+fixed = { seed = 3 }
+"""
+
+
+def timed(trial, seconds):
+    fields = trial.model_dump(exclude_defaults=True)
+    return record(90, provenance={"seconds": seconds}, **fields)
+
+
+def test_a_list_tells_the_time_of_what_ran_and_of_what_is_left(file, capsys):
+    file.write_text(TIMES)
+    first = read_grid(file)[-1].trials[0]
+    experiment.Store(file.parent / "store").save(timed(first, 1234.4))
+    assert sweep(file, "--list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [
+        "finished: 1, in 20 min 34 s",
+        "left: 4, about 17 h 49 min and 1 of unknown time",
+    ]
+    rows = [line.split() for line in lines if " seed " in line]
+    assert [row[row.index("seed") + 3 :] for row in rows] == [
+        ["not", "run", "about", "61,720", "s"],
+        ["not", "run", "about", "1,234", "s"],
+        ["not", "run", "about", "1,234", "s"],
+        ["not", "run"],
+        ["90.00%", "1,234", "s"],
+    ]
+
+
+def test_minutes_run_what_fits_with_priority_first(file, capsys, monkeypatch):
+    file.write_text(TIMES)
+    trials = {grid.name: grid.trials for grid in read_grid(file)}
+    experiment.Store(file.parent / "store").save(timed(trials["short"][0], 600.0))
+    ran = []
+
+    def fake(trial, *rest):
+        ran.append(trial)
+        return timed(trial, 480.0), b"weights"
+
+    monkeypatch.setattr(workers, "run_trial", fake)
+    assert sweep(file, "--minutes", "25") == 0
+    assert ran == [trials["first"][0], trials["short"][1], trials["others"][0]]
+    said = capsys.readouterr().out
+    table = [line.split()[-2:] for line in said.splitlines() if line.startswith(("lenet", "basicnet"))]
+    assert table == [["480", "s"], ["24,000", "s"], ["480", "s"], ["480", "s"]], "of what has a record before, nothing"
+    assert said.endswith("finished: 4, in 34 min 00 s\nleft: 1, about 6 h 40 min\n")
 
 
 def test_a_trial_that_fails_is_told_at_the_end(file, capsys):
@@ -122,6 +193,8 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(file, capsys, mon
         (FILE.replace("digits", "mnist"), [], "trial 1: data: mnist: neither "),
         (FILE, ["--grid", "flots"], "trials.toml has no grid 'flots'; it has floats, first"),
         (FILE, ["--grid", "floats", "--priority"], "trials.toml has no such grid with `priority = true`"),
+        (FILE, ["--minutes", "0"], "--minutes must be above 0, not 0"),
+        (FILE, ["--minutes", "nan"], "--minutes must be above 0, not nan"),
         (FILE, ["--processes", "0"], "processes must be an integer of at least 1, not 0"),
         (FILE, ["--processes", "2", "--scheduler", "tcp://127.0.0.1:9"], "give processes or a scheduler, not both"),
         (FILE, ["--store", "trials.toml"], "trials.toml cannot be a store"),

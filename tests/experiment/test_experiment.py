@@ -95,6 +95,7 @@ def test_other_fields_have_another_key(a, b):
 def test_every_field_counts(tmp_path):
     fields = {
         "network": "basicnet",
+        "duplicate_shared": True,
         "data": "mnist",
         "fold": 1,
         "images": 65,
@@ -143,6 +144,7 @@ def test_every_field_counts(tmp_path):
     of_float = {name: fields.pop(name) for name in ("weight_decay", "momentum", "transfer", "freeze")}
     of_pruning = {name: fields.pop(name) for name in ("ratio", "per_step", "criterion", "train_images")}
     of_own = {name: fields.pop(name) for name in ("channel_order", "mean_pixel", "scale")}
+    of_files = {"duplicate_shared": fields.pop("duplicate_shared")}
     divided = {"fold": fields.pop("fold")}
     of_distillation = {"temperature": fields.pop("temperature")}
     at_once = {"strategy": "all-at-once", "reconstruct": fields.pop("reconstruct")}
@@ -156,6 +158,9 @@ def test_every_field_counts(tmp_path):
     keys = {Trial(**PRUNE | {name: value}).key for name, value in of_pruning.items()}
     assert len(keys | {Trial(**PRUNE).key}) == len(of_pruning) + 1
     np.savez(tmp_path / "mine.npz", images=np.zeros((2, 8, 8, 3)), labels=[0, 1])
+    zoo.build("lenet", (8, 8, 3), 10).save(tmp_path / "mine.keras")
+    own = {"network": str(tmp_path / "mine.keras")}
+    assert floats(1, **own, **of_files)[0].key != floats(1, **own)[0].key
     mine = {"data": str(tmp_path / "mine.npz")}
     keys = {floats(1, **mine | {name: value})[0].key for name, value in of_own.items()}
     assert len(keys | {floats(1, **mine)[0].key}) == len(of_own) + 1

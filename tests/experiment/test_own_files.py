@@ -112,6 +112,10 @@ def test_the_start_of_a_trial_takes_its_files(tmp_path):
         ({"data": "none.npz"}, "data names a file that cannot be used: none.npz cannot be read (No such file"),
         ({"data": "no/such"}, "data 'no/such' is unknown; it is one of digits"),
         ({"width": 0.5}, "width is for networks of the zoo; leave it out"),
+        (
+            {"network": "lenet", "duplicate_shared": True},
+            "duplicate_shared is for networks of files, and lenet shares no layer; leave it out",
+        ),
         ({"data": "digits", "scale": 2.0}, "scale is for images of your own, and digits has its pixels; leave it out"),
         ({"fold": 1}, "fold must be from 0 to 0"),
         (
@@ -249,3 +253,27 @@ def test_a_sweep_of_files_and_folders_is_run_once(tmp_path, capsys):
     assert said.startswith("3 of 3 trials are kept") and "not run" not in said
     file.write_text(file.read_text().replace("net.keras", "none.keras"))
     assert "grid 'floats', trial 1: network names a file that cannot be used" in refused(command, capsys)
+
+
+def test_a_sweep_of_a_network_with_a_shared_layer_says_how_to_run_it(tmp_path, capsys):
+    image, conv = L.Input((9, 7, 1)), L.Conv2D(1, 3, padding="same", name="conv")
+    keras.Model(image, L.Dense(3, name="out")(L.Flatten()(conv(conv(image))))).save(tmp_path / "net.keras")
+    fixed = f'network = "{tmp_path}/net.keras"\ndata = "{arrays(tmp_path / "mine.npz")}"\n'
+    grid = '[[grid]]\nname = "8 bits"\nfixed = { strategy = "static", bits = [8, 8, 8] }\n'
+    file, command = tmp_path / "trials.toml", ["sweep", str(tmp_path / "trials.toml"), "--store", str(tmp_path / "s")]
+    file.write_text(f"[common]\n{fixed}{grid}")
+    assert main(command) == 1
+    advice = "layer conv is used 2 times; duplicate_shared=True gives each use a layer"
+    assert advice in capsys.readouterr().err
+    file.write_text(f"[common]\n{fixed}duplicate_shared = true\n{grid}")
+    assert main(command) == 0
+    [record] = Store(tmp_path / "s").records()
+    kernels = {"conv": 9 + 1, "conv_2": 9 + 1, "out": 63 * 3 + 3}
+    assert record.results.parameters >= sum(kernels.values()) and "shared layers duplicated" in record.trial.name
+
+
+def test_the_start_of_a_trial_has_a_layer_for_each_use_too(tmp_path):
+    net, data = network(tmp_path / "net.keras"), arrays(tmp_path / "mine.npz")
+    fields = {"strategy": "lock", "bits": (4, 4, 4), "epochs": 1, "start": {"epochs": 2}}
+    twice = trial(net, data, duplicate_shared=True, **fields)
+    assert twice.start.duplicate_shared and twice.key != trial(net, data, **fields).key

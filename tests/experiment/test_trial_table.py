@@ -57,8 +57,10 @@ def test_conditions_compare_with_what_is_printed():
     found = trial_table.rows([record(95, augment=True), record(90), quantized(80)])
     assert [row["top1"] for row in trial_table.rows_with(found, "augment", "true")] == [0.95]
     assert [row["top1"] for row in trial_table.rows_with(found, "bits", "")] == [0.95, 0.9]
-    with pytest.raises(InputError, match=r"no trial has bits = '8-8-8'; it is one of , 4-float-8"):
+    with pytest.raises(InputError, match=r"no trial has bits = '8-8-8'; it is one of 4-float-8$"):
         trial_table.rows_with(found, "bits", "8-8-8")
+    with pytest.raises(InputError, match=r"no trial has ratio = '0.5'; none has a ratio$"):
+        trial_table.rows_with(found, "ratio", "0.5")
     for refused in (lambda: trial_table.rows_with(found, "bit", "8"), lambda: trial_table.grouped(found, ["bit"])):
         with pytest.raises(InputError, match="no column 'bit'; the columns are name, network"):
             refused()

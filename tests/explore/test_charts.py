@@ -37,7 +37,7 @@ def test_a_share_has_the_error_bars_of_its_wilson_interval(shown):
 
 
 @pytest.mark.parametrize("chart", [explore.lines, explore.bars])
-def test_what_is_not_run_leaves_a_gap_and_says_so(shown, chart):
+def test_what_has_no_value_leaves_a_gap(shown, chart):
     values = {"a": 0.5, "b": None, "c": Estimate.of([0.1, 0.2]), "d": Estimate.of([]), "e": Estimate.of([0.7])}
     chart({"ours": values}, "1", "c", "a", x="way")
     [trace] = shown[0]["figure"].data
@@ -46,7 +46,7 @@ def test_what_is_not_run_leaves_a_gap_and_says_so(shown, chart):
     assert trace.error_y.array[0] is None and trace.error_y.array[4] is None
     assert trace.error_y.array[2] == pytest.approx(values["c"].half_width)
     html = shown[0]["table"].html()
-    assert "<td>b</td><td>not run</td>" in html and "<td>d</td><td>not run</td>" in html
+    assert "<td>b</td><td>-</td>" in html and "<td>d</td><td>no data</td>" in html
     assert "<td>a</td><td>50.0%</td>" in html  # the axis is in percent, so the table is, too
 
 
@@ -116,7 +116,7 @@ def test_a_histogram_counts_every_value_and_marks_the_ranges(shown):
 def test_a_table_displays_itself_with_its_note(monkeypatch):
     table = explore.Table(("bits", "top-1"), [((8, None, None), Share(1, 2)), (4, None)], note="Ours: 2 <images>.")
     html = table._repr_html_()
-    assert "<td>8\N{NON-BREAKING HYPHEN}f\N{NON-BREAKING HYPHEN}f</td>" in html and "<td>not run</td>" in html
+    assert "<td>8\N{NON-BREAKING HYPHEN}f\N{NON-BREAKING HYPHEN}f</td>" in html and "<td>-</td>" in html
     assert html.endswith("</table><p><em>Ours: 2 &lt;images&gt;.</em></p>")
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)

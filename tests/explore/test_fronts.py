@@ -1,4 +1,4 @@
-"""Explorers of what accuracy costs: the line of the best against its definition, and cells that are not run."""
+"""Explorers of what accuracy costs: the line of the best against its definition, and cells without data."""
 
 import pytest
 from hypothesis import given
@@ -69,7 +69,7 @@ def test_a_surface_has_a_row_and_a_column_each_and_says_what_is_not_run():
     [trace] = explorer.view("accuracy").traces
     assert trace["z"] == [[0.6, None], [0.5, 0.25]]
     assert trace["text"] == [["60.0%", ""], ["50.0%", "25.0%"]]
-    assert explorer.view("accuracy").readings["width 1, size 16"] == "not run"
+    assert explorer.view("accuracy").readings["width 1, size 16"] == "no data"
     assert set(explorer.view("MACs").readings.values()) == {"3.0 M"}
     assert "Figure 10.8" in explorer.html()
 

@@ -39,3 +39,11 @@ def test_each_panel_shows_its_quantity_of_every_series(shown):
         ("b", 1, 0.8, "30.0%"),
         ("b", 2, 0.4, "75.0%"),
     ]
+
+
+def test_the_x_axis_takes_what_stands_under_its_title(shown):
+    series = {"a": {1: 0.9, 2: 0.5}}
+    explore.stacked_lines({"loss": series, "gap": series}, "1", "c", "a", x="epoch", axes={"epoch": {"dtick": 1}})
+    [(figure, _)] = shown
+    assert figure.layout.xaxis.dtick == figure.layout.xaxis2.dtick == 1 and figure.layout.yaxis.dtick is None
+    assert figure.layout.xaxis2.title.text == "epoch"

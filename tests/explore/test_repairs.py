@@ -1,4 +1,4 @@
-"""The explorer of a study: what it shows is the study's, and what was not run says so."""
+"""The explorer of a study: what it shows is the study's, and what has no answers says so."""
 
 import numpy as np
 import pytest
@@ -41,9 +41,9 @@ def test_bars_are_the_shares_of_the_study_beside_those_in_print(explorer):
 
 def test_what_was_not_run_says_so(explorer):
     view = shown(explorer, quantized="kernels, inputs, outputs")
-    assert view.traces[1]["y"] == [None] and view.readings == {"8-8-8": "not run"}
-    assert set(shown(explorer, MSB="one a layer").readings.values()) == {"not run"}
-    assert set(shown(explorer, rounding="nearest").readings.values()) == {"not run"}
+    assert view.traces[1]["y"] == [None] and view.readings == {"8-8-8": "no data"}
+    assert set(shown(explorer, MSB="one a layer").readings.values()) == {"no data"}
+    assert set(shown(explorer, rounding="nearest").readings.values()) == {"no data"}
 
 
 def test_all_states_are_drawn(explorer):
@@ -78,6 +78,6 @@ def test_each_way_is_a_point_at_the_bits_that_are_chosen(repairs):
 
 def test_ways_are_read_in_their_order_and_those_not_run_say_so(repairs):
     readings = repairs.view(bits=repairs.controls["bits"][1]).readings
-    assert list(readings) == ["none", "equalized", "searched"] and readings["searched"] == "not run"
+    assert list(readings) == ["none", "equalized", "searched"] and readings["searched"] == "no data"
     assert repairs.figure.layout.shapes[0].x0 == 30 / 40  # float
     assert len(repairs.states()) == 2 and "Figure 7.3" in repairs.html()

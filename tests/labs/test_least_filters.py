@@ -23,7 +23,7 @@ def test_mistakes_in_the_removal():
         (lab.check_remove_filters_of, removal(kernel_axis=2), "the last axis"),
         (lab.check_remove_filters_of, removal(bias_too=False), "its bias"),
         (lab.check_remove_filters_of, removal(reader_axis=3), "which of its axes"),
-        (lab.check_remove_filters_of, removal(offset=False), "behind those of another layer"),
+        (lab.check_remove_filters_of, removal(offset=False), "after those of another layer"),
         (lab.check_remove_filters_of, removal(in_a_row=True), "as it was"),
     )
 

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from fewbits import training
 from fewbits.backend import keras
 from fewbits.inspection.extraction import extractor
-from fewbits.training.interruption import postponed
+from fewbits.training.interruption import postponed, time_limit
 
 
 def interrupt():
@@ -111,3 +112,54 @@ def test_a_batch_is_done_before_the_interrupt(work):
     with pytest.raises(KeyboardInterrupt):
         work(model, np.zeros((4, 4, 4, 1), np.float32))
     assert layer.ended
+
+
+# A time limit
+
+
+def test_a_limit_ends_the_block_after_the_batch():
+    done = []
+    with time_limit(0.05) as is_over:
+        assert not is_over()
+        with postponed():
+            while not is_over():
+                time.sleep(0.001)
+            time.sleep(0.01)
+            done.append(True)
+        pytest.fail("it went on")
+    assert done and is_over() and signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_a_limit_holds_where_ctrl_c_is_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with time_limit(0.05):
+        while True:
+            time.sleep(0.001)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_before_the_limit_and_a_block_without_one_are_as_ever():
+    for seconds in (900, None):
+        with pytest.raises(KeyboardInterrupt), time_limit(seconds) as is_over:
+            assert not is_over()
+            interrupt()
+    with time_limit(900):
+        pass
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    with pytest.raises(ZeroDivisionError), time_limit(900):
+        1 / 0  # noqa: B018
+
+
+def test_other_threads_look_at_the_time_themselves():
+    told = []
+
+    def work():
+        with time_limit(0.01) as is_over:
+            while not is_over():
+                time.sleep(0.001)
+            told.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert told

@@ -8,6 +8,7 @@ from . import layer_stages as layer_stages
 from . import mixed_precision as mixed_precision
 from . import small_squeezenet as small_squeezenet
 from . import pages as pages
+from . import plant_networks as plant_networks
 from . import papers as papers
 from . import parallel as parallel
 from . import published as published
@@ -15,6 +16,7 @@ from . import questions as questions
 from . import reading_time as reading_time
 from . import reference as reference
 from . import results as results
+from .plant_networks import train_on_plants as train_on_plants
 from .small_squeezenet import train_small_squeezenet as train_small_squeezenet
 from .results import quote as quote
 from .results import record as record

@@ -26,6 +26,7 @@ _PLACES = {
     17: (5, 4, "Pareto"),
     10: (0, 5, "few bits"),
     7: (2, 5, "repairs"),
+    18: (3, 5, "places"),
 }
 _COLUMN, _ROW, _WIDTH, _HEIGHT = 90, 84, 82, 48  # units of the drawing
 

@@ -121,8 +121,8 @@ class Network(NamedTuple):
         return command(self.trial)
 
 
-def reference_networks(data: str = "cifar10") -> tuple[list[Network], int]:
-    """Return every network of the reference results on a data set, and how many cells of their grids are not run.
+def reference_networks(data: str = "cifar10") -> list[Network]:
+    """Return every network of the reference results on a data set.
 
     Cells that share their first trial count once, with the most seeds. So do steps of prunings that are the same
     network.
@@ -146,7 +146,7 @@ def reference_networks(data: str = "cifar10") -> tuple[list[Network], int]:
     for cell in run:
         for key, network in _networks(cell, run):
             found[key] = max(found.get(key, network), network, key=lambda n: len(n.cell.records))
-    return list(found.values()), len(cells) - len(run)
+    return list(found.values())
 
 
 def _networks(cell: Cell, run: list[Cell]) -> Iterator[tuple[Any, Network]]:

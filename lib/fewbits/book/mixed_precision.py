@@ -53,7 +53,7 @@ class MixedComparison:
     content: dict[str, Any]
 
     def gain(self, name: str, over: str) -> Estimate:
-        """Return by how much the accuracy of one exceeds that of another, image by image; of no values if not run.
+        """Return by how much the accuracy of one exceeds that of another, image by image; empty without answers.
 
         Args:
             name: One of `tried`.
@@ -64,7 +64,7 @@ class MixedComparison:
         return self[name].share - self[over].share
 
     def under_float(self, name: str) -> Estimate:
-        """Return how far the accuracy is under that of the float network, image by image; of no values if not run.
+        """Return how far the accuracy is under that of the float network, image by image; empty without answers.
 
         Args:
             name: One of `tried`.

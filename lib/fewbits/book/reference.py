@@ -1,7 +1,8 @@
 """Our own results on real data: what data/reference/grids.toml asks for, and what of it has been run.
 
-`make reference` runs it; each record holds its provenance. Results that are missing are written "not run". The folder
-data/reference belongs to the book's repository; an installed package does not have it.
+`make reference` runs it; each record holds its provenance. Tables leave out rows without a record, and the page on the
+status of the build lists what is missing. The folder data/reference belongs to the book's repository; an installed
+package does not have it.
 """
 
 import json
@@ -16,7 +17,7 @@ from fewbits.errors import InputError
 from fewbits.experiment import Grid, Record, Store, Study, Tally, Trial, read_grid
 from fewbits.explore.plots import Table
 from fewbits.quantization.rounding_shift import RoundingShift
-from fewbits.statistics import NOT_RUN, Estimate, mean_interval, paired
+from fewbits.statistics import NO_DATA, Estimate, mean_interval, paired
 from fewbits.training.schedules import ScheduleOutcome, Stage
 
 FOLDER = Path(__file__).parents[3] / "data" / "reference"
@@ -142,9 +143,9 @@ class Cell(NamedTuple):
         return Cell(self.trial, found if number else found[:1])
 
     def __str__(self) -> str:
-        """The mean accuracy over the seeds or folds with its 95 % interval, or "not run"."""
+        """The mean accuracy over the seeds or folds with its 95 % interval, or "no data"."""
         if not self.records:
-            return NOT_RUN
+            return NO_DATA
         what = "fold" if any(record.trial.fold for record in self.records) else "seed"
         if len(self.records) == 1:
             return f"{self.accuracies[0]:.1%} (1 {what})"
@@ -166,6 +167,40 @@ class OtherTool(NamedTuple):
     under_float: dict[int, Estimate]
     minutes: float
     made_with: str
+
+
+class Ranges(NamedTuple):
+    """Where the values of a network lie, its batch normalization folded.
+
+    Attributes:
+        images: How many training images were shown.
+        percentiles: The percentiles that have limits.
+        together: "kernel", "bias" or "output" -> percentile -> lower and upper limit of all layers' values.
+        layers: Layer -> the same, of its values.
+        histograms: "kernel" or "output" -> the middle of each bin -> how many values of all layers are in it.
+        made_with: A sentence that names data, images, hardware, versions and code.
+    """
+
+    images: int
+    percentiles: tuple[float, ...]
+    together: dict[str, dict[float, tuple[float, float]]]
+    layers: dict[str, dict[str, dict[float, tuple[float, float]]]]
+    histograms: dict[str, dict[float, int]]
+    made_with: str
+
+    def by_level(self, kind: str, percentile: float) -> dict[str, tuple[float, float]]:
+        """Return level -> lower and upper limit that hold those of all its layers.
+
+        Args:
+            kind: "kernel", "bias" or "output".
+            percentile: One of `percentiles`.
+        """
+        found: dict[str, tuple[float, float]] = {}
+        for layer, limits in self.layers.items():
+            level, (low, high) = layer.split("_")[0], limits[kind][percentile]
+            lowest, highest = found.get(level, (low, high))
+            found[level] = min(low, lowest), max(high, highest)
+        return found
 
 
 def grids() -> list[Grid]:
@@ -204,6 +239,21 @@ def cells(*names: str) -> list[Cell]:
         if name not in known:
             raise InputError(f"there is no reference grid {name!r}; there are {', '.join(known)}")
     return [cell for name in names for cell in _cells(known[name])]
+
+
+def missing() -> dict[Trial, str]:
+    """Return each trial that a grid asks for and that has no record, and the name of its first grid.
+
+    Raises:
+        InputError: as `grids` does.
+    """
+    known = {path.stem for path in (_folder() / "trials").glob("*.json")}
+    found: dict[Trial, str] = {}
+    for grid in grids():
+        for trial in grid.trials:
+            if trial.key not in known:
+                found.setdefault(trial, grid.name)
+    return found
 
 
 def _cells(grid: Grid) -> Iterable[Cell]:
@@ -299,6 +349,28 @@ def load_shifts(network: str) -> list[RoundingShift]:
     return [RoundingShift(**s | {name: tuple(s[name]) for name in lists}) for s in known.get(network, ())]
 
 
+def load_ranges() -> Ranges:
+    """Return where the values of the SqueezeNet for CIFAR-10 lie, from ranges.json; errors as in `grids`."""
+    found = json.loads((_folder() / "ranges.json").read_text())
+    percentiles = tuple(found["percentiles"])
+
+    def by_kind(limits: dict[str, list]) -> dict[str, dict[float, tuple[float, float]]]:
+        return {kind: dict(zip(percentiles, map(tuple, ends))) for kind, ends in limits.items()}
+
+    histograms = {}
+    for kind, bars in found["histograms"].items():
+        low, high = bars["ends"]
+        edges = np.linspace(low, high, len(bars["counts"]) + 1)
+        histograms[kind] = dict(zip(((edges[1:] + edges[:-1]) / 2).tolist(), bars["counts"]))
+    layers = {layer: by_kind(limits) for layer, limits in found["layers"].items()}
+    hardware, versions, commit = (found["run"][name] for name in ("hardware", "versions", "commit"))
+    made_with = (
+        f"cifar10, {found['images']} training images; {hardware['gpu'] or hardware['cpu']}, {hardware['cores']} cores; "
+        f"Keras {versions['keras']}; code {commit['id'][:7]}."
+    )
+    return Ranges(found["images"], percentiles, by_kind(found["all"]), layers, histograms, made_with)
+
+
 def outcome(record: Record) -> ScheduleOutcome:
     """Return what the schedule of a record left, except its network, for `explore.training_curve`."""
     stages = [Stage(name, {}, frozenset(), epochs) for name, epochs in record.results.stages]
@@ -311,15 +383,24 @@ def results_table(
 ) -> Table:
     """Return a table that says below it where its reference results come from.
 
+    A row with a cell of a grid that has no record is left out, and the note says how many are.
+
     Args:
         columns: The column heads.
-        rows: The rows; their cells of grids are written as a mean with its interval, or "not run".
+        rows: The rows; their cells of grids are written as a mean with its interval.
         also: More cells that the numbers come from, if a row holds only text made from them.
         note: What stands before the provenance, for example what the intervals are of.
     """
-    rows = [tuple(row) for row in rows]
-    cells = [value for row in rows for value in row if isinstance(value, Cell)]
-    return Table(tuple(columns), rows, f"{note} Reference: {made_with([*cells, *also])}".lstrip())
+    asked = [tuple(row) for row in rows]
+    found = [row for row in asked if all(value.records for value in row if isinstance(value, Cell))]
+    cells = [value for row in found for value in row if isinstance(value, Cell)]
+    missing = len(asked) - len(found)
+    notes = [note] if note else []
+    if missing:
+        notes.append(f"{missing} row{'s have' if missing > 1 else ' has'} no record yet.")
+    if any(cell.records for cell in (*cells, *also)):
+        notes.append(f"Reference: {made_with([*cells, *also])}")
+    return Table(tuple(columns), found, " ".join(notes))
 
 
 def made_with(results: Iterable[Cell | Record]) -> str:
@@ -328,7 +409,8 @@ def made_with(results: Iterable[Cell | Record]) -> str:
     Args:
         results: Cells, or records of trials.
     """
-    records = [record for found in results for record in (found.records if isinstance(found, Cell) else [found])]
+    found = [record for one in results for record in (one.records if isinstance(one, Cell) else [one])]
+    records = list({record.trial.key: record for record in found}.values())  # a base of several rows counts once
     if not records:
         return "Not run yet."
     first = records[0]

@@ -1,11 +1,13 @@
-"""The page that says what this build of the book is made of: all from the executed notebooks and the baselines."""
+"""The page that says what this build of the book is made of, and which reference results it lacks."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from fewbits.book import reference
 from fewbits.book.chapter import Chapter
 from fewbits.book.results import differences, read_baseline, recorded
 from fewbits.errors import needs_extra
+from fewbits.experiment import Store, estimate_seconds
 
 with needs_extra("book", "Pages"):
     import nbformat
@@ -25,7 +27,18 @@ The seconds are those of one chapter at a time or of several side by side, as th
 | package | version |
 |---|---|
 {versions}
+
+## Reference results
+
+{missing}
 """
+
+_MISSING = """{n} of the trials that `data/reference/grids.toml` asks for have not been run. Tables and figures of the
+chapters leave them out. `make reference DATA=folder` runs them. Minutes are estimated from the records of like trials.
+
+| grid | trial | result | minutes |
+|---|---|---|---:|
+{rows}"""
 
 
 def status_page(executed: Sequence[Chapter], profile: str) -> str:
@@ -49,7 +62,20 @@ def status_page(executed: Sequence[Chapter], profile: str) -> str:
         agree=sum(agree for agree, _ in counts),
         results=sum(results for _, results in counts),
         versions="\n".join(f"| {name} | {', '.join(versions)} |" for name, versions in _versions(runs).items()),
+        missing=_missing(),
     )
+
+
+def _missing() -> str:
+    trials = reference.missing()
+    if not trials:
+        return "Each trial that `data/reference/grids.toml` asks for has been run."
+    records = Store(reference.FOLDER / "trials").records()
+    rows = []
+    for trial, grid in trials.items():
+        seconds = estimate_seconds(trial, records)
+        rows.append(f"| {grid} | {trial.name} | not run | {'-' if seconds is None else f'{seconds / 60:.0f}'} |")
+    return _MISSING.format(n=len(trials), rows="\n".join(rows))
 
 
 def agreement(chapter: Chapter, notebook: Any, profile: str) -> tuple[int, int]:

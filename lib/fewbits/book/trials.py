@@ -1,4 +1,4 @@
-"""The page that lists every trial of the reference results with its provenance, from grids.toml and the records."""
+"""The page that lists every trial of the reference results with its provenance, from the records and grids.toml."""
 
 from collections.abc import Sequence
 from html import escape
@@ -7,7 +7,6 @@ from typing import Any
 from fewbits.book import reference
 from fewbits.experiment import Grid, Store, Trial
 from fewbits.experiment.trial_table import Row, as_text, rows
-from fewbits.statistics import NOT_RUN
 
 OTHER = "start of others"
 """What stands for a grid at a trial that no grid asks for, because others start from it."""
@@ -18,8 +17,9 @@ _HEADS = (*_FOUND, "network", "data", "seed", "epochs", "images", "seconds", "da
 _NUMBERS = ("seed", "epochs", "images", "test", "under float", "seconds")
 _PAGE = """# Every trial
 
-The reference results of this book are {n} trials, of which {run} have been run. Each row is one trial: what was asked,
-what was measured on the test images, how long it took since it was last resumed, when, with which code, and on what.
+The reference results of this book are {n} trials. Each row is one trial: what was asked, what was measured on the test
+images, how long it took since it was last resumed, when, with which code, and on what. [Status of this build](status)
+lists the trials that have no record yet.
 *Varied* names the fields in which the trials of its grid differ. The record of a trial is
 `data/reference/trials/KEY.json`; `fewbits results data/reference/trials --csv` writes all fields of all records.
 
@@ -46,17 +46,14 @@ def trials_page() -> str:
     grids = reference.grids()
     records = {record.trial.key: record for record in Store(reference.FOLDER / "trials").records()}
     measured = {row["key"]: row for row in rows(records.values())}
-    asked: dict[str, Trial] = {}
-    of: dict[str, list[Grid]] = {}
+    of: dict[str, list[Grid]] = {key: [] for key in records}
     for grid in grids:
         for trial in grid.trials:
-            key = trial.key
-            asked[key] = trial
-            of.setdefault(key, []).append(grid)
-    others = {key: record.trial for key, record in records.items() if key not in asked}
-    lines = [_line(trial, of.get(key, []), measured.get(key)) for key, trial in (asked | others).items()]
+            if trial.key in of:
+                of[trial.key].append(grid)
+    lines = [_line(records[key].trial, asked_by, measured[key]) for key, asked_by in of.items()]
     heads = "".join(f'<th scope="col"{_class(name)}>{name}</th>' for name in _HEADS)
-    return _PAGE.format(n=len(lines), run=len(measured), heads=heads, rows="\n".join(lines))
+    return _PAGE.format(n=len(lines), heads=heads, rows="\n".join(lines))
 
 
 def varied(trial: Trial, grid: Grid) -> str:
@@ -77,7 +74,7 @@ def _written(value: Any) -> str:
     return "none" if value is None else as_text(value)
 
 
-def _line(trial: Trial, grids: Sequence[Grid], row: Row | None) -> str:
+def _line(trial: Trial, grids: Sequence[Grid], row: Row) -> str:
     cells: dict[str, tuple[str, Any]] = {
         "grid": (", ".join(grid.name for grid in grids) or OTHER, None),
         "network": (trial.network, None),
@@ -92,9 +89,7 @@ def _line(trial: Trial, grids: Sequence[Grid], row: Row | None) -> str:
     return f"<tr>{''.join(_cell(name, *cells[name]) for name in _HEADS)}</tr>"
 
 
-def _measured(row: Row | None) -> dict[str, tuple[str, Any]]:
-    if row is None:
-        return {"test": (NOT_RUN, "")} | dict.fromkeys((*_NUMBERS[4:], "date", "code", "machine"), ("", ""))
+def _measured(row: Row) -> dict[str, tuple[str, Any]]:
     lost, seconds = row["under_float"], row["seconds"]
     return {
         "test": (f"{row['top1']:.2%}", row["top1"]),

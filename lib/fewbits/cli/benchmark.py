@@ -49,7 +49,7 @@ def run(options: Namespace) -> None:
     """Time the networks and print a table.
 
     Raises:
-        InputError: when an option is invalid, a file cannot be read, or a network does not run in a runtime.
+        InputError: when an option is invalid, a file cannot be read, or a network fails in a runtime.
     """
     for name in options.runtimes:
         check_name("runtime", name, RUNTIMES)

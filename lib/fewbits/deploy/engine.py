@@ -30,7 +30,7 @@ class EngineMapping:
 
     Attributes:
         layer: Name of the layer.
-        reason: Why the layer does not run on the engine; empty if it does.
+        reason: Why the engine cannot run the layer; empty if it does.
         window: Side of the engine's window, 3 or 5.
         weight_bits: 4, 8 or 16.
         passes: Number of passes over a plane.

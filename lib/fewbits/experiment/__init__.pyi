@@ -7,6 +7,7 @@ from . import scheme as scheme
 from . import store as store
 from . import strategies as strategies
 from . import study as study
+from . import time_budget as time_budget
 from . import trial as trial
 from . import trial_table as trial_table
 from . import workers as workers
@@ -24,6 +25,10 @@ from .strategies import run_trial as run_trial
 from .study import Answers as Answers
 from .study import Study as Study
 from .study import run_schemes as run_schemes
+from .time_budget import choose_trials as choose_trials
+from .time_budget import estimate_seconds as estimate_seconds
+from .time_budget import estimate_with_starts as estimate_with_starts
+from .time_budget import run_in_time as run_in_time
 from .trial import Grid as Grid
 from .trial import Trial as Trial
 from .trial import read_grid as read_grid

@@ -11,6 +11,7 @@ from fewbits.experiment.fields import naming
 from fewbits.experiment.store import Record, Store
 from fewbits.experiment.trial import Checker, Trial
 from fewbits.experiment.workers import Task, open_workers
+from fewbits.training.interruption import time_limit
 from fewbits.zoo.trained import find_weights
 
 
@@ -19,7 +20,7 @@ class TrialOutcome(NamedTuple):
 
     Attributes:
         trial: The trial.
-        record: Its record; None if it failed.
+        record: Its record; None if it failed or was not run.
         error: Why it failed, in one sentence; None if it did not.
     """
 
@@ -50,6 +51,7 @@ def run_trials(
     *,
     processes: int = 1,
     scheduler: str | None = None,
+    seconds: float | None = None,
     progress: Callable[[TrialsProgress], None] | None = None,
 ) -> list[TrialOutcome]:
     """Run the trials that have no record in `store` yet, and those that they start from.
@@ -65,10 +67,11 @@ def run_trials(
         processes: 1 for this process. More are started with Dask, each with its share of TensorFlow's threads; a script
             that asks for them needs `if __name__ == "__main__":`.
         scheduler: The address of a Dask cluster instead. Its workers need fewbits and the data, but not the store.
+        seconds: When to stop, as Ctrl-C would; None to run them all.
         progress: Called after each trial.
 
     Returns:
-        The outcomes, in the order of `trials`.
+        The outcomes, in the order of `trials`; those that were not run in time have neither record nor error.
 
     Raises:
         InputError: before anything runs, when a trial cannot be run, a record is damaged, or a scheduler does not
@@ -87,7 +90,7 @@ def run_trials(
         outcomes[outcome.trial.key] = outcome
         clock.finished(outcome)
 
-    with open_workers(processes, scheduler) if left else nullcontext(None) as run:
+    with time_limit(seconds) as is_over, open_workers(processes, scheduler) if left else nullcontext(None) as run:
         for wave in _waves(left):
             ready = []
             for trial in wave:
@@ -96,13 +99,15 @@ def run_trials(
                     finish(TrialOutcome(trial, None, f"its start, {start.trial.name}, failed: {start.error}"))
                 else:
                     ready.append(trial)
-            for trial, result in run(_task(trial, store) for trial in ready) if run and ready else ():
+            for trial, result in run(_task(trial, store) for trial in ready if not is_over()) if run and ready else ():
                 if isinstance(result, str):
+                    if is_over():  # the limit made TensorFlow fail
+                        continue
                     finish(TrialOutcome(trial, None, result))
                 else:
                     store.save(*result)
                     finish(TrialOutcome(trial, result[0]))
-    return [outcomes[trial.key] for trial in trials]
+    return [outcomes.get(trial.key, TrialOutcome(trial, None)) for trial in trials]
 
 
 def _left_to_run(trials: list[Trial], outcomes: dict[str, TrialOutcome], store: Store) -> dict[str, Trial]:
@@ -114,12 +119,17 @@ def _left_to_run(trials: list[Trial], outcomes: dict[str, TrialOutcome], store: 
                 check(trial)
             left[trial.key] = trial
     for trial in list(left.values()):
-        left |= {start.key: start for start in _missing_starts(trial, store)}
+        left |= {start.key: start for start in missing_starts(trial, store)}
     return left
 
 
-def _missing_starts(trial: Trial, store: Store) -> Iterator[Trial]:
-    """Yield the trial that `trial` starts from, the one that it starts from, and so on, up to weights in the store."""
+def missing_starts(trial: Trial, store: Store) -> Iterator[Trial]:
+    """Yield the trial that `trial` starts from, the one that it starts from, and so on, up to weights in the store.
+
+    Args:
+        trial: A trial.
+        store: Where the weights may be.
+    """
     while isinstance(trial.start, Trial) and not store.weights(trial.start).exists():
         trial = trial.start
         yield trial

@@ -147,12 +147,19 @@ class Record(_Frozen):
     Attributes:
         trial: What was asked.
         results: What was measured.
-        provenance: Code, data, versions and hardware, as `provenance.describe` returns them.
+        provenance: Code, data, versions and hardware, as `provenance.describe` returns them; and `resumed`, true if the
+            trial went on from a checkpoint.
     """
 
     trial: Trial
     results: Results
     provenance: dict[str, Any]
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the trial took since it was last resumed; None if that is not known."""
+        seconds = self.provenance.get("seconds")
+        return float(seconds) if isinstance(seconds, int | float) else None
 
 
 class Store:

@@ -119,7 +119,7 @@ def run_trial(trial: Trial, start: bytes | None = None, checkpoint: Path | None 
     Raises:
         InputError: when data or weights are missing or do not fit, or the loss becomes NaN.
     """
-    began = time.monotonic()
+    began, resumed = time.monotonic(), checkpoint is not None and checkpoint.exists()
     dataset = load_images(trial.data, trial.size, trial.fold, **own_images(trial))
     splits = {"train": _drawn(dataset.train, trial.images), "validation": dataset.validation, "test": dataset.test}
     data = {name: (dataset.scaled(split), split.labels) for name, split in splits.items()}
@@ -130,7 +130,8 @@ def run_trial(trial: Trial, start: bytes | None = None, checkpoint: Path | None 
         "augment": AUGMENTATIONS[trial.augment],
     }
     with _drawing_from(trial.seed):
-        model = build_network(trial.network, dataset.image_shape, len(dataset.classes), trial.width)
+        shape, classes = dataset.image_shape, len(dataset.classes)
+        model = build_network(trial.network, shape, classes, trial.width, trial.duplicate_shared)
         if trial.start is not None:
             if start is None:
                 raise InputError(f"{trial.name} starts from trained weights; pass them as `start`")
@@ -144,6 +145,7 @@ def run_trial(trial: Trial, start: bytes | None = None, checkpoint: Path | None 
         validation = setting.tally(made.model, "validation")
         results = Results(test=test, validation=validation, parameters=made.model.count_params(), **known)
     source = provenance.describe(dataset.checksum, start, seconds=time.monotonic() - began)
+    source |= {"resumed": True} if resumed else {}
     return Record(trial=trial, results=results, provenance=source), made.weights
 
 

@@ -104,11 +104,19 @@ class Study(Mapping[Scheme, Answers]):
         """Scheme -> how long it took to quantize the network and to answer."""
         return {scheme: entry["seconds"] for scheme, entry in self._entries.items()}
 
+    def missing(self, schemes: Iterable[Scheme]) -> list[Scheme]:
+        """Return those of the schemes that have no answers, each once, and before them float if it has none.
+
+        Args:
+            schemes: What is asked.
+        """
+        return [scheme for scheme in dict.fromkeys([FLOAT_SCHEME, *schemes]) if scheme not in self]
+
     def under_float(self, scheme: Scheme, images: slice | np.ndarray = slice(None)) -> Estimate:
         """Return how far the top-1 of a scheme is under float, compared image by image.
 
         Args:
-            scheme: What to compare with float; if it was not run, the estimate is one of no values.
+            scheme: What to compare with float; if it has no answers, the estimate is one of no values.
             images: Which images to compare on, as an index; all by default.
         """
         if scheme not in self:
@@ -193,8 +201,8 @@ def run_schemes(
     for run in study.runs:
         if (run["model"], run["data"]) != (source["model"], source["data"]) or study.images != len(labels):
             raise InputError(f"{path} holds answers of another network or to other images; name another file")
-    schemes = [FLOAT_SCHEME, *(s for s in dict.fromkeys(schemes) if s != FLOAT_SCHEME)]
-    left = [scheme for scheme in schemes if scheme not in study]
+    schemes = list(dict.fromkeys([FLOAT_SCHEME, *schemes]))
+    left = study.missing(schemes)
     study.images = len(labels)
     if left:
         study.runs.append(source)

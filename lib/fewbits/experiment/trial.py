@@ -45,7 +45,8 @@ from fewbits.zoo.trained import find_weights
 PRUNE = "prune"
 TRIAL_STRATEGIES = (FLOAT, PRUNE, *names.STRATEGIES)
 OF_THE_DATA = ("fold", "channel_order", "mean_pixel", "scale")  # and what else it takes if its data are the same
-SHARED = ("network", "data", "width", "size")  # what a start takes from its trial unless it has its own
+# What a start takes from its trial unless it has its own.
+SHARED = ("network", "duplicate_shared", "data", "width", "size")
 LIGHT = "light"  # the augmentation that also changes brightness and contrast
 PURPOSES = ("quick", "reference")  # what a result is for
 DEVICE_BITS = 8  # the widest codes that every integer program can multiply
@@ -115,6 +116,8 @@ class Trial(BaseModel):
 
     Attributes:
         network: One of `zoo.NAMES`, or the path of a .keras file, from whose weights the trial begins.
+        duplicate_shared: As in `quantize_model`, for the network of a file. The trial begins with a layer for each use
+            of a shared one, and training changes each of them.
         data: One of `data.NAMES`, or the path of a folder of images or of an .npz file, as in `data.load_own`. The key
             of a trial depends on the content of a file or folder, not on its path.
         fold: Which fold of the data is tested, as in `data.load`.
@@ -130,9 +133,9 @@ class Trial(BaseModel):
         strategy: "float", "prune" or one of `names.STRATEGIES`.
         start: Where weights come from: a float Trial or a pruning, which runs first, or the name of trained weights, as
             in `zoo.find_weights`; None for the weights in the file of a network. A mapping is a Trial that takes
-            network, data, fold, width and size from this one unless it has its own, and fold, channel order, mean and
-            scale only if the data are the same. A quantized or pruned network takes all weights from its start, a float
-            network those of its first `transfer` levels.
+            network, duplicate_shared, data, fold, width and size from this one unless it has its own, and fold, channel
+            order, mean and scale only if the data are the same. A quantized or pruned network takes all weights from
+            its start, a float network those of its first `transfer` levels.
         transfer: How many levels a float trial takes from its start, as in `training.take_levels`.
         freeze: Do not train these levels (backstrom2018, 2.4).
         epochs: Of the whole training, or of each stage of a schedule; 0 for the strategies "static" and "prune".
@@ -184,6 +187,7 @@ class Trial(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     network: Annotated[str, AfterValidator(_network)]
+    duplicate_shared: bool = False
     data: Annotated[str, AfterValidator(_data)]
     fold: Annotated[int, Field(ge=0), AfterValidator(_fold)] = 0
     width: float = Field(1.0, gt=0, le=100, allow_inf_nan=False)
@@ -293,6 +297,10 @@ class Trial(BaseModel):
             raise InputError("integers compute with the pixels themselves; leave out mean_pixel and scale")
         if is_marked(self.network) and self.width != 1:
             raise InputError("width is for networks of the zoo; leave it out")
+        if self.duplicate_shared and not is_marked(self.network):
+            raise InputError(
+                f"duplicate_shared is for networks of files, and {self.network} shares no layer; leave it out"
+            )
 
     def _check_transfer(self) -> None:
         if self.start is None and self.transfer is not None:
@@ -357,6 +365,7 @@ QUANTIZATION = (
     "integers",
 )
 TOLD = {  # field -> how a value other than its default reads
+    "duplicate_shared": "shared layers duplicated",
     "reestimate": "statistics re-estimated",
     "edge_bits": "edges at {}",
     "rounding": "rounded by {}",
@@ -416,7 +425,9 @@ def levels_of(trial: Trial, network: keras.Model) -> list[list[str]] | None:
     return None if is_marked(trial.network) else zoo.levels(network)
 
 
-def build_network(network: str, image_shape: tuple[int, int, int], classes: int, width: float) -> keras.Model:
+def build_network(
+    network: str, image_shape: tuple[int, int, int], classes: int, width: float, duplicate_shared: bool = False
+) -> keras.Model:
     """Return the network of a trial, with new weights or those of its file.
 
     Args:
@@ -424,13 +435,14 @@ def build_network(network: str, image_shape: tuple[int, int, int], classes: int,
         image_shape: Height, width and channels.
         classes: Number of classes.
         width: Multiplies the filters; other than 1 only for a network that has this option.
+        duplicate_shared: As in `quantize_model`, for the network of a file.
 
     Raises:
         InputError: when the network cannot be built or read, or does not fit images and classes.
     """
     if is_marked(network):
         path = unchanged_path(network)
-        model = canonical(read_model(path))
+        model = canonical(read_model(path), duplicate_shared=duplicate_shared)
         check_images(model, image_shape, "the images")
         head_of(model).check_classes(classes, str(path))
         return model
@@ -503,7 +515,8 @@ class Checker:
             raise InputError(f"images must be at most {len(dataset.train)}, all of {trial.data}, not {trial.images}")
         with naming("network: "):
             shape = dataset.image_shape, len(dataset.classes)
-            network = self._once(self._networks, build_network, trial.network, *shape, trial.width)
+            arguments = trial.network, *shape, trial.width, trial.duplicate_shared
+            network = self._once(self._networks, build_network, *arguments)
         for field, asked in (("momentum", trial.momentum is not None), ("reestimate", trial.reestimate)):
             if asked and not normalizations(network):
                 raise InputError(f"{field} is of batch normalization, and {network.name} has none; leave it out")

@@ -45,8 +45,9 @@ def rows_with(table: Sequence[Row], column: str, value: str) -> list[Row]:
     _check(column)
     found = [row for row in table if as_text(row[column]) == value]
     if not found:
-        known = ", ".join(sorted({as_text(row[column]) for row in table})[:12])
-        raise InputError(f"no trial has {column} = {value!r}; it is one of {known}")
+        known = sorted({as_text(row[column]) for row in table if row[column] is not None})
+        there = f"it is one of {', '.join(known[:12])}" if known else f"none has a {column}"
+        raise InputError(f"no trial has {column} = {value!r}; {there}")
     return found
 
 
@@ -156,9 +157,8 @@ def _measured(record: Record) -> Row:
 def _origin(record: Record) -> Row:
     origin = record.provenance
     hardware, commit = (part if isinstance(part := origin.get(name), dict) else {} for name in ("hardware", "commit"))
-    seconds = origin.get("seconds")
     return {
-        "seconds": float(seconds) if isinstance(seconds, int | float) else None,
+        "seconds": record.seconds,
         "date": origin.get("date"),
         "threads": hardware.get("threads"),
         "cpu": hardware.get("cpu"),

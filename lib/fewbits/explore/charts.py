@@ -2,7 +2,7 @@
 
 Lines and bars can have controls: `adjustable_lines` and `adjustable_bars` return an Explorer.
 
-A value is a number, None where it is not run, or a measurement that knows its interval: a `Share` or `Estimate`, or
+A value is a number, None where there is none, or a measurement that knows its interval: a `Share` or `Estimate`, or
 something that has one, such as a `Score`, `Answers` or a reference `Cell`. Intervals become error bars.
 """
 

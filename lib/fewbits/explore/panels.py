@@ -31,14 +31,16 @@ def stacked_lines(
         caption: What the figure shows.
         alt: A text alternative.
         x: The title of the x axis.
-        axes: Quantity -> more of Plotly's y axis, such as `explore.PERCENT`; with it, the data table is in percent.
+        axes: Quantity -> more of Plotly's y axis, such as `explore.PERCENT`; with it, the data table is in percent. The
+            title of the x axis -> more of that axis.
         colours: Of the series, in their order.
         dashes: Of the series, in their order.
         height: Of the figure, in pixels.
     """
     axes, looks = axes or {}, (list(colours), list(dashes))
     fig = make_subplots(len(panels), 1, shared_xaxes=True, vertical_spacing=0.06)
-    fig.update_layout(template=plots.TEMPLATE, height=height).update_xaxes(title=x, row=len(panels))
+    fig.update_layout(template=plots.TEMPLATE, height=height)
+    fig.update_xaxes(axes.get(x)).update_xaxes(title=x, row=len(panels))
     for row, (quantity, series) in enumerate(panels.items(), 1):
         fig.update_yaxes(title=quantity, **axes.get(quantity, {}), row=row)
         for (name, found), colour, dash in zip(series.items(), *map(cycle, looks)):

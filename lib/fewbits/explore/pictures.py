@@ -91,7 +91,7 @@ def value_by_layer(
     """Show a value per layer and network as a table of coloured cells.
 
     Args:
-        values: Network -> layer -> value. A network without values was not run, and its column stays blank. The layers
+        values: Network -> layer -> value. The column of a network without values stays blank. The layers
             are those of the first network that was run.
         label: The number of the figure, such as "11.8".
         caption: What the figure shows.

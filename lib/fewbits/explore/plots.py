@@ -15,7 +15,6 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fewbits.explore.axes import log_axis
-from fewbits.statistics import NOT_RUN
 
 # Okabe and Ito's colours, told apart by colour-blind readers; all readable on white and on near-black.
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#2a86c8", "#d55e00", "#009e73", "#cc79a7", "#888888"
@@ -96,14 +95,14 @@ def text(value: Any) -> str:
     """Return a value as tables and axes show it.
 
     Floats have four digits, integers their thousands separated; a tuple of bits is written as in 8-6-6 (f: float);
-    None is "not run".
+    None is a dash.
 
     Example:
         >>> text(1234), text(0.123456), text((16, None, None)), text(None)
-        ('1,234', '0.1235', '16\N{NON-BREAKING HYPHEN}f\N{NON-BREAKING HYPHEN}f', 'not run')
+        ('1,234', '0.1235', '16\N{NON-BREAKING HYPHEN}f\N{NON-BREAKING HYPHEN}f', '-')
     """
     if value is None:
-        return NOT_RUN
+        return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, int):

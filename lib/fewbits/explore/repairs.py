@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from fewbits.experiment import Scheme, Study
 from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
+from fewbits.statistics import NO_DATA
 
 ROUNDINGS = ("floor", "nearest")
 KINDS = ("kernels", "kernels, inputs", "kernels, inputs, outputs")
@@ -54,7 +55,7 @@ def accuracy_by_scheme(
                 "marker": {"color": colour},
             },
         ]
-        readings = {name: "not run" if answers is None else str(answers) for name, answers in zip(names, found)}
+        readings = {name: NO_DATA if answers is None else str(answers) for name, answers in zip(names, found)}
         return View(traces, readings)
 
     error = {"type": "data", "symmetric": False, "thickness": 1}
@@ -102,7 +103,7 @@ def accuracy_by_repair(
             "arrayminus": [share and round(share.value - share.low, 4) for share in shares],
         }
         trace = {"x": [share and share.value for share in shares], "y": places, "error_x": error}
-        readings = {name: "not run" if found[name] is None else str(found[name]) for name in ways}
+        readings = {name: NO_DATA if found[name] is None else str(found[name]) for name in ways}
         return View([trace], readings)
 
     figure = plots.figure(

@@ -4,6 +4,7 @@ import plotly.graph_objects as go
 
 from fewbits.explore import plots
 from fewbits.explore.explorer import Explorer, View
+from fewbits.statistics import NO_DATA
 
 
 def surface(
@@ -23,7 +24,7 @@ def surface(
 
     def view(quantity: str) -> View:
         values = quantities[quantity]
-        write = {k: "not run" if v is None else formats[quantity].format(v) for k, v in values.items()}
+        write = {k: NO_DATA if v is None else formats[quantity].format(v) for k, v in values.items()}
         trace = {
             "z": [[values[row, column] for column in columns] for row in rows],
             "text": [[write[r, c] if values[r, c] is not None else "" for c in columns] for r in rows],

@@ -38,7 +38,7 @@ def check_few_bit_values(function: Callable[..., Any]) -> None:
                 0,
                 3,
                 False,
-                "Behind a ReLU no value is negative: which codes does an unsigned format use?",
+                "After a ReLU no value is negative: which codes does an unsigned format use?",
             ),
             case([0.3, 5.0], 1, 2, False, "The step follows from the MSB and the bits. Try other widths than 3 bits."),
         ],

@@ -22,7 +22,7 @@ def check_shift_to_even(function: Callable[..., Any]) -> None:
             case([8, 16, -8], 3, "These are multiples of the unit: nothing is to be rounded."),
             case([9, 15, -9, -15], 3, "Nearest means up if more than half is dropped, and down if less is."),
             case([4, 20], 3, "Halfway to an odd integer: the even one is below."),
-            case([12, 28], 3, "Halfway behind an odd integer: the even one is above."),
+            case([12, 28], 3, "Halfway above an odd integer: the even one is above."),
             case([-4, -12, -20], 3, "Below zero, `>>` still rounds down; which of the two neighbours is even?"),
             case([5, -7], 0, "A shift of 0 drops nothing, so nothing is halfway."),
             case([2**60 + 1, 2**60 + 3], 1, "A float holds no more than 53 bits; stay with integers."),

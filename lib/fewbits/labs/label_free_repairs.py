@@ -80,7 +80,7 @@ def check_biases_in_order(biases_in_order: Callable[..., Any]) -> None:
                 x,
                 "Two layers: the second reads the outputs of the first.",
             ),
-            case([first, second], [first[0], down[1]], x, "Behind each layer is a ReLU, which changes the mean."),
+            case([first, second], [first[0], down[1]], x, "After each layer is a ReLU, which changes the mean."),
             case(
                 [first, second],
                 down,

@@ -9,7 +9,7 @@ from fewbits.labs.checking import Case, check_cases, equals
 
 
 def check_remove_filters_of(function: Callable[..., Any]) -> None:
-    """Check the removal of filters whose maps are concatenated behind others."""
+    """Check the removal of filters whose maps are concatenated after others."""
     kernel = np.arange(3 * 3 * 2 * 4.0).reshape(3, 3, 2, 4)
     bias = np.arange(4.0)
     reader = np.arange(1 * 1 * 7 * 2.0).reshape(1, 1, 7, 2)  # 3 channels before, 4 of ours
@@ -40,7 +40,7 @@ def check_remove_filters_of(function: Callable[..., Any]) -> None:
                 [1],
                 3,
                 2,
-                "The maps come behind those of another layer: at which number does the reader see this filter?",
+                "The maps come after those of another layer: at which number does the reader see this filter?",
             ),
             case([0, 2], 3, 2, "When several go, the numbers in `gone` are those of the network as it was."),
         ],

@@ -9,7 +9,7 @@ from fewbits.labs.checking import Case, check_cases, equals
 
 
 def check_map_side(function: Callable[..., Any]) -> None:
-    """Check the side of the map behind a window."""
+    """Check the side of the map after a window."""
 
     def case(side, window, stride, padding, hint):
         ends = {"valid": side - window + 1, "up": side - window + stride, "same": side}
@@ -54,7 +54,7 @@ def check_field_of_view(function: Callable[..., Any]) -> None:
         [
             case([(7, 2)], "One window sees as many pixels as it has."),
             case([(3, 1), (3, 1)], "Two windows of 3 overlap: draw the pixels below both."),
-            case([(3, 2), (3, 1)], "Behind a stride of 2, neighbours are two pixels of the image apart."),
+            case([(3, 2), (3, 1)], "After a stride of 2, neighbours are two pixels of the image apart."),
             case([(3, 1), (3, 2)], "The stride of a layer matters for the layers after it, not for its own window."),
             case([(7, 2), (3, 2), (3, 1), (3, 2), (1, 1), (3, 1)], "Strides multiply along the way."),
         ],
