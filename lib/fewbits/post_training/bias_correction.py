@@ -9,15 +9,16 @@ Sources: vieito2017, 5.4 (kernels, inputs and outputs rounded down, and what it 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fewbits.backend import ops
+from fewbits.backend import ops, tensor
 from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import InputError
 from fewbits.post_training.copies import copied, enabled_layers
-from fewbits.quantization.conversion import QuantizedModel
+from fewbits.quantization.conversion import QuantizedModel, dequantize_model
 from fewbits.quantization.fixedpoint import MAX_NBITS_KERAS, FixedPoint, quantize
 from fewbits.quantization.layers import by_filter, kernel_formats, quantized_kernel
 from fewbits.quantization.layerwise import LayerwiseRun
@@ -168,28 +169,28 @@ def correct_bias_sequentially(
         Nagel et al., 2019 (arXiv 1906.04721), 4.2 and appendix D (empirical bias correction).
     """
     arrays = input_arrays(network, images)
-    network, plain = copied(network, with_bias=True), copied(network)
-    plain.set_level(0)
+    network, plain = copied(network, with_bias=True), dequantize_model(network)
     batches = [[array[i : i + BATCH] for array in arrays] for i in range(0, len(arrays[0]), BATCH)]
     reached, wanted = LayerwiseRun(network, batches), LayerwiseRun(plain, batches)
     chosen = enabled_layers(network)
     for done, layer in enumerate(chosen, 1):
-        difference = _mean_products(plain.get_layer(layer.name), wanted) - _mean_products(layer, reached)
-        layer.bias.assign_add(difference)
+        in_float = partial(layer.product, kernel=tensor(layer.kernel))
+        mean = _mean_products(plain.get_layer(layer.name), wanted, in_float)
+        layer.bias.assign_add(mean - _mean_products(layer, reached, layer.extract))
         if progress:
             progress(done, len(chosen))
     return network
 
 
-def _mean_products(layer: Any, run: LayerwiseRun) -> np.ndarray:
-    """Return the mean of what each filter of `layer` computes in a run, before bias and output quantizer: (filters,).
+def _mean_products(layer: Any, run: LayerwiseRun, product: Callable[[Any], Any]) -> np.ndarray:
+    """Return the mean of what `product` makes of the inputs of `layer` in a run, one number per filter: (filters,).
 
     The layers before are run first, with the weights that they have now.
     """
     [call] = run.graph.calls_of(layer)
     sums, places = np.zeros(by_filter(layer, layer.kernel).shape[1]), 0
     for inputs in run.read(call.inputs[0]):
-        products = ops.convert_to_numpy(layer.extract(ops.cast(inputs, layer.kernel.dtype)))
+        products = ops.convert_to_numpy(product(ops.cast(inputs, layer.kernel.dtype)))
         products = products.reshape(-1, products.shape[-1])
         sums, places = sums + products.sum(0, dtype=np.float64), places + len(products)
     return sums / places

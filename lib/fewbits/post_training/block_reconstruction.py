@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from fewbits.backend import ops
+from fewbits.backend import keras, ops
 from fewbits.data.inputs import Images, input_arrays
 from fewbits.errors import check_integer
 from fewbits.post_training.block_in_training import BlockInTraining, KernelInTraining, StraightThrough
 from fewbits.post_training.blocks import Block, find_blocks
 from fewbits.post_training.copies import copied
 from fewbits.post_training.weight_rounding import can_be_refitted, on_grid, refitted
-from fewbits.quantization.conversion import QuantizedModel
+from fewbits.quantization.conversion import QuantizedModel, dequantize_model
 from fewbits.quantization.layers import by_filter, kernel_formats, quantized_kernel
 from fewbits.quantization.layerwise import LayerwiseRun
 
@@ -87,8 +87,7 @@ def reconstruct(
     """
     check_integer("steps", steps, 0)
     arrays = input_arrays(network, images)
-    network, plain = copied(network, with_bias=True), copied(network)
-    plain.set_level(0)
+    network, plain = copied(network, with_bias=True), dequantize_model(network)
     runs, rng, blocks = _Runs(network, plain, arrays), np.random.default_rng(seed), find_blocks(network, layer_by_layer)
     for done, block in enumerate(blocks, 1):
         layers = [layer for layer in block.layers if kernel_formats(layer)]
@@ -108,7 +107,7 @@ def reconstruct(
 class _Runs:
     """The quantized network and the float one on the same images, layer by layer."""
 
-    def __init__(self, network: QuantizedModel, plain: QuantizedModel, arrays: list[np.ndarray]):
+    def __init__(self, network: QuantizedModel, plain: keras.Model, arrays: list[np.ndarray]):
         batches = [[array[i : i + PASS] for array in arrays] for i in range(0, len(arrays[0]), PASS)]
         self.reached, self._wanted = LayerwiseRun(network, batches), LayerwiseRun(plain, batches)
         calls = zip(self.reached.graph.calls, self._wanted.graph.calls, strict=True)

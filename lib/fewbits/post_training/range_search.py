@@ -147,7 +147,7 @@ def search_msbs(
         for step in (1, -1):
             start = least
             while (formats := _with_msb(network, edge, partial(add, step))) is not None:
-                before = {name: network.formats[name] for name in formats}
+                before = {name: network.get_layer(name).formats for name in formats}
                 network.set_formats(formats)
                 now = error()
                 if now >= least:
