@@ -1122,7 +1122,7 @@ explore.Table(("a scale for each ...", *columns, "minutes at most"), rows,
 UNSIGNED_WORDS = dict(zip(("plain", "shared", "order", "refit", "learned", "blocks", "searched"), unsigned.values()))
 quote(fitting={f"{word}_{b}": study.under_float(by_bits[b, b, b]).percent for word, by_bits in UNSIGNED_WORDS.items() for b in LOW})
 blocks_gap = {b: gap(UNSIGNED_WORDS["blocks"][b, b, b], UNSIGNED_WORDS["refit"][b, b, b]) for b in LOW}
-quote(searched_gap_5=gap(UNSIGNED_WORDS["searched"][5, 5, 5], UNSIGNED_WORDS["blocks"][5, 5, 5]))
+quote(searched_gap={b: gap(UNSIGNED_WORDS["searched"][b, b, b], UNSIGNED_WORDS["blocks"][b, b, b]) for b in LOW})
 quote(blocks_gap=blocks_gap, tool={b: tool.under_float[b].percent for b in LOW})
 
 # %% [markdown]
@@ -1134,9 +1134,8 @@ quote(blocks_gap=blocks_gap, tool={b: tool.under_float[b].percent for b in LOW})
 # Refitted, the network is {glue:text}`fitting_refit_8` / {glue:text}`fitting_refit_6` / {glue:text}`fitting_refit_5` /
 # {glue:text}`fitting_refit_4` points under float at 8, 6, 5 and 4 bits; the toolkit is {glue:text}`tool_8` / {glue:text}`tool_6` /
 # {glue:text}`tool_5` / {glue:text}`tool_4` points under float. Against refitting, block reconstruction adds {glue:text}`blocks_gap_4` at
-# 4 bits and {glue:text}`blocks_gap_6` at 6 bits. With a range search before block reconstruction, the loss at 5 bits is
-# {glue:text}`fitting_searched_5` points; with block reconstruction alone it is {glue:text}`fitting_blocks_5` (difference:
-# {glue:text}`searched_gap_5`).
+# 4 bits and {glue:text}`blocks_gap_6` at 6 bits. A range search before block reconstruction adds another {glue:text}`searched_gap_8`,
+# {glue:text}`searched_gap_6`, {glue:text}`searched_gap_5` and {glue:text}`searched_gap_4` at 8, 6, 5 and 4 bits.
 #
 # ### A network with depthwise layers
 #
