@@ -354,7 +354,7 @@ quote(**{f"{what}_{name}": float(value) for name, path in zip(("level", "bit", "
 # | there | shows | here | what differs |
 # |---|---|---|---|
 # | Figure 4 | loss and accuracy in training, one fold | {figure}`13.5` | the mean of five folds; SqueezeNet |
-# | Figure 5 | accuracy by fold over the levels taken | {figure}`13.4`, and below | SqueezeNet, ten levels |
+# | Figure 5 | accuracy by fold over the levels transferred | {figure}`13.4`, and below | SqueezeNet, ten levels |
 # | Figures 6 to 9, Tables 8 to 10 | photographs with parts painted over | [chapter 18](what-it-looks-at) | many scenes; drawn plants |
 # | Figure 11 | 25 of the filters of the first layer | {figure}`13.2` | all 32; SqueezeNet, drawn plants |
 # | Figure 12 | how far each layer moved | {figure}`13.6` | as a share of the kernel's norm; SqueezeNet |
@@ -368,7 +368,7 @@ quote(**{f"{what}_{name}": float(value) for name, path in zip(("level", "bit", "
 # The lowest panel of Figure 5 (4.2.2) leaves out fold 3, an outlier for every number of levels.
 
 # %% tags=["hide-input"]
-# Accuracy over the levels taken, with all folds and without the odd one
+# Accuracy over the levels transferred, with all folds and without the odd one
 taken = {c.trial.transfer: c for c in reference.cells("transfer", "transfer, other levels") if len(c.records) == 5}
 by_fold = {n: {run.trial.fold: run.results.accuracy for run in taken[n].records} for n in sorted(taken)}
 mean_of_fold = {fold: np.mean([found[fold] for found in by_fold.values()]) for fold in range(5)}
@@ -386,12 +386,12 @@ panels = {
 }
 explore.lines(
     panels, "92.10",
-    "Accuracy on field photographs over the number of levels taken: mean and standard deviation of the folds, and the odd "
+    "Accuracy on field photographs over the number of levels transferred: mean and standard deviation of the folds, and the odd "
     "fold alone (reference).",
-    "Three lines over the levels taken. The means hardly change; the odd fold lies above them nearly everywhere.",
-    x="levels taken (tl)", yaxis=explore.PERCENT, xaxis={"type": "category"},
+    "Three lines over the levels transferred. The means hardly change; the odd fold lies above them nearly everywhere.",
+    x="levels transferred (tl)", yaxis=explore.PERCENT, xaxis={"type": "category"},
     colours=(plots.GREY, plots.BLUE, plots.ORANGE), dashes=("solid", "solid", "dot"),
-    table=data_of("levels taken", panels, taken.values()))
+    table=data_of("levels transferred", panels, taken.values()))
 
 # %% [markdown]
 # Ours has an odd fold as well, fold {glue:text}`odd`: it is {glue:text}`odd_apart:.1f` points from the median of the folds, here the better
@@ -431,14 +431,14 @@ explore.lines(
     xaxis={"type": "category"}, table=explore.Table(("bits", *alone), rows, f"Reference: {study.made_with}"))
 
 # %% tags=["hide-input"]
-# Accuracy on plants over bits, with and without levels taken
+# Accuracy on plants over bits, with and without levels transferred
 GRID_OF = {"8": "transfer, quantized", "6": "transfer, quantized to 6 bits", "4": "transfer, quantized to 4 bits"}
 quantized = {
     bits: {cell.trial.start.transfer: cell for cell in reference.cells(name) if cell.records}
     for bits, name in GRID_OF.items()
 }
 plants = {
-    f"{n} levels taken": {"float": taken[n]} | {bits: found[n] for bits, found in quantized.items() if n in found}
+    f"{n} levels transferred": {"float": taken[n]} | {bits: found[n] for bits, found in quantized.items() if n in found}
     for n in (0, 9)
 }
 rows = [(bits, *(written(found.get(bits)) for found in plants.values())) for bits in ("float", *GRID_OF)]
@@ -447,14 +447,14 @@ explore.lines(
     plants, "92.12",
     "SqueezeNet on field photographs, everything at so many bits, with no level taken and with nine: means of the folds with "
     "95 % intervals (reference).",
-    "Two lines over falling bits, level down to 8 and falling to 4, where nine levels taken lie below none; the intervals "
+    "Two lines over falling bits, level down to 8 and falling to 4, where nine levels transferred lie below none; the intervals "
     "overlap.",
     x="bits", colours=(plots.ORANGE, plots.BLUE), xaxis={"type": "category"},
     table=explore.Table(("bits", *plants), rows, f"Reference: {made}"))
 
 # %% [markdown]
 # At 8 bits no network of the thesis loses a point. Ours agree: activations of 8 bits cost AlexNet {glue:text}`alexnet_8:.1f` points, and the
-# plants with nine levels taken {glue:text}`plants_8:.1f`. Below 8 bits the networks with levels taken fall first there; here too, on average,
+# plants with nine levels transferred {glue:text}`plants_8:.1f`. Below 8 bits the networks with levels transferred fall first there; here too, on average,
 # but [chapter 13](13-transfer) finds the folds too different to be sure. Both find dense layers the least sensitive. The rounding, which the thesis does
 # not name, moves our curves by one bit or more.
 #
@@ -486,7 +486,7 @@ explore.stacked_lines(
         for title, quantity in LOSSES.items()
     },
     "92.13",
-    f"Cross-entropy in nats of MobileNets by width and pixels, trained from nothing on CIFAR-10 for "
+    f"Cross-entropy in nats of MobileNets by width and pixels, trained from scratch on CIFAR-10 for "
     f"{nets[1.0, 32].trial.epochs} epochs (reference; means of {seeds_of(curves.values())}).",
     "Two panels over the epochs: all lines fall side by side, those of 32 pixels lowest, those of 16 highest.",
     x="epoch", axes=EPOCHS, colours=colours, dashes=dashes, height=680)
@@ -622,25 +622,25 @@ explore.Table(("network", *heads), [
 # millions are right. {cite:t}`backstrom2018` lists the same AlexNet in Table 1, but with a 7x7 `fc6`: that would be
 # {glue:text}`alexnet_7:,d` parameters, and 6x6 gives the published number, and the 60 million of its own text.
 #
-# ### From nothing and from ImageNet (Figures 5.1 to 5.4)
+# ### From scratch and from ImageNet (Figures 5.1 to 5.4)
 #
-# Figures 5.1 and 5.3 (5.2) train SqueezeNet on CIFAR-10 from nothing, to 64 % after 110 epochs; Figures 5.2 and 5.4 start from ImageNet and
-# reach 74 %. We have a SqueezeNet from nothing, and a MobileNet from both starts:
+# Figures 5.1 and 5.3 (5.2) train SqueezeNet on CIFAR-10 from scratch, to 64 % after 110 epochs; Figures 5.2 and 5.4 start from ImageNet and
+# reach 74 %. We have a SqueezeNet from scratch, and a MobileNet from both starts:
 
 # %% tags=["hide-input"]
-# Training from nothing, and from ImageNet
+# Training from scratch, and from ImageNet
 nothing = nets[0.25, 32]
 explore.stacked_lines(
     {
         title: {
-            "SqueezeNet, from nothing": by_epoch(original, quantity),
-            "MobileNet 0.25, from nothing": by_epoch(nothing, quantity),
+            "SqueezeNet, from scratch": by_epoch(original, quantity),
+            "MobileNet 0.25, from scratch": by_epoch(nothing, quantity),
             "MobileNet 0.25, from ImageNet": both_stages(32, quantity),
         }
         for title, quantity in {"training loss": "loss", "validation accuracy": "val_accuracy"}.items()
     },
     "92.16",
-    "Training loss and validation accuracy on CIFAR-10, from nothing and from ImageNet (reference; "
+    "Training loss and validation accuracy on CIFAR-10, from scratch and from ImageNet (reference; "
     f"{seeds_of([original, nothing, first])}).",
     "Two panels over the epochs. SqueezeNet rises for thirty epochs; MobileNet from ImageNet starts higher than from "
     "nothing, and stays higher.",
@@ -649,7 +649,7 @@ explore.stacked_lines(
 
 # %% [markdown]
 # That ImageNet is a good start agrees: MobileNet ends {glue:text}`lead_imagenet:.1f` points higher on the test images, after
-# {glue:text}`epochs_imagenet` epochs against {glue:text}`epochs_nothing`. From nothing our SqueezeNet ends at {glue:text}`whole_test:.1%`, far
+# {glue:text}`epochs_imagenet` epochs against {glue:text}`epochs_nothing`. From scratch our SqueezeNet ends at {glue:text}`whole_test:.1%`, far
 # above the thesis' 64 %: it has batch normalization and was built for images of 32 pixels.
 #
 # (accuracy-over-the-ratio)=
