@@ -26,7 +26,7 @@
 #
 # Rounding down makes every weight too small, by half a step on average. What would a quarter of a step do? Can the float network alone
 # predict in which layer the shift costs most? The answers are in [Dose and response](dose-and-response) and
-# [Told beforehand](told-beforehand).
+# [Predicted in advance](told-beforehand).
 # ```
 
 # %% tags=["parameters"]
@@ -233,7 +233,7 @@ explore.Table(columns, rows, note=study.made_with)
 
 # %% [markdown]
 # (told-beforehand)=
-# ## Told beforehand
+# ## Predicted in advance
 #
 # If the formula is right, the float network predicts the loss. For each window we know how far rounding down shifts its output:
 # $\frac{q}{2} \sum x$. The shift matters if it is large compared with the spread of the outputs that the layer passes on. We therefore
