@@ -735,8 +735,8 @@ quote(stays=len(stays), ever=len(kept))
 # fewbits report mine.keras --data photos --output report.html --json
 # ```
 #
-# The page opens offline. Its advice was measured on images that were not used for calibration, and is statistically significant. Here
-# it is in Python for the SqueezeNet for digits, without other formats and exports:
+# The page opens offline. Its advice was measured on images that were not used for calibration, and claims a gain only where that is
+# statistically significant. Here it is in Python for the SqueezeNet for digits, without other formats and exports:
 
 # %%
 from fewbits.report import ImageSource, advise, change_in_points, examine
