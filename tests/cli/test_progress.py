@@ -98,6 +98,10 @@ def test_trials_are_lines_in_a_log_and_a_bar_on_a_terminal():
         "trial 3 of 3  lenet digits float seed 2  failed\n"
     )
     assert "1/3" in frames(terminal)[0] and "trial 2 of 3" not in terminal.getvalue()
+    before = len(frames(terminal))
+    for now in trials():  # of a run that follows
+        bar(now)
+    assert "1/3" in frames(terminal)[before]
 
 
 def test_schemes_are_lines_in_a_log_and_a_bar_on_a_terminal():

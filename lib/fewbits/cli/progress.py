@@ -56,6 +56,8 @@ class TrialsBar:
         result = _named("accuracy", record.results.accuracy) if record else "failed"
         line = f"trial {now.done:,} of {now.total:,}  {trial.name}  {result}{_left(self.stream, now.seconds_left)}"
         _advance(self.stream, self.bar, now.done, line, trial.name)
+        if now.done == now.total:  # another run may follow
+            self.bar = None
 
 
 class SchemesBar:

@@ -1,6 +1,7 @@
 """`fewbits sweep`: the trials of a file."""
 
 import argparse
+import math
 import sys
 import time
 from collections import Counter
@@ -79,8 +80,8 @@ def run(options: argparse.Namespace) -> int:
     began = time.monotonic()
     from fewbits import experiment
 
-    if options.minutes is not None and not options.minutes > 0:
-        raise InputError(f"--minutes must be above 0, not {options.minutes:g}")
+    if options.minutes is not None and not 0 < options.minutes < math.inf:
+        raise InputError(f"--minutes must be a number above 0, not {options.minutes:g}")
     grids = _chosen(experiment.read_grid(options.file), options)
     if options.minutes is not None:
         grids.sort(key=lambda grid: not grid.priority)

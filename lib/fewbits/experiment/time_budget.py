@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from fewbits.errors import InputError
 from fewbits.experiment.contents import content_of
 from fewbits.experiment.fields import FLOAT
 from fewbits.experiment.runner import TrialOutcome, TrialsProgress, missing_starts, run_trials
@@ -101,7 +100,7 @@ def run_in_time(
     Args:
         trials: What could be run, the most valuable first.
         store: A Store, or its folder; its records give the estimates.
-        seconds: How much time there is.
+        seconds: How much time there is; none runs nothing.
         processes: As in `run_trials`.
         scheduler: As in `run_trials`; the trials are chosen as for a single process.
         progress: As in `run_trials`, of the trials that were chosen.
@@ -110,10 +109,8 @@ def run_in_time(
         The outcomes, in the order of `trials`; those that were not run have neither record nor error.
 
     Raises:
-        InputError: when `seconds` is not above 0, or as `run_trials`.
+        InputError: as `run_trials`.
     """
-    if not seconds > 0:
-        raise InputError(f"seconds must be above 0, not {seconds!r}")
     end = time.monotonic() + seconds
     trials, store = list(trials), store if isinstance(store, Store) else Store(store)
     outcomes = {trial.key: TrialOutcome(trial, store.load(trial)) for trial in trials}
