@@ -1,7 +1,7 @@
 """hls4ml projects: a quantized network in C++ for high-level synthesis, from which an FPGA computes the same codes.
 
-hls4ml writes the project from our layers (`hls4ml_layers`), with types as wide as every sum needs. Its C++ also compiles
-with g++: this emulation computes with the same types as the circuit, so that codes can be compared on any machine.
+hls4ml writes the project from our layers (`hls4ml_layers`), with types as wide as every sum needs. Its C++ also
+compiles with g++: this emulation has the types of the circuit, so that codes can be compared on any machine.
 
 Source: the hls4ml team, https://github.com/fastmachinelearning/hls4ml; formats are its `ap_fixed` and `ap_ufixed`.
 """
@@ -26,13 +26,14 @@ from fewbits.deploy.operations import Tensor
 from fewbits.errors import InputError, check_integer, check_name, needs_extra
 from fewbits.graph import Call, Graph, copy_weights, rebuild
 from fewbits.io.files import folder_aside
+from fewbits.names import HLS4ML_BACKENDS
 from fewbits.quantization.activations import QuantizedActivation
 from fewbits.quantization.conversion import TRAINING_ONLY, QuantizedModel
+from fewbits.quantization.layers import QuantizedConv1D, QuantizedConv2D
 
 layers, activations = keras.layers, keras.activations
 
 COMPILER = "g++"
-BACKENDS = ("Vitis", "Vivado")
 KINDS = (
     *KERNELS,
     *PADDINGS,
@@ -55,11 +56,11 @@ KINDS = (
 )
 
 
-class Settings(NamedTuple):
+class HLS4MLSettings(NamedTuple):
     """How hls4ml builds a circuit.
 
     Attributes:
-        backend: One of BACKENDS.
+        backend: One of HLS4ML_BACKENDS.
         part: The FPGA; None for the default of hls4ml.
         clock: Period of the clock, in nanoseconds.
         reuse: How many products share a multiplier.
@@ -73,8 +74,11 @@ class Settings(NamedTuple):
     streaming: bool = False
 
 
+DEFAULTS = HLS4MLSettings()
+
+
 def write_hls4ml(
-    model: QuantizedModel, network: IntegerNetwork, folder: Path | str, settings: Settings = Settings()
+    model: QuantizedModel, network: IntegerNetwork, folder: Path | str, settings: HLS4MLSettings = DEFAULTS
 ) -> None:
     """Write a quantized model as a project of hls4ml.
 
@@ -157,15 +161,24 @@ def check_layers(model: keras.Model, streaming: bool = False) -> None:
 
     Args:
         model: A quantized model without a softmax at its end.
-        streaming: As in Settings.
+        streaming: As in HLS4MLSettings.
 
     Raises:
         InputError: naming the layer that it does not.
     """
-    for call in Graph(model).calls:
-        reason = _refusal(call, streaming)
+    graph = Graph(model)
+    for call in graph.calls:
+        reason = _padding_refusal(graph, call) or _refusal(call, streaming)
         if reason:
             raise InputError(f"layer {call.name} {reason}")
+
+
+def _padding_refusal(graph: Graph, call: Call) -> str:
+    """Return why zero padding cannot become part of the convolutions that read it; empty if it can, or is none."""
+    readers = [type(reader.operation) for reader in graph.readers(call.outputs[0])]
+    if type(call.operation) not in PADDINGS or readers and set(readers) <= {QuantizedConv1D, QuantizedConv2D}:
+        return ""
+    return "pads with zeros, which hls4ml does in convolutions only; let convolutions alone read it"
 
 
 def _refusal(call: Call, streaming: bool) -> str:
@@ -189,9 +202,16 @@ def _refusal(call: Call, streaming: bool) -> str:
         return f"joins {len(call.inputs)} tensors, of which hls4ml joins two; join them in pairs"
     if kind is layers.Concatenate and layer.axis not in (-1, len(shape) - 1):
         return "does not join channels, as hls4ml does; use axis=-1"
-    averages = kind in (layers.AveragePooling1D, layers.AveragePooling2D)
-    if getattr(layer, "pool_size", None) and (streaming or averages) and _pads(call):
+    return _pooling_refusal(call, streaming) if hasattr(layer, "pool_size") else ""
+
+
+def _pooling_refusal(call: Call, streaming: bool) -> str:
+    """Return why hls4ml does not compute a pooling exactly; empty if it does."""
+    layer: Any = call.operation
+    if (streaming or not isinstance(layer, layers.MaxPooling1D | layers.MaxPooling2D)) and _pads(call):
         return "pools over an edge that is padded, which hls4ml does not; use padding='valid'"
+    if streaming and layer.pool_size != layer.strides:
+        return "pools windows that overlap or leave gaps, which hls4ml does not as a stream; leave streaming out"
     return ""
 
 
@@ -205,14 +225,12 @@ def _pads(call: Call) -> bool:
 def _bare(model: QuantizedModel) -> keras.Model:
     """Return `model` without activations at its outputs and without layers that act in training only."""
     model = before_heads(model)
-    bare = rebuild(
-        model, apply=lambda call, layer, x, **kw: x if isinstance(layer, TRAINING_ONLY) else layer(x, **kw)
-    )
+    bare = rebuild(model, apply=lambda call, layer, x, **kw: x if isinstance(layer, TRAINING_ONLY) else layer(x, **kw))
     copy_weights(model, bare)
     return bare
 
 
-def _to_hls4ml(model: keras.Model, network: IntegerNetwork, folder: Path, settings: Settings) -> Any:
+def _to_hls4ml(model: keras.Model, network: IntegerNetwork, folder: Path, settings: HLS4MLSettings) -> Any:
     """Return `model` as a graph of hls4ml that will be written to `folder`."""
     with needs_extra("fpga", "hls4ml projects"):
         from hls4ml.converters import create_config
@@ -241,8 +259,8 @@ def _to_hls4ml(model: keras.Model, network: IntegerNetwork, folder: Path, settin
     return ModelGraph.from_layer_list(config, described, inputs, outputs)
 
 
-def _check_settings(settings: Settings) -> None:
-    check_name("backend", settings.backend, BACKENDS)
+def _check_settings(settings: HLS4MLSettings) -> None:
+    check_name("backend", settings.backend, HLS4ML_BACKENDS)
     check_integer("the reuse factor", settings.reuse, 1)
     if not settings.clock > 0:
         raise InputError(f"the clock period must be above 0 ns, not {settings.clock!r}")

@@ -1,8 +1,8 @@
 """Our layers for hls4ml: each becomes a layer of its own with fixed-point quantizers before and after it.
 
-hls4ml describes a layer by a dictionary. `register_layers` teaches its converter ours; its bit-exact pass then finds how
-wide every sum becomes. `connected` adapts the dictionaries of a whole network to what that pass assumes: a quantizer
-becomes the type of the layer before it, so no two may stand in a row, and no other layer may read what it rounds.
+hls4ml describes a layer by a dictionary. `register_layers` teaches its converter ours; its bit-exact pass then finds
+how wide every sum becomes. `connected` adapts the dictionaries of a whole network to what that pass assumes: each
+quantizer becomes the type of the layer before it, so no two may stand in a row, and nothing else may read that layer.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fewbits.backend import keras
-from fewbits.errors import InputError, needs_extra
+from fewbits.errors import needs_extra
 from fewbits.quantization.activations import QuantizedActivation
 from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.layers import (
@@ -49,6 +49,7 @@ def register_layers() -> None:
     for kind in PADDINGS:
         handlers[_key(kind)] = _padding
     handlers[_key(QuantizedActivation)] = _activation
+    handlers[_key(layers.ReLU)] = _relu
 
 
 def connected(described: Sequence[Described], outputs: Sequence[str]) -> tuple[list[Described], list[str]]:
@@ -58,14 +59,12 @@ def connected(described: Sequence[Described], outputs: Sequence[str]) -> tuple[l
     layer that passes its inputs on separates each other quantizer from what must not take its type.
 
     Args:
-        described: The layers, as hls4ml's converter returns them; they are changed.
+        described: The layers, as hls4ml's converter returns them; they are changed. Convolutions alone read zero
+            padding.
         outputs: Names of the layers that make the outputs.
 
     Returns:
         The layers, and the names of those that make the outputs.
-
-    Raises:
-        InputError: naming the layer, when zero padding is not read by convolutions alone.
     """
     network = _Network(list(described), list(outputs))
     for layer in described:
@@ -155,6 +154,14 @@ def _activation(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tu
     return _chain(inputs, outputs, parts or relu)
 
 
+def _relu(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[Described, ...]:
+    """Describe a plain ReLU as one: hls4ml takes it for a threshold, whose type cannot hold zero."""
+    if layer.max_value is not None or layer.negative_slope or layer.threshold:
+        return _handlers()[_key(layers.LeakyReLU)](layer, inputs, outputs)  # the same handler
+    relu = {"name": layer.name, "class_name": "Activation", "activation": "relu"}
+    return _chain(inputs, outputs, [relu | {"n_in": int(np.prod(inputs[0].shape[1:]))}])
+
+
 def _padding(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[Described, ...]:
     """Describe zero padding."""
     widths = dict(zip(PADDINGS[type(layer)], np.ravel(layer.padding).tolist()))
@@ -223,24 +230,20 @@ class _Network:
             reader["inputs"] = [new if name == old else name for name in reader["inputs"]]
 
     def fold(self, padding: Described) -> None:
-        """Make zero padding part of the convolutions that read it."""
-        for reader in self._behind_quantizers(padding):
-            if reader["class_name"] not in ("Conv1D", "Conv2D"):
-                raise InputError(
-                    f"layer {padding['name']} pads with zeros, which hls4ml computes in convolutions only; let nothing "
-                    "but convolutions read it"
-                )
+        """Make zero padding part of the convolutions that read it, behind their quantizers, which keep zeros."""
+        for reader in self._behind_quantizers(padding["name"]):
             for side, width in padding["widths"].items():
                 reader[f"pad_{side}"] += width
                 reader["in_height" if side in ("top", "bottom") else "in_width"] -= width
         self.remove(padding)
 
-    def _behind_quantizers(self, layer: Described) -> list[Described]:
-        """Return the layers that read what `layer` makes, or its rounded values: rounding keeps zeros."""
-        found = []
-        for reader in self.readers(layer["name"]) or [layer]:
-            found += self._behind_quantizers(reader) if reader["class_name"] == QUANTIZER else [reader]
-        return found
+    def _behind_quantizers(self, name: str) -> list[Described]:
+        """Return the layers that read what a layer makes, or its rounded values."""
+        readers = [
+            self._behind_quantizers(reader["name"]) if reader["class_name"] == QUANTIZER else [reader]
+            for reader in self.readers(name)
+        ]
+        return sum(readers, [])
 
     def changes_nothing(self, quantizer: Described) -> bool:
         """Return whether all inputs of a quantizer are values of its format."""
