@@ -96,7 +96,7 @@ def write_hls4ml(
     """
     _check_settings(settings)
     model = _bare(model)
-    check_layers(model, settings.streaming)
+    check_hls4ml(model, settings.streaming)
     with folder_aside(folder) as aside, redirect_stdout(StringIO()):
         graph = _to_hls4ml(model, network, aside, settings)
         graph.write()
@@ -156,7 +156,7 @@ class HLS4MLRunner:
         return [_codes(network.tensors[output.tensor], x) for output, x in zip(network.results, results)]
 
 
-def check_layers(model: keras.Model, streaming: bool = False) -> None:
+def check_hls4ml(model: keras.Model, streaming: bool = False) -> None:
     """Check that hls4ml computes every layer of a quantized model exactly.
 
     Args:
@@ -178,7 +178,7 @@ def _padding_refusal(graph: Graph, call: Call) -> str:
     readers = [type(reader.operation) for reader in graph.readers(call.outputs[0])]
     if type(call.operation) not in PADDINGS or readers and set(readers) <= {QuantizedConv1D, QuantizedConv2D}:
         return ""
-    return "pads with zeros, which hls4ml does in convolutions only; let convolutions alone read it"
+    return "pads with zeros, which hls4ml does in convolutions only; put nothing but convolutions after it"
 
 
 def _refusal(call: Call, streaming: bool) -> str:
@@ -199,7 +199,7 @@ def _refusal(call: Call, streaming: bool) -> str:
     if isinstance(layer, layers.Dense) and len(shape) > 2:
         return f"is dense on {len(shape) - 1} axes, which hls4ml does not multiply; use a convolution of 1x1"
     if isinstance(layer, layers.Add | layers.Concatenate) and len(call.inputs) != 2:
-        return f"joins {len(call.inputs)} tensors, of which hls4ml joins two; join them in pairs"
+        return f"joins {len(call.inputs)} tensors, but hls4ml joins two at a time; take two"
     if kind is layers.Concatenate and layer.axis not in (-1, len(shape) - 1):
         return "does not join channels, as hls4ml does; use axis=-1"
     return _pooling_refusal(call, streaming) if hasattr(layer, "pool_size") else ""
@@ -211,7 +211,7 @@ def _pooling_refusal(call: Call, streaming: bool) -> str:
     if (streaming or not isinstance(layer, layers.MaxPooling1D | layers.MaxPooling2D)) and _pads(call):
         return "pools over an edge that is padded, which hls4ml does not; use padding='valid'"
     if streaming and layer.pool_size != layer.strides:
-        return "pools windows that overlap or leave gaps, which hls4ml does not as a stream; leave streaming out"
+        return "pools windows that overlap or leave gaps, which hls4ml does not as a stream; leave the stream out"
     return ""
 
 
