@@ -1,7 +1,7 @@
-"""Projects of hls4ml: their C++, compiled with the types of the circuit, computes the codes of the network, all of them.
+"""Projects of hls4ml: their C++, compiled with the types of the circuit, computes the codes of the network.
 
-The small networks hold what the converter and its pass of bit widths could get wrong: zero padding, a layer that several
-others read in formats of their own, quantizers in a row, averages, sums, and formats that clip.
+The small networks hold what the converter and its pass of bit widths could get wrong: zero padding, a layer that
+several others read in formats of their own, quantizers in a row, averages, sums, and formats that clip.
 """
 
 import re
