@@ -50,7 +50,7 @@ def chain():
     keras.utils.set_random_seed(1)
     image = L.Input((8, 8, 1))
     x = L.Conv2D(3, 3, padding="same", activation="relu", name="first")(image)
-    x = L.Conv2D(4, 3, name="second", bias_initializer="ones")(L.MaxPooling2D(2)(x))
+    x = L.Conv2D(4, 3, name="second", bias_initializer="random_normal")(L.MaxPooling2D(2)(x))
     return keras.Model(image, L.Dense(5, name="logits")(L.Flatten()(x)), name="a-chain")
 
 
@@ -85,8 +85,8 @@ def test_all_codes_are_those_of_the_network(tmp_path, rounding, bits, per_channe
 def test_a_stream_and_quantizers_in_a_row_that_clip(tmp_path):
     model = with_formats(chain(), "nearest-away", (8, 8, 8))
     model.get_layer("first").set_formats(FixedPoint(0, 8), FixedPoint(-2, 12), FixedPoint(1, 9))  # clips between pixels
-    model.get_layer("second").set_formats(FixedPoint(0, 5), FixedPoint(0, 6), FixedPoint(0, 20))  # finer than the sums
-    model.get_layer("logits").set_formats(FixedPoint(0, 4), FixedPoint(-1, 4), None)
+    model.get_layer("second").set_formats(FixedPoint(0, 5), FixedPoint(0, 6), FixedPoint(-2, 20))  # finer than sums
+    model.get_layer("logits").set_formats(FixedPoint(0, 4), FixedPoint(-1, 12), None)
     assert different(model, tmp_path / "project", streaming=True, reuse=2) == 0
 
 
@@ -166,7 +166,7 @@ def saved(tmp_path_factory):
 
 @needs_compiler
 def test_the_command_says_how_many_codes_differ(saved, tmp_path, capsys):
-    options = ["--levels", "16", "--data", "digits", "--backend", "Vivado", "--clock", "8", "--reuse-factor", "2"]
+    options = ["--levels", str(DIGITS.levels), "--data", "digits", "--backend", "Vivado", "--clock", "8", "--reuse-factor", "2"]
     output = tmp_path / "fpga"
     assert (
         main(["export", saved, "--to", "hls4ml", "--output", str(output), "--fpga", "xc7z020clg400-1", *options]) == 0

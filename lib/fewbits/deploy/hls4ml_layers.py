@@ -37,7 +37,10 @@ SELECTING = "Reshape", "MaxPooling1D", "MaxPooling2D", "GlobalMaxPooling1D", "Gl
 
 
 def register_layers() -> None:
-    """Register our layers with hls4ml, so that `convert_from_keras_model` takes them, too.
+    """Register our layers with hls4ml, so that its `convert_from_keras_model` takes them, too.
+
+    That converter is exact where an input has the format of the outputs that it reads; it warns where quantizers stand
+    in a row. `write_hls4ml` is exact for them as well.
 
     Raises:
         InputError: when hls4ml is not installed.
