@@ -48,9 +48,9 @@ def branches():
 def chain():
     """Return a network of two convolutions and a dense layer."""
     keras.utils.set_random_seed(1)
-    image = L.Input((8, 8, 1))
+    image = L.Input((8, 8, 1), name="1st-image")
     x = L.Conv2D(3, 3, padding="same", activation="relu", name="first")(image)
-    x = L.Conv2D(4, 3, name="second", bias_initializer="random_normal")(L.MaxPooling2D(2)(x))
+    x = L.Conv2D(4, 3, name="second.2-d", bias_initializer="random_normal")(L.MaxPooling2D(2)(x))
     return keras.Model(image, L.Dense(5, name="logits")(L.Flatten()(x)), name="a-chain")
 
 
@@ -85,7 +85,7 @@ def test_all_codes_are_those_of_the_network(tmp_path, rounding, bits, per_channe
 def test_a_stream_and_quantizers_in_a_row_that_clip(tmp_path):
     model = with_formats(chain(), "nearest-away", (8, 8, 8))
     model.get_layer("first").set_formats(FixedPoint(0, 8), FixedPoint(-2, 12), FixedPoint(1, 9))  # clips between pixels
-    model.get_layer("second").set_formats(FixedPoint(0, 5), FixedPoint(0, 6), FixedPoint(-2, 20))  # finer than sums
+    model.get_layer("second.2-d").set_formats(FixedPoint(0, 5), FixedPoint(0, 6), FixedPoint(-2, 20))  # finer than sums
     model.get_layer("logits").set_formats(FixedPoint(0, 4), FixedPoint(-1, 12), None)
     assert different(model, tmp_path / "project", streaming=True, reuse=2) == 0
 
@@ -94,7 +94,7 @@ def test_the_types_are_the_formats_of_the_layers(tmp_path):
     model = with_formats(chain(), "nearest-up", (8, 7, 6))
     write_hls4ml(model, lower(model, levels=DIGITS.levels), tmp_path / "project", HLS4MLSettings(clock=7))
     text = (tmp_path / "project/firmware/defines.h").read_text()
-    for layer, name in (("first", "first_relu_t"), ("second", "second_t"), ("logits", "result_t")):
+    for layer, name in (("first", "first_relu_t"), ("second.2-d", "second_2_d_t"), ("logits", "result_t")):
         fmt = model.get_layer(layer).formats.output
         kind = f"ap_{'' if fmt.signed else 'u'}fixed<{fmt.nbits},{fmt.msb + 1},AP_RND,AP_SAT,0>"
         assert f"typedef {kind} {name};" in text
@@ -166,7 +166,18 @@ def saved(tmp_path_factory):
 
 @needs_compiler
 def test_the_command_says_how_many_codes_differ(saved, tmp_path, capsys):
-    options = ["--levels", str(DIGITS.levels), "--data", "digits", "--backend", "Vivado", "--clock", "8", "--reuse-factor", "2"]
+    options = [
+        "--levels",
+        str(DIGITS.levels),
+        "--data",
+        "digits",
+        "--backend",
+        "Vivado",
+        "--clock",
+        "8",
+        "--reuse-factor",
+        "2",
+    ]
     output = tmp_path / "fpga"
     assert (
         main(["export", saved, "--to", "hls4ml", "--output", str(output), "--fpga", "xc7z020clg400-1", *options]) == 0

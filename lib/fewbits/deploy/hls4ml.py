@@ -10,6 +10,7 @@ import ctypes
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -24,7 +25,7 @@ from fewbits.deploy.identity import before_heads, to_values
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Tensor
 from fewbits.errors import InputError, check_integer, check_name, needs_extra
-from fewbits.graph import Call, Graph, copy_weights, rebuild
+from fewbits.graph import Call, Graph, copy_weights, free_name, rebuild
 from fewbits.io.files import folder_aside
 from fewbits.names import HLS4ML_BACKENDS
 from fewbits.quantization.activations import QuantizedActivation
@@ -238,7 +239,11 @@ def _to_hls4ml(model: keras.Model, network: IntegerNetwork, folder: Path, settin
         from hls4ml.model import ModelGraph
     register_layers()
     described, inputs, outputs, _ = parse_keras_v3_model(model, allow_da_fallback=False, allow_v2_fallback=False)
-    described, outputs = connected(described, outputs)
+    names = _identifiers([layer["name"] for layer in described])
+    for layer in described:
+        layer |= {"name": names[layer["name"]], "inputs": [names[name] for name in layer["inputs"]]}
+    inputs = [names[name] for name in inputs]
+    described, outputs = connected(described, [names[name] for name in outputs])
     types = {}
     for name, i in zip(inputs, network.inputs):
         next(layer for layer in described if layer["name"] == name)["trusted"] = True
@@ -279,7 +284,13 @@ def _codes(tensor: Tensor, values: np.ndarray) -> np.ndarray:
     return (steps if tensor.divisor == 1 else np.rint(steps)).ravel()
 
 
-def _identifier(name: str) -> str:
-    """Return the name of a network as an identifier of C++."""
+def _identifiers(names: Sequence[str]) -> dict[str, str]:
+    """Return the name of each layer as an identifier of C++, all different; types of hls4ml have two names."""
+    used = {"input", "result"}
+    return {name: free_name(_identifier(name, "layer"), used) for name in names}
+
+
+def _identifier(name: str, kind: str = "network") -> str:
+    """Return a name as an identifier of C++."""
     name = re.sub(r"[^0-9A-Za-z_]", "_", name)
-    return name if name[:1].isalpha() else f"network_{name}"
+    return name if name[:1].isalpha() and name != "main" else f"{kind}_{name}"
