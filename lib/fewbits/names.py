@@ -44,6 +44,7 @@ CHANNEL_ORDERS = ("rgb", "bgr", "gray")
 POOLINGS = ("floor", "ceil")
 PRECISIONS = ("float32", "float16", "int8")
 LITERT_KERNELS = ("xnnpack", "optimized", "reference")
+HLS4ML_BACKENDS = ("Vitis", "Vivado")
 RUNTIMES = ("keras", "litert", "onnx", "c")
 
 # The book: how long its chapters run

@@ -138,7 +138,7 @@ def test_integers_are_said_to_be_those_of_the_simulation(models, tmp_path, capsy
     if to == "onnx":
         monkeypatch.setattr(ONNXRunner, "run", lambda self, image: np.full(10, 10**6))
         assert main(export(models["quantized"], to, tmp_path, *arguments)) == 0
-        assert "90 of 90 of the outputs; on 9 of 359 images" in capsys.readouterr().out
+        assert "90 of 90 codes of the outputs differ; on 9 of 359 images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("to", ["c", "onnx"])
@@ -203,8 +203,8 @@ def test_an_activation_that_is_not_known_is_refused_by_layer(models, tmp_path, c
         ("litert", ("--precision", "int4"), "argument --precision: invalid choice: 'int4' (choose from "),
         ("onnx", ("--precision", "int8"), "--precision is for --to litert"),
         ("litert", ("--integers",), "--integers is for --to onnx"),
-        ("onnx", ("--levels", "16"), "--levels is for --to c and --integers"),
-        ("onnx", ("--divisor", "1"), "--divisor is for --to c and --integers"),
+        ("onnx", ("--levels", "16"), "--levels is for --to c, --to hls4ml and --integers"),
+        ("onnx", ("--divisor", "1"), "--divisor is for --to c, --to hls4ml and --integers"),
         ("hdf5", ("--output", "n.npz", "--data", "digits"), "activations are written to .h5 files"),
         ("onnx", ("--part", "all"), "argument --part: invalid choice: 'all' (choose from "),
         ("onnx", ("--data", "mnsit"), "'mnsit' is neither a folder nor one of"),
@@ -277,6 +277,6 @@ def test_several_inputs_and_outputs_are_compared(tmp_path, capsys, to, suffix):
     assert main(["export", str(tmp_path / "two.keras"), *options, "--output", str(tmp_path / f"out{suffix}")]) == 0
     printed = capsys.readouterr().out
     if to in ("c", "integers"):
-        assert "integers and simulation: 0 of 40 codes" in printed and "0 of 40 of the outputs" in printed
+        assert "integers and simulation: 0 of 40 codes" in printed and "0 of 40 codes of the outputs" in printed
     else:
         assert "outputs equal to Keras, on 8 images of noise" in printed

@@ -392,12 +392,53 @@ EXPORTS = {
     "a kernel of too many bits in a page": (lambda: deploy.page_program(quantized(conv())), "here"),
     "a transposed convolution in a page": (lambda: page(quantized(L.Conv2DTranspose(4, 3, name="here"))), "here"),
     "two outputs in a page": (lambda: page(two_outputs()), "net"),
+    "hls4ml of another activation": (lambda: to_hls4ml(conv(activation="relu6")), "here"),
+    "hls4ml of ReLU6": (lambda: to_hls4ml(before(), L.ReLU(6, name="here")), "here"),
+    "hls4ml of zeros that are pooled": (lambda: to_hls4ml(L.ZeroPadding2D(name="here"), L.MaxPooling2D()), "here"),
+    "hls4ml of zeros that one of two convolves": (
+        lambda: to_hls4ml(L.ZeroPadding2D(name="here"), joined_to(L.MaxPooling2D(3, 1), L.Conv2D(4, 3))),
+        "here",
+    ),
+    "hls4ml of the thesis' rounding": (lambda: to_hls4ml(conv(), rounding="thesis"), "here"),
+    "hls4ml of a kind it lacks": (lambda: to_hls4ml(L.DepthwiseConv2D(3, name="here")), "here"),
+    "hls4ml of a function": (lambda: to_hls4ml(before(), L.Activation("tanh", name="here")), "here"),
+    "hls4ml of groups": (lambda: to_hls4ml(conv(groups=2)), "here"),
+    "hls4ml of a dilated kernel": (lambda: to_hls4ml(conv(dilation_rate=2)), "here"),
+    "hls4ml of a matrix": (lambda: to_hls4ml(L.Dense(4, name="here")), "here"),
+    "hls4ml of three that are added": (
+        lambda: to_hls4ml(lambda x: L.Add(name="here")([L.Conv2D(4, 1)(x) for _ in range(3)])),
+        "here",
+    ),
+    "hls4ml of rows that are joined": (
+        lambda: to_hls4ml(lambda x: L.Concatenate(1, name="here")([L.Conv2D(4, 1)(x) for _ in range(2)])),
+        "here",
+    ),
+    "hls4ml of a padded average": (
+        lambda: to_hls4ml(before(), L.AveragePooling2D(3, padding="same", name="here")),
+        "here",
+    ),
+    "hls4ml of overlapping windows as a stream": (
+        lambda: to_hls4ml(before(), L.MaxPooling2D(3, 2, name="here"), streaming=True),
+        "here",
+    ),
+    "hls4ml without a clock": (lambda: to_hls4ml(conv(), clock=0.0), ""),
+    "hls4ml for another tool": (lambda: to_hls4ml(conv(), backend="Quartus"), ""),
+    "hls4ml in a folder that exists": (lambda: to_hls4ml(conv(), folder=Path.cwd()), ""),
     "a file that is no ONNX": (lambda: deploy.ONNXRunner(b"no file"), ""),
 }
 
 
 def write_package(model):
     deploy.write_coreml(model, Path("refused.mlpackage"))
+
+
+def to_hls4ml(*build, rounding="nearest", folder=Path("refused"), **settings):
+    model = quantized(*build, rounding=rounding)
+    deploy.write_hls4ml(model, lower(model), folder, deploy.HLS4MLSettings(**settings))
+
+
+def joined_to(*both):
+    return lambda x: L.Concatenate()([layer(x) for layer in both])
 
 
 def over_a_file():
@@ -488,6 +529,7 @@ def _arguments(function):
 
 UNTRIGGERED = {  # part of a site -> why no small network shows it
     "was quantized by Keras ({mode})": "Keras needs data for such a mode; tests/quantization/test_adapted.py",
+    "deploy/hls4ml: f'there is no": "only without g++; tests/deploy/test_hls4ml.py",
     "deploy/compiled": "only with, or only without, a C compiler; tests/deploy/test_compiled.py",
     "coremltools cannot convert": "coremltools fails; tests/deploy/test_coreml.py",
     "Core ML has": "coremltools errs; tests/deploy/test_coreml.py",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fewbits.cli.images import Sample, add_options, add_sample, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, check_output
 from fewbits.errors import InputError
-from fewbits.names import PARTS, PRECISIONS
+from fewbits.names import HLS4ML_BACKENDS, PARTS, PRECISIONS
 
 if TYPE_CHECKING:
     from fewbits.backend import keras
@@ -27,13 +27,23 @@ left behind.
   litert   .tflite: --precision float32, float16 or int8; an int8 file of a quantized network has the network's codes
   coreml   .mlpackage: the simulation
   c        a folder: the integer network as C99
+  hls4ml   a folder: the simulation in C++ for an FPGA, with the types of hls4ml; g++ compiles it here to compare codes
 """
 EXAMPLES = """
   fewbits export digits.keras --to onnx --output digits.onnx
   fewbits export quantized.keras --to litert --precision int8 --data digits --output digits.tflite
   fewbits export quantized.keras --to c --levels 16 --output digits
+  fewbits export quantized.keras --to hls4ml --fpga xc7z020clg400-1 --clock 10 --output fpga
 """
-SUFFIXES = {"hdf5": (".h5", ".hdf5", ".npz"), "onnx": (".onnx",), "litert": (".tflite",), "coreml": (), "c": ()}
+SUFFIXES = {
+    "hdf5": (".h5", ".hdf5", ".npz"),
+    "onnx": (".onnx",),
+    "litert": (".tflite",),
+    "coreml": (),
+    "c": (),
+    "hls4ml": (),
+}
+INTEGERS = "--to c, --to hls4ml and --integers"
 NOISE = 8  # images of noise if there is no --data
 
 
@@ -48,14 +58,25 @@ def add(commands: Commands) -> None:
         "--integers", action="store_true", help="for onnx: integers only, from bytes to the codes of the outputs"
     )
     command.add_argument(
-        "--levels", type=int, help="for c and --integers: number of values of a pixel, a power of two (default 256)"
+        "--levels",
+        type=int,
+        help="for c, hls4ml and --integers: number of values of a pixel, a power of two (default 256)",
     )
-    command.add_argument("--mean", type=int, help="for c and --integers: subtract this from pixels (default 0)")
+    command.add_argument("--mean", type=int, help="for c, hls4ml and --integers: subtract this from pixels (default 0)")
     command.add_argument(
         "--divisor",
         type=int,
-        help="for c and --integers: the network takes pixels divided by this, a power of two (default: the levels; 1 "
-        "for a network that scales pixels itself, with --scale 1 for --data)",
+        help="for c, hls4ml and --integers: the network takes pixels divided by this, a power of two (default: the "
+        "levels; 1 for a network that scales pixels itself, with --scale 1 for --data)",
+    )
+    command.add_argument("--backend", choices=HLS4ML_BACKENDS, help="for hls4ml: the synthesis tool (default Vitis)")
+    command.add_argument("--fpga", help="for hls4ml: the part, such as xc7z020clg400-1 (default that of hls4ml)")
+    command.add_argument("--clock", type=float, help="for hls4ml: period of the clock in ns (default 5)")
+    command.add_argument(
+        "--reuse-factor", type=int, help="for hls4ml: how many products share a multiplier (default 1)"
+    )
+    command.add_argument(
+        "--stream", action="store_true", help="for hls4ml: pixels arrive one after the other, as large networks need"
     )
     add_options(command, required=False)
     add_sample(command)
@@ -86,16 +107,21 @@ def run(options: Namespace) -> None:
 
 
 def _check(options: Namespace) -> None:
-    integers = options.to == "c" or options.integers
+    integers, fpga = options.to in ("c", "hls4ml") or options.integers, options.to == "hls4ml"
     for name, fits, where in (
         ("precision", options.to == "litert", "--to litert"),
         ("integers", options.to == "onnx", "--to onnx"),
-        ("levels", integers, "--to c and --integers"),
-        ("mean", integers, "--to c and --integers"),
-        ("divisor", integers, "--to c and --integers"),
+        ("levels", integers, INTEGERS),
+        ("mean", integers, INTEGERS),
+        ("divisor", integers, INTEGERS),
+        ("backend", fpga, "--to hls4ml"),
+        ("fpga", fpga, "--to hls4ml"),
+        ("clock", fpga, "--to hls4ml"),
+        ("reuse_factor", fpga, "--to hls4ml"),
+        ("stream", fpga, "--to hls4ml"),
     ):
         if getattr(options, name) not in (None, False) and not fits:
-            raise InputError(f"--{name} is for {where}")
+            raise InputError(f"--{name.replace('_', '-')} is for {where}")
     if options.to == "coreml":
         from fewbits.deploy.coreml import check_mlpackage_path
 
@@ -237,6 +263,22 @@ def _c(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
         print("it was not run: there is no C compiler on this machine")
 
 
+def _hls4ml(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
+    import shutil
+
+    from fewbits.deploy.hls4ml import COMPILER, HLS4MLRunner, HLS4MLSettings, write_hls4ml
+
+    network, pixels, what = _integers(model, options, sample)
+    given = {"backend": options.backend, "part": options.fpga, "clock": options.clock, "reuse": options.reuse_factor}
+    settings = HLS4MLSettings(streaming=options.stream, **{k: v for k, v in given.items() if v is not None})
+    write_hls4ml(model, network, options.output, settings)
+    print(f"{options.output} written; build_prj.tcl in it synthesizes the circuit with {settings.backend}")
+    if shutil.which(COMPILER):
+        _report_codes(model, network, "the C++ of hls4ml", HLS4MLRunner(network, options.output), pixels, what)
+    else:
+        print(f"it was not run: there is no {COMPILER} on this machine")
+
+
 def _integers(model: "keras.Model", options: Namespace, sample: Sample | None) -> "tuple[IntegerNetwork, Any, str]":
     """Return the integer network of `model`, pixels that it takes, and a description of them."""
     import numpy as np
@@ -264,8 +306,8 @@ def _report_codes(
     outputs = compare_program(network.run(pixels), program, pixels)
     print(
         f"integers and simulation: {off:,} of {codes:,} codes of all layers differ; integers and {name}: "
-        f"{outputs.different:,} of {outputs.codes:,} of the outputs; on {what}"
+        f"{outputs.different:,} of {outputs.codes:,} codes of the outputs differ; on {what}"
     )
 
 
-_WRITERS = {"hdf5": _hdf5, "onnx": _onnx, "litert": _litert, "coreml": _coreml, "c": _c}
+_WRITERS = {"hdf5": _hdf5, "onnx": _onnx, "litert": _litert, "coreml": _coreml, "c": _c, "hls4ml": _hls4ml}

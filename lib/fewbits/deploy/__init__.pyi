@@ -6,6 +6,8 @@ from . import compiled as compiled
 from . import coreml as coreml
 from . import engine as engine
 from . import frozen as frozen
+from . import hls4ml as hls4ml
+from . import hls4ml_layers as hls4ml_layers
 from . import identity as identity
 from . import in_page as in_page
 from . import integer as integer
@@ -33,6 +35,12 @@ from .engine import convolve_on_engine as convolve_on_engine
 from .engine import map_to_engine as map_to_engine
 from .frozen import check_exportable as check_exportable
 from .frozen import in_float32 as in_float32
+from .hls4ml import HLS4MLRunner as HLS4MLRunner
+from .hls4ml import HLS4MLSettings as HLS4MLSettings
+from .hls4ml import check_hls4ml as check_hls4ml
+from .hls4ml import write_hls4ml as write_hls4ml
+from .hls4ml_layers import connected as connected
+from .hls4ml_layers import register_layers as register_layers
 from .identity import Agreement as Agreement
 from .identity import before_heads as before_heads
 from .identity import compare_layers as compare_layers

@@ -10,7 +10,6 @@ shifts negative integers as all do; the source asserts that.
 """
 
 import re
-import shutil
 from math import prod
 from pathlib import Path
 from string import Template
@@ -23,6 +22,7 @@ from fewbits.deploy import program
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Convolve, signed_bits
 from fewbits.errors import InputError
+from fewbits.io.files import folder_aside
 
 TEMPLATES = Path(__file__).with_name("templates")
 PARALLEL = 4  # windows that share each read of a weight, in dot_four
@@ -74,25 +74,11 @@ def write_c(network: IntegerNetwork, folder: Path | str, packed: bool = True) ->
         InputError: when `folder` is not empty or cannot be created; when pixels have more than 8 bits; naming the
             layer, when a sum or codes between layers need more than 64 bits, or the outputs more than 32.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists already; choose a new or an empty folder")
-    if not folder.parent.is_dir():
-        raise InputError(f"{folder} cannot be created; there is no folder {folder.parent}")
     source = _Source(network, packed)
     files = source.files()
-    place = folder.absolute()
-    aside = place.with_name(f".{place.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir()
+    with folder_aside(folder) as aside:
         for name, text in files.items():
             (aside / name).write_text(text)
-        aside.replace(folder)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be created ({error.strerror}); choose another") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return source.memory
 
 

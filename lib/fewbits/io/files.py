@@ -2,10 +2,10 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import copyfileobj
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -118,7 +118,7 @@ def write_model(model: "keras.Model", path: Path | str) -> None:
         temporary = Path(folder) / "model.keras"
         plain.save(temporary)
         with write_aside(path) as file, temporary.open("rb") as content:
-            copyfileobj(content, file)
+            shutil.copyfileobj(content, file)
 
 
 @contextmanager
@@ -146,6 +146,37 @@ def write_aside(path: Path | str) -> Iterator[BinaryIO]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_aside(path: Path | str) -> Iterator[Path]:
+    """Make a folder that becomes `path` when the block ends, and is removed when the block raises.
+
+    Args:
+        path: The folder to write; it must not exist yet, or be empty.
+
+    Yields:
+        The folder to fill.
+
+    Raises:
+        InputError: when `path` is not empty or cannot be created.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} exists already; choose a new or an empty folder")
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be created; there is no folder {path.parent}")
+    place = path.absolute()
+    aside = place.with_name(f".{place.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir()
+        yield aside
+        aside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be created ({error.strerror}); choose another") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _load(path: Path | str) -> Any:
