@@ -184,7 +184,7 @@ def test_the_command_says_how_many_codes_differ(saved, tmp_path, capsys):
     )
     written, said = capsys.readouterr().out.splitlines()[-2:]
     assert written.startswith(f"{output} written;") and "Vivado" in written
-    assert re.search(r"integers and the C\+\+ of hls4ml: 0 of 1,795 codes of the outputs differ; on 359 images", said)
+    assert re.search(r"integers and the C\+\+ of hls4ml: 0 of 1,795 codes of the outputs differ; on 359 ", said)
     config = (output / "hls4ml_config.yml").read_text()
     assert all(part in config for part in ("Part: xc7z020clg400-1", "ClockPeriod: 8", "ReuseFactor: 2"))
 

@@ -421,6 +421,10 @@ EXPORTS = {
         lambda: to_hls4ml(before(), L.MaxPooling2D(3, 2, name="here"), streaming=True),
         "here",
     ),
+    "hls4ml of a stream that is reshaped": (
+        lambda: to_hls4ml(before(), L.Reshape((16, 16), name="here"), L.MaxPooling1D(2), streaming=True),
+        "here",
+    ),
     "hls4ml without a clock": (lambda: to_hls4ml(conv(), clock=0.0), ""),
     "hls4ml for another tool": (lambda: to_hls4ml(conv(), backend="Quartus"), ""),
     "hls4ml in a folder that exists": (lambda: to_hls4ml(conv(), folder=Path.cwd()), ""),

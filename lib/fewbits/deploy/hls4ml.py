@@ -30,7 +30,7 @@ from fewbits.io.files import folder_aside
 from fewbits.names import HLS4ML_BACKENDS
 from fewbits.quantization.activations import QuantizedActivation
 from fewbits.quantization.conversion import TRAINING_ONLY, QuantizedModel
-from fewbits.quantization.layers import QuantizedConv1D, QuantizedConv2D
+from fewbits.quantization.layers import QuantizedConv1D, QuantizedConv2D, QuantizedDense
 
 layers, activations = keras.layers, keras.activations
 
@@ -169,17 +169,19 @@ def check_hls4ml(model: keras.Model, streaming: bool = False) -> None:
     """
     graph = Graph(model)
     for call in graph.calls:
-        reason = _padding_refusal(graph, call) or _refusal(call, streaming)
+        reason = _reader_refusal(graph, call, streaming) or _refusal(call, streaming)
         if reason:
             raise InputError(f"layer {call.name} {reason}")
 
 
-def _padding_refusal(graph: Graph, call: Call) -> str:
-    """Return why zero padding cannot become part of the convolutions that read it; empty if it can, or is none."""
-    readers = [type(reader.operation) for reader in graph.readers(call.outputs[0])]
-    if type(call.operation) not in PADDINGS or readers and set(readers) <= {QuantizedConv1D, QuantizedConv2D}:
-        return ""
-    return "pads with zeros, which hls4ml does in convolutions only; put nothing but convolutions after it"
+def _reader_refusal(graph: Graph, call: Call, streaming: bool) -> str:
+    """Return why hls4ml does not compute a call exactly for those that read it; empty if it does."""
+    kind, readers = type(call.operation), {type(reader.operation) for reader in graph.readers(call.outputs[0])}
+    if kind in PADDINGS and not (readers and readers <= {QuantizedConv1D, QuantizedConv2D}):
+        return "pads with zeros, which hls4ml does in convolutions only; put nothing but convolutions after it"
+    if streaming and kind in (layers.Flatten, layers.Reshape) and not readers <= {QuantizedDense}:
+        return "reshapes, which hls4ml does as a stream only before dense layers; leave the stream out"
+    return ""
 
 
 def _refusal(call: Call, streaming: bool) -> str:

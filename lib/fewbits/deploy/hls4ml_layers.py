@@ -59,7 +59,8 @@ def connected(described: Sequence[Described], outputs: Sequence[str]) -> tuple[l
     """Return the layers of a network in the form in which hls4ml computes them exactly.
 
     Zero padding becomes padding of the convolutions that read it, quantizers that change nothing are left out, and a
-    layer that passes its inputs on separates each other quantizer from what must not take its type.
+    layer that passes its inputs on separates each other quantizer from what must not take its type. Rounding comes
+    before reshaping.
 
     Args:
         described: The layers, as hls4ml's converter returns them; they are changed. Convolutions alone read zero
@@ -76,6 +77,9 @@ def connected(described: Sequence[Described], outputs: Sequence[str]) -> tuple[l
     for layer in described:
         if layer["class_name"] == QUANTIZER and network.changes_nothing(layer):
             network.remove(layer)
+    for layer in list(network.layers):
+        while layer["class_name"] == QUANTIZER and network.named(layer["inputs"][0])["class_name"] == "Reshape":
+            network.swap(layer)
     for layer in list(network.layers):
         if layer["class_name"] == QUANTIZER and not network.may_take_type(layer):
             network.separate(layer)
@@ -262,11 +266,22 @@ class _Network:
         found = [self._grids(source) for source in layer["inputs"]] if layer["class_name"] in SELECTING else [[]]
         return sum(found, []) if all(found) else []
 
+    def swap(self, quantizer: Described) -> None:
+        """Round before reshaping, not after it: a stream is not reshaped, so only a dense layer may read it."""
+        reshape = self.named(quantizer["inputs"][0])
+        after = reshape | {"name": f"{quantizer['name']}_{reshape['name']}", "inputs": [quantizer["name"]]}
+        self._redirect(quantizer["name"], after["name"], self.layers)
+        self.outputs = [after["name"] if name == quantizer["name"] else name for name in self.outputs]
+        self.layers.insert(self.layers.index(quantizer) + 1, after)
+        quantizer["inputs"] = reshape["inputs"]
+        if reshape["name"] not in self.outputs and not self.readers(reshape["name"]):
+            self.layers.remove(reshape)
+
     def may_take_type(self, quantizer: Described) -> bool:
         """Return whether the layer before a quantizer can round its results to the format of the quantizer."""
         [source] = quantizer["inputs"]
         alone = len(self.readers(source)) == 1 and source not in self.outputs
-        return alone and self.named(source)["class_name"] not in (QUANTIZER, "Reshape")
+        return alone and self.named(source)["class_name"] != QUANTIZER
 
     def separate(self, quantizer: Described) -> None:
         """Insert a layer before a quantizer that passes its inputs on: a leaky ReLU with a slope of 1."""
