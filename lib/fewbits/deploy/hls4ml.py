@@ -195,6 +195,8 @@ def _refusal(call: Call, streaming: bool) -> str:
         return f"has the activation {function.__name__}, which hls4ml does not round as we do; use ReLU"
     if kind is layers.ReLU and (layer.max_value is not None or layer.negative_slope or layer.threshold):
         return "is a ReLU with a limit, a slope or a threshold, which hls4ml does not round as we do; use a plain ReLU"
+    if getattr(layer, "bias_order", "") == "output" and getattr(layer, "bias", None) is not None:
+        return "adds its bias after rounding, which hls4ml does not; use bias_order='accumulator'"
     if getattr(layer, "groups", 1) > 1:
         return "has groups of channels, which hls4ml does not convolve; use groups=1"
     if max(np.ravel(getattr(layer, "dilation_rate", 1))) > 1:
