@@ -106,7 +106,11 @@ def write_hls4ml(
 
 
 class HLS4MLRunner:
-    """A project of hls4ml that runs as compiled C++, with the types of the circuit."""
+    """A project of hls4ml that runs as compiled C++, with the types of the circuit.
+
+    Attributes:
+        image_shape: (height, width, channels) of an image; of the first input, if there are several.
+    """
 
     def __init__(self, network: IntegerNetwork, folder: Path | str, *flags: str):
         """Compile a project; nothing is left in its folder, which must stay until the first run.
@@ -122,7 +126,7 @@ class HLS4MLRunner:
         if not shutil.which(COMPILER):
             raise InputError(f"there is no C++ compiler; install {COMPILER}")
         self._network, name, source = network, _identifier(network.name), Path(folder).absolute()
-        firmware = source / "firmware"
+        self.image_shape, firmware = network.image.shape, source / "firmware"
         files = firmware / f"{name}.cpp", source / f"{name}_bridge.cpp"
         with TemporaryDirectory() as temporary:
             library = Path(temporary, "library.so")
