@@ -402,6 +402,10 @@ EXPORTS = {
     "hls4ml of the thesis' rounding": (lambda: to_hls4ml(conv(), rounding="thesis"), "here"),
     "hls4ml of a kind it lacks": (lambda: to_hls4ml(L.DepthwiseConv2D(3, name="here")), "here"),
     "hls4ml of a function": (lambda: to_hls4ml(before(), L.Activation("tanh", name="here")), "here"),
+    "hls4ml of a late bias": (
+        lambda: to_hls4ml(conv(), formats=(*EIGHT, FixedPoint(3, 8)), bias_order="output"),
+        "here",
+    ),
     "hls4ml of groups": (lambda: to_hls4ml(conv(groups=2)), "here"),
     "hls4ml of a dilated kernel": (lambda: to_hls4ml(conv(dilation_rate=2)), "here"),
     "hls4ml of a matrix": (lambda: to_hls4ml(L.Dense(4, name="here")), "here"),
@@ -436,8 +440,8 @@ def write_package(model):
     deploy.write_coreml(model, Path("refused.mlpackage"))
 
 
-def to_hls4ml(*build, rounding="nearest", folder=Path("refused"), **settings):
-    model = quantized(*build, rounding=rounding)
+def to_hls4ml(*build, rounding="nearest", folder=Path("refused"), formats=EIGHT, bias_order="accumulator", **settings):
+    model = quantized(*build, formats=formats, rounding=rounding, bias_order=bias_order)
     deploy.write_hls4ml(model, lower(model), folder, deploy.HLS4MLSettings(**settings))
 
 

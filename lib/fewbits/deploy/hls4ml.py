@@ -106,7 +106,11 @@ def write_hls4ml(
 
 
 class HLS4MLRunner:
-    """A project of hls4ml that runs as compiled C++, with the types of the circuit."""
+    """A project of hls4ml that runs as compiled C++, with the types of the circuit.
+
+    Attributes:
+        image_shape: (height, width, channels) of an image; of the first input, if there are several.
+    """
 
     def __init__(self, network: IntegerNetwork, folder: Path | str, *flags: str):
         """Compile a project; nothing is left in its folder, which must stay until the first run.
@@ -122,7 +126,7 @@ class HLS4MLRunner:
         if not shutil.which(COMPILER):
             raise InputError(f"there is no C++ compiler; install {COMPILER}")
         self._network, name, source = network, _identifier(network.name), Path(folder).absolute()
-        firmware = source / "firmware"
+        self.image_shape, firmware = network.image.shape, source / "firmware"
         files = firmware / f"{name}.cpp", source / f"{name}_bridge.cpp"
         with TemporaryDirectory() as temporary:
             library = Path(temporary, "library.so")
@@ -195,6 +199,8 @@ def _refusal(call: Call, streaming: bool) -> str:
         return f"has the activation {function.__name__}, which hls4ml does not round as we do; use ReLU"
     if kind is layers.ReLU and (layer.max_value is not None or layer.negative_slope or layer.threshold):
         return "is a ReLU with a limit, a slope or a threshold, which hls4ml does not round as we do; use a plain ReLU"
+    if getattr(layer, "bias_order", "") == "output" and getattr(layer, "bias", None) is not None:
+        return "adds its bias after rounding, which hls4ml does not; use bias_order='accumulator'"
     if getattr(layer, "groups", 1) > 1:
         return "has groups of channels, which hls4ml does not convolve; use groups=1"
     if max(np.ravel(getattr(layer, "dilation_rate", 1))) > 1:

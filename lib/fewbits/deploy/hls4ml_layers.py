@@ -129,27 +129,13 @@ def _kernel(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[
     kernel, bias = effective_weights(layer)
     main |= {"class_name": base.__name__, "weight_data": kernel, "bias_data": bias}
     formats = active_formats(layer)
-    output = _quantizer(layer, formats.output, "output")
-    after = [*activation, *output]
-    if layer.bias_order == "output" and bias is not None and output:
-        main |= {"bias_data": None, "use_bias": False}
-        after = [*output, _shift(layer, bias, outputs[0].shape), *activation]
-    return _chain(inputs, outputs, [*_quantizer(layer, formats.input, "input"), main, *after])
-
-
-def _shift(layer: Any, bias: np.ndarray, shape: tuple) -> Described:
-    """Describe the addition of a bias to what is rounded already."""
-    weights = {"scale_data": np.ones_like(bias), "bias_data": bias}
-    return {
-        "name": f"{layer.name}_bias",
-        "class_name": "BatchNormalization",
-        "n_in": int(np.prod(shape[1:])),
-        "n_filt": len(bias),
-        "epsilon": 0.0,
-        "use_gamma": True,
-        "use_beta": True,
-        **weights,
-    }
+    parts = [
+        *_quantizer(layer, formats.input, "input"),
+        main,
+        *activation,
+        *_quantizer(layer, formats.output, "output"),
+    ]
+    return _chain(inputs, outputs, parts)
 
 
 def _activation(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[Described, ...]:
