@@ -111,6 +111,16 @@ def test_the_converter_of_hls4ml_takes_our_layers(tmp_path):
     assert (precision.width, precision.integer, precision.signed) == (fmt.nbits, fmt.msb + 1, fmt.signed)
 
 
+@needs_compiler
+def test_what_does_not_compile_is_told(tmp_path):
+    model = with_formats(chain(), "floor", (8, 8, 8))
+    network = lower(model)
+    write_hls4ml(model, network, tmp_path / "project")
+    (tmp_path / "project/firmware/defines.h").write_text("no C++")
+    with pytest.raises(InputError, match=r"g\+\+ cannot compile .*project \(.*error.*\); write it again"):
+        HLS4MLRunner(network, tmp_path / "project")
+
+
 def test_without_a_compiler_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(deployed, "COMPILER", "no-such-compiler")
     with pytest.raises(InputError, match="install no-such-compiler"):
@@ -162,22 +172,10 @@ def saved(tmp_path_factory):
 
 @needs_compiler
 def test_the_command_says_how_many_codes_differ(saved, tmp_path, capsys):
-    options = [
-        "--levels",
-        str(DIGITS.levels),
-        "--data",
-        "digits",
-        "--backend",
-        "Vivado",
-        "--clock",
-        "8",
-        "--reuse-factor",
-        "2",
-    ]
     output = tmp_path / "fpga"
-    assert (
-        main(["export", saved, "--to", "hls4ml", "--output", str(output), "--fpga", "xc7z020clg400-1", *options]) == 0
-    )
+    options = f"--levels {DIGITS.levels} --data digits --images 359 --backend Vivado --clock 8 --reuse-factor 2"
+    part = ["--fpga", "xc7z020clg400-1", *options.split()]
+    assert main(["export", saved, "--to", "hls4ml", "--output", str(output), *part]) == 0
     written, said = capsys.readouterr().out.splitlines()[-2:]
     assert written.startswith(f"{output} written;") and "Vivado" in written
     assert re.search(r"integers and the C\+\+ of hls4ml: 0 of 1,795 codes of the outputs differ; on 359 ", said)

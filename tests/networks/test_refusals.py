@@ -537,6 +537,7 @@ def _arguments(function):
 
 UNTRIGGERED = {  # part of a site -> why no small network shows it
     "was quantized by Keras ({mode})": "Keras needs data for such a mode; tests/quantization/test_adapted.py",
+    "deploy/hls4ml: f'{COMPILER} cannot compile": "a damaged project; tests/deploy/test_hls4ml.py",
     "deploy/hls4ml: f'there is no": "only without g++; tests/deploy/test_hls4ml.py",
     "deploy/compiled": "only with, or only without, a C compiler; tests/deploy/test_compiled.py",
     "coremltools cannot convert": "coremltools fails; tests/deploy/test_coreml.py",

@@ -121,7 +121,7 @@ class HLS4MLRunner:
             flags: Options of the compiler, by default -O1.
 
         Raises:
-            InputError: when g++ is not installed.
+            InputError: when g++ is not installed, or does not compile the project.
         """
         if not shutil.which(COMPILER):
             raise InputError(f"there is no C++ compiler; install {COMPILER}")
@@ -131,11 +131,11 @@ class HLS4MLRunner:
         with TemporaryDirectory() as temporary:
             library = Path(temporary, "library.so")
             options = ["-std=c++14", "-shared", "-fPIC", *(flags or ("-O1",)), f'-DWEIGHTS_DIR="{firmware}/weights"']
-            subprocess.run(
-                [COMPILER, *options, "-I", firmware / "ap_types", *files, "-o", library],
-                check=True,
-                capture_output=True,
-            )
+            command = [COMPILER, *options, "-I", str(firmware / "ap_types"), *map(str, files), "-o", str(library)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                reasons = [line for line in done.stderr.splitlines() if "error" in line] or ["it gives no reason"]
+                raise InputError(f"{COMPILER} cannot compile {source} ({reasons[0].strip()[:200]}); write it again")
             self._call = getattr(ctypes.CDLL(str(library)), f"{name}_double")  # once loaded, the file is not needed
 
     def run(self, *images: np.ndarray) -> np.ndarray:
