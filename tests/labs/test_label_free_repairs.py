@@ -46,7 +46,7 @@ def test_mistakes_in_the_order():
         (check, lambda *given: [b - layer[1] for b, layer in zip(biases(*given), given[0])], "it is the old bias"),
         (check, lambda *given: biases(*given, after=True), "before the ReLU"),
         (check, added, "Two layers"),
-        (check, lambda *given: biases(*given, relu=False), "Behind each layer"),
+        (check, lambda *given: biases(*given, relu=False), "After each layer"),
         (check, lambda *given: biases(*given, in_order=False), "the repaired first one"),
     )
 

@@ -20,7 +20,7 @@ class TrialOutcome(NamedTuple):
 
     Attributes:
         trial: The trial.
-        record: Its record; None if it failed or was not run.
+        record: Its record; None if it failed, or had no time.
         error: Why it failed, in one sentence; None if it did not.
     """
 
@@ -71,7 +71,7 @@ def run_trials(
         progress: Called after each trial.
 
     Returns:
-        The outcomes, in the order of `trials`; those that were not run in time have neither record nor error.
+        The outcomes, in the order of `trials`; those that had no time have neither record nor error.
 
     Raises:
         InputError: before anything runs, when a trial cannot be run, a record is damaged, or a scheduler does not

@@ -106,7 +106,7 @@ def run_in_time(
         progress: As in `run_trials`, of the trials that were chosen.
 
     Returns:
-        The outcomes, in the order of `trials`; those that were not run have neither record nor error.
+        The outcomes, in the order of `trials`; those that did not fit have neither record nor error.
 
     Raises:
         InputError: as `run_trials`.
