@@ -122,11 +122,10 @@ def _why_not(part: Part, folder: Path, minutes: float | None) -> str:
 
 
 def _trials_left(file: Path, folder: Path) -> str:
-    store, keys = Store(folder), {}
-    for grid in read_grid(file):
-        keys[grid.name] = {trial.key for trial in grid.trials if store.load(trial) is None}
-    names = [name for name, left in keys.items() if left]
-    n = len(set().union(*keys.values()))
+    grids = read_grid(file)
+    left = set(Store(folder).missing(trial for grid in grids for trial in grid.trials))
+    names = [grid.name for grid in grids if left & {*grid.trials}]
+    n = len(left)
     return f"{n} trial{'s' * (n > 1)} of: {'; '.join(names)}" if n else ""
 
 

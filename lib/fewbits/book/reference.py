@@ -247,13 +247,9 @@ def missing() -> dict[Trial, str]:
     Raises:
         InputError: as `grids` does.
     """
-    known = {path.stem for path in (_folder() / "trials").glob("*.json")}
-    found: dict[Trial, str] = {}
-    for grid in grids():
-        for trial in grid.trials:
-            if trial.key not in known:
-                found.setdefault(trial, grid.name)
-    return found
+    first = {trial: grid.name for grid in reversed(grids()) for trial in grid.trials}
+    asked = (trial for grid in grids() for trial in grid.trials)
+    return {trial: first[trial] for trial in Store(_folder() / "trials").missing(asked)}
 
 
 def _cells(grid: Grid) -> Iterable[Cell]:

@@ -22,6 +22,7 @@ from fewbits.deploy import program
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Convolve, signed_bits
 from fewbits.errors import InputError
+from fewbits.graph import free_name
 from fewbits.io.files import folder_aside
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -54,6 +55,17 @@ class CMemory(NamedTuple):
     def ram_bytes(self) -> int:
         """Bytes of RAM: arena and scratch together."""
         return self.arena_bytes + self.scratch_bytes
+
+
+def identifier(name: str, kind: str = "network") -> str:
+    """Return a name as an identifier of C, for files, macros and functions.
+
+    Args:
+        name: Of a network or a layer.
+        kind: Stands before a name that no identifier may have.
+    """
+    name = re.sub(r"[^0-9A-Za-z_]", "_", name)
+    return name if name[:1].isalpha() and name != "main" else f"{kind}_{name}"
 
 
 def write_c(network: IntegerNetwork, folder: Path | str, packed: bool = True) -> CMemory:
@@ -132,7 +144,7 @@ class _Source:
         self._means = dict(zip(network.inputs, network.means))
         self._images = dict(zip(network.inputs, _named("image", len(network.inputs))))
         self._results = dict(zip(self.program.outputs, _named("logits", len(self.program.outputs))))
-        self.name = _identifier(network.name)
+        self.name = identifier(network.name)
         self._functions: dict[str, str] = {}  # those that loop: name -> text
         self._finishing: dict[str, str] = {}  # those that turn sums into codes: name -> text
         self._tables: dict[str, str] = {}
@@ -480,12 +492,7 @@ class _Source:
 
     def _unique(self, layer):
         """Return a name for what belongs to a loop that is not used yet."""
-        name = base = re.sub(r"[^0-9A-Za-z_]", "_", layer)
-        number = 2
-        while name in self._names:
-            name, number = f"{base}_{number}", number + 1
-        self._names.add(name)
-        return name
+        return free_name(re.sub(r"[^0-9A-Za-z_]", "_", layer), self._names)
 
 
 def _named(name, count):
@@ -496,12 +503,6 @@ def _named(name, count):
 def _pixels(network):
     """Return the largest pixel of each input, by the index of its tensor."""
     return {i: network.tensors[i].high + min(mean) for i, mean in zip(network.inputs, network.means)}
-
-
-def _identifier(name):
-    """Return the name of a network as an identifier of C: for files, macros and a function."""
-    name = re.sub(r"[^0-9A-Za-z_]", "_", name)
-    return f"network_{name}" if name[:1].isdigit() or name.startswith("_") or name in ("", "main") else name
 
 
 def _round(kind, rounding, code, integer):

@@ -7,7 +7,6 @@ Source: the hls4ml team, https://github.com/fastmachinelearning/hls4ml; formats 
 """
 
 import ctypes
-import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fewbits.backend import keras
+from fewbits.deploy.c import identifier
 from fewbits.deploy.hls4ml_layers import KERNELS, PADDINGS, connected, register_layers
 from fewbits.deploy.identity import before_heads, to_values
 from fewbits.deploy.integer import IntegerNetwork
@@ -29,7 +29,7 @@ from fewbits.graph import Call, Graph, copy_weights, free_name, rebuild
 from fewbits.io.files import folder_aside
 from fewbits.names import HLS4ML_BACKENDS
 from fewbits.quantization.activations import QuantizedActivation
-from fewbits.quantization.conversion import TRAINING_ONLY, QuantizedModel
+from fewbits.quantization.conversion import POOLINGS, TRAINING_ONLY, QuantizedModel
 from fewbits.quantization.layers import QuantizedConv1D, QuantizedConv2D, QuantizedDense
 
 layers, activations = keras.layers, keras.activations
@@ -44,14 +44,7 @@ KINDS = (
     layers.ReLU,
     layers.Add,
     layers.Concatenate,
-    layers.MaxPooling1D,
-    layers.MaxPooling2D,
-    layers.AveragePooling1D,
-    layers.AveragePooling2D,
-    layers.GlobalAveragePooling1D,
-    layers.GlobalAveragePooling2D,
-    layers.GlobalMaxPooling1D,
-    layers.GlobalMaxPooling2D,
+    *POOLINGS,
     layers.Flatten,
     layers.Reshape,
 )
@@ -125,7 +118,7 @@ class HLS4MLRunner:
         """
         if not shutil.which(COMPILER):
             raise InputError(f"there is no C++ compiler; install {COMPILER}")
-        self._network, name, source = network, _identifier(network.name), Path(folder).absolute()
+        self._network, name, source = network, identifier(network.name), Path(folder).absolute()
         self.image_shape, firmware = network.image.shape, source / "firmware"
         files = firmware / f"{name}.cpp", source / f"{name}_bridge.cpp"
         with TemporaryDirectory() as temporary:
@@ -261,7 +254,7 @@ def _to_hls4ml(model: keras.Model, network: IntegerNetwork, folder: Path, settin
             layer["axis"] = -1
     config = create_config(
         output_dir=str(folder),
-        project_name=_identifier(network.name),
+        project_name=identifier(network.name),
         backend=settings.backend,
         part=settings.part,
         clock_period=settings.clock,
@@ -295,10 +288,4 @@ def _codes(tensor: Tensor, values: np.ndarray) -> np.ndarray:
 def _identifiers(names: Sequence[str]) -> dict[str, str]:
     """Return the name of each layer as an identifier of C++, all different; types of hls4ml have two names."""
     used = {"input", "result"}
-    return {name: free_name(_identifier(name, "layer"), used) for name in names}
-
-
-def _identifier(name: str, kind: str = "network") -> str:
-    """Return a name as an identifier of C++."""
-    name = re.sub(r"[^0-9A-Za-z_]", "_", name)
-    return name if name[:1].isalpha() and name != "main" else f"{kind}_{name}"
+    return {name: free_name(identifier(name, "layer"), used) for name in names}

@@ -1,6 +1,7 @@
 """The store: a folder with a record of each finished trial and a checkpoint of each unfinished one."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -189,6 +190,14 @@ class Store:
         """
         path = self._path(trial, "json")
         return _read(path) if path.exists() else None
+
+    def missing(self, trials: Iterable[Trial]) -> list[Trial]:
+        """Return the trials that have no record, each once.
+
+        Raises:
+            InputError: as `load`.
+        """
+        return [trial for trial in dict.fromkeys(trials) if self.load(trial) is None]
 
     def records(self) -> list[Record]:
         """Return all records, in the order of their dates.

@@ -35,12 +35,7 @@ from fewbits.quantization.rounding import SCALARS
 
 layers = keras.layers
 
-# Layers that stay as they are: they move, select, join or average values, or apply a function to each.
-FLOAT_LAYERS = (
-    layers.InputLayer,
-    layers.ELU,
-    layers.ReLU,
-    layers.Softmax,
+POOLINGS = (
     layers.MaxPooling1D,
     layers.MaxPooling2D,
     layers.AveragePooling1D,
@@ -49,6 +44,15 @@ FLOAT_LAYERS = (
     layers.GlobalAveragePooling2D,
     layers.GlobalMaxPooling1D,
     layers.GlobalMaxPooling2D,
+)
+
+# Layers that stay as they are: they move, select, join or average values, or apply a function to each.
+FLOAT_LAYERS = (
+    layers.InputLayer,
+    layers.ELU,
+    layers.ReLU,
+    layers.Softmax,
+    *POOLINGS,
     layers.ZeroPadding1D,
     layers.ZeroPadding2D,
     layers.Cropping1D,
