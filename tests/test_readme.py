@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_your_model_in_ten_lines(tmp_path, monkeypatch, capsys):
     assert "integers and simulation: 0 of 600 codes" in capsys.readouterr().out
 
 
-def test_every_example_of_the_api_page_runs(capsys):
+def test_every_example_of_the_api_page_runs(capsys, monkeypatch, tmp_path):
     rng, layers = np.random.default_rng(0), keras.layers
     inputs = layers.Input((16, 16, 3))
     x = layers.Conv2D(6, 3, activation="relu", name="conv1")(inputs)
@@ -50,19 +51,12 @@ def test_every_example_of_the_api_page_runs(capsys):
     quantized.set_formats(formats_for(quantized, images, nbits=(8, 8, 8)))
     examples = re.findall(r"```python\n(.*?)```", API, re.S)
     assert len(examples) >= 4
+    names = {"network": network, "quantized": quantized, "images": images, "labels": labels, "pixels": pixels}
+    monkeypatch.chdir(tmp_path)
     for example in examples:
-        held_out = {"held_out": images, "their_labels": labels, "image": images[0]}
-        exec(
-            example,
-            {
-                "network": network,
-                "quantized": quantized,
-                "images": images,
-                "labels": labels,
-                "pixels": pixels,
-                **held_out,
-            },
-        )
+        if "hls4ml" in example.lower() and not find_spec("hls4ml"):
+            continue  # of the extra `fpga`
+        exec(example, names | {"held_out": images, "their_labels": labels, "image": images[0]})
     assert "Agreement(codes=9408, different=0" in capsys.readouterr().out  # 8 images of 14 x 14 x 6
 
 
