@@ -377,10 +377,6 @@ EXPORTS = {
         lambda: to_integer_onnx(integer_network(conv(bias_initializer=keras.initializers.Constant(1e7)))),
         "here",
     ),
-    "averages of many bits, ONNX": (
-        lambda: to_integer_onnx(integer_network(before(), average(name="here"), formats=(*EIGHT[:2], F12))),
-        "here",
-    ),
     "codes of many bits, ONNX": (lambda: to_integer_onnx(integer_network(conv(), formats=(*WIDE[:2], None))), "here"),
     "codes of many bits, C": (lambda: write_program(integer_network(conv(), formats=(*WIDE[:2], None))), "out"),
     "C in a folder that cannot be": (lambda: write_c(integer_network(conv()), Path("/proc/none")), "none"),
