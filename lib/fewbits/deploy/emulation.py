@@ -144,7 +144,7 @@ class DeviceRunner:
             InputError: when images have another type or shape, or when there are more or fewer arrays than inputs.
         """
         shapes = [(len(images[0]), *shape) for shape in self._shapes]
-        if [(x.dtype, x.shape) for x in images] != [(np.uint8, shape) for shape in shapes]:
+        if [x.shape for x in images] != shapes or any(x.dtype != np.uint8 for x in images):
             given = ", ".join(f"{x.dtype} {x.shape}" for x in images)
             raise InputError(f"images must be uint8 {', '.join(map(str, shapes))}, not {given}")
         pixels = np.concatenate([x.reshape(len(x), -1) for x in images], axis=1)
@@ -159,7 +159,9 @@ class DeviceRunner:
         instructions = np.rint(found["ticks"] / self._board.ticks).astype(np.int64)
         return DeviceRun(codes, instructions, int(found["stack"].max()))
 
-    def _made(self, network, folder, flags, packed) -> tuple[bytes, Counter[str]]:
+    def _made(
+        self, network: IntegerNetwork, folder: Path, flags: tuple[str, ...], packed: bool
+    ) -> tuple[bytes, Counter[str]]:
         """Return the firmware, and the bytes of each of its sections."""
         write_c(network, folder / "network", packed)
         [source] = [path for path in (folder / "network").glob("*.c") if path.name != "main.c"]
