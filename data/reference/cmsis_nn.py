@@ -1,13 +1,13 @@
 """C that computes an integer network with the kernels of CMSIS-NN, to compare its instructions with those of our C.
 
-Convolutions and dense layers that are followed by a shift, and max-pooling, are calls of CMSIS-NN. With single rounding,
-a multiplier of 1/2 and a shift of 1 - k, it divides by 2**k and rounds half up: exactly what `nearest-up` does. What else
-a network needs (shifts between layers, borders, joins, sums) is a loop. Codes that need no sign are stored less 128.
+Convolutions and dense layers that are followed by a shift, and max-pooling, are calls of CMSIS-NN. With single
+rounding, a multiplier of 1/2 and a shift of 1 - k, it divides by 2**k and rounds half up: exactly what `nearest-up`
+does. What else a network needs (shifts between layers, borders, joins, sums) is a loop. Codes that need no sign are
+stored less 128. devices.py compares the codes.
 """
 
 import re
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -199,17 +199,13 @@ class _Calls:
         first = 0
         for x, shift in zip(operation.inputs, operation.shifts):
             n = self.tensors[x].shape[2]
+            code = f"{self._read(x, f'p * {n} + i')} * {1 << shift}"
             self.lines.append(
                 f"for (int p = 0; p < {height * width}; p++) for (int i = 0; i < {n}; i++) "
-                f"t{out}[p * {channels} + {first} + i] = {self._read(x, f'p * {n} + i')} * {1 << shift} - {self._zero(out)};"
+                f"t{out}[p * {channels} + {first} + i] = {code} - {self._zero(out)};"
             )
             first += n
 
     def _table(self, kind, name, array, const="const "):
         numbers = ", ".join(map(str, array.ravel().tolist()))
         self.constants.append(f"static {const}{kind} {name}[] = {{{numbers}}};")
-
-
-def writer(cmsis_nn: Path) -> partial:
-    """Return what writes C with the kernels of a checkout of CMSIS-NN, for `DeviceRunner(write=...)`."""
-    return partial(write_with_cmsis_nn, cmsis_nn=cmsis_nn)

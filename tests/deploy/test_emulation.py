@@ -8,6 +8,7 @@ import pytest
 
 from fewbits import data, zoo
 from fewbits.backend import keras
+from fewbits.book import reference
 from fewbits.deploy import DeviceRunner, emulation, lower, write_c
 from fewbits.errors import InputError
 from fewbits.io.weights import load_weights
@@ -109,6 +110,19 @@ def test_a_network_with_two_inputs_and_two_outputs(device):
         for n, shape in enumerate([(4, 4, 3), (6, 5, 2)])
     ]
     assert_identical(network, DeviceRunner(network, device), *pixels)
+
+
+@pytest.mark.parametrize("device", [_or_skipped("cortex-m4")])
+def test_the_record_of_the_book_is_that_of_the_c_as_it_is(device):
+    """After a change of the C, data/reference/devices.py counts anew; another compiler may differ by some percent."""
+    network = digits_network("lenet", 8)
+    found = DeviceRunner(network, device).run(PIXELS).instructions.mean()
+    [kept] = [
+        row.instructions
+        for row in reference.load_devices()[0]
+        if (row.network, row.device, row.kernels, row.optimized) == ("LeNet", device, "ours", "-O2")
+    ]
+    assert abs(found / kept - 1) < 0.1
 
 
 # Functions of known length, in place of a network
