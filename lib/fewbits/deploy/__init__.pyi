@@ -4,6 +4,7 @@ from . import assembly as assembly
 from . import c as c
 from . import compiled as compiled
 from . import coreml as coreml
+from . import emulation as emulation
 from . import engine as engine
 from . import frozen as frozen
 from . import hls4ml as hls4ml
@@ -30,6 +31,9 @@ from .c import write_c as write_c
 from .compiled import CRunner as CRunner
 from .compiled import find_compiler as find_compiler
 from .coreml import write_coreml as write_coreml
+from .emulation import Board as Board
+from .emulation import DeviceRun as DeviceRun
+from .emulation import DeviceRunner as DeviceRunner
 from .engine import EngineMapping as EngineMapping
 from .engine import convolve_on_engine as convolve_on_engine
 from .engine import map_to_engine as map_to_engine
