@@ -71,7 +71,9 @@ def add(commands: Commands) -> None:
         "levels; 1 for a network that scales pixels itself, with --scale 1 for --data)",
     )
     command.add_argument(
-        "--package", choices=C_PACKAGES, help="for c: with a Makefile and CMakeLists.txt (default plain), or for Arduino"
+        "--package",
+        choices=C_PACKAGES,
+        help="for c: with a Makefile and CMakeLists.txt (default plain), or for Arduino",
     )
     command.add_argument("--backend", choices=HLS4ML_BACKENDS, help="for hls4ml: the synthesis tool (default Vitis)")
     command.add_argument("--fpga", help="for hls4ml: the part, such as xc7z020clg400-1 (default that of hls4ml)")
