@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 CORE = "Cortex-M4"
 TOOLS = "arm-none-eabi-"
-FLAGS = "-std=c99 -mcpu=cortex-m4 -Os -ffreestanding".split()
+FLAGS = "-std=c99 -mcpu=cortex-m4 -Os -ffreestanding -ffunction-sections -fdata-sections".split()  # as the Makefile
 
 
 class Footprint(NamedTuple):
