@@ -33,8 +33,9 @@ needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not in
 WARNINGS = "-Wall -Wextra -Wconversion -Wshadow -Werror -pedantic".split()
 STRICT = ["-std=c99", *WARNINGS]
 STRICT_CPP = ["-x", "c++", "-std=c++17", *WARNINGS]
-SANITIZERS = "-O1 -fsanitize=undefined,address -fno-sanitize-recover=all".split()
-CHECKED = [*STRICT[1:], *"-O1 -fsanitize=undefined -fno-sanitize-recover=all".split()]
+PLAIN = "-DWIDE="  # one version of each function: compiles in half the time
+SANITIZERS = ["-O1", PLAIN, *"-fsanitize=undefined,address -fno-sanitize-recover=all".split()]
+CHECKED = [*STRICT[1:], "-O1", PLAIN, *"-fsanitize=undefined -fno-sanitize-recover=all".split()]
 BATCH = """
 #include <stdio.h>
 #include <string.h>
@@ -414,7 +415,7 @@ def test_the_drawn_networks_have_every_function_that_can_be_written(tmp_path):
         texts.append(source(net.made(), tmp_path / str(seed)))
         check_cpp(tmp_path / str(seed) / "net.c")
     functions = {name for text in texts for name in re.findall(r"^static [\w ]+\*?\b(\w+)\(.*", text, re.MULTILINE)}
-    templates = {path.stem for path in TEMPLATES.glob("*.c")} - {"source", "main", "main_several", "extreme"}
+    templates = {path.stem for path in TEMPLATES.glob("*.c")} - {"source", "main", "main_several", "extreme", "dots_dsp"}
     templates |= {"largest", "smallest"}
     unmet = {kind for kind in templates if not any(name.startswith(kind) for name in functions)}
     assert len(templates) > 15 and not unmet

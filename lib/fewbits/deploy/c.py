@@ -36,6 +36,7 @@ PACKAGES = {
     | {"library.properties": "library.properties", "examples/classify/classify.ino": "classify.ino"},
 }
 PARALLEL = 4  # windows that share each read of a weight, in dot_four
+LANES = 16  # products that a vector may hold
 WINDOWS_BYTES = 4 * 14  # of a `struct windows`
 JOINED = {"add": "sum", "subtract": "difference", "product": "product", "largest": "largest", "smallest": "smallest"}
 EXTREMES = {"largest": ">", "smallest": "<"}
@@ -269,6 +270,8 @@ class _Source:
         types |= sources[0].fields()
         if kind in ("convolve", "depthwise", "grouped"):
             kernel = loop.operation.kernel if kind == "depthwise" else np.moveaxis(loop.operation.kernel, 3, 0)
+            if kind == "convolve":
+                kernel = np.pad(kernel.ravel(), (0, -kernel[0].size % LANES))
             kinds.append(self._table(f"kernel_{name}", kernel))
             self._table(f"bias_{name}", loop.operation.bias, bits)
             types["kernel"] = f"{kinds[1]}_t"
@@ -296,15 +299,16 @@ class _Source:
     def _dots(self, codes, kernel, rows, length, bits, wide):
         """Add the functions that a convolution calls; return their names."""
         width = 32 if codes.kind in ("uint16", "int32") else 16  # of a patch
-        self._patches[width] = max(self._patches.get(width, 0), rows * length)
+        self._patches[width] = max(self._patches.get(width, 0), rows * _whole(length))
         types = {"patch": _int(width), "kernel": f"{kernel}_t", "sum": _int(bits)}
         gather = f"gather_{codes.kind}"
         self._use(self._functions, "gather", gather, **types, **codes.fields())
-        pair = f"int{width}_{kernel}{wide}"
-        for kind in ("dot", "dot_four"):
-            self._use(self._functions, kind, f"{kind}_{pair}", **types)
-        functions = {"gather": gather, "dot": f"dot_{pair}", "dot_four": f"dot_four_{pair}"}
-        return functions | {"patches": f"m->{_patches(width)}"}
+        dots = f"dots_int{width}_{kernel}{wide}"
+        if dots not in self._functions:
+            plain, fast = (_text(f"{kind}.c", function=dots, **types) for kind in ("dots", "dots_dsp"))
+            is_fast = dots == "dots_int16_int8"
+            self._functions[dots] = f"#ifdef DSP\n{fast}\n#else\n{plain}#endif\n" if is_fast else plain
+        return {"patches": f"m->{_patches(width)}", "gather": gather, "dots": dots}
 
     def _join(self, loop, name, sources, types, wide):
         """Return a function that joins the images that `loop` reads."""
@@ -509,6 +513,11 @@ def _literal(code):
     if code in (-(2**31), -(2**63)):
         return f"INT{(-code).bit_length()}_MIN"
     return str(code) if abs(code) < 2**31 else f"INT64_C({code})"
+
+
+def _whole(length):
+    """Return a number of products rounded up to whole vectors."""
+    return -(-length // LANES) * LANES
 
 
 def _place(buffer, offset):

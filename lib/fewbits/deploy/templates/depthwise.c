@@ -1,5 +1,5 @@
 /* Each channel times a window of its own. */
-static void $function(memory *m, const struct windows *w, const $in *in,
+static WIDE void $function(memory *m, const struct windows *w, const $in *in,
                       const $kernel *kernel, const $sum *bias, $finisher *finish, void *out)
 {
     const int channels = w->channels;

@@ -1,5 +1,5 @@
 /* Each channel times several windows of its own. */
-static void $function(memory *m, const struct windows *w, const $in *in,
+static WIDE void $function(memory *m, const struct windows *w, const $in *in,
                       const $kernel *kernel, const $sum *bias, $finisher *finish, void *out)
 {
     const int multiplier = w->out_channels / w->channels;

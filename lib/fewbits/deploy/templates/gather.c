@@ -1,5 +1,5 @@
-/* The pixels under one window, side by side; zeros where it reaches over the border. */
-static void $function(memory *m, const struct windows *w, const $in *in, int pixel, $patch *patch)
+/* The pixels under one window, side by side; zeros where it reaches over the border, and `more` zeros behind. */
+static WIDE void $function(memory *m, const struct windows *w, const $in *in, int pixel, $patch *patch, int more)
 {
 $unused    const int top = pixel / w->out_width * w->down - w->top;
     const int left = pixel % w->out_width * w->right - w->left;
@@ -12,4 +12,6 @@ $unused    const int top = pixel / w->out_width * w->down - w->top;
                 patch[i] = inside ? codes[i] : 0;
             patch += w->channels;
         }
+    while (more--)
+        *patch++ = 0;
 }
