@@ -23,7 +23,8 @@ One image at a time, on one thread: the median and the quartiles of --rounds run
 so whatever slows the machine slows all of them. The ratio is relative to the first network in the same runtime. LiteRT
 runs a quantized network as integers; ONNX Runtime and Keras run it as a simulation. Memory is the peak of a process of
 its own that runs the file, runtime included. The runtime c is for quantized networks only: their C, compiled by the
-compiler of this machine; its memory is that of the network alone, constants included.
+compiler of this machine; its bytes are those of the constants, and its memory is that of the network alone, constants
+included.
 
 With --device, the C of quantized networks runs on emulated microcontrollers: bytes of flash and RAM, the deepest stack,
 and the instructions of one image, which are counted and not timed. The emulator knows no cycles. This needs a cross
@@ -166,8 +167,7 @@ def _runner(runtime: str, model: "keras.Model", path: Path, stem: Path) -> "tupl
     if runtime == "keras":
         return KerasRunner(model), path
     if runtime == "c":
-        compiled = deploy.CRunner(deploy.lower(model))
-        return compiled, _written(stem.with_suffix(".so"), compiled.library)
+        return deploy.CRunner(deploy.lower(model)), path
     if runtime == "litert":
         content = deploy.to_litert(model, "int8" if isinstance(model, QuantizedModel) else "float32")
         return LiteRTRunner(content), _written(stem.with_suffix(".tflite"), content)
@@ -200,10 +200,13 @@ def _print_table(
         for path in options.models:
             time, file, runner = latencies[runtime, path], files[runtime, path], runners[runtime, path]
             spread = f"{time.low:.3f} to {time.high:.3f}"
-            memory = (sum(runner.memory) if isinstance(runner, CRunner) else peak_memory(runtime, file)) / 2**20
+            if isinstance(runner, CRunner):
+                size, memory = runner.memory.weight_bytes, sum(runner.memory)
+            else:
+                size, memory = file.stat().st_size, peak_memory(runtime, file)
             print(
                 f"{runtime:<10}{path.name:<{width}}{time.median:>12.3f}{spread:>24}{time.median / first:>8.2f}"
-                f"{file.stat().st_size:>14,}{memory:>11.1f}",
+                f"{size:>14,}{memory / 2**20:>11.1f}",
                 flush=True,
             )
     print("one image, one thread" if threads == 1 else "one image, one thread; Keras uses several")
