@@ -30,7 +30,13 @@ NETWORKS = {
     "resnet_cifar": {"blocks": 1},
 }
 FEW = list(zip(NETWORKS, ("8 bits", "6 bits", "4 bits", "mixed")))
-MANY = [(name, widths) for name in NETWORKS for widths in WIDTHS if (name, widths) not in FEW]
+SLOW = {"mobilenet_cifar": pytest.mark.slow, "resnet_cifar": pytest.mark.slow}
+MANY = [
+    pytest.param(name, widths, marks=SLOW.get(name, ()))
+    for name in NETWORKS
+    for widths in WIDTHS
+    if (name, widths) not in FEW
+]
 
 
 def _or_skipped(device):
@@ -82,7 +88,6 @@ def test_all_codes_are_those_of_the_network(name, widths, device, tmp_path):
     assert memory.weight_bytes < runner.flash_bytes < memory.weight_bytes + 20_000
 
 
-@pytest.mark.slow
 @on_devices
 @pytest.mark.parametrize(("name", "widths"), MANY)
 def test_all_codes_are_those_of_the_network_at_other_widths(name, widths, device):
