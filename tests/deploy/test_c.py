@@ -415,7 +415,13 @@ def test_the_drawn_networks_have_every_function_that_can_be_written(tmp_path):
         texts.append(source(net.made(), tmp_path / str(seed)))
         check_cpp(tmp_path / str(seed) / "net.c")
     functions = {name for text in texts for name in re.findall(r"^static [\w ]+\*?\b(\w+)\(.*", text, re.MULTILINE)}
-    templates = {path.stem for path in TEMPLATES.glob("*.c")} - {"source", "main", "main_several", "extreme", "dots_dsp"}
+    templates = {path.stem for path in TEMPLATES.glob("*.c")} - {
+        "source",
+        "main",
+        "main_several",
+        "extreme",
+        "dots_dsp",
+    }
     templates |= {"largest", "smallest"}
     unmet = {kind for kind in templates if not any(name.startswith(kind) for name in functions)}
     assert len(templates) > 15 and not unmet
