@@ -4,12 +4,12 @@
 
 $held
 
-static bool take(uint8_t *image, size_t size, int max_pixel)
+static bool take(uint8_t *pixels, size_t size, int max_pixel)
 {
-    if (Serial.readBytes((char *)image, size) != size)
+    if (Serial.readBytes((char *)pixels, size) != size)
         return false;
     for (size_t i = 0; i < size; i++)
-        if (image[i] > max_pixel)
+        if (pixels[i] > max_pixel)
             return false;
     return true;
 }

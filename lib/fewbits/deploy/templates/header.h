@@ -37,9 +37,10 @@ void ${name}_run_in(struct ${name}_memory *memory, $parameters);
 void ${name}_run($parameters);
 #endif
 
-/* What may be defined when $name.c is compiled, such as -D'${NAME}_CONST=__attribute__((section(".qspi")))':
-   ${NAME}_MEMORY: an attribute of the static memory, its section or alignment;
-   ${NAME}_CONST: an attribute of the tables. They are read as ordinary memory, so PROGMEM of AVR will not do. */
+/* What may be defined when $name.c is compiled:
+   ${NAME}_MEMORY: attributes of the static memory, such as __attribute__((section(".bss.fast"), aligned(32)));
+   ${NAME}_CONST: attributes of the tables, such as __attribute__((section(".qspi"))). The tables are read as any memory
+   is, so PROGMEM of AVR will not do. */
 
 #ifdef __cplusplus
 }

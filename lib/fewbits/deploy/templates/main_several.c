@@ -6,7 +6,7 @@
 
 $held
 
-static int take(uint8_t *image, size_t size, int max_pixel)
+static int take(uint8_t *pixels, size_t size, int max_pixel)
 {
     for (size_t i = 0; i < size; i++) {
         const int byte = getchar();
@@ -15,7 +15,7 @@ static int take(uint8_t *image, size_t size, int max_pixel)
                     max_pixel, (unsigned long)i);
             return 0;
         }
-        image[i] = (uint8_t)byte;
+        pixels[i] = (uint8_t)byte;
     }
     return 1;
 }
