@@ -299,7 +299,7 @@ class _Source:
             arguments.append(f"mean_{name}")
         elif kind == "max_pool":
             types["lowest"] = f"INT{bits}_MIN"
-        function = self._use(self._functions, kind, "_".join([loop.kind, *kinds]) + wide, **types)
+        function = self._use(self._functions, kind, "_".join([kind, *kinds]) + wide, **types)
         lines.append(self._windows(loop, name))
         finish = self._finish(loop, name, wide)
         self._layers.append("\n".join([*lines, finish]) + "\n")
@@ -547,7 +547,7 @@ def _literal(code):
 
 
 def _shared(kernel, bits):
-    """Return the weights of each filter (filters, n) as bytes, as `unpack_weights` reads them; the last are filled up."""
+    """Return the weights of each filter (filters, n) as bytes for `unpack_weights`, filled up."""
     each = 8 // bits
     codes = np.pad(kernel, ((0, 0), (0, -kernel.shape[1] % each))).reshape(len(kernel), each, -1)
     places = bits * np.arange(each)[:, np.newaxis]
