@@ -1,6 +1,7 @@
 """C of a network of integers: compiled with all warnings and sanitizers, it says the same codes, bit for bit."""
 
 import hashlib
+import platform
 import re
 import shutil
 import subprocess
@@ -55,7 +56,7 @@ int main(void)
 }}
 """
 DIGITS = data.load("digits")
-GOLDEN = "40f9b12388f91b8d1bd3640262e3a15a9ae774a26736475b612bc3cd1aa4dc73"  # of all files of squeezenet_digits
+GOLDEN = "6e80d69f8708fe8086e28c6df9cd2f87f2b9123130fb8b9e5d8fc5fcef379dce"  # of all files of squeezenet_digits
 
 
 def gcc(*arguments):
@@ -150,10 +151,28 @@ def test_the_c_of_a_network_with_one_input_and_one_output_stays_as_it_was(tmp_pa
     assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN
 
 
-def test_optimized_for_this_machine_they_say_the_same(quantized, tmp_path):
+@pytest.mark.parametrize("flags", ["-O2", "-O3 -march=native"])
+def test_optimized_they_say_the_same(flags, quantized, tmp_path):
     quantized.set_formats(calibration.formats_for(quantized, DIGITS.scaled(DIGITS.test.take(64)), (8,) * 3))
     network = lower(quantized, levels=DIGITS.levels)
-    assert_identical(network, DIGITS.test.images, tmp_path, flags=["-O3", "-march=native"])
+    assert_identical(network, DIGITS.test.images, tmp_path, flags=flags.split())
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the names of vector instructions are those of x86-64")
+def test_at_o2_the_products_are_vectorized_for_every_pc_and_for_avx2(tmp_path):
+    version = subprocess.run(["gcc", "-dumpversion"], capture_output=True, text=True).stdout
+    if int(version.split(".")[0]) < 12:
+        pytest.skip("gcc vectorizes at -O2 from version 12 on")
+    net = Network()
+    net.requantize(net.convolve(0, 8), 9)
+    write_c(net.made(), tmp_path / "c")
+    gcc("-std=c99", "-O2", "-S", tmp_path / "c" / "net.c", "-o", tmp_path / "net.s")
+    functions = re.split(r"\n(?=dots_\w*(?:\.\w+)*:)", (tmp_path / "net.s").read_text())
+    found = {text[: text.index(":")]: text for text in functions[1:]}
+    names = [f"dots_int16_int8{four}.{kind}" for four in ("", "_four") for kind in ("default", "avx2")]
+    for name in names:
+        pattern = r"vpmaddwd.*ymm" if "avx2" in name else r"\spmaddwd"
+        assert re.search(pattern, found[name].split(".cfi_endproc")[0]), name
 
 
 # Networks of a few operations, made by hand
@@ -415,7 +434,8 @@ def test_the_drawn_networks_have_every_function_that_can_be_written(tmp_path):
         texts.append(source(net.made(), tmp_path / str(seed)))
         check_cpp(tmp_path / str(seed) / "net.c")
     functions = {name for text in texts for name in re.findall(r"^static [\w ]+\*?\b(\w+)\(.*", text, re.MULTILINE)}
-    templates = {path.stem for path in TEMPLATES.glob("*.c")} - {"source", "main", "main_several", "extreme", "dots_dsp"}
+    templates = {path.stem for path in TEMPLATES.glob("*.c")} - {"source", "main", "main_several", "extreme"}
+    templates -= {"dots_dsp", "convolve_packed", "unpack_weights"}  # `dots` of other processors; weights of few bits
     templates |= {"largest", "smallest"}
     unmet = {kind for kind in templates if not any(name.startswith(kind) for name in functions)}
     assert len(templates) > 15 and not unmet
@@ -512,6 +532,33 @@ def test_codes_of_four_bits_lie_two_in_a_byte(kind, limits, tmp_path):
     memory = [write_c(network, tmp_path / str(packed), packed) for packed in (True, False)]
     assert memory[0].ram_bytes == memory[1].ram_bytes - 8 * 8 * 8 + 8
     assert_identical(network, net.pixels(), tmp_path)
+
+
+@pytest.mark.parametrize(("bits", "each"), [(4, 2), (3, 2), (2, 4), (1, 4)])
+def test_weights_of_few_bits_share_bytes(bits, each, tmp_path):
+    net = Network((5, 5, 3))
+    first = net.requantize(net.convolve(0, 7, bits=bits), 5)  # nine windows: two times four, and one
+    net.convolve(first, 6, (3, 3), bits=bits)
+    network = net.made()
+    packed, plain = (write_c(network, tmp_path / str(packed), packed) for packed in (True, False))
+    bytes_ = 7 * -(-27 // each) + 6 * -(-63 // each)
+    whole = 7 * 27 + 5 + 6 * 63 + 1  # zeros fill the last filter up to a whole vector
+    assert plain.weight_bytes - packed.weight_bytes == whole - bytes_
+    assert packed.scratch_bytes - plain.scratch_bytes == 4 * 64
+    assert_identical(network, net.pixels(), tmp_path)
+
+
+@pytest.mark.parametrize("codes", [8, 16])
+def test_weights_of_several_widths_in_one_network(codes, tmp_path):
+    net = Network((4, 4, 3))
+    i = 0
+    for bits in (2, 8, 4, 16):
+        i = net.requantize(net.convolve(i, 5, (1, 1), bits=bits), 4, low=-(2 ** (codes - 1)), high=2 ** (codes - 1) - 1)
+    net.convolve(i, 3, (4, 4), bits=4)
+    network = net.made()
+    assert_identical(network, net.pixels(), tmp_path)
+    text = source(network, tmp_path / "c")
+    assert "unpack_weights_2(" in text and "unpack_weights_4(" in text
 
 
 @pytest.mark.parametrize("channels", [(3, 5, 1), (1, 1, 1), (7, 2, 9)])

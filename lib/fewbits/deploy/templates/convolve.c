@@ -8,7 +8,7 @@ static void $function(memory *m, const struct windows *w, const $in *in,
         count = pixels - pixel < 4 ? 1 : 4;
         for (int k = 0; k < count; k++)
             $gather(m, w, in, pixel + k, $patches + k * step, step - n);
-        (count == 4 ? ${dots}_four : $dots)($patches, step, kernel, n, bias, filters, $sums);
+$pairs        (count == 4 ? ${dots}_four : $dots)($patches, step, kernel, n, bias, filters, $sums, filters);
         for (int k = 0; k < count; k++)
             finish($sums + k * filters, pixel + k, out);
     }

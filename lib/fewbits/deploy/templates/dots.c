@@ -1,6 +1,7 @@
-/* Every filter times four patches, plus bias: each weight is read once for all. */
-static WIDE void ${function}_four(const $patch *a, int step, const $kernel *kernel, int n, const $sum *bias, int filters,
-                      $sum *sums)
+/* Every filter times four patches, plus bias: each weight is read once for all. The sums of a patch are `apart` from
+   those of the next. */
+static WIDE void ${function}_four(const $patch *a, int step, const $kernel *kernel, int n, const $sum *bias,
+                                  int filters, $sum *sums, int apart)
 {
     const $patch *b = a + step, *c = b + step, *d = c + step;
     for (int f = 0; f < filters; f++) {
@@ -13,16 +14,17 @@ static WIDE void ${function}_four(const $patch *a, int step, const $kernel *kern
             sum_d += ($sum)d[i] * weights[i];
         }
         sums[f] = sum_a;
-        sums[f + filters] = sum_b;
-        sums[f + 2 * filters] = sum_c;
-        sums[f + 3 * filters] = sum_d;
+        sums[f + apart] = sum_b;
+        sums[f + 2 * apart] = sum_c;
+        sums[f + 3 * apart] = sum_d;
     }
 }
 
 /* Every filter times a patch, plus bias: four filters share each read of the patch. */
-static WIDE void $function(const $patch *patch, int step, const $kernel *kernel, int n, const $sum *bias, int filters,
-                      $sum *sums)
+static WIDE void $function(const $patch *patch, int step, const $kernel *kernel, int n, const $sum *bias,
+                           int filters, $sum *sums, int apart)
 {
+    (void)apart;
     int f = 0;
     for (; f + 4 <= filters; f += 4) {
         const $kernel *a = kernel + f * n, *b = a + n, *c = b + n, *d = c + n;

@@ -59,27 +59,25 @@ static __attribute__((noinline)) void ${function}_two(const int16_t *a, const in
 }
 
 /* Every filter times four patches, plus bias. */
-static void ${function}_four(int16_t *patches, int step, const int8_t *kernel, int n, const int32_t *bias, int filters,
-                      int32_t *sums)
+static void ${function}_four(const int16_t *patches, int step, const int8_t *kernel, int n, const int32_t *bias,
+                             int filters, int32_t *sums, int apart)
 {
-    for (int k = 0; k < 4; k++) {
-        pair(patches + k * step, step);
+    for (int k = 0; k < 4; k++)
         for (int f = 0; f < filters; f++)
-            sums[k * filters + f] = bias[f];
-    }
-    for (int k = 0; k < 4; k += 2, patches += 2 * step, sums += 2 * filters)
+            sums[k * apart + f] = bias[f];
+    for (int k = 0; k < 4; k += 2, patches += 2 * step, sums += 2 * apart)
         for (int f = 0; f < filters; f += 2) {
             const int second = f + 1 < filters; /* else the last filter, twice */
             const int8_t *v = kernel + f * n;
-            ${function}_two(patches, patches + step, step, v, v + second * n, sums + f, sums + filters + f, second);
+            ${function}_two(patches, patches + step, step, v, v + second * n, sums + f, sums + apart + f, second);
         }
 }
 
 /* Every filter times a patch, plus bias: four filters share each read of the patch, two products an instruction. */
-static void ${function}(int16_t *patch, int step, const int8_t *kernel, int n, const int32_t *bias, int filters,
-                      int32_t *sums)
+static void $function(const int16_t *patch, int step, const int8_t *kernel, int n, const int32_t *bias, int filters,
+                      int32_t *sums, int apart)
 {
-    pair(patch, step);
+    (void)apart;
     int f = 0;
     for (; f + 4 <= filters; f += 4) {
         const int8_t *a = kernel + f * n, *b = a + n, *c = b + n, *d = c + n;
