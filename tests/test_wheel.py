@@ -202,6 +202,12 @@ def test_scripts_and_styles_of_pages_are_there(wheel):
     assert there[0] == there[1] and "engine.js" in there[1]
 
 
+def test_what_runs_a_network_on_a_device_is_there(wheel):
+    folder = Path("fewbits", "deploy", "templates", "device")
+    there = [sorted(path.name for path in (root / folder).iterdir()) for root in (ROOT / "lib", wheel)]
+    assert there[0] == there[1] and "link.ld" in there[1]
+
+
 def test_data_that_needs_an_extra_names_it(bare):
     code = """
 from fewbits import InputError, data

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fewbits.cli.images import Sample, add_options, add_sample, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, check_output
 from fewbits.errors import InputError
-from fewbits.names import HLS4ML_BACKENDS, PARTS, PRECISIONS
+from fewbits.names import C_PACKAGES, HLS4ML_BACKENDS, PARTS, PRECISIONS
 
 if TYPE_CHECKING:
     from fewbits.backend import keras
@@ -26,13 +26,14 @@ left behind.
   onnx     .onnx: the simulation with its quantizers; with --integers, the integer network
   litert   .tflite: --precision float32, float16 or int8; an int8 file of a quantized network has the network's codes
   coreml   .mlpackage: the simulation
-  c        a folder: the integer network as C99
+  c        a folder: the integer network as C99, with what builds it; --package arduino: as a library for Arduino
   hls4ml   a folder: the simulation in C++ for an FPGA, with the types of hls4ml; g++ compiles it here to compare codes
 """
 EXAMPLES = """
   fewbits export digits.keras --to onnx --output digits.onnx
   fewbits export quantized.keras --to litert --precision int8 --data digits --output digits.tflite
   fewbits export quantized.keras --to c --levels 16 --output digits
+  fewbits export quantized.keras --to c --package arduino --output digits
   fewbits export quantized.keras --to hls4ml --fpga xc7z020clg400-1 --clock 10 --output fpga
 """
 SUFFIXES = {
@@ -68,6 +69,11 @@ def add(commands: Commands) -> None:
         type=int,
         help="for c, hls4ml and --integers: the network takes pixels divided by this, a power of two (default: the "
         "levels; 1 for a network that scales pixels itself, with --scale 1 for --data)",
+    )
+    command.add_argument(
+        "--package",
+        choices=C_PACKAGES,
+        help="for c: with a Makefile and CMakeLists.txt (default plain), or for Arduino",
     )
     command.add_argument("--backend", choices=HLS4ML_BACKENDS, help="for hls4ml: the synthesis tool (default Vitis)")
     command.add_argument("--fpga", help="for hls4ml: the part, such as xc7z020clg400-1 (default that of hls4ml)")
@@ -114,6 +120,7 @@ def _check(options: Namespace) -> None:
         ("levels", integers, INTEGERS),
         ("mean", integers, INTEGERS),
         ("divisor", integers, INTEGERS),
+        ("package", options.to == "c", "--to c"),
         ("backend", fpga, "--to hls4ml"),
         ("fpga", fpga, "--to hls4ml"),
         ("clock", fpga, "--to hls4ml"),
@@ -247,18 +254,23 @@ def _coreml(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
 
 
 def _c(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
-    from fewbits.deploy import CRunner, find_compiler, write_c
+    from fewbits.deploy import CRunner, find_compiler, footprint, measure_footprint, write_c
 
     network, pixels, what = _integers(model, options, sample)
-    memory = write_c(network, options.output)
+    package = options.package or "plain"
+    memory = write_c(network, options.output, package=package)
+    then = {"plain": f"`make -C {options.output}` compiles it", "arduino": "the Arduino IDE takes it as a library"}
     print(
         f"{options.output} written; {memory.weight_bytes:,} bytes of constants, {memory.ram_bytes:,} bytes of memory; "
-        f"`make -C {options.output}` compiles it"
+        f"{then[package]}"
     )
+    size = measure_footprint(options.output)
+    if size:
+        print(f"on a {footprint.CORE}, code and constants take {size.flash_bytes:,} bytes, memory {size.ram_bytes:,}")
+    else:
+        print(f"the size of its code on a device is not known: there is no {footprint.TOOLS}gcc on this machine")
     if find_compiler():
-        program = CRunner(network)
-        print(f"compiled here, code and constants take {len(program.library):,} bytes")
-        _report_codes(model, network, "the C", program, pixels, what)
+        _report_codes(model, network, "the C", CRunner(network), pixels, what)
     else:
         print("it was not run: there is no C compiler on this machine")
 
