@@ -57,7 +57,9 @@ def to_onnx(model: keras.Model) -> Any:
     }
     for call in Graph(model).calls:
         if not call.is_input:
+            graph.layer = call.name
             names[id(call.outputs[0])] = graph.call(call, [names[id(x)] for x in call.inputs])
+    graph.layer = ""
     for x, name in zip(model.outputs, outputs, strict=True):
         graph.add("Identity", graph.last(names[id(x)], len(x.shape)), output=name)
     ends = ([(name, np.float32, shape) for name, shape in zip(*side)] for side in zip((inputs, outputs), shapes))
@@ -247,6 +249,7 @@ class _Graph(ONNXGraph):
             groups, kernel = kernel.shape[-2], kernel.reshape(*kernel.shape[:-2], 1, -1)
         weights = self.array(np.moveaxis(kernel, (-1, -2), (0, 1)))
         options = {"group": groups, "strides": layer.strides, "dilations": layer.dilation_rate}
+        options["kernel_shape"] = layer.kernel_size
         if isinstance(layer, TRANSPOSED):
             options |= _around_transposed(layer, shape, call.outputs[0].shape)
             return self.add("ConvTranspose", x, weights, **options)

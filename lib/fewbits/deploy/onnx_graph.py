@@ -1,4 +1,4 @@
-"""What both kinds of ONNX files are built from: nodes named by their outputs, constants, and roundings."""
+"""What all kinds of ONNX files are built from: nodes named by their layers, constants, and roundings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +15,7 @@ class ONNXGraph:
     """An ONNX graph under construction.
 
     Attributes:
+        layer: The layer whose nodes are added, which begins their names; empty if they belong to none.
         nodes: The nodes so far (onnx.NodeProto).
         arrays: The constants so far (onnx.TensorProto).
     """
@@ -32,11 +33,12 @@ class ONNXGraph:
         with needs_extra("export", "ONNX files"):
             import onnx
         self._onnx, self._real, self._default = onnx, np.dtype(real), default
+        self.layer = ""
         self.nodes: list[Any] = []
         self.arrays: list[Any] = []
 
     def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        """Add a node.
+        """Add a node, named `layer/kind_number`, or `kind_number` if it belongs to no layer.
 
         Args:
             kind: An operator of ONNX.
@@ -47,8 +49,9 @@ class ONNXGraph:
         Returns:
             The name of the output.
         """
-        output = output or f"{kind}_{len(self.nodes)}"
-        self.nodes.append(self._onnx.helper.make_node(kind, list(inputs), [output], **attributes))
+        number = f"{kind}_{len(self.nodes)}"
+        name, output = f"{self.layer}/{number}" if self.layer else number, output or number
+        self.nodes.append(self._onnx.helper.make_node(kind, list(inputs), [output], name, **attributes))
         return output
 
     def array(self, values: Any, dtype: type[np.generic] | None = None) -> str:
