@@ -620,6 +620,6 @@ questions.ask(
 # ```
 #
 # ```console
-# $ fewbits export quantized.keras --to c --output net_c
+# $ fewbits export quantized.keras --to c --levels 256 --divisor 256 --output net_c
 # $ make -C net_c && net_c/classify < image.raw
 # ```

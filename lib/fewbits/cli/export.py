@@ -3,10 +3,11 @@
 from argparse import Namespace
 from os.path import realpath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fewbits.cli.images import Sample, add_options, add_sample, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, check_output
+from fewbits.cli.pixel_options import add_pixels, pixel_codes
 from fewbits.errors import InputError
 from fewbits.names import HLS4ML_BACKENDS, PARTS, PRECISIONS
 
@@ -22,6 +23,11 @@ without it, and the command reports how far apart the outputs are; for integers,
 macOS only, so there the weights and shapes in the file are checked instead. If a network cannot be exported, nothing is
 left behind.
 
+An integer network begins with pixels, so their preparation is part of it: how many levels they have, and what is
+subtracted and divided. The saved network tells it, or --data does, or --levels, --mean and --divisor; if they disagree
+or nothing tells it, nothing is written. With --data the file runs on the pixels as they are stored, and its accuracy
+stands beside that of Keras.
+
   hdf5     .h5 or .npz: weights, codes and formats; .h5 with --data also holds the activations of each layer
   onnx     .onnx: the simulation with its quantizers; with --integers, the integer network
   litert   .tflite: --precision float32, float16 or int8; an int8 file of a quantized network has the network's codes
@@ -32,7 +38,7 @@ left behind.
 EXAMPLES = """
   fewbits export digits.keras --to onnx --output digits.onnx
   fewbits export quantized.keras --to litert --precision int8 --data digits --output digits.tflite
-  fewbits export quantized.keras --to c --levels 16 --output digits
+  fewbits export quantized.keras --to c --data digits --images 359 --output digits
   fewbits export quantized.keras --to hls4ml --fpga xc7z020clg400-1 --clock 10 --output fpga
 """
 SUFFIXES = {
@@ -57,18 +63,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--integers", action="store_true", help="for onnx: integers only, from bytes to the codes of the outputs"
     )
-    command.add_argument(
-        "--levels",
-        type=int,
-        help="for c, hls4ml and --integers: number of values of a pixel, a power of two (default 256)",
-    )
-    command.add_argument("--mean", type=int, help="for c, hls4ml and --integers: subtract this from pixels (default 0)")
-    command.add_argument(
-        "--divisor",
-        type=int,
-        help="for c, hls4ml and --integers: the network takes pixels divided by this, a power of two (default: the "
-        "levels; 1 for a network that scales pixels itself, with --scale 1 for --data)",
-    )
+    add_pixels(command, "c, hls4ml and --integers")
     command.add_argument("--backend", choices=HLS4ML_BACKENDS, help="for hls4ml: the synthesis tool (default Vitis)")
     command.add_argument("--fpga", help="for hls4ml: the part, such as xc7z020clg400-1 (default that of hls4ml)")
     command.add_argument("--clock", type=float, help="for hls4ml: period of the clock in ns (default 5)")
@@ -196,12 +191,12 @@ def _onnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> No
     from fewbits.deploy import ONNXRunner, to_integer_onnx, to_onnx
 
     if options.integers:
-        network, pixels, what = _integers(model, options, sample)
-        content = to_integer_onnx(network).SerializeToString()
+        integers = _integers(model, options, sample)
+        content = to_integer_onnx(integers.network).SerializeToString()
         runner = ONNXRunner(content)
         _write(options.output, content)
-        print(f"{_written(options.output)}; from bytes to integer codes")
-        _report_codes(model, network, "ONNX Runtime", runner, pixels, what)
+        print(f"{_written(options.output)}; from bytes to integer codes; it takes {integers.taken}")
+        _report_codes(model, integers, "ONNX Runtime", runner)
     else:
         content = to_onnx(model).SerializeToString()
         runner = ONNXRunner(content)
@@ -249,16 +244,16 @@ def _coreml(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
 def _c(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
     from fewbits.deploy import CRunner, find_compiler, write_c
 
-    network, pixels, what = _integers(model, options, sample)
-    memory = write_c(network, options.output)
+    integers = _integers(model, options, sample)
+    memory = write_c(integers.network, options.output)
     print(
         f"{options.output} written; {memory.weight_bytes:,} bytes of constants, {memory.ram_bytes:,} bytes of memory; "
-        f"`make -C {options.output}` compiles it"
+        f"`make -C {options.output}` compiles it; it takes {integers.taken}"
     )
     if find_compiler():
-        program = CRunner(network)
+        program = CRunner(integers.network)
         print(f"compiled here, code and constants take {len(program.library):,} bytes")
-        _report_codes(model, network, "the C", program, pixels, what)
+        _report_codes(model, integers, "the C", program)
     else:
         print("it was not run: there is no C compiler on this machine")
 
@@ -268,46 +263,95 @@ def _hls4ml(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
 
     from fewbits.deploy.hls4ml import COMPILER, HLS4MLRunner, HLS4MLSettings, write_hls4ml
 
-    network, pixels, what = _integers(model, options, sample)
+    integers = _integers(model, options, sample)
     given = {"backend": options.backend, "part": options.fpga, "clock": options.clock, "reuse": options.reuse_factor}
     settings = HLS4MLSettings(streaming=options.stream, **{k: v for k, v in given.items() if v is not None})
-    write_hls4ml(model, network, options.output, settings)
-    print(f"{options.output} written; build_prj.tcl in it synthesizes the circuit with {settings.backend}")
+    write_hls4ml(model, integers.network, options.output, settings)
+    print(
+        f"{options.output} written; build_prj.tcl in it synthesizes the circuit with {settings.backend}; it takes "
+        f"{integers.taken}"
+    )
     if shutil.which(COMPILER):
-        _report_codes(model, network, "the C++ of hls4ml", HLS4MLRunner(network, options.output), pixels, what)
+        _report_codes(model, integers, "the C++ of hls4ml", HLS4MLRunner(integers.network, options.output))
     else:
         print(f"it was not run: there is no {COMPILER} on this machine")
 
 
-def _integers(model: "keras.Model", options: Namespace, sample: Sample | None) -> "tuple[IntegerNetwork, Any, str]":
-    """Return the integer network of `model`, pixels that it takes, and a description of them."""
+class _Integers(NamedTuple):
+    """An integer network, and pixels to run it on; the images of --data if there are any."""
+
+    network: "IntegerNetwork"
+    taken: str  # which pixels
+    pixels: Any
+    what: str
+    sample: Sample | None
+
+
+def _integers(model: "keras.Model", options: Namespace, sample: Sample | None) -> _Integers:
+    """Return the integer network of `model` with stored pixels of --data, or with noise."""
     import numpy as np
 
-    from fewbits.backend import keras
-    from fewbits.deploy import lower, to_pixels, to_values
+    from fewbits.deploy import lower, to_pixels
 
-    levels, mean = 256 if options.levels is None else options.levels, options.mean or 0
-    network = lower(model, levels, mean, options.divisor)
-    images, what = _images(model, sample)
+    codes = pixel_codes(options, model, sample.part if sample else None)
+    network, taken = lower(model, codes.levels, codes.mean, codes.divisor), str(codes)
+    if options.order == "bgr":
+        taken += ", in the order blue, green, red"
     if sample is None:
-        step, drawn = to_values(network.image, np.ones(())), np.random.default_rng(0)
-        images = keras.tree.map_structure(lambda x: (drawn.integers(0, levels, x.shape) - mean) * step, images)
-    return network, to_pixels(network, images), what
+        random, dtype = np.random.default_rng(0), np.uint8 if codes.levels <= 256 else np.int64
+        noise = [random.integers(0, codes.levels, (NOISE, *x.shape[1:]), dtype) for x in model.inputs]
+        return _Integers(network, taken, noise if len(noise) > 1 else noise[0], f"{NOISE} images of noise", None)
+    pixels = sample.raw()
+    if pixels is None:  # the data are floats; they are the values of pixels, or refused
+        pixels = to_pixels(network, _images(model, sample)[0])
+    return _Integers(network, taken, pixels, sample.part.what, sample)
 
 
-def _report_codes(
-    model: "keras.Model", network: "IntegerNetwork", name: str, program: "Runner", pixels: Any, what: str
-) -> None:
-    """Print how many codes differ between integers and simulation, and between integers and `program`."""
-    from fewbits.deploy import compare_layers, compare_program
+def _report_codes(model: "keras.Model", integers: _Integers, name: str, program: "Runner") -> None:
+    """Print how many codes differ between integers, simulation and `program`, and its accuracy if there are labels."""
+    import numpy as np
 
+    from fewbits.deploy import compare_layers, run_program, to_values
+
+    network, pixels = integers.network, integers.pixels
     layers = compare_layers(model, network, pixels)
     codes, off = (sum(getattr(layer, field) for layer in layers.values()) for field in ("codes", "different"))
-    outputs = compare_program(network.run(pixels), program, pixels)
+    found = network.run(pixels)
+    ours = found if isinstance(found, list) else [found]
+    theirs = run_program(program, pixels, len(ours))
+    different = sum(int(np.sum(a != b.reshape(a.shape))) for a, b in zip(ours, theirs, strict=True))
     print(
         f"integers and simulation: {off:,} of {codes:,} codes of all layers differ; integers and {name}: "
-        f"{outputs.different:,} of {outputs.codes:,} codes of the outputs differ; on {what}"
+        f"{different:,} of {sum(x.size for x in ours):,} codes of the outputs differ; on {integers.what}"
     )
+    if integers.sample:
+        values = to_values(network.tensors[network.results[0].tensor], theirs[0].reshape(ours[0].shape))
+        _report_accuracy(model, integers.sample, name, values)
+
+
+def _report_accuracy(model: "keras.Model", sample: Sample, name: str, outputs: Any) -> None:
+    """Print the accuracy of Keras on prepared images, and of what a program made of their pixels.
+
+    A network that is no classifier of these images has none.
+    """
+    import numpy as np
+
+    from fewbits.deploy import before_heads
+    from fewbits.training.heads import head_of
+
+    batches = list(sample.batches(32))
+    images, labels = (np.concatenate(part) for part in list(zip(*batches))[:2])
+    try:
+        head = head_of(model)
+        head.check_labels(labels, model.name, "the labels")
+    except InputError:
+        return
+    integers = head if before_heads(model) is model else head.before_activation  # integers leave a softmax out
+    right = [
+        np.mean(of.ranks(of_each, labels) < 1)
+        for of, of_each in ((head, model.predict(images, verbose=0)), (integers, outputs))
+    ]
+    print(f"accuracy: {right[0]:.2%} of Keras on the images, {right[1]:.2%} of {name} on their pixels as stored")
 
 
 _WRITERS = {"hdf5": _hdf5, "onnx": _onnx, "litert": _litert, "coreml": _coreml, "c": _c, "hls4ml": _hls4ml}
