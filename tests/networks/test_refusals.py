@@ -20,6 +20,7 @@ import pytest
 import fewbits
 from fewbits import FixedPoint, InputError, deploy, pruning, quantization, quantize_model
 from fewbits.backend import keras
+from fewbits.data import PixelCodes
 from fewbits.deploy import lower, to_integer_onnx, to_litert, to_onnx, write_c  # noqa: E402
 from fewbits.pruning import Plan, importance, remove_filters, would_remove
 from fewbits.quantization import calibration, free_scales, range_rules
@@ -68,6 +69,11 @@ def changed(model, **attributes):
 def with_formats(*formats, bias=None):
     model = quantized(conv(bias_initializer="ones"))
     model.get_layer("here").set_formats(*formats, bias=bias)
+    return model
+
+
+def for_bytes(model):
+    model.pixels = PixelCodes(256, 256)
     return model
 
 
@@ -196,6 +202,7 @@ INTEGERS = {
     "levels that are no power of two": (lambda: lower(quantized(conv()), levels=100), ""),
     "a divisor that is no power of two": (lambda: lower(quantized(conv()), divisor=255), ""),
     "a mean out of range": (lambda: lower(quantized(conv()), mean=300), ""),
+    "other pixels than the network says": (lambda: lower(for_bytes(quantized(conv())), divisor=1), ""),
     "open sizes": (
         lambda: lower(quantize_model(net(conv(), L.GlobalMaxPooling2D(), shape=(None, None, 4)), EIGHT)),
         "net",

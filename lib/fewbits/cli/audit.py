@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fewbits.cli.formats import UNSIGNED
 from fewbits.cli.images import Part, add_options, add_sample, read_parts, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, check_output
-from fewbits.cli.pixel_options import add_pixels, pixel_codes
+from fewbits.cli.pixel_options import add_pixels, told_pixels
 from fewbits.errors import InputError
 from fewbits.names import LITERT_KERNELS, PARTS
 
@@ -139,7 +139,7 @@ def _runs(
         network = read_model(path)
         if not isinstance(network, QuantizedModel):
             raise InputError(f"{path} is not quantized; `fewbits formats --save-model` writes a network that is")
-        codes = pixel_codes(options, network, part)
+        codes = told_pixels(options, network, part)
         yield (
             "integers, as C",
             audit.integer_traces(network, reference, images, codes.levels, codes.mean, codes.divisor),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fewbits.cli.images import Sample, add_options, add_sample, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, check_output
-from fewbits.cli.pixel_options import add_pixels, pixel_codes
+from fewbits.cli.pixel_options import add_pixels, told_pixels
 from fewbits.errors import InputError
 from fewbits.names import HLS4ML_BACKENDS, PARTS, PRECISIONS
 
@@ -293,7 +293,7 @@ def _integers(model: "keras.Model", options: Namespace, sample: Sample | None) -
 
     from fewbits.deploy import lower, to_pixels
 
-    codes = pixel_codes(options, model, sample.part if sample else None)
+    codes = told_pixels(options, model, sample.part if sample else None)
     network, taken = lower(model, codes.levels, codes.mean, codes.divisor), str(codes)
     if options.order == "bgr":
         taken += ", in the order blue, green, red"

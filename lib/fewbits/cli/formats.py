@@ -17,9 +17,9 @@ Each MSB holds the given percentile of a layer's values on training images. Inpu
 get unsigned formats (u), and outputs before a ReLU do, unless --signed is given. The clipped share and the SQNR are
 measured for each kind of value alone, with the rest of the network in float.
 
-The scale of a Rescaling goes into the kernel that reads it, so that integers can begin with the pixels; with --fold those
-of a Normalization, one per channel, do too. --save-model keeps which pixels --data has: how many levels, and what is
-subtracted and divided.
+The scale of a Rescaling goes into the kernel that reads it, so that integers can begin with the pixels; with --fold
+those of a Normalization, one per channel, do too. --save-model keeps which pixels --data has: how many levels, and what
+is subtracted and divided.
 """
 EXAMPLES = """
   fewbits formats digits.keras --data digits --bits 8,6,6 --percentile 98

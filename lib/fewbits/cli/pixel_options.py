@@ -13,7 +13,7 @@ NAMES = ("levels", "mean", "divisor")
 
 
 def add_pixels(command: argparse.ArgumentParser, where: str) -> None:
-    """Add the options of `pixel_codes`.
+    """Add the options of `told_pixels`.
 
     Args:
         command: The parser of a command.
@@ -34,7 +34,7 @@ def add_pixels(command: argparse.ArgumentParser, where: str) -> None:
     )
 
 
-def pixel_codes(options: argparse.Namespace, model: Any, part: Part | None) -> "PixelCodes":
+def told_pixels(options: argparse.Namespace, model: Any, part: Part | None) -> "PixelCodes":
     """Return the pixels that a network takes: what its options, its file and its data tell, which must be the same.
 
     Args:

@@ -60,9 +60,10 @@ def lower(
         The integer network.
 
     Raises:
-        InputError: when what is given is not what `model.pixels` says; naming the layer, when a layer is not enabled, has no kernel or input format, rounds as the thesis
-            does, has a bias with a finer step than its products, needs integers of more than 63 bits, or is of a kind
-            that integer networks do not support; as `check_exportable`.
+        InputError: when what is given is not what `model.pixels` says; naming the layer, when a layer is not enabled,
+            has no kernel or input format, rounds as the thesis does, has a bias with a finer step than its products,
+            needs integers of more than 63 bits, or is of a kind that integer networks do not support; as
+            `check_exportable`.
     """
     if not isinstance(model, QuantizedModel):
         raise InputError(f"{model.name} is not quantized; quantize_model gives it formats")
