@@ -61,6 +61,9 @@ def add(commands: Commands) -> None:
     command.add_argument("--output", type=Path, required=True, help="file or folder to write")
     command.add_argument("--precision", choices=PRECISIONS, help="for litert (default float32)")
     command.add_argument(
+        "--int8-io", action="store_true", help="for litert in int8: inputs and outputs are codes, without floats"
+    )
+    command.add_argument(
         "--integers", action="store_true", help="for onnx: integers only, from bytes to the codes of the outputs"
     )
     add_pixels(command, "c, hls4ml and --integers")
@@ -105,6 +108,7 @@ def _check(options: Namespace) -> None:
     integers, fpga = options.to in ("c", "hls4ml") or options.integers, options.to == "hls4ml"
     for name, fits, where in (
         ("precision", options.to == "litert", "--to litert"),
+        ("int8_io", options.precision == "int8", "--to litert --precision int8"),
         ("integers", options.to == "onnx", "--to onnx"),
         ("levels", integers, INTEGERS),
         ("mean", integers, INTEGERS),
@@ -205,15 +209,18 @@ def _onnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> No
 
 
 def _litert(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
-    from fewbits.deploy import to_litert
+    from fewbits.deploy import before_heads, to_litert
     from fewbits.io.tflite import LiteRTRunner
     from fewbits.quantization.conversion import QuantizedModel
 
     precision = options.precision or "float32"
-    content = to_litert(model, precision, _images(model, sample)[0] if sample else None)
+    content = to_litert(model, precision, _images(model, sample)[0] if sample else None, int8_io=options.int8_io)
     runner = LiteRTRunner(content)
     _write(options.output, content)
-    _report_outputs(options.output, model, runner, sample)
+    codes = options.int8_io and isinstance(model, QuantizedModel)
+    _report_outputs(options.output, before_heads(model) if codes else model, runner, sample)
+    if options.int8_io:
+        print("inputs and outputs: " + "; ".join(runner.ends))
     if precision == "int8" and isinstance(model, QuantizedModel):
         _report_litert_codes(model, *_images(model, sample))
 

@@ -58,7 +58,9 @@ MOVING = (
 )
 
 
-def to_litert(model: keras.Model, precision: str = "float32", images: Any = None) -> bytes:
+def to_litert(
+    model: keras.Model, precision: str = "float32", images: Any = None, *, int8_io: bool = False
+) -> bytes:
     """Convert a Keras model.
 
     Args:
@@ -68,9 +70,11 @@ def to_litert(model: keras.Model, precision: str = "float32", images: Any = None
             quantized model keeps its own formats and codes, for a float model LiteRT chooses them.
         images: For "int8" of a float model, representative images, (n, height, width, channels), float32; a list if
             the model has several inputs.
+        int8_io: For "int8", whether inputs and outputs are codes, too. Those of a quantized model are on the grids of
+            its formats, and a softmax or another activation at the end is left out.
 
     Returns:
-        Content of a .tflite file for one image at a time, with float inputs and outputs.
+        Content of a .tflite file for one image at a time, with float inputs and outputs unless `int8_io` is set.
 
     Raises:
         InputError: when TensorFlow is not installed or does not know a layer; as `check_exportable` and
@@ -81,12 +85,14 @@ def to_litert(model: keras.Model, precision: str = "float32", images: Any = None
     model = canonical(model)
     check_exportable(model)
     _check_options(model)
+    if int8_io and precision != "int8":
+        raise InputError(f"int8_io is for int8, not {precision}")
     if precision == "int8" and isinstance(model, QuantizedModel):
         _check_formats(model)
-        return call_in_tensorflow(_of_codes, model)
+        return call_in_tensorflow(_of_codes, before_heads(model) if int8_io else model, (), int8_io)
     if precision == "int8" and images is None:
         raise InputError("int8 needs representative images; give some to choose the range of each layer's codes from")
-    return call_in_tensorflow(_of_floats, model, precision, images)
+    return call_in_tensorflow(_of_floats, model, precision, images, int8_io)
 
 
 def compare_litert(model: QuantizedModel, images: Any, delegate: bool = True) -> dict[str, Agreement]:
@@ -124,15 +130,15 @@ def compare_litert(model: QuantizedModel, images: Any, delegate: bool = True) ->
     return found
 
 
-def _of_floats(model, precision, images):
+def _of_floats(model, precision, images, int8_io):
     """Return the file of `model` in a precision, as TensorFlow's converter makes it."""
-    return to_tflite(freeze(model), _precise(precision, images))
+    return to_tflite(freeze(model), _precise(precision, images, int8_io))
 
 
-def _of_codes(model, layers=()):
+def _of_codes(model, layers=(), int8_io=False):
     """Return the file of a quantized `model` with its codes, which outputs those of `layers`, if there are any."""
     frozen = freeze(model, _FakeQuantized)
-    return _with_codes(to_tflite(_tapped(frozen, layers) if layers else frozen, _integers), model)
+    return _with_codes(to_tflite(_tapped(frozen, layers) if layers else frozen, _integers), model, int8_io)
 
 
 def _tapped(network, layers):
@@ -209,7 +215,7 @@ def _accumulator_bits(layer):
     return int(np.rint(largest.max())).bit_length() + 1
 
 
-def _precise(precision, images):
+def _precise(precision, images, int8_io):
     """Return a function that sets up a converter for `precision`."""
 
     def set_up(converter):
@@ -222,6 +228,9 @@ def _precise(precision, images):
         if precision == "int8":
             every = [np.asarray(x, np.float32) for x in (images if isinstance(images, list) else [images])]
             converter.representative_dataset = lambda: ([x[np.newaxis] for x in of_each] for of_each in zip(*every))
+        if int8_io:
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = tf.int8
 
     return set_up
 
@@ -306,7 +315,7 @@ def _fake_quantize(x, grid, name=None):
     return tf.quantization.fake_quant_with_min_max_args(x, low, high, num_bits=8, name=name)
 
 
-def _with_codes(content: bytes, model: QuantizedModel) -> bytes:
+def _with_codes(content: bytes, model: QuantizedModel, int8_io: bool) -> bytes:
     """Return the file with the codes and steps of `model` in every layer that multiplies."""
     with needs_extra("export", "LiteRT files in int8"):
         import flatbuffers  # type: ignore[import-untyped]  # it has no stubs
@@ -323,6 +332,8 @@ def _with_codes(content: bytes, model: QuantizedModel) -> bytes:
         edit.layer(operator, layer)
     edit.functions_in_float()
     edit.finish()
+    if int8_io:
+        edit.codes_at_ends(model.name)
     builder = flatbuffers.Builder(len(content))
     builder.Finish(file.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
@@ -504,6 +515,33 @@ class _Edit:
             for new in (*self._before.get(id(operator), ()), operator, *self._after.get(id(operator), ()))
         ]
         self.graph.operators = [new for operator in self.graph.operators for new in self._to_even(operator)]
+
+    def codes_at_ends(self, name):
+        """Let the inputs and outputs of the file be codes; `name` is that of the network, for messages."""
+        inputs = [self._end("QUANTIZE", i, reads=True) for i in self.graph.inputs]
+        outputs = [self._end("DEQUANTIZE", i, reads=False) for i in self.graph.outputs]
+        for what, ends in (("input", inputs), ("output", outputs)):
+            if None in ends:
+                raise InputError(
+                    f"an {what} of {name} is not codes of one format; give it one, or leave int8 inputs and outputs out"
+                )
+        codes = dict(zip([*self.graph.inputs, *self.graph.outputs], [*inputs, *outputs]))
+        for signature in self.file.signatureDefs or ():
+            for end in (*signature.inputs, *signature.outputs):
+                end.tensorIndex = codes[end.tensorIndex]
+        self.graph.inputs, self.graph.outputs = inputs, outputs
+
+    def _end(self, kind, index, reads):
+        """Remove what makes codes of a float input, or floats of the codes of an output; return the codes, or None."""
+        found = [
+            operator
+            for operator in self.graph.operators
+            if index in (operator.inputs if reads else operator.outputs)
+        ]
+        if len(found) != 1 or self.kind(found[0]) != kind:
+            return None
+        self.graph.operators.remove(found[0])
+        return (found[0].outputs if reads else found[0].inputs)[0]
 
     def _to_even(self, operator):
         """Return what replaces an operator: XNNPACK rounds halves up from codes to codes, but to even from floats."""
