@@ -474,11 +474,14 @@ class _Edit:
         steps = np.array([fmt.step for fmt in kernel_formats(layer)])
         codes = _kernel_codes(layer, kernel, steps, self.kind(operator))
         axis = codes.ndim - 1 if self.kind(operator) == "DEPTHWISE_CONV_2D" else 0
-        self._fill(operator.inputs[1], codes, np.int8, steps, axis)
-        if bias is not None and bias.any():  # the converter drops a bias of zeros
-            self._fill(operator.inputs[2], np.rint(bias / (steps * x.step)), np.int32, steps * x.step, axis=0)
-        read = self._in_format(source, x)
-        operator.inputs = [read, *operator.inputs[1:]]
+        scales = np.nextafter(np.float32(steps), np.float32(0)) if layer.rounding == "nearest-away" else steps
+        self._fill(operator.inputs[1], codes, np.int8, scales, axis)
+        read, rest = self._in_format(source, x), list(operator.inputs[2:])
+        if rest and rest[0] >= 0:  # the converter drops some biases of zeros, and lets layers share others
+            rest = [self._alone(rest[0])]
+            codes = np.zeros(len(steps)) if bias is None else np.rint(bias / (steps * x.step))
+            self._fill(rest[0], codes, np.int32, scales * x.step, axis=0)
+        operator.inputs = [read, operator.inputs[1], *rest]
         self._before[id(operator)], self._new = self._new, []
         grid = CodeGrid.of(output)
         made = target if self.grid(target) == grid and output.nbits == 8 else self._like(target, grid)
@@ -555,6 +558,16 @@ class _Edit:
         operator.inputs = [floats]
         before, self._new = self._new, []
         return [*before, operator]
+
+    def _alone(self, index):
+        """Return a constant that one operator reads: the tensor, or a copy if several read it."""
+        if sum(index in operator.inputs for operator in self.graph.operators) == 1:
+            return index
+        copy = self._like(index, None)
+        self.graph.tensors[copy].type = self.graph.tensors[index].type
+        self.graph.tensors[copy].buffer = len(self.file.buffers)
+        self.file.buffers.append(self.schema.BufferT())
+        return copy
 
     def _fill(self, index, codes, dtype, steps, axis):
         tensor = self.graph.tensors[index]
