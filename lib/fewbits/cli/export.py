@@ -14,7 +14,7 @@ from fewbits.names import HLS4ML_BACKENDS, PARTS, PRECISIONS
 if TYPE_CHECKING:
     from fewbits.backend import keras
     from fewbits.costs.latency import Runner
-    from fewbits.deploy import IntegerNetwork, ONNXRunner
+    from fewbits.deploy import Agreement, IntegerNetwork, ONNXRunner
     from fewbits.io.tflite import LiteRTRunner
 
 ABOUT = """
@@ -30,7 +30,8 @@ stands beside that of Keras.
 
   hdf5     .h5 or .npz: weights, codes and formats; .h5 with --data also holds the activations of each layer
   onnx     .onnx: the simulation with its quantizers; with --integers, the integer network
-  litert   .tflite: --precision float32, float16 or int8; an int8 file of a quantized network has the network's codes
+  litert   .tflite: --precision float32, float16, int8 or int16x8; integers of a quantized network are its codes. With
+           --int8-io inputs and outputs are codes, too, as microcontrollers take them; their scales are printed
   coreml   .mlpackage: the simulation
   c        a folder: the integer network as C99
   hls4ml   a folder: the simulation in C++ for an FPGA, with the types of hls4ml; g++ compiles it here to compare codes
@@ -209,27 +210,30 @@ def _onnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> No
 
 
 def _litert(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
-    from fewbits.deploy import before_heads, to_litert
+    from fewbits.deploy import before_heads, compare_litert, to_litert
+    from fewbits.deploy.litert import INTEGERS
     from fewbits.io.tflite import LiteRTRunner
     from fewbits.quantization.conversion import QuantizedModel
 
     precision = options.precision or "float32"
     content = to_litert(model, precision, _images(model, sample)[0] if sample else None, int8_io=options.int8_io)
-    runner = LiteRTRunner(content)
+    codes = precision in INTEGERS and isinstance(model, QuantizedModel)
+    own_kernels = codes and {layer.rounding for layer in model.rounding_layers} == {"nearest-away"}
+    runner = LiteRTRunner(content, delegate=not own_kernels)
     _write(options.output, content)
-    codes = options.int8_io and isinstance(model, QuantizedModel)
-    _report_outputs(options.output, before_heads(model) if codes else model, runner, sample)
+    if own_kernels:
+        print("run on LiteRT's own kernels, for which networks that round to nearest-away are made")
+    _report_outputs(options.output, before_heads(model) if codes and options.int8_io else model, runner, sample)
     if options.int8_io:
         print("inputs and outputs: " + "; ".join(runner.ends))
-    if precision == "int8" and isinstance(model, QuantizedModel):
-        _report_litert_codes(model, *_images(model, sample))
+    if codes:
+        images, what = _images(model, sample)
+        _report_litert_codes(compare_litert(model, images, not own_kernels, precision), what)
 
 
-def _report_litert_codes(model: "keras.Model", images: Any, what: str) -> None:
+def _report_litert_codes(compared: "dict[str, Agreement]", what: str) -> None:
     """Print where the codes of LiteRT differ from those of the network."""
-    from fewbits.deploy import compare_litert
-
-    found = {name: agreement for name, agreement in compare_litert(model, images).items() if agreement.different}
+    found = {name: agreement for name, agreement in compared.items() if agreement.different}
     for name, agreement in found.items():
         share, largest = agreement.different / agreement.codes, agreement.largest
         step = "step" if largest == 1 else "steps"
