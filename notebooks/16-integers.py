@@ -464,7 +464,7 @@ quote(core_size=on_core["LeNet", M4, "ours", "-Os"].instructions / lenet.instruc
 # speed, the Cortex-M4 takes {glue:text}`core_size:.1f` times as many. Two lines count them for your network:
 #
 # ```shell
-# fewbits export yours-in-8-bits.keras --to c --output device
+# fewbits export yours-in-8-bits.keras --to c --levels 256 --divisor 256 --output device
 # fewbits benchmark yours-in-8-bits.keras --device cortex-m4
 # ```
 #
@@ -661,6 +661,6 @@ questions.ask(
 # ```
 #
 # ```console
-# $ fewbits export quantized.keras --to c --output net_c
+# $ fewbits export quantized.keras --to c --levels 256 --divisor 256 --output net_c
 # $ make -C net_c && net_c/classify < image.raw
 # ```

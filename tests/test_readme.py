@@ -37,7 +37,7 @@ def test_your_model_in_ten_lines(tmp_path, monkeypatch, capsys):
     assert "8 bits agree with float" in capsys.readouterr().out
     quantized = keras.models.load_model("yours-in-8-bits.keras")
     assert all(None not in formats[:3] for formats in quantized.formats.values())
-    assert main("export yours-in-8-bits.keras --to c --output device".split()) == 0
+    assert main("export yours-in-8-bits.keras --to c --levels 256 --divisor 256 --output device".split()) == 0
     assert "integers and simulation: 0 of 600 codes" in capsys.readouterr().out
 
 

@@ -24,6 +24,7 @@ from . import zoo as zoo
 from .errors import InputError as InputError
 from .experiment.runner import run_trials as run_trials
 from .experiment.trial import Trial as Trial
+from .io.files import load_model as load_model
 from .pruning.steps import Plan as Plan
 from .pruning.steps import prune as prune
 from .quantization.activations import QuantizedActivation as QuantizedActivation

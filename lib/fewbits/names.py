@@ -42,7 +42,7 @@ CHANNEL_ORDERS = ("rgb", "bgr", "gray")
 
 # Networks and devices
 POOLINGS = ("floor", "ceil")
-PRECISIONS = ("float32", "float16", "int8")
+PRECISIONS = ("float32", "float16", "int8", "int16x8")
 LITERT_KERNELS = ("xnnpack", "optimized", "reference")
 HLS4ML_BACKENDS = ("Vitis", "Vivado")
 C_PACKAGES = ("plain", "arduino")

@@ -208,6 +208,7 @@ def test_sequences_two_inputs_and_activations_that_round(tmp_path):
 
 
 # The command
+PIXELS = ("--levels", "32", "--divisor", "32")
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +224,8 @@ def test_the_command_says_how_many_codes_differ(saved, tmp_path, capsys):
     options = f"--levels {DIGITS.levels} --data digits --images 359 --backend Vivado --clock 8 --reuse-factor 2"
     part = ["--fpga", "xc7z020clg400-1", *options.split()]
     assert main(["export", saved, "--to", "hls4ml", "--output", str(output), *part]) == 0
-    written, said = capsys.readouterr().out.splitlines()[-2:]
+    written, said, accuracy = capsys.readouterr().out.splitlines()[-3:]
+    assert re.fullmatch(r"accuracy: ([\d.]+%) of Keras on the images, \1 of the C\+\+ of hls4ml on their .*", accuracy)
     assert written.startswith(f"{output} written;") and "Vivado" in written
     assert re.search(r"integers and the C\+\+ of hls4ml: 0 of 1,795 codes of the outputs differ; on 359 ", said)
     config = (output / "hls4ml_config.yml").read_text()
@@ -232,7 +234,7 @@ def test_the_command_says_how_many_codes_differ(saved, tmp_path, capsys):
 
 def test_without_a_compiler_the_command_says_so(saved, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(deployed, "COMPILER", "no-such-compiler")
-    assert main(["export", saved, "--to", "hls4ml", "--output", str(tmp_path / "fpga")]) == 0
+    assert main(["export", saved, "--to", "hls4ml", "--output", str(tmp_path / "fpga"), *PIXELS]) == 0
     assert "it was not run: there is no no-such-compiler" in capsys.readouterr().out
 
 
@@ -240,5 +242,5 @@ def test_stopped_it_leaves_nothing(saved, tmp_path, monkeypatch):
     from hls4ml.model import ModelGraph
 
     monkeypatch.setattr(ModelGraph, "write", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert main(["export", saved, "--to", "hls4ml", "--output", str(tmp_path / "fpga")]) == 130
+    assert main(["export", saved, "--to", "hls4ml", "--output", str(tmp_path / "fpga"), *PIXELS]) == 130
     assert not list(tmp_path.iterdir())

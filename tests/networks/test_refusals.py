@@ -20,6 +20,7 @@ import pytest
 import fewbits
 from fewbits import FixedPoint, InputError, deploy, pruning, quantization, quantize_model
 from fewbits.backend import keras
+from fewbits.data import PixelCodes
 from fewbits.deploy import lower, to_integer_onnx, to_litert, to_onnx, write_c  # noqa: E402
 from fewbits.pruning import Plan, importance, remove_filters, would_remove
 from fewbits.quantization import calibration, free_scales, range_rules
@@ -27,7 +28,7 @@ from fewbits.quantization import calibration, free_scales, range_rules
 L = keras.layers
 PACKAGES = "quantization", "deploy", "pruning"
 SOURCE = Path(fewbits.__file__).parent
-F8, F12 = FixedPoint(0, 8), FixedPoint(0, 12)
+F8, F12, F16 = FixedPoint(0, 8), FixedPoint(0, 12), FixedPoint(0, 16)
 EIGHT = F8, FixedPoint(3, 8), FixedPoint(3, 8)
 IMAGES = np.random.default_rng(0).random((4, 8, 8, 4), dtype=np.float32)
 
@@ -68,6 +69,11 @@ def changed(model, **attributes):
 def with_formats(*formats, bias=None):
     model = quantized(conv(bias_initializer="ones"))
     model.get_layer("here").set_formats(*formats, bias=bias)
+    return model
+
+
+def for_bytes(model):
+    model.pixels = PixelCodes(256, 256)
     return model
 
 
@@ -196,6 +202,7 @@ INTEGERS = {
     "levels that are no power of two": (lambda: lower(quantized(conv()), levels=100), ""),
     "a divisor that is no power of two": (lambda: lower(quantized(conv()), divisor=255), ""),
     "a mean out of range": (lambda: lower(quantized(conv()), mean=300), ""),
+    "other pixels than the network says": (lambda: lower(for_bytes(quantized(conv())), divisor=1), ""),
     "open sizes": (
         lambda: lower(quantize_model(net(conv(), L.GlobalMaxPooling2D(), shape=(None, None, 4)), EIGHT)),
         "net",
@@ -308,6 +315,19 @@ def to_int8(model):
     return to_litert(model, "int8")
 
 
+def to_int16(model):
+    return to_litert(model, "int16x8")
+
+
+def two_readers():
+    """Return a network whose image two layers read in formats of their own."""
+    image = L.Input((8, 8, 4))
+    model = keras.Model(image, [conv(name=name)(image) for name in ("here", "there")], name="net")
+    model = quantize_model(model, EIGHT, rounding="nearest")
+    model.get_layer("there").set_formats(F8, FixedPoint(1, 8), EIGHT[2])
+    return model
+
+
 def two_signs():
     """Return a network in which signed and unsigned codes are joined, and read by a layer each."""
     image = L.Input((8, 8, 4))
@@ -347,6 +367,13 @@ EXPORTS = {
     "int8 without an output format": (lambda: to_int8(with_formats(F8, F8, None)), "here"),
     "int8 of 12 bits": (lambda: to_int8(with_formats(F12, F8, F8)), "here"),
     "int8 with a bias off the grid": (lambda: to_int8(with_formats(*EIGHT, bias=F8)), "here"),
+    "int16x8 of 16-bit kernels": (lambda: to_int16(with_formats(F16, *EIGHT[1:])), "here"),
+    "int16x8 of an activation": (
+        lambda: to_int16(quantized(before(), L.Activation("tanh", name="here"))),
+        "here",
+    ),
+    "int8 inputs of floats": (lambda: to_litert(net(conv()), int8_io=True), ""),
+    "int8 inputs of two formats": (lambda: to_litert(two_readers(), "int8", int8_io=True), "net"),
     "int8 sums of many bits": (lambda: to_int8(with_formats(FixedPoint(-30, 8), *EIGHT[1:])), "here"),
     "int8 of codes with and without a sign": (lambda: to_int8(two_signs()), "here"),
     "int8 of an activation without format": (

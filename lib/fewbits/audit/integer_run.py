@@ -1,5 +1,6 @@
 """The integer network of Few Bits, run as C: what its layers compute."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,8 +19,8 @@ def integer_traces(
     network: QuantizedModel,
     reference: QuantizedModel,
     images: np.ndarray,
-    levels: int = 256,
-    mean: int = 0,
+    levels: int | None = None,
+    mean: int | Sequence[int] | None = None,
     divisor: int | None = None,
 ) -> list[Trace]:
     """Run a quantized network in integers and return what its layers read and computed.
@@ -46,7 +47,7 @@ def integer_traces(
         raise InputError(f"no layer of {network.name} has an output format, so nothing is rounded; give it one")
     tensors = [(layer, whole.outputs[layer.name]) for layer in rounded]
     pixels = to_pixels(whole, images)
-    if find_compiler() and levels <= 256:
+    if find_compiler() and whole.image.high + min(whole.mean) < 256:
         taps = [Output(layer.name, i, whole.tensors[i].shape) for layer, i in tensors if i != len(whole.operations)]
         runner = CRunner(replace(whole, earlier=taps))
         runs = [np.stack(found) for found in zip(*(runner.run_all(image) for image in pixels))]

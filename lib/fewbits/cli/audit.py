@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fewbits.cli.formats import UNSIGNED
 from fewbits.cli.images import Part, add_options, add_sample, read_parts, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, check_output
+from fewbits.cli.pixel_options import add_pixels, told_pixels
 from fewbits.errors import InputError
 from fewbits.names import LITERT_KERNELS, PARTS
 
@@ -64,9 +65,7 @@ def add(commands: Commands) -> None:
         metavar="A,B",
         help=f"for .tflite: some of {', '.join(LITERT_KERNELS)} (default: xnnpack,reference)",
     )
-    command.add_argument("--levels", type=int, help="for .keras: number of values of a pixel, as in export")
-    command.add_argument("--mean", type=int, help="for .keras: subtract this from pixels, as in export")
-    command.add_argument("--divisor", type=int, help="for .keras: divide pixels by this, as in export")
+    add_pixels(command, ".keras files")
     command.add_argument("--json", type=Path, help="write all findings to this .json file")
 
 
@@ -84,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     reference = folded(model)
     print(f"{model.name} against {options.runtime}, on {part.what}", flush=True)
     found = {}
-    for runtime, traces in _runs(options, model, reference, recording, images):
+    for runtime, traces in _runs(options, model, reference, recording, part, images):
         findings = [examine_layer(trace) for trace in traces]
         print(f"\n{runtime}")
         _print_table(findings)
@@ -115,7 +114,12 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _runs(
-    options: argparse.Namespace, model: Any, reference: "QuantizedModel", recording: "Recording | None", images: Any
+    options: argparse.Namespace,
+    model: Any,
+    reference: "QuantizedModel",
+    recording: "Recording | None",
+    part: Part,
+    images: Any,
 ) -> "Iterator[tuple[str, list[Trace]]]":
     """Yield the name of each runtime and what its layers read and computed."""
     from fewbits import audit
@@ -135,8 +139,11 @@ def _runs(
         network = read_model(path)
         if not isinstance(network, QuantizedModel):
             raise InputError(f"{path} is not quantized; `fewbits formats --save-model` writes a network that is")
-        pixels = {"levels": options.levels or 256, "mean": options.mean or 0, "divisor": options.divisor}
-        yield "integers, as C", audit.integer_traces(network, reference, images, **pixels)
+        codes = told_pixels(options, network, part)
+        yield (
+            "integers, as C",
+            audit.integer_traces(network, reference, images, codes.levels, codes.mean, codes.divisor),
+        )
 
 
 def _with_formats(path: Path, reference: "QuantizedModel") -> "QuantizedModel":

@@ -3,10 +3,11 @@
 from argparse import Namespace
 from os.path import realpath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fewbits.cli.images import Sample, add_options, add_sample, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, check_output
+from fewbits.cli.pixel_options import add_pixels, told_pixels
 from fewbits.errors import InputError
 from fewbits.names import C_PACKAGES, HLS4ML_BACKENDS, PARTS, PRECISIONS
 
@@ -22,10 +23,16 @@ without it, and the command reports how far apart the outputs are; for integers,
 macOS only, so there the weights and shapes in the file are checked instead. If a network cannot be exported, nothing is
 left behind.
 
+An integer network begins with pixels, so their preparation is part of it: how many levels they have, and what is
+subtracted and divided. The saved network tells it, or --data does, or --levels, --mean and --divisor; if they disagree
+or nothing tells it, nothing is written. With --data the file runs on the pixels as they are stored, and its accuracy
+stands beside that of Keras.
+
   hdf5     .h5 or .npz: weights, codes and formats; .h5 with --data also holds the activations of each layer
   onnx     .onnx: the simulation with its quantizers; with --integers, the integer network
   qonnx    .onnx: the simulation with Quant nodes, for FPGA tools that read QONNX; qonnx runs it here, layer by layer
-  litert   .tflite: --precision float32, float16 or int8; an int8 file of a quantized network has the network's codes
+  litert   .tflite: --precision float32, float16, int8 or int16x8; integers of a quantized network are its codes. With
+           --int8-io inputs and outputs are codes, too, as microcontrollers take them; their scales are printed
   coreml   .mlpackage: the simulation
   c        a folder: the integer network as C99, with what builds it; --package arduino: as a library for Arduino
   hls4ml   a folder: the simulation in C++ for an FPGA, with the types of hls4ml; g++ compiles it here to compare codes
@@ -33,7 +40,7 @@ left behind.
 EXAMPLES = """
   fewbits export digits.keras --to onnx --output digits.onnx
   fewbits export quantized.keras --to litert --precision int8 --data digits --output digits.tflite
-  fewbits export quantized.keras --to c --levels 16 --output digits
+  fewbits export quantized.keras --to c --data digits --images 359 --output digits
   fewbits export quantized.keras --to c --package arduino --output digits
   fewbits export quantized.keras --to qonnx --data digits --output digits.onnx
   fewbits export quantized.keras --to hls4ml --fpga xc7z020clg400-1 --clock 10 --output fpga
@@ -59,25 +66,17 @@ def add(commands: Commands) -> None:
     command.add_argument("--output", type=Path, required=True, help="file or folder to write")
     command.add_argument("--precision", choices=PRECISIONS, help="for litert (default float32)")
     command.add_argument(
+        "--int8-io", action="store_true", help="for litert in int8: inputs and outputs are codes, without floats"
+    )
+    command.add_argument(
         "--integers", action="store_true", help="for onnx: integers only, from bytes to the codes of the outputs"
-    )
-    command.add_argument(
-        "--levels",
-        type=int,
-        help="for c, hls4ml and --integers: number of values of a pixel, a power of two (default 256)",
-    )
-    command.add_argument("--mean", type=int, help="for c, hls4ml and --integers: subtract this from pixels (default 0)")
-    command.add_argument(
-        "--divisor",
-        type=int,
-        help="for c, hls4ml and --integers: the network takes pixels divided by this, a power of two (default: the "
-        "levels; 1 for a network that scales pixels itself, with --scale 1 for --data)",
     )
     command.add_argument(
         "--package",
         choices=C_PACKAGES,
         help="for c: with a Makefile and CMakeLists.txt (default plain), or for Arduino",
     )
+    add_pixels(command, "c, hls4ml and --integers")
     command.add_argument("--backend", choices=HLS4ML_BACKENDS, help="for hls4ml: the synthesis tool (default Vitis)")
     command.add_argument("--fpga", help="for hls4ml: the part, such as xc7z020clg400-1 (default that of hls4ml)")
     command.add_argument("--clock", type=float, help="for hls4ml: period of the clock in ns (default 5)")
@@ -119,6 +118,7 @@ def _check(options: Namespace) -> None:
     integers, fpga = options.to in ("c", "hls4ml") or options.integers, options.to == "hls4ml"
     for name, fits, where in (
         ("precision", options.to == "litert", "--to litert"),
+        ("int8_io", options.precision == "int8", "--to litert --precision int8"),
         ("integers", options.to == "onnx", "--to onnx"),
         ("levels", integers, INTEGERS),
         ("mean", integers, INTEGERS),
@@ -206,12 +206,12 @@ def _onnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> No
     from fewbits.deploy import ONNXRunner, to_integer_onnx, to_onnx
 
     if options.integers:
-        network, pixels, what = _integers(model, options, sample)
-        content = to_integer_onnx(network).SerializeToString()
+        integers = _integers(model, options, sample)
+        content = to_integer_onnx(integers.network).SerializeToString()
         runner = ONNXRunner(content)
         _write(options.output, content)
-        print(f"{_written(options.output)}; from bytes to integer codes")
-        _report_codes(model, network, "ONNX Runtime", runner, pixels, what)
+        print(f"{_written(options.output)}; from bytes to integer codes; it takes {integers.taken}")
+        _report_codes(model, integers, "ONNX Runtime", runner)
     else:
         content = to_onnx(model).SerializeToString()
         runner = ONNXRunner(content)
@@ -237,24 +237,25 @@ def _qonnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> N
 
 
 def _litert(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
-    from fewbits.deploy import to_litert
+    from fewbits.deploy import before_heads, compare_litert, to_litert
+    from fewbits.deploy.litert import INTEGERS
     from fewbits.io.tflite import LiteRTRunner
     from fewbits.quantization.conversion import QuantizedModel
 
     precision = options.precision or "float32"
-    content = to_litert(model, precision, _images(model, sample)[0] if sample else None)
-    runner = LiteRTRunner(content)
+    content = to_litert(model, precision, _images(model, sample)[0] if sample else None, int8_io=options.int8_io)
+    codes = precision in INTEGERS and isinstance(model, QuantizedModel)
+    own_kernels = codes and {layer.rounding for layer in model.rounding_layers} == {"nearest-away"}
+    runner = LiteRTRunner(content, delegate=not own_kernels)
     _write(options.output, content)
-    _report_outputs(options.output, model, runner, sample)
-    if precision == "int8" and isinstance(model, QuantizedModel):
-        _report_litert_codes(model, *_images(model, sample))
-
-
-def _report_litert_codes(model: "keras.Model", images: Any, what: str) -> None:
-    """Print where the codes of LiteRT differ from those of the network."""
-    from fewbits.deploy import compare_litert
-
-    _report_layers(compare_litert(model, images), what)
+    if own_kernels:
+        print("run on LiteRT's own kernels, for which networks that round to nearest-away are made")
+    _report_outputs(options.output, before_heads(model) if codes and options.int8_io else model, runner, sample)
+    if options.int8_io:
+        print("inputs and outputs: " + "; ".join(runner.ends))
+    if codes:
+        images, what = _images(model, sample)
+        _report_layers(compare_litert(model, images, not own_kernels, precision), what)
 
 
 def _report_layers(compared: "dict[str, Agreement]", what: str) -> None:
@@ -281,13 +282,12 @@ def _coreml(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
 def _c(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
     from fewbits.deploy import CRunner, find_compiler, footprint, measure_footprint, write_c
 
-    network, pixels, what = _integers(model, options, sample)
-    package = options.package or "plain"
-    memory = write_c(network, options.output, package=package)
+    integers, package = _integers(model, options, sample), options.package or "plain"
+    memory = write_c(integers.network, options.output, package=package)
     then = {"plain": f"`make -C {options.output}` compiles it", "arduino": "the Arduino IDE takes it as a library"}
     print(
         f"{options.output} written; {memory.weight_bytes:,} bytes of constants, {memory.ram_bytes:,} bytes of memory; "
-        f"{then[package]}"
+        f"{then[package]}; it takes {integers.taken}"
     )
     size = measure_footprint(options.output)
     if size:
@@ -295,7 +295,7 @@ def _c(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
     else:
         print(f"the size of its code on a device is not known: there is no {footprint.TOOLS}gcc on this machine")
     if find_compiler():
-        _report_codes(model, network, "the C", CRunner(network), pixels, what)
+        _report_codes(model, integers, "the C", CRunner(integers.network))
     else:
         print("it was not run: there is no C compiler on this machine")
 
@@ -305,46 +305,95 @@ def _hls4ml(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
 
     from fewbits.deploy.hls4ml import COMPILER, HLS4MLRunner, HLS4MLSettings, write_hls4ml
 
-    network, pixels, what = _integers(model, options, sample)
+    integers = _integers(model, options, sample)
     given = {"backend": options.backend, "part": options.fpga, "clock": options.clock, "reuse": options.reuse_factor}
     settings = HLS4MLSettings(streaming=options.stream, **{k: v for k, v in given.items() if v is not None})
-    write_hls4ml(model, network, options.output, settings)
-    print(f"{options.output} written; build_prj.tcl in it synthesizes the circuit with {settings.backend}")
+    write_hls4ml(model, integers.network, options.output, settings)
+    print(
+        f"{options.output} written; build_prj.tcl in it synthesizes the circuit with {settings.backend}; it takes "
+        f"{integers.taken}"
+    )
     if shutil.which(COMPILER):
-        _report_codes(model, network, "the C++ of hls4ml", HLS4MLRunner(network, options.output), pixels, what)
+        _report_codes(model, integers, "the C++ of hls4ml", HLS4MLRunner(integers.network, options.output))
     else:
         print(f"it was not run: there is no {COMPILER} on this machine")
 
 
-def _integers(model: "keras.Model", options: Namespace, sample: Sample | None) -> "tuple[IntegerNetwork, Any, str]":
-    """Return the integer network of `model`, pixels that it takes, and a description of them."""
+class _Integers(NamedTuple):
+    """An integer network, and pixels to run it on; the images of --data if there are any."""
+
+    network: "IntegerNetwork"
+    taken: str  # which pixels
+    pixels: Any
+    what: str
+    sample: Sample | None
+
+
+def _integers(model: "keras.Model", options: Namespace, sample: Sample | None) -> _Integers:
+    """Return the integer network of `model` with stored pixels of --data, or with noise."""
     import numpy as np
 
-    from fewbits.backend import keras
-    from fewbits.deploy import lower, to_pixels, to_values
+    from fewbits.deploy import lower, to_pixels
 
-    levels, mean = 256 if options.levels is None else options.levels, options.mean or 0
-    network = lower(model, levels, mean, options.divisor)
-    images, what = _images(model, sample)
+    codes = told_pixels(options, model, sample.part if sample else None)
+    network, taken = lower(model, codes.levels, codes.mean, codes.divisor), str(codes)
+    if options.order == "bgr":
+        taken += ", in the order blue, green, red"
     if sample is None:
-        step, drawn = to_values(network.image, np.ones(())), np.random.default_rng(0)
-        images = keras.tree.map_structure(lambda x: (drawn.integers(0, levels, x.shape) - mean) * step, images)
-    return network, to_pixels(network, images), what
+        random, dtype = np.random.default_rng(0), np.uint8 if codes.levels <= 256 else np.int64
+        noise = [random.integers(0, codes.levels, (NOISE, *x.shape[1:]), dtype) for x in model.inputs]
+        return _Integers(network, taken, noise if len(noise) > 1 else noise[0], f"{NOISE} images of noise", None)
+    pixels = sample.raw()
+    if pixels is None:  # the data are floats; they are the values of pixels, or refused
+        pixels = to_pixels(network, _images(model, sample)[0])
+    return _Integers(network, taken, pixels, sample.part.what, sample)
 
 
-def _report_codes(
-    model: "keras.Model", network: "IntegerNetwork", name: str, program: "Runner", pixels: Any, what: str
-) -> None:
-    """Print how many codes differ between integers and simulation, and between integers and `program`."""
-    from fewbits.deploy import compare_layers, compare_program
+def _report_codes(model: "keras.Model", integers: _Integers, name: str, program: "Runner") -> None:
+    """Print how many codes differ between integers, simulation and `program`, and its accuracy if there are labels."""
+    import numpy as np
 
+    from fewbits.deploy import compare_layers, run_program, to_values
+
+    network, pixels = integers.network, integers.pixels
     layers = compare_layers(model, network, pixels)
     codes, off = (sum(getattr(layer, field) for layer in layers.values()) for field in ("codes", "different"))
-    outputs = compare_program(network.run(pixels), program, pixels)
+    found = network.run(pixels)
+    ours = found if isinstance(found, list) else [found]
+    theirs = run_program(program, pixels, len(ours))
+    different = sum(int(np.sum(a != b.reshape(a.shape))) for a, b in zip(ours, theirs, strict=True))
     print(
         f"integers and simulation: {off:,} of {codes:,} codes of all layers differ; integers and {name}: "
-        f"{outputs.different:,} of {outputs.codes:,} codes of the outputs differ; on {what}"
+        f"{different:,} of {sum(x.size for x in ours):,} codes of the outputs differ; on {integers.what}"
     )
+    if integers.sample:
+        values = to_values(network.tensors[network.results[0].tensor], theirs[0].reshape(ours[0].shape))
+        _report_accuracy(model, integers.sample, name, values)
+
+
+def _report_accuracy(model: "keras.Model", sample: Sample, name: str, outputs: Any) -> None:
+    """Print the accuracy of Keras on prepared images, and of what a program made of their pixels.
+
+    A network that is no classifier of these images has none.
+    """
+    import numpy as np
+
+    from fewbits.deploy import before_heads
+    from fewbits.training.heads import head_of
+
+    batches = list(sample.batches(32))
+    images, labels = (np.concatenate(part) for part in list(zip(*batches))[:2])
+    try:
+        head = head_of(model)
+        head.check_labels(labels, model.name, "the labels")
+    except InputError:
+        return
+    integers = head if before_heads(model) is model else head.before_activation  # integers leave a softmax out
+    right = [
+        np.mean(of.ranks(of_each, labels) < 1)
+        for of, of_each in ((head, model.predict(images, verbose=0)), (integers, outputs))
+    ]
+    print(f"accuracy: {right[0]:.2%} of Keras on the images, {right[1]:.2%} of {name} on their pixels as stored")
 
 
 _WRITERS = {

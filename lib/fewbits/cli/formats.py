@@ -8,6 +8,7 @@ from typing import Any
 
 from fewbits.cli.images import add_options, add_sample, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_calibration, add_command, bits, check_output
+from fewbits.cli.pixel_options import known_codes
 from fewbits.errors import check_name
 from fewbits.names import KINDS, RANGE_RULES
 
@@ -15,6 +16,10 @@ ABOUT = """
 Each MSB holds the given percentile of a layer's values on training images. Inputs and outputs that are never negative
 get unsigned formats (u), and outputs before a ReLU do, unless --signed is given. The clipped share and the SQNR are
 measured for each kind of value alone, with the rest of the network in float.
+
+The scale of a Rescaling goes into the kernel that reads it, so that integers can begin with the pixels; with --fold
+those of a Normalization, one per channel, do too. --save-model keeps which pixels --data has: how many levels, and what
+is subtracted and divided.
 """
 EXAMPLES = """
   fewbits formats digits.keras --data digits --bits 8,6,6 --percentile 98
@@ -69,11 +74,14 @@ def run(options: argparse.Namespace) -> None:
     for percentile in options.percentile if isinstance(options.percentile, tuple) else [options.percentile]:
         if percentile not in RANGE_RULES:
             percentile_limits(np.zeros(1), percentile)
-    network = _quantizable(read_model(options.model), options)
+    model = read_model(options.model)
+    network = _quantizable(model, options)
     sample = read_sample(options, "train", network)
     check_images(network, sample.part.image_shape, f"the images of {options.data}")
     images = np.concatenate([images for images, *_ in sample.batches(32)])
     print(f"{network.name}, on {sample.part.what}", flush=True)
+    if network is not model:
+        _print_preprocessing(model, network, images)
     shown = _chosen(network, images, options)
     kept = three_of(options.bits, "--bits")
     formats = {n: Formats(*(bits and fmt for fmt, bits in zip(three, kept))) for n, three in shown.items()}
@@ -85,21 +93,48 @@ def run(options: argparse.Namespace) -> None:
             file.write(_as_json(formats).encode())
         print(f"{options.output} written")
     if options.save_model:
+        network.pixels = known_codes(sample.part)
         write_model(network, options.save_model)
         print(f"{options.save_model} written")
 
 
 def _quantizable(model: Any, options: argparse.Namespace) -> Any:
     """Return `model` as a QuantizedModel with all levels on; a QuantizedModel keeps its other settings."""
+    from fewbits.quantization.canonical_form import canonical
     from fewbits.quantization.conversion import QuantizedModel, quantize_model
+    from fewbits.quantization.preprocessing import foldable_preprocessing
 
     if options.fold or not isinstance(model, QuantizedModel):
+        fold = options.fold or all(one.scale.ndim == 0 for one in foldable_preprocessing(canonical(model)))
         return quantize_model(
-            model, fold_batch_normalization=options.fold, fold_preprocessing=options.fold, rounding=options.rounding
+            model, fold_batch_normalization=options.fold, fold_preprocessing=fold, rounding=options.rounding
         )
     model.set_rounding(options.rounding)
     model.set_level(model.levels)
     return model
+
+
+def _print_preprocessing(model: Any, network: Any, images: Any) -> None:
+    """Say which preprocessing of `model` is in the kernels of `network`, and how far outputs in float moved by that."""
+    import numpy as np
+
+    from fewbits.backend import keras
+    from fewbits.quantization.canonical_form import canonical
+    from fewbits.quantization.preprocessing import foldable_preprocessing
+
+    left = {layer.name for layer in network.layers if getattr(layer, "scale", 1) != 1}
+    folded = [one for one in foldable_preprocessing(canonical(model)) if not left & {call.name for call in one.calls}]
+    for one in folded:
+        names, rest = " and ".join(call.name for call in one.calls), ""
+        if np.any(one.offset):
+            rest = (
+                "; the offset is in its bias" if one.in_bias else "; the offset stays before it, as it pads with zeros"
+            )
+        print(f"{names}: the scale is in the kernel of {one.layer}, which takes the pixels{rest}")
+    if folded:
+        before, after = (keras.tree.flatten(each.predict(images, verbose=0)) for each in (model, network))
+        gap, largest = max(np.abs(a - b).max() for a, b in zip(before, after)), max(np.abs(a).max() for a in before)
+        print(f"so outputs in float are off by at most {gap:.2g}, of {largest:.3g}")
 
 
 def _chosen(network: Any, images: Any, options: argparse.Namespace) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from fewbits.errors import InputError, nearest
 from fewbits.names import CHANNEL_ORDERS
 
+BYTE = 256  # levels of the pixels of a folder
 DEFAULT_SIZE = 227  # of the images of a folder, if no network says otherwise
 FOLDERS_ONLY = ("size", "no_crop", "background", "by_photograph")  # options that other data do not take
 
@@ -23,6 +24,9 @@ class Part(NamedTuple):
         image_shape: The shape of an image, in general height, width and channels.
         classes: How many; for an .npz file without names of classes, as many as its labels need.
         class_names: What they are called; () if the data do not say.
+        raw: The images as they are stored, integers, or an ImageFolder of pixels from 0 to 255; None for floats.
+        pixels: What became of them, as `data.Pixels`.
+        levels: A power of two; stored pixels are below it.
     """
 
     data: Any
@@ -30,6 +34,20 @@ class Part(NamedTuple):
     image_shape: tuple[int, ...]
     classes: int
     class_names: tuple[str, ...] = ()
+    raw: Any = None
+    pixels: Any = None
+    levels: int = 1
+
+    @property
+    def codes(self) -> Any:
+        """The PixelCodes of the images; None for floats, of which no integers are known.
+
+        Raises:
+            InputError: when integers cannot prepare pixels in this way.
+        """
+        from fewbits.data import PixelCodes
+
+        return None if self.raw is None else PixelCodes.of(self.levels, self.pixels)
 
 
 class Sample(NamedTuple):
@@ -51,6 +69,20 @@ class Sample(NamedTuple):
             return
         for i in range(0, len(self.numbers), size):
             yield *(array[i : i + size] for array in data), self.numbers[i : i + size]
+
+    def raw(self) -> Any:
+        """Return the images as pixels, integers (n, height, width, channels) in the order that networks take channels.
+
+        Pixels of resized photographs are rounded. None for images that are stored as floats.
+        """
+        import numpy as np
+
+        stored, channels = self.part.raw, self.part.pixels
+        if stored is None:
+            return None
+        if not isinstance(stored, np.ndarray):
+            return np.concatenate([np.rint(images).astype(np.uint8) for images, _ in stored.batches(32)])
+        return stored[..., ::-1] if channels.order == "bgr" else stored
 
     def _folder_batches(self, size: int) -> Iterator[tuple]:
         folder, empty = self.part.data, True
@@ -155,11 +187,11 @@ def read_sample(options: argparse.Namespace, name: str, model: Any = None) -> Sa
     total = len(part.data[1] if isinstance(part.data, tuple) else part.data)
     numbers = np.sort(np.random.default_rng(options.seed).permutation(total)[: options.images])
     if isinstance(part.data, tuple):
-        data = tuple(array[numbers] for array in part.data)
+        data, raw = tuple(array[numbers] for array in part.data), None if part.raw is None else part.raw[numbers]
     else:
-        data = part.data.pick(numbers)
+        data, raw = part.data.pick(numbers), part.raw.pick(numbers)
     what = part.what if len(numbers) == total else f"{len(numbers):,} of {part.what}"
-    return Sample(part._replace(data=data, what=what), numbers)
+    return Sample(part._replace(data=data, what=what, raw=raw), numbers)
 
 
 def read_parts(options: argparse.Namespace, *names: str, seed: int = 0, model: Any = None) -> list[Part]:
@@ -256,7 +288,9 @@ def weights_by_number(weights: str | dict[str, float] | None, part: Part) -> str
 def _dataset_part(dataset: Any, name: str) -> Part:
     split = getattr(dataset, name)
     what = f"{len(split):,} images ({name} part of {dataset.name})"
-    return Part((dataset.scaled(split), split.labels), what, dataset.image_shape, len(dataset.classes), dataset.classes)
+    data, shape = (dataset.scaled(split), split.labels), dataset.image_shape
+    raw = split.images, dataset.pixels, dataset.levels
+    return Part(data, what, shape, len(dataset.classes), dataset.classes, *raw)
 
 
 def _archive_parts(
@@ -269,10 +303,12 @@ def _archive_parts(
     pixels = archive.pixels(options.order, options.mean_pixel, options.scale)
     parts = []
     for name, split in zip(names, archive.read(*names, seed=seed)):
-        images = pixels(data.with_channels(split.images, shape))
+        stored = data.with_channels(split.images, shape)
+        images = pixels(stored)
         of = f"{path}" if "" in archive.parts else f"the {name} part of {path}"
         what = f"{len(split):,} images of {of}"
-        parts.append(Part((images, split.labels), what, images.shape[1:], archive.n_classes, archive.classes))
+        raw = None if stored.dtype.kind == "f" else stored, pixels, archive.levels
+        parts.append(Part((images, split.labels), what, images.shape[1:], archive.n_classes, archive.classes, *raw))
     return parts
 
 
@@ -284,7 +320,8 @@ def _input_shape(model: Any) -> tuple[int | None, ...] | None:
 
 def _folder_part(folder: Any, what: str | None = None) -> Part:
     what = f"{len(folder):,} images{what or f' of {folder.path}'}"
-    return Part(folder, what, folder.image_shape, len(folder.classes), folder.classes)
+    raw = folder.unscaled(), folder.pixels, BYTE
+    return Part(folder, what, folder.image_shape, len(folder.classes), folder.classes, *raw)
 
 
 def _same_classes(parts: list[Part]) -> list[Part]:

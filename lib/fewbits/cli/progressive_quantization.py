@@ -18,6 +18,7 @@ from fewbits.cli.learning import (
     reestimate,
 )
 from fewbits.cli.parser import Commands, add_calibration, add_command, bit_count, bits, check_output
+from fewbits.cli.pixel_options import known_codes
 from fewbits.errors import InputError, check_integer
 from fewbits.names import DECAYS, GRADIENTS, LEVEL_ORDERS, RANGES, STRATEGIES
 
@@ -178,7 +179,9 @@ def run(options: argparse.Namespace) -> None:
             resume=options.resume,
             progress=TrainingBar(sys.stdout),
         )
-        write_model(outcome.model, options.output)
+        quantized: Any = outcome.model
+        quantized.pixels = known_codes(train)
+        write_model(quantized, options.output)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(describe_checkpoint(checkpoint)) from None
     if not options.checkpoint:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fewbits.cli.images import add_options, add_sample, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, bit_count, check_output
+from fewbits.cli.pixel_options import known_codes
 from fewbits.errors import InputError
 
 ABOUT = """
@@ -115,7 +116,9 @@ def run(options: argparse.Namespace) -> None:
             file.write(json.dumps({name: point._asdict() for name, point in found.items()}, indent=1).encode())
         print(f"{options.json} written")
     for name, path in (saved | ({CHOSEN: options.output} if options.output else {})).items():
-        write_model(noise.quantized(found[name].bits), path)
+        quantized = noise.quantized(found[name].bits)
+        quantized.pixels = known_codes(sample.part)
+        write_model(quantized, path)
         print(f"{path} written: {name}")
 
 

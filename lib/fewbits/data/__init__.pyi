@@ -6,6 +6,7 @@ from . import dataset as dataset
 from . import folders as folders
 from . import folds as folds
 from . import inputs as inputs
+from . import pixel_codes as pixel_codes
 from . import pixels as pixels
 from . import sources as sources
 from . import voc as voc
@@ -35,6 +36,7 @@ from .inputs import input_arrays as input_arrays
 from .inputs import input_batches as input_batches
 from .inputs import is_stream as is_stream
 from .inputs import labelled_batches as labelled_batches
+from .pixel_codes import PixelCodes as PixelCodes
 from .pixels import Pixels as Pixels
 from .sources import NAMES as NAMES
 from .sources import load as load

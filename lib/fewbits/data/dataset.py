@@ -67,10 +67,13 @@ class Dataset:
         Returns:
             Images (n, height, width, channels).
         """
-        if self.mean_pixel is None and self.scale is None:
-            return split.images.astype(np.float32) / np.float32(self.levels)
-        scale = 1.0 if self.scale is None else self.scale
-        return Pixels(mean=self.mean_pixel, scale=scale)(split.images)
+        return self.pixels(split.images)
+
+    @property
+    def pixels(self) -> Pixels:
+        """What becomes of the pixels before a network sees them."""
+        scale = self.scale or (1 / self.levels if self.mean_pixel is None else 1.0)
+        return Pixels(mean=self.mean_pixel, scale=scale)
 
     def arrays(self, part: str, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return scaled images and labels of one part, ready for `fit`, `train` and `evaluate`.

@@ -11,6 +11,7 @@ import warnings
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -107,6 +108,17 @@ class ImageFolder:
                     yield np.stack([image for _, image in images]), self.labels[[i for i, _ in images]]
         finally:
             pool.shutdown(cancel_futures=True)
+
+    @property
+    def pixels(self) -> Pixels:
+        """What becomes of the pixels, 0 to 255, before a network sees them."""
+        return self._prepare.pixels
+
+    def unscaled(self) -> "ImageFolder":
+        """Return the folder with images of pixels as they are, 0 to 255, in the same order of the channels."""
+        prepare = copy(self._prepare)
+        prepare.pixels = Pixels(self.pixels.order)
+        return ImageFolder(self.path, self.classes, self.files, self.labels, self.skipped, prepare, self._on_skip)
 
     def split(self, share: float = 0.1, seed: int = 0) -> tuple["ImageFolder", "ImageFolder"]:
         """Divide the images at random, with the same share of each class.

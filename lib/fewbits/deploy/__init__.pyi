@@ -55,6 +55,7 @@ from .identity import before_heads as before_heads
 from .identity import compare_layers as compare_layers
 from .identity import compare_program as compare_program
 from .identity import program_runners as program_runners
+from .identity import run_program as run_program
 from .identity import simulation as simulation
 from .identity import to_pixels as to_pixels
 from .identity import to_values as to_values

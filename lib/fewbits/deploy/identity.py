@@ -102,14 +102,27 @@ def compare_program(codes: Any, program: Runner, images: Any) -> Agreement:
     Returns:
         The agreement of all codes.
     """
-    if isinstance(codes, list) or isinstance(images, list):
-        every, run_all = images if isinstance(images, list) else [images], getattr(program, "run_all")  # noqa: B009
-        theirs = [np.stack(x) for x in zip(*(run_all(*of_each) for of_each in zip(*every)))]
-    else:
-        theirs = [np.array([program.run(image) for image in images])]
     ours = codes if isinstance(codes, list) else [codes]
+    theirs = run_program(program, images, len(ours))
     gaps = np.concatenate([np.abs(a.reshape(b.shape) - b).ravel() for a, b in zip(theirs, ours, strict=True)])
     return Agreement(gaps.size, int((gaps > 0).sum()), float(gaps.max()))
+
+
+def run_program(program: Runner, images: Any, outputs: int = 1) -> list[np.ndarray]:
+    """Return every output of a program for images.
+
+    Args:
+        program: As in `compare_program`.
+        images: As in `compare_program`.
+        outputs: How many the network has.
+
+    Returns:
+        An array (n, ...) per output.
+    """
+    if outputs == 1 and not isinstance(images, list):
+        return [np.array([program.run(image) for image in images])]
+    every, run_all = images if isinstance(images, list) else [images], getattr(program, "run_all")  # noqa: B009
+    return [np.stack(x) for x in zip(*(run_all(*of_each) for of_each in zip(*every)))]
 
 
 def to_pixels(network: IntegerNetwork, images: Any) -> Any:

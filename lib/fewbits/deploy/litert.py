@@ -10,7 +10,14 @@ format is stored as k - 128, with the zero point -128. Kernels may hold the code
 leaves out so that 16 bits hold the sum of two products; another code would be another network.
 
 LiteRT rounds to nearest. XNNPACK, on which it runs by default, rounds halves to even as `rounding="nearest"` does, and
-agrees with the simulation code by code in convolutions; LiteRT's own kernels round twice and do not agree.
+agrees with the simulation code by code in convolutions. LiteRT's own kernels, and those of TFLite Micro, multiply a sum
+and round the product to 31 bits, then shift it and round again, halves away from zero. The first rounding changes
+nothing if the scale of a kernel is the float just below its step and the sum has at most 24 bits: such are the scales
+of a network with `rounding="nearest-away"`, which agrees with these kernels. Averages to another step may differ.
+
+In int16x8, codes of activations are int16 without a zero point, so that those without a sign have at most 15 bits.
+There LiteRT rounds sums once, halves up: networks with `rounding="nearest-up"` agree where layers hand codes on without
+another rounding.
 """
 
 import re
@@ -21,7 +28,7 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.deploy.frozen import Frozen, check_exportable, check_interpolation, freeze
-from fewbits.deploy.identity import Agreement, before_heads
+from fewbits.deploy.identity import Agreement, before_heads, simulation
 from fewbits.deploy.tensorflow_process import call_in_tensorflow
 from fewbits.errors import InputError, check_name, needs_extra
 from fewbits.graph import Graph
@@ -34,10 +41,29 @@ from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.layers import TRANSPOSED, by_filter, effective_weights, from_filters, kernel_formats
 from fewbits.quantization.placement import ON_GRID
 
+INTEGERS = ("int8", "int16x8")
+WIDE = "int16x8"
+SUM_BITS = {"int8": 32, WIDE: 47}  # of products and bias; LiteRT rescales sums of 64 bits only if they have fewer
 MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Functions that LiteRT computes from codes by tables of its own, with steps of its own; they are computed in float.
 FUNCTIONS = ("ELU", "EXP", "GELU", "HARD_SWISH", "LOG_SOFTMAX", "LOGISTIC", "SOFTMAX", "TANH")
 # Operators whose inputs and outputs have one grid; those of QUANTIZE can have one.
+# Versions of operators that take int16.
+WIDE_VERSIONS = {
+    "ADD": 2,
+    "AVERAGE_POOL_2D": 3,
+    "CONCATENATION": 3,
+    "CONV_2D": 4,
+    "DEPTHWISE_CONV_2D": 5,
+    "DEQUANTIZE": 3,
+    "FULLY_CONNECTED": 7,
+    "MAXIMUM": 4,
+    "MAX_POOL_2D": 3,
+    "MEAN": 3,
+    "MINIMUM": 4,
+    "PAD": 3,
+    "QUANTIZE": 2,
+}
 MOVING = (
     "CONCATENATION",
     "EXPAND_DIMS",
@@ -58,39 +84,49 @@ MOVING = (
 )
 
 
-def to_litert(model: keras.Model, precision: str = "float32", images: Any = None) -> bytes:
+def to_litert(model: keras.Model, precision: str = "float32", images: Any = None, *, int8_io: bool = False) -> bytes:
     """Convert a Keras model.
 
     Args:
         model: A functional model, quantized or not.
         precision: One of PRECISIONS. "float32": what Keras computes; the quantizers of a quantized model become
             operators. "float16": weights take two bytes, and the computation is in float32. "int8": integers inside; a
-            quantized model keeps its own formats and codes, for a float model LiteRT chooses them.
-        images: For "int8" of a float model, representative images, (n, height, width, channels), float32; a list if
+            quantized model keeps its own formats and codes, for a float model LiteRT chooses them. "int16x8": as int8,
+            with activations of up to 16 bits.
+        images: For integers of a float model, representative images, (n, height, width, channels), float32; a list if
             the model has several inputs.
+        int8_io: For "int8", whether inputs and outputs are codes, too. Those of a quantized model are on the grids of
+            its formats, and a softmax or another activation at the end is left out.
 
     Returns:
-        Content of a .tflite file for one image at a time, with float inputs and outputs.
+        Content of a .tflite file for one image at a time, with float inputs and outputs unless `int8_io` is set.
 
     Raises:
         InputError: when TensorFlow is not installed or does not know a layer; as `check_exportable` and
-            `call_in_tensorflow`; for "int8", naming the layer, when a layer of a quantized model is float, has more
-            than 8 bits, adds its bias after its output is rounded, or adds up codes of more than 32 bits.
+            `call_in_tensorflow`; for integers, naming the layer, when a layer of a quantized model is float, has more
+            bits than the file holds, adds its bias after its output is rounded, or adds up codes of more than 32 bits,
+            47 in int16x8; for `int8_io`, when an input or output is not codes of one format.
     """
     check_name("precision", precision, PRECISIONS)
     model = canonical(model)
     check_exportable(model)
     _check_options(model)
-    if precision == "int8" and isinstance(model, QuantizedModel):
-        _check_formats(model)
-        return call_in_tensorflow(_of_codes, model)
-    if precision == "int8" and images is None:
-        raise InputError("int8 needs representative images; give some to choose the range of each layer's codes from")
-    return call_in_tensorflow(_of_floats, model, precision, images)
+    if int8_io and precision != "int8":
+        raise InputError(f"int8_io is for int8, not {precision}")
+    if precision in INTEGERS and isinstance(model, QuantizedModel):
+        _check_formats(model, precision)
+        return call_in_tensorflow(_of_codes, before_heads(model) if int8_io else model, precision, (), int8_io)
+    if precision in INTEGERS and images is None:
+        raise InputError(
+            f"{precision} needs representative images; give some to choose the range of each layer's codes from"
+        )
+    return call_in_tensorflow(_of_floats, model, precision, images, int8_io)
 
 
-def compare_litert(model: QuantizedModel, images: Any, delegate: bool = True) -> dict[str, Agreement]:
-    """Compare the codes of a quantized model with those of its int8 file.
+def compare_litert(
+    model: QuantizedModel, images: Any, delegate: bool = True, precision: str = "int8"
+) -> dict[str, Agreement]:
+    """Compare the codes of a quantized model with those of its integer file.
 
     Every layer that rounds is compared, in a file that outputs the codes of all of them, and the outputs of the
     network; a softmax, or another activation at the end, is left out.
@@ -99,6 +135,7 @@ def compare_litert(model: QuantizedModel, images: Any, delegate: bool = True) ->
         model: A quantized model.
         images: (n, height, width, channels), float32; a list if the model has several inputs.
         delegate: As in `litert_interpreter`.
+        precision: Of the file, "int8" or "int16x8".
 
     Returns:
         Layer name -> agreement, in steps of the layer's output format; the output of the network comes last.
@@ -106,16 +143,17 @@ def compare_litert(model: QuantizedModel, images: Any, delegate: bool = True) ->
     Raises:
         InputError: as `to_litert`.
     """
-    _check_formats(model)
+    _check_formats(model, precision)
     model = before_heads(model)
     steps = {layer.name: layer.formats.output.step for layer in model.rounding_layers}
     for x in Graph(model).outputs:
         steps.setdefault(Graph(model).made_by(x).name, list(steps.values())[-1])
 
-    runner = LiteRTRunner(call_in_tensorflow(_of_codes, model, tuple(steps)), delegate)
+    runner = LiteRTRunner(call_in_tensorflow(_of_codes, model, precision, tuple(steps)), delegate)
     every = images if isinstance(images, list) else [images]
     theirs = zip(*(runner.run_all(*of_each) for of_each in zip(*every)))
-    values = _tapped(model, steps).predict_on_batch([np.float32(x) for x in every])
+    exact = simulation(model) if precision == WIDE else model  # float32 does not hold all sums of 16 bits times 8
+    values = _tapped(exact, steps).predict_on_batch([np.float32(x) for x in every])
     ours = map(ops.convert_to_numpy, keras.tree.flatten(values))
     found = {}
     for (name, step), mine, other in zip(steps.items(), ours, theirs):
@@ -124,15 +162,16 @@ def compare_litert(model: QuantizedModel, images: Any, delegate: bool = True) ->
     return found
 
 
-def _of_floats(model, precision, images):
+def _of_floats(model, precision, images, int8_io):
     """Return the file of `model` in a precision, as TensorFlow's converter makes it."""
-    return to_tflite(freeze(model), _precise(precision, images))
+    return to_tflite(freeze(model), _precise(precision, images, int8_io))
 
 
-def _of_codes(model, layers=()):
+def _of_codes(model, precision, layers=(), int8_io=False):
     """Return the file of a quantized `model` with its codes, which outputs those of `layers`, if there are any."""
-    frozen = freeze(model, _FakeQuantized)
-    return _with_codes(to_tflite(_tapped(frozen, layers) if layers else frozen, _integers), model)
+    wide = precision == WIDE
+    frozen = freeze(model, _FakeQuantizedWide if wide else _FakeQuantized)
+    return _with_codes(to_tflite(_tapped(frozen, layers) if layers else frozen, _integers), model, wide, int8_io)
 
 
 def _tapped(network, layers):
@@ -152,9 +191,9 @@ def _check_options(model):
             )
 
 
-def _check_formats(model):
+def _check_formats(model, precision):
     check_exportable(model)
-    _check_activations(model)
+    _check_activations(model, precision)
     for layer in model.quantized_layers:
         kernel, x, output, own = layer.formats
         if isinstance(layer, TRANSPOSED):
@@ -163,24 +202,41 @@ def _check_formats(model):
                 "UpSampling2D and Conv2D instead, or export in float32"
             )
         if not layer.enabled or kernel is None or x is None or output is None:
-            raise InputError(f"layer {layer.name} computes in float; give it kernel, input and output formats for int8")
-        widest = max(fmt.nbits for fmt in (*kernel_formats(layer), x, output))
-        if widest > 8:
-            raise InputError(f"layer {layer.name} has codes of {widest} bits; int8 holds 8; use fewer")
+            raise InputError(
+                f"layer {layer.name} computes in float; give it kernel, input and output formats for {precision}"
+            )
+        _check_widths(layer, precision)
         if layer.bias is not None and (layer.bias_order == "output" or own is not None):
             raise InputError(
                 f"the bias of layer {layer.name} is not on the grid of its products, which int8 needs; use "
                 "bias_order='accumulator' and no bias format"
             )
-        bits = _accumulator_bits(layer)
-        if bits > 32:
+        bits, most = _accumulator_bits(layer), SUM_BITS[precision]
+        if bits > most:
             raise InputError(
-                f"products and bias of layer {layer.name} take {bits} bits, and int8 files add in 32; raise the MSB of "
-                f"its input or kernel format by {bits - 32}"
+                f"products and bias of layer {layer.name} take {bits} bits, and {precision} files add in {most}; raise "
+                f"the MSB of its input or kernel format by {bits - most}"
             )
 
 
-def _check_activations(model):
+def _check_widths(layer, precision):
+    """Raise InputError on formats of a layer whose codes the file does not hold."""
+    kernel = max(fmt.nbits for fmt in kernel_formats(layer))
+    others = layer.formats.input, layer.formats.output
+    if precision == "int8":
+        widest = max(kernel, *(fmt.nbits for fmt in others))
+        if widest > 8:
+            raise InputError(f"layer {layer.name} has codes of {widest} bits; int8 holds 8; use fewer, or int16x8")
+        return
+    widest = max(fmt.nbits + (not fmt.signed) for fmt in others)  # LiteRT has no zero point for int16
+    if kernel > 8 or widest > 16:
+        raise InputError(
+            f"layer {layer.name} has codes of more than 8 bits in the kernel, 16 bits elsewhere, or 15 without a sign, "
+            "which int16x8 does not hold; use fewer"
+        )
+
+
+def _check_activations(model, precision):
     """Raise InputError on an activation inside the network that has more than 8 bits, or no formats."""
     graph = Graph(model)
     for call in graph.calls:
@@ -188,6 +244,11 @@ def _check_activations(model):
         function = getattr(layer, "activation", None)
         if type(layer) in ACTIVATIONS.values():
             _, x, output, _ = layer.formats
+            if precision == WIDE:
+                raise InputError(
+                    f"layer {layer.name} is an activation, which int16x8 files of quantized networks do not hold; use "
+                    "int8, or ReLU"
+                )
             if output is None or any(fmt.nbits != 8 for fmt in (x, output) if fmt is not None):
                 raise InputError(
                     f"layer {layer.name} is an activation; in int8 its input and output formats must have 8 bits"
@@ -209,7 +270,7 @@ def _accumulator_bits(layer):
     return int(np.rint(largest.max())).bit_length() + 1
 
 
-def _precise(precision, images):
+def _precise(precision, images, int8_io):
     """Return a function that sets up a converter for `precision`."""
 
     def set_up(converter):
@@ -219,9 +280,16 @@ def _precise(precision, images):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if precision == "int8":
+        if precision in INTEGERS:
             every = [np.asarray(x, np.float32) for x in (images if isinstance(images, list) else [images])]
             converter.representative_dataset = lambda: ([x[np.newaxis] for x in of_each] for of_each in zip(*every))
+        if precision == WIDE:
+            converter.target_spec.supported_ops = [
+                tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            ]
+        if int8_io:
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = tf.int8
 
     return set_up
 
@@ -299,6 +367,13 @@ class _FakeQuantized(Frozen):
         return ops.take(self._table, places)
 
 
+class _FakeQuantizedWide(_FakeQuantized):
+    """A layer for a file of int16: its formats are ranges of 8 bits to the converter, with their steps."""
+
+    def quantizer(self, x, fmt):
+        return x if fmt is None else _fake_quantize(x, CodeGrid(fmt.step))
+
+
 def _fake_quantize(x, grid, name=None):
     import tensorflow as tf
 
@@ -306,14 +381,14 @@ def _fake_quantize(x, grid, name=None):
     return tf.quantization.fake_quant_with_min_max_args(x, low, high, num_bits=8, name=name)
 
 
-def _with_codes(content: bytes, model: QuantizedModel) -> bytes:
+def _with_codes(content: bytes, model: QuantizedModel, wide: bool, int8_io: bool) -> bytes:
     """Return the file with the codes and steps of `model` in every layer that multiplies."""
     with needs_extra("export", "LiteRT files in int8"):
         import flatbuffers  # type: ignore[import-untyped]  # it has no stubs
         from ai_edge_litert import schema_py_generated as schema
 
     file = schema.ModelT.InitFromPackedBuf(content, 0)
-    edit = _Edit(file, schema)
+    edit = _Edit(file, schema, wide)
     layers = {layer.name: layer for layer in model.quantized_layers}
     multiplying = [operator for operator in file.subgraphs[0].operators if edit.kind(operator) in MULTIPLYING]
     pairs = [(operator, _layer_of(edit.name(operator.inputs[1]), layers)) for operator in multiplying]
@@ -323,6 +398,10 @@ def _with_codes(content: bytes, model: QuantizedModel) -> bytes:
         edit.layer(operator, layer)
     edit.functions_in_float()
     edit.finish()
+    if wide:
+        edit.widen()
+    if int8_io:
+        edit.codes_at_ends(model.name)
     builder = flatbuffers.Builder(len(content))
     builder.Finish(file.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
@@ -346,10 +425,10 @@ def _kernel_codes(layer, kernel, steps, kind):
 
 
 class _Edit:
-    """Edits of a file, a `ModelT` of its schema."""
+    """Edits of a file, a `ModelT` of its schema; with `wide`, codes are int16, without a zero point."""
 
-    def __init__(self, file, schema):
-        self.file, self.schema, self.graph = file, schema, file.subgraphs[0]
+    def __init__(self, file, schema, wide):
+        self.file, self.schema, self.graph, self.wide = file, schema, file.subgraphs[0], wide
         self.graph.operators = list(self.graph.operators)
         self.graph.tensors, self.file.operatorCodes = list(self.graph.tensors), list(file.operatorCodes)
         self.file.buffers = list(file.buffers)
@@ -370,6 +449,23 @@ class _Edit:
         if quantization is None or quantization.scale is None:
             return None
         return CodeGrid(float(quantization.scale[0]), int(quantization.zeroPoint[0]))
+
+    def grid_of(self, fmt):
+        """Return the grid of the codes of a format."""
+        return CodeGrid(fmt.step) if self.wide else CodeGrid.of(fmt)
+
+    def fills(self, fmt):
+        """Return whether the codes of a format are all that the integers of the file can hold."""
+        return fmt.signed and fmt.nbits == 16 if self.wide else fmt.nbits == 8
+
+    def widen(self):
+        """Make int16 of all codes but those of kernels."""
+        kernels = {operator.inputs[1] for operator in self.graph.operators if self.kind(operator) in MULTIPLYING}
+        for index, tensor in enumerate(self.graph.tensors):
+            if tensor.type == self.schema.TensorType.INT8 and index not in kernels:
+                tensor.type = self.schema.TensorType.INT16
+        for code in self.file.operatorCodes:
+            code.version = max(code.version, WIDE_VERSIONS.get(self._names[code.builtinCode], 1))
 
     def share_grids(self, pairs):
         """Give operators that only move codes the grid of the layers that read them, or of those that make them.
@@ -405,7 +501,7 @@ class _Edit:
         """Return the grid for a group of tensors; None leaves the one that the converter has chosen."""
         makers = self._grids_made(group, pairs)
         readers = {
-            CodeGrid.of(layer.formats.input): layer.name for operator, layer in pairs if operator.inputs[0] in group
+            self.grid_of(layer.formats.input): layer.name for operator, layer in pairs if operator.inputs[0] in group
         }
         agreed = [grids for grids in (readers, makers) if len(grids) == 1]
         if not agreed and len({grid.zero for grid in readers}) > 1:
@@ -419,7 +515,7 @@ class _Edit:
         """Return the grids on which operators that compute make the tensors of a group."""
         layers = {id(operator): layer for operator, layer in pairs}
         return {
-            CodeGrid.of(layers[id(operator)].formats.output)
+            self.grid_of(layers[id(operator)].formats.output)
             if id(operator) in layers
             else self.grid(operator.outputs[0])
             for operator in self.graph.operators
@@ -463,14 +559,16 @@ class _Edit:
         steps = np.array([fmt.step for fmt in kernel_formats(layer)])
         codes = _kernel_codes(layer, kernel, steps, self.kind(operator))
         axis = codes.ndim - 1 if self.kind(operator) == "DEPTHWISE_CONV_2D" else 0
-        self._fill(operator.inputs[1], codes, np.int8, steps, axis)
-        if bias is not None and bias.any():  # the converter drops a bias of zeros
-            self._fill(operator.inputs[2], np.rint(bias / (steps * x.step)), np.int32, steps * x.step, axis=0)
-        read = self._in_format(source, x)
-        operator.inputs = [read, *operator.inputs[1:]]
+        scales = np.nextafter(np.float32(steps), np.float32(0)) if layer.rounding == "nearest-away" else steps
+        self._fill(operator.inputs[1], codes, np.int8, scales, axis)
+        read, rest = self._in_format(source, x), self._own_bias(operator, len(steps))
+        if rest:
+            codes = np.zeros(len(steps)) if bias is None else np.rint(bias / (steps * x.step))
+            self._fill(rest[0], codes, np.int64 if self.wide else np.int32, scales * x.step, axis=0)
+        operator.inputs = [read, operator.inputs[1], *(rest or operator.inputs[2:])]
         self._before[id(operator)], self._new = self._new, []
-        grid = CodeGrid.of(output)
-        made = target if self.grid(target) == grid and output.nbits == 8 else self._like(target, grid)
+        grid = self.grid_of(output)
+        made = target if self.grid(target) == grid and self.fills(output) else self._like(target, grid)
         operator.outputs = [made]
         clipped = self._clipped(made, output)
         if clipped != target:
@@ -505,6 +603,31 @@ class _Edit:
         ]
         self.graph.operators = [new for operator in self.graph.operators for new in self._to_even(operator)]
 
+    def codes_at_ends(self, name):
+        """Let the inputs and outputs of the file be codes; `name` is that of the network, for messages."""
+        inputs = [self._end("QUANTIZE", i, reads=True) for i in self.graph.inputs]
+        outputs = [self._end("DEQUANTIZE", i, reads=False) for i in self.graph.outputs]
+        for what, ends in (("input", inputs), ("output", outputs)):
+            if None in ends:
+                raise InputError(
+                    f"an {what} of {name} is not codes of one format; give it one, or leave int8 inputs and outputs out"
+                )
+        codes = dict(zip([*self.graph.inputs, *self.graph.outputs], [*inputs, *outputs]))
+        for signature in self.file.signatureDefs or ():
+            for end in (*signature.inputs, *signature.outputs):
+                end.tensorIndex = codes[end.tensorIndex]
+        self.graph.inputs, self.graph.outputs = inputs, outputs
+
+    def _end(self, kind, index, reads):
+        """Remove what makes codes of a float input, or floats of the codes of an output; return the codes, or None."""
+        found = [
+            operator for operator in self.graph.operators if index in (operator.inputs if reads else operator.outputs)
+        ]
+        if len(found) != 1 or self.kind(found[0]) != kind:
+            return None
+        self.graph.operators.remove(found[0])
+        return (found[0].outputs if reads else found[0].inputs)[0]
+
     def _to_even(self, operator):
         """Return what replaces an operator: XNNPACK rounds halves up from codes to codes, but to even from floats."""
         [source, *_], [target, *_] = operator.inputs, operator.outputs
@@ -518,12 +641,29 @@ class _Edit:
         before, self._new = self._new, []
         return [*before, operator]
 
+    def _own_bias(self, operator, filters):
+        """Return the bias of an operator in a list; the converter drops some of zeros, and lets layers share others.
+
+        With `wide` there is one always: LiteRT adds up in 64 bits, and rounds once, for the sake of a bias of 64 bits.
+        """
+        index = operator.inputs[2] if len(operator.inputs) > 2 else -1
+        if index < 0 and not self.wide:
+            return []
+        if index >= 0 and sum(index in other.inputs for other in self.graph.operators) == 1:
+            return [index]
+        copy = self._like(operator.inputs[1], None)
+        tensor = self.graph.tensors[copy]
+        tensor.shape, tensor.shapeSignature, tensor.buffer = [filters], None, len(self.file.buffers)
+        self.file.buffers.append(self.schema.BufferT())
+        return [copy]
+
     def _fill(self, index, codes, dtype, steps, axis):
         tensor = self.graph.tensors[index]
         if list(tensor.shape) != list(codes.shape):
             raise InputError(f"LiteRT keeps {self.name(index)} in the shape {list(tensor.shape)}, not {codes.shape}")
         steps = steps[:1] if len(set(steps)) == 1 else steps
         self.file.buffers[tensor.buffer].data = codes.astype(dtype).reshape(-1).view(np.uint8)
+        tensor.type = getattr(self.schema.TensorType, np.dtype(dtype).name.upper())
         tensor.quantization = self._quantization(*map(CodeGrid, steps))
         tensor.quantization.quantizedDimension = axis if len(steps) > 1 else 0
 
@@ -532,21 +672,21 @@ class _Edit:
         key = source, fmt
         if key not in self._made:
             target = source
-            if self.grid(source) != CodeGrid.of(fmt):
-                target = self._like(source, CodeGrid.of(fmt))
+            if self.grid(source) != self.grid_of(fmt):
+                target = self._like(source, self.grid_of(fmt))
                 self._quantize(source, target)
             self._made[key] = self._clipped(target, fmt)
         return self._made[key]
 
     def _clipped(self, source, fmt):
         """Return the tensor that holds `source` clipped to the bits of `fmt`."""
-        if fmt.nbits == 8:
+        if self.fills(fmt):
             return source
-        grid = CodeGrid.of(fmt)
+        grid = self.grid_of(fmt)
         for kind, code in (("MINIMUM", fmt.max_code), ("MAXIMUM", fmt.min_code)):
             bound, target = self._like(source, grid), self._like(source, grid)
             tensor, buffer = self.graph.tensors[bound], self.schema.BufferT()
-            buffer.data = np.array([code + grid.zero], np.int8).view(np.uint8)
+            buffer.data = np.array([code + grid.zero], np.int16 if self.wide else np.int8).view(np.uint8)
             tensor.shape, tensor.shapeSignature, tensor.buffer = [1], None, len(self.file.buffers)
             self.file.buffers.append(buffer)
             self._operate(kind, [source, bound], target)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fewbits.backend import keras
+from fewbits.data.pixel_codes import PixelCodes
 from fewbits.deploy.activation_lowering import EXACT, activation_name
 from fewbits.deploy.assembly import Assembly
 from fewbits.deploy.frozen import check_exportable, multiplies
@@ -37,7 +38,10 @@ OTHERWISE = "export the network to {0}, or use a layer that the documentation li
 
 
 def lower(
-    model: QuantizedModel, levels: int = 256, mean: int | Sequence[int] = 0, divisor: int | None = None
+    model: QuantizedModel,
+    levels: int | None = None,
+    mean: int | Sequence[int] | None = None,
+    divisor: int | None = None,
 ) -> IntegerNetwork:
     """Convert a quantized model to an integer network.
 
@@ -45,8 +49,9 @@ def lower(
 
     Args:
         model: The quantized model; it takes (pixel - mean) / divisor for unsigned pixels below `levels`, at each input.
-        levels: Number of values of a pixel, a power of two.
-        mean: An integer, or one per channel.
+            What `model.pixels` says need not be given.
+        levels: Number of values of a pixel, a power of two, by default 256.
+        mean: An integer, or one per channel, by default 0.
         divisor: A power of two, by default `levels`; 1 for a model that takes the pixels themselves, for example one
             whose Rescaling was folded with `quantize_model(..., fold_preprocessing=True)`. A model whose inputs hold
             integers takes pixels themselves, and 1 is the default for it.
@@ -55,18 +60,14 @@ def lower(
         The integer network.
 
     Raises:
-        InputError: naming the layer, when a layer is not enabled, has no kernel or input format, rounds as the thesis
-            does, has a bias with a finer step than its products, needs integers of more than 63 bits, or is of a kind
-            that integer networks do not support; as `check_exportable`.
+        InputError: when what is given is not what `model.pixels` says; naming the layer, when a layer is not enabled,
+            has no kernel or input format, rounds as the thesis does, has a bias with a finer step than its products,
+            needs integers of more than 63 bits, or is of a kind that integer networks do not support; as
+            `check_exportable`.
     """
     if not isinstance(model, QuantizedModel):
         raise InputError(f"{model.name} is not quantized; quantize_model gives it formats")
-    if isinstance(levels, bool) or not isinstance(levels, int) or levels < 2 or levels & (levels - 1):
-        raise InputError(f"levels must be a power of two, such as 256, not {levels!r}")
-    if divisor is None:
-        divisor = 1 if any(map(takes_integers, model.inputs)) else levels
-    if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1 or divisor & (divisor - 1):
-        raise InputError(f"the divisor of the pixels must be a power of two, such as 1 or 256, not {divisor!r}")
+    pixels = _pixels(model, levels, mean, divisor)
     for x in model.inputs:
         if len(x.shape) > 4 or None in x.shape[1:]:
             raise InputError(
@@ -74,13 +75,13 @@ def lower(
                 f"{str(x.shape[1:]).replace('None', 'any')}; build it for one size"
             )
     check_exportable(model)
-    means = [_integer_means(mean, x.shape[-1], levels) for x in model.inputs]
-    images = [_image(x.shape[1:], levels, pixels, divisor) for x, pixels in zip(model.inputs, means)]
+    means = [pixels.means(x.shape[-1]) for x in model.inputs]
+    images = [_image(x.shape[1:], pixels, of_each) for x, of_each in zip(model.inputs, means)]
     lowering = _Lowering(images[0])
     graph = Graph(model)
     lowering.made[id(model.inputs[0])] = 0
-    for x, image, pixels in zip(model.inputs[1:], images[1:], means[1:]):
-        lowering.made[id(x)] = lowering.assembly.add(Input, graph.made_by(x).name, (), image, pixels)
+    for x, image, of_each in zip(model.inputs[1:], images[1:], means[1:]):
+        lowering.made[id(x)] = lowering.assembly.add(Input, graph.made_by(x).name, (), image, of_each)
     for call in graph.calls:
         if not call.is_input:
             lowering.add(call, graph.is_output(call.outputs[0]))
@@ -153,13 +154,30 @@ def _hint(call: Call) -> str:
     return HINTS.get(type(layer), OTHERWISE.format("ONNX" if is_in_onnx(layer) else "LiteRT in float32"))
 
 
-def _image(shape: tuple[int, ...], levels: int, means: tuple[int, ...], divisor: int) -> Tensor:
+def _pixels(
+    model: QuantizedModel, levels: int | None, mean: int | Sequence[int] | None, divisor: int | None
+) -> PixelCodes:
+    """Return what the model takes; what is given must be what it says itself."""
+    told = model.pixels
+    if told is None:
+        levels = 256 if levels is None else levels
+        itself = any(map(takes_integers, model.inputs))
+        divisor = (1 if itself else levels) if divisor is None else divisor
+        return PixelCodes(levels, divisor, _mean(0 if mean is None else mean))
+    given = PixelCodes(
+        told.levels if levels is None else levels,
+        told.divisor if divisor is None else divisor,
+        told.mean if mean is None else _mean(mean),
+    )
+    if given != told:
+        raise InputError(f"{model.name} takes {told}, and {given} are asked for; leave levels, mean and divisor out")
+    return told
+
+
+def _mean(mean: Any) -> Any:
+    return mean if np.ndim(mean) == 0 else tuple(np.ravel(mean).tolist())
+
+
+def _image(shape: tuple[int, ...], pixels: PixelCodes, means: tuple[int, ...]) -> Tensor:
     """Return the tensor of pixels minus their means."""
-    return Tensor(image_shape(shape), 1 - divisor.bit_length(), -max(means), levels - 1 - min(means))
-
-
-def _integer_means(mean, channels, levels):
-    means = tuple(np.ravel(mean).tolist())
-    if any(not isinstance(m, int) or not 0 <= m < levels for m in means) or len(means) not in (1, channels):
-        raise InputError(f"mean must be an integer from 0 to {levels - 1}, or one per channel, not {mean!r}")
-    return means if len(means) == channels else means * channels
+    return Tensor(image_shape(shape), 1 - pixels.divisor.bit_length(), -max(means), pixels.levels - 1 - min(means))

@@ -6,6 +6,7 @@ from . import tflite as tflite
 from . import weights as weights
 from .caffe import load_caffe_weights as load_caffe_weights
 from .files import array_names as array_names
+from .files import load_model as load_model
 from .files import read_array as read_array
 from .files import read_arrays as read_arrays
 from .files import read_model as read_model

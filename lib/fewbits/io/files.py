@@ -100,6 +100,9 @@ def read_model(path: Path | str) -> "keras.Model":
             raise _misread(path, str(error)) from None
 
 
+load_model = read_model  # what Keras calls it
+
+
 def write_model(model: "keras.Model", path: Path | str) -> None:
     """Write a model to a .keras file, whole or not at all, without its optimizer, whose state doubles the size.
 
@@ -207,7 +210,10 @@ def _uncompiled(model: "keras.Model") -> "keras.Model":
         return type(model).from_config(model.get_config())
     except (TypeError, ValueError):  # of a function or class that Keras does not find by its name
         same = rebuild(model)
-        return type(same)(same.input, same.output, name=model.name)
+        plain = type(same)(same.input, same.output, name=model.name)
+        if hasattr(model, "pixels"):  # of a QuantizedModel
+            plain.pixels = model.pixels
+        return plain
 
 
 def _misread(path: Path, said: str) -> InputError:

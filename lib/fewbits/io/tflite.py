@@ -101,20 +101,48 @@ class LiteRTRunner:
         self._network = litert_interpreter(content, delegate)
         with no_stderr():  # it reports its delegate
             self._network.allocate_tensors()
-        inputs = self._network.get_input_details()
-        self._inputs, self.image_shape = [x["index"] for x in inputs], tuple(map(int, inputs[0]["shape"][1:]))
-        self._outputs = [output["index"] for output in self._network.get_output_details()]
+        self._inputs, self._outputs = self._network.get_input_details(), self._network.get_output_details()
+        self.image_shape = tuple(map(int, self._inputs[0]["shape"][1:]))
 
     def run(self, *images: np.ndarray) -> np.ndarray:
         """Return the first output for one image per input, (height, width, channels), floats."""
         return self.run_all(*images)[0]
 
     def run_all(self, *images: np.ndarray) -> list[np.ndarray]:
-        """Return every output for one image per input, (height, width, channels), floats."""
-        for index, image in zip(self._inputs, images, strict=True):
-            self._network.set_tensor(index, np.asarray(image, np.float32)[np.newaxis])
+        """Return every output for one image per input, (height, width, channels), floats.
+
+        Inputs of integers get the nearest codes, and outputs of integers are the values of their codes.
+        """
+        for tensor, image in zip(self._inputs, images, strict=True):
+            self._network.set_tensor(tensor["index"], _to_codes(tensor, np.asarray(image, np.float32))[np.newaxis])
         self._network.invoke()
-        return [self._network.get_tensor(index)[0] for index in self._outputs]
+        return [_to_values(tensor, self._network.get_tensor(tensor["index"])[0]) for tensor in self._outputs]
+
+    @property
+    def ends(self) -> list[str]:
+        """How each input and each output holds values: `float32`, or the type, the scale and the zero point."""
+        return [_described(tensor) for tensor in (*self._inputs, *self._outputs)]
+
+
+def _to_codes(tensor: dict[str, Any], values: np.ndarray) -> np.ndarray:
+    """Return what an input holds for values."""
+    if tensor["dtype"] is np.float32:
+        return values
+    (scale, zero), limits = tensor["quantization"], np.iinfo(tensor["dtype"])
+    return np.clip(np.rint(values / np.float32(scale)) + zero, limits.min, limits.max).astype(tensor["dtype"])
+
+
+def _to_values(tensor: dict[str, Any], codes: np.ndarray) -> np.ndarray:
+    """Return the values of what an output holds."""
+    if tensor["dtype"] is np.float32:
+        return codes
+    scale, zero = tensor["quantization"]
+    return (codes.astype(np.float32) - zero) * np.float32(scale)
+
+
+def _described(tensor: dict[str, Any]) -> str:
+    (scale, zero), name = tensor["quantization"], np.dtype(tensor["dtype"]).name
+    return f"{name}, scale {scale:g}, zero point {zero}" if scale else name
 
 
 def load_tflite_weights(model: keras.Model, path: Path | str) -> None:

@@ -5,10 +5,12 @@ activations get quantizers; FLOAT_LAYERS lists what else may stand between them.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
 from fewbits.backend import keras, ops
+from fewbits.data.pixel_codes import PixelCodes
 from fewbits.errors import InputError, check_integer, check_name, nearest
 from fewbits.graph import Call, Graph, clone, configuration, ends, function_name, give_weights, like, rebuild
 from fewbits.names import UNSUPPORTED
@@ -109,7 +111,31 @@ REFUSED_FUNCTIONS = {"Gelu": "approximates GELU; use ops.gelu(x, approximate=Fal
 
 @keras.saving.register_keras_serializable("fewbits")
 class QuantizedModel(keras.Model):
-    """A functional model with quantized layers, grouped in levels that are switched on one after the other."""
+    """A functional model with quantized layers, grouped in levels that are switched on one after the other.
+
+    Attributes:
+        pixels: The pixels that the network was made for, as the saved model tells `fewbits export`; None if nobody has
+            said it.
+    """
+
+    pixels: PixelCodes | None = None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the configuration, from which `from_config` makes a model without weights."""
+        return super().get_config() | ({"pixels": asdict(self.pixels)} if self.pixels else {})
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "QuantizedModel":
+        """Return a model without weights.
+
+        Args:
+            config: As `get_config` returns it.
+            custom_objects: As in keras.Model.
+        """
+        others = {key: value for key, value in config.items() if key != "pixels"}
+        model = super().from_config(others, custom_objects)
+        model.pixels = PixelCodes(**config["pixels"]) if "pixels" in config else None
+        return model
 
     @property
     def quantized_layers(self) -> list[keras.Layer]:
@@ -345,7 +371,9 @@ def with_ranges(network: QuantizedModel, ranges: str = "learned") -> QuantizedMo
         _copy_weights(old, layer)
         if _rounds(old):
             layer.locked = old.locked
-    return like(network, *ends(changed))
+    same: Any = like(network, *ends(changed))
+    same.pixels = network.pixels
+    return same
 
 
 def _rounds(layer: Any) -> bool:
