@@ -6,6 +6,7 @@ from . import compiled as compiled
 from . import coreml as coreml
 from . import engine as engine
 from . import frozen as frozen
+from . import hardware as hardware
 from . import hls4ml as hls4ml
 from . import hls4ml_layers as hls4ml_layers
 from . import identity as identity
