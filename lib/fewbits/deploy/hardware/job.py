@@ -17,6 +17,7 @@ class EngineJob:
 
     Attributes:
         layer: Name of the layer.
+        reads: Index of the tensor that it reads.
         input: The tensor that it reads.
         output: The tensor that it makes.
         registers: Values of the registers by name.
@@ -28,6 +29,7 @@ class EngineJob:
     """
 
     layer: str
+    reads: int
     input: Tensor
     output: Tensor
     registers: dict[str, int]
@@ -166,7 +168,16 @@ def plan_job(
     output = rounded.output if rounded else operation.output
     macs = operation.kernel.size * rows * columns
     return EngineJob(
-        operation.layer, source, output, registers, planes, slots, words.reshape(-1, side, design.words), filters, macs
+        operation.layer,
+        operation.inputs[0],
+        source,
+        output,
+        registers,
+        planes,
+        slots,
+        words.reshape(-1, side, design.words),
+        filters,
+        macs,
     )
 
 

@@ -5,14 +5,14 @@ from amaranth.lib.data import ArrayLayout
 from amaranth.lib.stream import Signature
 from amaranth.lib.wiring import Component, In, Out, connect
 
-from fewbits.deploy.hardware.accumulator import Accumulator, filter_layout
 from fewbits.deploy.hardware.design import NIBBLE, EngineDesign
 from fewbits.deploy.hardware.join_slices import JoinSlices
-from fewbits.deploy.hardware.normalization import Normalization
+from fewbits.deploy.hardware.partial_sums import PartialSums, filter_layout
 from fewbits.deploy.hardware.prefetch import Prefetch
 from fewbits.deploy.hardware.products import NibbleSums
 from fewbits.deploy.hardware.register_map import ADDRESS_BITS
 from fewbits.deploy.hardware.registers import Registers
+from fewbits.deploy.hardware.shift_normalization import ShiftNormalization
 from fewbits.deploy.hardware.sliding_window import SlidingWindow
 
 
@@ -59,13 +59,13 @@ class ConvolutionEngine(Component):
         m.submodules.products = products = NibbleSums(design)
         m.submodules.join = join = JoinSlices(design)
         m.submodules.filters = filters = Prefetch(1, filter_layout(design))
-        m.submodules.accumulator = accumulator = Accumulator(design)
-        m.submodules.normalization = normalization = Normalization(design)
+        m.submodules.partial_sums = partial_sums = PartialSums(design)
+        m.submodules.normalization = normalization = ShiftNormalization(design)
 
         connect(m, window.windows, products.windows)
         connect(m, products.sums, join.source)
-        connect(m, join.sums, accumulator.source)
-        connect(m, accumulator.totals, normalization.totals)
+        connect(m, join.sums, partial_sums.source)
+        connect(m, partial_sums.totals, normalization.totals)
         for inner, outer in ((window.pixels, self.pixels), (weights.source, self.weights)):
             m.d.comb += [inner.payload.eq(outer.payload), inner.valid.eq(outer.valid), outer.ready.eq(inner.ready)]
         m.d.comb += [
@@ -82,9 +82,9 @@ class ConvolutionEngine(Component):
             products.weights.eq(weights.held),
             products.available.eq(weights.valid),
             weights.release.eq(products.taken & window.windows.payload.position.ends_plane),
-            accumulator.filters.eq(filters.held),
-            accumulator.available.eq(filters.valid),
-            filters.release.eq(accumulator.ends_run),
+            partial_sums.filters.eq(filters.held),
+            partial_sums.available.eq(filters.valid),
+            filters.release.eq(partial_sums.ends_run),
         ]
 
         settings, size = registers.settings, window.geometry.size
@@ -100,7 +100,7 @@ class ConvolutionEngine(Component):
             products.signed_pixels.eq(settings.signed_pixels),
             products.slices.eq(settings.slices),
             join.slices.eq(settings.slices),
-            accumulator.plane_shift.eq(settings.plane_shift),
+            partial_sums.plane_shift.eq(settings.plane_shift),
             normalization.rounding.eq(settings.rounding),
             normalization.low.eq(settings.low),
             normalization.high.eq(settings.high),
@@ -108,7 +108,7 @@ class ConvolutionEngine(Component):
             registers.waits.wait_pixel.eq(window.starved),
             registers.waits.wait_weight.eq(window.windows.valid & ~weights.valid),
             registers.waits.wait_filter.eq(join.sums.valid & ~filters.valid),
-            registers.waits.wait_sum.eq(accumulator.starved),
+            registers.waits.wait_sum.eq(partial_sums.starved),
             registers.waits.wait_output.eq(self.codes.valid & ~self.codes.ready),
         ]
         return m

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 from fewbits.deploy.hardware.design import SHIFT_BITS, EngineDesign
 from fewbits.deploy.hardware.join_slices import window_sum_bits
-from fewbits.deploy.hardware.normalize import saturated, wrapped
+from fewbits.deploy.hardware.shift_arithmetic import saturated, wrapped
 from fewbits.deploy.hardware.sliding_window import Position
 
 
@@ -36,7 +36,7 @@ def total_layout(design: EngineDesign) -> StructLayout:
     )
 
 
-class Accumulator(Component):
+class PartialSums(Component):
     """Partial sums circulate in a queue, one per place.
 
         sum = saturate(previous + (sum of the window >> plane_shift)),  previous = the bias in the first plane

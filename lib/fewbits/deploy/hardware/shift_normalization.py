@@ -5,9 +5,9 @@ from amaranth.lib.data import ArrayLayout, StructLayout
 from amaranth.lib.stream import Signature
 from amaranth.lib.wiring import Component, In, Out
 
-from fewbits.deploy.hardware.accumulator import total_layout
 from fewbits.deploy.hardware.design import EngineDesign
-from fewbits.deploy.hardware.normalize import clipped, rounded_shift
+from fewbits.deploy.hardware.partial_sums import total_layout
+from fewbits.deploy.hardware.shift_arithmetic import between, rounded_shift
 from fewbits.deploy.hardware.stage import add_stage
 
 
@@ -20,7 +20,7 @@ def code_layout(design: EngineDesign) -> StructLayout:
     return StructLayout({"codes": ArrayLayout(design.code_bits, design.filters), "ends_all": 1})
 
 
-class Normalization(Component):
+class ShiftNormalization(Component):
     """code = clip(round(sum / 2**shift), low, high), with a shift per filter."""
 
     def __init__(self, design: EngineDesign):
@@ -46,6 +46,6 @@ class Normalization(Component):
         codes = []
         for n in range(design.filters):
             rounded = rounded_shift(total.sums[n], total.shifts[n], self.rounding, design.roundings)
-            codes.append(clipped(rounded, self.low, self.high)[: design.code_bits])
+            codes.append(between(rounded, self.low, self.high)[: design.code_bits])
         add_stage(m, self.totals, self.codes, Cat(*codes, total.ends_all), 1)
         return m

@@ -6,9 +6,10 @@ import numpy as np
 
 from fewbits.deploy.hardware.design import SHIFT_BITS, EngineDesign
 from fewbits.deploy.hardware.job import EngineJob
+from fewbits.deploy.hardware.register_map import ADDRESS_BITS
 
 
-def weight_beats(job: EngineJob, design: EngineDesign) -> Iterator[int]:
+def weight_items(job: EngineJob, design: EngineDesign) -> Iterator[int]:
     """Yield the stream of weights: the words of one row of a window at a time.
 
     Args:
@@ -21,7 +22,7 @@ def weight_beats(job: EngineJob, design: EngineDesign) -> Iterator[int]:
     return (_packed(row.ravel(), design.word_bits) for row in job.weights)
 
 
-def filter_beats(job: EngineJob, design: EngineDesign) -> Iterator[int]:
+def filter_items(job: EngineJob, design: EngineDesign) -> Iterator[int]:
     """Yield the stream of biases and shifts, one item a run.
 
     Args:
@@ -36,7 +37,7 @@ def filter_beats(job: EngineJob, design: EngineDesign) -> Iterator[int]:
         yield _packed(both, design.sum_bits + SHIFT_BITS)
 
 
-def code_beats(job: EngineJob, design: EngineDesign, codes: np.ndarray) -> Iterator[int]:
+def code_items(job: EngineJob, design: EngineDesign, codes: np.ndarray) -> Iterator[int]:
     """Yield the stream of output codes that a job should have.
 
     Args:
@@ -50,11 +51,11 @@ def code_beats(job: EngineJob, design: EngineDesign, codes: np.ndarray) -> Itera
     return (_packed(beat, design.code_bits) for beat in job.stream(codes))
 
 
-def codes_of_beats(beats: Iterable[int], job: EngineJob, design: EngineDesign) -> np.ndarray:
+def codes_of_items(items: Iterable[int], job: EngineJob, design: EngineDesign) -> np.ndarray:
     """Return the codes in items of the stream of output codes.
 
     Args:
-        beats: Whole numbers of filters * code_bits bits.
+        items: Whole numbers of filters * code_bits bits.
         job: The job, which says whether codes have a sign.
         design: The engine.
 
@@ -62,7 +63,7 @@ def codes_of_beats(beats: Iterable[int], job: EngineJob, design: EngineDesign) -
         Integers (beats, filters).
     """
     bits, mask = design.code_bits, 2**design.code_bits - 1
-    codes = np.array([[beat >> (bits * n) & mask for n in range(design.filters)] for beat in beats], np.int64)
+    codes = np.array([[item >> (bits * n) & mask for n in range(design.filters)] for item in items], np.int64)
     return np.where(codes >> (bits - 1), codes - 2**bits, codes) if job.registers["low"] < 0 else codes
 
 
@@ -72,3 +73,18 @@ def _packed(items, bits):
     for n, item in enumerate(items):
         total |= (int(item) & mask) << (bits * n)
     return total
+
+
+def port_bits(design: EngineDesign) -> dict[str, int]:
+    """Return the bits of the engine's ports.
+
+    Args:
+        design: The engine.
+    """
+    return {
+        "address": ADDRESS_BITS,
+        "pixels": design.pixel_bits,
+        "weights": design.window * design.words * design.word_bits,
+        "filters": design.filters * (design.sum_bits + SHIFT_BITS),
+        "codes": design.filters * design.code_bits,
+    }

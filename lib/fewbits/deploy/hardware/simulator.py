@@ -7,11 +7,11 @@ import numpy as np
 from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
+from fewbits.deploy.hardware.convolution_engine import ConvolutionEngine
 from fewbits.deploy.hardware.design import EngineDesign
-from fewbits.deploy.hardware.engine import ConvolutionEngine
 from fewbits.deploy.hardware.job import EngineJob, ideal_cycles
 from fewbits.deploy.hardware.register_map import ADDRESSES, COUNTERS
-from fewbits.deploy.hardware.streams import codes_of_beats, filter_beats, weight_beats
+from fewbits.deploy.hardware.stream_items import codes_of_items, filter_items, weight_items
 
 
 def simulate(
@@ -46,8 +46,8 @@ def simulate(
     simulator.add_clock(1e-8)
     streams = (
         (engine.pixels, [int(x) & (2**design.pixel_bits - 1) for job, codes in jobs for x in job.pixels(codes)]),
-        (engine.weights, [x for job, _ in jobs for x in weight_beats(job, design)]),
-        (engine.filters, [x for job, _ in jobs for x in filter_beats(job, design)]),
+        (engine.weights, [x for job, _ in jobs for x in weight_items(job, design)]),
+        (engine.filters, [x for job, _ in jobs for x in filter_items(job, design)]),
     )
     for number, (stream, items) in enumerate(streams):
         random = np.random.default_rng((seed, number))
@@ -60,7 +60,7 @@ def simulate(
 
     found, start = [], 0
     for (job, _), counters in zip(jobs, results):
-        found.append((job.codes(codes_of_beats(beats[start : start + job.beats], job, design)), counters))
+        found.append((job.codes(codes_of_items(beats[start : start + job.beats], job, design)), counters))
         start += job.beats
     assert start == len(beats)
     return found

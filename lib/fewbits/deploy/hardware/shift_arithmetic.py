@@ -35,7 +35,7 @@ def rounded_shift(value: Value, shift: Value, rounding: Value, roundings: tuple[
     return (floor + up)[: len(value) + 1].as_signed()
 
 
-def clipped(value: Value, low: Value, high: Value) -> Value:
+def between(value: Value, low: Value, high: Value) -> Value:
     """Return min(max(value, low), high); a ReLU is a `low` of 0.
 
     Args:
