@@ -6,6 +6,7 @@ from . import line_buffers as line_buffers
 from . import partial_sums as partial_sums
 from . import prefetch as prefetch
 from . import products as products
+from . import project as project
 from . import raster as raster
 from . import register_map as register_map
 from . import registers as registers
@@ -15,6 +16,7 @@ from . import simulator as simulator
 from . import sliding_window as sliding_window
 from . import stage as stage
 from . import stream_items as stream_items
+from . import tensors as tensors
 from . import verilated as verilated
 from . import verilog as verilog
 from .convolution_engine import ConvolutionEngine as ConvolutionEngine
@@ -38,6 +40,8 @@ from .partial_sums import PartialSums as PartialSums
 from .prefetch import Prefetch as Prefetch
 from .products import nibble_bits as nibble_bits
 from .products import NibbleSums as NibbleSums
+from .project import PORTS as PORTS
+from .project import write_verilog as write_verilog
 from .raster import Place as Place
 from .raster import Raster as Raster
 from .register_map import Register as Register
@@ -65,6 +69,8 @@ from .stream_items import filter_items as filter_items
 from .stream_items import code_items as code_items
 from .stream_items import codes_of_items as codes_of_items
 from .stream_items import port_bits as port_bits
+from .tensors import Compute as Compute
+from .tensors import compute_tensors as compute_tensors
 from .verilated import VERILATOR as VERILATOR
 from .verilated import EngineRunner as EngineRunner
 from .verilog import WAIVED as WAIVED

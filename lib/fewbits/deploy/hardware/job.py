@@ -90,7 +90,7 @@ def plan_job(
     source: Tensor,
     design: EngineDesign,
     rounded: Requantize | None = None,
-    plane_shift: int = 0,
+    plane_shift: int | None = None,
 ) -> EngineJob:
     """Return how an engine computes a convolution.
 
@@ -99,8 +99,8 @@ def plan_job(
         source: The tensor that it reads.
         design: The engine.
         rounded: What rounds the sums to output codes; None for the sums themselves.
-        plane_shift: How far the sum of a window is shifted before it is added, as the engine of PULP does: sums are in
-            units of 2**plane_shift, and they may saturate. With 0, sums are exact.
+        plane_shift: How far the sum of a window is shifted before it is added, as in the engine of PULP: sums are in
+            units of 2**plane_shift, and they may saturate. None for exact sums.
 
     Returns:
         The job.
@@ -112,8 +112,9 @@ def plan_job(
     groups = source.shape[2] if operation.depthwise else operation.groups
     of_group = operation.output.shape[2] // groups
     bits = _weight_bits(operation, design)
-    shift, low, high = _ending(operation, rounded, plane_shift)
-    reason = _refusal(operation, source, design, low, high, plane_shift)
+    exact, plane_shift = plane_shift is None, plane_shift or 0
+    shift, low, high = _ending(operation, design, rounded, plane_shift)
+    reason = _refusal(operation, source, design, low, high, exact)
     if reason:
         raise InputError(f"layer {operation.layer} {reason}")
 
@@ -131,7 +132,7 @@ def plan_job(
     slots = np.full((len(runs), design.filters), -1)
     filters = np.zeros((len(runs), design.filters, 2), np.int64)
     words = np.zeros((*planes.shape, side, side, design.words), np.uint64)
-    bias = np.clip(operation.bias >> plane_shift, -(2 ** (design.sum_bits - 1)), 2 ** (design.sum_bits - 1) - 1)
+    bias = np.clip(operation.bias >> plane_shift, *_sum_limits(design))
     for run, (group, numbers) in enumerate(runs):
         slots[run, places[: len(numbers)]] = numbers
         filters[run, places[: len(numbers)]] = np.stack([bias[numbers], shift[numbers]], -1)
@@ -267,11 +268,19 @@ def _rounded_by(network: IntegerNetwork, number: int, design: EngineDesign) -> i
     return readers[0] if reader.rounding in design.roundings else 0
 
 
-def _ending(operation: Convolve, rounded: Requantize | None, plane_shift: int) -> tuple[np.ndarray, int, int]:
+def _sum_limits(design: EngineDesign) -> tuple[int, int]:
+    """Return the smallest and the largest partial sum."""
+    return -(2 ** (design.sum_bits - 1)), 2 ** (design.sum_bits - 1) - 1
+
+
+def _ending(
+    operation: Convolve, design: EngineDesign, rounded: Requantize | None, plane_shift: int
+) -> tuple[np.ndarray, int, int]:
     """Return the shift of each filter, and the smallest and largest output code."""
-    filters = operation.output.shape[2]
+    filters, output, (least, most) = operation.output.shape[2], operation.output, _sum_limits(design)
     if rounded is None:
-        return np.zeros(filters, np.int64), operation.output.low >> plane_shift, operation.output.high >> plane_shift
+        low, high = output.low >> plane_shift, output.high >> plane_shift
+        return np.zeros(filters, np.int64), max(low, least), min(high, most)
     return np.broadcast_to(np.asarray(rounded.shift) - plane_shift, filters), rounded.low, rounded.high
 
 
@@ -287,7 +296,7 @@ def _weight_bits(operation: Convolve, design: EngineDesign) -> int:
     return next((bits for bits in design.weight_widths if bits >= _bits_of(operation)), 0)
 
 
-def _refusal(operation: Convolve, source: Tensor, design: EngineDesign, low: int, high: int, plane_shift: int) -> str:
+def _refusal(operation: Convolve, source: Tensor, design: EngineDesign, low: int, high: int, exact: bool) -> str:
     """Return why an engine does not compute a convolution, and what to do; empty if it does."""
     height, width = operation.kernel.shape[:2]
     (top, _), (left, _) = operation.padding
@@ -304,7 +313,7 @@ def _refusal(operation: Convolve, source: Tensor, design: EngineDesign, low: int
         return f"reads pixels of {_pixel_bits(source)} bits, but the engine takes {design.pixel_bits}; use fewer bits"
     if not _weight_bits(operation, design):
         return f"has weights of {_bits_of(operation)} bits, but the engine takes {design.word_bits}; use fewer bits"
-    if not plane_shift and operation.partial_bits > design.sum_bits:
+    if exact and operation.partial_bits > design.sum_bits:
         return f"needs sums of {operation.partial_bits} bits, but the engine has {design.sum_bits}; use fewer bits"
     if (signed_bits(low, high) if low < 0 else high.bit_length()) > design.code_bits:
         return (

@@ -11,6 +11,7 @@ from fewbits.deploy.hardware.design import EngineDesign
 from fewbits.deploy.hardware.job import EngineJob, plan_jobs
 from fewbits.deploy.hardware.register_map import COUNTERS
 from fewbits.deploy.hardware.stream_items import codes_of_items
+from fewbits.deploy.hardware.tensors import compute_tensors
 from fewbits.deploy.hardware.verilog import engine_verilog, testbench_verilog, write_job
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.errors import InputError
@@ -64,22 +65,8 @@ class EngineRunner:
         Returns:
             Codes (int64), flat, of each output.
         """
-        network = self._network
-        made = {
-            i: (image.astype(np.int64) - np.asarray(mean)).reshape(network.tensors[i].shape)
-            for i, image, mean in zip(network.inputs, images, network.means, strict=True)
-        }
-        return [self._tensor(output.tensor, made).ravel() for output in network.results]
-
-    def _tensor(self, number: int, made: dict[int, np.ndarray]) -> np.ndarray:
-        """Return the codes of a tensor, and add it, and what it is made of, to `made`."""
-        if number not in made:
-            operation, job = self._network.operations[number - 1], self.jobs.get(number)
-            if job:
-                made[number] = self._run_job(job, self._tensor(job.reads, made))
-            else:
-                made[number] = operation.compute(*(self._tensor(i, made)[None] for i in operation.inputs))[0]
-        return made[number]
+        made = compute_tensors(self._network, images, self.jobs, self._run_job)
+        return [made[output.tensor].ravel() for output in self._network.results]
 
     def _run_job(self, job: EngineJob, codes: np.ndarray) -> np.ndarray:
         with TemporaryDirectory() as temporary:

@@ -43,9 +43,8 @@ def testbench_verilog(design: EngineDesign) -> str:
         design: The engine.
     """
     text = resources.files("fewbits.deploy").joinpath("templates", "testbench.sv").read_text()
-    counters = [ADDRESSES[name] for name in COUNTERS]
     numbers = port_bits(design) | {"code": design.code_bits, "filter_count": design.filters}
-    numbers |= {"first_counter": counters[0], "last_counter": counters[-1]}
+    numbers |= {"first_counter": ADDRESSES[COUNTERS[0]], "counters": len(COUNTERS)}
     return re.sub("@([a-z_]+)@", lambda match: str(numbers[match[1]]), text)
 
 
