@@ -9,6 +9,7 @@ from . import emulation as emulation
 from . import engine as engine
 from . import footprint as footprint
 from . import frozen as frozen
+from . import hardware as hardware
 from . import hls4ml as hls4ml
 from . import hls4ml_layers as hls4ml_layers
 from . import identity as identity
