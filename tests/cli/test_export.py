@@ -123,18 +123,18 @@ def test_integers_as_c_and_as_onnx(models, tmp_path, capsys):
 
 
 def test_the_c_as_a_library_for_arduino(models, tmp_path, capsys):
-    assert main(export(models["quantized"], "c", tmp_path, "--package", "arduino")) == 0
-    assert "; the Arduino IDE takes it as a library\n" in capsys.readouterr().out
+    assert main(export(models["quantized"], "c", tmp_path, "--package", "arduino", *BYTES)) == 0
+    assert "; the Arduino IDE takes it as a library; it takes pixels" in capsys.readouterr().out
     assert (tmp_path / "folder" / "library.properties").exists() and (tmp_path / "folder" / "src" / "lenet.c").exists()
 
 
 def test_the_size_of_the_c_is_that_on_a_device_or_not_told(models, tmp_path, capsys, monkeypatch):
-    assert main(export(models["quantized"], "c", tmp_path, "--output", str(tmp_path / "here"))) == 0
+    assert main(export(models["quantized"], "c", tmp_path, *BYTES, "--output", str(tmp_path / "here"))) == 0
     size = measure_footprint(tmp_path / "here")
     expected = f"on a Cortex-M4, code and constants take {size.flash_bytes:,} bytes" if size else "is not known"
     assert expected in capsys.readouterr().out.splitlines()[1]
     monkeypatch.setattr(footprint, "TOOLS", "none-such-")
-    assert main(export(models["quantized"], "c", tmp_path)) == 0
+    assert main(export(models["quantized"], "c", tmp_path, *BYTES)) == 0
     said = capsys.readouterr().out.splitlines()[1]
     assert said == "the size of its code on a device is not known: there is no none-such-gcc on this machine"
 
