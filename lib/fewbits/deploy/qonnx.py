@@ -25,6 +25,7 @@ from fewbits.errors import InputError, needs_extra
 from fewbits.graph import Graph
 from fewbits.inspection.extraction import extractor
 from fewbits.io.files import write_aside
+from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import QuantizedModel
 from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.layers import RoundingLayer, active_formats, effective_weights
@@ -98,7 +99,7 @@ def compare_qonnx(model: QuantizedModel, images: Any, clean: bool = False) -> di
     Raises:
         InputError: as `to_qonnx`; when the package qonnx is not installed.
     """
-    model = _without_heads(model)
+    model = canonical(_without_heads(model))
     graph = Graph(model)
     names = [call.name for call in graph.calls if not call.is_input and len(graph.calls_of(call.operation)) == 1]
     read, steps, found = extractor(model, names), _steps(graph), dict.fromkeys(names, Agreement(0, 0, 0.0))
