@@ -16,8 +16,8 @@ nothing if the scale of a kernel is the float just below its step and the sum ha
 of a network with `rounding="nearest-away"`, which agrees with these kernels. Averages to another step may differ.
 
 In int16x8, codes of activations are int16 without a zero point, so that those without a sign have at most 15 bits.
-There LiteRT rounds sums once, halves up: networks with `rounding="nearest-up"` agree where layers hand codes on without
-another rounding.
+There LiteRT rounds the sums of convolutions once, halves up: networks with `rounding="nearest-up"` agree where layers
+hand codes on without another rounding. In dense layers, negative halves go down.
 """
 
 import re
