@@ -243,6 +243,7 @@ COMMANDS = [
     ("prune lenet.keras --data mnist --ratio 0.1 --dry-run", None),
     ("export quantized.keras --to c --output program", None),
     ("export quantized.keras --to hls4ml --output project", "fpga"),
+    ("export quantized.keras --to verilog --output engine", "hardware"),
     ("audit lenet.keras quantized.keras --data mnist", None),
     ("audit lenet.keras mobilenet.tflite --data mnist", "export"),
     ("audit lenet.keras network.onnx --data mnist", "export"),

@@ -28,12 +28,14 @@ left behind.
   coreml   .mlpackage: the simulation
   c        a folder: the integer network as C99
   hls4ml   a folder: the simulation in C++ for an FPGA, with the types of hls4ml; g++ compiles it here to compare codes
+  verilog  a folder: a convolution engine and the layers it computes; Verilator runs it here to compare codes
 """
 EXAMPLES = """
   fewbits export digits.keras --to onnx --output digits.onnx
   fewbits export quantized.keras --to litert --precision int8 --data digits --output digits.tflite
   fewbits export quantized.keras --to c --levels 16 --output digits
   fewbits export quantized.keras --to hls4ml --fpga xc7z020clg400-1 --clock 10 --output fpga
+  fewbits export quantized.keras --to verilog --words 2 --levels 16 --data digits --output engine
 """
 SUFFIXES = {
     "hdf5": (".h5", ".hdf5", ".npz"),
@@ -42,8 +44,9 @@ SUFFIXES = {
     "coreml": (),
     "c": (),
     "hls4ml": (),
+    "verilog": (),
 }
-INTEGERS = "--to c, --to hls4ml and --integers"
+INTEGERS = "--to c, --to hls4ml, --to verilog and --integers"
 NOISE = 8  # images of noise if there is no --data
 
 
@@ -60,14 +63,16 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--levels",
         type=int,
-        help="for c, hls4ml and --integers: number of values of a pixel, a power of two (default 256)",
+        help="for c, hls4ml, verilog and --integers: number of values of a pixel, a power of two (default 256)",
     )
-    command.add_argument("--mean", type=int, help="for c, hls4ml and --integers: subtract this from pixels (default 0)")
+    command.add_argument(
+        "--mean", type=int, help="for c, hls4ml, verilog and --integers: subtract this from pixels (default 0)"
+    )
     command.add_argument(
         "--divisor",
         type=int,
-        help="for c, hls4ml and --integers: the network takes pixels divided by this, a power of two (default: the "
-        "levels; 1 for a network that scales pixels itself, with --scale 1 for --data)",
+        help="for c, hls4ml, verilog and --integers: the network takes pixels divided by this, a power of two "
+        "(default: the levels; 1 for a network that scales pixels itself, with --scale 1 for --data)",
     )
     command.add_argument("--backend", choices=HLS4ML_BACKENDS, help="for hls4ml: the synthesis tool (default Vitis)")
     command.add_argument("--fpga", help="for hls4ml: the part, such as xc7z020clg400-1 (default that of hls4ml)")
@@ -77,6 +82,9 @@ def add(commands: Commands) -> None:
     )
     command.add_argument(
         "--stream", action="store_true", help="for hls4ml: pixels arrive one after the other, as large networks need"
+    )
+    command.add_argument(
+        "--words", type=int, help="for verilog: words of weights that multiply a window at once (default 1)"
     )
     add_options(command, required=False)
     add_sample(command)
@@ -107,7 +115,7 @@ def run(options: Namespace) -> None:
 
 
 def _check(options: Namespace) -> None:
-    integers, fpga = options.to in ("c", "hls4ml") or options.integers, options.to == "hls4ml"
+    integers, fpga = options.to in ("c", "hls4ml", "verilog") or options.integers, options.to == "hls4ml"
     for name, fits, where in (
         ("precision", options.to == "litert", "--to litert"),
         ("integers", options.to == "onnx", "--to onnx"),
@@ -119,6 +127,7 @@ def _check(options: Namespace) -> None:
         ("clock", fpga, "--to hls4ml"),
         ("reuse_factor", fpga, "--to hls4ml"),
         ("stream", fpga, "--to hls4ml"),
+        ("words", options.to == "verilog", "--to verilog"),
     ):
         if getattr(options, name) not in (None, False) and not fits:
             raise InputError(f"--{name.replace('_', '-')} is for {where}")
@@ -279,6 +288,26 @@ def _hls4ml(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
         print(f"it was not run: there is no {COMPILER} on this machine")
 
 
+def _verilog(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
+    import shutil
+
+    from fewbits.backend import keras
+    from fewbits.deploy.hardware.project import write_verilog
+    from fewbits.deploy.hardware.verilated import VERILATOR, EngineRunner
+
+    network, pixels, what = _integers(model, options, sample)
+    first = [array[0] for array in keras.tree.flatten(pixels)]
+    design = write_verilog(network, first, options.output, 1 if options.words is None else options.words)
+    at_once = max(design.weight_widths.values())
+    print(f"{_written(options.output)}; a window of {design.window}x{design.window}, {at_once} filters at most at once")
+    if shutil.which(VERILATOR):
+        few = keras.tree.map_structure(lambda array: array[:NOISE], pixels)
+        runner = EngineRunner(network, design)
+        _report_codes(model, network, "the engine", runner, few, f"at most {NOISE} of {what}")
+    else:
+        print(f"it was not run: there is no {VERILATOR} on this machine")
+
+
 def _integers(model: "keras.Model", options: Namespace, sample: Sample | None) -> "tuple[IntegerNetwork, Any, str]":
     """Return the integer network of `model`, pixels that it takes, and a description of them."""
     import numpy as np
@@ -310,4 +339,12 @@ def _report_codes(
     )
 
 
-_WRITERS = {"hdf5": _hdf5, "onnx": _onnx, "litert": _litert, "coreml": _coreml, "c": _c, "hls4ml": _hls4ml}
+_WRITERS = {
+    "hdf5": _hdf5,
+    "onnx": _onnx,
+    "litert": _litert,
+    "coreml": _coreml,
+    "c": _c,
+    "hls4ml": _hls4ml,
+    "verilog": _verilog,
+}
