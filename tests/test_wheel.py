@@ -250,6 +250,7 @@ COMMANDS = [
     ("export quantized.keras --to c --output program", None),
     ("export quantized.keras --to hls4ml --output project", "fpga"),
     ("export quantized.keras --to qonnx --output quantized.onnx", "export"),
+    ("export quantized.keras --to verilog --output engine", "hardware"),
     ("audit lenet.keras quantized.keras --data mnist", None),
     ("audit lenet.keras mobilenet.tflite --data mnist", "export"),
     ("audit lenet.keras network.onnx --data mnist", "export"),

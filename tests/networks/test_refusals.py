@@ -10,6 +10,7 @@ import inspect
 import pkgutil
 import re
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -22,6 +23,8 @@ from fewbits import FixedPoint, InputError, deploy, pruning, quantization, quant
 from fewbits.backend import keras
 from fewbits.data import PixelCodes
 from fewbits.deploy import lower, to_integer_onnx, to_litert, to_onnx, write_c  # noqa: E402
+from fewbits.deploy.hardware.design import EngineDesign  # noqa: E402
+from fewbits.deploy.hardware.job import design_for, plan_jobs  # noqa: E402
 from fewbits.pruning import Plan, importance, remove_filters, would_remove
 from fewbits.quantization import calibration, free_scales, range_rules
 
@@ -459,6 +462,20 @@ EXPORTS = {
     "hls4ml without a clock": (lambda: to_hls4ml(conv(), clock=0.0), ""),
     "hls4ml for another tool": (lambda: to_hls4ml(conv(), backend="Quartus"), ""),
     "hls4ml in a folder that exists": (lambda: to_hls4ml(conv(), folder=Path.cwd()), ""),
+    "Verilog of a large kernel": (lambda: to_engine(conv(kernel_size=7)), "here"),
+    "Verilog of a dilated kernel": (lambda: to_engine(conv(dilation_rate=2)), "here"),
+    "Verilog of a stride of 3": (lambda: to_engine(conv(strides=3)), "here"),
+    "Verilog of wide pixels": (lambda: to_engine(conv(), formats=(F8, FixedPoint(3, 24), F8)), "here"),
+    "Verilog of wide weights": (lambda: to_engine(conv(), formats=(FixedPoint(0, 20), *EIGHT[1:])), "here"),
+    "Verilog of wide sums": (
+        lambda: to_engine(conv(bias_initializer=keras.initializers.Constant(1e12)), formats=WIDE),
+        "here",
+    ),
+    "Verilog of codes of many bits": (lambda: to_engine(conv(), formats=(*WIDE[:2], None)), "here"),
+    "Verilog of dense layers": (lambda: to_engine(L.GlobalAveragePooling2D()), "net"),
+    "an engine of another width": (lambda: EngineDesign(pixel_bits=12), ""),
+    "an engine of no words": (lambda: EngineDesign(words=0), ""),
+    "an engine too small": (lambda: to_engine(conv(), design=EngineDesign(columns=4)), "here"),
     "a file that is no ONNX": (lambda: deploy.ONNXRunner(b"no file"), ""),
 }
 
@@ -470,6 +487,11 @@ def write_package(model):
 def to_hls4ml(*build, rounding="nearest", folder=Path("refused"), formats=EIGHT, bias_order="accumulator", **settings):
     model = quantized(*build, formats=formats, rounding=rounding, bias_order=bias_order)
     deploy.write_hls4ml(model, lower(model), folder, deploy.HLS4MLSettings(**settings))
+
+
+def to_engine(*build, formats=EIGHT, design=None):
+    network = integer_network(*build, formats=formats)
+    plan_jobs(network, design or design_for(network))
 
 
 def joined_to(*both):
@@ -540,6 +562,8 @@ OTHER_WORDS = {"LiteRT", "NumPy", "NaN", "InputError", "KERAS_BACKEND", "GetItem
 def known_names():
     """Return the public names of the library and of Keras' layers, and the names of their arguments."""
     names = [module.name for module in pkgutil.walk_packages(fewbits.__path__, "fewbits.")]
+    if not find_spec("amaranth"):
+        names = [name for name in names if not name.startswith("fewbits.deploy.hardware.")]
     modules = [importlib.import_module(name) for name in names if name.split(".")[1] in PACKAGES]
     found = set(vars(keras.layers)) | set(vars(keras.activations)) | {"fewbits"}
     objects = [vars(m).get(name) or getattr(m, name) for m in modules for name in dir(m) if not name.startswith("_")]
@@ -566,6 +590,7 @@ UNTRIGGERED = {  # part of a site -> why no small network shows it
     "was quantized by Keras ({mode})": "Keras needs data for such a mode; tests/quantization/test_adapted.py",
     "deploy/hls4ml: f'{COMPILER} cannot compile": "a damaged project; tests/deploy/test_hls4ml.py",
     "deploy/hls4ml: f'there is no": "only without g++; tests/deploy/test_hls4ml.py",
+    "deploy/verilated": "only with, or only without, Verilator; tests/deploy/test_verilog_project.py",
     "deploy/compiled": "only with, or only without, a C compiler; tests/deploy/test_compiled.py",
     "deploy/emulation": "only with, or only without, a cross compiler; tests/deploy/test_emulation.py",
     "coremltools cannot convert": "coremltools fails; tests/deploy/test_coreml.py",
@@ -584,7 +609,7 @@ UNTRIGGERED = {  # part of a site -> why no small network shows it
 def sites():
     """Yield `package/module: template` of each InputError, and a pattern that its messages match."""
     for package in PACKAGES:
-        for path in sorted((SOURCE / package).glob("*.py")):
+        for path in sorted((SOURCE / package).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "InputError":
                     pattern = _pattern(node.args[0])

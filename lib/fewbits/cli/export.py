@@ -36,6 +36,7 @@ stands beside that of Keras.
   coreml   .mlpackage: the simulation
   c        a folder: the integer network as C99, with what builds it; --package arduino: as a library for Arduino
   hls4ml   a folder: the simulation in C++ for an FPGA, with the types of hls4ml; g++ compiles it here to compare codes
+  verilog  a folder: a convolution engine and the layers it computes; Verilator runs it here to compare codes
 """
 EXAMPLES = """
   fewbits export digits.keras --to onnx --output digits.onnx
@@ -44,6 +45,7 @@ EXAMPLES = """
   fewbits export quantized.keras --to c --package arduino --output digits
   fewbits export quantized.keras --to qonnx --data digits --output digits.onnx
   fewbits export quantized.keras --to hls4ml --fpga xc7z020clg400-1 --clock 10 --output fpga
+  fewbits export quantized.keras --to verilog --words 2 --levels 16 --data digits --output engine
 """
 SUFFIXES = {
     "hdf5": (".h5", ".hdf5", ".npz"),
@@ -53,8 +55,9 @@ SUFFIXES = {
     "coreml": (),
     "c": (),
     "hls4ml": (),
+    "verilog": (),
 }
-INTEGERS = "--to c, --to hls4ml and --integers"
+INTEGERS = "--to c, --to hls4ml, --to verilog and --integers"
 NOISE = 8  # images of noise if there is no --data
 
 
@@ -76,7 +79,7 @@ def add(commands: Commands) -> None:
         choices=C_PACKAGES,
         help="for c: with a Makefile and CMakeLists.txt (default plain), or for Arduino",
     )
-    add_pixels(command, "c, hls4ml and --integers")
+    add_pixels(command, "c, hls4ml, verilog and --integers")
     command.add_argument("--backend", choices=HLS4ML_BACKENDS, help="for hls4ml: the synthesis tool (default Vitis)")
     command.add_argument("--fpga", help="for hls4ml: the part, such as xc7z020clg400-1 (default that of hls4ml)")
     command.add_argument("--clock", type=float, help="for hls4ml: period of the clock in ns (default 5)")
@@ -85,6 +88,9 @@ def add(commands: Commands) -> None:
     )
     command.add_argument(
         "--stream", action="store_true", help="for hls4ml: pixels arrive one after the other, as large networks need"
+    )
+    command.add_argument(
+        "--words", type=int, help="for verilog: words of weights that multiply a window at once (default 1)"
     )
     add_options(command, required=False)
     add_sample(command)
@@ -115,7 +121,7 @@ def run(options: Namespace) -> None:
 
 
 def _check(options: Namespace) -> None:
-    integers, fpga = options.to in ("c", "hls4ml") or options.integers, options.to == "hls4ml"
+    integers, fpga = options.to in ("c", "hls4ml", "verilog") or options.integers, options.to == "hls4ml"
     for name, fits, where in (
         ("precision", options.to == "litert", "--to litert"),
         ("int8_io", options.precision == "int8", "--to litert --precision int8"),
@@ -129,6 +135,7 @@ def _check(options: Namespace) -> None:
         ("clock", fpga, "--to hls4ml"),
         ("reuse_factor", fpga, "--to hls4ml"),
         ("stream", fpga, "--to hls4ml"),
+        ("words", options.to == "verilog", "--to verilog"),
     ):
         if getattr(options, name) not in (None, False) and not fits:
             raise InputError(f"--{name.replace('_', '-')} is for {where}")
@@ -319,6 +326,29 @@ def _hls4ml(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
         print(f"it was not run: there is no {COMPILER} on this machine")
 
 
+def _verilog(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
+    import shutil
+
+    from fewbits.backend import keras
+    from fewbits.deploy.hardware.project import write_verilog
+    from fewbits.deploy.hardware.verilated import VERILATOR, EngineRunner
+
+    integers = _integers(model, options, sample)
+    first = [array[0] for array in keras.tree.flatten(integers.pixels)]
+    design = write_verilog(integers.network, first, options.output, 1 if options.words is None else options.words)
+    at_once = max(design.weight_widths.values())
+    print(
+        f"{_written(options.output)}; a window of {design.window}x{design.window}, {at_once} filters at most at once; it "
+        f"takes {integers.taken}"
+    )
+    if shutil.which(VERILATOR):
+        few = keras.tree.map_structure(lambda array: array[:NOISE], integers.pixels)
+        shown = integers._replace(pixels=few, what=f"at most {NOISE} of {integers.what}", sample=None)
+        _report_codes(model, shown, "the engine", EngineRunner(integers.network, design))
+    else:
+        print(f"it was not run: there is no {VERILATOR} on this machine")
+
+
 class _Integers(NamedTuple):
     """An integer network, and pixels to run it on; the images of --data if there are any."""
 
@@ -404,4 +434,5 @@ _WRITERS = {
     "coreml": _coreml,
     "c": _c,
     "hls4ml": _hls4ml,
+    "verilog": _verilog,
 }

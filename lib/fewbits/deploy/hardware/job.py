@@ -302,11 +302,12 @@ def _refusal(operation: Convolve, source: Tensor, design: EngineDesign, low: int
     (top, _), (left, _) = operation.padding
     last = [(side - 1) * stride for side, stride in zip(operation.output.shape[:2], operation.strides)]
     if max(height, width) > design.window:
-        return f"has a kernel of {height}x{width}, but the engine's window has {design.window}x{design.window}"
+        side = f"{design.window}x{design.window}"
+        return f"has a kernel of {height}x{width}, but the engine's window has {side}; use a smaller kernel"
     if operation.dilation != (1, 1):
         return "is dilated, and the engine has no holes in its window; use dilation_rate=1"
     if operation.strides not in ((1, 1), (2, 2), (4, 4), (8, 8)):
-        return f"has strides {operation.strides}, but the engine takes 1, 2, 4 or 8 both ways"
+        return f"has strides {operation.strides}, but the engine takes 1, 2, 4 or 8 both ways; use one of these"
     if top >= height or left >= width or last[0] >= source.shape[0] or last[1] >= source.shape[1]:
         return "pads by more than its kernel reaches; use less padding"
     if _pixel_bits(source) > design.pixel_bits:
@@ -318,8 +319,8 @@ def _refusal(operation: Convolve, source: Tensor, design: EngineDesign, low: int
     if (signed_bits(low, high) if low < 0 else high.bit_length()) > design.code_bits:
         return (
             f"outputs codes of {signed_bits(low, high)} bits, but the engine has {design.code_bits}; give it an output "
-            f"format whose step is not finer than its products', and a rounding of {', '.join(design.roundings)}"
+            f"format whose step is not finer than its products', rounded by {', '.join(design.roundings)}"
         )
     if source.shape[1] > design.columns or prod(operation.output.shape[:2]) > design.places:
-        return f"has planes of {source.shape[0]}x{source.shape[1]}, which the engine's memories do not hold"
+        return f"has planes of {source.shape[0]}x{source.shape[1]}, too large for the engine; build it with more memory"
     return ""

@@ -45,7 +45,7 @@ class EngineRunner:
         self.codes = 0
         self._network, self._design, self._stall = network, design, stall
         if not shutil.which(VERILATOR):
-            raise InputError(f"{VERILATOR} is not installed; it compiles the engine for its simulation")
+            raise InputError(f"there is no {VERILATOR}; install it to simulate the engine")
         self._folder = TemporaryDirectory()
         folder = Path(self._folder.name)
         (folder / "engine.v").write_text(engine_verilog(design))
