@@ -122,11 +122,7 @@ def test_the_record_of_the_book_is_that_of_the_c_as_it_is(device):
     """After a change of the C, data/reference/devices.py counts anew; another compiler may differ by some percent."""
     network = digits_network("lenet", "8 bits")
     found = DeviceRunner(network, device).run(PIXELS).instructions.mean()
-    [kept] = [
-        row.instructions
-        for row in reference.load_devices()[0]
-        if (row.network, row.device, row.kernels, row.optimized) == ("LeNet", device, "ours", "-O2")
-    ]
+    [kept] = [row.instructions for row in reference.load_devices()[0] if row[:5] == ("LeNet", 8, device, "ours", "-O2")]
     assert abs(found / kept - 1) < 0.1
 
 
