@@ -21,7 +21,7 @@ import numpy as np
 
 import fewbits
 from fewbits.deploy import program
-from fewbits.deploy.c_interface import codes_of, images_of
+from fewbits.deploy.c_interface import Codes, Image, codes_of, images_of
 from fewbits.deploy.cmsis_nn import CMSISLayer, cmsis_layer
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Convolve, signed_bits
@@ -225,7 +225,8 @@ class _Source:
 
     def files(self, package: str) -> dict[str, str]:
         """Return the text of each file by its path."""
-        memory, ends = self.memory, [*self._images.values(), *self._results.values()]
+        memory = self.memory
+        ends: list[Image | Codes] = [*self._images.values(), *self._results.values()]
         sides = " and ".join(_sides(image.tensor.shape) for image in self._images.values())
         codes = " and ".join(str(codes.tensor.size) for codes in self._results.values())
         fields = {

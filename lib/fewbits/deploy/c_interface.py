@@ -55,9 +55,11 @@ class Image(NamedTuple):
     def meaning(self) -> str:
         """What it holds."""
         height, width, channels = self.tensor.shape
+        exponent = self.tensor.exponent
+        assert isinstance(exponent, int)
         mean = "mean" if self._several else f"{self.means[0]}"
         pixel = f"(pixel - {mean})" if any(self.means) else "pixel"
-        low, high = (end * 2.0**self.tensor.exponent for end in (self.tensor.low, self.tensor.high))
+        low, high = (end * 2.0**exponent for end in (self.tensor.low, self.tensor.high))
         means = f" with the means {', '.join(map(str, self.means))} of its channels" if self._several else ""
         return (
             f"{self.name}: {height} x {width} pixels of {channels} channel{'s' if channels > 1 else ''}, from 0 to "
@@ -148,5 +150,6 @@ def _macro(name, end):
 
 def _scale(tensor, suffix=""):
     """Return what a code is multiplied and divided by to give its value; whole numbers end with `suffix`."""
-    factor, divisor = 2 ** max(tensor.exponent, 0), tensor.divisor * 2 ** max(-tensor.exponent, 0)
+    exponent = tensor.exponent  # one, as no image and no output has steps that differ by channel
+    factor, divisor = 2 ** max(exponent, 0), tensor.divisor * 2 ** max(-exponent, 0)
     return "".join(f" {sign} {n}{suffix}" for sign, n in (("*", factor), ("/", divisor)) if n != 1)

@@ -9,6 +9,7 @@ instructions is exact. It does not know the cycles that an instruction takes. On
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
@@ -16,14 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fewbits.deploy.c import TEMPLATES, write_c
+from fewbits.deploy.c import TEMPLATES, identifier, write_c
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.errors import InputError, check_name
 from fewbits.names import DEVICES
 
 HARNESS = TEMPLATES / "device"
 STACK_BYTES = 2**16
-COMPILED = "-std=c99 -ffreestanding -ffunction-sections -fdata-sections".split()
+COMPILED = "-std=c99 -ffreestanding -fbuiltin -ffunction-sections -fdata-sections".split()  # no library, but its functions
 
 
 class Board(NamedTuple):
@@ -104,18 +105,24 @@ class DeviceRunner:
         ram_bytes: Its memory, without the stack.
     """
 
-    def __init__(self, network: IntegerNetwork, device: str, *flags: str, packed: bool = True):
+    def __init__(
+        self,
+        network: IntegerNetwork,
+        device: str,
+        *flags: str,
+        write: Callable[[IntegerNetwork, Path], Any] = write_c,
+    ):
         """Write `network` as C, and make firmware of it.
 
         Args:
             network: An integer network.
             device: One of DEVICES.
             flags: Options of the compiler, by default -O2.
-            packed: As in `write_c`.
+            write: Writes the C into a folder: `write_c`, or what writes the same header and other sources.
 
         Raises:
-            InputError: when the device is unknown, when the compiler or the emulator is not installed, when the network
-                does not fit in the memory of the board, and as `write_c`.
+            InputError: when the device is unknown, when the compiler or the emulator is not installed, when the C does not
+                compile or fit in the memory of the board, and as `write`.
         """
         check_name("device", device, DEVICES)
         self._board = BOARDS[device]
@@ -127,7 +134,7 @@ class DeviceRunner:
         self._shapes = [network.tensors[i].shape for i in network.inputs]
         self._sizes = [network.tensors[output.tensor].size for output in network.results]
         with TemporaryDirectory() as folder:
-            self._firmware, sizes = self._made(network, Path(folder), flags or ("-O2",), packed)
+            self._firmware, sizes = self._made(network, Path(folder), flags or ("-O2",), write)
         self.flash_bytes = sizes[".text"] + sizes[".rodata"] + sizes[".data"]
         self.ram_bytes = sizes[".data"] + sizes[".bss"]
 
@@ -160,16 +167,21 @@ class DeviceRunner:
         return DeviceRun(codes, instructions, int(found["stack"].max()))
 
     def _made(
-        self, network: IntegerNetwork, folder: Path, flags: tuple[str, ...], packed: bool
+        self,
+        network: IntegerNetwork,
+        folder: Path,
+        flags: Sequence[str],
+        write: Callable[[IntegerNetwork, Path], Any],
     ) -> tuple[bytes, Counter[str]]:
         """Return the firmware, and the bytes of each of its sections."""
-        write_c(network, folder / "network", packed)
-        [source] = [path for path in (folder / "network").glob("*.c") if path.name != "main.c"]
-        self._fill(folder, source.stem)
-        compiler, objects = [f"{self._board.tools}gcc", *self._board.flags], ["main.o", "memory.o", "network.o"]
-        _call(folder, *compiler, *COMPILED, *flags, "-c", source, "-o", "network.o")
-        options = ["-O1", "-fno-tree-loop-distribute-patterns", "-I", "network", "-c", "main.c", "memory.c"]
+        write(network, folder / "network")
+        sources = sorted(path.name for path in (folder / "network").glob("*.c") if path.name != "main.c")
+        compiler = [f"{self._board.tools}gcc", *self._board.flags]
+        _call(folder / "network", *compiler, *COMPILED, *flags, "-I.", "-c", *sources)
+        self._fill(folder, identifier(network.name))
+        options = ["-O1", "-fno-tree-loop-distribute-patterns", "-Inetwork", "-c", "main.c", "memory.c"]
         _call(folder, *compiler, *COMPILED, *options)
+        objects = ["main.o", "memory.o", *(f"network/{Path(name).stem}.o" for name in sources)]
         linked = ["-nostdlib", "-T", "link.ld", "-Wl,--gc-sections", *objects, "-lgcc", "-o", "firmware"]
         _call(folder, *compiler, *linked)
         lines = _call(folder, f"{self._board.tools}size", "-A", "-d", "firmware").splitlines()

@@ -39,8 +39,8 @@ void ${name}_run($parameters);
 
 /* What may be defined when $name.c is compiled:
    ${NAME}_MEMORY: attributes of the static memory, such as __attribute__((section(".bss.fast"), aligned(32)));
-   ${NAME}_CONST: attributes of the tables, such as __attribute__((section(".qspi"))). The tables are read as any memory
-   is, so PROGMEM of AVR will not do. */
+   ${NAME}_CONST: attributes of the tables, such as __attribute__((section(".qspi"))).
+   The tables are read as any memory is, so PROGMEM of AVR will not do. */
 
 #ifdef __cplusplus
 }

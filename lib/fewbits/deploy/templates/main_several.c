@@ -30,9 +30,10 @@ static void give(const int32_t *codes, int count)
 
 int main(void)
 {
-    if (!($taken))
-        return 1;
-    ${name}_run($arguments);
-    $given
-    return 0;
+    if ($taken) {
+        ${name}_run($arguments);
+        $given
+        return 0;
+    }
+    return 1;
 }

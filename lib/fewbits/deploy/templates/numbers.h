@@ -1,4 +1,4 @@
-/* The numbers of $name, for ${name}.c alone. The kernels are (filter, row, column, channel), depthwise ones (row, column,
-   channel). */
+/* The numbers of $name, which only $name.c reads.
+   The kernels are (filter, row, column, channel), depthwise ones (row, column, channel). */
 
 $numbers
