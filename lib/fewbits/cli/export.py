@@ -9,7 +9,7 @@ from fewbits.cli.images import Sample, add_options, add_sample, read_sample, rep
 from fewbits.cli.parser import Commands, add_command, check_output
 from fewbits.cli.pixel_options import add_pixels, told_pixels
 from fewbits.errors import InputError
-from fewbits.names import C_PACKAGES, HLS4ML_BACKENDS, PARTS, PRECISIONS
+from fewbits.names import C_KERNELS, C_PACKAGES, HLS4ML_BACKENDS, PARTS, PRECISIONS
 
 if TYPE_CHECKING:
     from fewbits.backend import keras
@@ -79,6 +79,12 @@ def add(commands: Commands) -> None:
         choices=C_PACKAGES,
         help="for c: with a Makefile and CMakeLists.txt (default plain), or for Arduino",
     )
+    command.add_argument(
+        "--kernels",
+        choices=C_KERNELS,
+        help="for c: our own (default own), or Arm's CMSIS-NN for the layers that it computes exactly, which round "
+        "nearest-up between codes of 8 bits; you bring the library, and CMSIS_NN in the environment names its folder",
+    )
     add_pixels(command, "c, hls4ml, verilog and --integers")
     command.add_argument("--backend", choices=HLS4ML_BACKENDS, help="for hls4ml: the synthesis tool (default Vitis)")
     command.add_argument("--fpga", help="for hls4ml: the part, such as xc7z020clg400-1 (default that of hls4ml)")
@@ -130,6 +136,7 @@ def _check(options: Namespace) -> None:
         ("mean", integers, INTEGERS),
         ("divisor", integers, INTEGERS),
         ("package", options.to == "c", "--to c"),
+        ("kernels", options.to == "c", "--to c"),
         ("backend", fpga, "--to hls4ml"),
         ("fpga", fpga, "--to hls4ml"),
         ("clock", fpga, "--to hls4ml"),
@@ -287,22 +294,27 @@ def _coreml(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
 
 
 def _c(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
-    from fewbits.deploy import CRunner, find_compiler, footprint, measure_footprint, write_c
+    from fewbits.deploy import CRunner, find_cmsis_nn, find_compiler, footprint, measure_footprint, write_c
 
-    integers, package = _integers(model, options, sample), options.package or "plain"
-    memory = write_c(integers.network, options.output, package=package)
+    integers = _integers(model, options, sample)
+    package, kernels = options.package or "plain", options.kernels or "own"
+    memory = write_c(integers.network, options.output, package=package, kernels=kernels)
     then = {"plain": f"`make -C {options.output}` compiles it", "arduino": "the Arduino IDE takes it as a library"}
     print(
         f"{options.output} written; {memory.weight_bytes:,} bytes of constants, {memory.ram_bytes:,} bytes of memory; "
         f"{then[package]}; it takes {integers.taken}"
     )
-    size = measure_footprint(options.output)
-    if size:
+    size = measure_footprint(options.output) if kernels == "own" else None
+    if kernels != "own":
+        print("the size of its code on a device is not known: CMSIS-NN comes on top")
+    elif size:
         print(f"on a {footprint.CORE}, code and constants take {size.flash_bytes:,} bytes, memory {size.ram_bytes:,}")
     else:
         print(f"the size of its code on a device is not known: there is no {footprint.TOOLS}gcc on this machine")
-    if find_compiler():
-        _report_codes(model, integers, "the C", CRunner(integers.network))
+    if kernels == "cmsis-nn" and not find_cmsis_nn():
+        print("it was not run: CMSIS_NN in the environment does not name the folder of CMSIS-NN")
+    elif find_compiler():
+        _report_codes(model, integers, "the C", CRunner(integers.network, kernels=kernels))
     else:
         print("it was not run: there is no C compiler on this machine")
 
@@ -338,8 +350,8 @@ def _verilog(model: "keras.Model", options: Namespace, sample: Sample | None) ->
     design = write_verilog(integers.network, first, options.output, 1 if options.words is None else options.words)
     at_once = max(design.weight_widths.values())
     print(
-        f"{_written(options.output)}; a window of {design.window}x{design.window}, {at_once} filters at most at once; it "
-        f"takes {integers.taken}"
+        f"{_written(options.output)}; a window of {design.window}x{design.window}, {at_once} filters at most at once; "
+        f"it takes {integers.taken}"
     )
     if shutil.which(VERILATOR):
         few = keras.tree.map_structure(lambda array: array[:NOISE], integers.pixels)
