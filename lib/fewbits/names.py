@@ -46,6 +46,7 @@ PRECISIONS = ("float32", "float16", "int8")
 LITERT_KERNELS = ("xnnpack", "optimized", "reference")
 HLS4ML_BACKENDS = ("Vitis", "Vivado")
 C_PACKAGES = ("plain", "arduino")
+C_KERNELS = ("own", "cmsis-nn")
 RUNTIMES = ("keras", "litert", "onnx", "c")
 DEVICES = ("cortex-m0plus", "cortex-m4", "cortex-m7", "rv32imc")
 

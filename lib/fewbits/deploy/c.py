@@ -22,11 +22,13 @@ import numpy as np
 import fewbits
 from fewbits.deploy import program
 from fewbits.deploy.c_interface import Codes, Image, codes_of, images_of
+from fewbits.deploy.cmsis_nn import CMSISLayer, cmsis_layer
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Convolve, signed_bits
 from fewbits.errors import InputError, check_name
 from fewbits.graph import free_name
 from fewbits.io.files import folder_aside
+from fewbits.names import C_KERNELS
 
 TEMPLATES = Path(__file__).with_name("templates")
 CODE = {"$name.h": "header.h", "$name.c": "source.c", "${name}_numbers.h": "numbers.h"}  # file -> template
@@ -39,6 +41,20 @@ PARALLEL = 4  # windows that share each read of a weight, in dot_four
 LANES = 16  # products that a vector may hold
 PACKED = 2, 4  # bits of weights of which several share a byte
 WINDOWS_BYTES = 4 * 14  # of a `struct windows`
+CMSIS_CONVOLVE = {
+    "params": "cmsis_nn_conv_params",
+    "multiplier": "",
+    "filters": "w->out_channels",
+    "channels": "w->channels",
+    "call": "arm_convolve_wrapper_s8",
+}
+CMSIS_DEPTHWISE = {
+    "params": "cmsis_nn_dw_conv_params",
+    "multiplier": " w->out_channels / w->channels,",
+    "filters": "1",
+    "channels": "w->out_channels",
+    "call": "arm_depthwise_conv_wrapper_s8",
+}
 JOINED = {"add": "sum", "subtract": "difference", "product": "product", "largest": "largest", "smallest": "smallest"}
 EXTREMES = {"largest": ">", "smallest": "<"}
 HOW = {
@@ -80,7 +96,9 @@ def identifier(name: str, kind: str = "network") -> str:
     return name if name[:1].isalpha() and name != "main" else f"{kind}_{name}"
 
 
-def write_c(network: IntegerNetwork, folder: Path | str, packed: bool = True, package: str = "plain") -> CMemory:
+def write_c(
+    network: IntegerNetwork, folder: Path | str, packed: bool = True, package: str = "plain", kernels: str = "own"
+) -> CMemory:
     """Write an integer network as C: NAME.h, NAME.c with its numbers, an example, and what builds them.
 
     NAME is the name of the network, with underscores for characters that C does not allow. The plain package has a
@@ -94,6 +112,8 @@ def write_c(network: IntegerNetwork, folder: Path | str, packed: bool = True, pa
             convolutions and dense layers two in a byte, or four if they have 2 bits. Each read unpacks them, which
             takes time: a LeNet with weights of 4 bits then takes 1.4 times the instructions on a Cortex-M4.
         package: One of `names.C_PACKAGES`.
+        kernels: One of `names.C_KERNELS`: with "cmsis-nn", the C calls Arm's library for the layers that it computes
+            exactly, those that round "nearest-up" between codes of 8 bits; whoever compiles it brings the library.
 
     Returns:
         The memory that the C takes.
@@ -104,7 +124,10 @@ def write_c(network: IntegerNetwork, folder: Path | str, packed: bool = True, pa
             outputs more than 32.
     """
     check_name("package", package, PACKAGES)
-    source = _Source(network, packed)
+    check_name("kernels", kernels, C_KERNELS)
+    if kernels == "cmsis-nn" and package != "plain":
+        raise InputError(f"kernels of CMSIS-NN are for the package plain, not {package}")
+    source = _Source(network, packed, kernels)
     files = source.files(package)
     with folder_aside(folder) as aside:
         for path, text in files.items():
@@ -155,7 +178,7 @@ class _Codes(NamedTuple):
 class _Source:
     """The parts of the source: functions by name, and the tables, the `finish` and the call of each layer."""
 
-    def __init__(self, network, packed):
+    def __init__(self, network, packed, kernels):
         self.program = program.plan_program(network, packed)
         self.network = network = self.program.network
         self.tensors = network.tensors
@@ -176,10 +199,21 @@ class _Source:
         self._sums: dict[int, int] = {}  # bits -> how many
         self._patches: dict[int, int] = {}  # bits -> how many
         self._packed, self._weights_row = packed, 0
+        self._cmsis = [cmsis_layer(self.program, x) if kernels == "cmsis-nn" else None for x in self.program.loops]
+        if kernels == "cmsis-nn" and not any(self._cmsis):
+            raise InputError(
+                "CMSIS-NN computes no layer of this network exactly; it needs codes of 8 bits and rounding nearest-up"
+            )
         for output in network.results:
             program.stored_bits(self.tensors[output.tensor], output.layer, 32)
-        for loop in self.program.loops:
-            self._loop(loop)
+        most = [loop.shape[2] for loop, layer in zip(self.program.loops, self._cmsis) if layer]
+        if most:
+            self._table("multipliers", np.full(max(most), 2**30), 32)  # of 2^31
+        for loop, layer in zip(self.program.loops, self._cmsis):
+            if layer:
+                self._library_call(loop, layer)
+            else:
+                self._loop(loop)
 
     @property
     def memory(self) -> CMemory:
@@ -211,6 +245,9 @@ class _Source:
             "finishers": "".join(
                 f"typedef void {_finisher(b)}({_int(b)} *sums, int pixel, void *out);\n" for b in self._sums
             ),
+            **{
+                x: _text(f"cmsis_{x}", name=self.name) if any(self._cmsis) else "" for x in ("include", "make", "cmake")
+            },
             "functions": "\n".join([*self._functions.values(), *self._finishing.values()]),
             "layers": "\n".join(self._layers),
             "calls": "\n".join(self._calls),
@@ -242,6 +279,8 @@ class _Source:
         rows = {_sums(bits): (bits, size) for bits, size in self._sums.items()}
         rows |= {_patches(bits): (bits, size) for bits, size in self._patches.items()}
         rows |= {"weights": (8, self._weights_row)} if self._weights_row else {}
+        buffers = [layer.buffer_bytes for layer in self._cmsis if layer]
+        rows |= {"cmsis_nn": (32, max(1, -(-max(buffers) // 4)))} if buffers else {}
         return rows | ({"unpacked": (8, self.program.unpacked_bytes)} if self.program.unpacked_bytes else {})
 
     def _members(self):
@@ -306,6 +345,25 @@ class _Source:
         self._layers.append("\n".join([*lines, finish]) + "\n")
         arguments = ["m", f"&windows_{name}", *arguments, f"finish_{name}", self._target(loop)]
         self._calls.append(f"    {function}({', '.join(arguments)});")
+
+    def _library_call(self, loop, layer: CMSISLayer):
+        """Add the tables, function and call of a loop that CMSIS-NN computes."""
+        name, shape, is_depthwise = self._unique(loop.name), self._shape(loop), layer.kind == "depthwise"
+        kernel = loop.operation.kernel if is_depthwise else np.moveaxis(loop.operation.kernel, 3, 0)
+        self._table(f"kernel_{name}", kernel)
+        self._table(f"bias_{name}", loop.operation.bias, 32)
+        self._table(f"shifts_{name}", 1 - np.array(layer.shifts[: 1 if layer.kind == "dense" else None]), 32)
+        self._use(self._functions, "flip", "flip")
+        fields = CMSIS_DEPTHWISE if is_depthwise else CMSIS_CONVOLVE
+        template = "cmsis_dense" if layer.kind == "dense" else "cmsis_convolve"
+        function = self._use(self._functions, template, f"cmsis_{layer.kind}", **fields)
+        title = f"/* {name}: {loop.kind}, {_sides(shape)} -> {_sides(loop.shape)}, by CMSIS-NN */"
+        self._layers.append(f"{title}\n{self._windows(loop, name)}\n")
+        out = self._target(loop)
+        numbers = ", ".join(map(_literal, (layer.low, layer.high)))
+        tables = f"kernel_{name}, bias_{name}, shifts_{name}, {numbers}"
+        source = f"{self._source(loop.inputs[0]).place}, {layer.in_offset}"
+        self._calls.append(f"    {function}(m, &windows_{name}, {source}, {tables}, {out}, {layer.out_offset});")
 
     def _dots(self, codes, kernel, rows, length, bits, wide):
         """Add the functions that a convolution calls; return their names."""

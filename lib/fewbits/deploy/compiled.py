@@ -9,10 +9,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from fewbits.deploy.c import write_c
+from fewbits.deploy.cmsis_nn import find_cmsis_nn
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.errors import InputError
 
 COMPILERS = ("cc", "gcc", "clang")
+FLOAT = "_f16", "_f32", "_flt"  # ends of the names of what is not for integers, in CMSIS-NN
 
 
 def find_compiler() -> str | None:
@@ -29,16 +31,17 @@ class CRunner:
         memory: Bytes that the C takes, as `write_c` returns them.
     """
 
-    def __init__(self, network: IntegerNetwork, *flags: str, packed: bool = True):
+    def __init__(self, network: IntegerNetwork, *flags: str, packed: bool = True, kernels: str = "own"):
         """Write `network` as C and compile it.
 
         Args:
             network: An integer network.
             flags: Options of the compiler, by default -O3.
             packed: As in `write_c`.
+            kernels: As in `write_c`. CMSIS-NN is compiled, too; the environment variable CMSIS_NN names its folder.
 
         Raises:
-            InputError: when there is no C compiler, and as `write_c`.
+            InputError: when there is no C compiler or no CMSIS-NN, and as `write_c`.
         """
         name = find_compiler()
         if name is None:
@@ -46,10 +49,11 @@ class CRunner:
         self.image_shape, self.levels = network.image.shape, network.image.high + min(network.mean) + 1
         with TemporaryDirectory() as folder:
             source = Path(folder, "network")
-            self.memory = write_c(network, source, packed)
+            self.memory = write_c(network, source, packed, kernels=kernels)
             [path] = [path for path in source.glob("*.c") if path.name != "main.c"]
             library = path.with_suffix(".so")
             options = ["-std=c99", "-shared", "-fPIC", *(flags or ("-O3",))]
+            options += _cmsis_nn() if kernels == "cmsis-nn" else []
             subprocess.run([name, *options, path, "-o", library], check=True, capture_output=True)
             self._call = getattr(ctypes.CDLL(str(library)), f"{path.stem}_run")  # once loaded, the file is not needed
         self._shapes = [network.tensors[i].shape for i in network.inputs]
@@ -91,3 +95,14 @@ class CRunner:
         codes = [np.empty(size, np.int32) for size in self._sizes]
         self._call(*(array.ctypes.data_as(ctypes.c_void_p) for array in (*pixels, *codes)))
         return codes
+
+
+def _cmsis_nn():
+    """Return the options that compile CMSIS-NN as well."""
+    folder = find_cmsis_nn()
+    if folder is None:
+        raise InputError(
+            "the environment variable CMSIS_NN does not name a folder of CMSIS-NN, with Include and Source"
+        )
+    sources = [path for path in sorted(folder.glob("Source/*/*.c")) if not path.stem.endswith(FLOAT)]
+    return ["-DCMSIS_NN_USE_SINGLE_ROUNDING", "-isystem", folder / "Include", *sources]

@@ -5,7 +5,7 @@
    in ${name}_numbers.h. */
 
 #include "$name.h"
-
+$include
 #ifndef ${NAME}_MEMORY
 #define ${NAME}_MEMORY
 #endif
