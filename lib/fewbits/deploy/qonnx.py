@@ -80,8 +80,8 @@ def joint_formats(model: QuantizedModel) -> dict[str, FixedPoint]:
     Raises:
         InputError: naming the layer, when such a format has more than 32 bits.
     """
-    several = (layer for layer in model.rounding_layers if len(_filters(layer)) > 1)
-    return {layer.name: _kernel_format(layer) for layer in several}
+    found = {layer.name: _kernel_format(layer) for layer in model.rounding_layers if len(_filters(layer)) > 1}
+    return {name: fmt for name, fmt in found.items() if fmt is not None}
 
 
 def compare_qonnx(model: QuantizedModel, images: Any, clean: bool = False) -> dict[str, Agreement]:
@@ -107,7 +107,7 @@ def compare_qonnx(model: QuantizedModel, images: Any, clean: bool = False) -> di
     every = [np.asarray(array, np.float32) for array in (images if several else [images])]
     size = max(1, NUMBERS // sum(prod(array.shape[1:]) for array in every))
     for start in range(0, len(every[0]), size):
-        part = [array[start : start + size] for array in every]
+        part: Any = [array[start : start + size] for array in every]
         ours, theirs = read(part if several else part[0]), _executed(model, part, clean)
         for name in names:
             gaps = np.abs(theirs[name].astype(np.float64) - ours[name]) / steps[name]
@@ -166,7 +166,7 @@ class _QuantGraph(LayerGraph):
 
 def _without_heads(model: QuantizedModel) -> QuantizedModel:
     if not isinstance(model, QuantizedModel):
-        raise InputError(f"{model.name} is not quantized; quantize_model(model, formats) makes a network that is")
+        raise InputError(f"{model.name} is not quantized; quantize_model gives it formats")
     return before_heads(model)
 
 
@@ -190,13 +190,13 @@ def _kernel_format(layer: Any) -> FixedPoint | None:
 
 def _bias_format(layer: Any) -> FixedPoint | None:
     """Return the format that holds the bias of a layer; None if it is a float."""
-    formats, kernel = active_formats(layer), _kernel_format(layer)
+    formats, kernel, (_, bias) = active_formats(layer), _kernel_format(layer), effective_weights(layer)
     if formats.bias is not None:
         return formats.bias
-    if kernel is None or formats.input is None or layer.bias_order != "accumulator":
+    if bias is None or kernel is None or formats.input is None or layer.bias_order != "accumulator":
         return None
     step = kernel.step * formats.input.step
-    codes = effective_weights(layer)[1].astype(np.float64) / step
+    codes = bias.astype(np.float64) / step
     bits = max(signed_bits(int(codes.min()), int(codes.max())), 2)
     return _with_step(layer, step, int(log2(step)) + bits - 1)
 
@@ -258,7 +258,8 @@ def _channels_last(x):
 
 def _steps(graph: Graph) -> dict[str, float]:
     """Return the step of the last format before the output of each layer; 1 if there is none."""
-    steps, found = {}, {}
+    steps: dict[int, float] = {}
+    found = {}
     for call in graph.calls:
         read = [steps[id(x)] for x in call.inputs]
         found[call.name] = steps[id(call.outputs[0])] = _step(call.operation) or min(read, default=1.0)
