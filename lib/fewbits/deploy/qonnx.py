@@ -3,14 +3,14 @@
 A Quant node holds a step, a number of bits and a rounding. QONNX has the roundings floor, nearest and nearest-away; for
 nearest-up, half a step is added before a floor. Filters with formats of their own share one with the finest step and
 more bits, because tools fail on a step per filter. Images have their channels first, (n, channels, height, width), and
-an activation at the end is left out.
+an activation at the end is left out. hls4ml reads QONNX, but not every network exactly; `write_hls4ml` is for it.
 
 Source: the QONNX team, https://github.com/fastmachinelearning/qonnx; its package executes the files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from math import log2, prod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -106,9 +106,10 @@ def compare_qonnx(model: QuantizedModel, images: Any, clean: bool = False) -> di
     several = isinstance(images, list)
     every = [np.asarray(array, np.float32) for array in (images if several else [images])]
     size = max(1, NUMBERS // sum(prod(array.shape[1:]) for array in every))
+    executor = cache(lambda batch: _executor(model, batch, clean))
     for start in range(0, len(every[0]), size):
         part: Any = [array[start : start + size] for array in every]
-        ours, theirs = read(part if several else part[0]), _executed(model, part, clean)
+        ours, theirs = read(part if several else part[0]), executor(len(part[0]))(part)
         for name in names:
             gaps = np.abs(theirs[name].astype(np.float64) - ours[name]) / steps[name]
             codes, different, largest = found[name]
@@ -214,25 +215,31 @@ def _with_step(layer: Any, step: float, msb: int) -> FixedPoint:
 # Execution
 
 
-def _executed(model: QuantizedModel, images: Sequence[np.ndarray], clean: bool) -> dict[str, np.ndarray]:
-    """Return the values of every layer that qonnx computes, channels last."""
+def _executor(
+    model: QuantizedModel, batch: int, clean: bool
+) -> Callable[[Sequence[np.ndarray]], dict[str, np.ndarray]]:
+    """Return what lets qonnx compute the values of every layer, channels last, for `batch` images at once."""
     with needs_extra("fpga", "QONNX files that are executed"):
         from qonnx.core.modelwrapper import ModelWrapper
         from qonnx.core.onnx_exec import execute_onnx
         from qonnx.util.cleanup import cleanup_model
     graph = _QuantGraph()
-    proto = graph.convert(model, len(images[0]))
+    proto = graph.convert(model, batch)
     for node in proto.graph.node:
         node.doc_string = node.output[0]  # which the clean-up keeps, while it renames all nodes and tensors
     wrapper = ModelWrapper(proto)
     if clean:
         wrapper = cleanup_model(wrapper)
-    given = {x.name: _channels_first(image) for x, image in zip(wrapper.graph.input, images)}
-    with _version_known_to_onnx_runtime():
-        values = execute_onnx(wrapper, given, return_full_exec_context=True)
-    made = {node.doc_string: values[node.output[0]] for node in wrapper.graph.node}
-    made |= {x.name: given[y.name] for x, y in zip(proto.graph.input, wrapper.graph.input)}
-    return {layer: _channels_last(made[tensor]) for layer, tensor in graph.tensors.items()}
+    renamed = {node.doc_string: node.output[0] for node in wrapper.graph.node}
+    renamed |= {x.name: y.name for x, y in zip(proto.graph.input, wrapper.graph.input)}
+
+    def execute(images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        given = {x.name: _channels_first(image) for x, image in zip(wrapper.graph.input, images)}
+        with _version_known_to_onnx_runtime():
+            values = execute_onnx(wrapper, given, return_full_exec_context=True)
+        return {layer: _channels_last(values[renamed[tensor]]) for layer, tensor in graph.tensors.items()}
+
+    return execute
 
 
 @contextmanager
