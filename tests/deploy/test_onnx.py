@@ -180,14 +180,14 @@ def test_what_joins_images_and_vectors_broadcasts_as_in_keras(join):
 
 
 def test_every_layer_that_is_not_refused_is_exported_as_it_computes():
-    from fewbits.deploy.onnx import _Graph
+    from fewbits.deploy.onnx import LayerGraph
     from fewbits.quantization.activations import ACTIVATIONS
     from fewbits.quantization.conversion import TRAINING_ONLY
     from fewbits.quantization.layers import QUANTIZED
 
     model = every_layer()
     passed_on = {*TRAINING_ONLY} - {L.Dropout}  # tested with the integers
-    handled = {*QUANTIZED, *_Graph._HANDLERS} - {*ACTIVATIONS.values()}  # these are tested below
+    handled = {*QUANTIZED, *LayerGraph._HANDLERS} - {*ACTIVATIONS.values()}  # these are tested below
     assert {type(layer) for layer in model.layers} == {L.InputLayer, *handled} - passed_on
     off, largest = gap(model, several(model))
     assert off <= 1e-5 * largest and largest > 0

@@ -216,11 +216,11 @@ class LayerGraph(ONNXGraph):
 
     # Layout
 
-    def first(self, x: str, rank: int) -> str:
+    def _first(self, x: str, rank: int) -> str:
         """Return `x` with channels first if it has three or four axes."""
         return self._transposed(x, _to_first(rank))
 
-    def last(self, x: str, rank: int) -> str:
+    def _last(self, x: str, rank: int) -> str:
         """Return `x` with channels last if it has three or four axes."""
         return self._transposed(x, _to_last(rank))
 
@@ -234,23 +234,23 @@ class LayerGraph(ONNXGraph):
         return self._transposes[x, order]
 
     def _first_outside(self, x, rank):
-        return self.first(x, rank) if self.channels_last else x
+        return self._first(x, rank) if self.channels_last else x
 
     def _last_outside(self, x, rank):
-        return self.last(x, rank) if self.channels_last else x
+        return self._last(x, rank) if self.channels_last else x
 
     def _outside(self, shape):
         """Return the shape that a tensor of Keras has at an end of the graph."""
         return shape if self.channels_last else tuple(shape[i] for i in _to_first(len(shape)))
 
-    def spread(self, values: Any, rank: int) -> str:
+    def _spread(self, values: Any, rank: int) -> str:
         """Return a number or array that broadcasts against a tensor of Keras with `rank` axes as one that does here."""
         values = np.asarray(values)
         if values.ndim > 1:
             values = values.reshape((1,) * (rank - values.ndim) + values.shape).transpose(_to_first(rank))[0]
-        return self.array(values) if values.ndim > 1 else self.channels(values, rank)
+        return self.array(values) if values.ndim > 1 else self._channels(values, rank)
 
-    def channels(self, values: Any, rank: int) -> str:
+    def _channels(self, values: Any, rank: int) -> str:
         """Return `values`, one per channel, as a constant that broadcasts against a tensor of `rank` axes."""
         return self.array(np.reshape(values, (-1, *(1,) * (rank - 2))))
 
@@ -261,7 +261,7 @@ class LayerGraph(ONNXGraph):
         _, bias = effective_weights(layer)
         formats = active_formats(layer)
         x = self._product(call, self.quantizer(x, formats.input, layer))
-        steps = [lambda x: x if bias is None else self.add("Add", x, self.bias(self.channels(bias, rank), layer))]
+        steps = [lambda x: x if bias is None else self.add("Add", x, self.bias(self._channels(bias, rank), layer))]
         steps.append(lambda x: self.quantizer(x, formats.output, layer))
         if getattr(layer, "bias_order", "accumulator") == "output":
             steps.reverse()
@@ -274,7 +274,7 @@ class LayerGraph(ONNXGraph):
         layer, rank, shape = call.operation, _rank(call), call.inputs[0].shape
         kernel, _ = effective_weights(layer)
         if isinstance(layer, layers.Dense):
-            return self.first(self.add("MatMul", self.last(x, rank), self.kernel(self.array(kernel), layer)), rank)
+            return self._first(self.add("MatMul", self._last(x, rank), self.kernel(self.array(kernel), layer)), rank)
         groups = getattr(layer, "groups", 1)
         if isinstance(layer, DEPTHWISE):
             groups, kernel = kernel.shape[-2], kernel.reshape(*kernel.shape[:-2], 1, -1)
@@ -304,16 +304,41 @@ class LayerGraph(ONNXGraph):
         return x if fmt is None else self.add("Mul", self.codes(x, fmt, layer), self.array(fmt.step))
 
     def codes(self, x: str, fmt: FixedPoint, layer: Any) -> str:
-        """Add what makes codes, in float32, of a tensor; arguments and result as in `quantizer`."""
+        """Add what makes codes, in float32, of a tensor.
+
+        Args:
+            x: Name of the tensor to quantize.
+            fmt: Its format.
+            layer: The layer, which has the rounding.
+
+        Returns:
+            The name of the codes.
+        """
         x = self.rounded(self.add("Mul", x, self.array(1 / fmt.step)), layer.rounding)
         return self.add("Clip", x, self.array(fmt.min_code), self.array(fmt.max_code))
 
     def kernel(self, x: str, layer: Any) -> str:
-        """Return `x`, the rounded kernel or slope of a layer, as a constant or what is made of one."""
+        """Add what the file makes of the kernel of a layer: nothing here.
+
+        Args:
+            x: Name of the kernel or slope, which is rounded already.
+            layer: The layer.
+
+        Returns:
+            The name of the kernel.
+        """
         return x
 
     def bias(self, x: str, layer: Any) -> str:
-        """Return `x`, the rounded bias of a layer, as a constant or what is made of one."""
+        """Add what the file makes of the bias of a layer: nothing here.
+
+        Args:
+            x: Name of the bias, which is rounded already.
+            layer: The layer.
+
+        Returns:
+            The name of the bias.
+        """
         return x
 
     # Activations
@@ -350,7 +375,7 @@ class LayerGraph(ONNXGraph):
 
     def _quantized_slope(self, call, x):
         layer, (_, fmt, output, _) = call.operation, active_formats(call.operation)
-        slope = self.kernel(self.spread(layer.rounded_slope(), _rank(call)), layer)
+        slope = self.kernel(self._spread(layer.rounded_slope(), _rank(call)), layer)
         return self.quantizer(self.add("PRelu", self.quantizer(x, fmt, layer), slope), output, layer)
 
     def _relu(self, call, x):
@@ -373,7 +398,7 @@ class LayerGraph(ONNXGraph):
         return self.add("LeakyRelu", x, alpha=float(call.operation.negative_slope))
 
     def _prelu(self, call, x):
-        return self.add("PRelu", x, self.spread(ops.convert_to_numpy(call.operation.alpha), _rank(call)))
+        return self.add("PRelu", x, self._spread(ops.convert_to_numpy(call.operation.alpha), _rank(call)))
 
     def _elu(self, call, x):
         return self.add("Elu", x, alpha=float(call.operation.alpha))
@@ -428,25 +453,25 @@ class LayerGraph(ONNXGraph):
 
     def _permute(self, call, x):
         rank = _rank(call)
-        return self.first(self._transposed(self.last(x, rank), (0, *call.operation.dims)), rank)
+        return self._first(self._transposed(self._last(x, rank), (0, *call.operation.dims)), rank)
 
     def _reshape(self, call, x):
         shape = call.outputs[0].shape[1:]
-        x = self.add("Reshape", self.last(x, _rank(call)), self.array((-1, *shape), np.int64))
-        return self.first(x, 1 + len(shape))
+        x = self.add("Reshape", self._last(x, _rank(call)), self.array((-1, *shape), np.int64))
+        return self._first(x, 1 + len(shape))
 
     def _skip(self, call, x):
         return x
 
     def _rescale(self, call, x):
-        scale, offset = (self.spread(value, _rank(call)) for value in (call.operation.scale, call.operation.offset))
+        scale, offset = (self._spread(value, _rank(call)) for value in (call.operation.scale, call.operation.offset))
         return self.add("Add", self.add("Mul", x, scale), offset)
 
     def _standardize(self, call, x):
         layer, rank = call.operation, _rank(call)
         mean, variance = (ops.convert_to_numpy(value) for value in (layer.mean, layer.variance))
         deviation = np.maximum(np.sqrt(variance), np.float32(keras.config.epsilon()))
-        mean, deviation = (self.spread(value, rank) for value in (mean, deviation))
+        mean, deviation = (self._spread(value, rank) for value in (mean, deviation))
         if layer.invert:
             return self.add("Add", mean, self.add("Mul", x, deviation))
         return self.add("Div", self.add("Sub", x, mean), deviation)
@@ -458,7 +483,7 @@ class LayerGraph(ONNXGraph):
         offset = (0.0 if layer.beta is None else np.asarray(layer.beta)) - mean * scale
         along = [1] * rank
         along[layer.axis] = -1
-        scale, offset = (self.spread(value.reshape(along), rank) for value in (scale, offset))
+        scale, offset = (self._spread(value.reshape(along), rank) for value in (scale, offset))
         return self.add("Add", self.add("Mul", x, scale), offset)
 
     # Layers that join

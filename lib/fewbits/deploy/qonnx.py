@@ -3,14 +3,14 @@
 A Quant node holds a step, a number of bits and a rounding. QONNX has the roundings floor, nearest and nearest-away; for
 nearest-up, half a step is added before a floor. Filters with formats of their own share one with the finest step and
 more bits, because tools fail on a step per filter. Images have their channels first, (n, channels, height, width), and
-an activation at the end is left out.
+an activation at the end is left out. hls4ml reads QONNX, but not every network exactly; `write_hls4ml` is for it.
 
 Source: the QONNX team, https://github.com/fastmachinelearning/qonnx; its package executes the files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from math import log2, prod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -80,8 +80,8 @@ def joint_formats(model: QuantizedModel) -> dict[str, FixedPoint]:
     Raises:
         InputError: naming the layer, when such a format has more than 32 bits.
     """
-    several = (layer for layer in model.rounding_layers if len(_filters(layer)) > 1)
-    return {layer.name: _kernel_format(layer) for layer in several}
+    found = {layer.name: _kernel_format(layer) for layer in model.rounding_layers if len(_filters(layer)) > 1}
+    return {name: fmt for name, fmt in found.items() if fmt is not None}
 
 
 def compare_qonnx(model: QuantizedModel, images: Any, clean: bool = False) -> dict[str, Agreement]:
@@ -106,9 +106,10 @@ def compare_qonnx(model: QuantizedModel, images: Any, clean: bool = False) -> di
     several = isinstance(images, list)
     every = [np.asarray(array, np.float32) for array in (images if several else [images])]
     size = max(1, NUMBERS // sum(prod(array.shape[1:]) for array in every))
+    executor = cache(lambda batch: _executor(model, batch, clean))
     for start in range(0, len(every[0]), size):
-        part = [array[start : start + size] for array in every]
-        ours, theirs = read(part if several else part[0]), _executed(model, part, clean)
+        part: Any = [array[start : start + size] for array in every]
+        ours, theirs = read(part if several else part[0]), executor(len(part[0]))(part)
         for name in names:
             gaps = np.abs(theirs[name].astype(np.float64) - ours[name]) / steps[name]
             codes, different, largest = found[name]
@@ -166,7 +167,7 @@ class _QuantGraph(LayerGraph):
 
 def _without_heads(model: QuantizedModel) -> QuantizedModel:
     if not isinstance(model, QuantizedModel):
-        raise InputError(f"{model.name} is not quantized; quantize_model(model, formats) makes a network that is")
+        raise InputError(f"{model.name} is not quantized; quantize_model gives it formats")
     return before_heads(model)
 
 
@@ -190,13 +191,13 @@ def _kernel_format(layer: Any) -> FixedPoint | None:
 
 def _bias_format(layer: Any) -> FixedPoint | None:
     """Return the format that holds the bias of a layer; None if it is a float."""
-    formats, kernel = active_formats(layer), _kernel_format(layer)
+    formats, kernel, (_, bias) = active_formats(layer), _kernel_format(layer), effective_weights(layer)
     if formats.bias is not None:
         return formats.bias
-    if kernel is None or formats.input is None or layer.bias_order != "accumulator":
+    if bias is None or kernel is None or formats.input is None or layer.bias_order != "accumulator":
         return None
     step = kernel.step * formats.input.step
-    codes = effective_weights(layer)[1].astype(np.float64) / step
+    codes = bias.astype(np.float64) / step
     bits = max(signed_bits(int(codes.min()), int(codes.max())), 2)
     return _with_step(layer, step, int(log2(step)) + bits - 1)
 
@@ -214,25 +215,31 @@ def _with_step(layer: Any, step: float, msb: int) -> FixedPoint:
 # Execution
 
 
-def _executed(model: QuantizedModel, images: Sequence[np.ndarray], clean: bool) -> dict[str, np.ndarray]:
-    """Return the values of every layer that qonnx computes, channels last."""
+def _executor(
+    model: QuantizedModel, batch: int, clean: bool
+) -> Callable[[Sequence[np.ndarray]], dict[str, np.ndarray]]:
+    """Return what lets qonnx compute the values of every layer, channels last, for `batch` images at once."""
     with needs_extra("fpga", "QONNX files that are executed"):
         from qonnx.core.modelwrapper import ModelWrapper
         from qonnx.core.onnx_exec import execute_onnx
         from qonnx.util.cleanup import cleanup_model
     graph = _QuantGraph()
-    proto = graph.convert(model, len(images[0]))
+    proto = graph.convert(model, batch)
     for node in proto.graph.node:
         node.doc_string = node.output[0]  # which the clean-up keeps, while it renames all nodes and tensors
     wrapper = ModelWrapper(proto)
     if clean:
         wrapper = cleanup_model(wrapper)
-    given = {x.name: _channels_first(image) for x, image in zip(wrapper.graph.input, images)}
-    with _version_known_to_onnx_runtime():
-        values = execute_onnx(wrapper, given, return_full_exec_context=True)
-    made = {node.doc_string: values[node.output[0]] for node in wrapper.graph.node}
-    made |= {x.name: given[y.name] for x, y in zip(proto.graph.input, wrapper.graph.input)}
-    return {layer: _channels_last(made[tensor]) for layer, tensor in graph.tensors.items()}
+    renamed = {node.doc_string: node.output[0] for node in wrapper.graph.node}
+    renamed |= {x.name: y.name for x, y in zip(proto.graph.input, wrapper.graph.input)}
+
+    def execute(images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        given = {x.name: _channels_first(image) for x, image in zip(wrapper.graph.input, images)}
+        with _version_known_to_onnx_runtime():
+            values = execute_onnx(wrapper, given, return_full_exec_context=True)
+        return {layer: _channels_last(values[renamed[tensor]]) for layer, tensor in graph.tensors.items()}
+
+    return execute
 
 
 @contextmanager
@@ -258,7 +265,8 @@ def _channels_last(x):
 
 def _steps(graph: Graph) -> dict[str, float]:
     """Return the step of the last format before the output of each layer; 1 if there is none."""
-    steps, found = {}, {}
+    steps: dict[int, float] = {}
+    found = {}
     for call in graph.calls:
         read = [steps[id(x)] for x in call.inputs]
         found[call.name] = steps[id(call.outputs[0])] = _step(call.operation) or min(read, default=1.0)
