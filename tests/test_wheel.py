@@ -244,6 +244,7 @@ COMMANDS = [
     ("export quantized.keras --to c --output program", None),
     ("export quantized.keras --to hls4ml --output project", "fpga"),
     ("audit lenet.keras quantized.keras --data mnist", None),
+    ("export quantized.keras --to litert --precision int8 --int8-io --output quantized.tflite", "export"),
     ("audit lenet.keras mobilenet.tflite --data mnist", "export"),
     ("audit lenet.keras network.onnx --data mnist", "export"),
     ("export lenet.keras --to onnx --output lenet.onnx", "export"),
