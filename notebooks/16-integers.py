@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 16 Integers only
 #
-# *Reading time: 20 minutes. Needs: [chapter 1](01-fixed-point) (codes, rounding), [chapter 4](04-quantized-conv2d)
+# *Reading time: 25 minutes. Needs: [chapter 1](01-fixed-point) (codes, rounding), [chapter 4](04-quantized-conv2d)
 # (quantized networks) and [chapter 14](14-pruning) (the pruned shape that is timed).*
 #
 # The earlier chapters simulated small numbers with large ones. Would a device without floats compute the same?
@@ -426,6 +426,47 @@ record(within=0.001, int8_left=left["LiteRT"], onnx_left=left["ONNX Runtime"])
 # its own quantized convolution, which rounds differently. Our C takes {glue:text}`c_of_litert:.1f` times as long as LiteRT: it has
 # loops that any compiler understands, LiteRT has kernels written for this processor. **Fewer bits always save memory; whether they
 # save time depends on the runtime.**
+#
+# (on-a-microcontroller)=
+# ### On a microcontroller
+#
+# A microcontroller has some kilobytes of memory and no operating system. Our C needs only a compiler there. We compiled LeNet and
+# SqueezeNet for the digits, with 8 bits, for four cores, and ran them in an emulator, which executes the instructions of the core and
+# counts them. (It does not know how many cycles each takes.) Flash holds code and constants, RAM the codes between layers; the stack
+# is extra. CMSIS-NN is Arm's own library of layers for these cores:
+
+# %% tags=["hide-input"]
+# Two networks on four cores
+counted, how_counted = reference.load_devices()
+on_core = {(r.network, r.device, r.kernels, r.optimized): r for r in counted}
+rows = []
+for r in counted:
+    if (r.kernels, r.optimized) == ("ours", "-O2"):
+        theirs = on_core.get((r.network, r.device, "CMSIS-NN", "-O2"))
+        rows.append((r.network, r.device, r.flash, r.ram, r.stack, r.instructions, theirs and theirs.instructions))
+heads = "network (reference)", "core", "flash", "RAM", "stack", "instructions", "with CMSIS-NN"
+explore.Table(heads, rows, f"Bytes, and instructions of one image; -O2. {how_counted}")
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+M4, SMALL = "cortex-m4", "cortex-m0plus"
+lenet, squeeze = (on_core[name, M4, "ours", "-O2"] for name in ("LeNet", "SqueezeNet"))
+quote(core_lenet=lenet.instructions / on_core["LeNet", M4, "CMSIS-NN", "-O2"].instructions)
+quote(core_squeeze=squeeze.instructions / on_core["SqueezeNet", M4, "CMSIS-NN", "-O2"].instructions)
+quote(core_small=on_core["LeNet", SMALL, "ours", "-O2"].instructions / lenet.instructions)
+quote(core_size=on_core["LeNet", M4, "ours", "-Os"].instructions / lenet.instructions)
+
+# %% [markdown]
+# All codes of 40 digits are those of the simulation, on every core and with both sets of kernels: CMSIS-NN, told to round once,
+# divides by a power of two exactly as `nearest-up` does. On the Cortex-M4 our C takes {glue:text}`core_lenet:.2f` times the
+# instructions of CMSIS-NN for LeNet, and {glue:text}`core_squeeze:.2f` times for SqueezeNet. The Cortex-M0+ has fewer kinds of
+# instructions and takes {glue:text}`core_small:.1f` times as many as the Cortex-M4 for LeNet. Compiled for size (`-Os`) instead of
+# speed, the Cortex-M4 takes {glue:text}`core_size:.1f` times as many. Two lines count them for your network:
+#
+# ```shell
+# fewbits export yours-in-8-bits.keras --to c --output device
+# fewbits benchmark yours-in-8-bits.keras --device cortex-m4
+# ```
 #
 # (the-engine)=
 # ## The engine that was never used

@@ -735,8 +735,15 @@ quote(stays=len(stays), ever=len(kept))
 # fewbits report mine.keras --data photos --output report.html --json
 # ```
 #
-# The page opens offline. Its advice was measured on images that were not used for calibration, and claims a gain only where that is
-# statistically significant. Here it is in Python for the SqueezeNet for digits, without other formats and exports:
+# A network of 8 bits goes to a microcontroller with the two lines in [chapter 16](on-a-microcontroller), and to an FPGA with these:
+#
+# ```shell
+# pip install '.[fpga]'
+# fewbits export yours-in-8-bits.keras --to hls4ml --output fpga
+# ```
+#
+# The page of the report opens offline. Its advice was measured on images that were not used for calibration, and claims a gain only
+# where that is statistically significant. Here it is in Python for the SqueezeNet for digits, without other formats and exports:
 
 # %%
 from fewbits.report import ImageSource, advise, change_in_points, examine

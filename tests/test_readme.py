@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from fewbits import formats_for, quantize_model
 from fewbits.backend import keras
 from fewbits.cli import command_parser, main
+from fewbits.data import PixelCodes
+from fewbits.deploy.emulation import BOARDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -35,8 +38,65 @@ def test_your_model_in_ten_lines(tmp_path, monkeypatch, capsys):
     assert "8 bits agree with float" in capsys.readouterr().out
     quantized = keras.models.load_model("yours-in-8-bits.keras")
     assert all(None not in formats[:3] for formats in quantized.formats.values())
-    assert main("export yours-in-8-bits.keras --to c --levels 256 --divisor 256 --output device".split()) == 0
+    assert main("export yours-in-8-bits.keras --to c --output device".split()) == 0
     assert "integers and simulation: 0 of 600 codes" in capsys.readouterr().out
+
+
+# Two lines for each device: in the README, and in a chapter
+
+RECIPES = {"--device cortex-m4": "16-integers", "--to hls4ml": "17-pareto"}
+
+
+@pytest.fixture(scope="module")
+def in_8_bits(tmp_path_factory):
+    """A folder with the network that the recipes name."""
+    folder = tmp_path_factory.mktemp("recipes")
+    image = keras.layers.Input((8, 8, 1))
+    x = keras.layers.Conv2D(3, 3, activation="relu")(image)
+    model = quantize_model(keras.Model(image, keras.layers.Dense(4)(keras.layers.Flatten()(x))), rounding="nearest")
+    images = np.random.default_rng(0).random((8, 8, 8, 1), np.float32)
+    model.set_formats(formats_for(model, images, nbits=(8, 8, 8)))
+    model.pixels = PixelCodes(256, 256)
+    model.save(folder / "yours-in-8-bits.keras")
+    return folder
+
+
+def recipe(what):
+    """Return the two lines of the README's recipe that has `what` in it."""
+    [lines] = [block.strip() for block in re.findall(r"```shell\n(.*?)```", README, re.S) if what in block][:1]
+    lines = [re.sub(r"  +#.*", "", line) for line in lines.splitlines()]
+    assert len(lines) == 2
+    return lines
+
+
+def run_recipe(what, folder, monkeypatch, capsys):
+    """Run what a recipe calls of `fewbits`; return what it prints."""
+    monkeypatch.chdir(folder)
+    for line in recipe(what):
+        if line.startswith("fewbits "):
+            assert main(shlex.split(line)[1:]) == 0
+        else:
+            assert line == "pip install '.[fpga]'"
+    return capsys.readouterr().out
+
+
+@pytest.mark.skipif(bool(BOARDS["cortex-m4"].missing), reason="arm-none-eabi-gcc or qemu-system-arm is not installed")
+def test_the_recipe_for_a_microcontroller(in_8_bits, monkeypatch, capsys):
+    said = run_recipe("--device cortex-m4", in_8_bits, monkeypatch, capsys)
+    assert re.search(r"^integers and simulation: 0 of \d+ codes", said, re.M)
+    assert re.search(r"^cortex-m4 +yours-in-8-bits.keras .* 0 of 16$", said, re.M)
+
+
+@pytest.mark.skipif(not find_spec("hls4ml") or not shutil.which("g++"), reason="hls4ml or g++ is not installed")
+def test_the_recipe_for_an_fpga(in_8_bits, monkeypatch, capsys):
+    said = run_recipe("--to hls4ml", in_8_bits, monkeypatch, capsys)
+    assert re.search(r"\b0 of \d+ codes", said)
+
+
+@pytest.mark.parametrize("what", RECIPES)
+def test_a_chapter_has_the_recipe_too(what):
+    chapter = (ROOT / "notebooks" / f"{RECIPES[what]}.py").read_text()
+    assert "# ```shell\n" + "".join(f"# {line}\n" for line in recipe(what)) + "# ```\n" in chapter
 
 
 def test_every_example_of_the_api_page_runs(capsys, monkeypatch, tmp_path):

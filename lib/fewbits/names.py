@@ -45,7 +45,9 @@ POOLINGS = ("floor", "ceil")
 PRECISIONS = ("float32", "float16", "int8", "int16x8")
 LITERT_KERNELS = ("xnnpack", "optimized", "reference")
 HLS4ML_BACKENDS = ("Vitis", "Vivado")
+C_PACKAGES = ("plain", "arduino")
 RUNTIMES = ("keras", "litert", "onnx", "c")
+DEVICES = ("cortex-m0plus", "cortex-m4", "cortex-m7", "rv32imc")
 
 # The book: how long its chapters run
 PROFILES = ("smoke", "quick", "full")

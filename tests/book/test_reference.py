@@ -1,12 +1,13 @@
 """Our results on real data: that what is committed is whole, and how it is told."""
 
 import json
+import re
 from math import inf
 
 import numpy as np
 import pytest
 
-from fewbits import InputError, zoo
+from fewbits import InputError, names, zoo
 from fewbits.backend import ops
 from fewbits.book import reference
 from fewbits.experiment import Record, Results, Scheme, Study, Trial, read_grid, study
@@ -375,6 +376,17 @@ def test_what_another_tool_loses_has_intervals_and_says_who_measured():
     tool = reference.load_tool("model-compression-toolkit")
     assert tool.under_float.keys() == {8, 6, 5, 4} and tool.under_float[4].percent == "44.9 ± 3.3"
     assert "outside this book" in tool.made_with and "about 50 s" in tool.made_with and 0.5 < tool.minutes < 1
+
+
+def test_what_networks_take_on_devices_is_kept_for_all_of_them():
+    rows, made_with = reference.load_devices()
+    ours = {(row.network, row.device, row.optimized): row for row in rows if row.kernels == "ours"}
+    assert {device for _, device, _ in ours} == {*names.DEVICES}
+    assert {name for name, _, _ in ours} == {"LeNet", "SqueezeNet"} and len(ours) == 2 * len(names.DEVICES) * 2
+    assert all(row.ram > 1_000 and row.flash > 50_000 and row.stack > 100 for row in ours.values())
+    theirs = [row for row in rows if row.kernels == "CMSIS-NN"]
+    assert theirs and all(row.ram is None and row.device.startswith("cortex") for row in theirs)
+    assert re.fullmatch(r"Means of 40 digits; .*gcc.*; riscv.*; QEMU.*; CMSIS-NN \w{7}; code \w{7}\.", made_with)
 
 
 def test_what_is_missing_is_asked_for_and_has_no_record():

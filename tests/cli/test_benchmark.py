@@ -1,5 +1,7 @@
 """`fewbits benchmark`: a row for each runtime and network, measured in turn, and what it refuses."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from fewbits.backend import keras
 from fewbits.cli import main
 from fewbits.costs import latency
 from fewbits.deploy.compiled import find_compiler
+from fewbits.deploy.emulation import BOARDS
 from fewbits.io.files import write_model
 from fewbits.quantization.conversion import quantize_model
 from helpers.cli import refused
@@ -59,6 +62,28 @@ def test_c_is_timed_for_quantized_networks_and_refused_for_others(models, capsys
     assert "lenet is not quantized" in refused(["benchmark", str(models / "lenet.keras"), "--runtimes", "c"], capsys)
 
 
+NEEDED = ("cortex-m4", "rv32imc")
+
+
+@pytest.mark.skipif(any(BOARDS[device].missing for device in NEEDED), reason="no cross compiler and emulator")
+def test_a_row_for_each_device(models, capsys):
+    assert main(["benchmark", str(models / "quantized.keras"), "--device", ",".join(NEEDED)]) == 0
+    header, *rows, last = capsys.readouterr().out.splitlines()
+    assert header.split() == "device network flash RAM stack instructions codes differ".split()
+    assert [row.split()[:2] for row in rows] == [[device, "quantized.keras"] for device in NEEDED]
+    for row in rows:
+        flash, ram, stack, instructions = (int(cell.replace(",", "")) for cell in row.split()[2:6])
+        assert 35_000 < flash < 200_000 and ram < 20_000 and 0 < stack < 1_000 < instructions
+        assert row.endswith(" 0 of 40")  # ten logits of four images
+    assert "-O2" in last
+
+
+def test_a_device_without_its_tools_says_what_to_install(models, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    said = refused(["benchmark", str(models / "quantized.keras"), "--device", "rv32imc"], capsys)
+    assert "apt-get install gcc-riscv64-unknown-elf qemu-system-misc" in said
+
+
 def test_networks_of_any_runtime_are_timed_in_turn():
     called = []
 
@@ -81,6 +106,10 @@ def test_networks_of_any_runtime_are_timed_in_turn():
     [
         (["lenet.keras", "--runtimes", "keras,tvm"], "unknown runtime 'tvm'; it is one of keras, litert, onnx"),
         (["lenet.keras", "lenet.keras"], "a network is named twice; name each once"),
+        (["lenet.keras", "--device", "z80"], "unknown device 'z80'; it is one of cortex-m0plus, cortex-m4"),
+        (["lenet.keras", "--device", "cortex-m4,cortex-m4"], "a device is named twice; name each once"),
+        (["lenet.keras", "--device", "cortex-m4", "--runtimes", "c"], "not allowed with argument --device"),
+        (["lenet.keras", "--device", "cortex-m4"], "lenet is not quantized"),
         (["lenet.keras", "--rounds", "0"], "--rounds must be at least 1, not 0"),
         (["none.keras", "--runtimes", "onnx"], "none.keras does not exist"),
         (["thesis.keras", "--runtimes", "onnx"], "layer conv1 rounds as the thesis does"),

@@ -15,7 +15,8 @@ from fewbits.quantization.conversion import quantize_model
 from helpers.cli import refused
 
 pytest.importorskip("ai_edge_litert")
-from fewbits.deploy import compiled  # noqa: E402
+from fewbits.deploy import compiled, footprint  # noqa: E402
+from fewbits.deploy.footprint import measure_footprint  # noqa: E402
 from fewbits.deploy.lowering import lower  # noqa: E402
 from fewbits.deploy.onnx import ONNXRunner  # noqa: E402
 
@@ -121,6 +122,23 @@ def test_integers_as_c_and_as_onnx(models, tmp_path, capsys):
     assert "from bytes to integer codes" in capsys.readouterr().out
 
 
+def test_the_c_as_a_library_for_arduino(models, tmp_path, capsys):
+    assert main(export(models["quantized"], "c", tmp_path, "--package", "arduino", *BYTES)) == 0
+    assert "; the Arduino IDE takes it as a library; it takes pixels from 0 to 255, divided by 256\n" in capsys.readouterr().out
+    assert (tmp_path / "folder" / "library.properties").exists() and (tmp_path / "folder" / "src" / "lenet.c").exists()
+
+
+def test_the_size_of_the_c_is_that_on_a_device_or_not_told(models, tmp_path, capsys, monkeypatch):
+    assert main(export(models["quantized"], "c", tmp_path, "--output", str(tmp_path / "here"), *BYTES)) == 0
+    size = measure_footprint(tmp_path / "here")
+    expected = f"on a Cortex-M4, code and constants take {size.flash_bytes:,} bytes" if size else "is not known"
+    assert expected in capsys.readouterr().out.splitlines()[1]
+    monkeypatch.setattr(footprint, "TOOLS", "none-such-")
+    assert main(export(models["quantized"], "c", tmp_path, *BYTES)) == 0
+    said = capsys.readouterr().out.splitlines()[1]
+    assert said == "the size of its code on a device is not known: there is no none-such-gcc on this machine"
+
+
 @pytest.mark.parametrize("to", ["c", "onnx"])
 def test_integers_are_said_to_be_those_of_the_simulation(models, tmp_path, capsys, monkeypatch, to):
     integers = () if to == "c" else ("--integers",)
@@ -205,6 +223,7 @@ def test_an_activation_that_is_not_known_is_refused_by_layer(models, tmp_path, c
         ("onnx", ("--precision", "int8"), "--precision is for --to litert"),
         ("litert", ("--integers",), "--integers is for --to onnx"),
         ("onnx", ("--levels", "16"), "--levels is for --to c, --to hls4ml and --integers"),
+        ("onnx", ("--package", "arduino"), "--package is for --to c"),
         ("onnx", ("--divisor", "1"), "--divisor is for --to c, --to hls4ml and --integers"),
         ("hdf5", ("--output", "n.npz", "--data", "digits"), "activations are written to .h5 files"),
         ("onnx", ("--part", "all"), "argument --part: invalid choice: 'all' (choose from "),

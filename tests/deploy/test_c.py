@@ -1,10 +1,12 @@
 """C of a network of integers: compiled with all warnings and sanitizers, it says the same codes, bit for bit."""
 
 import hashlib
+import platform
 import re
 import shutil
 import subprocess
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -29,25 +31,32 @@ from helpers.integer_networks import Network, ends, every_operation
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
 needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 
-STRICT = "-std=c99 -Wall -Wextra -Werror -pedantic".split()
-SANITIZERS = "-O1 -fsanitize=undefined,address -fno-sanitize-recover=all".split()
-CHECKED = [*STRICT[1:], *"-O1 -fsanitize=undefined -fno-sanitize-recover=all".split()]
+WARNINGS = "-Wall -Wextra -Wconversion -Wshadow -Werror -pedantic".split()
+STRICT = ["-std=c99", *WARNINGS]
+STRICT_CPP = ["-x", "c++", "-std=c++17", *WARNINGS]
+PLAIN = "-DWIDE="  # one version of each function: compiles in half the time
+SANITIZERS = ["-O1", PLAIN, *"-fsanitize=undefined,address -fno-sanitize-recover=all".split()]
+CHECKED = [*STRICT[1:], "-O1", PLAIN, *"-fsanitize=undefined -fno-sanitize-recover=all".split()]
 BATCH = """
 #include <stdio.h>
+#include <string.h>
 #include "{name}.h"
+static struct {name}_memory memory;
 static uint8_t image[{NAME}_HEIGHT * {NAME}_WIDTH * {NAME}_CHANNELS];
 static int32_t logits[{NAME}_LOGITS];
 int main(void)
 {{
+    memset(&memory, 165, sizeof memory);
+    {guards}
     while (fread(image, 1, sizeof image, stdin) == sizeof image) {{
-        {name}_run(image, logits);
+        {name}_run_in(&memory, image, logits);
         fwrite(logits, sizeof logits[0], {NAME}_LOGITS, stdout);
     }}
     return 0;
 }}
 """
 DIGITS = data.load("digits")
-GOLDEN = "714d2e5fac8329dbd27c0491a78987a114396be6e76f3568e1a97e89c69c0679"  # of all files of squeezenet_digits
+GOLDEN = "6e80d69f8708fe8086e28c6df9cd2f87f2b9123130fb8b9e5d8fc5fcef379dce"  # of all files of squeezenet_digits
 
 
 def gcc(*arguments):
@@ -55,11 +64,37 @@ def gcc(*arguments):
     assert done.returncode == 0, done.stderr[:4000]
 
 
+def guarded(header, guards="uint8_t guard{}[32];"):
+    """Return the text of a header, with a guard behind each member of the memory, and how many there are."""
+    number = count()
+    member = r"^    (?:\w+ \w+\[\d+\]|\} arena);$"
+    header = re.sub(member, lambda found: f"{found[0]} {guards.format(next(number))}", header, flags=re.MULTILINE)
+    return re.sub(r"_MEMORY_BYTES \d+", "_MEMORY_BYTES 1000000000", header), next(number)
+
+
+def check_cpp(source):
+    """Check that a C++ compiler takes `source` without a warning."""
+    if shutil.which("g++"):
+        done = subprocess.run(["g++", *STRICT_CPP, "-fsyntax-only", source], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[:4000]
+
+
 def compute(network, pixels, folder, flags=SANITIZERS):
-    """Return the codes (n, logits) that the C of `network` computes, compiled with `flags`."""
+    """Return the codes (n, logits) that the C of `network` computes, compiled with `flags`.
+
+    Its memory holds what is not zero before, and with SANITIZERS, no row in it may be left.
+    """
     write_c(network, folder / "written")
     source = next(path for path in (folder / "written").glob("*.c") if path.name != "main.c")
-    (folder / "batch.c").write_text(BATCH.format(name=source.stem, NAME=source.stem.upper()))
+    fields, poison = {"name": source.stem, "NAME": source.stem.upper(), "guards": ""}, ""
+    check_cpp(source)
+    if flags is SANITIZERS:
+        text, guards = guarded(source.with_suffix(".h").read_text())
+        assert guards >= 1
+        source.with_suffix(".h").write_text(text)
+        fields["guards"] = " ".join(f"__asan_poison_memory_region(memory.guard{n}, 32);" for n in range(guards))
+        poison = "#include <sanitizer/asan_interface.h>"
+    (folder / "batch.c").write_text(poison + BATCH.format(**fields))
     gcc(*STRICT, *flags, "-I", source.parent, source, folder / "batch.c", "-o", folder / "batch")
     done = subprocess.run([folder / "batch"], input=pixels.astype(np.uint8).tobytes(), capture_output=True)
     assert done.returncode == 0, done.stderr[:4000]
@@ -73,8 +108,9 @@ def assert_identical(network, pixels, folder, **options):
 
 
 def source(network, folder):
-    write_c(network, folder / "source")
-    return (folder / "source" / f"{network.name}.c").read_text()
+    """Return the text of all files of C but the example."""
+    write_c(network, folder)
+    return "".join(path.read_text() for path in sorted(folder.glob("*.[ch]")) if path.name != "main.c")
 
 
 # The three networks, on all test images and 141 that are drawn
@@ -115,10 +151,28 @@ def test_the_c_of_a_network_with_one_input_and_one_output_stays_as_it_was(tmp_pa
     assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN
 
 
-def test_optimized_for_this_machine_they_say_the_same(quantized, tmp_path):
+@pytest.mark.parametrize("flags", ["-O2", "-O3 -march=native"])
+def test_optimized_they_say_the_same(flags, quantized, tmp_path):
     quantized.set_formats(calibration.formats_for(quantized, DIGITS.scaled(DIGITS.test.take(64)), (8,) * 3))
     network = lower(quantized, levels=DIGITS.levels)
-    assert_identical(network, DIGITS.test.images, tmp_path, flags=["-O3", "-march=native"])
+    assert_identical(network, DIGITS.test.images, tmp_path, flags=flags.split())
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the names of vector instructions are those of x86-64")
+def test_at_o2_the_products_are_vectorized_for_every_pc_and_for_avx2(tmp_path):
+    version = subprocess.run(["gcc", "-dumpversion"], capture_output=True, text=True).stdout
+    if int(version.split(".")[0]) < 12:
+        pytest.skip("gcc vectorizes at -O2 from version 12 on")
+    net = Network()
+    net.requantize(net.convolve(0, 8), 9)
+    write_c(net.made(), tmp_path / "c")
+    gcc("-std=c99", "-O2", "-S", tmp_path / "c" / "net.c", "-o", tmp_path / "net.s")
+    functions = re.split(r"\n(?=dots_\w*(?:\.\w+)*:)", (tmp_path / "net.s").read_text())
+    found = {text[: text.index(":")]: text for text in functions[1:]}
+    names = [f"dots_int16_int8{four}.{kind}" for four in ("", "_four") for kind in ("default", "avx2")]
+    for name in names:
+        pattern = r"vpmaddwd.*ymm" if "avx2" in name else r"\spmaddwd"
+        assert re.search(pattern, found[name].split(".cfi_endproc")[0]), name
 
 
 # Networks of a few operations, made by hand
@@ -138,7 +192,7 @@ def test_every_rounding_and_way_to_divide(rounding, tmp_path):
     net.concatenate(parts, (0, 1, 0, 0, 0, 0, 3))
     network = net.made()
     assert_identical(network, net.pixels(), tmp_path)
-    text = source(network, tmp_path)
+    text = source(network, tmp_path / "source")
     used = set(re.findall(r"\b(?:shift|shift_each|divide)_[a-z_]+(?=\()", text))
     assert used == {f"{kind}_{rounding.replace('-', '_')}" for kind in ("shift", "shift_each", "divide")}
 
@@ -208,12 +262,11 @@ def test_sums_of_64_bits_and_codes_of_16_and_32(tmp_path):
     )
     network = net.made()
     assert_identical(network, net.pixels(), tmp_path)
-    text = source(network, tmp_path)
+    text = source(network, tmp_path / "source")
     assert "int16_t kernel_" in text and "int32_t kernel_" in text and "int64_t wide_sums" in text
     narrow = Network((5, 5, 3))
     narrow.requantize(narrow.convolve(0, 4), 9)
-    write_c(narrow.made(), tmp_path / "narrow")
-    assert "int64" not in (tmp_path / "narrow" / "net.c").read_text()
+    assert "int64" not in source(narrow.made(), tmp_path / "narrow")
 
 
 def test_every_operation_of_joins_functions_and_moves(tmp_path):
@@ -231,7 +284,7 @@ def test_sums_of_64_bits_of_joins_and_functions(tmp_path):
     net.difference(net.table(net.clip(joined, -99, 99), 2**30), largest, (0, 0))
     network = net.made()
     assert_identical(network, net.pixels(), tmp_path)
-    assert "wide_sums" in source(network, tmp_path)
+    assert "wide_sums" in source(network, tmp_path / "source")
 
 
 def test_codes_of_64_bits_that_others_read_are_stored(tmp_path):
@@ -273,7 +326,7 @@ def test_several_inputs_and_outputs(outputs, mean):
 def test_the_example_of_a_network_of_several_ends_prints_the_codes(tmp_path):
     network, images = ends(["total"])
     write_c(network, tmp_path / "net")
-    subprocess.run(["make", "-C", tmp_path / "net", "CFLAGS=-std=c99 -Wall -Wextra -Werror -pedantic"], check=True)
+    subprocess.run(["make", "-C", tmp_path / "net", f"CFLAGS={' '.join(STRICT)}"], check=True)
     content = b"".join(image[5].tobytes() for image in images)
     done = subprocess.run([tmp_path / "net" / "classify"], input=content, capture_output=True)
     expected = "".join(f"codes {' '.join(map(str, codes[5].tolist()))}\n" for codes in network.run(images))
@@ -378,10 +431,11 @@ def test_the_drawn_networks_have_every_function_that_can_be_written(tmp_path):
     texts = []
     drawn = [*map(random_network, range(30)), *(random_network(seed, FORMATS) for seed in range(30, 45))]
     for seed, net in enumerate([*drawn, every_operation()]):
-        write_c(net.made(), tmp_path / str(seed))
-        texts.append((tmp_path / str(seed) / "net.c").read_text())
+        texts.append(source(net.made(), tmp_path / str(seed)))
+        check_cpp(tmp_path / str(seed) / "net.c")
     functions = {name for text in texts for name in re.findall(r"^static [\w ]+\*?\b(\w+)\(.*", text, re.MULTILINE)}
     templates = {path.stem for path in TEMPLATES.glob("*.c")} - {"source", "main", "main_several", "extreme"}
+    templates -= {"dots_dsp", "convolve_packed", "unpack_weights"}  # `dots` of other processors; weights of few bits
     templates |= {"largest", "smallest"}
     unmet = {kind for kind in templates if not any(name.startswith(kind) for name in functions)}
     assert len(templates) > 15 and not unmet
@@ -478,6 +532,33 @@ def test_codes_of_four_bits_lie_two_in_a_byte(kind, limits, tmp_path):
     memory = [write_c(network, tmp_path / str(packed), packed) for packed in (True, False)]
     assert memory[0].ram_bytes == memory[1].ram_bytes - 8 * 8 * 8 + 8
     assert_identical(network, net.pixels(), tmp_path)
+
+
+@pytest.mark.parametrize(("bits", "each"), [(4, 2), (3, 2), (2, 4), (1, 4)])
+def test_weights_of_few_bits_share_bytes(bits, each, tmp_path):
+    net = Network((5, 5, 3))
+    first = net.requantize(net.convolve(0, 7, bits=bits), 5)  # nine windows: two times four, and one
+    net.convolve(first, 6, (3, 3), bits=bits)
+    network = net.made()
+    packed, plain = (write_c(network, tmp_path / str(packed), packed) for packed in (True, False))
+    bytes_ = 7 * -(-27 // each) + 6 * -(-63 // each)
+    whole = 7 * 27 + 5 + 6 * 63 + 1  # zeros fill the last filter up to a whole vector
+    assert plain.weight_bytes - packed.weight_bytes == whole - bytes_
+    assert packed.scratch_bytes - plain.scratch_bytes == 4 * 64
+    assert_identical(network, net.pixels(), tmp_path)
+
+
+@pytest.mark.parametrize("codes", [8, 16])
+def test_weights_of_several_widths_in_one_network(codes, tmp_path):
+    net = Network((4, 4, 3))
+    i = 0
+    for bits in (2, 8, 4, 16):
+        i = net.requantize(net.convolve(i, 5, (1, 1), bits=bits), 4, low=-(2 ** (codes - 1)), high=2 ** (codes - 1) - 1)
+    net.convolve(i, 3, (4, 4), bits=4)
+    network = net.made()
+    assert_identical(network, net.pixels(), tmp_path)
+    text = source(network, tmp_path / "c")
+    assert "unpack_weights_2(" in text and "unpack_weights_4(" in text
 
 
 @pytest.mark.parametrize("channels", [(3, 5, 1), (1, 1, 1), (7, 2, 9)])
@@ -614,8 +695,8 @@ def test_a_program_in_cpp_links_the_c(tmp_path):
     expected = compute(network, pixels, tmp_path)
     write_c(network, folder)
     gcc(*STRICT, "-c", folder / "net.c", "-o", folder / "net.o")
-    (folder / "main.cpp").write_text(BATCH.format(name="net", NAME="NET"))
-    strict = "-std=c++11 -Wall -Wextra -Werror -pedantic".split()
+    (folder / "main.cpp").write_text(BATCH.format(name="net", NAME="NET", guards=""))
+    strict = ["-std=c++11", *WARNINGS]
     files = [folder / "main.cpp", folder / "net.o", "-o", folder / "program"]
     done = subprocess.run(["g++", *strict, *map(str, files)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:4000]
@@ -674,5 +755,7 @@ def test_a_folder_is_written_whole_or_not_at_all(error, stands, tmp_path, monkey
             write_c(small(), folder)
     assert len(calls) == 2 and list(tmp_path.rglob("*")) == [folder] * stands
     write_c(small(), folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["Makefile", "main.c", "net.c", "net.h"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        ["CMakeLists.txt", "Makefile", "main.c", "net.c", "net.h", "net_numbers.h"]
+    )
     assert list(tmp_path.iterdir()) == [folder]

@@ -169,6 +169,30 @@ class OtherTool(NamedTuple):
     made_with: str
 
 
+class DeviceCosts(NamedTuple):
+    """What a network takes on an emulated microcontroller.
+
+    Attributes:
+        network: What the chapters call it.
+        device: One of `names.DEVICES`.
+        kernels: "ours", or "CMSIS-NN".
+        optimized: Option of the compiler, such as "-O2".
+        flash: Bytes of code and constants.
+        ram: Bytes of memory without the stack; None for CMSIS-NN, where tensors do not share memory.
+        stack: Bytes of the deepest stack.
+        instructions: Instructions of one image.
+    """
+
+    network: str
+    device: str
+    kernels: str
+    optimized: str
+    flash: int
+    ram: int | None
+    stack: int
+    instructions: int
+
+
 class Ranges(NamedTuple):
     """Where the values of a network lie, its batch normalization folded.
 
@@ -365,6 +389,18 @@ def load_ranges() -> Ranges:
         f"Keras {versions['keras']}; code {commit['id'][:7]}."
     )
     return Ranges(found["images"], percentiles, by_kind(found["all"]), layers, histograms, made_with)
+
+
+def load_devices() -> tuple[list[DeviceCosts], str]:
+    """Return what networks take on microcontrollers, from devices.json, and a sentence that says how it was counted."""
+    found = json.loads((_folder() / "devices.json").read_text())
+    tools, commit = found["tools"], found["run"]["commit"]
+    versions = [tools[name] for name in ("arm-none-eabi-gcc", "riscv64-unknown-elf-gcc", "qemu-system-arm")]
+    made_with = (
+        f"Means of {found['images']} digits; {'; '.join(versions)}; CMSIS-NN {tools['CMSIS-NN'][:7]}; "
+        f"code {commit['id'][:7]}."
+    )
+    return [DeviceCosts(**row) for row in found["rows"]], made_with
 
 
 def outcome(record: Record) -> ScheduleOutcome:

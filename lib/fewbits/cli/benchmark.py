@@ -1,4 +1,4 @@
-"""`fewbits benchmark`: how long networks take, and how much memory, in each runtime."""
+"""`fewbits benchmark`: how long networks take, and how much memory, in each runtime or on microcontrollers."""
 
 import os
 import sys
@@ -9,24 +9,34 @@ from typing import TYPE_CHECKING
 
 from fewbits.cli.parser import Commands, add_command
 from fewbits.errors import InputError, check_name
-from fewbits.names import RUNTIMES
+from fewbits.names import DEVICES, RUNTIMES
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from fewbits.backend import keras
     from fewbits.costs.latency import Latency, Runner
+    from fewbits.deploy import IntegerNetwork
 
 ABOUT = """
 One image at a time, on one thread: the median and the quartiles of --rounds runs. Each round runs all networks in turn,
 so whatever slows the machine slows all of them. The ratio is relative to the first network in the same runtime. LiteRT
 runs a quantized network as integers; ONNX Runtime and Keras run it as a simulation. Memory is the peak of a process of
 its own that runs the file, runtime included. The runtime c is for quantized networks only: their C, compiled by the
-compiler of this machine; its memory is that of the network alone, constants included.
+compiler of this machine; its bytes are those of the constants, and its memory is that of the network alone, constants
+included.
+
+With --device, the C of quantized networks runs on emulated microcontrollers: bytes of flash and RAM, the deepest stack,
+and the instructions of one image, which are counted and not timed. The emulator knows no cycles. This needs a cross
+compiler and QEMU; the command says which, if they are missing.
 """
 EXAMPLES = """
   fewbits benchmark digits.keras small.keras quantized.keras
   fewbits benchmark digits.keras quantized.keras --runtimes litert --rounds 500
   fewbits benchmark quantized.keras --runtimes litert,c
+  fewbits benchmark quantized.keras --device cortex-m4
 """
+IMAGES = 4  # that run on a device
 
 
 def add(commands: Commands) -> None:
@@ -35,29 +45,47 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "models", type=Path, nargs="+", metavar="model", help=".keras files; ratios are relative to the first"
     )
-    command.add_argument(
+    where = command.add_mutually_exclusive_group()
+    where.add_argument(
         "--runtimes",
-        type=lambda text: [name.strip() for name in text.split(",")],
+        type=_names,
         default=RUNTIMES[:-1],
         metavar="A,B,...",
         help=f"one or more of {', '.join(RUNTIMES)} (default: all but c)",
     )
+    where.add_argument(
+        "--device",
+        type=_names,
+        metavar="A,B,...",
+        help=f"run on emulated microcontrollers, one or more of {', '.join(DEVICES)}",
+    )
     command.add_argument("--rounds", type=int, default=100, help="runs of each network (default 100)")
 
 
+def _names(text: str) -> list[str]:
+    """Return the names that an option lists."""
+    return [name.strip() for name in text.split(",")]
+
+
 def run(options: Namespace) -> None:
-    """Time the networks and print a table.
+    """Time the networks, or run them on devices, and print a table.
 
     Raises:
-        InputError: when an option is invalid, a file cannot be read, or a network fails in a runtime.
+        InputError: when an option is invalid, a file cannot be read, or a network fails in a runtime or on a device.
     """
     for name in options.runtimes:
         check_name("runtime", name, RUNTIMES)
-    for what, given in (("runtime", options.runtimes), ("network", options.models)):
+    devices = options.device or []
+    for name in devices:
+        check_name("device", name, DEVICES)
+    for what, given in (("runtime", options.runtimes), ("device", devices), ("network", options.models)):
         if len(set(given)) < len(given):
             raise InputError(f"a {what} is named twice; name each once")
     if options.rounds < 1:
         raise InputError(f"--rounds must be at least 1, not {options.rounds}")
+    if devices:
+        _run_on(devices, options.models)
+        return
     threads = _one_thread() if "keras" in options.runtimes else 1
     from fewbits.costs.latency import measure_latency
     from fewbits.io.files import read_model
@@ -74,6 +102,42 @@ def run(options: Namespace) -> None:
         latencies = measure_latency(runners, options.rounds)
         _show_progress("memory")
         _print_table(options, latencies, runners, files, threads)
+
+
+def _run_on(devices: list[str], paths: list[Path]) -> None:
+    """Run networks on devices and print what they take."""
+    from fewbits import deploy
+    from fewbits.io.files import read_model
+
+    width, rows = max(len("network"), *(len(path.name) for path in paths)), []
+    for path in paths:
+        network = deploy.lower(read_model(path))
+        images = _drawn(network)
+        ours = network.run(images if len(images) > 1 else images[0])
+        for device in devices:
+            _show_progress(f"{path} on {device}")
+            runner = deploy.DeviceRunner(network, device)
+            found = runner.run(*images)
+            pairs = zip(found.codes, ours if isinstance(ours, list) else [ours])
+            different = sum(int((theirs.ravel() != codes.ravel()).sum()) for theirs, codes in pairs)
+            rows.append(
+                f"{device:<15}{path.name:<{width}}{runner.flash_bytes:>12,}{runner.ram_bytes:>12,}{found.stack_bytes:>8,}"
+                f"{round(found.instructions.mean()):>16,}{different:>8} of {sum(codes.size for codes in found.codes)}"
+            )
+    print(f"{'device':<15}{'network':<{width}}{'flash':>12}{'RAM':>12}{'stack':>8}{'instructions':>16}  codes differ")
+    print(*rows, sep="\n")
+    print("bytes, without what calls the network; instructions of one image; compiled with -O2")
+
+
+def _drawn(network: "IntegerNetwork") -> "list[np.ndarray]":
+    """Return some images of random pixels for each input of a network."""
+    import numpy as np
+
+    rng, tensors = np.random.default_rng(0), network.tensors
+    return [
+        rng.integers(0, tensors[i].high + min(mean), (IMAGES, *tensors[i].shape), np.uint8, endpoint=True)
+        for i, mean in zip(network.inputs, network.means)
+    ]
 
 
 def _one_thread() -> int:
@@ -103,8 +167,7 @@ def _runner(runtime: str, model: "keras.Model", path: Path, stem: Path) -> "tupl
     if runtime == "keras":
         return KerasRunner(model), path
     if runtime == "c":
-        compiled = deploy.CRunner(deploy.lower(model))
-        return compiled, _written(stem.with_suffix(".so"), compiled.library)
+        return deploy.CRunner(deploy.lower(model)), path
     if runtime == "litert":
         content = deploy.to_litert(model, "int8" if isinstance(model, QuantizedModel) else "float32")
         return LiteRTRunner(content), _written(stem.with_suffix(".tflite"), content)
@@ -137,10 +200,13 @@ def _print_table(
         for path in options.models:
             time, file, runner = latencies[runtime, path], files[runtime, path], runners[runtime, path]
             spread = f"{time.low:.3f} to {time.high:.3f}"
-            memory = (sum(runner.memory) if isinstance(runner, CRunner) else peak_memory(runtime, file)) / 2**20
+            if isinstance(runner, CRunner):
+                size, memory = runner.memory.weight_bytes, sum(runner.memory)
+            else:
+                size, memory = file.stat().st_size, peak_memory(runtime, file)
             print(
                 f"{runtime:<10}{path.name:<{width}}{time.median:>12.3f}{spread:>24}{time.median / first:>8.2f}"
-                f"{file.stat().st_size:>14,}{memory:>11.1f}",
+                f"{size:>14,}{memory / 2**20:>11.1f}",
                 flush=True,
             )
     print("one image, one thread" if threads == 1 else "one image, one thread; Keras uses several")

@@ -9,7 +9,7 @@ from fewbits.cli.images import Sample, add_options, add_sample, read_sample, rep
 from fewbits.cli.parser import Commands, add_command, check_output
 from fewbits.cli.pixel_options import add_pixels, told_pixels
 from fewbits.errors import InputError
-from fewbits.names import HLS4ML_BACKENDS, PARTS, PRECISIONS
+from fewbits.names import C_PACKAGES, HLS4ML_BACKENDS, PARTS, PRECISIONS
 
 if TYPE_CHECKING:
     from fewbits.backend import keras
@@ -33,13 +33,14 @@ stands beside that of Keras.
   litert   .tflite: --precision float32, float16, int8 or int16x8; integers of a quantized network are its codes. With
            --int8-io inputs and outputs are codes, too, as microcontrollers take them; their scales are printed
   coreml   .mlpackage: the simulation
-  c        a folder: the integer network as C99
+  c        a folder: the integer network as C99, with what builds it; --package arduino: as a library for Arduino
   hls4ml   a folder: the simulation in C++ for an FPGA, with the types of hls4ml; g++ compiles it here to compare codes
 """
 EXAMPLES = """
   fewbits export digits.keras --to onnx --output digits.onnx
   fewbits export quantized.keras --to litert --precision int8 --data digits --output digits.tflite
   fewbits export quantized.keras --to c --data digits --images 359 --output digits
+  fewbits export quantized.keras --to c --package arduino --output digits
   fewbits export quantized.keras --to hls4ml --fpga xc7z020clg400-1 --clock 10 --output fpga
 """
 SUFFIXES = {
@@ -68,6 +69,11 @@ def add(commands: Commands) -> None:
         "--integers", action="store_true", help="for onnx: integers only, from bytes to the codes of the outputs"
     )
     add_pixels(command, "c, hls4ml and --integers")
+    command.add_argument(
+        "--package",
+        choices=C_PACKAGES,
+        help="for c: with a Makefile and CMakeLists.txt (default plain), or for Arduino",
+    )
     command.add_argument("--backend", choices=HLS4ML_BACKENDS, help="for hls4ml: the synthesis tool (default Vitis)")
     command.add_argument("--fpga", help="for hls4ml: the part, such as xc7z020clg400-1 (default that of hls4ml)")
     command.add_argument("--clock", type=float, help="for hls4ml: period of the clock in ns (default 5)")
@@ -114,6 +120,7 @@ def _check(options: Namespace) -> None:
         ("levels", integers, INTEGERS),
         ("mean", integers, INTEGERS),
         ("divisor", integers, INTEGERS),
+        ("package", options.to == "c", "--to c"),
         ("backend", fpga, "--to hls4ml"),
         ("fpga", fpga, "--to hls4ml"),
         ("clock", fpga, "--to hls4ml"),
@@ -253,18 +260,23 @@ def _coreml(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
 
 
 def _c(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
-    from fewbits.deploy import CRunner, find_compiler, write_c
+    from fewbits.deploy import CRunner, find_compiler, footprint, measure_footprint, write_c
 
     integers = _integers(model, options, sample)
-    memory = write_c(integers.network, options.output)
+    package = options.package or "plain"
+    memory = write_c(integers.network, options.output, package=package)
+    then = {"plain": f"`make -C {options.output}` compiles it", "arduino": "the Arduino IDE takes it as a library"}
     print(
         f"{options.output} written; {memory.weight_bytes:,} bytes of constants, {memory.ram_bytes:,} bytes of memory; "
-        f"`make -C {options.output}` compiles it; it takes {integers.taken}"
+        f"{then[package]}; it takes {integers.taken}"
     )
+    size = measure_footprint(options.output)
+    if size:
+        print(f"on a {footprint.CORE}, code and constants take {size.flash_bytes:,} bytes, memory {size.ram_bytes:,}")
+    else:
+        print(f"the size of its code on a device is not known: there is no {footprint.TOOLS}gcc on this machine")
     if find_compiler():
-        program = CRunner(integers.network)
-        print(f"compiled here, code and constants take {len(program.library):,} bytes")
-        _report_codes(model, integers, "the C", program)
+        _report_codes(model, integers, "the C", CRunner(integers.network))
     else:
         print("it was not run: there is no C compiler on this machine")
 

@@ -2,9 +2,12 @@ from . import activation_lowering as activation_lowering
 from . import arrays as arrays
 from . import assembly as assembly
 from . import c as c
+from . import c_interface as c_interface
 from . import compiled as compiled
 from . import coreml as coreml
+from . import emulation as emulation
 from . import engine as engine
+from . import footprint as footprint
 from . import frozen as frozen
 from . import hls4ml as hls4ml
 from . import hls4ml_layers as hls4ml_layers
@@ -30,9 +33,14 @@ from .c import write_c as write_c
 from .compiled import CRunner as CRunner
 from .compiled import find_compiler as find_compiler
 from .coreml import write_coreml as write_coreml
+from .emulation import Board as Board
+from .emulation import DeviceRun as DeviceRun
+from .emulation import DeviceRunner as DeviceRunner
 from .engine import EngineMapping as EngineMapping
 from .engine import convolve_on_engine as convolve_on_engine
 from .engine import map_to_engine as map_to_engine
+from .footprint import Footprint as Footprint
+from .footprint import measure_footprint as measure_footprint
 from .frozen import check_exportable as check_exportable
 from .frozen import in_float32 as in_float32
 from .hls4ml import HLS4MLRunner as HLS4MLRunner

@@ -1,8 +1,9 @@
-"""C99 of an integer network: one header, one source file, no heap, no float, and an example that classifies.
+"""C99 of an integer network, which is C++17, too: no heap, no float, and an example that classifies.
 
-The source is meant to be read: a function for each kind of operation, a call for each layer, the numbers at the end. It
-contains only what the network uses. The codes are those of `IntegerNetwork.run`, bit for bit, with every compiler that
-shifts negative integers as all do; the source asserts that.
+The source is meant to be read: a function for each kind of operation, a call for each layer, the numbers in a file of
+their own. It contains only what the network uses. The codes are those of `IntegerNetwork.run`, bit for bit, with every
+compiler that shifts negative integers as all do; the source asserts that. It works in memory that the caller gives, or
+in its own.
 
     network = lower(quantized, levels=256)
     memory = write_c(network, Path("squeezenet"))
@@ -13,20 +14,30 @@ import re
 from math import prod
 from pathlib import Path
 from string import Template
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
 
 import fewbits
 from fewbits.deploy import program
+from fewbits.deploy.c_interface import Codes, Image, codes_of, images_of
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Convolve, signed_bits
-from fewbits.errors import InputError
+from fewbits.errors import InputError, check_name
 from fewbits.graph import free_name
 from fewbits.io.files import folder_aside
 
 TEMPLATES = Path(__file__).with_name("templates")
+CODE = {"$name.h": "header.h", "$name.c": "source.c", "${name}_numbers.h": "numbers.h"}  # file -> template
+PACKAGES = {
+    "plain": CODE | {"main.c": "main.c", "Makefile": "Makefile", "CMakeLists.txt": "CMakeLists.txt"},
+    "arduino": {f"src/{file}": template for file, template in CODE.items()}
+    | {"library.properties": "library.properties", "examples/classify/classify.ino": "classify.ino"},
+}
 PARALLEL = 4  # windows that share each read of a weight, in dot_four
+LANES = 16  # products that a vector may hold
+PACKED = 2, 4  # bits of weights of which several share a byte
 WINDOWS_BYTES = 4 * 14  # of a `struct windows`
 JOINED = {"add": "sum", "subtract": "difference", "product": "product", "largest": "largest", "smallest": "smallest"}
 EXTREMES = {"largest": ">", "smallest": "<"}
@@ -44,7 +55,8 @@ class CMemory(NamedTuple):
     Attributes:
         weight_bytes: Constants, in flash: kernels, biases and tables.
         arena_bytes: The codes between layers; tensors share this memory.
-        scratch_bytes: The sums of a few pixels, the windows that they come from, and a row of codes that are unpacked.
+        scratch_bytes: The sums of a few pixels, the windows that they come from, codes and weights that are unpacked,
+            and what aligns the memory.
     """
 
     weight_bytes: int
@@ -68,29 +80,36 @@ def identifier(name: str, kind: str = "network") -> str:
     return name if name[:1].isalpha() and name != "main" else f"{kind}_{name}"
 
 
-def write_c(network: IntegerNetwork, folder: Path | str, packed: bool = True) -> CMemory:
-    """Write an integer network as C: NAME.h, NAME.c, main.c and Makefile.
+def write_c(network: IntegerNetwork, folder: Path | str, packed: bool = True, package: str = "plain") -> CMemory:
+    """Write an integer network as C: NAME.h, NAME.c with its numbers, an example, and what builds them.
 
-    NAME is the name of the network, with underscores for characters that C does not allow.
+    NAME is the name of the network, with underscores for characters that C does not allow. The plain package has a
+    Makefile, which also builds a library for a device and prints its size there, and a CMakeLists.txt; that for Arduino
+    is a library with the example as a sketch.
 
     Args:
         network: An integer network.
         folder: The folder to write, whole or not at all; it must not exist yet, or be empty.
-        packed: Whether codes of at most 4 bits lie two in a byte, if the C then needs less memory. Each read unpacks
-            them, which takes time.
+        packed: Whether codes of at most 4 bits lie two in a byte, if the C then needs less memory, and weights of
+            convolutions and dense layers two in a byte, or four if they have 2 bits. Each read unpacks them, which
+            takes time: a LeNet with weights of 4 bits then takes 1.4 times the instructions on a Cortex-M4.
+        package: One of `names.C_PACKAGES`.
 
     Returns:
         The memory that the C takes.
 
     Raises:
-        InputError: when `folder` is not empty or cannot be created; when pixels have more than 8 bits; naming the
-            layer, when a sum or codes between layers need more than 64 bits, or the outputs more than 32.
+        InputError: when `folder` is not empty or cannot be created; when there is no such package; when pixels have
+            more than 8 bits; naming the layer, when a sum or codes between layers need more than 64 bits, or the
+            outputs more than 32.
     """
+    check_name("package", package, PACKAGES)
     source = _Source(network, packed)
-    files = source.files()
+    files = source.files(package)
     with folder_aside(folder) as aside:
-        for name, text in files.items():
-            (aside / name).write_text(text)
+        for path, text in files.items():
+            (aside / path).parent.mkdir(parents=True, exist_ok=True)
+            (aside / path).write_text(text)
     return source.memory
 
 
@@ -120,31 +139,33 @@ class _Codes(NamedTuple):
         """The type of a code once it is read."""
         return "int8" if self.packed else self.kind
 
-    def pixel(self, first: str, count: str, place: str = "in", row: str = "unpacked") -> str:
+    def pixel(self, first: str, count: str, place: str = "in", row: str = "m->unpacked") -> str:
         """Return an expression for where `count` codes can be read: those of `place` from `first` on."""
         return f"unpack_{self.kind}({row}, {place}, {first}, {count})" if self.packed else f"{place} + {first}"
 
     def fields(self) -> dict[str, str]:
         """Return what the functions that read one image pixel by pixel are written with."""
         at, end = self.pixel("|", "w->channels").split("|")
-        nowhere = "unpacked" if self.packed else "in"
-        return {"in": f"{self.stored}_t", "code": f"{self.read}_t", "at": at, "end": end, "nowhere": nowhere}
+        fields = {"in": f"{self.stored}_t", "code": f"{self.read}_t", "at": at, "end": end}
+        if self.packed:
+            return fields | {"nowhere": "m->unpacked", "unused": ""}
+        return fields | {"nowhere": "in", "unused": "    (void)m;\n"}
 
 
 class _Source:
     """The parts of the source: functions by name, and the tables, the `finish` and the call of each layer."""
 
     def __init__(self, network, packed):
-        pixels = max(_pixels(network).values())
-        if pixels > 255:
-            raise InputError(f"pixels of {pixels + 1} levels do not fit in bytes; C takes at most levels=256")
         self.program = program.plan_program(network, packed)
         self.network = network = self.program.network
         self.tensors = network.tensors
-        self._means = dict(zip(network.inputs, network.means))
-        self._images = dict(zip(network.inputs, _named("image", len(network.inputs))))
-        self._results = dict(zip(self.program.outputs, _named("logits", len(self.program.outputs))))
         self.name = identifier(network.name)
+        self._images = images_of(network, self.name)
+        self._results = dict(zip(self.program.outputs, codes_of(network, self.name)))
+        pixels = max(image.max_pixel for image in self._images.values())
+        if pixels > 255:
+            raise InputError(f"pixels of {pixels + 1} levels do not fit in bytes; C takes at most levels=256")
+        self._const = f"{self.name.upper()}_CONST static const"
         self._functions: dict[str, str] = {}  # those that loop: name -> text
         self._finishing: dict[str, str] = {}  # those that turn sums into codes: name -> text
         self._tables: dict[str, str] = {}
@@ -154,6 +175,7 @@ class _Source:
         self._weights = 0
         self._sums: dict[int, int] = {}  # bits -> how many
         self._patches: dict[int, int] = {}  # bits -> how many
+        self._packed, self._weights_row = packed, 0
         for output in network.results:
             program.stored_bits(self.tensors[output.tensor], output.layer, 32)
         for loop in self.program.loops:
@@ -162,27 +184,30 @@ class _Source:
     @property
     def memory(self) -> CMemory:
         """The memory that the C takes."""
-        rows = sum(bits // 8 * size for sizes in (self._sums, self._patches) for bits, size in sizes.items())
-        return CMemory(self._weights, self.program.arena_bytes, rows + self.program.unpacked_bytes)
+        arena = self.program.arena_bytes
+        rows = sum(bits // 8 * size for bits, size in self._rows().values())
+        widest = max([bits // 8 for bits, _ in self._rows().values()] + [b.bits // 8 for b in self._buffers])
+        return CMemory(self._weights, arena, -(-(arena + rows) // widest) * widest - arena)
 
-    def files(self) -> dict[str, str]:
-        """Return the text of each file by its name."""
-        memory, several = self.memory, len(self._images) + len(self._results) > 2
-        images = [self.tensors[i] for i in self._images]
-        results = [self.tensors[output.tensor] for output in self.network.results]
-        codes = " and ".join(str(x.size) for x in results)
+    def files(self, package: str) -> dict[str, str]:
+        """Return the text of each file by its path."""
+        memory = self.memory
+        ends: list[Image | Codes] = [*self._images.values(), *self._results.values()]
+        sides = " and ".join(_sides(image.tensor.shape) for image in self._images.values())
+        codes = " and ".join(str(codes.tensor.size) for codes in self._results.values())
         fields = {
             "name": self.name,
             "NAME": self.name.upper(),
-            "what": f"{' and '.join(_sides(x.shape) for x in images)} pixels in, {codes} codes out",
+            "what": f"{sides} pixels in, {codes} codes out",
             "version": fewbits.__version__,
-            "sizes": self._sizes(),
-            "meaning": self._meaning(),
-            "parameters": self._parameters(),
-            "reading": self._reading() if several else "",
+            "sizes": "\n".join(line for end in ends for line in end.macros),
+            "values": "\n".join(end.value for end in ends),
+            "meaning": "\n   ".join(line for end in ends for line in wrap(end.meaning, 116, subsequent_indent="  ")),
+            "parameters": ", ".join(end.parameter for end in ends),
+            "arguments": ", ".join(end.name for end in ends),
             **memory._asdict(),
             "ram_bytes": memory.ram_bytes,
-            "memory": self._memory_text(),
+            "memory": "\n".join(self._members()),
             "finishers": "".join(
                 f"typedef void {_finisher(b)}({_int(b)} *sums, int pixel, void *out);\n" for b in self._sums
             ),
@@ -190,74 +215,43 @@ class _Source:
             "layers": "\n".join(self._layers),
             "calls": "\n".join(self._calls),
             "numbers": "\n".join(self._tables.values()).rstrip(),
+            **self._example(),
         }
-        names = {"header.h": f"{self.name}.h", "source.c": f"{self.name}.c", "Makefile": "Makefile"}
-        names["main_several.c" if several else "main.c"] = "main.c"
-        return {name: _text(template, **fields) for template, name in names.items()}
+        paths = {Template(path).substitute(name=self.name): template for path, template in PACKAGES[package].items()}
+        if len(ends) > 2 and "main.c" in paths:
+            paths["main.c"] = "main_several.c"
+        return {path: _text(template, **fields) for path, template in paths.items()}
 
-    # Inputs and outputs
+    def _example(self):
+        """Return the parts of the examples: what they hold, take in and give out."""
+        images, results = self._images.values(), self._results.values()
+        held = [f"static uint8_t {image.name}[{image.size}];" for image in images]
+        held += [f"static int32_t {codes.name}[{codes.size}];" for codes in results]
+        taken = [f"take({image.name}, sizeof {image.name}, {image.macro}MAX_PIXEL)" for image in images]
+        given = [f"give({codes.name}, {codes.size});" for codes in results]
+        return {"held": "\n".join(held), "taken": " && ".join(taken), "given": "\n        ".join(given)}
 
-    def _prefix(self, end):
-        """Return how the macros of an input or output begin: its name stands in them if there are several."""
-        return f"{self.name}_{end}_".upper() if end[-1].isdigit() else f"{self.name}_".upper()
+    # Memory
 
-    def _sizes(self):
-        """Return the macros that hold sizes of images and outputs."""
-        lines, pixels = [], _pixels(self.network)
-        for i, image in self._images.items():
-            values = zip(("HEIGHT", "WIDTH", "CHANNELS", "MAX_PIXEL"), (*self.tensors[i].shape, pixels[i]))
-            lines += [f"#define {self._prefix(image)}{what} {value}" for what, value in values]
-        for output, name in zip(self.network.results, self._results.values()):
-            lines.append(f"#define {self.name.upper()}_{name.upper()} {self.tensors[output.tensor].size}")
-        return "\n".join(lines)
+    @property
+    def _buffers(self):
+        return self.program.buffers.values()
 
-    def _meaning(self):
-        """Return the lines of a comment that tell what the arguments hold."""
-        upper = self.name.upper()
-        lines = [
-            f"{x}: pixels from 0 to {self._prefix(x)}MAX_PIXEL, row by row, the channels of a pixel side by side."
-            for x in self._images.values()
-        ]
-        for output, name in zip(self.network.results, self._results.values()):
-            tensor = self.tensors[output.tensor]
-            value = f"* 2^{tensor.exponent}" + (f" / {tensor.divisor}" if tensor.divisor != 1 else "")
-            lines.append(f"{name}: {upper}_{name.upper()} codes; a code stands for code {value}.")
-        return "\n   ".join(lines)
+    def _rows(self):
+        """Return the rows that a call works in: name -> bits of an element, and how many."""
+        rows = {_sums(bits): (bits, size) for bits, size in self._sums.items()}
+        rows |= {_patches(bits): (bits, size) for bits, size in self._patches.items()}
+        rows |= {"weights": (8, self._weights_row)} if self._weights_row else {}
+        return rows | ({"unpacked": (8, self.program.unpacked_bytes)} if self.program.unpacked_bytes else {})
 
-    def _parameters(self):
-        images = [f"const uint8_t *{image}" for image in self._images.values()]
-        return ", ".join([*images, *(f"int32_t *{name}" for name in self._results.values())])
-
-    def _reading(self):
-        """Return the body of an example that has several inputs or outputs."""
-        upper = self.name.upper()
-        read = [
-            f"    static uint8_t {image}[{self.tensors[i].size}];\n"
-            f"    if (!read_image({image}, {self.tensors[i].size}, {self._prefix(image)}MAX_PIXEL))\n        return 1;"
-            for i, image in self._images.items()
-        ]
-        made = [f"    static int32_t {name}[{upper}_{name.upper()}];" for name in self._results.values()]
-        names = [*self._images.values(), *self._results.values()]
-        call = f"    {self.name}_run({', '.join(names)});"
-        told = [f"    print_codes({name}, {upper}_{name.upper()});" for name in self._results.values()]
-        return "\n".join([*made, *read, call, *told])
-
-    def _memory_text(self):
-        lines, size = [], self.program.arena_bytes
-        if size:
-            kinds = sorted({(b.element_bits, b.element) for b in self.program.buffers.values()})
-            members = "".join(f"    {kind}_t {kind}[{size * 8 // bits}];\n" for bits, kind in kinds)
-            lines.append(
-                "/* Codes between layers: an image lies here from the layer that makes it to the last that reads it. */"
-            )
-            lines.append(f"static union {{\n{members}}} arena;\n")
-        lines.append("/* The sums of a pixel, or of four, and the windows they come from. */")
-        lines += [f"static {_int(bits)} {_sums(bits)}[{size}];" for bits, size in sorted(self._sums.items())]
-        lines += [f"static {_int(bits)} {_patches(bits)}[{size}];" for bits, size in sorted(self._patches.items())]
-        if self.program.unpacked_bytes:
-            lines.append("\n/* Codes of 4 bits, of which two share a byte in the arena, while a layer reads them. */")
-            lines.append(f"static int8_t unpacked[{self.program.unpacked_bytes}];")
-        return "\n".join(lines) + "\n"
+    def _members(self):
+        """Return the members of a call's memory; those with the widest elements come first, so that no gaps arise."""
+        members = [(bits, [f"    {_int(bits)} {name}[{size}];"]) for name, (bits, size) in self._rows().items()]
+        kinds = sorted({(b.element_bits, b.element) for b in self._buffers})
+        if kinds:
+            sizes = [f"        {kind}_t {kind}[{self.program.arena_bytes * 8 // bits}];" for bits, kind in kinds]
+            members.append((kinds[-1][0], ["    union {", *sizes, "    } arena;"]))
+        return [line for _, lines in sorted(members, key=lambda member: -member[0]) for line in lines]
 
     # One layer
 
@@ -265,57 +259,88 @@ class _Source:
         """Add the tables, functions and call of `loop`."""
         name, bits, shape = self._unique(loop.name), loop.sum_bits, self._shape(loop)
         wide = "" if bits == 32 else "_wide"
-        types = {"sum": _int(bits), "sums": _sums(bits), "finisher": _finisher(bits)}
+        types = {"sum": _int(bits), "sums": f"m->{_sums(bits)}", "finisher": _finisher(bits)}
         rows = PARALLEL if loop.kind == "convolve" and prod(loop.shape[:2]) >= PARALLEL else 1
         self._sums[bits] = max(self._sums.get(bits, 0), rows * loop.shape[2])
         lines = [f"/* {name}: {loop.kind.replace('_', ' ')}, {_sides(shape)} -> {_sides(loop.shape)} */"]
         loaded = 1 + self.network.operations.index(loop.operation) if loop.kind == "load" and loop.operation else 0
-        sources = [self._source(i) for i in loop.inputs] or [_Codes("uint8", self._images[loaded])]
+        sources = [self._source(i) for i in loop.inputs] or [_Codes("uint8", self._images[loaded].name)]
         arguments = [source.place for source in sources]
         if loop.kind in JOINED:  # a function of its own, because each reads other images
-            finish, join = self._finish(loop, name, lines, wide), self._join(loop, name, sources, types, wide)
+            finish, join = self._finish(loop, name, wide), self._join(loop, name, sources, types, wide)
             self._layers.append("\n".join([*lines, finish, "", join]))
-            self._calls.append(f"    join_{name}({', '.join([*arguments, self._target(loop)])});")
+            self._calls.append(f"    join_{name}(m, {', '.join([*arguments, self._target(loop)])});")
             return
         kind, kinds = loop.kind, [sources[0].kind]
         types |= sources[0].fields()
         if kind in ("convolve", "depthwise", "grouped"):
             kernel = loop.operation.kernel if kind == "depthwise" else np.moveaxis(loop.operation.kernel, 3, 0)
-            kinds.append(self._table(lines, f"kernel_{name}", kernel))
-            self._table(lines, f"bias_{name}", loop.operation.bias, bits)
+            weight_bits = 0
+            if kind == "convolve":
+                kernel = kernel.reshape(len(kernel), -1)
+                length, weight_bits = kernel.shape[1], self._packed_bits(kernel)
+                kernel = _shared(kernel, weight_bits) if weight_bits else np.pad(kernel.ravel(), (0, -length % LANES))
+            kinds.append(self._table(f"kernel_{name}", kernel))
+            self._table(f"bias_{name}", loop.operation.bias, bits)
             types["kernel"] = f"{kinds[1]}_t"
             arguments += [f"kernel_{name}", f"bias_{name}"]
         if kind == "convolve":
             if kinds[0] == "int64":
                 raise InputError(f"layer {loop.name} multiplies codes of more than 32 bits; give it an input format")
-            types |= self._dots(sources[0], kinds[1], rows, loop.operation.kernel[..., 0].size, bits, wide)
+            types |= self._dots(sources[0], kinds[1], rows, length, bits, wide)
+            if weight_bits:
+                kind, kinds[1] = "convolve_packed", f"int{weight_bits}"
+                types |= self._unpacking(weight_bits, length)
         elif kind == "grouped":
             arguments.append(str(loop.operation.groups))
         elif kind == "depthwise" and loop.shape[2] != shape[2]:
             kind = "depthwise_each"
         elif kind == "load":
-            self._table(lines, f"mean_{name}", np.array(self._means[loaded]), 16)
+            self._table(f"mean_{name}", np.array(self._images[loaded].means), 16)
             arguments.append(f"mean_{name}")
         elif kind == "max_pool":
             types["lowest"] = f"INT{bits}_MIN"
         function = self._use(self._functions, kind, "_".join([kind, *kinds]) + wide, **types)
         lines.append(self._windows(loop, name))
-        finish = self._finish(loop, name, lines, wide)
+        finish = self._finish(loop, name, wide)
         self._layers.append("\n".join([*lines, finish]) + "\n")
-        arguments = [f"&windows_{name}", *arguments, f"finish_{name}", self._target(loop)]
+        arguments = ["m", f"&windows_{name}", *arguments, f"finish_{name}", self._target(loop)]
         self._calls.append(f"    {function}({', '.join(arguments)});")
 
     def _dots(self, codes, kernel, rows, length, bits, wide):
         """Add the functions that a convolution calls; return their names."""
         width = 32 if codes.kind in ("uint16", "int32") else 16  # of a patch
-        self._patches[width] = max(self._patches.get(width, 0), rows * length)
+        self._patches[width] = max(self._patches.get(width, 0), rows * _whole(length))
         types = {"patch": _int(width), "kernel": f"{kernel}_t", "sum": _int(bits)}
         gather = f"gather_{codes.kind}"
         self._use(self._functions, "gather", gather, **types, **codes.fields())
-        pair = f"int{width}_{kernel}{wide}"
-        for kind in ("dot", "dot_four"):
-            self._use(self._functions, kind, f"{kind}_{pair}", **types)
-        return {"patches": _patches(width), "gather": gather, "dot": f"dot_{pair}", "dot_four": f"dot_four_{pair}"}
+        dots = f"dots_int{width}_{kernel}{wide}"
+        is_fast = dots == "dots_int16_int8"
+        if dots not in self._functions:
+            plain, fast = (_text(f"{kind}.c", function=dots, **types) for kind in ("dots", "dots_dsp"))
+            self._functions[dots] = f"#ifdef DSP\n{fast}\n#else\n{plain}#endif\n" if is_fast else plain
+        patches = f"m->{_patches(width)}"
+        pairs = f"#ifdef DSP\n        pair({patches}, count * step);\n#endif\n" if is_fast else ""
+        return {"patches": patches, "gather": gather, "dots": dots, "pairs": pairs}
+
+    def _packed_bits(self, kernel):
+        """Return the bits of weights of which several share a byte; 0 if none do."""
+        most = signed_bits(int(kernel.min()), int(kernel.max()))
+        return next((bits for bits in PACKED if self._packed and most <= bits), 0)
+
+    def _unpacking(self, bits, length):
+        """Add the function that unpacks weights; return what a convolution that calls it is written with."""
+        self._weights_row = max(self._weights_row, PARALLEL * _whole(length))
+        each, mask, sign = 8 // bits, 2**bits - 1, 2 ** (bits - 1)
+        words, codes = [], []
+        for place, shift in zip(("i", "count + i", "2 * count + i", "3 * count + i"), range(0, 8, bits)):
+            words.append(f"        four = word >> {shift} & {hex(0x01010101 * mask)};")
+            words.append(f"        four |= (four & {hex(0x01010101 * sign)}) * {(256 - 2 * sign) // sign};")
+            words.append(f"        __builtin_memcpy(weights + {place}, &four, 4);")
+            codes.append(f"        weights[{place}] = (int8_t)(((byte >> {shift} & {mask}) ^ {sign}) - {sign});")
+        texts = {"words": "\n".join(words), "codes": "\n".join(codes)}
+        function = self._use(self._functions, "unpack_weights", f"unpack_weights_{bits}", bits=bits, each=each, **texts)
+        return {"unpack": function, "each": each}
 
     def _join(self, loop, name, sources, types, wide):
         """Return a function that joins the images that `loop` reads."""
@@ -356,31 +381,31 @@ class _Source:
         place = places[height == loop.shape[0], width == loop.shape[1]]
         step, n = int(channels == loop.shape[2]), loop.shape[2]
         codes = x.pixel(f"{n} * pixel", str(n), "x1")
-        second = f"unpacked + {n}" if x.packed else "unpacked"
+        second = f"m->unpacked + {n}" if x.packed else "m->unpacked"
         factors = factors.pixel(f"{channels} * ({place})", str(channels), "x2", second)
         return f"        {function}({types['sums']}, {n}, {codes}, {factors}, {step});"
 
-    def _finish(self, loop, name, lines, wide):
-        """Return the function that turns the sums of a pixel into codes; add what it calls, tables to `lines`."""
+    def _finish(self, loop, name, wide):
+        """Return the function that turns the sums of a pixel into codes; add what it calls, and tables."""
         bits, channels = loop.sum_bits, loop.shape[2]
         calls = [
-            self._finishing_call(action, f"{name}_{n}", bits, channels, lines, wide)
-            for n, action in enumerate(loop.finish, 1)
+            self._finishing_call(action, f"{name}_{n}", bits, channels, wide) for n, action in enumerate(loop.finish, 1)
         ]
         several = prod(loop.shape[:2]) > 1
         if self._packs(loop):
             store = self._use(self._finishing, "store_packed", f"store_packed{wide}", sum=_int(bits))
-            place = f"out, {loop.stride} * pixel + {loop.offset}" if several else f"out, {loop.offset}"
+            first = f"{loop.stride} * pixel + {loop.offset}" if several else f"{loop.offset}"
+            place = f"(uint8_t *)out, {first}"
         else:
             kind = "int32" if loop.tensor in self._results else self.program.buffers[loop.tensor].kind
             types = {"sum": _int(bits), "out": f"{kind}_t"}
             store = self._use(self._finishing, "store", f"store_{kind}{wide}", **types)
-            place = f"({kind}_t *)out + {loop.stride} * pixel" if several else "out"
+            place = f"({kind}_t *)out + {loop.stride} * pixel" if several else f"({kind}_t *)out"
         unused = "" if several else "    (void)pixel;\n"
         body = "".join(f"    {call}\n" for call in [*calls, f"{store}(sums, {channels}, {place});"])
         return f"static void finish_{name}({_int(bits)} *sums, int pixel, void *out)\n{{\n{unused}{body}}}"
 
-    def _finishing_call(self, action, name, bits, channels, lines, wide):
+    def _finishing_call(self, action, name, bits, channels, wide):
         """Return the call that applies `action` to the sums of a pixel."""
         types = {"sum": _int(bits)}
         limits: tuple[str, ...] = ()
@@ -390,7 +415,7 @@ class _Source:
         if isinstance(action, program.DivideSums):
             if isinstance(action.shift, tuple):
                 kind, code = "shift_each", "code"
-                self._table(lines, f"shifts_{name}", np.array(action.shift), 8)
+                self._table(f"shifts_{name}", np.array(action.shift), 8)
                 amount = f"shifts_{name}"
             else:
                 kind, code = ("shift" if action.shift else "divide"), "codes[i]"
@@ -401,14 +426,14 @@ class _Source:
             kind = function = "multiply"
             arguments = (_literal(action.factor),)
         elif isinstance(action, program.LeakySums):
-            kind, function, arguments = self._leak(action, name, channels, lines, types)
+            kind, function, arguments = self._leak(action, name, channels, types)
         elif isinstance(action, program.TabulateSums):
-            entry = self._table(lines, f"table_{name}", action.codes)
+            entry = self._table(f"table_{name}", action.codes)
             types["entry"] = f"{entry}_t"
             kind, function, arguments = "look_up", f"look_up_{entry}", (f"table_{name}", _literal(action.first))
         elif isinstance(action, program.OffsetSums):
             kind = function = "add_constants"
-            self._table(lines, f"constants_{name}", action.constants, bits)
+            self._table(f"constants_{name}", action.constants, bits)
             arguments = (f"constants_{name}",)
         else:
             kind = function = "clip"
@@ -416,12 +441,12 @@ class _Source:
         function = self._use(self._finishing, kind, function + wide, **types)
         return f"{function}(sums, {channels}, {', '.join(arguments)});"
 
-    def _leak(self, action, name, channels, lines, types):
+    def _leak(self, action, name, channels, types):
         """Return the kind, the name and the last arguments of a function that multiplies codes below zero by slopes."""
         factor = _literal(action.factor)
         if action.slopes.size == 1:
             return "leak", "leak", (_literal(int(action.slopes[0])), factor)
-        slope = self._table(lines, f"slopes_{name}", action.slopes)
+        slope = self._table(f"slopes_{name}", action.slopes)
         types["slope"] = f"{slope}_t"
         place = f"slopes_{name} + {channels} * pixel" if action.slopes.ndim == 2 else f"slopes_{name}"
         return "leak_each", f"leak_each_{slope}", (place, factor)
@@ -434,13 +459,12 @@ class _Source:
             functions[function] = _text(f"{template}.c", function=function, **fields)
         return function
 
-    def _table(self, lines, name, array, bits=None):
+    def _table(self, name, array, bits=None):
         """Add constants of `bits`, or as narrow as they fit; return their type, such as "int8"."""
         low, high = int(array.min()), int(array.max())
         bits = bits or next(width for width in (8, 16, 32, 64) if signed_bits(low, high) <= width)
         self._weights += array.size * bits // 8
-        lines.append(f"static const {_int(bits)} {name}[{array.size}];")
-        self._tables[name] = f"static const {_int(bits)} {name}[{array.size}] = {{\n{_numbers(array)}\n}};\n"
+        self._tables[name] = f"{self._const} {_int(bits)} {name}[{array.size}] = {{\n{_numbers(array)}\n}};\n"
         return f"int{bits}"
 
     def _windows(self, loop, name):
@@ -456,11 +480,12 @@ class _Source:
         (top, _), (left, _) = getattr(operation, "padding", ((0, 0), (0, 0)))
         self._weights += WINDOWS_BYTES
         return (
-            f"static const struct windows windows_{name} = {{\n"
-            f"    .height = {height}, .width = {width}, .channels = {channels}, .rows = {rows}, .columns = {columns},\n"
-            f"    .down = {down}, .right = {right}, .row_step = {dilation[0]}, .column_step = {dilation[1]},\n"
-            f"    .top = {top}, .left = {left},\n"
-            f"    .out_height = {loop.shape[0]}, .out_width = {loop.shape[1]}, .out_channels = {loop.shape[2]},\n"
+            f"{self._const} struct windows windows_{name} = {{\n"
+            f"    {height}, {width}, {channels}, /* height, width, channels */\n"
+            f"    {rows}, {columns}, /* rows, columns */\n"
+            f"    {down}, {right}, {dilation[0]}, {dilation[1]}, /* down, right, row_step, column_step */\n"
+            f"    {top}, {left}, /* top, left */\n"
+            f"    {loop.shape[0]}, {loop.shape[1]}, {loop.shape[2]} /* out_height, out_width, out_channels */\n"
             f"}};"
         )
 
@@ -470,9 +495,9 @@ class _Source:
     def _source(self, i):
         """Return the codes of tensor `i`; add the function that unpacks them."""
         if i in self._results:
-            return _Codes("int32", self._results[i])
+            return _Codes("int32", self._results[i].name)
         if i in self.program.images:
-            return _Codes("uint8", self._images[self.program.images[i]])
+            return _Codes("uint8", self._images[self.program.images[i]].name)
         buffer = self.program.buffers[i]
         if buffer.packed:
             value = "(code ^ 8) - 8" if buffer.signed else "code"
@@ -486,23 +511,13 @@ class _Source:
     def _target(self, loop):
         """Return an expression for where `loop` writes its first code."""
         if loop.tensor in self._results:
-            name = self._results[loop.tensor]
+            name = self._results[loop.tensor].name
             return f"{name} + {loop.offset}" if loop.offset else name
         return _place(self.program.buffers[loop.tensor], 0 if self._packs(loop) else loop.offset)
 
     def _unique(self, layer):
         """Return a name for what belongs to a loop that is not used yet."""
         return free_name(re.sub(r"[^0-9A-Za-z_]", "_", layer), self._names)
-
-
-def _named(name, count):
-    """Return the names of inputs or outputs: numbered if there are several."""
-    return [name] if count == 1 else [f"{name}{number}" for number in range(1, count + 1)]
-
-
-def _pixels(network):
-    """Return the largest pixel of each input, by the index of its tensor."""
-    return {i: network.tensors[i].high + min(mean) for i, mean in zip(network.inputs, network.means)}
 
 
 def _round(kind, rounding, code, integer):
@@ -532,9 +547,22 @@ def _literal(code):
     return str(code) if abs(code) < 2**31 else f"INT64_C({code})"
 
 
+def _shared(kernel, bits):
+    """Return the weights of each filter (filters, n) as bytes for `unpack_weights`, filled up."""
+    each = 8 // bits
+    codes = np.pad(kernel, ((0, 0), (0, -kernel.shape[1] % each))).reshape(len(kernel), each, -1)
+    places = bits * np.arange(each)[:, np.newaxis]
+    return ((codes & (2**bits - 1)) << places).sum(1).astype(np.uint8).view(np.int8)
+
+
+def _whole(length):
+    """Return a number of products rounded up to whole vectors."""
+    return -(-length // LANES) * LANES
+
+
 def _place(buffer, offset):
     first = buffer.start * 8 // buffer.element_bits + offset
-    return f"arena.{buffer.element} + {first}" if first else f"arena.{buffer.element}"
+    return f"m->arena.{buffer.element} + {first}" if first else f"m->arena.{buffer.element}"
 
 
 def _int(bits):

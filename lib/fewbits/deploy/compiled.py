@@ -27,7 +27,6 @@ class CRunner:
         image_shape: (height, width, channels) of an image; of the first input, if there are several.
         levels: Pixels are below this number.
         memory: Bytes that the C takes, as `write_c` returns them.
-        library: Content of the shared library.
     """
 
     def __init__(self, network: IntegerNetwork, *flags: str, packed: bool = True):
@@ -52,7 +51,6 @@ class CRunner:
             library = path.with_suffix(".so")
             options = ["-std=c99", "-shared", "-fPIC", *(flags or ("-O3",))]
             subprocess.run([name, *options, path, "-o", library], check=True, capture_output=True)
-            self.library = library.read_bytes()
             self._call = getattr(ctypes.CDLL(str(library)), f"{path.stem}_run")  # once loaded, the file is not needed
         self._shapes = [network.tensors[i].shape for i in network.inputs]
         self._sizes = [network.tensors[output.tensor].size for output in network.results]

@@ -1,5 +1,5 @@
 /* Codes times factor are added to the sums of a pixel. */
-static void $function($sum *sums, int n, const $in *codes, $sum factor)
+static WIDE void $function($sum *sums, int n, const $in *codes, $sum factor)
 {
     for (int i = 0; i < n; i++)
         sums[i] += codes[i] * factor;

@@ -1,5 +1,5 @@
 /* A constant for each channel, such as a bias that comes behind the rounding. */
-static void $function($sum *codes, int n, const $sum *constants)
+static WIDE void $function($sum *codes, int n, const $sum *constants)
 {
     for (int i = 0; i < n; i++)
         codes[i] += constants[i];

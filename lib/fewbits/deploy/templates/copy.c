@@ -1,5 +1,5 @@
 /* The codes as they are, for what `finish` does with them. */
-static void $function(const struct windows *w, const $in *in, $finisher *finish, void *out)
+static WIDE void $function(memory *m, const struct windows *w, const $in *in, $finisher *finish, void *out)
 {
     for (int pixel = 0; pixel < w->height * w->width; pixel++) {
         const $code *codes = ${at}pixel * w->channels$end;

@@ -1,6 +1,6 @@
 /* Each channel times several windows of its own. */
-static void $function(const struct windows *w, const $in *in, const $kernel *kernel, const $sum *bias,
-                      $finisher *finish, void *out)
+static WIDE void $function(memory *m, const struct windows *w, const $in *in,
+                      const $kernel *kernel, const $sum *bias, $finisher *finish, void *out)
 {
     const int multiplier = w->out_channels / w->channels;
     for (int pixel = 0; pixel < w->out_height * w->out_width; pixel++) {

@@ -1,7 +1,7 @@
-/* The pixels under one window, side by side; zeros where it reaches over the border. */
-static void $function(const struct windows *w, const $in *in, int pixel, $patch *patch)
+/* The pixels under one window, side by side; zeros where it reaches over the border, and `more` zeros behind. */
+static WIDE void $function(memory *m, const struct windows *w, const $in *in, int pixel, $patch *patch, int more)
 {
-    const int top = pixel / w->out_width * w->down - w->top;
+$unused    const int top = pixel / w->out_width * w->down - w->top;
     const int left = pixel % w->out_width * w->right - w->left;
     for (int row = 0; row < w->rows; row++)
         for (int column = 0; column < w->columns; column++) {
@@ -12,4 +12,6 @@ static void $function(const struct windows *w, const $in *in, int pixel, $patch 
                 patch[i] = inside ? codes[i] : 0;
             patch += w->channels;
         }
+    while (more--)
+        *patch++ = 0;
 }

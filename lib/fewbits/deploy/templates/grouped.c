@@ -1,6 +1,6 @@
 /* Each filter times the channels of its own group, in each window, plus bias. */
-static void $function(const struct windows *w, const $in *in, const $kernel *kernel, const $sum *bias, int groups,
-                      $finisher *finish, void *out)
+static WIDE void $function(memory *m, const struct windows *w, const $in *in,
+                      const $kernel *kernel, const $sum *bias, int groups, $finisher *finish, void *out)
 {
     const int filters = w->out_channels / groups, channels = w->channels / groups;
     for (int pixel = 0; pixel < w->out_height * w->out_width; pixel++) {

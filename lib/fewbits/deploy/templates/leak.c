@@ -1,5 +1,5 @@
 /* Codes times factor; those below zero times slope. */
-static void $function($sum *codes, int n, $sum slope, $sum factor)
+static WIDE void $function($sum *codes, int n, $sum slope, $sum factor)
 {
     for (int i = 0; i < n; i++)
         codes[i] *= codes[i] < 0 ? slope : factor;

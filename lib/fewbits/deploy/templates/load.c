@@ -1,5 +1,6 @@
 /* The image less its mean. */
-static void $function(const struct windows *w, const $in *in, const int16_t *mean, $finisher *finish, void *out)
+static WIDE void $function(memory *m, const struct windows *w, const $in *in, const int16_t *mean,
+                      $finisher *finish, void *out)
 {
     for (int pixel = 0; pixel < w->height * w->width; pixel++) {
         for (int i = 0; i < w->channels; i++)

@@ -4,20 +4,23 @@
 
 #include "$name.h"
 
-static int read_image(uint8_t *image, long size, int max_pixel)
+$held
+
+static int take(uint8_t *pixels, size_t size, int max_pixel)
 {
-    for (long i = 0; i < size; i++) {
+    for (size_t i = 0; i < size; i++) {
         const int byte = getchar();
         if (byte == EOF || byte > max_pixel) {
-            fprintf(stderr, "an image of %ld bytes from 0 to %d ends or is wrong at byte %ld\n", size, max_pixel, i);
+            fprintf(stderr, "an image of %lu bytes from 0 to %d ends or is wrong at byte %lu\n", (unsigned long)size,
+                    max_pixel, (unsigned long)i);
             return 0;
         }
-        image[i] = (uint8_t)byte;
+        pixels[i] = (uint8_t)byte;
     }
     return 1;
 }
 
-static void print_codes(const int32_t *codes, int count)
+static void give(const int32_t *codes, int count)
 {
     printf("codes");
     for (int i = 0; i < count; i++)
@@ -27,6 +30,10 @@ static void print_codes(const int32_t *codes, int count)
 
 int main(void)
 {
-$reading
-    return 0;
+    if ($taken) {
+        ${name}_run($arguments);
+        $given
+        return 0;
+    }
+    return 1;
 }

@@ -1,5 +1,5 @@
 /* The largest code of each window. */
-static void $function(const struct windows *w, const $in *in, $finisher *finish, void *out)
+static WIDE void $function(memory *m, const struct windows *w, const $in *in, $finisher *finish, void *out)
 {
     for (int pixel = 0; pixel < w->out_height * w->out_width; pixel++) {
         const int top = pixel / w->out_width * w->down - w->top;

@@ -1,5 +1,5 @@
 /* Codes on a finer grid. */
-static void $function($sum *codes, int n, $sum factor)
+static WIDE void $function($sum *codes, int n, $sum factor)
 {
     for (int i = 0; i < n; i++)
         codes[i] *= factor;

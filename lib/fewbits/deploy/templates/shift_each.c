@@ -1,5 +1,5 @@
 /* codes / 2^shift with a shift for each channel (a negative one multiplies), rounded $how, and clipped. */
-static void $function($sum *codes, int n, const int8_t *shifts, $sum low, $sum high)
+static WIDE void $function($sum *codes, int n, const int8_t *shifts, $sum low, $sum high)
 {
     for (int i = 0; i < n; i++) {
         const int shift = shifts[i] > 0 ? shifts[i] : 0;

@@ -1,5 +1,5 @@
 /* The codes of a pixel, two in a byte, from the place first on; what shares a byte with them stays. */
-static void $function(const $sum *codes, int n, uint8_t *out, int first)
+static WIDE void $function(const $sum *codes, int n, uint8_t *out, int first)
 {
     int i = first & 1;
     uint8_t *bytes = out + first / 2;

@@ -1,5 +1,5 @@
 /* The sum of each window: an average that is still to be divided. */
-static void $function(const struct windows *w, const $in *in, $finisher *finish, void *out)
+static WIDE void $function(memory *m, const struct windows *w, const $in *in, $finisher *finish, void *out)
 {
     for (int pixel = 0; pixel < w->out_height * w->out_width; pixel++) {
         const int top = pixel / w->out_width * w->down, left = pixel % w->out_width * w->right;

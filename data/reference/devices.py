@@ -1,0 +1,87 @@
+"""Count what two networks for digits take on emulated microcontrollers: python data/reference/devices.py CMSIS_NN.
+
+CMSIS_NN is a checkout of https://github.com/ARM-software/CMSIS-NN, whose kernels run the same networks. It needs the
+cross compilers and emulators of `fewbits.deploy.emulation`. The counts go to devices.json. LeNet's weights are drawn;
+what it takes hardly depends on them.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from cmsis_nn import write_with_cmsis_nn
+
+from fewbits import data, formats_for, quantize_model, zoo
+from fewbits.backend import keras
+from fewbits.deploy import DeviceRunner, lower, write_c
+from fewbits.deploy.emulation import BOARDS
+from fewbits.deploy.integer import IntegerNetwork
+from fewbits.experiment import provenance
+from fewbits.io.files import write_aside
+
+NETWORKS = {"LeNet": ("lenet", None), "SqueezeNet": ("squeezenet_digits", "squeezenet_digits")}
+OURS, THEIRS, OPTIMIZED = "ours", "CMSIS-NN", ("-O2", "-Os")
+IMAGES = 40
+DIGITS = data.load("digits")
+TARGET = Path(__file__).parent / "devices.json"
+
+
+def digits_network(name: str, weights: str | None) -> IntegerNetwork:
+    """Return a network of 8 bits that rounds half up, as CMSIS-NN does."""
+    keras.utils.set_random_seed(1)
+    model = zoo.build(name, DIGITS.image_shape, 10, weights=weights)
+    quantized = quantize_model(model, rounding="nearest-up", fold_batch_normalization=True)
+    quantized.set_formats(formats_for(quantized, DIGITS.arrays("train", 64)[0], nbits=(8, 8, 8)))
+    return lower(quantized, levels=DIGITS.levels)
+
+
+def measured(network: IntegerNetwork, device: str, optimized: str, cmsis_nn: Path | None) -> dict:
+    """Return what a network takes on a device, with our C or with the kernels of CMSIS-NN."""
+    write = partial(write_with_cmsis_nn, cmsis_nn=cmsis_nn) if cmsis_nn else write_c
+    runner = DeviceRunner(network, device, optimized, write=write)
+    images = DIGITS.test.images[:IMAGES]
+    found = runner.run(images)
+    assert np.array_equal(found.codes[0], network.run(images).reshape(IMAGES, -1)), (network.name, device)
+    return {
+        "device": device,
+        "kernels": THEIRS if cmsis_nn else OURS,
+        "optimized": optimized,
+        "flash": runner.flash_bytes,
+        "ram": None if cmsis_nn else runner.ram_bytes,  # there, tensors do not share memory
+        "stack": found.stack_bytes,
+        "instructions": round(found.instructions.mean()),
+    }
+
+
+def version(*command: str) -> str:
+    """Return the first line that a program prints."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+
+
+def main(cmsis_nn: Path) -> None:
+    """Measure both networks on all devices."""
+    began, rows = time.monotonic(), []
+    for title, build in NETWORKS.items():
+        network = digits_network(*build)
+        for device in BOARDS:
+            for optimized in OPTIMIZED:
+                for checkout in (None, cmsis_nn) if device.startswith("cortex") else (None,):
+                    rows.append({"network": title, **measured(network, device, optimized, checkout)})
+                    print(rows[-1])
+    programs = {f"{board.tools}gcc" for board in BOARDS.values()} | {board.emulator[0] for board in BOARDS.values()}
+    tools = {name: version(name, "--version") for name in sorted(programs)}
+    tools[THEIRS] = version("git", "-C", str(cmsis_nn), "rev-parse", "HEAD")
+    run = provenance.describe(DIGITS.checksum, None, time.monotonic() - began)
+    head = {"images": IMAGES, "run": run, "tools": tools}
+    lines = [f' "{key}": {json.dumps(value)}' for key, value in head.items()]
+    lines.append(' "rows": [\n' + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]")
+    with write_aside(TARGET) as file:
+        file.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
