@@ -249,6 +249,7 @@ COMMANDS = [
     ("prune lenet.keras --data mnist --ratio 0.1 --dry-run", None),
     ("export quantized.keras --to c --output program", None),
     ("export quantized.keras --to hls4ml --output project", "fpga"),
+    ("export quantized.keras --to qonnx --output quantized.onnx", "export"),
     ("audit lenet.keras quantized.keras --data mnist", None),
     ("export quantized.keras --to litert --precision int8 --int8-io --output quantized.tflite", "export"),
     ("audit lenet.keras mobilenet.tflite --data mnist", "export"),

@@ -31,12 +31,14 @@ def test_each_layer_says_what_becomes_of_it():
 
 
 def test_a_form_that_a_network_cannot_take_says_why():
-    assert set(export_support(network()).values()) == {""}
+    support = export_support(network())
+    assert support.pop("hls4ml").startswith("layer two is a DepthwiseConv2D, which cannot be exported to hls4ml")
+    assert len(support) == 8 and set(support.values()) == {""}
     image = layers.Input((8, 8, 3))
     larger = layers.UpSampling2D(interpolation="bilinear", name="up")(layers.LeakyReLU(name="leaky")(image))
     support = export_support(keras.Model(image, layers.Dense(2)(layers.Flatten()(larger))))
-    assert support["LiteRT"] == support["ONNX"] == ""
-    assert all(support[form].startswith("layer up ") for form in ("integers", "C", "integer ONNX"))
+    assert support["LiteRT"] == support["ONNX"] == support["QONNX"] == ""
+    assert all(support[form].startswith("layer up ") for form in ("integers", "C", "integer ONNX", "hls4ml"))
 
 
 def test_activations_and_preprocessing_say_what_becomes_of_them():

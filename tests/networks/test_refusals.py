@@ -419,6 +419,12 @@ EXPORTS = {
     "a kernel of too many bits in a page": (lambda: deploy.page_program(quantized(conv())), "here"),
     "a transposed convolution in a page": (lambda: page(quantized(L.Conv2DTranspose(4, 3, name="here"))), "here"),
     "two outputs in a page": (lambda: page(two_outputs()), "net"),
+    "QONNX of floats": (lambda: deploy.to_qonnx(net(conv())), "net"),
+    "QONNX of one bit": (lambda: deploy.to_qonnx(quantized(conv(), formats=(FixedPoint(0, 1), F8, F8))), "here"),
+    "QONNX of filters far apart": (
+        lambda: deploy.to_qonnx(with_formats((F8, F8, F8, FixedPoint(30, 8)), F8, F8)),
+        "here",
+    ),
     "hls4ml of another activation": (lambda: to_hls4ml(conv(activation="relu6")), "here"),
     "hls4ml of ReLU6": (lambda: to_hls4ml(before(), L.ReLU(6, name="here")), "here"),
     "hls4ml of zeros that are pooled": (lambda: to_hls4ml(L.ZeroPadding2D(name="here"), L.MaxPooling2D()), "here"),

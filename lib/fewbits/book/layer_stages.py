@@ -9,11 +9,13 @@ from typing import Any
 from fewbits.backend import keras
 from fewbits.book.layer_examples import EXAMPLES, Example, network_of, network_of_all
 from fewbits.deploy.coreml import write_coreml
+from fewbits.deploy.hls4ml import check_hls4ml
 from fewbits.deploy.litert import to_litert
 from fewbits.deploy.lowering import lower
 from fewbits.deploy.onnx import to_onnx
 from fewbits.deploy.onnx_integer import to_integer_onnx
 from fewbits.deploy.program import plan_program
+from fewbits.deploy.qonnx import to_qonnx
 from fewbits.errors import InputError
 from fewbits.pruning.surgery import kept_whole, removable
 from fewbits.quantization.canonical_form import canonical
@@ -54,11 +56,18 @@ def _core_ml(model: QuantizedModel) -> None:
         write_coreml(model, Path(folder, "model.mlpackage"))
 
 
+def _hls4ml(model: QuantizedModel) -> None:
+    lower(model)
+    check_hls4ml(model)
+
+
 FORMS: dict[str, Callable[[Any], Any]] = {
     "Integers": lower,
     "C": lambda model: plan_program(lower(model)),
     "Integer ONNX": lambda model: to_integer_onnx(lower(model)),
+    "hls4ml": _hls4ml,
     "ONNX": to_onnx,
+    "QONNX": to_qonnx,
     "LiteRT": to_litert,
     "LiteRT int8": lambda model: to_litert(model, "int8"),
     "Core ML": _core_ml,

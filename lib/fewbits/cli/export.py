@@ -30,6 +30,7 @@ stands beside that of Keras.
 
   hdf5     .h5 or .npz: weights, codes and formats; .h5 with --data also holds the activations of each layer
   onnx     .onnx: the simulation with its quantizers; with --integers, the integer network
+  qonnx    .onnx: the simulation with Quant nodes, for FPGA tools that read QONNX; qonnx runs it here, layer by layer
   litert   .tflite: --precision float32, float16, int8 or int16x8; integers of a quantized network are its codes. With
            --int8-io inputs and outputs are codes, too, as microcontrollers take them; their scales are printed
   coreml   .mlpackage: the simulation
@@ -41,11 +42,13 @@ EXAMPLES = """
   fewbits export quantized.keras --to litert --precision int8 --data digits --output digits.tflite
   fewbits export quantized.keras --to c --data digits --images 359 --output digits
   fewbits export quantized.keras --to c --package arduino --output digits
+  fewbits export quantized.keras --to qonnx --data digits --output digits.onnx
   fewbits export quantized.keras --to hls4ml --fpga xc7z020clg400-1 --clock 10 --output fpga
 """
 SUFFIXES = {
     "hdf5": (".h5", ".hdf5", ".npz"),
     "onnx": (".onnx",),
+    "qonnx": (".onnx",),
     "litert": (".tflite",),
     "coreml": (),
     "c": (),
@@ -216,6 +219,23 @@ def _onnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> No
         _report_outputs(options.output, model, runner, sample)
 
 
+def _qonnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
+    from importlib.util import find_spec
+
+    from fewbits.deploy import compare_qonnx, joint_formats, to_qonnx
+
+    _write(options.output, to_qonnx(model).SerializeToString())
+    print(f"{_written(options.output)}; it takes images with their channels first")
+    for name, fmt in joint_formats(model).items():
+        print(f"the filters of {name} share {fmt}, with the finest step of their formats")
+    if find_spec("qonnx"):
+        images, what = _images(model, sample)
+        _report_layers(compare_qonnx(model, images), f"{what}, in qonnx")
+        _report_layers(compare_qonnx(model, images, clean=True), f"{what}, in qonnx after its clean-up")
+    else:
+        print("it was not run: the package qonnx is not installed here; it is in '.[fpga]'")
+
+
 def _litert(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
     from fewbits.deploy import before_heads, compare_litert, to_litert
     from fewbits.deploy.litert import INTEGERS
@@ -235,11 +255,11 @@ def _litert(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
         print("inputs and outputs: " + "; ".join(runner.ends))
     if codes:
         images, what = _images(model, sample)
-        _report_litert_codes(compare_litert(model, images, not own_kernels, precision), what)
+        _report_layers(compare_litert(model, images, not own_kernels, precision), what)
 
 
-def _report_litert_codes(compared: "dict[str, Agreement]", what: str) -> None:
-    """Print where the codes of LiteRT differ from those of the network."""
+def _report_layers(compared: "dict[str, Agreement]", what: str) -> None:
+    """Print in which layers codes differ."""
     found = {name: agreement for name, agreement in compared.items() if agreement.different}
     for name, agreement in found.items():
         share, largest = agreement.different / agreement.codes, agreement.largest
@@ -377,4 +397,12 @@ def _report_accuracy(model: "keras.Model", sample: Sample, name: str, outputs: A
     print(f"accuracy: {right[0]:.2%} of Keras on the images, {right[1]:.2%} of {name} on their pixels as stored")
 
 
-_WRITERS = {"hdf5": _hdf5, "onnx": _onnx, "litert": _litert, "coreml": _coreml, "c": _c, "hls4ml": _hls4ml}
+_WRITERS = {
+    "hdf5": _hdf5,
+    "onnx": _onnx,
+    "qonnx": _qonnx,
+    "litert": _litert,
+    "coreml": _coreml,
+    "c": _c,
+    "hls4ml": _hls4ml,
+}

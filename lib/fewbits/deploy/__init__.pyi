@@ -23,6 +23,7 @@ from . import onnx_graph as onnx_graph
 from . import onnx_integer as onnx_integer
 from . import operations as operations
 from . import program as program
+from . import qonnx as qonnx
 from . import support as support
 from . import tensorflow_process as tensorflow_process
 from .arrays import weights_and_codes as weights_and_codes
@@ -64,6 +65,7 @@ from .integer import IntegerNetwork as IntegerNetwork
 from .litert import compare_litert as compare_litert
 from .litert import to_litert as to_litert
 from .lowering import lower as lower
+from .onnx import LayerGraph as LayerGraph
 from .onnx import ONNXRunner as ONNXRunner
 from .onnx import exact_session as exact_session
 from .onnx import is_in_onnx as is_in_onnx
@@ -75,6 +77,10 @@ from .operations import Operation as Operation
 from .operations import Tensor as Tensor
 from .program import Program as Program
 from .program import plan_program as plan_program
+from .qonnx import compare_qonnx as compare_qonnx
+from .qonnx import joint_formats as joint_formats
+from .qonnx import to_qonnx as to_qonnx
+from .qonnx import write_qonnx as write_qonnx
 from .support import LayerSupport as LayerSupport
 from .support import export_support as export_support
 from .support import layer_support as layer_support

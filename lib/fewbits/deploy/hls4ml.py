@@ -90,7 +90,7 @@ def write_hls4ml(
     """
     _check_settings(settings)
     model = _bare(model)
-    check_hls4ml(model, settings.streaming)
+    _check_layers(model, settings.streaming)
     with folder_aside(folder) as aside, redirect_stdout(StringIO()):
         graph = _to_hls4ml(model, network, aside, settings)
         graph.write()
@@ -158,12 +158,16 @@ def check_hls4ml(model: keras.Model, streaming: bool = False) -> None:
     """Check that hls4ml computes every layer of a quantized model exactly.
 
     Args:
-        model: A quantized model without a softmax at its end.
+        model: A quantized model.
         streaming: As in HLS4MLSettings.
 
     Raises:
         InputError: naming the layer that it does not.
     """
+    _check_layers(_bare(model), streaming)
+
+
+def _check_layers(model: keras.Model, streaming: bool) -> None:
     graph = Graph(model)
     for call in graph.calls:
         reason = _reader_refusal(graph, call, streaming) or _refusal(call, streaming)

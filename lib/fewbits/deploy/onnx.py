@@ -17,11 +17,12 @@ from fewbits.deploy.frozen import check_exportable, multiplies
 from fewbits.deploy.onnx_activations import activated, hard_silu_divided_last
 from fewbits.deploy.onnx_graph import ONNXGraph
 from fewbits.errors import InputError, needs_extra
-from fewbits.graph import Call, Graph
+from fewbits.graph import Graph
 from fewbits.io.files import write_aside
 from fewbits.quantization.activations import QuantizedActivation, QuantizedLeakyReLU, QuantizedPReLU
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import TRAINING_ONLY
+from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.layers import DEPTHWISE, TRANSPOSED, active_formats, effective_weights
 
 layers, activations = keras.layers, keras.activations
@@ -47,21 +48,7 @@ def to_onnx(model: keras.Model) -> Any:
         InputError: naming the layer, when ONNX has no node for it here; when the package onnx is not installed; as
             `check_exportable`.
     """
-    graph = _Graph()
-    model = canonical(model)
-    check_exportable(model)
-    shapes = [[("N", *x.shape[1:]) for x in side] for side in (model.inputs, model.outputs)]
-    inputs, outputs = _end_names(model)
-    names = {
-        id(x): graph.first(name, len(shape)) for x, name, shape in zip(model.inputs, inputs, shapes[0], strict=True)
-    }
-    for call in Graph(model).calls:
-        if not call.is_input:
-            names[id(call.outputs[0])] = graph.call(call, [names[id(x)] for x in call.inputs])
-    for x, name in zip(model.outputs, outputs, strict=True):
-        graph.add("Identity", graph.last(names[id(x)], len(x.shape)), output=name)
-    ends = ([(name, np.float32, shape) for name, shape in zip(*side)] for side in zip((inputs, outputs), shapes))
-    return graph.model(model.name, *ends)
+    return LayerGraph().convert(model)
 
 
 def write_onnx(model: keras.Model, path: Path) -> None:
@@ -85,7 +72,7 @@ def is_in_onnx(layer: Any) -> bool:
     Args:
         layer: A layer or another operation of Keras.
     """
-    return multiplies(layer) or type(layer) in _Graph._HANDLERS
+    return multiplies(layer) or type(layer) in LayerGraph._HANDLERS
 
 
 def exact_session(content: bytes, options: Any) -> Any:
@@ -171,14 +158,50 @@ def _numbered(name):
         number += 1
 
 
-class _Graph(ONNXGraph):
-    """A graph to which layers are added."""
+class LayerGraph(ONNXGraph):
+    """A graph to which the layers of a model are added.
 
-    def __init__(self):
+    Attributes:
+        channels_last: Whether images have the layout of Keras; otherwise that which is used inside.
+        tensors: Layer name -> name of its last output.
+    """
+
+    channels_last = True
+
+    def __init__(self) -> None:
         super().__init__(np.float32, default=np.float32)
+        self.tensors: dict[str, str] = {}
         self._transposes: dict[tuple[str, tuple[int, ...]], str] = {}
 
-    def call(self, call: Call, inputs: list[str]) -> str:
+    def convert(self, model: keras.Model, batch: int | str = "N") -> Any:
+        """Add all layers of a model; return an onnx.ModelProto of them.
+
+        Args:
+            model: As in `to_onnx`.
+            batch: How many images there are, or a name for any number of them.
+
+        Raises:
+            InputError: naming the layer, when ONNX has no node for it here; as `check_exportable`.
+        """
+        model = canonical(model)
+        check_exportable(model)
+        inputs, outputs = _end_names(model)
+        names = {id(x): self._first_outside(name, len(x.shape)) for x, name in zip(model.inputs, inputs, strict=True)}
+        for call in Graph(model).calls:
+            if not call.is_input:
+                self.layer = call.name
+                self.tensors[call.name] = self._call(call, [names[id(x)] for x in call.inputs])
+                names[id(call.outputs[0])] = self.tensors[call.name]
+        self.layer = ""
+        for x, name in zip(model.outputs, outputs, strict=True):
+            self.add("Identity", self._last_outside(names[id(x)], len(x.shape)), output=name)
+        ends = (
+            [(name, np.float32, self._outside((batch, *x.shape[1:]))) for name, x in zip(*side)]
+            for side in ((inputs, model.inputs), (outputs, model.outputs))
+        )
+        return self.model(model.name, *ends)
+
+    def _call(self, call, inputs):
         """Add what a call of a layer computes from `inputs`; return the name of its output."""
         layer = call.operation
         if multiplies(layer):
@@ -193,11 +216,11 @@ class _Graph(ONNXGraph):
 
     # Layout
 
-    def first(self, x: str, rank: int) -> str:
+    def _first(self, x: str, rank: int) -> str:
         """Return `x` with channels first if it has three or four axes."""
         return self._transposed(x, _to_first(rank))
 
-    def last(self, x: str, rank: int) -> str:
+    def _last(self, x: str, rank: int) -> str:
         """Return `x` with channels last if it has three or four axes."""
         return self._transposed(x, _to_last(rank))
 
@@ -210,14 +233,24 @@ class _Graph(ONNXGraph):
             self._transposes |= {(x, order): transposed, (transposed, back): x}
         return self._transposes[x, order]
 
-    def spread(self, values: Any, rank: int) -> str:
+    def _first_outside(self, x, rank):
+        return self._first(x, rank) if self.channels_last else x
+
+    def _last_outside(self, x, rank):
+        return self._last(x, rank) if self.channels_last else x
+
+    def _outside(self, shape):
+        """Return the shape that a tensor of Keras has at an end of the graph."""
+        return shape if self.channels_last else tuple(shape[i] for i in _to_first(len(shape)))
+
+    def _spread(self, values: Any, rank: int) -> str:
         """Return a number or array that broadcasts against a tensor of Keras with `rank` axes as one that does here."""
         values = np.asarray(values)
         if values.ndim > 1:
             values = values.reshape((1,) * (rank - values.ndim) + values.shape).transpose(_to_first(rank))[0]
-        return self.array(values) if values.ndim > 1 else self.channels(values, rank)
+        return self.array(values) if values.ndim > 1 else self._channels(values, rank)
 
-    def channels(self, values: Any, rank: int) -> str:
+    def _channels(self, values: Any, rank: int) -> str:
         """Return `values`, one per channel, as a constant that broadcasts against a tensor of `rank` axes."""
         return self.array(np.reshape(values, (-1, *(1,) * (rank - 2))))
 
@@ -227,9 +260,9 @@ class _Graph(ONNXGraph):
         layer, rank = call.operation, _rank(call)
         _, bias = effective_weights(layer)
         formats = active_formats(layer)
-        x = self._product(call, self._quantizer(x, formats.input, layer))
-        steps = [lambda x: x if bias is None else self.add("Add", x, self.channels(bias, rank))]
-        steps.append(lambda x: self._quantizer(x, formats.output, layer))
+        x = self._product(call, self.quantizer(x, formats.input, layer))
+        steps = [lambda x: x if bias is None else self.add("Add", x, self.bias(self._channels(bias, rank), layer))]
+        steps.append(lambda x: self.quantizer(x, formats.output, layer))
         if getattr(layer, "bias_order", "accumulator") == "output":
             steps.reverse()
         for step in steps:
@@ -241,12 +274,13 @@ class _Graph(ONNXGraph):
         layer, rank, shape = call.operation, _rank(call), call.inputs[0].shape
         kernel, _ = effective_weights(layer)
         if isinstance(layer, layers.Dense):
-            return self.first(self.add("MatMul", self.last(x, rank), self.array(kernel)), rank)
+            return self._first(self.add("MatMul", self._last(x, rank), self.kernel(self.array(kernel), layer)), rank)
         groups = getattr(layer, "groups", 1)
         if isinstance(layer, DEPTHWISE):
             groups, kernel = kernel.shape[-2], kernel.reshape(*kernel.shape[:-2], 1, -1)
-        weights = self.array(np.moveaxis(kernel, (-1, -2), (0, 1)))
+        weights = self.kernel(self.array(np.moveaxis(kernel, (-1, -2), (0, 1))), layer)
         options = {"group": groups, "strides": layer.strides, "dilations": layer.dilation_rate}
+        options["kernel_shape"] = layer.kernel_size
         if isinstance(layer, TRANSPOSED):
             options |= _around_transposed(layer, shape, call.outputs[0].shape)
             return self.add("ConvTranspose", x, weights, **options)
@@ -254,14 +288,58 @@ class _Graph(ONNXGraph):
             "Conv", x, weights, **options, pads=_padding(layer, shape, layer.kernel_size, layer.dilation_rate)
         )
 
-    def _quantizer(self, x, fmt, layer):
-        if fmt is None:
-            return x
-        return self.add("Mul", self._codes(x, fmt, layer), self.array(fmt.step))
+    # Formats
 
-    def _codes(self, x, fmt, layer):
+    def quantizer(self, x: str, fmt: FixedPoint | None, layer: Any) -> str:
+        """Add a quantizer.
+
+        Args:
+            x: Name of the tensor to quantize.
+            fmt: Its format; None leaves it unchanged.
+            layer: The layer, which has the rounding.
+
+        Returns:
+            The name of the quantized tensor.
+        """
+        return x if fmt is None else self.add("Mul", self.codes(x, fmt, layer), self.array(fmt.step))
+
+    def codes(self, x: str, fmt: FixedPoint, layer: Any) -> str:
+        """Add what makes codes, in float32, of a tensor.
+
+        Args:
+            x: Name of the tensor to quantize.
+            fmt: Its format.
+            layer: The layer, which has the rounding.
+
+        Returns:
+            The name of the codes.
+        """
         x = self.rounded(self.add("Mul", x, self.array(1 / fmt.step)), layer.rounding)
         return self.add("Clip", x, self.array(fmt.min_code), self.array(fmt.max_code))
+
+    def kernel(self, x: str, layer: Any) -> str:
+        """Add what the file makes of the kernel of a layer: nothing here.
+
+        Args:
+            x: Name of the kernel or slope, which is rounded already.
+            layer: The layer.
+
+        Returns:
+            The name of the kernel.
+        """
+        return x
+
+    def bias(self, x: str, layer: Any) -> str:
+        """Add what the file makes of the bias of a layer: nothing here.
+
+        Args:
+            x: Name of the bias, which is rounded already.
+            layer: The layer.
+
+        Returns:
+            The name of the bias.
+        """
+        return x
 
     # Activations
 
@@ -282,11 +360,11 @@ class _Graph(ONNXGraph):
     def _quantized_activation(self, call, x):
         layer, (_, fmt, output, _) = call.operation, active_formats(call.operation)
         if layer.activation is not activations.linear and fmt is not None and fmt.nbits <= TABLE_BITS:
-            return self._table(layer, self._codes(x, fmt, layer), fmt)
-        x = self._quantizer(x, fmt, layer)
+            return self._table(layer, self.codes(x, fmt, layer), fmt)
+        x = self.quantizer(x, fmt, layer)
         divided_last = layer.activation is activations.hard_silu
         x = hard_silu_divided_last(self, x) if divided_last else self._activate(layer, x, _rank(call))
-        return self._quantizer(x, output, layer)
+        return self.quantizer(x, output, layer)
 
     def _table(self, layer, codes, fmt):
         """Add a table of what `layer` makes of each code of its input."""
@@ -297,8 +375,8 @@ class _Graph(ONNXGraph):
 
     def _quantized_slope(self, call, x):
         layer, (_, fmt, output, _) = call.operation, active_formats(call.operation)
-        slope = self.spread(layer.rounded_slope(), _rank(call))
-        return self._quantizer(self.add("PRelu", self._quantizer(x, fmt, layer), slope), output, layer)
+        slope = self.kernel(self._spread(layer.rounded_slope(), _rank(call)), layer)
+        return self.quantizer(self.add("PRelu", self.quantizer(x, fmt, layer), slope), output, layer)
 
     def _relu(self, call, x):
         layer = call.operation
@@ -320,7 +398,7 @@ class _Graph(ONNXGraph):
         return self.add("LeakyRelu", x, alpha=float(call.operation.negative_slope))
 
     def _prelu(self, call, x):
-        return self.add("PRelu", x, self.spread(ops.convert_to_numpy(call.operation.alpha), _rank(call)))
+        return self.add("PRelu", x, self._spread(ops.convert_to_numpy(call.operation.alpha), _rank(call)))
 
     def _elu(self, call, x):
         return self.add("Elu", x, alpha=float(call.operation.alpha))
@@ -363,8 +441,11 @@ class _Graph(ONNXGraph):
         way = getattr(layer, "interpolation", "nearest")
         if way not in RESIZING:
             raise InputError(f"layer {layer.name} resizes by {way}; ONNX files take {' and '.join(RESIZING)}")
-        scales = self.array((1, 1, *np.ravel(layer.size)))
-        return self.add("Resize", x, "", scales, **RESIZING[way])
+        scales = (1, 1, *np.ravel(layer.size))
+        whole = self.array(
+            [side for side in (0, 1) for _ in scales]
+        )  # a missing region has no name, which qonnx invents
+        return self.add("Resize", x, whole, self.array(scales), **RESIZING[way])
 
     def _repeat(self, call, x):
         shape = (1, 1, call.operation.n)
@@ -372,25 +453,25 @@ class _Graph(ONNXGraph):
 
     def _permute(self, call, x):
         rank = _rank(call)
-        return self.first(self._transposed(self.last(x, rank), (0, *call.operation.dims)), rank)
+        return self._first(self._transposed(self._last(x, rank), (0, *call.operation.dims)), rank)
 
     def _reshape(self, call, x):
         shape = call.outputs[0].shape[1:]
-        x = self.add("Reshape", self.last(x, _rank(call)), self.array((-1, *shape), np.int64))
-        return self.first(x, 1 + len(shape))
+        x = self.add("Reshape", self._last(x, _rank(call)), self.array((-1, *shape), np.int64))
+        return self._first(x, 1 + len(shape))
 
     def _skip(self, call, x):
         return x
 
     def _rescale(self, call, x):
-        scale, offset = (self.spread(value, _rank(call)) for value in (call.operation.scale, call.operation.offset))
+        scale, offset = (self._spread(value, _rank(call)) for value in (call.operation.scale, call.operation.offset))
         return self.add("Add", self.add("Mul", x, scale), offset)
 
     def _standardize(self, call, x):
         layer, rank = call.operation, _rank(call)
         mean, variance = (ops.convert_to_numpy(value) for value in (layer.mean, layer.variance))
         deviation = np.maximum(np.sqrt(variance), np.float32(keras.config.epsilon()))
-        mean, deviation = (self.spread(value, rank) for value in (mean, deviation))
+        mean, deviation = (self._spread(value, rank) for value in (mean, deviation))
         if layer.invert:
             return self.add("Add", mean, self.add("Mul", x, deviation))
         return self.add("Div", self.add("Sub", x, mean), deviation)
@@ -402,7 +483,7 @@ class _Graph(ONNXGraph):
         offset = (0.0 if layer.beta is None else np.asarray(layer.beta)) - mean * scale
         along = [1] * rank
         along[layer.axis] = -1
-        scale, offset = (self.spread(value.reshape(along), rank) for value in (scale, offset))
+        scale, offset = (self._spread(value.reshape(along), rank) for value in (scale, offset))
         return self.add("Add", self.add("Mul", x, scale), offset)
 
     # Layers that join

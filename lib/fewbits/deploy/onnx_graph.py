@@ -1,7 +1,7 @@
-"""What both kinds of ONNX files are built from: nodes named by their outputs, constants, and roundings."""
+"""What all kinds of ONNX files are built from: nodes named by their layers, constants, and roundings."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,9 +15,13 @@ class ONNXGraph:
     """An ONNX graph under construction.
 
     Attributes:
+        layer: The layer whose nodes are added, which begins their names; empty if they belong to none.
         nodes: The nodes so far (onnx.NodeProto).
         arrays: The constants so far (onnx.TensorProto).
+        opsets: Domain -> version of its operators.
     """
+
+    opsets: ClassVar[dict[str, int]] = {"": OPSET}
 
     def __init__(self, real: type[np.floating], default: type[np.generic]):
         """Start an empty graph.
@@ -32,11 +36,12 @@ class ONNXGraph:
         with needs_extra("export", "ONNX files"):
             import onnx
         self._onnx, self._real, self._default = onnx, np.dtype(real), default
+        self.layer = ""
         self.nodes: list[Any] = []
         self.arrays: list[Any] = []
 
     def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        """Add a node.
+        """Add a node, named `layer/kind_number`, or `kind_number` if it belongs to no layer.
 
         Args:
             kind: An operator of ONNX.
@@ -47,8 +52,9 @@ class ONNXGraph:
         Returns:
             The name of the output.
         """
-        output = output or f"{kind}_{len(self.nodes)}"
-        self.nodes.append(self._onnx.helper.make_node(kind, list(inputs), [output], **attributes))
+        number = f"{kind}_{len(self.nodes)}"
+        name, output = f"{self.layer}/{number}" if self.layer else number, output or number
+        self.nodes.append(self._onnx.helper.make_node(kind, list(inputs), [output], name, **attributes))
         return output
 
     def array(self, values: Any, dtype: type[np.generic] | None = None) -> str:
@@ -95,6 +101,18 @@ class ONNXGraph:
         return self.add("Cast", x, to=self._number(dtype))
 
     def padded(self, x: str, padding: Sequence[tuple[int, int]]) -> str:
+        """Add a border of zeros that ONNX Runtime does not merge with a maximum that skips borders.
+
+        Args:
+            x: As in `border`.
+            padding: As in `border`.
+
+        Returns:
+            The name of the padded tensor.
+        """
+        return self.add("Max", self.border(x, padding))
+
+    def border(self, x: str, padding: Sequence[tuple[int, int]]) -> str:
         """Add a border of zeros.
 
         Args:
@@ -106,8 +124,7 @@ class ONNXGraph:
             The name of the padded tensor.
         """
         before, after = zip(*padding)
-        padded = self.add("Pad", x, self.array((0, 0, *before, 0, 0, *after), np.int64))
-        return self.add("Max", padded)  # otherwise ONNX Runtime merges it with a maximum that skips borders
+        return self.add("Pad", x, self.array((0, 0, *before, 0, 0, *after), np.int64))
 
     def sum(self, first: str, *rest: str) -> str:
         """Add the sum of tensors, in their order; return the name of its output.
@@ -137,8 +154,8 @@ class ONNXGraph:
             for side in (inputs, outputs)
         )
         graph = helper.make_graph(self.nodes, name, *ends, self.arrays)
-        opset = helper.make_opsetid("", OPSET)
-        proto = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="fewbits")
+        opsets = [helper.make_opsetid(*opset) for opset in self.opsets.items()]
+        proto = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="fewbits")
         self._onnx.checker.check_model(proto, full_check=True)
         return proto
 

@@ -84,6 +84,7 @@ class _Graph(ONNXGraph):
         images = dict(zip(network.inputs, _names("image", network.inputs)))
         self.tensors = [self._image(images[0], network.image, network.mean)]
         for operation in network.operations:
+            self.layer = operation.layer
             if operation.output.bits > 32:
                 raise InputError(
                     f"layer {operation.layer} makes codes of {operation.output.bits} bits, and integers in ONNX have 32"
@@ -94,6 +95,7 @@ class _Graph(ONNXGraph):
             else:
                 inputs = (self.tensors[i] for i in operation.inputs)
                 self.tensors.append(self._KINDS[type(operation)](self, operation, *inputs))
+        self.layer = ""
 
     def _image(self, name, tensor, mean):
         """Add the codes of an input: its pixels minus their mean."""
@@ -109,7 +111,8 @@ class _Graph(ONNXGraph):
     def _product(self, x, zero, kernel, **options):
         """Add ConvInteger of the codes `x`, whose zero point is `zero`, and `kernel`, (out, in, height, width)."""
         unsigned = self.cast(self.add("Add", x, self.array(zero)) if zero else x, np.uint8)
-        return self.add("ConvInteger", unsigned, self.array(kernel, np.int8), self.array(zero, np.uint8), **options)
+        weights, options["kernel_shape"] = self.array(kernel, np.int8), kernel.shape[2:]
+        return self.add("ConvInteger", unsigned, weights, self.array(zero, np.uint8), **options)
 
     def _convolve(self, operation, x):
         tensor = self._read[operation.inputs[0]]

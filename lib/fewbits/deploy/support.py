@@ -9,11 +9,13 @@ import numpy as np
 
 from fewbits.backend import keras
 from fewbits.deploy.coreml import write_coreml
+from fewbits.deploy.hls4ml import check_hls4ml
 from fewbits.deploy.litert import to_litert
 from fewbits.deploy.lowering import lower
 from fewbits.deploy.onnx import to_onnx
 from fewbits.deploy.onnx_integer import to_integer_onnx
 from fewbits.deploy.program import plan_program
+from fewbits.deploy.qonnx import to_qonnx
 from fewbits.errors import InputError
 from fewbits.graph import Graph
 from fewbits.names import KINDS
@@ -97,7 +99,7 @@ def export_support(model: keras.Model) -> dict[str, str]:
     try:
         quantized = model if isinstance(model, QuantizedModel) else _provisional(model)
     except InputError as error:
-        return dict.fromkeys((INTEGERS, *_OF_INTEGERS, *_EXPORTS), str(error))
+        return dict.fromkeys((INTEGERS, *_OF_INTEGERS, HLS4ML, *_EXPORTS), str(error))
     return _integer_support(quantized) | {form: _refusal(export, quantized) for form, export in _EXPORTS.items()}
 
 
@@ -105,8 +107,9 @@ def _integer_support(model: QuantizedModel) -> dict[str, str]:
     try:
         network = lower(model)
     except InputError as error:
-        return dict.fromkeys((INTEGERS, *_OF_INTEGERS), str(error))
-    return {INTEGERS: ""} | {form: _refusal(export, network) for form, export in _OF_INTEGERS.items()}
+        return dict.fromkeys((INTEGERS, *_OF_INTEGERS, HLS4ML), str(error))
+    found = {form: _refusal(export, network) for form, export in _OF_INTEGERS.items()}
+    return {INTEGERS: ""} | found | {HLS4ML: _refusal(check_hls4ml, model)}
 
 
 def _core_ml(model: keras.Model) -> None:
@@ -114,10 +117,11 @@ def _core_ml(model: keras.Model) -> None:
         write_coreml(model, Path(folder, "model.mlpackage"))
 
 
-INTEGERS = "integers"
+INTEGERS, HLS4ML = "integers", "hls4ml"
 _OF_INTEGERS: dict[str, Callable[[Any], Any]] = {"C": plan_program, "integer ONNX": to_integer_onnx}
 _EXPORTS: dict[str, Callable[[Any], Any]] = {
     "ONNX": to_onnx,
+    "QONNX": to_qonnx,
     "LiteRT": to_litert,
     "LiteRT in int8": lambda model: to_litert(model, "int8"),
     "Core ML": _core_ml,
