@@ -471,7 +471,7 @@ quote(packed_flash=packed.flash / loose.flash, packed_price=packed.instructions 
 # unpacked before it is used. Two lines count all this for your network:
 #
 # ```shell
-# fewbits export yours-in-8-bits.keras --to c --levels 256 --divisor 256 --output device
+# fewbits export yours-in-8-bits.keras --to c --output device
 # fewbits benchmark yours-in-8-bits.keras --device cortex-m4
 # ```
 #

@@ -739,7 +739,7 @@ quote(stays=len(stays), ever=len(kept))
 #
 # ```shell
 # pip install '.[fpga]'
-# fewbits export yours-in-8-bits.keras --to hls4ml --levels 256 --divisor 256 --output fpga
+# fewbits export yours-in-8-bits.keras --to hls4ml --output fpga
 # ```
 #
 # The page of the report opens offline. Its advice was measured on images that were not used for calibration, and claims a gain only

@@ -12,6 +12,7 @@ import pytest
 from fewbits import formats_for, quantize_model
 from fewbits.backend import keras
 from fewbits.cli import command_parser, main
+from fewbits.data import PixelCodes
 from fewbits.deploy.emulation import BOARDS
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +38,7 @@ def test_your_model_in_ten_lines(tmp_path, monkeypatch, capsys):
     assert "8 bits agree with float" in capsys.readouterr().out
     quantized = keras.models.load_model("yours-in-8-bits.keras")
     assert all(None not in formats[:3] for formats in quantized.formats.values())
-    assert main("export yours-in-8-bits.keras --to c --levels 256 --divisor 256 --output device".split()) == 0
+    assert main("export yours-in-8-bits.keras --to c --output device".split()) == 0
     assert "integers and simulation: 0 of 600 codes" in capsys.readouterr().out
 
 
@@ -55,6 +56,7 @@ def in_8_bits(tmp_path_factory):
     model = quantize_model(keras.Model(image, keras.layers.Dense(4)(keras.layers.Flatten()(x))), rounding="nearest")
     images = np.random.default_rng(0).random((8, 8, 8, 1), np.float32)
     model.set_formats(formats_for(model, images, nbits=(8, 8, 8)))
+    model.pixels = PixelCodes(256, 256)
     model.save(folder / "yours-in-8-bits.keras")
     return folder
 

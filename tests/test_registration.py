@@ -29,6 +29,13 @@ def saved(tmp_path_factory):
 HEADS = ["import keras, fewbits", "import fewbits, keras", "from fewbits.backend import keras"]
 
 
+@pytest.mark.parametrize("path", ["path", "pathlib.Path(path)"])
+def test_the_package_loads_what_it_saved_in_a_fresh_process(saved, path):
+    code = f"import pathlib, fewbits; path = {saved!r}; print(type(fewbits.load_model({path})).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["QuantizedModel"], done.stderr[-400:]
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_a_saved_quantized_model_loads_in_a_fresh_process(saved, head):
     code = f"{head}\n{LOAD.format(path=saved)}"

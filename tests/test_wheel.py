@@ -252,6 +252,7 @@ COMMANDS = [
     ("export quantized.keras --to qonnx --output quantized.onnx", "export"),
     ("export quantized.keras --to verilog --output engine", "hardware"),
     ("audit lenet.keras quantized.keras --data mnist", None),
+    ("export quantized.keras --to litert --precision int8 --int8-io --output quantized.tflite", "export"),
     ("audit lenet.keras mobilenet.tflite --data mnist", "export"),
     ("audit lenet.keras network.onnx --data mnist", "export"),
     ("export lenet.keras --to onnx --output lenet.onnx", "export"),

@@ -124,12 +124,12 @@ def test_integers_as_c_and_as_onnx(models, tmp_path, capsys):
 
 def test_the_c_as_a_library_for_arduino(models, tmp_path, capsys):
     assert main(export(models["quantized"], "c", tmp_path, "--package", "arduino", *BYTES)) == 0
-    assert "; the Arduino IDE takes it as a library; it takes pixels" in capsys.readouterr().out
+    assert "; the Arduino IDE takes it as a library; it takes pixels from 0 to 255" in capsys.readouterr().out
     assert (tmp_path / "folder" / "library.properties").exists() and (tmp_path / "folder" / "src" / "lenet.c").exists()
 
 
 def test_the_size_of_the_c_is_that_on_a_device_or_not_told(models, tmp_path, capsys, monkeypatch):
-    assert main(export(models["quantized"], "c", tmp_path, *BYTES, "--output", str(tmp_path / "here"))) == 0
+    assert main(export(models["quantized"], "c", tmp_path, "--output", str(tmp_path / "here"), *BYTES)) == 0
     size = measure_footprint(tmp_path / "here")
     expected = f"on a Cortex-M4, code and constants take {size.flash_bytes:,} bytes" if size else "is not known"
     assert expected in capsys.readouterr().out.splitlines()[1]

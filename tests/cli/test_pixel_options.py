@@ -71,6 +71,15 @@ def test_without_data_the_saved_network_tells_and_noise_has_its_levels(folder, c
     assert np.max(ran) == 31 and np.asarray(ran).dtype == np.uint8
 
 
+def test_every_command_that_quantizes_saves_the_pixels_of_its_data(folder):
+    low = f"progressive-quantization {folder}/float.keras --data digits --strategy static --output {folder}/low.keras"
+    assert main(low.split()) == 0
+    mixed = f"search {folder}/float.keras --data digits --budget 60%-of-8-bit-bytes --bits 4,8 --images 8"
+    assert main([*mixed.split(), "--output", f"{folder}/mixed.keras"]) == 0
+    assert [load_model(folder / f"{name}.keras").pixels for name in ("told", "low", "mixed")] == [DIGITS] * 3
+    assert load_model(folder / "silent.keras").pixels is None
+
+
 @pytest.mark.parametrize(
     ("name", "more", "said"),
     [

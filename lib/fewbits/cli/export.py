@@ -74,6 +74,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--integers", action="store_true", help="for onnx: integers only, from bytes to the codes of the outputs"
     )
+    add_pixels(command, "c, hls4ml, verilog and --integers")
     command.add_argument(
         "--package",
         choices=C_PACKAGES,
@@ -85,7 +86,6 @@ def add(commands: Commands) -> None:
         help="for c: our own (default own), or Arm's CMSIS-NN for the layers that it computes exactly, which round "
         "nearest-up between codes of 8 bits; you bring the library, and CMSIS_NN in the environment names its folder",
     )
-    add_pixels(command, "c, hls4ml, verilog and --integers")
     command.add_argument("--backend", choices=HLS4ML_BACKENDS, help="for hls4ml: the synthesis tool (default Vitis)")
     command.add_argument("--fpga", help="for hls4ml: the part, such as xc7z020clg400-1 (default that of hls4ml)")
     command.add_argument("--clock", type=float, help="for hls4ml: period of the clock in ns (default 5)")

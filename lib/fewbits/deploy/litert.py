@@ -112,7 +112,7 @@ def to_litert(model: keras.Model, precision: str = "float32", images: Any = None
     check_exportable(model)
     _check_options(model)
     if int8_io and precision != "int8":
-        raise InputError(f"int8_io is for int8, not {precision}")
+        raise InputError(f"int8_io is for int8, not {precision}; choose that precision, or leave int8_io out")
     if precision in INTEGERS and isinstance(model, QuantizedModel):
         _check_formats(model, precision)
         return call_in_tensorflow(_of_codes, before_heads(model) if int8_io else model, precision, (), int8_io)
