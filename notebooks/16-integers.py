@@ -431,37 +431,44 @@ record(within=0.001, int8_left=left["LiteRT"], onnx_left=left["ONNX Runtime"])
 # ### On a microcontroller
 #
 # A microcontroller has some kilobytes of memory and no operating system. Our C needs only a compiler there. We compiled LeNet and
-# SqueezeNet for the digits, with 8 bits, for four cores, and ran them in an emulator, which executes the instructions of the core and
-# counts them. (It does not know how many cycles each takes.) Flash holds code and constants, RAM the codes between layers; the stack
+# SqueezeNet for the digits, with 8 and 4 bits, for four cores, and ran them in an emulator, which executes the instructions of the
+# core and counts them. (It does not know how many cycles each takes.) Flash holds code and constants, RAM the codes between layers; the stack
 # is extra. CMSIS-NN is Arm's own library of layers for these cores:
 
 # %% tags=["hide-input"]
 # Two networks on four cores
 counted, how_counted = reference.load_devices()
-on_core = {(r.network, r.device, r.kernels, r.optimized): r for r in counted}
+on_core = {(r.network, r.bits, r.device, r.kernels, r.optimized): r for r in counted}
 rows = []
 for r in counted:
     if (r.kernels, r.optimized) == ("ours", "-O2"):
-        theirs = on_core.get((r.network, r.device, "CMSIS-NN", "-O2"))
-        rows.append((r.network, r.device, r.flash, r.ram, r.stack, r.instructions, theirs and theirs.instructions))
-heads = "network (reference)", "core", "flash", "RAM", "stack", "instructions", "with CMSIS-NN"
+        theirs = on_core.get((r.network, r.bits, r.device, "CMSIS-NN", "-O2"))
+        taken_there = r.flash, r.ram, r.stack, r.instructions, theirs and theirs.instructions
+        rows.append((r.network, r.bits, r.device, *taken_there))
+heads = "network (reference)", "bits", "core", "flash", "RAM", "stack", "instructions", "with CMSIS-NN"
 explore.Table(heads, rows, f"Bytes, and instructions of one image; -O2. {how_counted}")
 
 # %% tags=["remove-cell"]
 # Quoted in the text
-M4, SMALL = "cortex-m4", "cortex-m0plus"
-lenet, squeeze = (on_core[name, M4, "ours", "-O2"] for name in ("LeNet", "SqueezeNet"))
-quote(core_lenet=lenet.instructions / on_core["LeNet", M4, "CMSIS-NN", "-O2"].instructions)
-quote(core_squeeze=squeeze.instructions / on_core["SqueezeNet", M4, "CMSIS-NN", "-O2"].instructions)
-quote(core_small=on_core["LeNet", SMALL, "ours", "-O2"].instructions / lenet.instructions)
-quote(core_size=on_core["LeNet", M4, "ours", "-Os"].instructions / lenet.instructions)
+def instructions(network, bits=8, device="cortex-m4", kernels="ours", optimized="-O2"):
+    return on_core[network, bits, device, kernels, optimized].instructions
+
+
+for short, network in (("lenet", "LeNet"), ("squeeze", "SqueezeNet")):
+    quote(**{f"core_{short}": instructions(network) / instructions(network, kernels="CMSIS-NN")})
+quote(core_small=instructions("LeNet", device="cortex-m0plus") / instructions("LeNet"))
+quote(core_size=instructions("LeNet", optimized="-Os") / instructions("LeNet"))
+packed, loose = (on_core["LeNet", 4, "cortex-m4", kernels, "-O2"] for kernels in ("ours", "ours, not packed"))
+quote(packed_flash=packed.flash / loose.flash, packed_price=packed.instructions / loose.instructions)
 
 # %% [markdown]
-# All codes of 40 digits are those of the simulation, on every core and with both sets of kernels: CMSIS-NN, told to round once,
+# All codes of 40 digits are those of the integers above, on every core and with both sets of kernels: CMSIS-NN, told to round once,
 # divides by a power of two exactly as `nearest-up` does. On the Cortex-M4 our C takes {glue:text}`core_lenet:.2f` times the
 # instructions of CMSIS-NN for LeNet, and {glue:text}`core_squeeze:.2f` times for SqueezeNet. The Cortex-M0+ has fewer kinds of
 # instructions and takes {glue:text}`core_small:.1f` times as many as the Cortex-M4 for LeNet. Compiled for size (`-Os`) instead of
-# speed, the Cortex-M4 takes {glue:text}`core_size:.1f` times as many. Two lines count them for your network:
+# speed, the Cortex-M4 takes {glue:text}`core_size:.2f` times as many. With 4 bits two weights share a byte: LeNet then takes
+# {glue:text}`packed_flash:.0%` of the flash, and {glue:text}`packed_price:.1f` times the instructions, because every weight is
+# unpacked before it is used. Two lines count all this for your network:
 #
 # ```shell
 # fewbits export yours-in-8-bits.keras --to c --output device

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import product
 from math import inf
 
 import numpy as np
@@ -380,10 +381,9 @@ def test_what_another_tool_loses_has_intervals_and_says_who_measured():
 
 def test_what_networks_take_on_devices_is_kept_for_all_of_them():
     rows, made_with = reference.load_devices()
-    ours = {(row.network, row.device, row.optimized): row for row in rows if row.kernels == "ours"}
-    assert {device for _, device, _ in ours} == {*names.DEVICES}
-    assert {name for name, _, _ in ours} == {"LeNet", "SqueezeNet"} and len(ours) == 2 * len(names.DEVICES) * 2
-    assert all(row.ram > 1_000 and row.flash > 50_000 and row.stack > 100 for row in ours.values())
+    ours = {(row.network, row.bits, row.device, row.optimized): row for row in rows if row.kernels == "ours"}
+    assert set(ours) == {*product(("LeNet", "SqueezeNet"), (8, 4), names.DEVICES, ("-O2", "-Os"))}
+    assert all(row.ram > 1_000 and row.flash > 40_000 and row.stack > 100 for row in ours.values())
     theirs = [row for row in rows if row.kernels == "CMSIS-NN"]
     assert theirs and all(row.ram is None and row.device.startswith("cortex") for row in theirs)
     assert re.fullmatch(r"Means of 40 digits; .*gcc.*; riscv.*; QEMU.*; CMSIS-NN \w{7}; code \w{7}\.", made_with)

@@ -174,8 +174,9 @@ class DeviceCosts(NamedTuple):
 
     Attributes:
         network: What the chapters call it.
+        bits: Of kernels, inputs and outputs.
         device: One of `names.DEVICES`.
-        kernels: "ours", or "CMSIS-NN".
+        kernels: "ours", "ours, not packed" (with 4 bits, of which two share a byte otherwise), or "CMSIS-NN".
         optimized: Option of the compiler, such as "-O2".
         flash: Bytes of code and constants.
         ram: Bytes of memory without the stack; None for CMSIS-NN, where tensors do not share memory.
@@ -184,6 +185,7 @@ class DeviceCosts(NamedTuple):
     """
 
     network: str
+    bits: int
     device: str
     kernels: str
     optimized: str

@@ -202,8 +202,8 @@ class _Source:
         self._cmsis = [cmsis_layer(self.program, x) if kernels == "cmsis-nn" else None for x in self.program.loops]
         if kernels == "cmsis-nn" and not any(self._cmsis):
             raise InputError(
-                "CMSIS-NN computes no layer of this network exactly; quantize it to 8 bits with rounding nearest-up, or "
-                "use our own kernels"
+                "CMSIS-NN computes no layer of this network exactly; quantize it to 8 bits with rounding nearest-up, "
+                "or use our own kernels"
             )
         for output in network.results:
             program.stored_bits(self.tensors[output.tensor], output.layer, 32)

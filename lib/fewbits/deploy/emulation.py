@@ -24,7 +24,8 @@ from fewbits.names import DEVICES
 
 HARNESS = TEMPLATES / "device"
 STACK_BYTES = 2**16
-COMPILED = "-std=c99 -ffreestanding -fbuiltin -ffunction-sections -fdata-sections".split()  # no library, but its functions
+# There is no library, but the compiler may know what its functions do.
+COMPILED = "-std=c99 -ffreestanding -fbuiltin -ffunction-sections -fdata-sections".split()
 
 
 class Board(NamedTuple):
@@ -121,8 +122,8 @@ class DeviceRunner:
             write: Writes the C into a folder: `write_c`, or what writes the same header and other sources.
 
         Raises:
-            InputError: when the device is unknown, when the compiler or the emulator is not installed, when the C does not
-                compile or fit in the memory of the board, and as `write`.
+            InputError: when the device is unknown, when the compiler or the emulator is not installed, when the C
+                does not compile or fit in the memory of the board, and as `write`.
         """
         check_name("device", device, DEVICES)
         self._board = BOARDS[device]
