@@ -196,10 +196,10 @@ result = [outcome.record.results.test.n, model.predict(np.zeros((2, 8, 8, 1)), v
     assert bare.run(code) == [20, [2, 10], "alexnet_cifar.npz", []]
 
 
-def test_scripts_and_styles_of_pages_are_there(wheel):
-    folder = Path("fewbits", "explore", "page")
-    there = [sorted(path.name for path in (root / folder).iterdir()) for root in (ROOT / "lib", wheel)]
-    assert there[0] == there[1] and "engine.js" in there[1]
+@pytest.mark.parametrize(("folder", "one"), [("explore/page", "engine.js"), ("deploy/templates", "library.properties")])
+def test_scripts_of_pages_and_templates_of_c_are_there(folder, one, wheel):
+    there = [sorted(path.name for path in (root / "fewbits" / folder).iterdir()) for root in (ROOT / "lib", wheel)]
+    assert there[0] == there[1] and one in there[1]
 
 
 def test_what_runs_a_network_on_a_device_is_there(wheel):

@@ -223,6 +223,7 @@ def test_an_activation_that_is_not_known_is_refused_by_layer(models, tmp_path, c
         ("litert", ("--integers",), "--integers is for --to onnx"),
         ("onnx", ("--levels", "16"), "--levels is for --to c, --to hls4ml and --integers"),
         ("onnx", ("--package", "arduino"), "--package is for --to c"),
+        ("onnx", ("--kernels", "cmsis-nn"), "--kernels is for --to c"),
         ("onnx", ("--divisor", "1"), "--divisor is for --to c, --to hls4ml and --integers"),
         ("hdf5", ("--output", "n.npz", "--data", "digits"), "activations are written to .h5 files"),
         ("onnx", ("--part", "all"), "argument --part: invalid choice: 'all' (choose from "),

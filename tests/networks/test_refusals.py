@@ -370,6 +370,14 @@ EXPORTS = {
     "Core ML in no folder": (lambda: deploy.write_coreml(net(conv()), Path("none/net.mlpackage")), "none"),
     "C of 16-bit pixels": (lambda: write_program(integer_network(conv(), levels=65536)), ""),
     "C in a folder that exists": (lambda: write_c(integer_network(conv()), Path.cwd()), ""),
+    "CMSIS-NN where it computes nothing": (
+        lambda: write_c(integer_network(conv()), Path("none"), kernels="cmsis-nn"),
+        "",
+    ),
+    "CMSIS-NN for Arduino": (
+        lambda: write_c(integer_network(conv()), Path("none"), package="arduino", kernels="cmsis-nn"),
+        "",
+    ),
     "C in no folder": (lambda: write_c(integer_network(conv()), Path("none/such/folder")), "none"),
     "integers of 16-bit pixels, ONNX": (lambda: to_integer_onnx(integer_network(conv(), levels=65536)), "net"),
     "products of 16 bits, ONNX": (lambda: to_integer_onnx(integer_network(conv(), formats=WIDE)), "here"),

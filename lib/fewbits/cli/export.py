@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fewbits.cli.images import Sample, add_options, add_sample, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, check_output
 from fewbits.errors import InputError
-from fewbits.names import C_PACKAGES, HLS4ML_BACKENDS, PARTS, PRECISIONS
+from fewbits.names import C_KERNELS, C_PACKAGES, HLS4ML_BACKENDS, PARTS, PRECISIONS
 
 if TYPE_CHECKING:
     from fewbits.backend import keras
@@ -75,6 +75,12 @@ def add(commands: Commands) -> None:
         choices=C_PACKAGES,
         help="for c: with a Makefile and CMakeLists.txt (default plain), or for Arduino",
     )
+    command.add_argument(
+        "--kernels",
+        choices=C_KERNELS,
+        help="for c: our own (default own), or Arm's CMSIS-NN for the layers that it computes exactly, which round "
+        "nearest-up between codes of 8 bits; you bring the library, and CMSIS_NN in the environment names its folder",
+    )
     command.add_argument("--backend", choices=HLS4ML_BACKENDS, help="for hls4ml: the synthesis tool (default Vitis)")
     command.add_argument("--fpga", help="for hls4ml: the part, such as xc7z020clg400-1 (default that of hls4ml)")
     command.add_argument("--clock", type=float, help="for hls4ml: period of the clock in ns (default 5)")
@@ -121,6 +127,7 @@ def _check(options: Namespace) -> None:
         ("mean", integers, INTEGERS),
         ("divisor", integers, INTEGERS),
         ("package", options.to == "c", "--to c"),
+        ("kernels", options.to == "c", "--to c"),
         ("backend", fpga, "--to hls4ml"),
         ("fpga", fpga, "--to hls4ml"),
         ("clock", fpga, "--to hls4ml"),
@@ -254,23 +261,27 @@ def _coreml(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
 
 
 def _c(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
-    from fewbits.deploy import CRunner, find_compiler, footprint, measure_footprint, write_c
+    from fewbits.deploy import CRunner, find_cmsis_nn, find_compiler, footprint, measure_footprint, write_c
 
     network, pixels, what = _integers(model, options, sample)
-    package = options.package or "plain"
-    memory = write_c(network, options.output, package=package)
+    package, kernels = options.package or "plain", options.kernels or "own"
+    memory = write_c(network, options.output, package=package, kernels=kernels)
     then = {"plain": f"`make -C {options.output}` compiles it", "arduino": "the Arduino IDE takes it as a library"}
     print(
         f"{options.output} written; {memory.weight_bytes:,} bytes of constants, {memory.ram_bytes:,} bytes of memory; "
         f"{then[package]}"
     )
-    size = measure_footprint(options.output)
-    if size:
+    size = measure_footprint(options.output) if kernels == "own" else None
+    if kernels != "own":
+        print("the size of its code on a device is not known: CMSIS-NN comes on top")
+    elif size:
         print(f"on a {footprint.CORE}, code and constants take {size.flash_bytes:,} bytes, memory {size.ram_bytes:,}")
     else:
         print(f"the size of its code on a device is not known: there is no {footprint.TOOLS}gcc on this machine")
-    if find_compiler():
-        _report_codes(model, network, "the C", CRunner(network), pixels, what)
+    if kernels == "cmsis-nn" and not find_cmsis_nn():
+        print("it was not run: CMSIS_NN in the environment does not name the folder of CMSIS-NN")
+    elif find_compiler():
+        _report_codes(model, network, "the C", CRunner(network, kernels=kernels), pixels, what)
     else:
         print("it was not run: there is no C compiler on this machine")
 

@@ -3,6 +3,7 @@ from . import arrays as arrays
 from . import assembly as assembly
 from . import c as c
 from . import c_interface as c_interface
+from . import cmsis_nn as cmsis_nn
 from . import compiled as compiled
 from . import coreml as coreml
 from . import emulation as emulation
@@ -30,6 +31,9 @@ from .arrays import write_hdf5_arrays as write_hdf5_arrays
 from .arrays import write_npz_arrays as write_npz_arrays
 from .c import CMemory as CMemory
 from .c import write_c as write_c
+from .cmsis_nn import CMSISLayer as CMSISLayer
+from .cmsis_nn import cmsis_layer as cmsis_layer
+from .cmsis_nn import find_cmsis_nn as find_cmsis_nn
 from .compiled import CRunner as CRunner
 from .compiled import find_compiler as find_compiler
 from .coreml import write_coreml as write_coreml

@@ -36,7 +36,7 @@ typedef char assert_int[sizeof(int) >= 4 ? 1 : -1];
 /* Patches end with zeros, so that their length is a multiple of this. */
 #if defined(__SSE2__) || defined(__ARM_NEON)
 #define LANES 16
-#elif defined(__ARM_FEATURE_DSP) && !defined(__ARM_BIG_ENDIAN)
+#elif defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && !defined(__ARM_BIG_ENDIAN)
 #define DSP
 #define LANES 4
 #else
