@@ -120,6 +120,6 @@ def test_its_makefile_builds_the_example_with_the_library(tmp_path):
     write_c(small(), tmp_path / "c", kernels="cmsis-nn")
     command = ["make", "-C", tmp_path / "c", f"CMSIS_NN={STUB}", "CFLAGS=-std=c99 -O1"]
     subprocess.run(command, check=True, capture_output=True)
-    done = subprocess.run([tmp_path / "c" / "classify"], input=bytes(range(32)), capture_output=True, text=True)
+    done = subprocess.run([tmp_path / "c" / "classify"], input=bytes(range(32)), capture_output=True)
     [codes] = small().run(np.arange(32, dtype=np.uint8).reshape(1, 4, 4, 2)).reshape(1, -1)
-    assert done.stdout.split("codes ")[1].split() == [str(code) for code in codes]
+    assert done.stdout.decode().split("codes ")[1].split() == [str(code) for code in codes]

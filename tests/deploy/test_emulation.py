@@ -1,5 +1,6 @@
 """The C on emulated microcontrollers: it computes the codes of the network, and what it takes is counted exactly."""
 
+import re
 import shutil
 from functools import cache
 
@@ -10,6 +11,7 @@ from fewbits import data, zoo
 from fewbits.backend import keras
 from fewbits.book import reference
 from fewbits.deploy import DeviceRunner, emulation, lower, write_c
+from fewbits.deploy.cmsis_nn import find_cmsis_nn
 from fewbits.errors import InputError
 from fewbits.io.weights import load_weights
 from fewbits.names import DEVICES
@@ -51,7 +53,7 @@ on_devices = pytest.mark.parametrize("device", [_or_skipped(device) for device i
 
 
 @cache
-def digits_network(name, widths):
+def digits_network(name, widths, rounding="nearest"):
     """Return a network of the zoo for digits, as integers of one of WIDTHS."""
     keras.utils.set_random_seed(3)
     model = zoo.build(name, (8, 8, 1), 10, **NETWORKS[name])
@@ -59,7 +61,7 @@ def digits_network(name, widths):
         load_weights(model, find_weights(name))
     elif name != "lenet":  # else the signal fades from block to block
         renew_statistics(model, [(DIGITS.scaled(DIGITS.train.take(256)), None)])
-    quantized = quantize_model(model, rounding="nearest", fold_batch_normalization=True)
+    quantized = quantize_model(model, rounding=rounding, fold_batch_normalization=True)
     signed = widths == "signed"
     found = [calibration.formats_for(quantized, CALIBRATION, (bits,) * 3, signed=signed) for bits in WIDTHS[widths]]
     quantized.set_formats({layer: found[place % len(found)][layer] for place, layer in enumerate(found[0])})
@@ -93,6 +95,28 @@ def test_all_codes_are_those_of_the_network(name, widths, device, tmp_path):
 def test_all_codes_are_those_of_the_network_at_other_widths(name, widths, device):
     network = digits_network(name, widths)
     assert_identical(network, DeviceRunner(network, device, "-Os"), PIXELS)
+
+
+def write_with_cmsis_nn(network, folder):
+    """Write C that calls CMSIS-NN, and its sources."""
+    write_c(network, folder, kernels="cmsis-nn")
+    shutil.copytree(find_cmsis_nn() / "Include", folder, dirs_exist_ok=True)
+    for kind in ("Convolution", "FullyConnected", "NNSupport"):
+        for path in (find_cmsis_nn() / "Source" / f"{kind}Functions").glob("*.c"):
+            if not re.search("_f16|_f32|_flt|_s4|lstm|svdf", path.stem):
+                shutil.copy(path, folder)
+    (folder / "string.h").write_text(
+        "#include <stddef.h>\nvoid *memcpy(void *, const void *, size_t);\nvoid *memset(void *, int, size_t);\n"
+    )
+
+
+@pytest.mark.skipif(not find_cmsis_nn(), reason="the environment variable CMSIS_NN does not name a folder of CMSIS-NN")
+@pytest.mark.parametrize("device", [_or_skipped("cortex-m0plus"), _or_skipped("cortex-m4")])
+@pytest.mark.parametrize("name", ["lenet", "mobilenet_cifar"])
+def test_with_the_kernels_of_cmsis_nn_codes_are_the_same(name, device):
+    network = digits_network(name, "8 bits", rounding="nearest-up")
+    runner = DeviceRunner(network, device, "-O2", "-DCMSIS_NN_USE_SINGLE_ROUNDING", write=write_with_cmsis_nn)
+    assert_identical(network, runner, PIXELS)
 
 
 @on_devices

@@ -22,7 +22,7 @@ import numpy as np
 import fewbits
 from fewbits.deploy import program
 from fewbits.deploy.c_interface import Codes, Image, codes_of, images_of
-from fewbits.deploy.cmsis_nn import CMSISLayer, cmsis_layer
+from fewbits.deploy.cmsis_nn import cmsis_layer
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Convolve, signed_bits
 from fewbits.errors import InputError, check_name
@@ -126,7 +126,7 @@ def write_c(
     check_name("package", package, PACKAGES)
     check_name("kernels", kernels, C_KERNELS)
     if kernels == "cmsis-nn" and package != "plain":
-        raise InputError(f"kernels of CMSIS-NN are for the package plain, not {package}")
+        raise InputError(f"there is no package {package} with kernels of CMSIS-NN; choose the package plain")
     source = _Source(network, packed, kernels)
     files = source.files(package)
     with folder_aside(folder) as aside:
@@ -202,7 +202,8 @@ class _Source:
         self._cmsis = [cmsis_layer(self.program, x) if kernels == "cmsis-nn" else None for x in self.program.loops]
         if kernels == "cmsis-nn" and not any(self._cmsis):
             raise InputError(
-                "CMSIS-NN computes no layer of this network exactly; it needs codes of 8 bits and rounding nearest-up"
+                "CMSIS-NN computes no layer of this network exactly; quantize it to 8 bits with rounding nearest-up, "
+                "or use our own kernels"
             )
         for output in network.results:
             program.stored_bits(self.tensors[output.tensor], output.layer, 32)
@@ -346,7 +347,7 @@ class _Source:
         arguments = ["m", f"&windows_{name}", *arguments, f"finish_{name}", self._target(loop)]
         self._calls.append(f"    {function}({', '.join(arguments)});")
 
-    def _library_call(self, loop, layer: CMSISLayer):
+    def _library_call(self, loop, layer):
         """Add the tables, function and call of a loop that CMSIS-NN computes."""
         name, shape, is_depthwise = self._unique(loop.name), self._shape(loop), layer.kind == "depthwise"
         kernel = loop.operation.kernel if is_depthwise else np.moveaxis(loop.operation.kernel, 3, 0)

@@ -69,8 +69,11 @@ def cmsis_layer(program: Program, loop: Loop) -> CMSISLayer | None:
     products = kernel.shape[0] * kernel.shape[1] * x.shape[2]
     is_dense = x.shape[:2] == (1, 1) and kernel.shape[:2] == (1, 1) and len(set(shifts)) == 1
     kind = "dense" if is_dense and loop.kind == "convolve" else loop.kind
-    offsets = [
-        0 if buffer.signed or high <= 127 else OFFSET for buffer, high in ((source, x.high), (target, divide.high))
-    ]
+    in_offset, out_offset = _offset(source, x.high), _offset(target, divide.high)
     buffer_bytes = 2 * products if kind == "depthwise" else 0 if kind == "dense" else 4 * (-(-products // 4) * 4)
-    return CMSISLayer(kind, shifts, divide.low, divide.high, *offsets, buffer_bytes)
+    return CMSISLayer(kind, shifts, divide.low, divide.high, in_offset, out_offset, buffer_bytes)
+
+
+def _offset(buffer, high):
+    """Return what codes up to `high` are passed less: bytes up to 127 are the same with a sign and without."""
+    return 0 if buffer.signed or high <= 127 else OFFSET
