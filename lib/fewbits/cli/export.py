@@ -32,9 +32,9 @@ left behind.
 """
 EXAMPLES = """
   fewbits export digits.keras --to onnx --output digits.onnx
+  fewbits export quantized.keras --to qonnx --data digits --output digits.onnx
   fewbits export quantized.keras --to litert --precision int8 --data digits --output digits.tflite
   fewbits export quantized.keras --to c --levels 16 --output digits
-  fewbits export quantized.keras --to qonnx --data digits --output digits.onnx
   fewbits export quantized.keras --to hls4ml --fpga xc7z020clg400-1 --clock 10 --output fpga
 """
 SUFFIXES = {
