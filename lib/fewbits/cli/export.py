@@ -40,12 +40,12 @@ stands beside that of Keras.
 """
 EXAMPLES = """
   fewbits export digits.keras --to onnx --output digits.onnx
+  fewbits export quantized.keras --to qonnx --data digits --output digits.onnx
   fewbits export quantized.keras --to litert --precision int8 --data digits --output digits.tflite
   fewbits export quantized.keras --to c --data digits --images 359 --output digits
   fewbits export quantized.keras --to c --package arduino --output digits
-  fewbits export quantized.keras --to qonnx --data digits --output digits.onnx
   fewbits export quantized.keras --to hls4ml --fpga xc7z020clg400-1 --clock 10 --output fpga
-  fewbits export quantized.keras --to verilog --words 2 --levels 16 --data digits --output engine
+  fewbits export quantized.keras --to verilog --words 2 --data digits --output engine
 """
 SUFFIXES = {
     "hdf5": (".h5", ".hdf5", ".npz"),
