@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fewbits.cli import main
-from fewbits.data import crops, draw_scenes, read_cutouts, read_photographs
+from fewbits.data import crops, draw_scenes, read_boxes, read_cutouts, read_photographs
 
 DRAW = ["data", "crops", "--scenes", "6", "--size", "64", "--seed", "3"]
 
@@ -68,8 +68,51 @@ def test_options_of_voc_crops_reach_the_cutting(scenes, tmp_path):
 
 def test_a_box_of_another_class_is_refused_where_classes_are_named(scenes, tmp_path, capsys):
     arguments = ["voc-crops", scenes, "--output", tmp_path / "out", "--classes", "onion,wheat"]
-    assert "unknown class 'weed'; there are onion, wheat" in refused(arguments, capsys)
+    assert main(["data", *map(str, arguments)]) == 2
+    *named, last = capsys.readouterr().err.splitlines()
+    assert named and all("unknown class 'weed'; there are onion, wheat" in line for line in named)
+    assert f"{len(named)} of 6 photographs cannot be used; mend them, or leave them out with --skip-bad" in last
     assert not (tmp_path / "out").exists()
+
+
+def spoil(scenes):
+    """Spoil two files of boxes and one image; return how many plants are left and the names of the bad files."""
+    (scenes / "scene-00001.xml").write_text("<annotation>")
+    (scenes / "scene-00003.xml").write_text("<folder/>")
+    image = scenes / "scene-00004.png"
+    image.write_bytes(image.read_bytes()[:300])
+    good = (scenes / f"scene-0000{i}.xml" for i in (0, 2, 5))
+    return sum(len(read_boxes(path).boxes) for path in good), ("scene-00001.xml", "scene-00003.xml", image.name)
+
+
+def test_every_bad_photograph_is_named_and_nothing_is_written(scenes, tmp_path, capsys):
+    _, names = spoil(scenes)
+    assert main(["data", "voc-crops", str(scenes), "--output", str(tmp_path / "out")]) == 2
+    *named, last = capsys.readouterr().err.splitlines()
+    assert len(named) == 3 and all(name in line for name, line in zip(names, named))
+    assert "3 of 6 photographs cannot be used" in last and not (tmp_path / "out").exists()
+
+
+def test_bad_photographs_are_left_out_on_request(scenes, tmp_path, capsys):
+    plants, names = spoil(scenes)
+    assert main(["data", "voc-crops", str(scenes), "--skip-bad", "--output", str(tmp_path / "out")]) == 1
+    said, found = capsys.readouterr(), read_cutouts(tmp_path / "out", 32)
+    assert (~found.background).sum() == plants
+    assert set(found.photographs) == {f"scene-0000{i}.png" for i in (0, 2, 5)}
+    assert all(name in said.err for name in names) and "3 of 6 photographs left out" in said.out
+
+
+def test_photographs_may_stand_in_a_folder_per_class(scenes, tmp_path, capsys):
+    whole = read_photographs(scenes)
+    for i, folder in enumerate(("field", "pots")):
+        (scenes / folder).mkdir()
+        for path in (*scenes.glob(f"scene-0000{i}.*"),):
+            path.rename(scenes / folder / path.name)
+    found = read_photographs(scenes)
+    assert [p.name for p in found[-2:]] == ["field-scene-00000.png", "pots-scene-00001.png"]
+    assert [p.boxes for p in (*found[-2:], *found[:-2])] == [p.boxes for p in whole]
+    assert main(["data", "voc-crops", str(scenes), "--output", str(tmp_path / "out")]) == 0
+    assert set(read_cutouts(tmp_path / "out", 32).photographs) == {p.name for p in found}
 
 
 @pytest.mark.parametrize(

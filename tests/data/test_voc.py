@@ -248,6 +248,25 @@ def test_without_defusedxml_it_says_what_to_install(folder, monkeypatch):
         boxes(folder)
 
 
+def test_a_warning_of_pillow_names_the_file(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    Image.fromarray(PHOTO).save(folder / "a.jpg", exif=exif.tobytes()[:-9])  # cut within its only entry
+    boxes(folder, ("weed", 1, 1, 9, 9), filename="a.jpg")
+    with pytest.warns(UserWarning, match=r"a\.jpg: (Corrupt EXIF data|Truncated)"):
+        cut_out(read_photographs(folder), 8)
+    with pytest.warns(UserWarning, match=r"a\.jpg: (Corrupt EXIF data|Truncated)"):
+        next(plants_of(folder).batches(1))
+
+
+def plants_of(folder):
+    """Return a folder of two classes, each with a copy of the image a.jpg."""
+    for name in ("one", "two"):
+        (folder / "plants" / name).mkdir(parents=True)
+        (folder / "plants" / name / "a.jpg").write_bytes((folder / "a.jpg").read_bytes())
+    return load_folder(folder / "plants", size=8)
+
+
 # Writing
 
 EDGES = st.tuples(st.integers(0, WIDTH - 2), st.integers(0, HEIGHT - 2)).flatmap(

@@ -155,10 +155,15 @@ def test_codes_beyond_32_bits_are_refused():
         onnx_integer.to_integer_onnx(network)
 
 
-def test_averages_and_pixels_beyond_8_bits_are_refused():
-    model = graph(layers.Conv2D(2, 1), layers.AveragePooling2D(2, name="here"), fmt=FORMAT | {"output": None})
-    with pytest.raises(InputError, match="layer here averages codes of more than 8 bits"):
-        onnx_integer.to_integer_onnx(lower(model))
+@pytest.mark.parametrize("pool", [{"pool_size": 2}, {"pool_size": (3, 2), "strides": (1, 3)}, {"pool_size": 4}])
+def test_averages_of_codes_beyond_8_bits(pool):
+    model = graph(layers.Conv2D(2, 1), layers.AveragePooling2D(**pool), fmt=FORMAT | {"output": None})
+    network = lower(model)
+    assert max(tensor.bits for tensor in network.tensors[:3]) > 8
+    assert_same(network)
+
+
+def test_pixels_beyond_8_bits_are_refused():
     with pytest.raises(InputError, match="more than 8 bits"):
         onnx_integer.to_integer_onnx(lower(graph(layers.Conv2D(2, 1)), levels=512))
 

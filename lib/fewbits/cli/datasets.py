@@ -23,6 +23,8 @@ crops with --output: draw photographs of onions and weeds, each with its boxes i
 voc-crops: cut an image from each box of such files, labelImg's included, and from the ground between the boxes. The
 output has a sub-folder per class, as `fewbits train --data` reads it. Files are named PHOTOGRAPH-NUMBER.png; `fewbits
 train --by-photograph` puts all images of a photograph either into the training part or into the validation part.
+Photographs may stand in sub-folders, such as one per class. If some cannot be used, all of these are named and nothing
+is written; with --skip-bad the others are cut, and the exit status is 1.
 """
 EXAMPLES = """
   fewbits data digits
@@ -35,7 +37,7 @@ EXAMPLES = """
 MOST_CLASSES = 40  # whose images are counted
 OPTIONS = {
     "crops": {"output", "size", "seed", "scenes"},
-    "voc-crops": {"output", "size", "seed", "folder", "classes", "square", "no_background"},
+    "voc-crops": {"output", "size", "seed", "folder", "classes", "square", "no_background", "skip_bad"},
 }
 
 
@@ -64,19 +66,26 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--no-background", action="store_true", default=None, help="voc-crops: cut no images of the ground"
     )
+    command.add_argument(
+        "--skip-bad", action="store_true", default=None, help="voc-crops: leave out what cannot be read or used"
+    )
 
 
-def run(options: argparse.Namespace) -> None:
-    """Describe the data set, or make it."""
-    for option in ("folder", "output", "size", "seed", "scenes", "classes", "square", "no_background"):
+def run(options: argparse.Namespace) -> int:
+    """Describe the data set, or make it.
+
+    Returns:
+        The exit status: 1 if photographs were left out.
+    """
+    for option in ("folder", "output", "size", "seed", "scenes", "classes", "square", "no_background", "skip_bad"):
         if getattr(options, option) is not None and option not in OPTIONS.get(options.name, ()):
             what = "a folder" if option == "folder" else f"--{option.replace('_', '-')}"
             raise InputError(f"{what} is for {_takers(option)}, not for {options.name}")
     from fewbits.data import NAMES
 
     if options.name == "voc-crops":
-        _cut_out(options)
-    elif any(getattr(options, option) is not None for option in OPTIONS["crops"]):
+        return _cut_out(options)
+    if any(getattr(options, option) is not None for option in OPTIONS["crops"]):
         _draw(options)
     elif Path(options.name).is_dir() and options.name not in NAMES:
         _describe_folder(Path(options.name))
@@ -84,6 +93,7 @@ def run(options: argparse.Namespace) -> None:
         _describe_archive(options)
     else:
         _describe(options)
+    return 0
 
 
 def _takers(option: str) -> str:
@@ -146,15 +156,18 @@ def _draw(options: argparse.Namespace) -> None:
     print(f"{options.output} written: {n:,} photographs of {size} x {size} pixels, boxes of {_listed(plants)}")
 
 
-def _cut_out(options: argparse.Namespace) -> None:
+def _cut_out(options: argparse.Namespace) -> int:
     from fewbits.cli.progress import CountBar
     from fewbits.data import cut_out, read_photographs, write_cutouts
 
     if options.folder is None:
         raise InputError("voc-crops needs a folder of images with .xml files, as in `fewbits data voc-crops scenes`")
-    size = _or(options.size, 32)
+    size, bad = _or(options.size, 32), []
     with _new_folder(options.output) as folder:
-        photographs = read_photographs(options.folder, options.classes)
+        photographs = read_photographs(options.folder, options.classes, lambda _, why: bad.append(why))
+        n = len(photographs) + len(bad)
+        if not photographs:
+            _refuse_bad(bad, n)
         count = CountBar(sys.stdout, len(photographs), "photographs")
         cutouts = cut_out(
             photographs,
@@ -163,13 +176,33 @@ def _cut_out(options: argparse.Namespace) -> None:
             background=not options.no_background,
             seed=_or(options.seed, 0),
             progress=count,
+            on_bad=lambda _, why: bad.append(why),
         )
         count.finish(len(photographs))
+        if bad and not options.skip_bad:
+            _refuse_bad(bad, n)
         count = CountBar(sys.stdout, len(cutouts), "images")
         write_cutouts(cutouts, folder, count)
         count.finish(len(cutouts))
     found = Counter(cutouts.classes[label] for label in cutouts.labels)
     print(f"{options.output} written: images of {size} x {size} pixels, {_listed(found)}")
+    if bad:
+        _name_bad(bad)
+        print(f"{len(bad):,} of {n:,} photographs left out")
+    return 1 if bad else 0
+
+
+def _refuse_bad(bad: list[InputError], n: int) -> None:
+    """Raise the only reason against photographs; name them all if there are several."""
+    if len(bad) == 1:
+        raise bad[0]
+    _name_bad(bad)
+    raise InputError(f"{len(bad):,} of {n:,} photographs cannot be used; mend them, or leave them out with --skip-bad")
+
+
+def _name_bad(bad: list[InputError]) -> None:
+    for why in bad:
+        print(f"fewbits: warning: {why}", file=sys.stderr)
 
 
 def _or(value: int | None, default: int) -> int:

@@ -55,6 +55,7 @@ def cut_out(
     background: bool = True,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    on_bad: Callable[[Photograph | Scene, InputError], None] | None = None,
 ) -> Cutouts:
     """Cut each box out of its photograph and scale it to `size` x `size` pixels, bilinear.
 
@@ -68,6 +69,8 @@ def cut_out(
             deviation of all boxes (3.1.4), between the smallest and the largest.
         seed: Draws the background.
         progress: Called with the number of photographs that are done.
+        on_bad: Called with a photograph whose image cannot be read and the reason; it is left out. None raises the
+            reason.
 
     Raises:
         InputError: when there are no boxes, a class is called background, or an image cannot be read.
@@ -82,7 +85,14 @@ def cut_out(
     rng = np.random.default_rng(seed)
     images, found, origins = [], [], []
     for done, photograph in enumerate(photographs, 1):
-        pixels = photograph.image
+        try:
+            pixels = photograph.image
+        except InputError as error:
+            if on_bad is None:
+                raise
+            on_bad(photograph, error)
+            reason = error
+            continue
         wanted = [*photograph.boxes]
         if background:
             wanted += _between(photograph.boxes, boxes, pixels.shape[1], pixels.shape[0], square, rng)
@@ -91,6 +101,8 @@ def cut_out(
         origins += [photograph.name] * len(wanted)
         if progress:
             progress(done)
+    if not images:
+        raise InputError(f"no photograph can be used; the last one: {reason}")
     return Cutouts(np.stack(images), np.array(found, np.int64), tuple(names), tuple(origins))
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from fewbits.data.dataset import stratified
+from fewbits.data.image_files import open_image
 from fewbits.data.pixels import GRAY, Pixels
 from fewbits.errors import InputError, check_integer, needs_extra
 from fewbits.names import PART_FOLDERS
@@ -445,7 +446,7 @@ class _Preparation:
         self.settings = (one, pixels.order, pixels.mean, crop, pixels.scale, *behind)
 
     def __call__(self, path: Path) -> np.ndarray:
-        with self._image.open(path) as image:
+        with open_image(path) as image:
             self._check_pixels(*image.size)
             image = self._fitted(self._plain(self._upright(image), image.format))
         array = np.asarray(image, np.float32)

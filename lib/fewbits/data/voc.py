@@ -3,15 +3,16 @@
 Source: backstrom2018, 3.1.2. VOC counts pixels from 1, and the last one is inside the box; a `Box` counts as arrays do.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree  # writes only; what others wrote is parsed by defusedxml
 
 import numpy as np
 
+from fewbits.data.image_files import open_image
 from fewbits.errors import InputError, nearest, needs_extra
 from fewbits.io.files import write_aside
 
@@ -49,21 +50,18 @@ class Photograph:
     """An image file and the boxes in it.
 
     Attributes:
+        name: That of the file; `read_photographs` adds the sub-folder, as in `field-a.png`.
         path: The image file.
         width: Of the image, in pixels.
         height: Of the image, in pixels.
         boxes: One per object.
     """
 
+    name: str
     path: Path
     width: int
     height: int
     boxes: tuple[Box, ...]
-
-    @property
-    def name(self) -> str:
-        """The name of the file."""
-        return self.path.name
 
     @property
     def image(self) -> np.ndarray:
@@ -72,12 +70,13 @@ class Photograph:
         Raises:
             InputError: when the file cannot be decoded, or has another size than its file of boxes says.
         """
-        image = _pillow()
         try:
-            with image.open(self.path) as file:
+            with open_image(self.path) as file:
                 if file.size == (self.width, self.height):
                     return np.asarray(file.convert("RGB"))
                 width, height = file.size
+        except InputError:  # Pillow is missing
+            raise
         except Exception as error:  # whatever a damaged file raises: Pillow's, struct's and zlib's errors differ
             raise InputError(
                 f"{self.path} is not an image that can be read ({error or type(error).__name__})"
@@ -87,15 +86,20 @@ class Photograph:
         )
 
 
-def read_photographs(folder: Path | str, classes: Collection[str] | None = None) -> list[Photograph]:
-    """Read all files of boxes in a folder; each stands beside its image.
+def read_photographs(
+    folder: Path | str,
+    classes: Collection[str] | None = None,
+    on_bad: Callable[[Path, InputError], None] | None = None,
+) -> list[Photograph]:
+    """Read all files of boxes in a folder and in its sub-folders, of which there may be one per class.
 
     Args:
-        folder: The folder.
+        folder: The folder; the image of each file stands beside it.
         classes: As in `read_boxes`.
+        on_bad: Called with a file that cannot be used and the reason; the file is left out. None raises the reason.
 
     Returns:
-        One photograph per .xml file, in the order of their names.
+        One photograph per .xml file, in the order of their names, sub-folders last.
 
     Raises:
         InputError: when there are no files, one cannot be used, or two belong to one image.
@@ -103,14 +107,33 @@ def read_photographs(folder: Path | str, classes: Collection[str] | None = None)
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; name one with images and a .xml file of boxes for each")
-    photographs = [read_boxes(path, classes) for path in sorted(folder.glob("*.xml"))]
-    if not photographs:
+    files = _files_of_boxes(folder)
+    if not files:
         raise InputError(f"{folder} has no .xml files; there must be one with boxes for each image")
-    names = [p.name for p in photographs]
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice:
-        raise InputError(f"{folder} has two .xml files with boxes of {twice}; keep one")
-    return photographs
+    found: dict[str, Photograph] = {}
+    for path in files:
+        try:
+            photograph = read_boxes(path, classes)
+            name = "-".join((*path.parent.relative_to(folder).parts, photograph.name))
+            if name in found:
+                raise InputError(f"{folder} has two .xml files with boxes of {name}; keep one")
+            found[name] = replace(photograph, name=name)
+        except InputError as error:
+            if on_bad is None:
+                raise
+            on_bad(path, error)
+    return list(found.values())
+
+
+def _files_of_boxes(folder: Path) -> list[Path]:
+    """Return the .xml files of a folder, then those of its sub-folders; links that lead out are left alone."""
+    home = folder.resolve()
+    return [
+        path
+        for pattern in ("*.xml", "*/*.xml")
+        for path in sorted(folder.glob(pattern))
+        if path.resolve().is_relative_to(home) and not path.parent.name.startswith(".")
+    ]
 
 
 def read_boxes(path: Path | str, classes: Collection[str] | None = None) -> Photograph:
@@ -137,7 +160,8 @@ def read_boxes(path: Path | str, classes: Collection[str] | None = None) -> Phot
         if classes is not None and box.name not in classes:
             near = nearest(box.name, classes)
             raise InputError(f"{path}: unknown class {box.name!r}{near}; there are {', '.join(classes)}")
-    return Photograph(_beside(path, root.findtext("filename")), width, height, boxes)
+    image = _beside(path, root.findtext("filename"))
+    return Photograph(image.name, image, width, height, boxes)
 
 
 def write_boxes(path: Path, image: str, width: int, height: int, boxes: Sequence[Box]) -> None:
@@ -230,9 +254,3 @@ def _number(path: Path, element: ElementTree.Element | None, name: str, what: st
 def _add(element: ElementTree.Element, **texts: object) -> None:
     for name, text in texts.items():
         ElementTree.SubElement(element, name).text = str(text)
-
-
-def _pillow() -> Any:
-    with needs_extra("data", "Image files"):
-        from PIL import Image
-    return Image

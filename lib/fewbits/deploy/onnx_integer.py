@@ -179,13 +179,18 @@ class _Graph(ONNXGraph):
             return self.add("ReduceSum", x, self.array((2, 3), np.int64), keepdims=1)
         zero = _zero_point(self._read[operation.inputs[0]])
         if zero is None:
-            raise InputError(
-                f"layer {operation.layer} averages codes of more than 8 bits, which integers in ONNX cannot; give the "
-                "layer before it an output format of at most 8, or write C"
-            )
+            return self._wide_sum_pool(operation, x)
         channels = operation.output.shape[2]
         ones = np.ones((channels, 1, *operation.window))
         return self._product(x, zero, ones, group=channels, strides=operation.strides)
+
+    def _wide_sum_pool(self, operation, x):
+        """Add the sums of windows of codes that do not fit in bytes: over their rows, then over their columns."""
+        for axis, window, stride, count in zip((2, 3), operation.window, operation.strides, operation.output.shape):
+            last = (count - 1) * stride + 1
+            places = (((first,), (first + last,), (axis,), (stride,)) for first in range(window))
+            x = self.sum(*(self.add("Slice", x, *(self.array(a, np.int64) for a in place)) for place in places))
+        return x
 
     def _pad(self, operation, x):
         return self.padded(x, operation.padding)
