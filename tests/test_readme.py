@@ -24,7 +24,7 @@ def squared(labels, outputs):
     return (labels - outputs) ** 2
 
 
-def test_your_model_in_ten_lines(tmp_path, monkeypatch, capsys):
+def test_your_model_in_twelve_lines(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     np.save("images.npy", np.random.default_rng(0).random((40, 8, 8, 1), np.float32))
     layers = keras.layers
