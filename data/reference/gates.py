@@ -132,14 +132,11 @@ def main() -> None:
         rows += [{"bits": bits} | part.name | found for part, found in zip(parts, synthesized(parts), strict=True)]
         print(f"{bits} bits: {len(parts)} parts", flush=True)
     yosys = subprocess.run(["yosys", "-V"], check=True, capture_output=True, text=True).stdout.split(" (")[0].strip()
-    provenance = {"written": date.today().isoformat(), "yosys": yosys, "amaranth": amaranth_version}
-    provenance["command"] = "python data/reference/gates.py"
+    versions = {"yosys": yosys, "amaranth": amaranth_version}
+    run = {"written": date.today().isoformat(), "command": "python data/reference/gates.py"} | versions
+    answers = {"run": run, "engines": list(engines()), "parts": rows}
     with write_aside(ANSWERS) as file:
-        file.write(
-            (
-                json.dumps({"provenance": provenance, "engines": list(engines()), "parts": rows}, indent=1) + "\n"
-            ).encode()
-        )
+        file.write((json.dumps(answers, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":
