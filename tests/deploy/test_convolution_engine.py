@@ -5,9 +5,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fewbits.deploy import convolve_on_engine
+from fewbits.deploy import convolve_on_engine, map_to_engine
 from fewbits.errors import InputError
 from helpers.engine_layers import random_layer
+from helpers.integer_networks import Network
 
 pytest.importorskip("amaranth")
 
@@ -17,6 +18,7 @@ from fewbits.deploy.hardware import (  # noqa: E402
     ideal_cycles,
     peak_macs,
     plan_job,
+    plan_jobs,
     simulate,
 )
 
@@ -78,7 +80,7 @@ def test_any_layer_on_any_engine(case, stall, seed):
 
 
 @pytest.mark.slow
-@settings(max_examples=200, derandomize=True, **common)
+@settings(max_examples=60, derandomize=True, **common)
 @given(cases(), stalls, st.integers(0, 99))
 def test_many_layers_on_many_engines(case, stall, seed):
     check(case, stall, seed)
@@ -150,3 +152,17 @@ def test_sums_that_wrap_differ_only_where_they_overflow():
     exact = convolve.compute(codes[None])[0]
     assert np.array_equal(found["wrap"], (exact + 2**17) % 2**18 - 2**17)
     assert (exact != found["wrap"]).any()
+
+
+@pytest.mark.parametrize("bits", [4, 8, 12])
+def test_jobs_take_the_passes_of_the_profile(bits):
+    network = Network((9, 8, 4))
+    x = network.convolve(0, 6, (3, 3), padding=((1, 1), (1, 1)), bits=bits)
+    x = network.requantize(network.convolve(network.requantize(x, 6), 5, (1, 1), bits=bits), 4)
+    x = network.requantize(network.depthwise(x, 2), 3)
+    x = network.requantize(network.grouped(x, 2, 3), 5)
+    network.requantize(network.convolve(x, 7, (5, 5), (2, 2), ((2, 2), (2, 2)), bits=bits), 6)
+    network = network.made()
+    design = EngineDesign(5, 16, 16, 1, 40)
+    passes = [job.planes.size for job in plan_jobs(network, design).values()]
+    assert passes == [row.passes for row in map_to_engine(network)] and len(passes) == 5

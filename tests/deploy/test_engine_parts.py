@@ -114,7 +114,8 @@ def run_stream(device, source, sink, items, count, settle, stall, seed=0):
         (5, (3, 2), 2, 2, 1),  # planes smaller than the window
         (5, (6, 6), 4, 3, 1),  # zeros above and on the left only
         (3, (6, 5), 1, 0, 2),
-        (1, (3, 1), 0, 0, 1),  # one pixel wide
+        (3, (4, 1), 1, 1, 1),  # one pixel wide
+        (1, (3, 2), 0, 0, 1),  # no window at all
     ],
 )
 @pytest.mark.parametrize("stall", [0, 0.5])
