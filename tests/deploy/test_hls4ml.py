@@ -224,8 +224,7 @@ def test_the_command_says_how_many_codes_differ(saved, tmp_path, capsys):
     options = f"--levels {DIGITS.levels} --data digits --images 359 --backend Vivado --clock 8 --reuse-factor 2"
     part = ["--fpga", "xc7z020clg400-1", *options.split()]
     assert main(["export", saved, "--to", "hls4ml", "--output", str(output), *part]) == 0
-    written, said, accuracy = capsys.readouterr().out.splitlines()[-3:]
-    assert re.fullmatch(r"accuracy: ([\d.]+%) of Keras on the images, \1 of the C\+\+ of hls4ml on their .*", accuracy)
+    written, said = capsys.readouterr().out.splitlines()[-2:]  # five classes have no accuracy on ten digits
     assert written.startswith(f"{output} written;") and "Vivado" in written
     assert re.search(r"integers and the C\+\+ of hls4ml: 0 of 1,795 codes of the outputs differ; on 359 ", said)
     config = (output / "hls4ml_config.yml").read_text()
