@@ -57,9 +57,10 @@ NAMES = {0: "from scratch", 9: "nine levels transferred"}
 # one from random weights, one with nine levels transferred from a network for CIFAR-10.
 
 # %%
-nets = {levels: train_on_plants(levels, images=IMAGES, epochs=EPOCHS)
-        for levels in NAMES}
 crops = data.load("crops")
+nets = {
+    levels: train_on_plants(crops, levels, images=IMAGES, epochs=EPOCHS)
+    for levels in NAMES}
 test = crops.scaled(crops.test), crops.test.labels
 
 

@@ -54,6 +54,33 @@ def chain():
     return keras.Model(image, L.Dense(5, name="logits")(L.Flatten()(x)), name="a-chain")
 
 
+def separable():
+    """Return a network like MobileNet, with a grouped convolution at its end; a part of its outputs are capped at 6."""
+    keras.utils.set_random_seed(3)
+    x = image = L.Input((8, 8, 1))
+    spread = keras.initializers.RandomNormal(stddev=2)
+    for number, (kind, filters) in enumerate(((L.Conv2D, (6, 3)), (L.DepthwiseConv2D, (3,)), (L.Conv2D, (8, 1)))):
+        option = "depthwise_initializer" if kind is L.DepthwiseConv2D else "kernel_initializer"
+        x = kind(*filters, padding="same", name=f"conv{number}", **{option: spread})(x)
+        x = L.ReLU(6, name=f"conv{number}_relu")(x)
+    x = L.DepthwiseConv2D(3, strides=2, depth_multiplier=2, activation="relu6", name="each")(x)
+    x = L.Conv2D(8, 2, groups=4, name="groups", bias_initializer="random_normal")(x)
+    return keras.Model(image, L.Dense(10, name="fc")(L.GlobalAveragePooling2D()(x)), name="separable")
+
+
+def residual():
+    """Return a network like ResNet, with a shortcut that is projected."""
+    keras.utils.set_random_seed(4)
+    image = L.Input((8, 8, 1))
+    x = L.Conv2D(6, 3, padding="same", activation="relu", name="first")(image)
+    for block, strides in enumerate((1, 2)):
+        y = L.Conv2D(6, 3, padding="same", strides=strides, activation="relu", name=f"conv{block}")(x)
+        y = L.Conv2D(6, 3, padding="same", name=f"last{block}")(y)
+        short = x if strides == 1 else L.Conv2D(6, 1, strides=strides, name=f"shortcut{block}")(x)
+        x = L.ReLU(name=f"relu{block}")(L.Add(name=f"sum{block}")([short, y]))
+    return keras.Model(image, L.Dense(10, name="fc")(L.GlobalAveragePooling2D()(x)), name="residual")
+
+
 def with_formats(model, rounding, bits, per_channel=False, **options):
     quantized = quantize_model(model, rounding=rounding, fold_batch_normalization=True, **options)
     quantized.set_formats(formats_for(quantized, CALIBRATION, bits, per_channel=per_channel))
@@ -88,6 +115,26 @@ def test_a_stream_and_quantizers_in_a_row_that_clip(tmp_path):
     model.get_layer("second.2-d").set_formats(FixedPoint(0, 5), FixedPoint(0, 6), FixedPoint(-2, 20))  # finer than sums
     model.get_layer("logits").set_formats(FixedPoint(0, 4), FixedPoint(-1, 12), None)
     assert different(model, tmp_path / "project", streaming=True, reuse=2) == 0
+
+
+@needs_compiler
+def test_filters_of_some_channels_and_a_relu_with_a_cap(tmp_path):
+    model = with_formats(separable(), "nearest", (8, 6, 5))
+    shown = keras.Model(model.input, [layer.output for layer in model.layers if "relu" in layer.name])
+    assert any(np.mean(np.equal(maps, 6)) > 0.02 for maps in shown(CALIBRATION))
+    assert different(model, tmp_path / "project", streaming=True) == 0
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize(
+    ("rounding", "bits"), [("floor", (8, 8, 8)), ("nearest", (6, 6, 6)), ("nearest-up", (4, 4, 4))]
+)
+@pytest.mark.parametrize("build", [separable, residual])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_networks_like_mobilenet_and_resnet(tmp_path, build, rounding, bits, streaming):
+    model = with_formats(build(), rounding, bits, per_channel=rounding == "nearest")
+    assert different(model, tmp_path / "project", streaming=streaming) == 0
 
 
 def test_the_types_are_the_formats_of_the_layers(tmp_path):

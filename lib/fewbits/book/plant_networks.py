@@ -11,18 +11,18 @@ from fewbits.training.transfer import take_levels
 SOURCE = "squeezenet_cifar"
 
 
-def train_on_plants(levels: int, *, images: int = 96, epochs: int = 8) -> keras.Model:
+def train_on_plants(crops: data.Dataset, levels: int, *, images: int = 96, epochs: int = 8) -> keras.Model:
     """Train a SqueezeNet on the first training crops of each class, with Adam at 0.003 and a cosine schedule, seed 1.
 
     Args:
+        crops: The data set `crops`.
         levels: How many of its levels begin with the weights for CIFAR-10; the others are drawn.
         images: How many images it learns from, a third of each class.
         epochs: How often it sees them.
 
     Returns:
-        The trained network, which returns the logits of `data.load("crops").classes`.
+        The trained network, which returns the logits of `crops.classes`.
     """
-    crops = data.load("crops")
     labels = crops.train.labels
     chosen = np.sort(np.concatenate([np.flatnonzero(labels == c)[: images // 3] for c in range(len(crops.classes))]))
     keras.utils.set_random_seed(1)

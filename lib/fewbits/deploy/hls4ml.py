@@ -20,7 +20,7 @@ import numpy as np
 
 from fewbits.backend import keras
 from fewbits.deploy.c import identifier
-from fewbits.deploy.hls4ml_layers import KERNELS, PADDINGS, connected, register_layers
+from fewbits.deploy.hls4ml_layers import CONVOLUTIONS, KERNELS, PADDINGS, connected, register_layers
 from fewbits.deploy.identity import before_heads, to_values
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.operations import Tensor
@@ -30,7 +30,7 @@ from fewbits.io.files import folder_aside
 from fewbits.names import HLS4ML_BACKENDS
 from fewbits.quantization.activations import QuantizedActivation
 from fewbits.quantization.conversion import POOLINGS, TRAINING_ONLY, QuantizedModel
-from fewbits.quantization.layers import QuantizedConv1D, QuantizedConv2D, QuantizedDense
+from fewbits.quantization.layers import QuantizedDense
 
 layers, activations = keras.layers, keras.activations
 
@@ -174,7 +174,7 @@ def check_hls4ml(model: keras.Model, streaming: bool = False) -> None:
 def _reader_refusal(graph: Graph, call: Call, streaming: bool) -> str:
     """Return why hls4ml does not compute a call exactly for those that read it; empty if it does."""
     kind, readers = type(call.operation), {type(reader.operation) for reader in graph.readers(call.outputs[0])}
-    if kind in PADDINGS and not (readers and readers <= {QuantizedConv1D, QuantizedConv2D}):
+    if kind in PADDINGS and not (readers and readers <= {*CONVOLUTIONS}):
         return "pads with zeros, which hls4ml does in convolutions only; put nothing but convolutions after it"
     if streaming and kind in (layers.Flatten, layers.Reshape) and not readers <= {QuantizedDense}:
         return "reshapes, which hls4ml does as a stream only before dense layers; leave the stream out"
@@ -188,14 +188,14 @@ def _refusal(call: Call, streaming: bool) -> str:
     if kind not in KINDS:
         return f"is a {kind.__name__.removeprefix('Quantized')}, which cannot be exported to hls4ml; export C instead"
     function = getattr(layer, "activation", None)
-    if function not in (None, activations.linear, activations.relu):
+    if function not in (None, activations.linear, activations.relu, activations.relu6):
         return f"has the activation {function.__name__}, which hls4ml does not round as we do; use ReLU"
-    if kind is layers.ReLU and (layer.max_value is not None or layer.negative_slope or layer.threshold):
-        return "is a ReLU with a limit, a slope or a threshold, which hls4ml does not round as we do; use a plain ReLU"
+    if kind is layers.ReLU and (layer.max_value not in (None, 6) or layer.negative_slope or layer.threshold):
+        return (
+            "is a ReLU with a slope, a threshold or a limit other than 6, which cannot be exported to hls4ml; use ReLU"
+        )
     if getattr(layer, "bias_order", "") == "output" and getattr(layer, "bias", None) is not None:
         return "adds its bias after rounding, which hls4ml does not; use bias_order='accumulator'"
-    if getattr(layer, "groups", 1) > 1:
-        return "has groups of channels, which hls4ml does not convolve; use groups=1"
     if max(np.ravel(getattr(layer, "dilation_rate", 1))) > 1:
         return "is dilated, which hls4ml does not convolve; use dilation_rate=1"
     if isinstance(layer, layers.Dense) and len(shape) > 2:

@@ -16,10 +16,13 @@ from fewbits.errors import needs_extra
 from fewbits.quantization.activations import QuantizedActivation
 from fewbits.quantization.fixedpoint import FixedPoint
 from fewbits.quantization.layers import (
+    DEPTHWISE,
     QUANTIZED,
     QuantizedConv1D,
     QuantizedConv2D,
     QuantizedDense,
+    QuantizedDepthwiseConv1D,
+    QuantizedDepthwiseConv2D,
     active_formats,
     effective_weights,
 )
@@ -29,7 +32,8 @@ layers, activations = keras.layers, keras.activations
 Described = dict[str, Any]  # a layer of hls4ml
 
 MODES = {"floor": "TRN", "nearest": "RND_CONV", "nearest-up": "RND", "nearest-away": "RND_INF"}
-KERNELS = QuantizedConv1D, QuantizedConv2D, QuantizedDense
+CONVOLUTIONS = QuantizedConv1D, QuantizedConv2D, QuantizedDepthwiseConv1D, QuantizedDepthwiseConv2D
+KERNELS = *CONVOLUTIONS, QuantizedDense
 PADDINGS = {layers.ZeroPadding1D: ("left", "right"), layers.ZeroPadding2D: ("top", "bottom", "left", "right")}
 QUANTIZER, PADDING = "FewBitsQuantizer", "FewBitsPadding"
 # Layers of hls4ml whose outputs are among their inputs.
@@ -123,11 +127,19 @@ def _key(kind: type) -> str:
 
 
 def _kernel(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[Described, ...]:
-    """Describe a convolution or dense layer."""
+    """Describe a convolution or dense layer; one whose filters read some channels has zeros for the others."""
     [base] = [plain for plain, quantized in QUANTIZED.items() if quantized is type(layer)]
     main, *activation = _handlers()[_key(base)](layer, inputs, outputs)
+    if layer.activation is activations.relu6:
+        activation = _capped_relu(layer.name, outputs[0].shape[1:])
     kernel, bias = effective_weights(layer)
-    main |= {"class_name": base.__name__, "weight_data": kernel, "bias_data": bias}
+    groups = getattr(layer, "groups", 1)
+    if isinstance(layer, DEPTHWISE):
+        groups, kernel = kernel.shape[-2], kernel.reshape(*kernel.shape[:-2], 1, -1)
+    if groups > 1:
+        kernel = _over_all_channels(kernel, groups)
+    kind = base.__name__.removeprefix("Depthwise")
+    main |= {"class_name": kind, "weight_data": kernel, "bias_data": bias}
     formats = active_formats(layer)
     parts = [
         *_quantizer(layer, formats.input, "input"),
@@ -138,10 +150,23 @@ def _kernel(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[
     return _chain(inputs, outputs, parts)
 
 
+def _over_all_channels(kernel: np.ndarray, groups: int) -> np.ndarray:
+    """Return the kernel of a convolution in groups, (..., in / groups, filters), as one of a single group."""
+    channels, filters = kernel.shape[-2], kernel.shape[-1] // groups
+    whole = np.zeros((*kernel.shape[:-2], groups * channels, kernel.shape[-1]), kernel.dtype)
+    for group in range(groups):
+        own = slice(filters * group, filters * (group + 1))
+        whole[..., channels * group : channels * (group + 1), own] = kernel[..., own]
+    return whole
+
+
 def _activation(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[Described, ...]:
     """Describe a ReLU or a linear activation that rounds."""
     formats = active_formats(layer)
-    relu = list(_handlers()[_key(layers.Activation)](layer, inputs, outputs))
+    if layer.activation is activations.relu6:
+        relu = _capped_relu(layer.name, outputs[0].shape[1:])
+    else:
+        relu = list(_handlers()[_key(layers.Activation)](layer, inputs, outputs))
     middle = [] if layer.activation is activations.linear else relu
     parts = [*_quantizer(layer, formats.input, "input"), *middle, *_quantizer(layer, formats.output, "output")]
     return _chain(inputs, outputs, parts or relu)
@@ -149,10 +174,31 @@ def _activation(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tu
 
 def _relu(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[Described, ...]:
     """Describe a plain ReLU as one: hls4ml takes it for a threshold, whose type cannot hold zero."""
-    if layer.max_value is not None or layer.negative_slope or layer.threshold:
+    if layer.negative_slope or layer.threshold:
         return _handlers()[_key(layers.LeakyReLU)](layer, inputs, outputs)  # the same handler
-    relu = {"name": layer.name, "class_name": "Activation", "activation": "relu"}
-    return _chain(inputs, outputs, [relu | {"n_in": int(np.prod(inputs[0].shape[1:]))}])
+    shape = inputs[0].shape[1:]
+    whole = layer.max_value is None
+    return _chain(inputs, outputs, [_plain_relu(layer.name, shape)] if whole else _capped_relu(layer.name, shape))
+
+
+def _plain_relu(name: str, shape: Sequence[int]) -> Described:
+    return {"name": name, "class_name": "Activation", "activation": "relu", "n_in": int(np.prod(shape))}
+
+
+def _capped_relu(name: str, shape: Sequence[int]) -> list[Described]:
+    """Describe ReLU6 in what hls4ml computes exactly: the ReLU of 6 - ReLU(6 - x)."""
+    size, channels = int(np.prod(shape)), shape[-1]
+    scale = {
+        "scale_data": np.full(channels, -1.0),
+        "bias_data": np.full(channels, 6.0),
+        "n_in": size,
+        "n_filt": channels,
+    }
+    parts: list[Described] = []
+    for number in (1, 2):
+        parts.append({"name": f"{name}_six_less_{number}", "class_name": "BatchNormalization", **scale})
+        parts.append(_plain_relu(f"{name}_relu_{number}", shape))
+    return parts
 
 
 def _padding(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[Described, ...]:
