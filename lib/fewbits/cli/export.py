@@ -35,7 +35,7 @@ EXAMPLES = """
   fewbits export quantized.keras --to litert --precision int8 --data digits --output digits.tflite
   fewbits export quantized.keras --to c --levels 16 --output digits
   fewbits export quantized.keras --to hls4ml --fpga xc7z020clg400-1 --clock 10 --output fpga
-  fewbits export quantized.keras --to verilog --words 2 --levels 16 --data digits --output engine
+  fewbits export quantized.keras --to verilog --words 2 --levels 32 --data digits --output engine
 """
 SUFFIXES = {
     "hdf5": (".h5", ".hdf5", ".npz"),
@@ -302,8 +302,8 @@ def _verilog(model: "keras.Model", options: Namespace, sample: Sample | None) ->
     print(f"{_written(options.output)}; a window of {design.window}x{design.window}, {at_once} filters at most at once")
     if shutil.which(VERILATOR):
         few = keras.tree.map_structure(lambda array: array[:NOISE], pixels)
-        runner = EngineRunner(network, design)
-        _report_codes(model, network, "the engine", runner, few, f"at most {NOISE} of {what}")
+        runner, count = EngineRunner(network, design), len(keras.tree.flatten(few)[0])
+        _report_codes(model, network, "the engine", runner, few, f"the first {count} of {what}")
     else:
         print(f"it was not run: there is no {VERILATOR} on this machine")
 
