@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 SENTENCE = r"^.+ needs? the package \S+; install it with `pip install '\.\[(\w+)\]'` in a checkout of Few Bits$"
-EXTRAS = ("tensorflow", "data", "book", "cluster", "export", "test")
+EXTRAS = ("tensorflow", "data", "book", "cluster", "export", "hardware", "test")
 
 # Put on the path as sitecustomize.py: modules in HIDDEN are not found. PathFinder finds all that is installed.
 HIDE = """

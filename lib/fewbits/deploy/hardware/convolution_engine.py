@@ -1,10 +1,5 @@
 """The convolution engine: streams of pixels and weights in, a stream of output codes out."""
 
-from amaranth.hdl import Module
-from amaranth.lib.data import ArrayLayout
-from amaranth.lib.stream import Signature
-from amaranth.lib.wiring import Component, In, Out, connect
-
 from fewbits.deploy.hardware.design import NIBBLE, EngineDesign
 from fewbits.deploy.hardware.join_slices import JoinSlices
 from fewbits.deploy.hardware.partial_sums import PartialSums, filter_layout
@@ -14,6 +9,13 @@ from fewbits.deploy.hardware.register_map import ADDRESS_BITS
 from fewbits.deploy.hardware.registers import Registers
 from fewbits.deploy.hardware.shift_normalization import ShiftNormalization
 from fewbits.deploy.hardware.sliding_window import SlidingWindow
+from fewbits.errors import needs_extra
+
+with needs_extra("hardware", "Engines in gates"):
+    from amaranth.hdl import Module
+    from amaranth.lib.data import ArrayLayout
+    from amaranth.lib.stream import Signature
+    from amaranth.lib.wiring import Component, In, Out, connect
 
 
 class ConvolutionEngine(Component):

@@ -1,14 +1,16 @@
 """Sums of slices joined to sums of weights."""
 
-from amaranth.hdl import Cat, Module, Signal, signed
-from amaranth.lib.data import ArrayLayout, StructLayout
-from amaranth.lib.stream import Signature
-from amaranth.lib.wiring import Component, In, Out
-
 from fewbits.deploy.hardware.design import NIBBLE, EngineDesign
 from fewbits.deploy.hardware.products import nibble_bits
 from fewbits.deploy.hardware.sliding_window import Position
 from fewbits.deploy.hardware.stage import add_stage
+from fewbits.errors import needs_extra
+
+with needs_extra("hardware", "Engines in gates"):
+    from amaranth.hdl import Cat, Module, Signal, signed
+    from amaranth.lib.data import ArrayLayout, StructLayout
+    from amaranth.lib.stream import Signature
+    from amaranth.lib.wiring import Component, In, Out
 
 
 def window_sum_bits(design: EngineDesign) -> int:

@@ -1,11 +1,13 @@
 """The rows above the pixel that arrives."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib.data import ArrayLayout
-from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import Component, In, Out
-
 from fewbits.deploy.hardware.design import SIZE_BITS
+from fewbits.errors import needs_extra
+
+with needs_extra("hardware", "Engines in gates"):
+    from amaranth.hdl import Cat, Module, Mux, Signal
+    from amaranth.lib.data import ArrayLayout
+    from amaranth.lib.memory import Memory
+    from amaranth.lib.wiring import Component, In, Out
 
 
 class LineBuffers(Component):

@@ -1,15 +1,17 @@
 """Partial sums of all places of a plane, to which plane after plane is added."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
-from amaranth.lib.data import ArrayLayout, StructLayout
-from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.stream import Signature
-from amaranth.lib.wiring import Component, In, Out
-
 from fewbits.deploy.hardware.design import SHIFT_BITS, EngineDesign
 from fewbits.deploy.hardware.join_slices import window_sum_bits
 from fewbits.deploy.hardware.shift_arithmetic import saturated, wrapped
 from fewbits.deploy.hardware.sliding_window import Position
+from fewbits.errors import needs_extra
+
+with needs_extra("hardware", "Engines in gates"):
+    from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+    from amaranth.lib.data import ArrayLayout, StructLayout
+    from amaranth.lib.fifo import SyncFIFOBuffered
+    from amaranth.lib.stream import Signature
+    from amaranth.lib.wiring import Component, In, Out
 
 
 def filter_layout(design: EngineDesign) -> ArrayLayout:

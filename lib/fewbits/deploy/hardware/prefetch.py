@@ -1,9 +1,12 @@
 """Numbers that are loaded while those before them are in use."""
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib.data import ArrayLayout, Layout
-from amaranth.lib.stream import Signature
-from amaranth.lib.wiring import Component, In, Out
+from fewbits.errors import needs_extra
+
+with needs_extra("hardware", "Engines in gates"):
+    from amaranth.hdl import Module, Signal
+    from amaranth.lib.data import ArrayLayout, Layout
+    from amaranth.lib.stream import Signature
+    from amaranth.lib.wiring import Component, In, Out
 
 
 class Prefetch(Component):

@@ -1,13 +1,15 @@
 """Products of a window and its weights, and their sum."""
 
-from amaranth.hdl import Cat, Module, Signal, signed
-from amaranth.lib.data import ArrayLayout, StructLayout
-from amaranth.lib.stream import Signature
-from amaranth.lib.wiring import Component, In, Out
-
 from fewbits.deploy.hardware.design import NIBBLE, EngineDesign
 from fewbits.deploy.hardware.sliding_window import Position, window_layout
 from fewbits.deploy.hardware.stage import add_stage
+from fewbits.errors import needs_extra
+
+with needs_extra("hardware", "Engines in gates"):
+    from amaranth.hdl import Cat, Module, Signal, signed
+    from amaranth.lib.data import ArrayLayout, StructLayout
+    from amaranth.lib.stream import Signature
+    from amaranth.lib.wiring import Component, In, Out
 
 
 def nibble_bits(design: EngineDesign) -> int:

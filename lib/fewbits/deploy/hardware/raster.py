@@ -1,10 +1,12 @@
 """Counters that follow a stream of pixels."""
 
-from amaranth.hdl import Module, Mux
-from amaranth.lib.data import StructLayout
-from amaranth.lib.wiring import Component, In, Out
-
 from fewbits.deploy.hardware.design import SIZE_BITS
+from fewbits.errors import needs_extra
+
+with needs_extra("hardware", "Engines in gates"):
+    from amaranth.hdl import Module, Mux
+    from amaranth.lib.data import StructLayout
+    from amaranth.lib.wiring import Component, In, Out
 
 Place = StructLayout(dict.fromkeys(("column", "row", "plane", "run"), SIZE_BITS))
 

@@ -1,10 +1,12 @@
 """The bus by which a processor sets up the engine and reads its counters."""
 
-from amaranth.hdl import Module, Signal, signed, unsigned
-from amaranth.lib.data import StructLayout
-from amaranth.lib.wiring import Component, In, Out
-
 from fewbits.deploy.hardware.register_map import ADDRESS_BITS, ADDRESSES, COUNTERS, REGISTERS
+from fewbits.errors import needs_extra
+
+with needs_extra("hardware", "Engines in gates"):
+    from amaranth.hdl import Module, Signal, signed, unsigned
+    from amaranth.lib.data import StructLayout
+    from amaranth.lib.wiring import Component, In, Out
 
 Settings = StructLayout(
     {r.name: (signed if r.signed else unsigned)(r.bits) for r in REGISTERS if not r.counts and r.name != "start"}

@@ -1,8 +1,10 @@
 """Arithmetic at the end of a sum: shift with rounding, and saturation. Both are logic without registers."""
 
-from amaranth.hdl import Cat, Const, Mux, Value
-
 from fewbits.deploy.hardware.design import ENGINE_ROUNDINGS
+from fewbits.errors import needs_extra
+
+with needs_extra("hardware", "Engines in gates"):
+    from amaranth.hdl import Cat, Const, Mux, Value
 
 
 def rounded_shift(value: Value, shift: Value, rounding: Value, roundings: tuple[str, ...]) -> Value:

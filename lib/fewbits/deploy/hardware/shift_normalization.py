@@ -1,14 +1,16 @@
 """From sums to output codes."""
 
-from amaranth.hdl import Cat, Module, signed
-from amaranth.lib.data import ArrayLayout, StructLayout
-from amaranth.lib.stream import Signature
-from amaranth.lib.wiring import Component, In, Out
-
 from fewbits.deploy.hardware.design import EngineDesign
 from fewbits.deploy.hardware.partial_sums import total_layout
 from fewbits.deploy.hardware.shift_arithmetic import between, rounded_shift
 from fewbits.deploy.hardware.stage import add_stage
+from fewbits.errors import needs_extra
+
+with needs_extra("hardware", "Engines in gates"):
+    from amaranth.hdl import Cat, Module, signed
+    from amaranth.lib.data import ArrayLayout, StructLayout
+    from amaranth.lib.stream import Signature
+    from amaranth.lib.wiring import Component, In, Out
 
 
 def code_layout(design: EngineDesign) -> StructLayout:

@@ -4,14 +4,17 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Value
-from amaranth.sim import Simulator
 
 from fewbits.deploy.hardware.convolution_engine import ConvolutionEngine
 from fewbits.deploy.hardware.design import EngineDesign
 from fewbits.deploy.hardware.job import EngineJob, ideal_cycles
 from fewbits.deploy.hardware.register_map import ADDRESSES, COUNTERS
 from fewbits.deploy.hardware.stream_items import codes_of_items, filter_items, weight_items
+from fewbits.errors import needs_extra
+
+with needs_extra("hardware", "Engines in gates"):
+    from amaranth.hdl import Value
+    from amaranth.sim import Simulator
 
 
 def simulate(

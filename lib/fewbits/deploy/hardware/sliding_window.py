@@ -1,13 +1,15 @@
 """A window that slides over planes, with zeros around them."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib.data import ArrayLayout, StructLayout
-from amaranth.lib.stream import Signature
-from amaranth.lib.wiring import Component, In, Out
-
 from fewbits.deploy.hardware.design import SIZE_BITS, EngineDesign
 from fewbits.deploy.hardware.line_buffers import LineBuffers
 from fewbits.deploy.hardware.raster import Place, Raster
+from fewbits.errors import needs_extra
+
+with needs_extra("hardware", "Engines in gates"):
+    from amaranth.hdl import Cat, Module, Mux, Signal
+    from amaranth.lib.data import ArrayLayout, StructLayout
+    from amaranth.lib.stream import Signature
+    from amaranth.lib.wiring import Component, In, Out
 
 # Where a window is: in the first or last plane of a run, at the end of a plane, at the end of all runs.
 Position = StructLayout(dict.fromkeys(("first", "last", "ends_plane", "ends_all"), 1))

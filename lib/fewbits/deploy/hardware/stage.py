@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Value
+from fewbits.errors import needs_extra
+
+with needs_extra("hardware", "Engines in gates"):
+    from amaranth.hdl import Module, Value
 
 
 def add_stage(m: Module, source: Any, sink: Any, payload: Value, available: Value | int) -> Value:

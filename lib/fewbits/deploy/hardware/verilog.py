@@ -27,7 +27,7 @@ def engine_verilog(design: EngineDesign) -> str:
     Raises:
         InputError: when Amaranth is not installed.
     """
-    with needs_extra("hardware", "engines in Verilog"):
+    with needs_extra("hardware", "Engines in Verilog"):
         from amaranth.back.verilog import convert
 
         from fewbits.deploy.hardware.convolution_engine import ConvolutionEngine
