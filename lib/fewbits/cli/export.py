@@ -355,7 +355,8 @@ def _verilog(model: "keras.Model", options: Namespace, sample: Sample | None) ->
     )
     if shutil.which(VERILATOR):
         few = keras.tree.map_structure(lambda array: array[:NOISE], integers.pixels)
-        shown = integers._replace(pixels=few, what=f"at most {NOISE} of {integers.what}", sample=None)
+        what = f"the first {len(keras.tree.flatten(few)[0])} of {integers.what}"
+        shown = integers._replace(pixels=few, what=what, sample=None)
         _report_codes(model, shown, "the engine", EngineRunner(integers.network, design))
     else:
         print(f"it was not run: there is no {VERILATOR} on this machine")
