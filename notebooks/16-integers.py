@@ -423,17 +423,17 @@ record(within=0.001, int8_left=left["LiteRT"], onnx_left=left["ONNX Runtime"])
 # does not follow bytes. LiteRT takes {glue:text}`litert_gain:.0%` of its float time with 8 bits, and {glue:text}`litert_both:.0%`
 # with two thirds of the filters gone as well. ONNX Runtime takes {glue:text}`onnx_gain:.0%` with our file, which expresses each
 # requantization in several operations, each a pass over memory. We have not profiled whether this is the reason, and have not tried
-# its own quantized convolution, which rounds differently. Our C takes {glue:text}`c_of_litert:.1f` times as long as LiteRT: it has
-# loops that any compiler understands, LiteRT has kernels written for this processor. **Fewer bits always save memory; whether they
-# save time depends on the runtime.**
+# its own quantized convolution, which rounds differently. Our C takes {glue:text}`c_of_litert:.1f` times as long as LiteRT: it is
+# plain C, but its loops are written so that a compiler makes vectors of them, for the processor that it finds. **Fewer bits always
+# save memory; whether they save time depends on the runtime.**
 #
 # (on-a-microcontroller)=
 # ### On a microcontroller
 #
 # A microcontroller has some kilobytes of memory and no operating system. Our C needs only a compiler there. We compiled LeNet and
 # SqueezeNet for the digits, with 8 and 4 bits, for four cores, and ran them in an emulator, which executes the instructions of the
-# core and counts them. (It does not know how many cycles each takes.) Flash holds code and constants, RAM the codes between layers; the stack
-# is extra. CMSIS-NN is Arm's own library of layers for these cores:
+# core and counts them. (It does not know how many cycles each takes.) Flash holds code and constants, RAM the codes between layers;
+# the stack is extra. CMSIS-NN is Arm's own library of layers for these cores:
 
 # %% tags=["hide-input"]
 # Two networks on four cores
