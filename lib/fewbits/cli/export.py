@@ -204,6 +204,8 @@ def _report_outputs(
     print(f"{_written(path)}; outputs {distance}, on {what}")
     if agree < 1:
         print(f"the same class in {agree:.2%} of them")
+    if sample:
+        _report_accuracy(model, sample, "the file", theirs[0])
 
 
 def _hdf5(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
@@ -411,11 +413,18 @@ def _report_codes(model: "keras.Model", integers: _Integers, name: str, program:
     )
     if integers.sample:
         values = to_values(network.tensors[network.results[0].tensor], theirs[0].reshape(ours[0].shape))
-        _report_accuracy(model, integers.sample, name, values)
+        _report_accuracy(model, integers.sample, name, values, True, "their pixels as stored")
 
 
-def _report_accuracy(model: "keras.Model", sample: Sample, name: str, outputs: Any) -> None:
-    """Print the accuracy of Keras on prepared images, and of what a program made of their pixels.
+def _report_accuracy(
+    model: "keras.Model",
+    sample: Sample,
+    name: str,
+    outputs: Any,
+    headless: bool = False,
+    where: str = "the same images",
+) -> None:
+    """Print the accuracy of Keras on prepared images, and of what a program made of them or of their pixels.
 
     A network that is no classifier of these images has none.
     """
@@ -431,12 +440,12 @@ def _report_accuracy(model: "keras.Model", sample: Sample, name: str, outputs: A
         head.check_labels(labels, model.name, "the labels")
     except InputError:
         return
-    integers = head if before_heads(model) is model else head.before_activation  # integers leave a softmax out
+    bare = head.before_activation if headless and before_heads(model) is not model else head
     right = [
         np.mean(of.ranks(of_each, labels) < 1)
-        for of, of_each in ((head, model.predict(images, verbose=0)), (integers, outputs))
+        for of, of_each in ((head, model.predict(images, verbose=0)), (bare, outputs))
     ]
-    print(f"accuracy: {right[0]:.2%} of Keras on the images, {right[1]:.2%} of {name} on their pixels as stored")
+    print(f"accuracy: {right[0]:.2%} of Keras on the images, {right[1]:.2%} of {name} on {where}")
 
 
 _WRITERS = {
