@@ -32,9 +32,9 @@ def residual(own):
     )
 
 
-@pytest.mark.parametrize("own", [True, False])
-@pytest.mark.parametrize("bits", [8, (8, 6, 4), 4])
-@pytest.mark.parametrize("rounding", ["floor", "nearest-up"])
+@pytest.mark.parametrize(
+    ("own", "bits", "rounding"), [(True, 8, "floor"), (True, (8, 6, 4), "nearest-up"), (False, 4, "floor")]
+)
 def test_all_that_computes_it_has_the_same_codes(own, bits, rounding):
     model = quantize_model(residual(own), rounding=rounding)
     quantized = {layer.name for layer in model.layers if type(layer) is QuantizedActivation}

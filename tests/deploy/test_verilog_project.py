@@ -85,9 +85,8 @@ def test_without_verilator_it_says_so(network, tmp_path, capsys, monkeypatch):
     with pytest.raises(InputError, match="there is no no-such-program; install it"):
         EngineRunner(network, design_for(network))
     write_model(small(), tmp_path / "small.keras")
-    command = (
-        f"export {tmp_path}/small.keras --to verilog --levels {DIGITS.levels} --words 2 --output {tmp_path}/engine"
-    )
+    pixels = f"--levels {DIGITS.levels} --divisor {DIGITS.levels}"
+    command = f"export {tmp_path}/small.keras --to verilog {pixels} --words 2 --output {tmp_path}/engine"
     assert main(command.split()) == 0
     said = capsys.readouterr().out
     assert "a window of 3x3, 4 filters at most at once" in said and "there is no no-such-program" in said
