@@ -2,10 +2,10 @@
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copyfileobj, rmtree
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -121,7 +121,7 @@ def write_model(model: "keras.Model", path: Path | str) -> None:
         temporary = Path(folder) / "model.keras"
         plain.save(temporary)
         with write_aside(path) as file, temporary.open("rb") as content:
-            shutil.copyfileobj(content, file)
+            copyfileobj(content, file)
 
 
 @contextmanager
@@ -171,7 +171,7 @@ def folder_aside(path: Path | str) -> Iterator[Path]:
         raise InputError(f"{path} cannot be created; there is no folder {path.parent}")
     place = path.absolute()
     aside = place.with_name(f".{place.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
+    rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir()
         yield aside
@@ -179,7 +179,7 @@ def folder_aside(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{path} cannot be created ({error.strerror}); choose another") from None
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        rmtree(aside, ignore_errors=True)
 
 
 def _load(path: Path | str) -> Any:
