@@ -240,8 +240,14 @@ reference.results_table(heads, rows, note=note)
 # Quoted in the text
 record(within={"smoke": 0.5, "quick": 0.12}, order_input=orders["input"])
 quote(order_spread=max(orders.values()) - min(orders.values()))
+for order in ("output", "sensitivity"):
+    quote(**{f"from_{order}": (by_order[order] - by_input).points})
 
 # %% [markdown]
+# Against beginning at the input, beginning at the output changes the accuracy by {glue:text}`from_output`, and the order by
+# sensitivity by {glue:text}`from_sensitivity`. A likely reason for the first: from the input on, every level is trained on inputs
+# that are already rounded as they will stay. From the output on, the last levels are trained first, on inputs that still change.
+#
 # (how-low)=
 # ## How low?
 #
