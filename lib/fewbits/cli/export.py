@@ -169,7 +169,15 @@ def _images(model: "keras.Model", sample: Sample | None) -> "tuple[Any, str]":
         images = [random.random((NOISE, *x.shape[1:]), np.float32) for x in model.inputs]
         images = [np.floor(256 * x) if takes_integers(i) else x for x, i in zip(images, model.inputs)]
         return images if len(images) > 1 else images[0], f"{NOISE} images of noise"
-    return np.concatenate([images for images, *_ in sample.batches(32)]), sample.part.what
+    return _labelled(sample)[0], sample.part.what
+
+
+def _labelled(sample: Sample) -> "tuple[Any, Any]":
+    """Return all images of a sample, and their labels."""
+    import numpy as np
+
+    images, labels, *_ = zip(*sample.batches(32))
+    return np.concatenate(images), np.concatenate(labels)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -194,7 +202,11 @@ def _report_outputs(
 
     from fewbits.backend import keras
 
-    images, what = _images(model, sample)
+    labels = None
+    if sample:
+        (images, labels), what = _labelled(sample), sample.part.what
+    else:
+        images, what = _images(model, sample)
     every = images if isinstance(images, list) else [images]
     ours = keras.tree.flatten(model.predict(images, verbose=0))
     theirs = [np.stack(x) for x in zip(*(runner.run_all(*of_each) for of_each in zip(*every)))]
@@ -204,8 +216,8 @@ def _report_outputs(
     print(f"{_written(path)}; outputs {distance}, on {what}")
     if agree < 1:
         print(f"the same class in {agree:.2%} of them")
-    if sample:
-        _report_accuracy(model, sample, "the file", theirs[0])
+    if labels is not None:
+        _report_accuracy(model, labels, ours[0], theirs[0], "the file")
 
 
 def _hdf5(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
@@ -413,38 +425,36 @@ def _report_codes(model: "keras.Model", integers: _Integers, name: str, program:
     )
     if integers.sample:
         values = to_values(network.tensors[network.results[0].tensor], theirs[0].reshape(ours[0].shape))
-        _report_accuracy(model, integers.sample, name, values, True, "their pixels as stored")
+        images, labels = _labelled(integers.sample)
+        keras_outputs = model.predict(images, verbose=0)
+        _report_accuracy(model, labels, keras_outputs, values, name, True, "their pixels as stored")
 
 
 def _report_accuracy(
     model: "keras.Model",
-    sample: Sample,
+    labels: Any,
+    ours: Any,
+    theirs: Any,
     name: str,
-    outputs: Any,
     headless: bool = False,
     where: str = "the same images",
 ) -> None:
     """Print the accuracy of Keras on prepared images, and of what a program made of them or of their pixels.
 
-    A network that is no classifier of these images has none.
+    A network that is no classifier of these images has none. A program that is `headless` leaves a softmax out.
     """
     import numpy as np
 
     from fewbits.deploy import before_heads
     from fewbits.training.heads import head_of
 
-    batches = list(sample.batches(32))
-    images, labels = (np.concatenate(part) for part in list(zip(*batches))[:2])
     try:
         head = head_of(model)
         head.check_labels(labels, model.name, "the labels")
     except InputError:
         return
     bare = head.before_activation if headless and before_heads(model) is not model else head
-    right = [
-        np.mean(of.ranks(of_each, labels) < 1)
-        for of, of_each in ((head, model.predict(images, verbose=0)), (bare, outputs))
-    ]
+    right = [np.mean(of.ranks(outputs, labels) < 1) for of, outputs in ((head, ours), (bare, theirs))]
     print(f"accuracy: {right[0]:.2%} of Keras on the images, {right[1]:.2%} of {name} on {where}")
 
 
