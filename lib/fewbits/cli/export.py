@@ -158,26 +158,27 @@ def _check(options: Namespace) -> None:
         raise InputError("the output would overwrite the network")
 
 
-def _images(model: "keras.Model", sample: Sample | None) -> "tuple[Any, str]":
-    """Return images, a list of them if the network has several inputs, and a description of them."""
+class _Shown(NamedTuple):
+    """Images on which a file is compared with Keras, a list of them if the network has several inputs."""
+
+    images: Any
+    labels: Any  # None for noise
+    what: str
+
+
+def _shown(model: "keras.Model", sample: Sample | None) -> _Shown:
+    """Return the images of --data with their labels, or noise."""
     import numpy as np
 
     from fewbits.graph import takes_integers
 
     if sample is None:
         random = np.random.default_rng(0)
-        images = [random.random((NOISE, *x.shape[1:]), np.float32) for x in model.inputs]
-        images = [np.floor(256 * x) if takes_integers(i) else x for x, i in zip(images, model.inputs)]
-        return images if len(images) > 1 else images[0], f"{NOISE} images of noise"
-    return _labelled(sample)[0], sample.part.what
-
-
-def _labelled(sample: Sample) -> "tuple[Any, Any]":
-    """Return all images of a sample, and their labels."""
-    import numpy as np
-
+        noise = [random.random((NOISE, *x.shape[1:]), np.float32) for x in model.inputs]
+        noise = [np.floor(256 * x) if takes_integers(i) else x for x, i in zip(noise, model.inputs)]
+        return _Shown(noise if len(noise) > 1 else noise[0], None, f"{NOISE} images of noise")
     images, labels, *_ = zip(*sample.batches(32))
-    return np.concatenate(images), np.concatenate(labels)
+    return _Shown(np.concatenate(images), np.concatenate(labels), sample.part.what)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -194,30 +195,23 @@ def _written(path: Path) -> str:
     return f"{path} written; {sum(file.stat().st_size for file in files):,} bytes"
 
 
-def _report_outputs(
-    path: Path, model: "keras.Model", runner: "ONNXRunner | LiteRTRunner", sample: Sample | None
-) -> None:
-    """Print what was written, and how far its outputs are from Keras."""
+def _report_outputs(path: Path, model: "keras.Model", runner: "ONNXRunner | LiteRTRunner", shown: _Shown) -> None:
+    """Print what was written, how far its outputs are from Keras, and its accuracy if there are labels."""
     import numpy as np
 
     from fewbits.backend import keras
 
-    labels = None
-    if sample:
-        (images, labels), what = _labelled(sample), sample.part.what
-    else:
-        images, what = _images(model, sample)
-    every = images if isinstance(images, list) else [images]
-    ours = keras.tree.flatten(model.predict(images, verbose=0))
+    every = shown.images if isinstance(shown.images, list) else [shown.images]
+    ours = keras.tree.flatten(model.predict(shown.images, verbose=0))
     theirs = [np.stack(x) for x in zip(*(runner.run_all(*of_each) for of_each in zip(*every)))]
     gap, largest = max(np.abs(a - b).max() for a, b in zip(ours, theirs)), max(np.abs(a).max() for a in ours)
     agree = np.mean([np.mean(a.argmax(-1) == b.argmax(-1)) for a, b in zip(ours, theirs)])
     distance = "equal to Keras" if gap == 0 else f"at most {gap:.3g} from Keras, of {largest:.3g}"
-    print(f"{_written(path)}; outputs {distance}, on {what}")
+    print(f"{_written(path)}; outputs {distance}, on {shown.what}")
     if agree < 1:
         print(f"the same class in {agree:.2%} of them")
-    if labels is not None:
-        _report_accuracy(model, labels, ours[0], theirs[0], "the file")
+    if shown.labels is not None:
+        _report_accuracy(model, shown.labels, ours[0], theirs[0], "the file")
 
 
 def _hdf5(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
@@ -244,7 +238,7 @@ def _onnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> No
         content = to_onnx(model).SerializeToString()
         runner = ONNXRunner(content)
         _write(options.output, content)
-        _report_outputs(options.output, model, runner, sample)
+        _report_outputs(options.output, model, runner, _shown(model, sample))
 
 
 def _qonnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
@@ -257,7 +251,7 @@ def _qonnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> N
     for name, fmt in joint_formats(model).items():
         print(f"the filters of {name} share {fmt}, with the finest step of their formats")
     if find_spec("qonnx"):
-        images, what = _images(model, sample)
+        images, _, what = _shown(model, sample)
         _report_layers(compare_qonnx(model, images), f"{what}, in qonnx")
         _report_layers(compare_qonnx(model, images, clean=True), f"{what}, in qonnx after its clean-up")
     else:
@@ -271,19 +265,19 @@ def _litert(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
     from fewbits.quantization.conversion import QuantizedModel
 
     precision = options.precision or "float32"
-    content = to_litert(model, precision, _images(model, sample)[0] if sample else None, int8_io=options.int8_io)
+    shown = _shown(model, sample)
+    content = to_litert(model, precision, shown.images if sample else None, int8_io=options.int8_io)
     codes = precision in INTEGERS and isinstance(model, QuantizedModel)
     own_kernels = codes and {layer.rounding for layer in model.rounding_layers} == {"nearest-away"}
     runner = LiteRTRunner(content, delegate=not own_kernels)
     _write(options.output, content)
     if own_kernels:
         print("run on LiteRT's own kernels, for which networks that round to nearest-away are made")
-    _report_outputs(options.output, before_heads(model) if codes and options.int8_io else model, runner, sample)
+    _report_outputs(options.output, before_heads(model) if codes and options.int8_io else model, runner, shown)
     if options.int8_io:
         print("inputs and outputs: " + "; ".join(runner.ends))
     if codes:
-        images, what = _images(model, sample)
-        _report_layers(compare_litert(model, images, not own_kernels, precision), what)
+        _report_layers(compare_litert(model, shown.images, not own_kernels, precision), shown.what)
 
 
 def _report_layers(compared: "dict[str, Agreement]", what: str) -> None:
@@ -360,8 +354,8 @@ def _verilog(model: "keras.Model", options: Namespace, sample: Sample | None) ->
     from fewbits.deploy.hardware.verilated import VERILATOR, EngineRunner
 
     integers = _integers(model, options, sample)
-    first = [array[0] for array in keras.tree.flatten(integers.pixels)]
-    design = write_verilog(integers.network, first, options.output, 1 if options.words is None else options.words)
+    example = [array[0] for array in keras.tree.flatten(integers.pixels)]
+    design = write_verilog(integers.network, example, options.output, 1 if options.words is None else options.words)
     at_once = max(design.weight_widths.values())
     print(
         f"{_written(options.output)}; a window of {design.window}x{design.window}, {at_once} filters at most at once; "
@@ -370,20 +364,20 @@ def _verilog(model: "keras.Model", options: Namespace, sample: Sample | None) ->
     if shutil.which(VERILATOR):
         few = keras.tree.map_structure(lambda array: array[:NOISE], integers.pixels)
         what = f"the first {len(keras.tree.flatten(few)[0])} of {integers.what}"
-        shown = integers._replace(pixels=few, what=what, sample=None)
-        _report_codes(model, shown, "the engine", EngineRunner(integers.network, design))
+        first = integers._replace(pixels=few, what=what, shown=None)
+        _report_codes(model, first, "the engine", EngineRunner(integers.network, design))
     else:
         print(f"it was not run: there is no {VERILATOR} on this machine")
 
 
 class _Integers(NamedTuple):
-    """An integer network, and pixels to run it on; the images of --data if there are any."""
+    """An integer network, and pixels to run it on, with the images that Keras sees in them if there are any."""
 
     network: "IntegerNetwork"
     taken: str  # which pixels
     pixels: Any
     what: str
-    sample: Sample | None
+    shown: _Shown | None
 
 
 def _integers(model: "keras.Model", options: Namespace, sample: Sample | None) -> _Integers:
@@ -400,10 +394,10 @@ def _integers(model: "keras.Model", options: Namespace, sample: Sample | None) -
         random, dtype = np.random.default_rng(0), np.uint8 if codes.levels <= 256 else np.int64
         noise = [random.integers(0, codes.levels, (NOISE, *x.shape[1:]), dtype) for x in model.inputs]
         return _Integers(network, taken, noise if len(noise) > 1 else noise[0], f"{NOISE} images of noise", None)
-    pixels = sample.raw()
+    pixels, shown = sample.raw(), _shown(model, sample)
     if pixels is None:  # the data are floats; they are the values of pixels, or refused
-        pixels = to_pixels(network, _images(model, sample)[0])
-    return _Integers(network, taken, pixels, sample.part.what, sample)
+        pixels = to_pixels(network, shown.images)
+    return _Integers(network, taken, pixels, shown.what, shown)
 
 
 def _report_codes(model: "keras.Model", integers: _Integers, name: str, program: "Runner") -> None:
@@ -423,11 +417,10 @@ def _report_codes(model: "keras.Model", integers: _Integers, name: str, program:
         f"integers and simulation: {off:,} of {codes:,} codes of all layers differ; integers and {name}: "
         f"{different:,} of {sum(x.size for x in ours):,} codes of the outputs differ; on {integers.what}"
     )
-    if integers.sample:
+    if integers.shown:
         values = to_values(network.tensors[network.results[0].tensor], theirs[0].reshape(ours[0].shape))
-        images, labels = _labelled(integers.sample)
-        keras_outputs = model.predict(images, verbose=0)
-        _report_accuracy(model, labels, keras_outputs, values, name, True, "their pixels as stored")
+        prepared = model.predict(integers.shown.images, verbose=0)
+        _report_accuracy(model, integers.shown.labels, prepared, values, name, True, "their pixels as stored")
 
 
 def _report_accuracy(
