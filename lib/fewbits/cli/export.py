@@ -181,14 +181,6 @@ def _shown(model: "keras.Model", sample: Sample | None) -> _Shown:
     return _Shown(np.concatenate(images), np.concatenate(labels), sample.part.what)
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
-    from fewbits.io.files import write_aside
-
-    with write_aside(path) as file:
-        file.write(content)
-
-
 def _written(path: Path) -> str:
     """Return a description of the file or folder that was written."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
@@ -226,18 +218,19 @@ def _hdf5(model: "keras.Model", options: Namespace, sample: Sample | None) -> No
 
 def _onnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
     from fewbits.deploy import ONNXRunner, to_integer_onnx, to_onnx
+    from fewbits.io.files import write_whole
 
     if options.integers:
         integers = _integers(model, options, sample)
         content = to_integer_onnx(integers.network).SerializeToString()
         runner = ONNXRunner(content)
-        _write(options.output, content)
+        write_whole(options.output, content)
         print(f"{_written(options.output)}; from bytes to integer codes; it takes {integers.taken}")
         _report_codes(model, integers, "ONNX Runtime", runner)
     else:
         content = to_onnx(model).SerializeToString()
         runner = ONNXRunner(content)
-        _write(options.output, content)
+        write_whole(options.output, content)
         _report_outputs(options.output, model, runner, _shown(model, sample))
 
 
@@ -245,8 +238,9 @@ def _qonnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> N
     from importlib.util import find_spec
 
     from fewbits.deploy import compare_qonnx, joint_formats, to_qonnx
+    from fewbits.io.files import write_whole
 
-    _write(options.output, to_qonnx(model).SerializeToString())
+    write_whole(options.output, to_qonnx(model).SerializeToString())
     print(f"{_written(options.output)}; it takes images with their channels first")
     for name, fmt in joint_formats(model).items():
         print(f"the filters of {name} share {fmt}, with the finest step of their formats")
@@ -261,6 +255,7 @@ def _qonnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> N
 def _litert(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
     from fewbits.deploy import before_heads, compare_litert, to_litert
     from fewbits.deploy.litert import INTEGERS
+    from fewbits.io.files import write_whole
     from fewbits.io.tflite import LiteRTRunner
     from fewbits.quantization.conversion import QuantizedModel
 
@@ -270,7 +265,7 @@ def _litert(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
     codes = precision in INTEGERS and isinstance(model, QuantizedModel)
     own_kernels = codes and {layer.rounding for layer in model.rounding_layers} == {"nearest-away"}
     runner = LiteRTRunner(content, delegate=not own_kernels)
-    _write(options.output, content)
+    write_whole(options.output, content)
     if own_kernels:
         print("run on LiteRT's own kernels, for which networks that round to nearest-away are made")
     _report_outputs(options.output, before_heads(model) if codes and options.int8_io else model, runner, shown)

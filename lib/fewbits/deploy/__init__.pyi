@@ -32,6 +32,7 @@ from .arrays import weights_and_codes as weights_and_codes
 from .arrays import write_hdf5_arrays as write_hdf5_arrays
 from .arrays import write_npz_arrays as write_npz_arrays
 from .c import CMemory as CMemory
+from .c import c_sources as c_sources
 from .c import write_c as write_c
 from .cmsis_nn import CMSISLayer as CMSISLayer
 from .cmsis_nn import cmsis_layer as cmsis_layer

@@ -136,6 +136,15 @@ def write_c(
     return source.memory
 
 
+def c_sources(folder: Path) -> list[Path]:
+    """Return the source files of a network in C, without the example.
+
+    Args:
+        folder: What `write_c` wrote.
+    """
+    return sorted(path for path in folder.rglob("*.c") if path.name != "main.c")
+
+
 class _Codes(NamedTuple):
     """Codes that a loop reads.
 

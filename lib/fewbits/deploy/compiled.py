@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from fewbits.deploy.c import write_c
+from fewbits.deploy.c import c_sources, write_c
 from fewbits.deploy.cmsis_nn import find_cmsis_nn
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.errors import InputError
@@ -50,7 +50,7 @@ class CRunner:
         with TemporaryDirectory() as folder:
             source = Path(folder, "network")
             self.memory = write_c(network, source, packed, kernels=kernels)
-            [path] = [path for path in source.glob("*.c") if path.name != "main.c"]
+            [path] = c_sources(source)
             library = path.with_suffix(".so")
             options = ["-std=c99", "-shared", "-fPIC", *(flags or ("-O3",))]
             options += _cmsis_nn() if kernels == "cmsis-nn" else []

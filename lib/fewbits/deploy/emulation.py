@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fewbits.deploy.c import TEMPLATES, identifier, write_c
+from fewbits.deploy.c import TEMPLATES, c_sources, identifier, write_c
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.errors import InputError, check_name
 from fewbits.names import DEVICES
@@ -176,7 +176,7 @@ class DeviceRunner:
     ) -> tuple[bytes, Counter[str]]:
         """Return the firmware, and the bytes of each of its sections."""
         write(network, folder / "network")
-        sources = sorted(path.name for path in (folder / "network").glob("*.c") if path.name != "main.c")
+        sources = [path.name for path in c_sources(folder / "network")]
         compiler = [f"{self._board.tools}gcc", *self._board.flags]
         _call(folder / "network", *compiler, *COMPILED, *flags, "-I.", "-c", *sources)
         self._fill(folder, identifier(network.name))

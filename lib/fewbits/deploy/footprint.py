@@ -6,6 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from fewbits.deploy.c import c_sources
+
 CORE = "Cortex-M4"
 TOOLS = "arm-none-eabi-"
 FLAGS = "-std=c99 -mcpu=cortex-m4 -Os -ffreestanding -ffunction-sections -fdata-sections".split()  # as the Makefile
@@ -34,7 +36,7 @@ def measure_footprint(folder: Path) -> Footprint | None:
     """
     if not shutil.which(f"{TOOLS}gcc"):
         return None
-    [source] = [path for path in folder.rglob("*.c") if path.name != "main.c"]
+    [source] = c_sources(folder)
     with TemporaryDirectory() as aside:
         compiled = Path(aside, "network.o")
         subprocess.run([f"{TOOLS}gcc", *FLAGS, "-c", source, "-o", compiled], check=True, capture_output=True)

@@ -18,7 +18,7 @@ from fewbits.deploy.onnx_activations import activated, hard_silu_divided_last
 from fewbits.deploy.onnx_graph import ONNXGraph
 from fewbits.errors import InputError, needs_extra
 from fewbits.graph import Graph
-from fewbits.io.files import write_aside
+from fewbits.io.files import write_whole
 from fewbits.quantization.activations import QuantizedActivation, QuantizedLeakyReLU, QuantizedPReLU
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import TRAINING_ONLY
@@ -61,9 +61,7 @@ def write_onnx(model: keras.Model, path: Path) -> None:
     Raises:
         InputError: as `to_onnx`.
     """
-    content = to_onnx(model).SerializeToString()
-    with write_aside(path) as file:
-        file.write(content)
+    write_whole(path, to_onnx(model).SerializeToString())
 
 
 def is_in_onnx(layer: Any) -> bool:

@@ -14,7 +14,7 @@ from fewbits.deploy import operations
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.deploy.onnx_graph import TO_FIRST, TO_LAST, ONNXGraph
 from fewbits.errors import InputError
-from fewbits.io.files import write_aside
+from fewbits.io.files import write_whole
 
 ZERO_POINTS = 0, 128
 
@@ -61,9 +61,7 @@ def write_integer_onnx(network: IntegerNetwork, path: Path) -> None:
     Raises:
         InputError: as `to_integer_onnx`.
     """
-    content = to_integer_onnx(network).SerializeToString()
-    with write_aside(path) as file:
-        file.write(content)
+    write_whole(path, to_integer_onnx(network).SerializeToString())
 
 
 def _zero_point(tensor):

@@ -24,7 +24,7 @@ from fewbits.deploy.operations import signed_bits
 from fewbits.errors import InputError, needs_extra
 from fewbits.graph import Graph
 from fewbits.inspection.extraction import extractor
-from fewbits.io.files import write_aside
+from fewbits.io.files import write_whole
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.conversion import QuantizedModel
 from fewbits.quantization.fixedpoint import FixedPoint
@@ -63,9 +63,7 @@ def write_qonnx(model: QuantizedModel, path: Path) -> None:
     Raises:
         InputError: as `to_qonnx`.
     """
-    content = to_qonnx(model).SerializeToString()
-    with write_aside(path) as file:
-        file.write(content)
+    write_whole(path, to_qonnx(model).SerializeToString())
 
 
 def joint_formats(model: QuantizedModel) -> dict[str, FixedPoint]:

@@ -151,6 +151,20 @@ def write_aside(path: Path | str) -> Iterator[BinaryIO]:
         aside.unlink(missing_ok=True)
 
 
+def write_whole(path: Path | str, content: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Args:
+        path: The file.
+        content: Its bytes.
+
+    Raises:
+        InputError: as `write_aside`.
+    """
+    with write_aside(path) as file:
+        file.write(content)
+
+
 @contextmanager
 def folder_aside(path: Path | str) -> Iterator[Path]:
     """Make a folder that becomes `path` when the block ends, and is removed when the block raises.
