@@ -118,11 +118,10 @@ def _run_on(devices: list[str], paths: list[Path]) -> None:
             _show_progress(f"{path} on {device}")
             runner = deploy.DeviceRunner(network, device)
             found = runner.run(*images)
-            pairs = zip(found.codes, ours if isinstance(ours, list) else [ours])
-            different = sum(int((theirs.ravel() != codes.ravel()).sum()) for theirs, codes in pairs)
+            outputs = deploy.compare_codes(ours if isinstance(ours, list) else [ours], found.codes)
             rows.append(
                 f"{device:<15}{path.name:<{width}}{runner.flash_bytes:>12,}{runner.ram_bytes:>12,}{found.stack_bytes:>8,}"
-                f"{round(found.instructions.mean()):>16,}{different:>8} of {sum(codes.size for codes in found.codes)}"
+                f"{round(found.instructions.mean()):>16,}{outputs.different:>8} of {outputs.codes}"
             )
     print(f"{'device':<15}{'network':<{width}}{'flash':>12}{'RAM':>12}{'stack':>8}{'instructions':>16}  codes differ")
     print(*rows, sep="\n")

@@ -397,9 +397,7 @@ def _integers(model: "keras.Model", options: Namespace, sample: Sample | None) -
 
 def _report_codes(model: "keras.Model", integers: _Integers, name: str, program: "Runner") -> None:
     """Print how many codes differ between integers, simulation and `program`, and its accuracy if there are labels."""
-    import numpy as np
-
-    from fewbits.deploy import compare_layers, run_program, to_values
+    from fewbits.deploy import compare_codes, compare_layers, run_program, to_values
 
     network, pixels = integers.network, integers.pixels
     layers = compare_layers(model, network, pixels)
@@ -407,10 +405,10 @@ def _report_codes(model: "keras.Model", integers: _Integers, name: str, program:
     found = network.run(pixels)
     ours = found if isinstance(found, list) else [found]
     theirs = run_program(program, pixels, len(ours))
-    different = sum(int(np.sum(a != b.reshape(a.shape))) for a, b in zip(ours, theirs, strict=True))
+    outputs = compare_codes(ours, theirs)
     print(
         f"integers and simulation: {off:,} of {codes:,} codes of all layers differ; integers and {name}: "
-        f"{different:,} of {sum(x.size for x in ours):,} codes of the outputs differ; on {integers.what}"
+        f"{outputs.different:,} of {outputs.codes:,} codes of the outputs differ; on {integers.what}"
     )
     if integers.shown:
         values = to_values(network.tensors[network.results[0].tensor], theirs[0].reshape(ours[0].shape))

@@ -58,6 +58,7 @@ from .hls4ml_layers import connected as connected
 from .hls4ml_layers import register_layers as register_layers
 from .identity import Agreement as Agreement
 from .identity import before_heads as before_heads
+from .identity import compare_codes as compare_codes
 from .identity import compare_layers as compare_layers
 from .identity import compare_program as compare_program
 from .identity import program_runners as program_runners

@@ -1,5 +1,6 @@
 """Do an integer network, the quantized Keras model and other programs compute the same codes?"""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -103,7 +104,19 @@ def compare_program(codes: Any, program: Runner, images: Any) -> Agreement:
         The agreement of all codes.
     """
     ours = codes if isinstance(codes, list) else [codes]
-    theirs = run_program(program, images, len(ours))
+    return compare_codes(ours, run_program(program, images, len(ours)))
+
+
+def compare_codes(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> Agreement:
+    """Compare codes of the same outputs.
+
+    Args:
+        ours: An array per output.
+        theirs: The same, in any shape.
+
+    Returns:
+        The agreement of all codes.
+    """
     gaps = np.concatenate([np.abs(a.reshape(b.shape) - b).ravel() for a, b in zip(theirs, ours, strict=True)])
     return Agreement(gaps.size, int((gaps > 0).sum()), float(gaps.max()))
 
