@@ -15,6 +15,10 @@ settings.load_profile("steady")
 # Without oneDNN, TensorFlow has no dilated transposed convolution; by default it is on only where a processor has VNNI.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+# Under `make test`, a make that a test calls would say which folder it enters and leaves, and take our options.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(name, None)
+
 # A process that was started in the background does not hear Ctrl-C, nor do its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
