@@ -277,19 +277,19 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # The whole network without a float, in four programs.
 # :::
 #
-# :::{grid-item-card} 17 The Pareto front
-# :link: 17-pareto
+# :::{grid-item-card} 18 The Pareto front
+# :link: 18-pareto
 # :link-type: doc
-# :img-top: ../book/images/chapters/17-pareto.svg
+# :img-top: ../book/images/chapters/18-pareto.svg
 # :class-img-top: dark-light
 # :img-alt: Points and the line through the best of them
 # Accuracy against size and time: which networks are worth it.
 # :::
 #
-# :::{grid-item-card} 18 Where are the plants?
-# :link: 18-localisation
+# :::{grid-item-card} 19 Where are the plants?
+# :link: 19-localisation
 # :link-type: doc
-# :img-top: ../book/images/chapters/18-localisation.svg
+# :img-top: ../book/images/chapters/19-localisation.svg
 # :class-img-top: dark-light
 # :img-alt: A grid of places, one of them lit and pointed at
 # A classifier that also locates objects, and what it loses first at few bits.

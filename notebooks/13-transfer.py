@@ -227,7 +227,7 @@ explore.lines(
 # layers they are {glue:text}`peak_9:.1f` standard deviations, against {glue:text}`peak_0:.1f` from scratch, and the largest weight
 # sets the step for all.
 #
-# [Chapter 18](18-localisation) asks these two networks *where* the plants are, for which they were not trained.
+# [Chapter 19](19-localisation) asks these two networks *where* the plants are, for which they were not trained.
 
 # %% tags=["remove-cell"]
 # Quoted in the text: quick results

@@ -137,7 +137,7 @@ quote(time_left=left["digits"]["ms"], large={f"{what}_left": share for what, sha
 # **Bytes, MACs and time all fall**, but not equally. Bytes fall furthest: a kernel shrinks in its inputs and in its outputs. If each
 # layer keeps a third of its filters, it keeps a ninth of its weights. Here {glue:text}`bytes_left:.0%` of the bytes remain, because
 # not every layer loses the same share; in the larger network it is {glue:text}`large_bytes_left:.0%`. Of the time,
-# {glue:text}`large_ms_left:.0%` remains there, and {glue:text}`time_left:.0%` for the digits ([chapter 17](why-axes-disagree)
+# {glue:text}`large_ms_left:.0%` remains there, and {glue:text}`time_left:.0%` for the digits ([chapter 18](why-axes-disagree)
 # explains why MACs are not time).
 #
 # (then-few-bits)=

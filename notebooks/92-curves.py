@@ -355,12 +355,12 @@ quote(**{f"{what}_{name}": float(value) for name, path in zip(("level", "bit", "
 # |---|---|---|---|
 # | Figure 4 | loss and accuracy in training, one fold | {figure}`13.5` | the mean of five folds; SqueezeNet |
 # | Figure 5 | accuracy by fold over the levels transferred | {figure}`13.4`, and below | SqueezeNet, ten levels |
-# | Figures 6 to 9, Tables 8 to 10 | photographs with parts painted over | [chapter 18](what-it-looks-at) | many scenes; drawn plants |
+# | Figures 6 to 9, Tables 8 to 10 | photographs with parts painted over | [chapter 19](what-it-looks-at) | many scenes; drawn plants |
 # | Figure 11 | 25 of the filters of the first layer | {figure}`13.2` | all 32; SqueezeNet, drawn plants |
 # | Figure 12 | how far each layer moved | {figure}`13.6` | as a share of the kernel's norm; SqueezeNet |
 # | Figure 13 | standard deviation of each layer | {figure}`13.7` | SqueezeNet |
-# | Figure 14 | maps of the last convolution | {figure}`18.3` | SqueezeNet, drawn plants, two starts |
-# | Figures 15 and 17 | a photograph and the maps of its classes | {figure}`18.1` | drawn scenes |
+# | Figure 14 | maps of the last convolution | {figure}`19.3` | SqueezeNet, drawn plants, two starts |
+# | Figures 15 and 17 | a photograph and the maps of its classes | {figure}`19.1` | drawn scenes |
 # | Figures 16 and 20 | maps before and after pruning | {figure}`15.2` | digits |
 #
 # ### Without the odd fold (Figure 5)

@@ -44,7 +44,7 @@ def test_your_model_in_twelve_lines(tmp_path, monkeypatch, capsys):
 
 # Two lines for each device: in the README, and in a chapter
 
-RECIPES = {"--device cortex-m4": "16-integers", "--to hls4ml": "17-pareto"}
+RECIPES = {"--device cortex-m4": "16-integers", "--to hls4ml": "18-pareto"}
 
 
 @pytest.fixture(scope="module")

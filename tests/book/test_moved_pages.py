@@ -30,7 +30,7 @@ def test_a_page_that_is_there_is_not_overwritten(tmp_path):
 
 def test_every_chapter_that_moved_leads_to_a_chapter():
     moved = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]["moved_pages"]
-    assert len(moved) == 10
+    assert len(moved) == 12
     for old, new in moved.items():
         assert (ROOT / f"{new}.py").exists() and not list(ROOT.glob(f"{old}.*"))
         if old.startswith("notebooks/"):

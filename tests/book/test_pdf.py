@@ -86,7 +86,7 @@ def test_a_missing_page_is_refused(html, tmp_path):
 
 def test_the_printed_parts_are_those_of_the_table_of_contents_without_the_api():
     parts = printed_parts(ROOT / "_toc.yml")
-    assert parts[""] == ["notebooks/00-few-bits"] and parts["VI To the device"][-1] == "notebooks/18-localisation"
+    assert parts[""] == ["notebooks/00-few-bits"] and parts["VI To the device"][-1] == "notebooks/19-localisation"
     assert "book/glossary" in parts["Reference"] and "book/api" not in parts["Reference"]
 
 

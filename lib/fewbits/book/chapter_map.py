@@ -23,10 +23,10 @@ _PLACES = {
     6: (2, 4, "two theses"),
     13: (3, 4, "transfer"),
     15: (4, 4, "prune + bits"),
-    17: (5, 4, "Pareto"),
+    18: (5, 4, "Pareto"),
     10: (0, 5, "few bits"),
     7: (2, 5, "repairs"),
-    18: (3, 5, "places"),
+    19: (3, 5, "places"),
 }
 _COLUMN, _ROW, _WIDTH, _HEIGHT = 90, 84, 82, 48  # units of the drawing
 

@@ -1,4 +1,4 @@
-"""The networks of chapters 13 and 18: from the same few images of plants, with levels that are taken or drawn."""
+"""The networks of chapters 13 and 19: from the same few images of plants, with levels that are taken or drawn."""
 
 import numpy as np
 

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 18 Where are the plants? A classifier that points
+# # 19 Where are the plants? A classifier that points
 #
 # *Reading time: 15 minutes. Needs: [chapter 4](04-quantized-conv2d) (quantized layers) and [chapter 13](13-transfer) (the
 # two networks).*
@@ -106,7 +106,7 @@ mixed = [i for i, scene in enumerate(scenes) if len({box.name for box in scene.b
 shown = {f"scene {n}": scenes[i] for n, i in enumerate(mixed[:4], 1)}
 heats = {NAMES[n]: found[mixed[:4]] for n, found in maps.items()}
 caption = "Drawn scenes with the boxes of their plants, lit where the network sees the chosen class (quick)."
-explore.overlay(shown, heats, crops.classes, "18.1", caption).show()
+explore.overlay(shown, heats, crops.classes, "19.1", caption).show()
 
 # %% [markdown]
 # How good are these maps? In the *pointing game* {cite:p}`zhang2016`, the maximum of a class's map is a hit if it lies in a box of
@@ -263,7 +263,7 @@ for b, bits in zip(BITS, widths):
 # %% tags=["hide-input"]
 # Names and places over bits
 explore.lines(
-    {"name of a cut-out": names_left, "place in a scene": places_left}, "18.2",
+    {"name of a cut-out": names_left, "place in a scene": places_left}, "19.2",
     f"Accuracy with few bits: names of {len(test[1])} cut-outs, places in {len(scenes)} scenes; one network, 95 % intervals (quick).",
     "Two lines over bits. Both stay near float down to 6 bits; at 5 bits names have fallen and places have not; at 3 bits places fall most.",
     x="bits of kernel, input and output", colours=(plots.BLUE, plots.ORANGE), dashes=("solid", "dash"),
@@ -305,7 +305,7 @@ for n, net in nets.items():
 # %% tags=["hide-input"]
 # The maps that vary most
 explore.liveliest_maps(
-    {name: inner[n][mixed[0]] for n, name in NAMES.items()}, "18.3",
+    {name: inner[n][mixed[0]] for n, name in NAMES.items()}, "19.3",
     "The eight maps of fire9 that vary most over scene 1, in both networks (quick).",
     "Two rows of eight small coloured squares: maps of the last fire module, bright in a few places.", what="network",
 )

@@ -7,13 +7,13 @@
 # ---
 
 # %% [markdown]
-# # Lab 17: bits within a budget
+# # Lab 18: bits within a budget
 #
 # You find the networks that no other one beats, choose one without looking at the test, and give every layer its bits
 # within a budget: first the prediction, then the exact optimum.
 #
 # - **Time**: 60 minutes.
-# - **You need**: chapter 17, and NumPy.
+# - **You need**: chapter 18, and NumPy.
 # - **Goals**: compute a front with ties; choose and report on different images; solve a small integer program by
 #   yourself.
 #

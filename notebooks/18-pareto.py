@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 17 The Pareto front: which network do you take?
+# # 18 The Pareto front: which network do you take?
 #
 # *Reading time: 25 minutes. Needs: [chapter 2](02-counting) (costs), [chapter 5](05-sqnr) (how errors add), [chapter
 # 14](14-pruning) (pruning) and [chapter 16](16-integers) (integers).*
@@ -240,7 +240,7 @@ lines = {cost: [tested[id(judge)]
 # Choose a network
 others = published_networks()
 explore.choose_network(
-    points, others, UNITS, "17.1",
+    points, others, UNITS, "18.1",
     f"The {len(networks)} networks of this book on CIFAR-10 (reference; 95 % intervals; times: this machine, quick), "
     "and the theses' own. Training differs from network to network: see 'trained with'. Energy is an estimate.",
 ).show()
@@ -382,7 +382,7 @@ explore.Table(
 #
 # So far all kernels of a network have had the same number of bits, and so have all activations. But one layer may tolerate 3 bits
 # where another needs 6. With {term}`mixed precision` the tensors of a network have different numbers of bits. Such networks lie
-# between those of {figure}`17.1`. Which allocation is best within a budget? With {glue:text}`tensors` tensors and six numbers of bits
+# between those of {figure}`18.1`. Which allocation is best within a budget? With {glue:text}`tensors` tensors and six numbers of bits
 # there are {glue:text}`allocations` allocations, too many to try.
 #
 # Three steps find a good allocation, without labels and without training:
@@ -462,7 +462,7 @@ explore.Table(("bytes of equal", "kernels", "predicted SQNR in dB",
 
 # %% tags=["hide-input"]
 # The bits of each tensor within a budget
-explore.bits_within_budget(noise, "17.2", ("bytes", "energy"), (60, 40) if SMOKE else range(90, 25, -10)).show()
+explore.bits_within_budget(noise, "18.2", ("bytes", "energy"), (60, 40) if SMOKE else range(90, 25, -10)).show()
 
 # %% [markdown]
 # For your own network, `fewbits search` does all of this. Each point of its front is named by its cost as a share of the 8-bit
@@ -518,7 +518,7 @@ def ranked(network):
 
 
 explore.adjustable_lines(
-    ranked, {"network": tuple(MIXED)}, {"network": "SqueezeNet, CIFAR-10"}, "17.3",
+    ranked, {"network": tuple(MIXED)}, {"network": "SqueezeNet, CIFAR-10"}, "18.3",
     "Accuracy over the SQNR of the logits predicted from the sum of the noises, without training; 95 % intervals of the test images (reference).",
     "Points that rise together: networks with more predicted SQNR are more accurate, whether their bits are equal, mixed or random.",
     x="predicted SQNR of the logits in dB", y="top-1", modes=("markers",), yaxis=explore.ACCURACY, height=440,
@@ -606,7 +606,7 @@ series = {
     bits: {p.name: (p.costs["bytes"], p.accuracy) for p in his if p.name.endswith(bits)} for bits in ("float", "8 bits")
 }
 explore.scatter(
-    series, "17.4", "Pruned networks of backstrom2018, Tables 12 and 13: photographs of plants, five folds.",
+    series, "18.4", "Pruned networks of backstrom2018, Tables 12 and 13: photographs of plants, five folds.",
     "Two lines of accuracy over bytes, float and 8 bits; the line of 8 bits lies left of the other, and falls at more "
     "kernels.",
     x="kB, as printed", y="accuracy", mode="lines+markers", symbols=("circle", "square"),
@@ -641,7 +641,7 @@ record(within=1e-6, uses=per_weight)
 # **Why they differ.** *Combination*: each of his pruned networks was also quantized, to a quarter of the bytes; we did that with
 # {glue:text}`both_ways` of ours, of which {glue:text}`both_on_bytes` are on the line of bytes. *The task*: his plants are easy, with
 # a few per cent between the best and the worst; ImageNet has a thousand classes; our ten classes lie in between. Accuracies in
-# {figure}`17.1` can therefore be compared only within a group of marks. *The rounding*: Vieito's networks are rounded down; [chapter
+# {figure}`18.1` can therefore be compared only within a group of marks. *The rounding*: Vieito's networks are rounded down; [chapter
 # 6](06-two-theses) measures what that costs without training.
 #
 # ## Two questions
@@ -714,7 +714,7 @@ quote(stays=len(stays), ever=len(kept))
 # they rise and fall together, and the band is narrower.)
 # ```
 #
-# **3.** Your device has 300 kB. Choose a network from {figure}`17.1`. What would you train before you deploy it?
+# **3.** Your device has 300 kB. Choose a network from {figure}`18.1`. What would you train before you deploy it?
 #
 # ```{admonition} Solution
 # :class: dropdown
@@ -722,7 +722,7 @@ quote(stays=len(stays), ever=len(kept))
 # test it on images that were not used for any choice.
 # ```
 #
-# **Lab.** Find the front, choose on validation images, and allocate bits to each layer, in `notebooks/labs/17-pareto.py`
+# **Lab.** Find the front, choose on validation images, and allocate bits to each layer, in `notebooks/labs/18-pareto.py`
 # ([all labs](../book/labs)).
 #
 # ## Run it on yours
@@ -762,7 +762,7 @@ for each in advise(found):
 # %% [markdown]
 # `report_page(found, advise(found))` returns the page as HTML.
 #
-# Where does the network stand in {figure}`17.1`? (`accuracy` is its own, and `points` are others to compare with.)
+# Where does the network stand in {figure}`18.1`? (`accuracy` is its own, and `points` are others to compare with.)
 #
 # ```python
 # from fewbits import explore
@@ -780,7 +780,7 @@ for each in advise(found):
 # fewbits search mine.keras --data photos --budget 60%-of-8-bit-bytes --output mixed.keras --save 45% small.keras
 # ```
 #
-# With the `network.toml` of the network that you chose in {figure}`17.1`:
+# With the `network.toml` of the network that you chose in {figure}`18.1`:
 #
 # ```shell
 # fewbits sweep network.toml --store results --list

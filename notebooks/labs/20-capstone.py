@@ -14,7 +14,7 @@
 # is allowed: another architecture, fewer filters, fewer bits, training with them.
 #
 # - **Time**: an evening; the first network within the budgets takes 30 minutes.
-# - **You need**: chapters 8 to 17; the extra `data`, TensorFlow.
+# - **You need**: chapters 8 to 18; the extra `data`, TensorFlow.
 # - **Goals**: choose a technique for a budget; decide on validation digits alone; report a number that others can
 #   check.
 #
