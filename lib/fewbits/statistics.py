@@ -206,6 +206,25 @@ def paired(highs: Mapping[Key, float], lows: Mapping[Key, float]) -> Estimate:
     return Estimate.of(value - lows[key] for key, value in highs.items() if key in lows)
 
 
+def mean_and_deviation(values: Iterable[float]) -> Estimate:
+    """Return the mean of values with their standard deviation in place of half the width of an interval.
+
+    Theses write results of folds in this way. The deviation says how far single values lie from the mean, and does not
+    shrink with their number. A single value is as in `Estimate.of`.
+
+    Args:
+        values: One per seed or fold.
+
+    Example:
+        >>> mean_and_deviation([0.8, 0.9, 1.0]).percent
+        '90.0 ± 10.0'
+    """
+    values = [float(value) for value in values]
+    if len(values) < 2:
+        return Estimate.of(values)
+    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1)), len(values))
+
+
 @dataclass(frozen=True)
 class SeedSpread:
     """How far trainings that differ only in their seed lie apart, pooled over several networks.
