@@ -1,5 +1,7 @@
 """What the prunings of a reference cell lost on their way: accuracy at a share of filters, filters by layer, costs."""
 
+from collections.abc import Collection, Iterable, Mapping
+
 import numpy as np
 
 from fewbits.book.reference import Cell
@@ -33,11 +35,19 @@ def filters_lost_by_layer(cell: Cell, step: int) -> dict[str, float]:
         cell: Prunings that differ in their seed; at least one came so far.
         step: The step; 0 is the whole network.
     """
-    runs = _runs_to(cell, step)
-    return {
-        layer: float(np.mean([run[0]["filters"][layer] - run[step]["filters"][layer] for run in runs]))
-        for layer in runs[0][0]["filters"]
-    }
+    runs = filters_lost_by_run(cell, step)
+    return {layer: float(np.mean([lost[layer] for lost in runs])) for layer in runs[0]}
+
+
+def filters_lost_by_run(cell: Cell, step: int) -> list[dict[str, int]]:
+    """Return layer -> how many filters it has lost after a step, of each run that came so far.
+
+    Args:
+        cell: Prunings that differ in their seed.
+        step: The step; 0 is the whole network.
+    """
+    ends = [(run[0]["filters"], run[step]["filters"]) for run in _runs_to(cell, step)]
+    return [{layer: n - left[layer] for layer, n in whole.items()} for whole, left in ends]
 
 
 def share_left(cell: Cell, cost: str, step: int) -> float:
@@ -49,6 +59,43 @@ def share_left(cell: Cell, cost: str, step: int) -> float:
         step: The step; 0 is the whole network.
     """
     return float(np.mean([run[step][cost] / run[0][cost] for run in _runs_to(cell, step)]))
+
+
+def top1_over_cost(cell: Cell, cost: str, places: Iterable[float]) -> dict[float, Estimate]:
+    """Return the share of a cost that is left -> the mean test accuracy there with its 95 % interval.
+
+    Places that fewer than two runs reach are left out.
+
+    Args:
+        cell: Prunings that differ in their seed.
+        cost: What counts, as in `share_left`.
+        places: The shares of the whole network's cost, from 0 to 1.
+    """
+    found = {left: cell.at_cost(cost, left) for left in places}
+    return {left: Estimate.of(tops.values()) for left, tops in found.items() if len(tops) > 1}
+
+
+def images_seen(cell: Cell, cost: str, left: float) -> int:
+    """Return how many images trained the run that went furthest before less than so much of a cost was left.
+
+    Args:
+        cell: Prunings that differ in their seed.
+        cost: What counts, as in `share_left`.
+        left: The share of the whole network's cost, from 0 to 1.
+    """
+    steps = cell.steps
+    return sum(step.get("images", 0) for step in steps if step[cost] > left * steps[0][cost])
+
+
+def shares_of_groups(counts: Mapping[str, float], groups: Iterable[Collection[str]]) -> list[float]:
+    """Return the share of the filters that each group of levels has, of those that all the groups have.
+
+    Args:
+        counts: Layer -> number of filters. A layer belongs to the level that its name begins with, up to the first `_`.
+        groups: The names of the levels in each group.
+    """
+    sums = [sum(n for layer, n in counts.items() if layer.split("_")[0] in group) for group in groups]
+    return [n / sum(sums) for n in sums]
 
 
 def _runs_to(cell: Cell, step: int) -> list[list[dict]]:
