@@ -491,3 +491,12 @@ def test_the_values_of_levels_have_their_reach_and_their_msbs():
         "95 %": {"fire2_squeeze": 0.7, "fire2_expand": 0.3},
         "99 %": {"fire2_squeeze": 0.9, "fire2_expand": 3.0},
     }
+
+
+def test_what_a_layer_measured_is_the_mean_of_the_folds(records):
+    moved = {"a": 0.1, "b": 1.0}, {"a": 0.3, "b": 2.0}
+    kept = [
+        r.model_copy(update={"results": r.results.model_copy(update={"moved": of})}) for r, of in zip(records, moved)
+    ]
+    assert reference.Cell(None, kept).by_layer("moved") == pytest.approx({"a": 0.2, "b": 1.5})
+    assert reference.Cell(None, []).by_layer("moved") == {}

@@ -104,6 +104,15 @@ class Cell(NamedTuple):
         paths = [[entry[quantity] for entry in record.results.history] for record in self.records]
         return dict(enumerate(np.mean(paths, 0).tolist(), 1))
 
+    def by_layer(self, quantity: str) -> dict[str, float]:
+        """Return layer -> a quantity of the trained kernels, the mean of the seeds or folds; empty if none was run.
+
+        Args:
+            quantity: "moved" or "spread", as in `experiment.Results`.
+        """
+        found = [getattr(record.results, quantity) for record in self.records]
+        return {layer: float(np.mean([of[layer] for of in found])) for layer in (found[0] if found else ())}
+
     def at_end(self, quantity: str) -> float:
         """Return a quantity of the training after its last epoch, as `by_epoch` does."""
         return [*self.by_epoch(quantity).values()][-1]
