@@ -11,6 +11,7 @@ from fewbits.statistics import (
     Estimate,
     SeedSpread,
     Share,
+    mean_and_deviation,
     mean_interval,
     paired,
     paired_difference,
@@ -43,6 +44,18 @@ def test_the_interval_of_a_mean_is_that_of_scipy(n):
     theirs = ttest_1samp(values, 0).confidence_interval(0.95)
     mean, reach = mean_interval(values)
     assert (mean - reach, mean + reach) == pytest.approx(tuple(theirs))
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_a_printed_deviation_gives_the_interval_of_the_values(n):
+    values = np.random.default_rng(n).normal(0.5, 0.1, n)
+    found, known = Estimate.of_deviation(float(values.mean()), float(values.std(ddof=1)), n), Estimate.of(values)
+    assert (found.mean, found.half_width, found.n) == pytest.approx((known.mean, known.half_width, n))
+    assert mean_and_deviation(values) == Estimate(float(values.mean()), float(values.std(ddof=1)), n)
+
+
+def test_one_value_has_no_deviation():
+    assert mean_and_deviation([0.7]) == Estimate.of([0.7]) and not mean_and_deviation([])
 
 
 def test_one_value_has_no_interval():

@@ -131,6 +131,19 @@ class Estimate:
             return cls(*mean_interval(values), len(values))
         return cls(values[0], inf, 1) if values else cls(nan, nan, 0)
 
+    @classmethod
+    def of_deviation(cls, mean: float, deviation: float, n: int) -> Estimate:
+        """Return a mean with its interval by Student's t distribution, from a standard deviation, as theses print them.
+
+        Args:
+            mean: The mean of the values.
+            deviation: Their standard deviation.
+            n: How many values there are; at least 2.
+        """
+        from scipy.stats import t
+
+        return cls(mean, float(t.ppf(0.975, n - 1)) * deviation / sqrt(n), n)
+
     @property
     def low(self) -> float:
         """The lower end of the 95 % interval."""
