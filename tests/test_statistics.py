@@ -5,6 +5,7 @@ from math import inf
 import numpy as np
 import pytest
 from scipy.stats import binomtest, norm, ttest_1samp, ttest_ind
+from scipy.stats import t as student
 
 from fewbits import InputError
 from fewbits.statistics import (
@@ -190,6 +191,19 @@ def test_a_single_seed_takes_the_spread_of_others():
     found = spread.difference([7], [4, 6])
     assert (found.mean, found.half_width) == (2, pytest.approx(3.182 * (8 / 3 * 1.5) ** 0.5, rel=1e-3))
     assert found.n == 1 and not spread.difference([], [1])
+
+
+def test_a_contrast_weights_each_error_once():
+    """By hand: weights 1, 1 and -2 with 1, 4 and 2 seeds have the variance 1 + 1/4 + 4/2 = 3.25 of one seed."""
+    spread = SeedSpread(0.02, 8)
+    found = spread.contrast((1, [0.5]), (1, [0.6, 0.6, 0.7, 0.7]), (-2, [0.4, 0.6]))
+    assert found.mean == pytest.approx(0.5 + 0.65 - 2 * 0.5) and found.n == 1
+    assert found.half_width == pytest.approx(student.ppf(0.975, 8) * 0.02 * 3.25**0.5)
+    assert not spread.contrast((1, [0.5]), (-1, []))
+
+
+def test_an_estimate_is_divided_with_its_interval():
+    assert Estimate(0.6, 0.3, 4) / 3 == Estimate(pytest.approx(0.2), pytest.approx(0.1), 4)
 
 
 def test_single_seeds_alone_have_no_spread():
