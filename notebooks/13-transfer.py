@@ -315,7 +315,7 @@ explore.lines(
 # Training loss and validation accuracy, by epoch
 quantities = {"training loss": "loss", "validation accuracy": "val_accuracy"}
 explore.stacked_lines(
-    {y: {f"tl = {n}": c.by_epoch(of) for n, c in run.items()} for y, of in quantities.items()},
+    reference.training_panels({f"tl = {n}": cell for n, cell in run.items()}, quantities),
     "13.5", "Training loss, and accuracy on held-out photographs, by epoch; means over the folds (reference).",
     "Two panels over epochs. The losses are close. The validation accuracy from scratch drops, then rises slowly.",
     x="epoch", axes={"training loss": {"rangemode": "tozero"}, "validation accuracy": explore.PERCENT},

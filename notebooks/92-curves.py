@@ -401,8 +401,7 @@ SHADES = plots.BLUE, plots.GREEN, plots.ORANGE, plots.PURPLE
 looks = [(colour, dash) for colour in SHADES for dash in ("solid", "dash", "dot")]
 colours, dashes = zip(*looks, (plots.GREY, "solid"), (plots.GREY, "dash"))
 explore.stacked_lines(
-    {title: {name: c.by_epoch(of) for name, c in {**curves, **rivals}.items()} for title, of in LOSSES.items()},
-    "92.13",
+    reference.training_panels(curves | rivals, LOSSES), "92.13",
     f"Cross-entropy in nats of MobileNets by width and pixels, trained from scratch on CIFAR-10 for "
     f"{nets[1.0, 32].trial.epochs} epochs (reference; means of {reference.seeds_of(curves.values())}).",
     "Two panels over the epochs: all lines fall side by side, those of 32 pixels lowest, those of 16 highest.",
@@ -414,18 +413,9 @@ stages = [
     {cell.trial.size: cell for cell in reference.cells(f"MobileNet from ImageNet, {n} stage") if cell.records}
     for n in ("first", "second")
 ]
-
-
-def both_stages(size, quantity):
-    """Return epoch -> a quantity of both trainings, one after the other."""
-    held, freed = (stage[size].by_epoch(quantity) for stage in stages)
-    return held | {len(held) + epoch: value for epoch, value in freed.items()}
-
-
 first, second = (stage[32] for stage in stages)
 explore.stacked_lines(
-    {title: {f"{size} px": both_stages(size, quantity) for size in SIZES} for title, quantity in LOSSES.items()},
-    "92.14",
+    reference.training_panels({f"{size} px": [stage[size] for stage in stages] for size in SIZES}, LOSSES), "92.14",
     f"Cross-entropy in nats of MobileNet 0.25 from ImageNet, on CIFAR-10: the last layer alone for {first.trial.epochs} "
     f"epochs, then all layers for {second.trial.epochs} (reference; {reference.seeds_of([first, second])}).",
     "Two panels over the epochs. The validation loss falls throughout; the training loss halts where all layers begin to be "
@@ -469,8 +459,7 @@ grids = "SqueezeNet of chernis", "SqueezeNet of chernis on CIFAR-100"
 variants = {c.trial.network.removeprefix("squeezenet_chernis_"): c for c in reference.cells(*grids) if c.records}
 SHARES = {"training accuracy": "accuracy", "validation accuracy": "val_accuracy"}
 explore.stacked_lines(
-    {title: {name: cell.by_epoch(of) for name, cell in variants.items()} for title, of in SHARES.items()},
-    "92.15",
+    reference.training_panels(variants, SHARES), "92.15",
     f"The variants of SqueezeNet in {variants['baseline'].trial.epochs} epochs (reference; "
     f"{reference.seeds_of(variants.values())}).",
     "Two panels over the epochs: all variants rise together, the baseline lowest in the end and E4 highest.",
@@ -548,16 +537,13 @@ explore.Table(("network", *heads), [
 # %% tags=["hide-input"]
 # Training from scratch, and from ImageNet
 nothing = nets[0.25, 32]
+starts = {
+    "SqueezeNet, from scratch": original,
+    "MobileNet 0.25, from scratch": nothing,
+    "MobileNet 0.25, from ImageNet": (first, second),
+}
 explore.stacked_lines(
-    {
-        title: {
-            "SqueezeNet, from scratch": original.by_epoch(quantity),
-            "MobileNet 0.25, from scratch": nothing.by_epoch(quantity),
-            "MobileNet 0.25, from ImageNet": both_stages(32, quantity),
-        }
-        for title, quantity in {"training loss": "loss", "validation accuracy": "val_accuracy"}.items()
-    },
-    "92.16",
+    reference.training_panels(starts, {"training loss": "loss", "validation accuracy": "val_accuracy"}), "92.16",
     "Training loss and validation accuracy on CIFAR-10, from scratch and from ImageNet (reference; "
     f"{reference.seeds_of([original, nothing, first])}).",
     "Two panels over the epochs. SqueezeNet rises for thirty epochs; MobileNet from ImageNet starts higher than from "

@@ -464,6 +464,12 @@ def test_a_training_is_told_by_epoch_as_the_mean_of_the_seeds(records):
     assert cell.by_epoch("loss") == {1: 4.0, 2: 1.5} and cell.at_end("loss") == 1.5
 
 
+def test_trainings_that_continue_one_another_count_their_epochs_on(records):
+    held, freed = trained(records, [3.0, 2.0]), trained(records, [1.0, 0.5], [1.0, 1.5])
+    panels = reference.training_panels({"both": (held, freed), "held": held}, {"loss in nats": "loss"})
+    assert panels == {"loss in nats": {"both": {1: 3.0, 2: 2.0, 3: 1.0, 4: 1.0}, "held": {1: 3.0, 2: 2.0}}}
+
+
 def test_seeds_are_counted_in_words(records):
     one, three = trained(records, [1.0]), trained(records, [1.0], [2.0], [3.0])
     assert reference.seeds_of([one]) == "1 seed" and reference.seeds_of([three]) == "3 seeds"

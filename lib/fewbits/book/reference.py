@@ -480,6 +480,25 @@ def results_table(
     return Table(tuple(columns), found, " ".join(notes))
 
 
+def training_panels(
+    trainings: Mapping[str, Cell | Sequence[Cell]], quantities: Mapping[str, str]
+) -> dict[str, dict[str, dict[int, float]]]:
+    """Return the panels of `explore.stacked_lines`: title -> name -> epoch -> a quantity, the mean of the seeds.
+
+    Args:
+        trainings: Name -> cell, or cells that were trained one after the other, whose epochs are counted on.
+        quantities: Title -> an entry of the history, such as "loss" or "val_accuracy".
+    """
+
+    def curve(stages: Cell | Sequence[Cell], quantity: str) -> dict[int, float]:
+        found = [stages] if isinstance(stages, Cell) else stages
+        return dict(enumerate((value for cell in found for value in cell.by_epoch(quantity).values()), 1))
+
+    return {
+        title: {name: curve(of, quantity) for name, of in trainings.items()} for title, quantity in quantities.items()
+    }
+
+
 def data_table(
     x: str, series: Mapping[str, Mapping[Any, Any]], made_with: str, names: Mapping[Any, str] | None = None
 ) -> Table:
