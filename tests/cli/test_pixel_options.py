@@ -1,6 +1,7 @@
 """Which pixels an exported network takes: the options, the saved network and the data tell it, or it is refused."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -130,6 +131,30 @@ def test_a_rescaling_goes_into_the_first_kernel_and_the_difference_is_told(
     assert len({*re.findall(r"[\d.]+%", accuracy)}) == 1
     np.testing.assert_array_equal(ran, pixels[np.sort(np.random.default_rng(0).permutation(30)[:5])])
     assert "the divisor 1 by the network" in refused(export(path, "q", *data[:2]), capsys)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "formats --save-model OUT",
+        "search --budget 60%-of-8-bit-bytes --bits 4,8 --images 8 --output OUT",
+        "progressive-quantization --strategy lock --learning-rate 0.01 --output OUT",
+    ],
+)
+def test_what_every_command_makes_of_a_network_that_scales_pixels_becomes_integers(bytes_file, capsys, command):
+    path, _ = bytes_file
+    keras.utils.set_random_seed(0)
+    layers = [L.Rescaling(1 / 127.5, -1), L.Conv2D(2, 3, padding="same", activation="relu"), L.Flatten()]
+    keras.Sequential([L.Input((6, 6, 3)), *layers, L.Dense(3)]).save(path / "float.keras")
+    data = ["--data", str(path / "mine.npz"), "--scale", "1"]
+    name, *more = command.replace("OUT", str(path / "q.keras")).split()
+    assert main([name, str(path / "float.keras"), *data, *more]) == 0
+    capsys.readouterr()
+    folder = path / re.sub("[^a-z]+", "-", command)
+    assert main(["export", str(path / "q.keras"), "--to", "c", *data, "--output", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "it takes pixels from 0 to 255\n" in said and "integers and simulation: 0 of" in said
+    assert shutil.which("cc") is None or "integers and the C: 0 of" in said
 
 
 def test_data_that_integers_cannot_prepare_are_refused(bytes_file, capsys):
