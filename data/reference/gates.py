@@ -45,6 +45,7 @@ SYNTHESES = {
     "gates": "synth -flatten -top top; dfflegalize -cell $_DFF_P_ 01; abc -g AND,OR,XOR,MUX; opt_clean",
     "ice40": "synth_ice40 -top top",
 }
+LONGEST = {"gates": "ltp -noff", "ice40": "ltp w:* t:SB_LUT4 t:SB_CARRY"}  # between registers and memories
 
 
 class Part(NamedTuple):
@@ -84,6 +85,11 @@ def _rounder(rounding: str, shift: str, bits: int, low: int) -> Callable[..., Va
     return make
 
 
+def part_for(bits: int, **name: str) -> Part:
+    """Return the part for codes of `bits` bits that is called `name`."""
+    return next(part for part in parts_for(bits) if part.name == name)
+
+
 def module(part: Part, *, held: bool = True) -> str:
     """Return the text of a module, for Yosys, with inputs in0, in1, ... and the output out.
 
@@ -105,9 +111,8 @@ def synthesized(parts: list[Part]) -> Iterator[dict[str, int]]:
         folder, script = Path(temporary), []
         for n, part in enumerate(parts):
             (folder / f"{n}.il").write_text(module(part))
-            for kind, steps in SYNTHESES.items():
-                said = f"tee -a {n}.{kind}"
-                script.append(f"design -reset; read_rtlil {n}.il; {steps}; {said} stat; {said} ltp -noff")
+            for kind in SYNTHESES:
+                script.append(f"design -reset; read_rtlil {n}.il; {counted(kind, f'{n}.{kind}')}")
         run_yosys(folder, "; ".join(script))
         for n in range(len(parts)):
             gates, table = ((folder / f"{n}.{kind}").read_text() for kind in SYNTHESES)
@@ -125,9 +130,14 @@ def engines() -> Iterator[dict[str, Any]]:
         with TemporaryDirectory() as temporary:
             folder = Path(temporary)
             (folder / "engine.il").write_text(rtlil.convert(ConvolutionEngine(design), name="top"))
-            run_yosys(folder, f"read_rtlil engine.il; {SYNTHESES['ice40']}; tee -a said stat; tee -a said ltp -noff")
+            run_yosys(folder, f"read_rtlil engine.il; {counted('ice40', 'said')}")
             said = (folder / "said").read_text()
         yield {"design": asdict(design)} | in_ice40(said) | {"memories": cells(said).get("SB_RAM40_4K", 0)}
+
+
+def counted(kind: str, said: str) -> str:
+    """Return the commands of Yosys that synthesize, and write to the file `said` what they found."""
+    return f"{SYNTHESES[kind]}; tee -a {said} stat; tee -a {said} {LONGEST[kind]}"
 
 
 def run_yosys(folder: Path, steps: str) -> None:
@@ -160,6 +170,12 @@ def in_ice40(said: str) -> dict[str, int]:
     return counts | {"ice40_flip_flops": flip_flops, "ice40_path": path(said)}
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of the tools."""
+    said = subprocess.run(["yosys", "-V"], check=True, capture_output=True, text=True).stdout
+    return {"yosys": said.split(" (")[0].strip(), "amaranth": amaranth_version}
+
+
 def main() -> None:
     """Synthesize all parts, and write what they cost."""
     whole, rows = list(engines()), []
@@ -168,9 +184,7 @@ def main() -> None:
         parts = list(parts_for(bits))
         rows += [{"bits": bits} | part.name | found for part, found in zip(parts, synthesized(parts), strict=True)]
         print(f"{bits} bits: {len(parts)} parts", flush=True)
-    yosys = subprocess.run(["yosys", "-V"], check=True, capture_output=True, text=True).stdout.split(" (")[0].strip()
-    versions = {"yosys": yosys, "amaranth": amaranth_version}
-    run = {"written": date.today().isoformat(), "command": "python data/reference/gates.py"} | versions
+    run = {"written": date.today().isoformat(), "command": "python data/reference/gates.py"} | versions()
     answers = {"run": run, "engines": whole, "parts": rows}
     with write_aside(ANSWERS) as file:
         file.write((json.dumps(answers, indent=1) + "\n").encode())
