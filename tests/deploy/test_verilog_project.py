@@ -127,7 +127,7 @@ def test_the_testbench_finds_no_code_that_differs_and_one_that_does(folder):
     ("name", "bits", "rounding", "per_channel", "words", "stall"),
     [
         ("lenet", (8, 8, 8), "nearest-up", False, 1, 0),
-        ("lenet", (16, 16, 16), "nearest", False, 1, 10),
+        ("lenet", (16, 16, 16), "nearest-away", False, 1, 10),
         ("squeezenet_digits", (8, 8, 8), "floor", False, 2, 0),
         ("squeezenet_digits", (4, 8, 8), "nearest", True, 2, 10),
     ],
