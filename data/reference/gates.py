@@ -170,6 +170,12 @@ def in_ice40(said: str) -> dict[str, int]:
     return counts | {"ice40_flip_flops": flip_flops, "ice40_path": path(said)}
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of the tools."""
+    said = subprocess.run(["yosys", "-V"], check=True, capture_output=True, text=True).stdout
+    return {"yosys": said.split(" (")[0].strip(), "amaranth": amaranth_version}
+
+
 def main() -> None:
     """Synthesize all parts, and write what they cost."""
     whole, rows = list(engines()), []
@@ -178,9 +184,7 @@ def main() -> None:
         parts = list(parts_for(bits))
         rows += [{"bits": bits} | part.name | found for part, found in zip(parts, synthesized(parts), strict=True)]
         print(f"{bits} bits: {len(parts)} parts", flush=True)
-    yosys = subprocess.run(["yosys", "-V"], check=True, capture_output=True, text=True).stdout.split(" (")[0].strip()
-    versions = {"yosys": yosys, "amaranth": amaranth_version}
-    run = {"written": date.today().isoformat(), "command": "python data/reference/gates.py"} | versions
+    run = {"written": date.today().isoformat(), "command": "python data/reference/gates.py"} | versions()
     answers = {"run": run, "engines": whole, "parts": rows}
     with write_aside(ANSWERS) as file:
         file.write((json.dumps(answers, indent=1) + "\n").encode())

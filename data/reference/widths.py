@@ -1,7 +1,7 @@
-"""What the SqueezeNet for digits answers in integers of 4 to 16 bits: python data/reference/widths.py writes widths.json.
+"""Right answers in integers of 4 to 16 bits: python data/reference/widths.py writes widths.json, in about a minute.
 
-Kernels, inputs and outputs have the same bits. Kernels are rounded to nearest before the network runs; the rounding is
-that of the sums, which hardware does. 64 training images set the formats. It takes a minute or two.
+The SqueezeNet for digits has kernels, inputs and outputs of the same bits. Kernels are rounded to nearest before the
+network runs; the rounding is that of the sums, which hardware does. 64 training images set the formats.
 """
 
 import json
