@@ -78,7 +78,7 @@
       const { planes, windows, weights, codes, places, before, stride } = this.data;
       const [top, left] = [row * stride - before[0], column * stride - before[1]];
       const inside = (y, x) => y >= top && x >= left && y < top + this.side && x < left + this.side;
-      this.figure.querySelector(".plane-name").textContent = `Plane ${plane + 1} of ${planes.length}`;
+      this.figure.querySelector(".plane caption").textContent = `Plane ${plane + 1} of ${planes.length}`;
       this.cells.plane.forEach((cells, y) =>
         cells.forEach((cell, x) => {
           cell.textContent = minus(planes[plane][y][x]);
