@@ -8,7 +8,7 @@ from fewbits.names import OVERFLOWS
 NIBBLE = 4  # bits of a slice of a weight; every multiplier takes one
 SHIFT_BITS = 6
 SIZE_BITS = 16  # of rows, columns, planes and runs
-ENGINE_ROUNDINGS = ("floor", "nearest-up", "nearest")  # register ROUNDING holds the index
+ENGINE_ROUNDINGS = ("floor", "nearest-up", "nearest", "nearest-away")  # register ROUNDING holds the index
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ REGISTERS = (
     Register("signed_pixels", 1, "1 if pixels are in two's complement"),
     Register("slices", 2, "0 for weights of 4 bits, 1 for 8, 2 for 16"),
     Register("plane_shift", SHIFT_BITS, "right shift of a window's sum before it is added; rounds down"),
-    Register("rounding", 2, "of the output: 0 floor, 1 nearest-up, 2 nearest"),
+    Register("rounding", 2, "of the output: 0 floor, 1 nearest-up, 2 nearest, 3 nearest-away"),
     Register("low", 32, "the smallest output code; 0 for a ReLU", signed=True),
     Register("high", 32, "the largest output code", signed=True),
     Register("cycles", 32, "cycles of the job", counts=True),

@@ -13,8 +13,9 @@ def rounded_shift(value: Value, shift: Value, rounding: Value, roundings: tuple[
     The shift alone rounds down. The other roundings look at the bits that it drops, of which the first is worth a
     half, and add 1 if
 
-        nearest-up:  half
-        nearest:     half and (any further bit or the result is odd)
+        nearest-up:    half
+        nearest:       half and (any further bit or the result is odd)
+        nearest-away:  half and (any further bit or the value is not negative)
 
     Args:
         value: A signed value.
@@ -29,9 +30,14 @@ def rounded_shift(value: Value, shift: Value, rounding: Value, roundings: tuple[
     floor = value >> shift
     half = (Cat(Const(0, 1), value).as_signed() >> shift)[0]
     below_half = (((Const(1, 1) << shift) - 1) >> 1)[: len(value)]
-    tie_up = (value & below_half).any() | floor[0]
+    above_half = (value & below_half).any()
+    conditions = {
+        "nearest-up": half,
+        "nearest": half & (above_half | floor[0]),
+        "nearest-away": half & (above_half | ~value[-1]),
+    }
     up: Value = Const(0, 1)
-    for name, condition in (("nearest-up", half), ("nearest", half & tie_up)):
+    for name, condition in conditions.items():
         if name in roundings:
             up = up | ((rounding == ENGINE_ROUNDINGS.index(name)) & condition if len(roundings) > 1 else condition)
     return (floor + up)[: len(value) + 1].as_signed()
