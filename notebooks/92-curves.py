@@ -574,7 +574,6 @@ lost |= {
     name: {r: (row["accuracy"] - rows[0]["accuracy"]) / 100 for r, row in zip(RATIOS, rows)}
     for name, rows in tables.items()
 }
-colours = [plots.BLUE, plots.ORANGE, plots.GREEN, plots.PURPLE] * 2
 made = reference.made_with(pruned.values())
 explore.lines(
     lost, "92.17",
@@ -583,7 +582,7 @@ explore.lines(
     "Lines from zero downwards. The two printed ones are flat to two thirds and then drop; ours bend earlier. Mean activation and "
     "random choice fall from the first step.",
     x="share of filters removed", y="accuracy less the unpruned", xaxis=explore.PERCENT, height=560,
-    yaxis={**explore.PERCENT, "range": [-0.75, 0.03]}, colours=[*colours[: len(pruned)], plots.GREY, plots.GREY],
+    yaxis={**explore.PERCENT, "range": [-0.75, 0.03]}, colours=[*(plots.COLOURS[:4] * 2)[: len(pruned)], plots.GREY, plots.GREY],
     dashes=[*(["solid"] * 4 + ["dot"] * 4)[: len(pruned)], "solid", "dash"],
     table=reference.data_table("removed", lost, made, {r: f"{r:.0%}" for r in RATIOS}))
 
