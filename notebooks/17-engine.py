@@ -46,6 +46,7 @@ from amaranth.sim import Simulator
 from fewbits import data, explore, quantization, zoo
 from fewbits.backend import keras
 from fewbits.book import questions, quote, record, reference
+from fewbits.book.gate_prices import load_gate_prices
 from fewbits.deploy import lower, operations
 from fewbits.deploy.hardware import (
     ENGINE_ROUNDINGS, EngineDesign, compute_tensors, design_for, ideal_cycles, peak_macs, plan_jobs, rounded_shift,
@@ -84,13 +85,13 @@ for bits, filters in design.weight_widths.items():
           f"{filters * design.window**2} MACs a cycle")
 
 # %% [markdown]
-# Two streams connect all parts, with two wires each besides the data: the sender says when an item is *valid*, the reader when it is
+# Streams connect the parts. Each has two wires besides its data: the sender says when an item is *valid*, the reader when it is
 # *ready*, and the item passes in the cycle in which both are 1. So a part that has to wait stops those before it, and nothing is lost.
 #
 # ### Step by step
 #
-# A recorder on the simulation notes each item that passes. Here is a trained filter of 3x3, in the colours of a leaf's edge: three
-# planes, so each place has a partial sum that waits twice.
+# A recorder on the simulation notes each item that passes. Here is one trained filter of 3x3 on the edge of a leaf. The picture has
+# three planes, one per colour, so the partial sum of each place waits twice in the queue:
 
 # %%
 NAME = "squeezenet_cifar"
@@ -179,7 +180,8 @@ record(rounded_wrong=wrong, roundings=len(ENGINE_ROUNDINGS))
 quote(rounded_tried=tried)
 
 # %% [markdown]
-# None does: {glue:text}`rounded_wrong` of {glue:text}`rounded_tried:,` results differ, with {glue:text}`roundings` roundings.
+# {glue:text}`rounded_wrong` of {glue:text}`rounded_tried:,` results differ, with {glue:text}`roundings` roundings. The library's tests
+# go further: they have Yosys *prove* it for every sum of 48 bits and every shift.
 #
 # (code-for-code)=
 # ## Code for code
@@ -221,7 +223,7 @@ explore.Table(
 # %% tags=["remove-cell"]
 # Quoted in the text
 record(codes_wrong=differ, codes_compared=compared)
-record(cycles={row[0]: row[2] for row in rows}, read={row[0]: row[3] for row in rows})
+record(cycles=sum(row[2] for row in rows), pixels_read=sum(row[3] for row in rows))
 
 # %% [markdown]
 # Again **none differs**: {glue:text}`codes_wrong` of {glue:text}`codes_compared:,` codes. The same holds when both streams stall at
@@ -241,13 +243,83 @@ record(cycles={row[0]: row[2] for row in rows}, read={row[0]: row[3] for row in 
 # - The **ends**: a filter count that does not divide by the number of filters at once leaves some idle in the last run, and every job
 #   fills and empties its pipeline once.
 #
-# The 3x3 layer has none of these, and its multipliers work in {glue:text}`used_3x3:.1%` of its cycles.
+# The 3x3 layer has hardly any of these, and its multipliers work in {glue:text}`used_3x3:.1%` of its cycles.
 
 # %% tags=["remove-cell"]
 # Quoted in the text
 record(within=0.001, used_3x3=float(rows[-1][4].rstrip("%")) / 100)
 
 # %% [markdown]
+# ### Whole networks
+#
+# Verilator compiles the Verilog that `fewbits export` writes, and is fast enough for whole networks. It ran all layers that slide a
+# window, with streams that never wait, and compared their codes with those of integers. The engine has words of 16 bits; the
+# processor does pooling and dense layers, which are not counted here. At 100 MHz, which is a usual clock for such an engine in an FPGA:
+
+# %% tags=["hide-input"]
+# Whole networks on the engine
+CLOCK = 100e6  # cycles a second
+speeds = json.loads((reference.FOLDER / "engine_speed.json").read_text())
+
+
+def total(network, what):
+    return sum(layer[what] for layer in network["layers"])
+
+
+def written(rate):
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
+
+
+def in_use(*layers):
+    """Return the share of the engine's peak that layers reach."""
+    return sum(each["macs"] for each in layers) / sum(each["cycles"] * each["peak_macs"] for each in layers)
+
+
+rows = [
+    (f"{net['network']}, {net['bits']} bits", net["layers"][0]["peak_macs"], f"{total(net, 'different')} of {total(net, 'codes'):,}",
+     total(net, "cycles"), f"{in_use(*net['layers']):.0%}", written(CLOCK / total(net, "cycles")))
+    for net in speeds["networks"]
+]
+tools = speeds["tools"]
+explore.Table(
+    ("network (reference)", "MACs a cycle at most", "codes that differ", "cycles", "multipliers in use", "frames a second"), rows,
+    f"Bits of weights; inputs have 8. Verilator {tools['verilator']}, Amaranth {tools['amaranth']}. Layers of the same shape are "
+    "simulated once, and the first runs of very long ones.",
+)
+
+# %% tags=["hide-input"]
+# The layers of SqueezeNet v1.1
+photo = next(net for net in speeds["networks"] if net["network"] == "SqueezeNet v1.1")
+explore.bars(
+    {"in use": {layer["layer"]: in_use(layer) for layer in photo["layers"]}}, "17.2",
+    "Share of the engine's multipliers in use in each layer of SqueezeNet v1.1 with weights of 8 bits, in simulated cycles (reference).",
+    "Bars, one per layer: 3x3 layers near the top, 1x1 layers at one ninth, the first one, with its stride, at a quarter.",
+    x="layer", y="multipliers in use", yaxis={**explore.PERCENT, "range": [0, 1]}, height=440,
+    table=explore.Table(
+        ("layer", "cycles", "pixels read", "multipliers in use"),
+        [(each["layer"], each["cycles"], each["ideal_cycles"], f"{in_use(each):.1%}") for each in photo["layers"]],
+    ),
+)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+square = [each for each in photo["layers"] if each["kernel"] == [3, 3] and each["stride"] == 1]
+point = [each for each in photo["layers"] if each["kernel"] == [1, 1]]
+quote(net_codes=sum(total(net, "codes") for net in speeds["networks"]), photo_used=in_use(*photo["layers"]))
+quote(net_wrong=sum(total(net, "different") for net in speeds["networks"]), photo_rate=CLOCK / total(photo, "cycles"))
+quote(square_least=min(map(in_use, square)), square_most=max(map(in_use, square)))
+quote(point_cycles=sum(each["cycles"] for each in point) / total(photo, "cycles"))
+quote(point_macs=sum(each["macs"] for each in point) / total(photo, "macs"))
+by_bits = {net["bits"]: CLOCK / total(net, "cycles") for net in speeds["networks"] if net["network"] == "SqueezeNet, digits"}
+quote(narrow_gain=by_bits[4] / by_bits[16], photo_words=photo["design"]["words"])
+
+# %% [markdown]
+# **{glue:text}`net_wrong` of {glue:text}`net_codes:,` codes differ.** The 3x3 layers of SqueezeNet v1.1 keep
+# {glue:text}`square_least:.1%` to {glue:text}`square_most:.1%` of the multipliers busy. The network as a whole uses
+# {glue:text}`photo_used:.0%`: its 1x1 layers hold {glue:text}`point_macs:.0%` of the MACs and take {glue:text}`point_cycles:.0%` of the
+# cycles. With {glue:text}`photo_words` words it makes {glue:text}`photo_rate:.1f` frames a second. Narrow weights help: with 4 bits
+# instead of 16, SqueezeNet for the digits runs {glue:text}`narrow_gain:.1f` times as fast, in the same multipliers.
+#
 # (the-price-list)=
 # ## The price list
 #
@@ -256,28 +328,26 @@ record(within=0.001, used_3x3=float(rows[-1][4].rstrip("%")) / 100)
 
 # %% tags=["hide-input"]
 # The stored price list
-stored = {name: json.loads((reference.FOLDER / f"{name}.json").read_text()) for name in ("gates", "toggles", "widths")}
-prices = stored["gates"]["parts"]
-made_with = f"{stored['gates']['run']['yosys']}, Amaranth {stored['gates']['run']['amaranth']}"
+stored = {name: json.loads((reference.FOLDER / f"{name}.json").read_text()) for name in ("toggles", "widths")}
+prices = load_gate_prices()
 
 
-def price(unit, what="luts", **kind):
-    """Return what a part costs, by bits."""
-    return {row["bits"]: row[what] for row in prices if row["unit"] == unit and kind.items() <= row.items()}
+def price(unit, **kind):
+    """Return the lookup tables of a part by bits."""
+    return {bits: prices.cost(bits, unit, **kind) for bits in range(4, 17)}
 
 
 products, wraps = price("multiply", pixels="signed"), price("accumulate", overflow="wrap")
 saturates = price("accumulate", overflow="saturate")
 rounders = {name: price("round", rounding=name, shift="layer", codes="signed") for name in ENGINE_ROUNDINGS}
-rounders = {name: found for name, found in rounders.items() if found}
 
 # %% tags=["hide-input"]
 # Lookup tables of each part
 explore.lines(
     {"a product": products, "a sum that saturates": saturates, "a sum that wraps": wraps,
      "a rounding, half up": rounders["nearest-up"]},
-    "17.2",
-    f"Lookup tables of four inputs in each part of the engine (reference: synthesis for an iCE40 by {made_with}). Logarithmic.",
+    "17.3",
+    f"Lookup tables of four inputs in each part of the engine, in an iCE40 (reference). Logarithmic. {prices.made_with}",
     "Lines over bits from 4 to 16: the product rises steeply and is the largest from 5 bits on; sums and rounding rise slowly.",
     x="bits of a code", y="lookup tables", yaxis={"type": "log", "tickvals": [10, 20, 50, 100, 200, 500, 1000]},
 )
@@ -313,8 +383,8 @@ def roundings_at(shift, codes):
 
 explore.adjustable_lines(
     roundings_at, {"shift": ("layer", "filter"), "codes": ("signed", "unsigned")}, {"shift": "layer", "codes": "signed"},
-    "17.3",
-    f"Lookup tables of a part that shifts, rounds and clips a sum (reference: synthesis for an iCE40 by {made_with}).",
+    "17.4",
+    f"Lookup tables of a part that shifts, rounds and clips a sum, in an iCE40 (reference). {prices.made_with}",
     "Lines over bits, one per rounding: floor lowest, half up well above it, half to even slightly above that.",
     x="bits of a code", y="lookup tables", modes=("lines+markers",), yaxis={"rangemode": "tozero"},
 ).show()
@@ -329,11 +399,11 @@ shifter = price("round", rounding="floor", shift="filter", codes="signed")
 quote(shifter_8=shifter[8] / floor[8], up_share=(up[8] - floor[8]) / (9 * (products[8] + saturates[8])))
 
 # %% [markdown]
-# As logic of its own, half up takes {glue:text}`up_8:.0%` more LUTs than floor with 8 bits ({glue:text}`up_least:.0%` to
-# {glue:text}`up_most:.0%` at all widths): a second adder for half a step. Half to even takes {glue:text}`even_luts` LUTs more than
-# that. A shifter per filter costs far more than any rounding: {glue:text}`shifter_8:.1f` times the LUTs. But a code is rounded once,
-# and a MAC happens nine times or more per plane. Beside the nine multipliers and adders of one filter, the
-# {glue:text}`up_luts` LUTs of half up are {glue:text}`up_share:.1%`.
+# What is left of floor is the clip. As logic of its own, half up takes {glue:text}`up_8:.0%` more LUTs than floor with 8 bits
+# ({glue:text}`up_least:.0%` to {glue:text}`up_most:.0%` at all widths), for the adder that adds the bit. Half to even takes
+# {glue:text}`even_luts` LUTs more than that. A shifter per filter costs more than any rounding: {glue:text}`shifter_8:.1f` times the
+# LUTs of a wired floor. But a code is rounded once, behind a whole window of products. Beside the nine multipliers and adders of one
+# filter, the {glue:text}`up_luts` LUTs of half up are {glue:text}`up_share:.1%`.
 #
 # ### For nothing
 #
@@ -377,11 +447,12 @@ right = {(row["bits"], row["rounding"]): Share(row["hits"], widths["images"]) fo
 explore.scatter(
     {name: {f"{bits} bits": (mac[bits], right[bits, rounding]) for bits in mac}
      for name, rounding in (("half up", "nearest-up"), ("floor", "floor"))},
-    "17.4",
+    "17.5",
     f"Right answers of {widths['images']} test digits against the lookup tables of a MAC, for 4 to 16 bits of kernels, inputs and "
     "outputs; 95 % intervals, no training with few bits (reference).",
-    "Points from 4 bits on the left to 16 on the right: accuracy rises steeply up to 6 bits and is flat from there on; floor is below.",
+    "Points from 4 bits on the left to 16 on the right: accuracy rises up to 6 bits and is flat from there on; floor is lower at 4 bits.",
     x="lookup tables of a multiplier and an adder", mode="lines+markers", symbols=("circle", "diamond"), xaxis={"type": "log"},
+    yaxis={**explore.PERCENT, "range": [0.75, 1]},
 )
 
 # %% tags=["remove-cell"]
@@ -390,12 +461,13 @@ best = max(float(right[bits, "nearest-up"]) for bits in mac)
 enough = min(bits for bits in mac if float(right[bits, "nearest-up"]) >= best - 0.01)
 quote(enough=enough, enough_right=float(right[enough, "nearest-up"]), enough_luts=mac[enough])
 quote(enough_part=mac[enough] / mac[16], best_right=best, four_right=float(right[4, "nearest-up"]))
-quote(floor_right=float(right[enough, "floor"]))
+quote(four_floor=float(right[4, "floor"]))
 
 # %% [markdown]
 # With {glue:text}`enough` bits the network is within one point of its best ({glue:text}`enough_right:.1%` of {glue:text}`best_right:.1%`),
-# and a MAC takes {glue:text}`enough_part:.0%` of the LUTs of one with 16 bits. Below that, accuracy falls faster than the price.
-# Rounding down gives {glue:text}`floor_right:.1%` at this width, for the same MAC.
+# and a MAC takes {glue:text}`enough_part:.0%` of the LUTs of one with 16 bits. The rounding of the sums decides only where bits are
+# few: with 4 bits {glue:text}`four_right:.1%` are right with half up, {glue:text}`four_floor:.1%` with floor. (The kernels are rounded
+# to nearest in both.)
 #
 # (energy)=
 # ### Energy
@@ -424,7 +496,7 @@ unit = energy["layer", "weights held"][8]
 explore.lines(
     {f"{'codes of a layer' if codes == 'layer' else 'random codes'}, {order}":
      {bits: count / unit for bits, count in found.items()} for (codes, order), found in energy.items()},
-    "17.5",
+    "17.6",
     "Changes of gates in a MAC, relative to 8 bits with the codes of a layer and weights held (reference, gates without delay; "
     f"{switched['of']['layer']} of SqueezeNet on {switched['of']['images']} digits).",
     "Lines that rise with the bits, faster than in proportion; random codes change more gates than codes of a layer.",
