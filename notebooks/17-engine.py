@@ -46,6 +46,7 @@ from amaranth.sim import Simulator
 from fewbits import data, explore, quantization, zoo
 from fewbits.backend import keras
 from fewbits.book import questions, quote, record, reference
+from fewbits.book.engine_speed import CLOCK_MHZ, load_engine_speed
 from fewbits.book.gate_prices import load_gate_prices
 from fewbits.deploy import lower, operations
 from fewbits.deploy.hardware import (
@@ -254,71 +255,70 @@ record(within=0.001, used_3x3=float(rows[-1][4].rstrip("%")) / 100)
 #
 # Verilator compiles the Verilog that `fewbits export` writes, and is fast enough for whole networks. It ran all layers that slide a
 # window, with streams that never wait, and compared their codes with those of integers. The engine has words of 16 bits; the
-# processor does pooling and dense layers, which are not counted here. At 100 MHz, which is a usual clock for such an engine in an FPGA:
+# processor does pooling and dense layers, which are not counted here:
 
 # %% tags=["hide-input"]
 # Whole networks on the engine
-CLOCK = 100e6  # cycles a second
-speeds = json.loads((reference.FOLDER / "engine_speed.json").read_text())
+speeds, simulated_with = load_engine_speed()
 
 
-def total(network, what):
-    return sum(layer[what] for layer in network["layers"])
+def of_all(name):
+    """Return the sum of an attribute over all layers that were simulated."""
+    return sum(getattr(layer, name) for each in speeds for layer in each.layers)
 
 
-def written(rate):
-    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
+def row_of(each):
+    differ, compared = (sum(getattr(layer, name) for layer in each.layers) for name in ("different", "codes"))
+    peak = each.layers[0].peak_macs
+    rate = each.images_per_second
+    return (f"{each.network}, {each.bits} bits", peak, f"{differ} of {compared:,}", each.cycles, f"{each.of_peak:.0%}",
+            f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}")
 
 
-def in_use(*layers):
-    """Return the share of the engine's peak that layers reach."""
-    return sum(each["macs"] for each in layers) / sum(each["cycles"] * each["peak_macs"] for each in layers)
-
-
-rows = [
-    (f"{net['network']}, {net['bits']} bits", net["layers"][0]["peak_macs"], f"{total(net, 'different')} of {total(net, 'codes'):,}",
-     total(net, "cycles"), f"{in_use(*net['layers']):.0%}", written(CLOCK / total(net, "cycles")))
-    for net in speeds["networks"]
-]
-tools = speeds["tools"]
 explore.Table(
-    ("network (reference)", "MACs a cycle at most", "codes that differ", "cycles", "multipliers in use", "frames a second"), rows,
-    f"Bits of weights; inputs have 8. Verilator {tools['verilator']}, Amaranth {tools['amaranth']}. Layers of the same shape are "
-    "simulated once, and the first runs of very long ones.",
+    ("network (reference)", "MACs a cycle at most", "codes that differ", "cycles", "multipliers in use", "images a second"),
+    [row_of(each) for each in speeds],
+    f"Bits of weights; inputs have 8. Images a second at {CLOCK_MHZ} MHz. Layers of the same shape are simulated once, and of very long "
+    f"ones only the first runs. {simulated_with}",
 )
 
 # %% tags=["hide-input"]
 # The layers of SqueezeNet v1.1
-photo = next(net for net in speeds["networks"] if net["network"] == "SqueezeNet v1.1")
+photo = next(each for each in speeds if each.network == "SqueezeNet v1.1")
+sizes = {"1x1 kernels": (1, 1), "3x3 kernels": (3, 3)}
 explore.bars(
-    {"in use": {layer["layer"]: in_use(layer) for layer in photo["layers"]}}, "17.2",
-    "Share of the engine's multipliers in use in each layer of SqueezeNet v1.1 with weights of 8 bits, in simulated cycles (reference).",
-    "Bars, one per layer: 3x3 layers near the top, 1x1 layers at one ninth, the first one, with its stride, at a quarter.",
-    x="layer", y="multipliers in use", yaxis={**explore.PERCENT, "range": [0, 1]}, height=440,
+    {name: {each.layer: each.cycles if each.kernel == size else None for each in photo.layers} for name, size in sizes.items()},
+    "17.2",
+    "Cycles of each layer of SqueezeNet v1.1 for an image of 224 x 224 on the simulated engine, weights of 8 bits (reference).",
+    "Bars, one per layer: most are short, those of 1x1 kernels no shorter than the others; the last, of 1x1 kernels, is by far the highest.",
+    x="layer", y="cycles", barmode="stack", height=440,
     table=explore.Table(
         ("layer", "cycles", "pixels read", "multipliers in use"),
-        [(each["layer"], each["cycles"], each["ideal_cycles"], f"{in_use(each):.1%}") for each in photo["layers"]],
+        [(each.layer, each.cycles, each.ideal_cycles, f"{each.of_peak:.1%}") for each in photo.layers],
     ),
 )
 
 # %% tags=["remove-cell"]
 # Quoted in the text
-square = [each for each in photo["layers"] if each["kernel"] == [3, 3] and each["stride"] == 1]
-point = [each for each in photo["layers"] if each["kernel"] == [1, 1]]
-quote(net_codes=sum(total(net, "codes") for net in speeds["networks"]), photo_used=in_use(*photo["layers"]))
-quote(net_wrong=sum(total(net, "different") for net in speeds["networks"]), photo_rate=CLOCK / total(photo, "cycles"))
-quote(square_least=min(map(in_use, square)), square_most=max(map(in_use, square)))
-quote(point_cycles=sum(each["cycles"] for each in point) / total(photo, "cycles"))
-quote(point_macs=sum(each["macs"] for each in point) / total(photo, "macs"))
-by_bits = {net["bits"]: CLOCK / total(net, "cycles") for net in speeds["networks"] if net["network"] == "SqueezeNet, digits"}
-quote(narrow_gain=by_bits[4] / by_bits[16], photo_words=photo["design"]["words"])
+square = [each.of_peak for each in photo.layers if each.kernel == (3, 3) and each.stride == 1]
+point = [each for each in photo.layers if each.kernel == (1, 1)]
+quote(net_codes=of_all("codes"), net_wrong=of_all("different"), photo_used=photo.of_peak, photo_rate=photo.images_per_second)
+quote(square_least=min(square), square_most=max(square), last_cycles=photo.layers[-1].cycles / photo.cycles)
+quote(point_cycles=sum(each.cycles for each in point) / photo.cycles)
+quote(point_macs=sum(each.macs for each in point) / sum(each.macs for each in photo.layers))
+by_bits = {each.bits: each.images_per_second for each in speeds if each.network == "SqueezeNet, digits"}
+quote(narrow_gain=by_bits[4] / by_bits[16], photo_filters=photo.layers[0].peak_macs // 9)
+lenet = [each.of_peak for each in speeds if each.network == "LeNet, digits"]
+quote(lenet_least=min(lenet), lenet_most=max(lenet), clock=CLOCK_MHZ)
 
 # %% [markdown]
-# **{glue:text}`net_wrong` of {glue:text}`net_codes:,` codes differ.** The 3x3 layers of SqueezeNet v1.1 keep
-# {glue:text}`square_least:.1%` to {glue:text}`square_most:.1%` of the multipliers busy. The network as a whole uses
-# {glue:text}`photo_used:.0%`: its 1x1 layers hold {glue:text}`point_macs:.0%` of the MACs and take {glue:text}`point_cycles:.0%` of the
-# cycles. With {glue:text}`photo_words` words it makes {glue:text}`photo_rate:.1f` frames a second. Narrow weights help: with 4 bits
-# instead of 16, SqueezeNet for the digits runs {glue:text}`narrow_gain:.1f` times as fast, in the same multipliers.
+# **{glue:text}`net_wrong` of {glue:text}`net_codes:,` codes differ.** LeNet, whose kernels are as large as its engine's window of 5x5,
+# keeps {glue:text}`lenet_least:.0%` to {glue:text}`lenet_most:.0%` of the multipliers busy, and the 3x3 layers of SqueezeNet v1.1 keep
+# {glue:text}`square_least:.2%` to {glue:text}`square_most:.2%` busy. SqueezeNet v1.1 as a whole uses {glue:text}`photo_used:.0%`: its 1x1
+# layers hold {glue:text}`point_macs:.0%` of the MACs and take {glue:text}`point_cycles:.0%` of the cycles, the last one alone, with its
+# 1,000 filters, {glue:text}`last_cycles:.0%`. With {glue:text}`photo_filters` filters at once it makes {glue:text}`photo_rate:.1f` images
+# a second at {glue:text}`clock` MHz. Narrow weights help: with 4 bits instead of 16, SqueezeNet for the digits runs {glue:text}`narrow_gain:.1f` times as fast, in
+# the same multipliers.
 #
 # (the-price-list)=
 # ## The price list
@@ -405,9 +405,43 @@ quote(shifter_8=shifter[8] / floor[8], up_share=(up[8] - floor[8]) / (9 * (produ
 # LUTs of a wired floor. But a code is rounded once, behind a whole window of products. Beside the nine multipliers and adders of one
 # filter, the {glue:text}`up_luts` LUTs of half up are {glue:text}`up_share:.1%`.
 #
+# ### A whole engine
+#
+# Here are whole engines: first with all roundings and words of weights of 4, 8 and 16 bits, then with 8 bits and a single rounding. Each
+# has line buffers for 64 columns, 256 partial sums of 24 bits, and a shift per filter:
+
+# %% tags=["hide-input"]
+# Whole engines
+engines = json.loads((reference.FOLDER / "gates.json").read_text())["engines"]
+
+
+def called(design):
+    each = design["roundings"]
+    return f"{design['word_bits']} bits, {each[0] if len(each) == 1 else 'all roundings'}"
+
+
+explore.Table(
+    ("word of weights, roundings (reference)", "filters at once", "LUTs", "flip-flops", "memories", "longest path"),
+    [(called(e["design"]), e["design"]["words"] * e["design"]["word_bits"] // 4, e["luts"], e["ice40_flip_flops"], e["memories"],
+      e["ice40_path"]) for e in engines],
+    f"Filters with weights of 4 bits; a memory has 4,096 bits; the path is counted in LUTs and carries. {prices.made_with}",
+)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+whole = {called(engine["design"]): engine for engine in engines}
+one_up, one_floor = (whole[f"8 bits, {name}"]["luts"] for name in ("nearest-up", "floor"))
+quote(engine_up=one_up / one_floor - 1, engine_8=one_floor)
+quote(word_ratio=whole["16 bits, all roundings"]["luts"] / whole["4 bits, all roundings"]["luts"])
+
+# %% [markdown]
+# An engine with half up takes {glue:text}`engine_up:.1%` more LUTs than one with floor ({glue:text}`engine_8:,`). A word of 16 bits
+# instead of 4 has four times the multipliers, and takes {glue:text}`word_ratio:.1f` times the LUTs, because the window and the line
+# buffers are shared.
+#
 # ### For nothing
 #
-# And even these can be saved. Half a step may be added anywhere before the shift, so why not where a sum starts? Each filter has a
+# And even this can be saved. Half a step may be added anywhere before the shift, so why not where a sum starts? Each filter has a
 # bias, and half a step can be part of it:
 
 # %%
