@@ -235,9 +235,8 @@ LONG = {
     "3-3-3 that fit, all at once": reference.cell("ways to 3 bits, all at once"),
 }
 LONG = {name: cell for name, cell in LONG.items() if cell.records}
-TRAINING = 50_000 - start.n  # of CIFAR-10's training images, those that do not validate
 few = {
-    name: {n * (cell.trial.images or TRAINING) / 1000: value for n, value in cell.by_epoch("val_accuracy").items()}
+    name: {n * cell.images_per_epoch / 1000: value for n, value in cell.by_epoch("val_accuracy").items()}
     for name, cell in LONG.items()
 }
 explore.lines(
@@ -261,7 +260,7 @@ explore.lines(
 record(images_seen=ranges.images, falling=sum(kernels[-1] < kernels[0] for kernels, _ in printed.values()))
 record(msbs={level: together(of) for level, of in ours["kernel"].items()})
 quote(last_train=original.at_end("accuracy"), last_val=original.at_end("val_accuracy"))
-quote(images_per_epoch=TRAINING, images_per_level=custom.trial.images)
+quote(images_per_epoch=original.images_per_epoch, images_per_level=custom.trial.images)
 outputs = {"their": [of for _, of in printed.values()], "our": ours["output"].values()}
 quote(**{f"{whose}_output_msbs": f"{min(map(min, of))} to {max(map(max, of))}" for whose, of in outputs.items()})
 _, fall_866 = paths[(8, 6, 6), "to nearest", "lock"].deepest
