@@ -67,7 +67,7 @@ def lower(
     """
     if not isinstance(model, QuantizedModel):
         raise InputError(
-            f"{model.name} is not quantized; quantize_model or `fewbits formats --save-model` gives it formats"
+            f"{model.name} is not quantized; give it formats with quantize_model or `fewbits formats --save-model`"
         )
     pixels = _pixels(model, levels, mean, divisor)
     for x in model.inputs:
