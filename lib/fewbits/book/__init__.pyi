@@ -1,5 +1,6 @@
 from . import chapter as chapter
 from . import chapter_map as chapter_map
+from . import engine_speed as engine_speed
 from . import execution as execution
 from . import inventory as inventory
 from . import lab_notebooks as lab_notebooks
