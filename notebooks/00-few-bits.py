@@ -277,6 +277,15 @@ record(six_read=int((answers == digits.test.labels).sum()))
 # The whole network without a float, in four programs.
 # :::
 #
+# :::{grid-item-card} 17 The engine, in gates
+# :link: 17-engine
+# :link-type: doc
+# :img-top: ../book/images/chapters/17-engine.svg
+# :class-img-top: dark-light
+# :img-alt: A window on a grid, and an arrow to a chip with legs
+# A convolution engine, simulated and synthesized: its cycles, and the price of each bit.
+# :::
+#
 # :::{grid-item-card} 18 The Pareto front
 # :link: 18-pareto
 # :link-type: doc

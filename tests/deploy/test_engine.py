@@ -7,6 +7,7 @@ from fewbits import FixedPoint
 from fewbits.backend import keras
 from fewbits.deploy import engine
 from fewbits.deploy.lowering import lower
+from fewbits.errors import InputError
 from helpers.graphs import FORMAT, graph
 
 layers = keras.layers
@@ -18,28 +19,41 @@ def mapped(*build, shape=(12, 12, 3), **formats):
     return engine.map_to_engine(network)
 
 
-def test_a_window_of_its_own_size_uses_every_multiplier():
+def test_a_pass_takes_a_cycle_per_pixel_and_the_first_window_some_more():
     [row] = mapped(layers.Conv2D(4, 3), kernel=FixedPoint(-1, 4))  # four planes at once
-    assert (row.window, row.weight_bits, row.passes, row.utilisation) == (3, 4, 3, 1.0)
+    assert (row.window, row.weight_bits, row.passes, row.cycles) == (3, 4, 3, 3 * 144 + 5)
     [row] = mapped(layers.Conv2D(4, 5), kernel=FixedPoint(0, 12))  # one
-    assert (row.window, row.weight_bits, row.passes, row.utilisation) == (5, 16, 12, 1.0)
+    assert (row.window, row.weight_bits, row.passes, row.cycles) == (5, 16, 12, 12 * 144 + 5)
+    [row] = mapped(layers.Conv2D(4, 3, padding="same"), kernel=FixedPoint(-1, 4))
+    assert (row.passes, row.cycles) == (3, 3 * 144 + 12 + 1 + 5)  # its last window is complete a row and a pixel late
 
 
 @pytest.mark.parametrize(
-    ("layer", "passes", "utilisation"),
+    ("layer", "passes", "more", "in_use"),
     [
-        (layers.Conv2D(4, 1), 6, 1 / 9),  # one weight of nine
-        (layers.Conv2D(3, 3), 6, 3 / 4),  # the last pair of planes is half empty
-        (layers.Conv2D(4, 7), 24, 49 / 100),  # four pieces of 5x5
-        (layers.Conv2D(4, 3, strides=2), 6, 25 / 81),  # 9 x 9 places, 5 x 5 wanted
-        (layers.DepthwiseConv2D(3), 3, 1 / 2),  # each plane for itself
-        (layers.Conv2D(6, 3, groups=3), 3, 1.0),  # each plane for its two filters
+        (layers.Conv2D(4, 3, padding="same"), 6, 18, 1),
+        (layers.Conv2D(4, 3), 6, 5, 100 / 144),  # a window fits at 10 x 10 of the 12 x 12 pixels
+        (layers.Conv2D(4, 1), 6, 8, 1 / 9),  # one weight of nine; three cycles until it is there
+        (layers.Conv2D(3, 3, padding="same"), 6, 18, 3 / 4),  # the last pair of planes is half empty
+        (layers.Conv2D(4, 7), 24, 5, 49 / 100 * 36 / 144),  # four pieces of 5x5
+        (layers.Conv2D(4, 3, strides=2), 6, 5 - 13, 25 / 144),  # 5 x 5 are wanted, not the last row and pixel
+        (layers.DepthwiseConv2D(3, padding="same"), 3, 18, 1 / 2),  # each plane for itself
+        (layers.Conv2D(6, 3, groups=3, padding="same"), 3, 18, 1),  # each plane for its two filters
     ],
 )
-def test_other_windows_strides_and_filters_leave_multipliers_idle(layer, passes, utilisation):
+def test_other_windows_edges_strides_and_filters_leave_multipliers_idle(layer, passes, more, in_use):
     [row] = mapped(layer, kernel=FixedPoint(0, 6))
-    assert (row.reason, row.weight_bits, row.passes) == ("", 8, passes)
-    assert row.utilisation == pytest.approx(utilisation)
+    assert (row.reason, row.weight_bits, row.passes, row.cycles) == ("", 8, passes, passes * 144 + more)
+    assert row.utilisation == pytest.approx(in_use * passes * 144 / row.cycles)
+
+
+def test_more_words_make_more_planes_of_sums_at_once():
+    network = lower(graph(layers.Conv2D(6, 3, padding="same"), shape=(12, 12, 3), fmt=FORMAT))
+    one, three, four = (engine.map_to_engine(network, words)[0] for words in (1, 3, 4))
+    assert (one.passes, three.passes, four.passes) == (9, 3, 3)
+    assert four.utilisation == pytest.approx(three.utilisation * 3 / 4)
+    with pytest.raises(InputError, match="words"):
+        engine.map_to_engine(network, 0)
 
 
 def test_what_does_not_run_on_it_says_why():

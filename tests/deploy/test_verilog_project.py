@@ -18,7 +18,15 @@ from fewbits.zoo.trained import find_weights
 
 pytest.importorskip("amaranth")
 
-from fewbits.deploy.hardware import COUNTERS, EngineRunner, design_for, verilated, write_verilog  # noqa: E402
+from fewbits.deploy.hardware import (  # noqa: E402
+    COUNTERS,
+    EngineDesign,
+    EngineRunner,
+    design_for,
+    engine_verilog,
+    verilated,
+    write_verilog,
+)
 
 needs_verilator = pytest.mark.skipif(not shutil.which("verilator"), reason="Verilator is not installed")
 DIGITS = data.load("digits")
@@ -99,6 +107,11 @@ def test_a_program_that_fails_is_told(network, tmp_path, monkeypatch):
     monkeypatch.setattr(verilated, "VERILATOR", str(program))
     with pytest.raises(InputError, match=r"broken stops \(no licence\)"):
         EngineRunner(network, design_for(network))
+
+
+def test_verilog_does_not_grow_with_its_memories():
+    small, large = (len(engine_verilog(EngineDesign(1, words=1, places=places))) for places in (16, 4096))
+    assert large < small + 100
 
 
 @needs_verilator

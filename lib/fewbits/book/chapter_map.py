@@ -24,6 +24,7 @@ _PLACES = {
     13: (3, 4, "transfer"),
     15: (4, 4, "prune + bits"),
     18: (5, 4, "Pareto"),
+    17: (6, 4, "in gates"),
     10: (0, 5, "few bits"),
     7: (2, 5, "repairs"),
     19: (3, 5, "places"),

@@ -4,6 +4,7 @@ from . import bit_allocations as bit_allocations
 from . import boards as boards
 from . import charts as charts
 from . import curves as curves
+from . import engine_steps as engine_steps
 from . import explorer as explorer
 from . import fronts as fronts
 from . import histograms as histograms
@@ -35,12 +36,14 @@ from .curves import LiveCurve as LiveCurve
 from .curves import Snapshots as Snapshots
 from .curves import kernels_by_stage as kernels_by_stage
 from .curves import training_curve as training_curve
+from .engine_steps import EngineSteps as EngineSteps
 from .explorer import Explorer as Explorer
 from .explorer import PageView as PageView
 from .explorer import View as View
 from .fronts import Point as Point
 from .fronts import choose_network as choose_network
 from .fronts import pareto_front as pareto_front
+from .fronts import table_of_fronts as table_of_fronts
 from .fronts import accuracy_over_cost as accuracy_over_cost
 from .histograms import staircase as staircase
 from .histograms import kernel_histogram as kernel_histogram

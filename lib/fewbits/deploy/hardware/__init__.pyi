@@ -8,6 +8,7 @@ from . import prefetch as prefetch
 from . import products as products
 from . import project as project
 from . import raster as raster
+from . import recorder as recorder
 from . import register_map as register_map
 from . import registers as registers
 from . import shift_arithmetic as shift_arithmetic
@@ -17,6 +18,7 @@ from . import sliding_window as sliding_window
 from . import stage as stage
 from . import stream_items as stream_items
 from . import tensors as tensors
+from . import trace as trace
 from . import verilated as verilated
 from . import verilog as verilog
 from .convolution_engine import ConvolutionEngine as ConvolutionEngine
@@ -44,6 +46,7 @@ from .project import PORTS as PORTS
 from .project import write_verilog as write_verilog
 from .raster import Place as Place
 from .raster import Raster as Raster
+from .recorder import trace_job as trace_job
 from .register_map import Register as Register
 from .register_map import REGISTERS as REGISTERS
 from .register_map import ADDRESS_BITS as ADDRESS_BITS
@@ -58,6 +61,7 @@ from .shift_arithmetic import saturated as saturated
 from .shift_arithmetic import wrapped as wrapped
 from .shift_normalization import code_layout as code_layout
 from .shift_normalization import ShiftNormalization as ShiftNormalization
+from .simulator import Process as Process
 from .simulator import simulate as simulate
 from .sliding_window import Position as Position
 from .sliding_window import Geometry as Geometry
@@ -68,9 +72,11 @@ from .stream_items import weight_items as weight_items
 from .stream_items import filter_items as filter_items
 from .stream_items import code_items as code_items
 from .stream_items import codes_of_items as codes_of_items
+from .stream_items import numbers_of_items as numbers_of_items
 from .stream_items import port_bits as port_bits
 from .tensors import Compute as Compute
 from .tensors import compute_tensors as compute_tensors
+from .trace import EngineTrace as EngineTrace
 from .verilated import VERILATOR as VERILATOR
 from .verilated import EngineRunner as EngineRunner
 from .verilog import WAIVED as WAIVED

@@ -51,18 +51,21 @@ class ConvolutionEngine(Component):
                 "codes": Out(Signature(ArrayLayout(design.code_bits, design.filters))),
             }
         )
+        # The parts that a pixel passes, as attributes: a simulation can record what each of them is given.
+        self.window, self.products, self.join = SlidingWindow(design), NibbleSums(design), JoinSlices(design)
+        self.partial_sums, self.normalization = PartialSums(design), ShiftNormalization(design)
 
     def elaborate(self, platform: object) -> Module:
         """Return the logic."""
         m, design = Module(), self.design
         m.submodules.registers = registers = Registers()
-        m.submodules.window = window = SlidingWindow(design)
+        m.submodules.window = window = self.window
         m.submodules.weights = weights = Prefetch(design.window, self.weights.payload.shape())
-        m.submodules.products = products = NibbleSums(design)
-        m.submodules.join = join = JoinSlices(design)
+        m.submodules.products = products = self.products
+        m.submodules.join = join = self.join
         m.submodules.filters = filters = Prefetch(1, filter_layout(design))
-        m.submodules.partial_sums = partial_sums = PartialSums(design)
-        m.submodules.normalization = normalization = ShiftNormalization(design)
+        m.submodules.partial_sums = partial_sums = self.partial_sums
+        m.submodules.normalization = normalization = self.normalization
 
         connect(m, window.windows, products.windows)
         connect(m, products.sums, join.source)

@@ -1,6 +1,6 @@
 """The engine in Amaranth's simulator, cycle by cycle."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,16 @@ with needs_extra("hardware", "Engines in gates"):
     from amaranth.sim import Simulator
 
 
+Process = Callable[[Any], Awaitable[None]]
+"""What Amaranth runs beside an engine; it is called with the simulation's context."""
+
+
 def simulate(
-    design: EngineDesign, jobs: Iterable[tuple[EngineJob, np.ndarray]], stall: float = 0.0, seed: int = 0
+    design: EngineDesign,
+    jobs: Iterable[tuple[EngineJob, np.ndarray]],
+    stall: float = 0.0,
+    seed: int = 0,
+    watch: Callable[[ConvolutionEngine], Iterable[Process]] = lambda engine: (),
 ) -> list[tuple[np.ndarray, dict[str, int]]]:
     """Run jobs on one engine, one after the other.
 
@@ -27,6 +35,7 @@ def simulate(
         jobs: Jobs, each with its input codes, (height, width, channels).
         stall: How probable it is in each cycle that a stream waits, from 0 to below 1.
         seed: Of the random waits.
+        watch: Returns what runs beside the engine, to record its signals.
 
     Returns:
         For each job its output codes, (height, width, channels), and its counters by name.
@@ -59,6 +68,8 @@ def simulate(
     random = np.random.default_rng((seed, len(streams)))
     simulator.add_testbench(_receiver(engine.codes, beats, sum(job.beats for job, _ in jobs), stall, random))
     simulator.add_testbench(control)
+    for process in watch(engine):
+        simulator.add_process(process)
     simulator.run()
 
     found, start = [], 0

@@ -62,9 +62,24 @@ def codes_of_items(items: Iterable[int], job: EngineJob, design: EngineDesign) -
     Returns:
         Integers (beats, filters).
     """
-    bits, mask = design.code_bits, 2**design.code_bits - 1
-    codes = np.array([[item >> (bits * n) & mask for n in range(design.filters)] for item in items], np.int64)
-    return np.where(codes >> (bits - 1), codes - 2**bits, codes) if job.registers["low"] < 0 else codes
+    return numbers_of_items(items, design.code_bits, design.filters, job.registers["low"] < 0)
+
+
+def numbers_of_items(items: Iterable[int], bits: int, count: int, signed: bool) -> np.ndarray:
+    """Return the numbers that lie side by side in items, the first one lowest.
+
+    Args:
+        items: Whole numbers of at least count * bits bits.
+        bits: Of a number.
+        count: Of the numbers in an item.
+        signed: Whether they are in two's complement.
+
+    Returns:
+        Integers (items, count).
+    """
+    mask = 2**bits - 1
+    numbers = np.array([[item >> (bits * n) & mask for n in range(count)] for item in items], np.int64)
+    return np.where(numbers >> (bits - 1), numbers - 2**bits, numbers) if signed else numbers
 
 
 def _packed(items, bits):

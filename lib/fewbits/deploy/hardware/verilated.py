@@ -65,10 +65,16 @@ class EngineRunner:
         Returns:
             Codes (int64), flat, of each output.
         """
-        made = compute_tensors(self._network, images, self.jobs, self._run_job)
+        made = compute_tensors(self._network, images, self.jobs, self.run_job)
         return [made[output.tensor].ravel() for output in self._network.results]
 
-    def _run_job(self, job: EngineJob, codes: np.ndarray) -> np.ndarray:
+    def run_job(self, job: EngineJob, codes: np.ndarray) -> np.ndarray:
+        """Return the output codes of a job, (height, width, channels), and keep its counters.
+
+        Args:
+            job: A job for the engine.
+            codes: Input codes, (height, width, channels).
+        """
         with TemporaryDirectory() as temporary:
             folder = Path(temporary)
             write_job(job, self._design, folder, codes)

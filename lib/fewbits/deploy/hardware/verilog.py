@@ -17,6 +17,10 @@ from fewbits.errors import needs_extra
 # cases that keep a value, several modules in a file, names that repeat.
 WAIVED = "UNUSEDSIGNAL", "WIDTH", "CASEINCOMPLETE", "DECLFILENAME", "VARHIDDEN"
 
+# Amaranth sets each word of a memory to 0, a line each: megabytes for a large plane. The engine writes a partial sum
+# before it reads it, and masks pixels of no plane, so that its memories may hold anything.
+_CLEARED = re.compile(r"^  initial begin\n(?:    \w+\[\d+\] = \d+'h0+;\n)+  end\n", re.M)
+
 
 def engine_verilog(design: EngineDesign) -> str:
     """Return the Verilog of an engine; its top module is `engine`.
@@ -33,7 +37,7 @@ def engine_verilog(design: EngineDesign) -> str:
         from fewbits.deploy.hardware.convolution_engine import ConvolutionEngine
     text = convert(ConvolutionEngine(design), name="engine", emit_src=False, strip_internal_attrs=True)
     waived = "".join(f"/* verilator lint_off {rule} */\n" for rule in WAIVED)
-    return f"`timescale 1ns / 1ps\n{waived}{text}"
+    return f"`timescale 1ns / 1ps\n{waived}{_CLEARED.sub('', text)}"
 
 
 def testbench_verilog(design: EngineDesign) -> str:
