@@ -65,7 +65,7 @@ from fewbits.quantization import (
     msb_of_least_error, observe, percentile_limits, quantize_model,
     range_gradient,
 )
-from fewbits.statistics import NO_DATA, Share, verdict
+from fewbits.statistics import Share, verdict
 
 # %% tags=["hide-input"]
 SMOKE = profile == "smoke"
@@ -771,18 +771,9 @@ explore.Table(("scales", "activations", *heads), rows, note=study.made_with)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
-
-
-def sign_on_photographs(rule, bits):
-    """Return what unsigned activations add on photographs, as text."""
-    with_sign, without = (schemes[rule, word, bits] for word in SIGNS)
-    if with_sign not in study or without not in study:
-        return NO_DATA
-    return (study[without].share - study[with_sign].share).points
-
-
 for key, rule in zip(("layer", "filter"), RULED):
-    quote(**{f"photo_{key}_{b}": sign_on_photographs(rule, b) for b in (6, 5, 4)})
+    unsigned = {b: study.gain(schemes[rule, "unsigned", b], schemes[rule, "signed", b]) for b in (6, 5, 4)}
+    quote(**{f"photo_{key}": {b: gain.points for b, gain in unsigned.items()}})
 quote(photographs=f"{study.images:,}")
 
 # %% [markdown]

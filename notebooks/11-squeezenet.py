@@ -260,23 +260,13 @@ reference.results_table(heads, rows, note="Intervals of 95 %, from seeds of othe
 
 # %% tags=["hide-input"]
 # One change at a time, and whether the parts add up
-def parts_less_whole(whole, *parts):  # the baseline's error is in all gains, and cancels but once
-    terms = {whole: -1, "baseline": 1 - len(parts)} | dict.fromkeys(parts, 1)
-    found = [(k, cells[n].accuracies) for n, k in terms.items()]
-    if not all(tops for _, tops in found):
-        return Estimate.of([])
-    one = seeds.difference([0], [0]).half_width / np.sqrt(2)  # of a single seed
-    half_width = one * np.sqrt(sum(k**2 / len(tops) for k, tops in found))
-    return Estimate(sum(k * np.mean(tops) for k, tops in found), half_width, 1)
-
-
 only = ALONE | {"linear": "no last ReLU (ours)"}
 gains = {n: seeds.difference(cells[n].accuracies, cells["baseline"].accuracies) for n in only}
-doublings = {n: np.log2(times[n]) for n in only if times[n] > 1}
-rate = {n: Estimate(g.mean / d, g.half_width / d, g.n).written("+.1%") for n, d in doublings.items() for g in [gains[n]]}
+rate = {n: (gains[n] / np.log2(times[n])).written("+.1%") for n in only if times[n] > 1}
 rows = [(only[n], cells[n], g.points, f"{times[n]:.2f}", rate.get(n, "no more MACs")) for n, g in gains.items()]
 summed = {"e4": ("e1", "kernel", "delay"), "e3": ("e1", "kernel", "fires", "dropout")}
-less = {whole: parts_less_whole(whole, *parts) for whole, parts in summed.items()}
+terms = {whole: {whole: -1, "baseline": 1 - len(parts)} | dict.fromkeys(parts, 1) for whole, parts in summed.items()}
+less = {n: seeds.contrast(*((weight, cells[part].accuracies) for part, weight in of.items())) for n, of in terms.items()}
 rows += [(f"the parts of {STEPS[n]} less {STEPS[n]}", "-", found.points, "-", "-") for n, found in less.items() if found]
 reference.results_table(("alone", "ours (reference)", "over baseline", "times the MACs", "points per doubling"), rows)
 

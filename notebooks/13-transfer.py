@@ -45,7 +45,7 @@ from fewbits.io import weights
 from fewbits.quantization import (
     FixedPoint, dequantize_model, fractional_length, quantize, quantize_model,
 )
-from fewbits.statistics import Estimate, Share, paired, verdict
+from fewbits.statistics import Share, mean_and_deviation, paired, verdict
 from fewbits.training import transfer
 
 # %% tags=["hide-input"]
@@ -260,14 +260,9 @@ sixty, quick = (
 )
 
 
-def spread(cell):  # "±" is the standard deviation over the folds here, as in the thesis
-    found = cell.accuracies
-    return Estimate(np.mean(found), np.std(found, ddof=1), len(found)) if len(found) > 1 else Estimate.of(found)
-
-
-def told(cell):  # with the number of folds if some are missing
+def told(cell):  # "±" is the standard deviation over the folds here, as in the thesis; their number if some are missing
     n = len(cell.records)
-    return spread(cell).percent + f" ({n} folds)" * (1 < n < 5)
+    return mean_and_deviation(cell.accuracies).percent + f" ({n} folds)" * (1 < n < 5)
 
 
 def plants(cell):  # of all folds together
@@ -275,12 +270,11 @@ def plants(cell):  # of all folds together
     return f"{sum(t.hits for t in tests)} of {sum(t.n for t in tests)}" if tests else None
 
 
-rows = [(n, "all images", told(c), plants(c)) for n, c in cells.items()]
-rows += [("9, frozen", "all images", told(frozen), plants(frozen))]
-rows += [(n, "60 images", told(c), plants(c)) for n, c in sixty.items()]
-rows += [(n, "60 images, momentum 0.9", told(c), plants(c)) for n, c in quick.items()]
+trained_on = {"all images": {**cells, "9, frozen": frozen}, "60 images": sixty, "60 images, momentum 0.9": quick}
+found = [(n, images, c) for images, by_levels in trained_on.items() for n, c in by_levels.items()]
 heads = "levels transferred (tl)", "trained on", "accuracy in %, mean ± SD of 5 folds (reference)", "plants right"
-reference.results_table(heads, rows, also=[*cells.values(), frozen, *sixty.values(), *quick.values()])
+rows = [(n, images, told(c), plants(c)) for n, images, c in found]
+reference.results_table(heads, rows, also=[c for *_, c in found])
 
 # %% tags=["hide-input"]
 # The lead of each number of levels over none, paired over the folds
@@ -319,13 +313,9 @@ explore.lines(
 
 # %% tags=["hide-input"]
 # Training loss and validation accuracy, by epoch
-def mean_curve(cell, quantity):
-    return np.mean([[epoch[quantity] for epoch in r.results.history] for r in cell.records], 0)
-
-
 quantities = {"training loss": "loss", "validation accuracy": "val_accuracy"}
 explore.stacked_lines(
-    {y: {f"tl = {n}": dict(enumerate(mean_curve(c, of), 1)) for n, c in run.items()} for y, of in quantities.items()},
+    reference.training_panels({f"tl = {n}": cell for n, cell in run.items()}, quantities),
     "13.5", "Training loss, and accuracy on held-out photographs, by epoch; means over the folds (reference).",
     "Two panels over epochs. The losses are close. The validation accuracy from scratch drops, then rises slowly.",
     x="epoch", axes={"training loss": {"rangemode": "tozero"}, "validation accuracy": explore.PERCENT},
@@ -340,12 +330,7 @@ explore.stacked_lines(
 
 # %% tags=["hide-input"]
 # How far each kernel moved, and how wide its weights are: means over the folds
-def by_layer(quantity):
-    found = {n: [getattr(r.results, quantity) for r in cell.records] for n, cell in cells.items()}
-    return {n: {name: np.mean([f[name] for f in of]) for name in (of[0] if of else ())} for n, of in found.items()}
-
-
-far, deviation = by_layer("moved"), by_layer("spread")
+far, deviation = ({n: cell.by_layer(quantity) for n, cell in cells.items()} for quantity in ("moved", "spread"))
 explore.value_by_layer(
     far, "13.6",
     "How far each kernel moved, as a share of its norm: means over folds, logarithmic (reference).",
@@ -398,7 +383,7 @@ printed += [  # 4.4.1; the background is not tested
     for row in table_11 for tl in (0, 25)
 ]
 chance = [by_chance(mean / 100, images) for *_, mean, _, images in printed]
-ours = ["-"] * (len(printed) - 2) + [spread(quantized[8][n]).percent for n in (0, 9)]  # SqueezeNet v1.1 comes last
+ours = ["-"] * (len(printed) - 2) + [mean_and_deviation(quantized[8][n].accuracies).percent for n in (0, 9)]  # SqueezeNet v1.1 comes last
 rows = [(*row[:2], f"{row[2]} ± {row[3]}", f"{by:.2f}", mine) for row, by, mine in zip(printed, chance, ours)]
 explore.Table(("network", "tl", "thesis, % ± SD", "SD by counting", "ours at 8-8-8 (reference)"), rows)
 
@@ -485,7 +470,8 @@ quote(slow={n: plants(sixty[n]) for n in (0, 9)}, quick={n: plants(quick[n]) for
 right, n = map(int, plants(cells[9]).split(" of "))
 first, last = cells[0].records[0].results, [r.results.history[-1] for r in sixty[0].records]
 quote(right={n: plants(cells[n]) for n in (0, 9)}, by_count=by_chance(right / n, n))
-quote(learned=n - first.test.n - first.validation.n, late=np.argmax(mean_curve(cells[0], "val_accuracy") > 0.5))
+from_scratch = np.array([*cells[0].by_epoch("val_accuracy").values()])
+quote(learned=n - first.test.n - first.validation.n, late=np.argmax(from_scratch > 0.5))
 quote(guess=np.log(3), fit_60=np.mean([e["accuracy"] for e in last]), loss_60=np.mean([e["val_loss"] for e in last]))
 body = [name for name in far[0] if name != "conv10"]
 quote(far={n: np.mean([far[n][name] for name in body]) for n in (0, 9)}, layers=len(body))

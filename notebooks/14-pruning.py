@@ -41,7 +41,7 @@ from scipy.stats import spearmanr
 
 from fewbits import data, explore, pruning, training, zoo
 from fewbits.backend import gradients, keras, ops
-from fewbits.book import papers, questions, quote, record, reference
+from fewbits.book import papers, prunings, questions, quote, record, reference
 from fewbits.costs import totals
 from fewbits.explore import plots
 from fewbits.names import CRITERIA
@@ -292,8 +292,7 @@ explore.Table(columns, [
 
 # %% tags=["remove-cell"]
 # Quoted in the text
-over = dict(zip(("norm", "largest"), zip(*map(dict.values, divided.values()))))
-over = {by: [*map(float, found)] for by, found in over.items()}
+over = {by: [*map(float, found)] for by, found in zip(("norm", "largest"), zip(*map(dict.values, divided.values())))}
 record(within={"smoke": 0.5, "quick": 0.2}, over={by: np.mean(found) for by, found in over.items()},
        weights_over=dict(zip(over, divided["weights-l1"].values())))
 norm, largest = divided["weights-l1"].values()
@@ -481,14 +480,9 @@ explore.lines(
 # %% tags=["hide-input"]
 # The remaining cost by share of filters removed
 KINDS = {"macs": "MACs", "weight_bytes": "bytes"}
-
-
-def kept(criterion, cost, number):  # the share left after a step, the mean of the runs
-    runs = [r.results.pruning for r in cells[criterion].records]
-    return np.mean([run[number][cost] / run[0][cost] for run in runs if len(run) > number])
-
-
-remaining = {c: {(k, gone): kept(c, k, n) for k in KINDS for gone, n in STEPS.items()} for c in CRITERIA}
+remaining = {
+    c: {(k, gone): prunings.share_left(cells[c], k, n) for k in KINDS for gone, n in STEPS.items()} for c in CRITERIA
+}
 explore.Table(
     ("left when filters are gone (reference)", *(f"{KINDS[k]} at {gone}" for k in KINDS for gone in STEPS)),
     [(criterion, *(f"{share:.0%}" for share in found.values())) for criterion, found in remaining.items()],
@@ -513,16 +507,9 @@ print(f"{at_cost(steps, 'macs', 0.5):.4f}, {next(iter(found.values())):.4f}")
 
 # %% tags=["hide-input"]
 # Accuracy over the share of MACs left
-curves = {
-    criterion: {
-        left: Estimate.of(tops.values())
-        for left in (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-        if len(tops := cells[criterion].at_cost("macs", left)) > 1
-    }
-    for criterion in CRITERIA
-}
+LEFT = 1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2
 explore.lines(
-    curves, "14.7",
+    {criterion: prunings.top1_over_cost(cells[criterion], "macs", LEFT) for criterion in CRITERIA}, "14.7",
     "The prunings of figure 14.6 over the share of MACs left (reference): means of the seeds with 95 % intervals.",
     "Test accuracy over the share of MACs left, one line per criterion. Combined, Taylor and activation L2 lie highest "
     "and close together, both weight norms lower from one half down, random and mean activation far below.",
@@ -578,14 +565,7 @@ quote(**{f"by_{key}": {f"{a}_{end}": over(rival, a)[i].points for a in KINDS for
          for key, rival in {"l1": "weights-l1", "l2": "weights-l2", "random": "random", "act": "activation-l2"}.items()})
 quote(averaged=verdict(*(lead for a in KINDS for lead in over("taylor-averaged-first", a, "taylor"))))
 quote(intervals=len(leads), missed=0.05 * len(leads))
-
-
-def seen(criterion, cost, left):  # images trained on before less than so much is left, in the run that went furthest
-    steps = cells[criterion].steps
-    return sum(step.get("images", 0) for step in steps if step[cost] > left * steps[0][cost])
-
-
-quote(seen={c: seen(c, "macs", 0.5) for c in ("combined", "weights-l2", "random")})
+quote(seen={c: prunings.images_seen(cells[c], "macs", 0.5) for c in ("combined", "weights-l2", "random")})
 left = {c: cells[c].steps[STEPS["67 %"]]["filters"] for c in ("weights-l2", "combined")}
 hurt = min(left["weights-l2"], key=left["weights-l2"].get)
 quote(hurt=hurt, left={criterion: filters[hurt] for criterion, filters in left.items()})
@@ -657,16 +637,12 @@ explore.Table(("filters gone", *columns), rows)
 
 # %% tags=["hide-input"]
 # Which modules lost the filters
-def parts(counts, groups):  # layer -> filters, divided among groups of layers
-    sums = [sum(n for layer, n in counts.items() if layer.split("_")[0] in group) for group in groups]
-    return [n / sum(sums) for n in sums]
-
-
 THEIRS = [["Convolution 0"], [f"Fire {n}" for n in (3, 4, 6, 7)], [f"Fire {n}" for n in (9, 10, 11, 12)]]
 OURS = [["conv1"], [f"fire{n}" for n in range(2, 6)], [f"fire{n}" for n in range(6, 10)]]
 all_filters = cells["taylor"].steps[0]["filters"]
-thesis_went = parts({row["layer"]: row["total"] for row in papers.table("gaikwad2018", 801)[:-1]}, THEIRS)
-thesis_has, *ours = (parts(counts, OURS) for counts in (theirs_net, cells["taylor"].filters_lost(6), all_filters))
+lost_there = {row["layer"]: row["total"] for row in papers.table("gaikwad2018", 801)[:-1]}
+counted = (lost_there, THEIRS), (theirs_net, OURS), (cells["taylor"].filters_lost(6), OURS), (all_filters, OURS)
+thesis_went, thesis_has, *ours = (prunings.shares_of_groups(*each) for each in counted)
 columns = "of those removed: thesis", "of all filters: thesis", "of those removed: ours (reference)", "of all filters: ours"
 shares = ([f"{share:.1%}" for share in found] for found in (thesis_went, thesis_has, *ours))
 explore.Table(("fire modules", *columns), list(zip(("the first", "middle", "last four"), *shares)))
@@ -695,31 +671,23 @@ explore.Table(columns, [
 
 # %% tags=["hide-input"]
 # What backstrom2018 claims of mean activation
-def spikes(criterion):  # seed -> the loss of the validation images right after the first removal
-    return {r.trial.seed: r.results.pruning[1]["val_loss_before"] for r in cells[criterion].records}
-
-
-def spared(criterion):  # by how much the share of expand filters gone is above that of squeeze filters, at half
-    runs = [r.results.pruning for r in cells[criterion].records]
-    lost = [{name: n - run[6]["filters"][name] for name, n in all_filters.items()} for run in runs if len(run) > 6]
-    return Estimate.of(share_gone(counts, "expand") - share_gone(counts, "squeeze") for counts in lost)
-
-
 HERE = {"confirmed": "as there", "refuted": "other protocol, other result"}  # the protocols differ: nothing is refuted
-
-
-def told(lead, text):
-    return f"{text}: {HERE.get(verdict(lead), verdict(lead))}"
-
-
-claims = {c: (paired(spikes("random"), spikes(c)), spared(c)) for c in ("mean-activation", "combined")}
+JUDGED = "mean-activation", "combined"
+first_loss = {c: {r.trial.seed: r.results.pruning[1]["val_loss_before"] for r in cells[c].records} for c in COMPARED}
+spared = {
+    c: Estimate.of(share_gone(lost, "expand") - share_gone(lost, "squeeze") for lost in prunings.filters_lost_by_run(cells[c], 6))
+    for c in JUDGED
+}
+claims = {
+    ("the loss after the first removal is higher by random choice", "+.2f", " nats"):
+        [paired(first_loss["random"], first_loss[c]) for c in JUDGED],
+    ("expand layers lose a larger share than squeeze layers", "+.1%", " points"): spared.values(),
+}
 rows = [
-    ("the loss after the first removal is higher by random choice",
-     *(told(higher, higher.written("+.2f", " nats")) for higher, _ in claims.values())),
-    ("expand layers lose a larger share than squeeze layers",
-     *(told(spares, spares.points) for _, spares in claims.values())),
+    (claim, *(f"{lead.written(*form)}: {HERE.get(verdict(lead), verdict(lead))}" for lead in leads))
+    for (claim, *form), leads in claims.items()
 ]
-explore.Table(("claim, by our protocol (reference)", *claims), rows)
+explore.Table(("claim, by our protocol (reference)", *JUDGED), rows)
 
 # %% tags=["remove-cell"]
 # Quoted in the text

@@ -511,25 +511,19 @@ reference.results_table(
 
 # %% tags=["hide-input"]
 # Table 13 of the thesis, with 8 bits
-from scipy.stats import t
-
-
-def fold_error(row):  # half of the 95 % interval of a mean of five folds, from its printed deviation, in points
-    return t.ppf(0.975, 4) * row["std_dev"] / np.sqrt(5)
-
-
 THIRD = {b: reference.cell(f"pruned to a third, {b} bits") for b in BITS}
 UNPRUNED = {b: reference.cell("static", bits=(b,) * 3, rounding="nearest") for b in (8, 6)}
 UNPRUNED[4] = reference.cell("static at 4 bits", rounding="nearest")
 ours = {table_12[0]["kernels"]: UNPRUNED, table_12[7]["kernels"]: THIRD}
-rows, sure = [], []
-for before, after in zip(table_12, table_13):
-    cells = ours.get(after["kernels"])
+float_folds, few_folds = (
+    [Estimate.of_deviation(row["accuracy"] / 100, row["std_dev"] / 100, 5) for row in table] for table in (table_12, table_13)
+)
+thesis_lost = [before - after for before, after in zip(float_folds, few_folds)]
+rows = []
+for row, lost in zip(table_13, thesis_lost):
+    cells = ours.get(row["kernels"])
     found = (str(cells[8]), *(cells[b].lost.percent for b in BITS)) if cells else "-" * (1 + len(BITS))
-    lost = before["accuracy"] - after["accuracy"]
-    both = np.hypot(fold_error(before), fold_error(after))
-    sure.append(lost > both)
-    rows.append((f"{after['kernels']:,}", f"{after['accuracy']} ± {after['std_dev']}", f"{lost:.1f} ± {both:.1f}", *found))
+    rows.append((f"{row['kernels']:,}", f"{row['accuracy']} ± {row['std_dev']}", lost.percent, *found))
 reference.results_table(
     ("thesis: kernels", "thesis: 8 bits, %", "thesis: points lost", "ours: 8 bits",
      *(f"ours: points lost at {b}" for b in BITS)), rows, also=THIRD.values(),
@@ -556,7 +550,7 @@ exact = Estimate.of(loss - UNPRUNED[8].lost.mean for loss in THIRD[8].lost_by_se
 quote(more={b: gap.points for b, gap in more.items()}, more_verdict={b: verdict(gap) for b, gap in more.items()})
 quote(as_if_exact=exact.points)
 half = [b["accuracy"] - a["accuracy"] for b, a in zip(table_12, table_13) if b["kernels"] <= 1498]
-quote(sure=sum(sure), thesis_losses=len(half))
+quote(sure=sum(lost.low > 0 for lost in thesis_lost), thesis_losses=len(half))
 quote(thesis_least=min(half), thesis_most=max(half), thesis_first=half[0], folds_sd=table_12[-1]["std_dev"])
 
 # %% [markdown]
@@ -646,22 +640,16 @@ scratch = reference.cell("pruned shape from scratch")
 mobile = {c.trial.width: c for c in reference.cells("MobileNet") if c.trial.size == 32}
 narrow = {width: zoo.build("mobilenet_cifar", (32, 32, 3), 10, width=width) for width in mobile}
 
-
-def point(name, group, cell, macs, parameters):
-    scaled = dict(zip(UNITS, (macs / 1e6, parameters / 1e3)))
-    return explore.Point(name, group, cell.estimate.mean, cell.estimate.half_width, scaled)
-
-
 candidates = [("whole", "SqueezeNet", original, large)]
 candidates += [(f"width {width:g}", "MobileNet, 4 epochs", cell, narrow[width]) for width, cell in mobile.items()]
 candidates += [("pruned, trained on", "pruned, trained on", trained_on, shape)]
 candidates += [("its shape", "its shape from scratch", scratch, shape)]
-shapes = [point(*found, costs.totals(net).macs, costs.totals(net).parameters) for *found, net in candidates]
-for number, (filters, _, macs, parameters) in list(enumerate(steps))[1:]:
-    found = stepwise.after_step(number)
-    shapes.append(point(f"{filters:,.0f} filters", "pruned, step by step", found, macs, parameters))
+shapes = [(*found, costs.totals(net).macs, costs.totals(net).parameters) for *found, net in candidates]
+shapes += [(f"{filters:,.0f} filters", "pruned, step by step", stepwise.after_step(n), macs, parameters)
+           for n, (filters, _, macs, parameters) in enumerate(steps) if n]
 explore.accuracy_over_cost(
-    shapes, UNITS, "15.4",
+    [explore.Point(*words, top.mean, top.half_width, {"MACs": macs / 1e6, "parameters": parameters / 1e3})
+     for *words, cell, macs, parameters in shapes for top in [cell.estimate]], UNITS, "15.4",
     "Accuracy on CIFAR-10 over cost: pruned, or built small, trained for unequal times (see the text). 95 % "
     "intervals, over seeds or over the test "
     f"images of one. Reference: {reference.made_with(cell for *_, cell, _ in candidates)}",

@@ -486,7 +486,8 @@ quote(packed_flash=packed.flash / loose.flash, packed_price=packed.instructions 
 # pixels without an output: with a stride of 2, three in four.
 #
 # [Chapter 17](17-engine) builds such an engine in gates. The cycles below are counted. A test compares this count with the simulation
-# of that engine, for all shapes of layers in SqueezeNet v1.1 and in two networks for digits: all are equal.
+# of that engine, for all shapes of layers in SqueezeNet v1.1 and in two networks for digits: they are equal, but for three cycles at
+# the start of a 1x1 layer, in which its first weights arrive.
 
 # %%
 quantized.set_formats(formats)

@@ -110,24 +110,13 @@ def counted(network):
 
 # %% tags=["hide-input"]
 # The networks of each technique
-rows = []
-for technique in inventory.TECHNIQUES:
-    members = [n for n in networks if n.technique == technique]
-    tops, sizes = [n.cell.estimate.mean for n in members], [n.size / 1e3 for n in members]
-    spreads = f"{min(tops):.1%} to {max(tops):.1%}", f"{min(sizes):,.0f} to {max(sizes):,.0f} kB"
-    seeds = sorted(Counter(len(n.cell.records) for n in members).items())
-    rows.append((technique, len(members), *spreads, ", ".join(f"{n} with {k} seed{'s' * (k > 1)}" for k, n in seeds)))
-records = {r.trial.key: r for n in networks for r in n.cell.records}
-note = f"Reference: {reference.made_with(records.values())}"
-explore.Table(("technique", "networks", "top-1", "bytes", "seeds"), rows, note)
+inventory.technique_table(networks)
 
 # %% tags=["remove-cell"]
 # Quoted in the text
 record(within=1e-9, mac={bits or "float": energy.mac(bits, bits) for bits in WIDTHS}, read=weight)
 quote(mac_saving=energy.mac() / energy.mac(4, 4), byte_in_macs=weight["DRAM"] / energy.mac())
-fits = {True: [], False: []}  # in float or not -> does each fit the cache?
-for n in networks:
-    fits[n.trial.bits is None].append(n.size <= 1e6)
+fits = {in_float: [n.size <= 1e6 for n in networks if (n.trial.bits is None) == in_float] for in_float in (True, False)}
 quote(floats=len(fits[True]), floats_fit=sum(fits[True]), few=len(fits[False]), few_fit=sum(fits[False]))
 quote(networks=len(networks), alone=sum(len(n.cell.records) == 1 for n in networks))
 budgets = sorted({n.trial.epochs for n in networks if n.trial.strategy == "float" and n.trial.start is None})
@@ -268,14 +257,7 @@ explore.Table(("on the line (reference)", *COUNTED), rows)
 
 # %% tags=["hide-input"]
 # Every network that is on a line
-on = {cost: {id(p) for p in line} for cost, line in lines.items()}
-best = {id(p): p for line in lines.values() for p in line}
-rows = [
-    (p.name, p.training, f"{p.accuracy:.1%} ± {100 * p.half_width:.1f}",
-     *(f"{p.costs[c]:,.4g}{' *' * (key in on[c])}" for c in COUNTED))
-    for key, p in sorted(best.items(), key=lambda found: found[1].accuracy)
-]
-explore.Table(("network", "trained with", "top-1", *(f"{c}, {UNITS[c]}" for c in COUNTED)), rows)
+explore.table_of_fronts(lines, UNITS)
 
 # %% [markdown]
 # (A star: on that line.)
@@ -309,6 +291,8 @@ explore.Table(
 
 # %% tags=["remove-cell"]
 # Quoted in the text
+on = {cost: {id(p) for p in line} for cost, line in lines.items()}
+best = set.union(*on.values())
 above = {id(p): j.accuracy - p.accuracy for p, j in zip(points, judges)}
 quote(flattery=100 * (np.mean([above[key] for key in best]) - np.mean([*above.values()])))
 top = {(line[-1].name, line[-1].training) for line in lines.values()}
@@ -508,10 +492,7 @@ GROUPS = {"equal": ("equal",), "mixed": ("mixed", "mixed, bitops", "mixed, energ
 def ranked(network):
     """Return the accuracies of a network over their predicted SQNR, and how alike the two orders are."""
     compared = MIXED[network]
-    series = {
-        word: {round(each.predicted_sqnr, 2): each.share for each in compared.tried.values() if each.group in members}
-        for word, members in GROUPS.items()
-    }
+    series = {word: compared.shares_by_prediction(*members) for word, members in GROUPS.items()}
     ranks = {word: compared.rank_correlation(*members) for word, members in {"all": (), "random alone": ("random",)}.items()}
     readings = {f"rank correlation, {word}": f"{rank:.2f} of {n} networks" if n else NO_DATA for word, (rank, n) in ranks.items()}
     return series, readings | {"float": str(compared.float_share or NO_DATA)}

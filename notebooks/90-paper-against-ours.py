@@ -22,11 +22,9 @@
 profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %% tags=["hide-input"]
-from statistics import mean, stdev
-
 from fewbits import explore
 from fewbits.book import papers, quote, record, reference
-from fewbits.statistics import Share
+from fewbits.statistics import Share, mean_and_deviation
 
 # %% [markdown]
 # ## Float networks
@@ -187,9 +185,8 @@ reference.results_table(("recipe", "ours, top-1 on CIFAR-10"), rows)
 # Transfer by level
 def folds(cell):
     """Return the mean and the standard deviation over the folds, and their number where folds are missing."""
-    found = [100 * accuracy for accuracy in cell.accuracies]
-    missing = f" ({len(found)} folds)" if len(found) != 5 else ""
-    return f"{mean(found):.1f} ± {stdev(found):.1f} %{missing}" if len(found) > 1 else str(cell)
+    n = len(cell.records)
+    return f"{mean_and_deviation(cell.accuracies).percent} %" + f" ({n} folds)" * (n != 5) if n > 1 else str(cell)
 
 
 ours = {cell.trial.transfer: cell for cell in reference.cells("transfer", "transfer, other levels")}

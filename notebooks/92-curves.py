@@ -25,40 +25,12 @@ profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 import numpy as np
 
 from fewbits import explore, zoo
-from fewbits.book import papers, quote, record, reference
+from fewbits.book import papers, prunings, quote, record, reference
+from fewbits.book.level_paths import path_of, show_level_paths
 from fewbits.experiment import Scheme
 from fewbits.explore import plots
 from fewbits.quantization import msb_from_limits
-from fewbits.statistics import Estimate, Share
-
-
-# %% tags=["hide-input"]
-# What the figures have in common: data with their provenance, and curves over the epochs
-def written(value):
-    return "-" if value is None else f"{value:.1%}" if isinstance(value, float) else str(value)
-
-
-def data_of(x, series, cells, names=None):
-    """Return a row per place and a column per series; `names` says what a place is called."""
-    places = sorted({place for found in series.values() for place in found})
-    rows = [((names or {}).get(p, p), *(written(found.get(p)) for found in series.values())) for p in places]
-    return explore.Table((x, *series), rows, f"Reference: {reference.made_with(cells)}")
-
-
-def by_epoch(cell, quantity):
-    """Return epoch -> a quantity of the training, the mean of the seeds."""
-    paths = [[entry[quantity] for entry in run.results.history] for run in cell.records]
-    return dict(enumerate(np.mean(paths, 0).tolist(), 1))
-
-
-def seeds_of(cells):
-    counts = sorted({len(cell.records) for cell in cells})
-    return f"{' or '.join(map(str, counts))} seed{'s' if counts[-1] > 1 else ''}"
-
-
-def last(found):
-    return float([*found.values()][-1])
-
+from fewbits.statistics import mean_and_deviation
 
 # %% [markdown]
 # ## vieito2017
@@ -74,12 +46,14 @@ def last(found):
 # Accuracy during the training
 original = reference.cell("float")
 [whole] = original.records
-accuracy = {"training images": by_epoch(original, "accuracy"), "validation images": by_epoch(original, "val_accuracy")}
+accuracy = {f"{part} images": original.by_epoch(of)
+            for part, of in (("training", "accuracy"), ("validation", "val_accuracy"))}
 explore.lines(
     accuracy, "92.1",
     f"The training of our SqueezeNet on CIFAR-10, {whole.trial.epochs} epochs of all images (reference; one seed).",
     "Two lines over the epochs that rise fast, then slowly, and stay close; the training images end a little higher.",
-    x="epoch", y="top-1 accuracy", yaxis=explore.ACCURACY, table=data_of("epoch", accuracy, [original]))
+    x="epoch", y="top-1 accuracy", yaxis=explore.ACCURACY,
+    table=reference.data_table("epoch", accuracy, reference.made_with([original])))
 
 # %% [markdown]
 # Both flatten. Ours ends with {glue:text}`last_train:.1%` of the training images right and {glue:text}`last_val:.1%` of the validation
@@ -108,12 +82,9 @@ for kind, label, what in (("kernel", "92.2", "weights"), ("output", "92.3", "con
 # The limits of each layer
 DRAWN = ("kernel", "92.4", "weights", "first"), ("output", "92.5", "convolution outputs", "last")
 for kind, label, what, widest in DRAWN:
-    reach = {
-        f"{p:g} %": {name: max(map(abs, limits[kind][p])) for name, limits in ranges.layers.items()}
-        for p in ranges.percentiles
-    }
     explore.lines(
-        reach, label, f"The limit that holds each percentile of a layer's {what} (reference; {ranges.images} images).",
+        ranges.reach(kind), label,
+        f"The limit that holds each percentile of a layer's {what} (reference; {ranges.images} images).",
         f"Four lines over the layers: the limits of the {what}, largest in the {widest} layer.",
         x="layer", y=f"limit of the {what}", yaxis={"type": "log"}, height=460)
 
@@ -139,24 +110,19 @@ explore.Table(("percentile of all weights", *heads), rows)
 
 # %% tags=["hide-input"]
 # The MSBs of each level
-def msbs(kind):
-    """Return level -> its MSBs, one per percentile."""
-    found = [ranges.by_level(kind, p) for p in ranges.percentiles]
-    return {level: tuple(msb_from_limits(*by_level[level]) for by_level in found) for level in found[0]}
-
-
 def together(numbers):
     return ", ".join(f"{n}".replace("-", "\N{MINUS SIGN}") for n in numbers)
 
 
-ours, rows, falling, their_outputs = {kind: msbs(kind) for kind in ("kernel", "bias", "output")}, [], [], []
-for row in papers.table("vieito2017", 11):
-    level, names = row["layer"], [f"{p:g}".replace(".", "_") for p in ranges.percentiles]
-    kernels, outputs = ([row[f"{kind}_msb_{name}"] for name in names] for kind in ("kernel", "data"))
-    falling += [level] if kernels[-1] < kernels[0] else []
-    their_outputs += outputs
-    sets = kernels, ours["kernel"][level], ours["bias"][level], outputs, ours["output"][level]
-    rows.append((level, *map(together, sets)))
+printed = {
+    row["layer"]: [[row[f"{kind}_msb_{p:g}".replace(".", "_")] for p in ranges.percentiles] for kind in ("kernel", "data")]
+    for row in papers.table("vieito2017", 11)
+}
+ours = {kind: ranges.msbs(kind) for kind in ("kernel", "bias", "output")}
+rows = [
+    (level, *map(together, (kernels, ours["kernel"][level], ours["bias"][level], outputs, ours["output"][level])))
+    for level, (kernels, outputs) in printed.items()
+]
 heads = "thesis: kernels", "ours: kernels", "ours: biases", "thesis: inputs and outputs", "ours: outputs"
 explore.Table(("level", *heads), rows, f"Reference: {ranges.made_with}")
 
@@ -183,47 +149,14 @@ COLOUR = {(8, 8, 8): plots.BLUE, (8, 6, 6): plots.GREEN, (6, 6, 6): plots.ORANGE
 DASH = dict(zip(GRIDS, ("solid", "dot", "dash")))
 every = [(way, cell) for way, names in GRIDS.items() for cell in reference.cells(*names) if cell.records]
 runs = {(cell.trial.bits, way, cell.trial.strategy): cell for way, cell in every}
-runs = {key: runs[key] for key in sorted(runs, reverse=True)}
-LEVELS = [name for name, _ in next(iter(runs.values())).records[0].results.stages]
-validation = whole.results.validation.n
-start = Share(whole.results.validation.hits, validation)
-NAMES = {0.5: "float"} | {n: f"{level}, quantized" for n, level in enumerate(LEVELS, 1)}
-NAMES |= {n + 0.5: f"{level}, trained" for n, level in enumerate(LEVELS, 1)}
-TICKS = {"tickvals": [0.5, *(n + 0.25 for n in range(1, 11))], "ticktext": ["float", *LEVELS], "range": [0.3, 10.7]}
-
-
-def saw(cell):
-    """Return place -> validation accuracy: level n is quantized at n and trained at n + 0.5."""
-    found = {}
-    for run in cell.records:
-        steps = {}
-        for entry in run.results.history:
-            steps.setdefault(entry["stage"], entry.get("val_accuracy_before"))
-            steps[entry["stage"] + 0.5] = entry["val_accuracy"]
-        if not run.results.stages[-1][1]:  # when the last level is locked, nothing is left to train
-            steps[len(LEVELS)] = run.results.validation.hits / validation
-        for place, value in steps.items():
-            found.setdefault(place, []).append(value)
-    return {0.5: start} | {place: of_seeds(found[place]) for place in sorted(found)}
-
-
-def of_seeds(values):
-    return Estimate.of(values) if len(values) > 1 else Share(round(validation * values[0]), validation)
-
-
-def show_saws(chosen, label, caption, alt, colours, dashes):
-    saws = {name: saw(cell) for name, cell in chosen.items()}
-    explore.lines(
-        saws, label,
-        f"{caption} (reference; {seeds_of(chosen.values())}): means with 95 % intervals, of one seed that of its images.",
-        alt, x="level", y="validation accuracy", yaxis=explore.ACCURACY, xaxis=TICKS, height=460,
-        colours=colours, dashes=dashes, table=data_of("after", saws, chosen.values(), NAMES))
+runs, start = {key: runs[key] for key in sorted(runs, reverse=True)}, whole.results.validation.share
 
 
 def show_strategy(strategy, label, caption, alt):
-    chosen = [key for key in runs if key[2] == strategy]
-    names = {f"{'-'.join(map(str, bits))}, {way}": runs[bits, way, strategy] for bits, way, _ in chosen}
-    show_saws(names, label, caption, alt, [COLOUR[bits] for bits, *_ in chosen], [DASH[way] for _, way, _ in chosen])
+    chosen = {(bits, way): cell for (bits, way, run_by), cell in runs.items() if run_by == strategy}
+    show_level_paths(
+        {f"{'-'.join(map(str, bits))}, {way}": cell for (bits, way), cell in chosen.items()}, start, label, caption, alt,
+        colours=[COLOUR[bits] for bits, _ in chosen], dashes=[DASH[way] for _, way in chosen])
 
 
 show_strategy(
@@ -233,20 +166,15 @@ show_strategy(
 
 # %% tags=["hide-input"]
 # The deepest falls, and what is won back
-def falls_of(cell):
-    """Return level -> how far the accuracy falls when it is quantized; and how far it then rises."""
-    at = {place: float(value) for place, value in saw(cell).items()}
-    falls = {level: at[n - 0.5] - at[n] for n, level in enumerate(LEVELS, 1)}
-    return falls, {level: at[n + 0.5] - at[n] for n, level in enumerate(LEVELS, 1) if n + 0.5 in at}
-
-
-locked, deepest, rows = {key: cell for key, cell in runs.items() if key[2] == "lock"}, {}, []
-for (bits, way, _), cell in locked.items():
-    falls, rises = falls_of(cell)
-    deepest[bits, way] = level, fall = max(falls.items(), key=lambda item: item[1])
-    end = start.value - last(saw(cell))
-    back = f"{100 * rises[level]:.1f}" if level in rises else "-"
-    rows.append((bits, way, f"{100 * fall:.1f} ({level})", back, f"{100 * end:.1f}", len(cell.records)))
+paths = {key: path_of(cell, start) for key, cell in runs.items()}
+locked = {key: cell for key, cell in runs.items() if key[2] == "lock"}
+rows = []
+for (bits, way, strategy), cell in locked.items():
+    path = paths[bits, way, strategy]
+    level, fall = path.deepest
+    back = f"{100 * path.rises[level]:.1f}" if level in path.rises else "-"
+    under = f"{100 * (start.value - path.end):.1f}"
+    rows.append((bits, way, f"{100 * fall:.1f} ({level})", back, under, len(cell.records)))
 heads = "bits", "rounding", "deepest fall, points", "won back by training", "under float in the end", "seeds"
 reference.results_table(heads, rows, also=locked.values(), note="Quantize-and-lock, validation images.")
 
@@ -264,11 +192,11 @@ custom = reference.cell("lock or train at 8-6-6", strategy="lock")
 chosen = {"8-6-6, an MSB per layer (99.9 %)": custom, "8-6-6, one MSB (99.9 %)": reference.cell("generic MSB")}
 chosen |= {f"6-6-6, down, {p}": runs[(6, 6, 6), way, "lock"] for p, way in (("99.9 %", "down"), ("98 %", "down, 98 %"))
            if ((6, 6, 6), way, "lock") in runs}
-show_saws(
-    chosen, "92.7", "Quantize-and-lock with other MSBs",
+show_level_paths(
+    chosen, start, "92.7", "Quantize-and-lock with other MSBs",
     "Lines over the ten levels: at 8-6-6 an MSB per layer stays near float, one MSB for all falls far below it. Rounded "
     "down, the 98th percentile ends above the 99.9th.",
-    (plots.GREEN, plots.GREY, plots.ORANGE, plots.ORANGE), ("solid", "solid", "dot", "dash"))
+    colours=(plots.GREEN, plots.GREY, plots.ORANGE, plots.ORANGE), dashes=("solid", "solid", "dot", "dash"))
 
 # %% [markdown]
 # One MSB for all levels is worse in ours, too: {glue:text}`end_generic:.1%` against {glue:text}`end_custom:.1%`, rounded to nearest. And in
@@ -307,20 +235,20 @@ LONG = {
     "3-3-3 that fit, all at once": reference.cell("ways to 3 bits, all at once"),
 }
 LONG = {name: cell for name, cell in LONG.items() if cell.records}
-TRAINING = 50_000 - validation  # of CIFAR-10's training images, those that do not validate
+TRAINING = 50_000 - start.n  # of CIFAR-10's training images, those that do not validate
 few = {
-    name: {n * (cell.trial.images or TRAINING) / 1000: value for n, value in by_epoch(cell, "val_accuracy").items()}
+    name: {n * (cell.trial.images or TRAINING) / 1000: value for n, value in cell.by_epoch("val_accuracy").items()}
     for name, cell in LONG.items()
 }
 explore.lines(
     few, "92.9",
-    f"Few bits over the images of their training, on CIFAR-10 (reference; means of {seeds_of(LONG.values())}). 3-3-3 has "
-    "an MSB per filter, unsigned formats, and its first and last level at 8 bits.",
+    f"Few bits over the images of their training, on CIFAR-10 (reference; means of {reference.seeds_of(LONG.values())}). 3-3-3 "
+    "has an MSB per filter, unsigned formats, and its first and last level at 8 bits.",
     "Lines over the number of images: level by level they fall a little, all at once they rise; all come to about three "
     "quarters.",
     x="thousands of images", y="validation accuracy", yaxis={**explore.PERCENT, "range": [0.55, 0.85]}, mode="lines",
     colours=[plots.PURPLE] * 3 + [plots.ORANGE] * 2, dashes=("solid", "dash", "dot", "solid", "dot"), height=440,
-    table=data_of("thousands of images", few, LONG.values()))
+    table=reference.data_table("thousands of images", few, reference.made_with(LONG.values())))
 
 # %% [markdown]
 # Rounded to nearest, 4-4-4 hardly asks for more images: {glue:text}`last_level:.1%` after {glue:text}`images_level:.0f` thousand level by level,
@@ -330,20 +258,20 @@ explore.lines(
 
 # %% tags=["remove-cell"]
 # Quoted in the text
-record(images_seen=ranges.images, falling=len(falling))
+record(images_seen=ranges.images, falling=sum(kernels[-1] < kernels[0] for kernels, _ in printed.values()))
 record(msbs={level: together(of) for level, of in ours["kernel"].items()})
-quote(last_train=last(accuracy["training images"]), last_val=last(accuracy["validation images"]))
+quote(last_train=original.at_end("accuracy"), last_val=original.at_end("val_accuracy"))
 quote(images_per_epoch=TRAINING, images_per_level=custom.trial.images)
-our_outputs = [msb for of in ours["output"].values() for msb in of]
-quote(their_output_msbs=f"{min(their_outputs)} to {max(their_outputs)}")
-quote(our_output_msbs=f"{min(our_outputs)} to {max(our_outputs)}")
-(_, fall_866), (level_666, fall_666) = deepest[(8, 6, 6), "to nearest"], deepest[(6, 6, 6), "down"]
+outputs = {"their": [of for _, of in printed.values()], "our": ours["output"].values()}
+quote(**{f"{whose}_output_msbs": f"{min(map(min, of))} to {max(map(max, of))}" for whose, of in outputs.items()})
+_, fall_866 = paths[(8, 6, 6), "to nearest", "lock"].deepest
+level_666, fall_666 = paths[(6, 6, 6), "down", "lock"].deepest
 quote(fall_866=100 * fall_866, fall_666=100 * fall_666, level_666=level_666)
-quote(**{f"end_{name}": last(saw(cell)) for name, cell in zip(("custom", "generic", "999", "98"), chosen.values())})
-quote(end_666=last(saw(runs[(6, 6, 6), "down", "train"])), end_666_lock=last(saw(runs[(6, 6, 6), "down", "lock"])))
-quote(end_444=last(saw(runs[(4, 4, 4), "to nearest", "train"])))
-quote(**{f"{what}_{name}": float(value) for name, path in zip(("level", "bit", "once"), few.values())
-         for what, value in (("images", max(path)), ("last", last(path)))})
+ends = {name: path_of(cell, start).end for name, cell in zip(("custom", "generic", "999", "98"), chosen.values())}
+quote(**{f"end_{name}": end for name, end in ends.items()}, end_444=paths[(4, 4, 4), "to nearest", "train"].end)
+quote(end_666=paths[(6, 6, 6), "down", "train"].end, end_666_lock=paths[(6, 6, 6), "down", "lock"].end)
+for name, path in zip(("level", "bit", "once"), few.values()):
+    quote(**{f"images_{name}": float(max(path)), f"last_{name}": path[max(path)]})
 
 # %% [markdown]
 # ## backstrom2018
@@ -373,15 +301,10 @@ taken = {c.trial.transfer: c for c in reference.cells("transfer", "transfer, oth
 by_fold = {n: {run.trial.fold: run.results.accuracy for run in taken[n].records} for n in sorted(taken)}
 mean_of_fold = {fold: np.mean([found[fold] for found in by_fold.values()]) for fold in range(5)}
 odd = max(mean_of_fold, key=lambda fold: abs(mean_of_fold[fold] - np.median([*mean_of_fold.values()])))
-
-
-def spread(values):
-    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1)), len(values))
-
-
 panels = {
-    "all folds": {n: spread([*found.values()]) for n, found in by_fold.items()},
-    f"without fold {odd}": {n: spread([a for fold, a in found.items() if fold != odd]) for n, found in by_fold.items()},
+    "all folds": {n: mean_and_deviation(found.values()) for n, found in by_fold.items()},
+    f"without fold {odd}": {
+        n: mean_and_deviation(a for fold, a in found.items() if fold != odd) for n, found in by_fold.items()},
     f"fold {odd}": {n: found[odd] for n, found in by_fold.items()},
 }
 explore.lines(
@@ -391,7 +314,7 @@ explore.lines(
     "Three lines over the levels transferred. The means hardly change; the odd fold lies above them nearly everywhere.",
     x="levels transferred (tl)", yaxis=explore.PERCENT, xaxis={"type": "category"},
     colours=(plots.GREY, plots.BLUE, plots.ORANGE), dashes=("solid", "solid", "dot"),
-    table=data_of("levels transferred", panels, taken.values()))
+    table=reference.data_table("levels transferred", panels, reference.made_with(taken.values())))
 
 # %% [markdown]
 # Ours has an odd fold as well, fold {glue:text}`odd`: it is {glue:text}`odd_apart:.1f` points from the median of the folds, here the better
@@ -407,8 +330,7 @@ explore.lines(
 # %% tags=["hide-input"]
 # Accuracy of AlexNet over bits, one kind of values at a time
 study = reference.load_study("alexnet_cifar")
-CONVOLUTIONS = tuple(f"conv{n}" for n in range(1, 6))
-KINDS = {"convolutions": CONVOLUTIONS, "dense layers": ("fc6", "fc7", "fc8"), "activations": None}
+KINDS = {"convolutions": tuple(f"conv{n}" for n in range(1, 6)), "dense layers": ("fc6", "fc7", "fc8"), "activations": None}
 BITS = (16, 8, 6, 5, 4, 3, 2)
 
 
@@ -417,18 +339,17 @@ def scheme(kind, bits, rounding):
     return Scheme(bits=widths, percentile="dynamic", layers=KINDS[kind], rounding=rounding)
 
 
-alone = {}
-for kind in KINDS:
-    for rounding, said in (("nearest", "to nearest"), ("floor", "down")):
-        found = {str(bits): study.get(scheme(kind, bits, rounding)) for bits in BITS}
-        alone[f"{kind}, {said}"] = {"float": study.float} | {bits: answers for bits, answers in found.items() if answers}
-rows = [(bits, *(written(found.get(bits)) for found in alone.values())) for bits in ("float", *map(str, BITS))]
+alone = {
+    f"{kind}, {said}": {"float": study.float}
+    | {str(bits): study[asked] for bits in BITS if (asked := scheme(kind, bits, rounding)) in study}
+    for kind in KINDS for rounding, said in (("nearest", "to nearest"), ("floor", "down"))
+}
 explore.lines(
     alone, "92.11", f"AlexNet on CIFAR-10 with one kind of values quantized; {study.images:,} test images (reference).",
     "Six lines over falling bits, flat down to 8. Rounded down, all are at a guess by 4 bits. To nearest, activations fall "
     "first, then convolutions; dense layers last to 3 bits.",
     x="bits", colours=np.repeat([plots.BLUE, plots.GREEN, plots.ORANGE], 2), dashes=("solid", "dot"),
-    xaxis={"type": "category"}, table=explore.Table(("bits", *alone), rows, f"Reference: {study.made_with}"))
+    xaxis={"type": "category"}, table=reference.data_table("bits", alone, study.made_with))
 
 # %% tags=["hide-input"]
 # Accuracy on plants over bits, with and without levels transferred
@@ -441,7 +362,6 @@ plants = {
     f"{n} levels transferred": {"float": taken[n]} | {bits: found[n] for bits, found in quantized.items() if n in found}
     for n in (0, 9)
 }
-rows = [(bits, *(written(found.get(bits)) for found in plants.values())) for bits in ("float", *GRID_OF)]
 made = reference.made_with([taken[0], taken[9], *(cell for found in quantized.values() for cell in found.values())])
 explore.lines(
     plants, "92.12",
@@ -450,7 +370,7 @@ explore.lines(
     "Two lines over falling bits, level down to 8 and falling to 4, where nine levels transferred lie below none; the intervals "
     "overlap.",
     x="bits", colours=(plots.ORANGE, plots.BLUE), xaxis={"type": "category"},
-    table=explore.Table(("bits", *plants), rows, f"Reference: {made}"))
+    table=reference.data_table("bits", plants, made))
 
 # %% [markdown]
 # At 8 bits no network of the thesis loses a point. Ours agree: activations of 8 bits cost AlexNet {glue:text}`alexnet_8:.1f` points, and the
@@ -481,13 +401,9 @@ SHADES = plots.BLUE, plots.GREEN, plots.ORANGE, plots.PURPLE
 looks = [(colour, dash) for colour in SHADES for dash in ("solid", "dash", "dot")]
 colours, dashes = zip(*looks, (plots.GREY, "solid"), (plots.GREY, "dash"))
 explore.stacked_lines(
-    {
-        title: {name: by_epoch(cell, quantity) for name, cell in {**curves, **rivals}.items()}
-        for title, quantity in LOSSES.items()
-    },
-    "92.13",
+    reference.training_panels(curves | rivals, LOSSES), "92.13",
     f"Cross-entropy in nats of MobileNets by width and pixels, trained from scratch on CIFAR-10 for "
-    f"{nets[1.0, 32].trial.epochs} epochs (reference; means of {seeds_of(curves.values())}).",
+    f"{nets[1.0, 32].trial.epochs} epochs (reference; means of {reference.seeds_of(curves.values())}).",
     "Two panels over the epochs: all lines fall side by side, those of 32 pixels lowest, those of 16 highest.",
     x="epoch", axes=EPOCHS, colours=colours, dashes=dashes, height=680)
 
@@ -497,20 +413,11 @@ stages = [
     {cell.trial.size: cell for cell in reference.cells(f"MobileNet from ImageNet, {n} stage") if cell.records}
     for n in ("first", "second")
 ]
-
-
-def both_stages(size, quantity):
-    """Return epoch -> a quantity of both trainings, one after the other."""
-    held, freed = (by_epoch(stage[size], quantity) for stage in stages)
-    return held | {len(held) + epoch: value for epoch, value in freed.items()}
-
-
 first, second = (stage[32] for stage in stages)
 explore.stacked_lines(
-    {title: {f"{size} px": both_stages(size, quantity) for size in SIZES} for title, quantity in LOSSES.items()},
-    "92.14",
+    reference.training_panels({f"{size} px": [stage[size] for stage in stages] for size in SIZES}, LOSSES), "92.14",
     f"Cross-entropy in nats of MobileNet 0.25 from ImageNet, on CIFAR-10: the last layer alone for {first.trial.epochs} "
-    f"epochs, then all layers for {second.trial.epochs} (reference; {seeds_of([first, second])}).",
+    f"epochs, then all layers for {second.trial.epochs} (reference; {reference.seeds_of([first, second])}).",
     "Two panels over the epochs. The validation loss falls throughout; the training loss halts where all layers begin to be "
     "trained.",
     x="epoch", axes=EPOCHS, colours=(plots.BLUE, plots.GREEN, plots.ORANGE), dashes=("solid", "dash", "dot"), height=520)
@@ -552,9 +459,9 @@ grids = "SqueezeNet of chernis", "SqueezeNet of chernis on CIFAR-100"
 variants = {c.trial.network.removeprefix("squeezenet_chernis_"): c for c in reference.cells(*grids) if c.records}
 SHARES = {"training accuracy": "accuracy", "validation accuracy": "val_accuracy"}
 explore.stacked_lines(
-    {title: {name: by_epoch(cell, quantity) for name, cell in variants.items()} for title, quantity in SHARES.items()},
-    "92.15",
-    f"The variants of SqueezeNet in {variants['baseline'].trial.epochs} epochs (reference; {seeds_of(variants.values())}).",
+    reference.training_panels(variants, SHARES), "92.15",
+    f"The variants of SqueezeNet in {variants['baseline'].trial.epochs} epochs (reference; "
+    f"{reference.seeds_of(variants.values())}).",
     "Two panels over the epochs: all variants rise together, the baseline lowest in the end and E4 highest.",
     x="epoch", axes={**EPOCHS, **dict.fromkeys(SHARES, explore.PERCENT)}, height=560)
 
@@ -630,18 +537,15 @@ explore.Table(("network", *heads), [
 # %% tags=["hide-input"]
 # Training from scratch, and from ImageNet
 nothing = nets[0.25, 32]
+starts = {
+    "SqueezeNet, from scratch": original,
+    "MobileNet 0.25, from scratch": nothing,
+    "MobileNet 0.25, from ImageNet": (first, second),
+}
 explore.stacked_lines(
-    {
-        title: {
-            "SqueezeNet, from scratch": by_epoch(original, quantity),
-            "MobileNet 0.25, from scratch": by_epoch(nothing, quantity),
-            "MobileNet 0.25, from ImageNet": both_stages(32, quantity),
-        }
-        for title, quantity in {"training loss": "loss", "validation accuracy": "val_accuracy"}.items()
-    },
-    "92.16",
+    reference.training_panels(starts, {"training loss": "loss", "validation accuracy": "val_accuracy"}), "92.16",
     "Training loss and validation accuracy on CIFAR-10, from scratch and from ImageNet (reference; "
-    f"{seeds_of([original, nothing, first])}).",
+    f"{reference.seeds_of([original, nothing, first])}).",
     "Two panels over the epochs. SqueezeNet rises for thirty epochs; MobileNet from ImageNet starts higher than from "
     "nothing, and stays higher.",
     x="epoch", axes={"training loss": {"rangemode": "tozero"}, "validation accuracy": explore.PERCENT},
@@ -664,41 +568,25 @@ explore.stacked_lines(
 pruned = {cell.trial.criterion: cell for cell in reference.cells("pruning") if cell.records}
 tables = {f"thesis, {name}": papers.table("gaikwad2018", n) for name, n in (("activation-l2", 701), ("taylor", 802))}
 RATIOS = [row["pruning_ratio"] / 100 for row in tables["thesis, taylor"]][:-1]  # without filters nothing answers
-
-
-def change_at(run, ratio):
-    """Return how the test accuracy has changed where so many filters are gone, between two steps on a straight line."""
-    steps = run.results.pruning
-    gone = [1 - sum(step["filters"].values()) / sum(steps[0]["filters"].values()) for step in steps]
-    tops = [step["test"]["hits"] / step["test"]["n"] for step in steps]
-    return float(np.interp(ratio, gone, tops)) - tops[0] if ratio <= gone[-1] + 0.005 else None
-
-
-def change_of(cell, ratio):
-    """Return the mean of the runs that came this far; None if none did."""
-    found = [change for run in cell.records if (change := change_at(run, ratio)) is not None]
-    return Estimate.of(found) if len(found) > 1 else next(iter(found), None)
-
-
 lost = {
-    name: {r: change for r in RATIOS if (change := change_of(cell, r)) is not None} for name, cell in pruned.items()
+    name: {r: change for r in RATIOS if (change := prunings.change_at(cell, r)) is not None} for name, cell in pruned.items()
 }
 lost |= {
     name: {r: (row["accuracy"] - rows[0]["accuracy"]) / 100 for r, row in zip(RATIOS, rows)}
     for name, rows in tables.items()
 }
-rows = [(f"{r:.0%}", *(written(found.get(r)) for found in lost.values())) for r in RATIOS]
 colours = [plots.BLUE, plots.ORANGE, plots.GREEN, plots.PURPLE] * 2
+made = reference.made_with(pruned.values())
 explore.lines(
     lost, "92.17",
     "Accuracy less that of the unpruned network over the share of filters removed (reference; means of "
-    f"{seeds_of(pruned.values())} with 95 % intervals), and Tables 7.1 and 8.2 of the thesis.",
+    f"{reference.seeds_of(pruned.values())} with 95 % intervals), and Tables 7.1 and 8.2 of the thesis.",
     "Lines from zero downwards. The two printed ones are flat to two thirds and then drop; ours bend earlier. Mean activation and "
     "random choice fall from the first step.",
     x="share of filters removed", y="accuracy less the unpruned", xaxis=explore.PERCENT, height=560,
     yaxis={**explore.PERCENT, "range": [-0.75, 0.03]}, colours=[*colours[: len(pruned)], plots.GREY, plots.GREY],
     dashes=[*(["solid"] * 4 + ["dot"] * 4)[: len(pruned)], "solid", "dash"],
-    table=explore.Table(("removed", *lost), rows, f"Reference: {reference.made_with(pruned.values())}"))
+    table=reference.data_table("removed", lost, made, {r: f"{r:.0%}" for r in RATIOS}))
 
 # %% [markdown]
 # A plateau, then a fall: that agrees, the length of the plateau does not. The thesis loses nothing at 65 %; ours has lost
@@ -717,7 +605,6 @@ explore.lines(
 # %% tags=["hide-input"]
 # Filters that each layer has lost, step by step
 THREE = [name for name in ("activation-l2", "taylor", "combined") if name in pruned]
-STEPS = tuple(range(1, min(len(pruned[name].steps) for name in THREE)))
 LATE = "fire6", "fire7", "fire8", "fire9"
 
 
@@ -727,20 +614,16 @@ def share_of_late(counts):
 
 def lost_by_layer(step):
     """Return criterion -> layer -> how many filters it has lost, the mean of the runs, and readings."""
-    found, readings = {}, {}
-    for name in THREE:
-        ends = [(run.results.pruning[0]["filters"], run.results.pruning[step]["filters"])
-                for run in pruned[name].records if len(run.results.pruning) > step]
-        found[name] = {layer: float(np.mean([a[layer] - b[layer] for a, b in ends])) for layer in ends[0][0]}
-        readings["filters gone"] = f"{sum(found[name].values()) / sum(ends[0][0].values()):.0%}"
-        readings[f"{name}: from the last four modules"] = f"{share_of_late(found[name]):.0%}"
-    return found, readings
+    found = {name: prunings.filters_lost_by_layer(pruned[name], step) for name in THREE}
+    gone = sum(found[THREE[-1]].values()) / sum(pruned[THREE[-1]].steps[0]["filters"].values())
+    late = {f"{name}: from the last four modules": f"{share_of_late(of):.0%}" for name, of in found.items()}
+    return found, {"filters gone": f"{gone:.0%}"} | late
 
 
 explore.adjustable_bars(
-    lost_by_layer, {"step": STEPS}, {"step": 8}, "92.18",
+    lost_by_layer, {"step": tuple(range(1, min(len(pruned[name].steps) for name in THREE)))}, {"step": 8}, "92.18",
     "Filters that each layer of the SqueezeNet for CIFAR-10 has lost after a step of three prunings (reference; means of "
-    f"{seeds_of(pruned.values())}).",
+    f"{reference.seeds_of(pruned.values())}).",
     "Three bars per layer: the expand layers of the last modules lose most, squeeze layers little; the criteria hardly "
     "differ.",
     x="layer", y="filters removed", height=460, colours=(plots.BLUE, plots.ORANGE, plots.GREEN)).show()
@@ -756,16 +639,16 @@ deviations = [100 * np.mean([e.half_width for e in found.values()]) for found in
 quote(odd=odd, odd_apart=100 * abs(mean_of_fold[odd] - np.median([*mean_of_fold.values()])), study_images=study.images)
 quote(deviation_all=deviations[0], deviation_rest=deviations[1], plants_8=100 * quantized["8"][9].lost.mean)
 quote(alexnet_8=100 * study.under_float(scheme("activations", 8, "nearest")).mean)
-ends = [[path[1], last(path)] for path in (by_epoch(cell, "val_loss") for cell in curves.values())]
+ends = [(cell.by_epoch("val_loss")[1], cell.at_end("val_loss")) for cell in curves.values()]
 pairs = [(a, b) for i, a in enumerate(ends) for b in ends[i + 1 :]]
 quote(ordered=np.mean([(a[0] < b[0]) == (a[1] < b[1]) for a, b in pairs]))
-quote(loss_first=last(by_epoch(first, "val_loss")), loss_second=last(by_epoch(second, "val_loss")))
+quote(loss_first=first.at_end("val_loss"), loss_second=second.at_end("val_loss"))
 record(within=1e-6, times=times, share_of_parameters={name: of[0] for name, (_, of) in counted.items()})
 record(within=1e-6, share_of_macs={name: of[1] for name, (_, of) in counted.items()})
 record(parameters={name: total for name, (total, _) in counted.items()})
 record(alexnet_7=share_of_convolutions(ALEXNET, 7 * 7 * 256)[0])
 ten = {name: cell for name, cell in variants.items() if cell.trial.data == "cifar10"}
-above = [last(by_epoch(cell, "val_accuracy")) - last(by_epoch(cell, "accuracy")) for cell in ten.values()]
+above = [cell.at_end("val_accuracy") - cell.at_end("accuracy") for cell in ten.values()]
 best = max(ten, key=lambda name: ten[name].estimate.mean)
 quote(chernis_epochs=ten["baseline"].trial.epochs, val_above=100 * np.mean(above), best_variant=best.upper())
 quote(alexnet_off=abs(100 * counted["Alexnet"][1][1] - percent["Alexnet"]), whole_test=whole.results.accuracy)
@@ -776,7 +659,7 @@ true_67 = 0.67 * 2292 / filters
 record(filters=filters)
 quote(true_67=true_67, per_step=pruned["taylor"].trial.per_step)
 for place, ratio in (("65", 0.65), ("true", true_67)):
-    quote(**{f"{name}_{place}": -100 * float(change_of(pruned[name], ratio)) for name in ("taylor", "combined")})
+    quote(**{f"{name}_{place}": -100 * float(prunings.change_at(pruned[name], ratio)) for name in ("taylor", "combined")})
 found, readings = lost_by_layer(8)
 quote(gone_8=readings["filters gone"], late_8=readings["combined: from the last four modules"])
 quote(late_all=share_of_late(pruned["combined"].steps[0]["filters"]))

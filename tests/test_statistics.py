@@ -5,12 +5,14 @@ from math import inf
 import numpy as np
 import pytest
 from scipy.stats import binomtest, norm, ttest_1samp, ttest_ind
+from scipy.stats import t as student
 
 from fewbits import InputError
 from fewbits.statistics import (
     Estimate,
     SeedSpread,
     Share,
+    mean_and_deviation,
     mean_interval,
     paired,
     paired_difference,
@@ -43,6 +45,18 @@ def test_the_interval_of_a_mean_is_that_of_scipy(n):
     theirs = ttest_1samp(values, 0).confidence_interval(0.95)
     mean, reach = mean_interval(values)
     assert (mean - reach, mean + reach) == pytest.approx(tuple(theirs))
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_a_printed_deviation_gives_the_interval_of_the_values(n):
+    values = np.random.default_rng(n).normal(0.5, 0.1, n)
+    found, known = Estimate.of_deviation(float(values.mean()), float(values.std(ddof=1)), n), Estimate.of(values)
+    assert (found.mean, found.half_width, found.n) == pytest.approx((known.mean, known.half_width, n))
+    assert mean_and_deviation(values) == Estimate(float(values.mean()), float(values.std(ddof=1)), n)
+
+
+def test_one_value_has_no_deviation():
+    assert mean_and_deviation([0.7]) == Estimate.of([0.7]) and not mean_and_deviation([])
 
 
 def test_one_value_has_no_interval():
@@ -177,6 +191,19 @@ def test_a_single_seed_takes_the_spread_of_others():
     found = spread.difference([7], [4, 6])
     assert (found.mean, found.half_width) == (2, pytest.approx(3.182 * (8 / 3 * 1.5) ** 0.5, rel=1e-3))
     assert found.n == 1 and not spread.difference([], [1])
+
+
+def test_a_contrast_weights_each_error_once():
+    """By hand: weights 1, 1 and -2 with 1, 4 and 2 seeds have the variance 1 + 1/4 + 4/2 = 3.25 of one seed."""
+    spread = SeedSpread(0.02, 8)
+    found = spread.contrast((1, [0.5]), (1, [0.6, 0.6, 0.7, 0.7]), (-2, [0.4, 0.6]))
+    assert found.mean == pytest.approx(0.5 + 0.65 - 2 * 0.5) and found.n == 1
+    assert found.half_width == pytest.approx(student.ppf(0.975, 8) * 0.02 * 3.25**0.5)
+    assert not spread.contrast((1, [0.5]), (-1, []))
+
+
+def test_an_estimate_is_divided_with_its_interval():
+    assert Estimate(0.6, 0.3, 4) / 3 == Estimate(pytest.approx(0.2), pytest.approx(0.1), 4)
 
 
 def test_single_seeds_alone_have_no_spread():

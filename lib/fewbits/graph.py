@@ -196,10 +196,15 @@ def like(model: keras.Model, inputs: Any, outputs: Any) -> keras.Model:
 
     Returns:
         A model of the class of `model` where that class is built from inputs and outputs, otherwise a `keras.Model`.
+        It has the attributes that such a class lists as `beside_graph`.
     """
     plain = keras.Model(inputs, outputs, name=model.name)
-    same = type(model).__init__ is type(plain).__init__
-    return type(model)(inputs, outputs, name=model.name) if same else plain
+    if type(model).__init__ is not type(plain).__init__:
+        return plain
+    same = type(model)(inputs, outputs, name=model.name)
+    for name in getattr(model, "beside_graph", ()):
+        setattr(same, name, getattr(model, name))
+    return same
 
 
 def run_again(model: keras.Model, step: Callable[..., Any]) -> keras.Model:

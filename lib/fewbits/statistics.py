@@ -131,6 +131,19 @@ class Estimate:
             return cls(*mean_interval(values), len(values))
         return cls(values[0], inf, 1) if values else cls(nan, nan, 0)
 
+    @classmethod
+    def of_deviation(cls, mean: float, deviation: float, n: int) -> Estimate:
+        """Return a mean with its interval by Student's t distribution, from a standard deviation, as theses print them.
+
+        Args:
+            mean: The mean of the values.
+            deviation: Their standard deviation.
+            n: How many values there are; at least 2.
+        """
+        from scipy.stats import t
+
+        return cls(mean, float(t.ppf(0.975, n - 1)) * deviation / sqrt(n), n)
+
     @property
     def low(self) -> float:
         """The lower end of the 95 % interval."""
@@ -188,6 +201,10 @@ class Estimate:
         n = min(self.n, other.n)
         return Estimate(self.mean - other.mean, hypot(self.half_width, other.half_width), n)
 
+    def __truediv__(self, number: float) -> Estimate:
+        """Return the mean and its interval, divided by a positive number."""
+        return Estimate(self.mean / number, self.half_width / number, self.n)
+
     def __str__(self) -> str:
         return self.percent
 
@@ -204,6 +221,25 @@ def paired(highs: Mapping[Key, float], lows: Mapping[Key, float]) -> Estimate:
         '+2.0 ± 0.0 points'
     """
     return Estimate.of(value - lows[key] for key, value in highs.items() if key in lows)
+
+
+def mean_and_deviation(values: Iterable[float]) -> Estimate:
+    """Return the mean of values with their standard deviation in place of half the width of an interval.
+
+    Theses write results of folds in this way. The deviation says how far single values lie from the mean, and does not
+    shrink with their number. A single value is as in `Estimate.of`.
+
+    Args:
+        values: One per seed or fold.
+
+    Example:
+        >>> mean_and_deviation([0.8, 0.9, 1.0]).percent
+        '90.0 ± 10.0'
+    """
+    values = [float(value) for value in values]
+    if len(values) < 2:
+        return Estimate.of(values)
+    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1)), len(values))
 
 
 @dataclass(frozen=True)
@@ -249,16 +285,33 @@ class SeedSpread:
         Args:
             highs: The values of one network, one per seed; with none the difference is `no data`.
             lows: Those of the other.
+        """
+        return self.contrast((1, highs), (-1, lows))
+
+    def contrast(self, *terms: tuple[float, Sequence[float]]) -> Estimate:
+        """Return a weighted sum of the means of networks, with a 95 % interval, as in a sum of gains over one base.
+
+        Args:
+            *terms: The weight of each network, and its values, one per seed; with none the sum is `no data`. Each
+                network occurs once, so that its error counts once.
 
         Source:
             Student, The probable error of a mean, 1908.
+
+        Example:
+            >>> seeds, base = SeedSpread(0.01, 10), [0.60]
+            >>> both, one, other = [0.66], [0.62], [0.63]
+            >>> seeds.contrast((1, one), (1, other), (-1, both), (-1, base)).points  # the parts, less the whole
+            '-1.0 ± 4.5 points'
         """
         from scipy.stats import t
 
-        if not (len(highs) and len(lows)):
+        sizes = [len(values) for _, values in terms]
+        if not all(sizes):
             return Estimate.of([])
-        reach = float(t.ppf(0.975, self.degrees)) * self.deviation * sqrt(1 / len(highs) + 1 / len(lows))
-        return Estimate(float(np.mean(highs) - np.mean(lows)), reach, min(len(highs), len(lows)))
+        deviation = self.deviation * sqrt(sum(weight**2 / n for (weight, _), n in zip(terms, sizes)))
+        mean = sum(weight * float(np.mean(values)) for weight, values in terms)
+        return Estimate(mean, float(t.ppf(0.975, self.degrees)) * deviation, min(sizes))
 
 
 def verdict(*differences: Estimate) -> str:

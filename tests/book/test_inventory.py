@@ -208,3 +208,15 @@ def test_a_grid_is_shown_if_its_name_is_written_or_put_together_from_words():
 def test_data_without_networks_here_are_refused():
     with pytest.raises(InputError, match="cifar10"):
         inventory.reference_networks("photographs")
+
+
+def test_the_networks_of_a_technique_are_counted_with_their_seeds(found):
+    table = inventory.technique_table(found)
+    assert [row[0] for row in table.rows] == list(inventory.TECHNIQUES) and table.note.startswith("Reference: cifar10")
+    for technique, n, top1, size, seeds in table.rows:
+        members = [network for network in found if network.technique == technique]
+        ends = top1.split(" to "), size.removesuffix(" kB").replace(",", "").split(" to ")
+        tops, sizes = ([float(end.rstrip("%")) for end in pair] for pair in ends)
+        assert n == len(members) == sum(int(part) for part in re.findall(r"(\d+) with", seeds))
+        assert all(tops[0] - 0.05 <= 100 * each.cell.estimate.mean <= tops[1] + 0.05 for each in members)
+        assert all(sizes[0] - 0.5 <= each.size / 1e3 <= sizes[1] + 0.5 for each in members)

@@ -75,6 +75,8 @@ def test_networks_are_compared_image_by_image_and_ranked(tmp_path, monkeypatch):
         pytest.approx(1),
         2,
     )
+    assert found.shares_by_prediction("equal") == {3.0: Share(1, 4), 9.0: Share(3, 4)}
+    assert list(found.shares_by_prediction("mixed", "random")) == [6.0]
     assert [(p.name, p.accuracy, p.costs["bytes"]) for p in found.points][0] == ("2 bits", 0.25, 1.0)
     assert found.made_with.startswith("4 judging images, noise on 2 others in 1.5 min, 3 networks; one, 2 cores")
     with pytest.raises(InputError, match="'8 bits' was not tried; there are 2 bits, 4 bits"):

@@ -444,3 +444,65 @@ def test_the_ranges_that_are_kept_are_those_of_the_networks_weights():
         for limits in [found.together[kind], *(layer[kind] for layer in found.layers.values())]:
             lows, highs = zip(*(limits[p] for p in found.percentiles))
             assert list(lows) == sorted(lows, reverse=True) and list(highs) == sorted(highs)
+
+
+# Figures of reference results
+
+
+def trained(records, *losses):
+    """Return a cell with a seed for each list of losses, one loss per epoch."""
+    found = []
+    for path in losses:
+        history = [{"epoch": n, "loss": loss} for n, loss in enumerate(path, 1)]
+        results = records[0].results.model_copy(update={"history": history})
+        found.append(records[0].model_copy(update={"results": results}))
+    return reference.Cell(None, found)
+
+
+def test_a_training_is_told_by_epoch_as_the_mean_of_the_seeds(records):
+    cell = trained(records, [3.0, 2.0], [5.0, 1.0])
+    assert cell.by_epoch("loss") == {1: 4.0, 2: 1.5} and cell.at_end("loss") == 1.5
+
+
+def test_trainings_that_continue_one_another_count_their_epochs_on(records):
+    held, freed = trained(records, [3.0, 2.0]), trained(records, [1.0, 0.5], [1.0, 1.5])
+    panels = reference.training_panels({"both": (held, freed), "held": held}, {"loss in nats": "loss"})
+    assert panels == {"loss in nats": {"both": {1: 3.0, 2: 2.0, 3: 1.0, 4: 1.0}, "held": {1: 3.0, 2: 2.0}}}
+
+
+def test_seeds_are_counted_in_words(records):
+    one, three = trained(records, [1.0]), trained(records, [1.0], [2.0], [3.0])
+    assert reference.seeds_of([one]) == "1 seed" and reference.seeds_of([three]) == "3 seeds"
+    assert reference.seeds_of([three, one, one]) == "1 or 3 seeds"
+
+
+def test_the_data_of_a_figure_have_a_row_per_place_and_their_provenance():
+    series = {"a": {2: 0.5, 1: Estimate(0.25, 0.01, 3)}, "b": {3: 0.125}}
+    table = reference.data_table("step", series, "by hand.", {2: "two"})
+    assert table.columns == ("step", "a", "b") and table.note == "Reference: by hand."
+    assert table.rows == [(1, "25.0 ± 1.0", "-"), ("two", "50.0%", "-"), (3, "-", "12.5%")]
+    words = reference.data_table("bits", {"a": {"float": 0.5, "8": 0.4}, "b": {"16": 0.3}}, "by hand.")
+    assert [row[0] for row in words.rows] == ["float", "8", "16"]
+
+
+def test_the_values_of_levels_have_their_reach_and_their_msbs():
+    """By hand: 3 needs the MSB 2 (up to 4), 0.7 the MSB 0; a level holds both of its layers."""
+    layers = {
+        "fire2_squeeze": {"kernel": {95: (-0.7, 0.2), 99: (-0.7, 0.9)}},
+        "fire2_expand": {"kernel": {95: (-0.1, 0.3), 99: (-3.0, 0.3)}},
+    }
+    ranges = reference.Ranges(4, (95, 99), {}, layers, {}, "by hand")
+    assert ranges.msbs("kernel") == {"fire2": (0, 2)}
+    assert ranges.reach("kernel") == {
+        "95 %": {"fire2_squeeze": 0.7, "fire2_expand": 0.3},
+        "99 %": {"fire2_squeeze": 0.9, "fire2_expand": 3.0},
+    }
+
+
+def test_what_a_layer_measured_is_the_mean_of_the_folds(records):
+    moved = {"a": 0.1, "b": 1.0}, {"a": 0.3, "b": 2.0}
+    kept = [
+        r.model_copy(update={"results": r.results.model_copy(update={"moved": of})}) for r, of in zip(records, moved)
+    ]
+    assert reference.Cell(None, kept).by_layer("moved") == pytest.approx({"a": 0.2, "b": 1.5})
+    assert reference.Cell(None, []).by_layer("moved") == {}

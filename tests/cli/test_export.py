@@ -59,11 +59,14 @@ def export(path, to, folder, *more):
 
 def test_onnx_of_a_quantized_network_is_said_to_be_equal_and_is(models, tmp_path, capsys):
     assert main(export(models["quantized"], "onnx", tmp_path, "--data", "digits", "--images", "9")) == 0
-    said, accuracy = capsys.readouterr().out.splitlines()
+    written, said, accuracy = capsys.readouterr().out.splitlines()
     file = tmp_path / "n.onnx"
     size = f"{file.stat().st_size:,} bytes"
-    assert said == f"{file} written; {size}; outputs equal to Keras, on 9 of 359 images (test part of digits)"
-    shares = re.match(r"accuracy: (\S+)% of Keras on the images, (\S+)% of the file on the same images", accuracy)
+    assert written == f"{file} written; {size}; it takes pixels from 0 to 31, divided by 32, as floats"
+    assert said == "outputs equal to Keras, on 9 of 359 images (test part of digits)"
+    shares = re.match(
+        r"accuracy: (\S+)% of Keras on the images, (\S+)% of the file on their pixels as stored", accuracy
+    )
     assert shares[1] == shares[2] and 9 * float(shares[1]) / 100 == pytest.approx(
         round(9 * float(shares[1]) / 100), abs=1e-3
     )

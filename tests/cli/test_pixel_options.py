@@ -1,6 +1,7 @@
 """Which pixels an exported network takes: the options, the saved network and the data tell it, or it is refused."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -71,6 +72,35 @@ def test_without_data_the_saved_network_tells_and_noise_has_its_levels(folder, c
     assert np.max(ran) == 31 and np.asarray(ran).dtype == np.uint8
 
 
+OTHERS = {
+    "onnx": ("onnx", ()),
+    "qonnx": ("onnx", ()),
+    "litert": ("tflite", ()),
+    "litert-int8": ("tflite", ("--precision", "int8", "--int8-io")),
+}
+
+
+@pytest.mark.parametrize("to", OTHERS)
+def test_files_of_values_get_those_of_the_pixels_as_they_are_stored(folder, capsys, to):
+    pytest.importorskip({"qonnx": "qonnx", "onnx": "onnxruntime"}.get(to, "ai_edge_litert"))
+    suffix, more = OTHERS[to]
+    line = ["export", f"{folder}/told.keras", "--to", to.split("-")[0], "--output", f"{folder}/{to}.{suffix}", *more]
+    assert main([*line, "--data", "digits", "--images", "40"]) == 0
+    said = capsys.readouterr().out
+    kind = "int8 codes" if "--int8-io" in more else "floats"
+    assert f"it takes pixels from 0 to 31, divided by 32, as {kind}" in said and "equal to Keras" in said
+    shares = re.search(r"accuracy: (\S+) of Keras on the images, (\S+) of the file on their pixels as stored", said)
+    assert shares[1] == shares[2]
+
+
+def test_a_file_of_values_is_not_compared_on_pixels_of_other_levels(folder, capsys):
+    np.savez(folder / "bytes.npz", images=8 * load("digits").test.images[:9], labels=np.arange(9))
+    line = ["export", f"{folder}/told.keras", "--to", "onnx", "--output", f"{folder}/none.onnx"]
+    said = refused([*line, "--data", f"{folder}/bytes.npz"], capsys)
+    assert "pixels have 32 levels by the network lenet and 256 levels by" in said
+    assert not (folder / "none.onnx").exists()
+
+
 def test_every_command_that_quantizes_saves_the_pixels_of_its_data(folder):
     low = f"progressive-quantization {folder}/float.keras --data digits --strategy static --output {folder}/low.keras"
     assert main(low.split()) == 0
@@ -112,7 +142,7 @@ def bytes_file(tmp_path_factory):
     [(1 / 255, 0, ""), (1 / 127.5, -1, "; the offset stays before it, as it pads with zeros")],
 )
 def test_a_rescaling_goes_into_the_first_kernel_and_the_difference_is_told(
-    bytes_file, capsys, ran, scale, offset, said
+    bytes_file, capsys, monkeypatch, ran, scale, offset, said
 ):
     path, pixels = bytes_file
     keras.utils.set_random_seed(0)
@@ -130,6 +160,37 @@ def test_a_rescaling_goes_into_the_first_kernel_and_the_difference_is_told(
     assert len({*re.findall(r"[\d.]+%", accuracy)}) == 1
     np.testing.assert_array_equal(ran, pixels[np.sort(np.random.default_rng(0).permutation(30)[:5])])
     assert "the divisor 1 by the network" in refused(export(path, "q", *data[:2]), capsys)
+    plain = ["export", f"{path}/q.keras", "--to", "onnx", "--output", f"{path}/plain.onnx"]
+    ran.clear()
+    monkeypatch.setattr(ONNXRunner, "run_all", lambda self, image: ran.append(image) or [np.zeros(3)])
+    for more in ((), data):  # noise, and what is stored
+        assert main([*plain, *more]) == 0
+        assert "it takes pixels from 0 to 255, as floats\n" in capsys.readouterr().out
+        assert np.max(ran) > 240 and np.array_equal(ran, np.rint(ran))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "formats --save-model OUT",
+        "search --budget 60%-of-8-bit-bytes --bits 4,8 --images 8 --output OUT",
+        "progressive-quantization --strategy lock --learning-rate 0.01 --output OUT",
+    ],
+)
+def test_what_every_command_makes_of_a_network_that_scales_pixels_becomes_integers(bytes_file, capsys, command):
+    path, _ = bytes_file
+    keras.utils.set_random_seed(0)
+    layers = [L.Rescaling(1 / 127.5, -1), L.Conv2D(2, 3, padding="same", activation="relu"), L.Flatten()]
+    keras.Sequential([L.Input((6, 6, 3)), *layers, L.Dense(3)]).save(path / "float.keras")
+    data = ["--data", str(path / "mine.npz"), "--scale", "1"]
+    name, *more = command.replace("OUT", str(path / "q.keras")).split()
+    assert main([name, str(path / "float.keras"), *data, *more]) == 0
+    capsys.readouterr()
+    folder = path / re.sub("[^a-z]+", "-", command)
+    assert main(["export", str(path / "q.keras"), "--to", "c", *data, "--output", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "it takes pixels from 0 to 255\n" in said and "integers and simulation: 0 of" in said
+    assert shutil.which("cc") is None or "integers and the C: 0 of" in said
 
 
 def test_data_that_integers_cannot_prepare_are_refused(bytes_file, capsys):

@@ -15,6 +15,7 @@ pytest.importorskip("amaranth")
 from fewbits.deploy.hardware import (  # noqa: E402
     ENGINE_ROUNDINGS,
     EngineDesign,
+    compute_tensors,
     ideal_cycles,
     peak_macs,
     plan_job,
@@ -166,3 +167,18 @@ def test_jobs_take_the_passes_of_the_profile(bits):
     design = EngineDesign(5, 16, 16, 1, 40)
     passes = [job.planes.size for job in plan_jobs(network, design).values()]
     assert passes == [row.passes for row in map_to_engine(network)] and len(passes) == 5
+
+
+def test_jobs_take_the_cycles_of_the_profile():
+    network = Network((6, 7, 4))
+    x = network.requantize(network.depthwise(0, 2, strides=(2, 2)), 6)
+    x = network.requantize(network.grouped(x, 2, 3), 5)
+    network.requantize(network.convolve(x, 3, (1, 1)), 4)
+    network = network.made()
+    design = EngineDesign(word_bits=16, columns=8, places=64)
+    images = np.random.default_rng(0).integers(0, 256, (1, 6, 7, 4))
+    jobs = plan_jobs(network, design)
+    made = compute_tensors(network, images, {}, lambda job, codes: codes)
+    results = simulate(design, [(job, made[job.reads]) for job in jobs.values()])
+    assert all(np.array_equal(found, made[number]) for number, (found, _) in zip(jobs, results))
+    assert [counters["cycles"] for _, counters in results] == [row.cycles for row in map_to_engine(network)]

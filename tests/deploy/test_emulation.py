@@ -2,41 +2,24 @@
 
 import re
 import shutil
-from functools import cache
 
 import numpy as np
 import pytest
 
-from fewbits import data, zoo
-from fewbits.backend import keras
 from fewbits.book import reference
-from fewbits.deploy import DeviceRunner, emulation, lower, write_c
+from fewbits.deploy import DeviceRunner, emulation, write_c
 from fewbits.deploy.cmsis_nn import find_cmsis_nn
 from fewbits.errors import InputError
-from fewbits.io.weights import load_weights
 from fewbits.names import DEVICES
-from fewbits.pruning import renew_statistics
-from fewbits.quantization import calibration
-from fewbits.quantization.conversion import quantize_model
-from fewbits.zoo.trained import find_weights
+from helpers.digits_networks import NETWORKS, PIXELS, WIDTHS, integers
 from helpers.integer_networks import Network, every_operation
 
-DIGITS = data.load("digits")
-PIXELS = DIGITS.test.images[:40]
-CALIBRATION = DIGITS.scaled(DIGITS.test.take(64))
-WIDTHS = {"8 bits": (8,), "6 bits": (6,), "4 bits": (4,), "signed": (8,), "mixed": (4, 6, 8)}  # layer by layer, in turn
-NETWORKS = {
-    "lenet": {},
-    "squeezenet_digits": {},
-    "mobilenet_cifar": {"width": 1 / 16},
-    "resnet_cifar": {"blocks": 1},
-}
-FEW = list(zip(NETWORKS, ("8 bits", "6 bits", "4 bits", "mixed")))
-SLOW = {"mobilenet_cifar": pytest.mark.slow, "resnet_cifar": pytest.mark.slow}
+FEW_IMAGES = PIXELS[:40]
+FEW = list(zip(NETWORKS, WIDTHS))
 MANY = [
-    pytest.param(name, widths, marks=SLOW.get(name, ()))
-    for name in NETWORKS
-    for widths in WIDTHS
+    (name, widths)
+    for name in ("lenet", "squeezenet_digits")
+    for widths in (*WIDTHS, "signed 8 bits")
     if (name, widths) not in FEW
 ]
 
@@ -52,24 +35,6 @@ def _or_skipped(device):
 on_devices = pytest.mark.parametrize("device", [_or_skipped(device) for device in DEVICES])
 
 
-@cache
-def digits_network(name, widths, rounding="nearest"):
-    """Return a network of the zoo for digits, as integers of one of WIDTHS."""
-    keras.utils.set_random_seed(3)
-    model = zoo.build(name, (8, 8, 1), 10, **NETWORKS[name])
-    if name == "squeezenet_digits":
-        load_weights(model, find_weights(name))
-    elif name != "lenet":  # else the signal fades from block to block
-        renew_statistics(model, [(DIGITS.scaled(DIGITS.train.take(256)), None)])
-    quantized = quantize_model(model, rounding=rounding, fold_batch_normalization=True)
-    signed = widths == "signed"
-    found = [calibration.formats_for(quantized, CALIBRATION, (bits,) * 3, signed=signed) for bits in WIDTHS[widths]]
-    quantized.set_formats({layer: found[place % len(found)][layer] for place, layer in enumerate(found[0])})
-    signs = {fmt.signed for layer in quantized.formats.values() for fmt in layer[1:3] if fmt}
-    assert signs == ({True} if signed else {True, False})
-    return lower(quantized, levels=DIGITS.levels)
-
-
 def assert_identical(network, runner, *pixels):
     """Assert that all codes of the device are those of `network`, and that they are not all alike."""
     codes = network.run(list(pixels) if len(pixels) > 1 else pixels[0])
@@ -82,9 +47,9 @@ def assert_identical(network, runner, *pixels):
 @on_devices
 @pytest.mark.parametrize(("name", "widths"), FEW)
 def test_all_codes_are_those_of_the_network(name, widths, device, tmp_path):
-    network = digits_network(name, widths)
+    network = integers(name, widths)
     runner = DeviceRunner(network, device)
-    assert_identical(network, runner, PIXELS)
+    assert_identical(network, runner, FEW_IMAGES)
     memory = write_c(network, tmp_path / "written")
     assert runner.ram_bytes == memory.ram_bytes  # as the header says
     assert memory.weight_bytes < runner.flash_bytes < memory.weight_bytes + 20_000
@@ -93,8 +58,8 @@ def test_all_codes_are_those_of_the_network(name, widths, device, tmp_path):
 @on_devices
 @pytest.mark.parametrize(("name", "widths"), MANY)
 def test_all_codes_are_those_of_the_network_at_other_widths(name, widths, device):
-    network = digits_network(name, widths)
-    assert_identical(network, DeviceRunner(network, device, "-Os"), PIXELS)
+    network = integers(name, widths)
+    assert_identical(network, DeviceRunner(network, device, "-Os"), FEW_IMAGES)
 
 
 def write_with_cmsis_nn(network, folder):
@@ -114,9 +79,9 @@ def write_with_cmsis_nn(network, folder):
 @pytest.mark.parametrize("device", [_or_skipped("cortex-m0plus"), _or_skipped("cortex-m4")])
 @pytest.mark.parametrize("name", ["lenet", "mobilenet_cifar"])
 def test_with_the_kernels_of_cmsis_nn_codes_are_the_same(name, device):
-    network = digits_network(name, "8 bits", rounding="nearest-up")
+    network = integers(name, "8 bits", rounding="nearest-up")
     runner = DeviceRunner(network, device, "-O2", "-DCMSIS_NN_USE_SINGLE_ROUNDING", write=write_with_cmsis_nn)
-    assert_identical(network, runner, PIXELS)
+    assert_identical(network, runner, FEW_IMAGES)
 
 
 @on_devices
@@ -144,8 +109,8 @@ def test_a_network_with_two_inputs_and_two_outputs(device):
 @pytest.mark.parametrize("device", [_or_skipped("cortex-m4")])
 def test_the_record_of_the_book_is_that_of_the_c_as_it_is(device):
     """After a change of the C, data/reference/devices.py counts anew; another compiler may differ by some percent."""
-    network = digits_network("lenet", "8 bits")
-    found = DeviceRunner(network, device).run(PIXELS).instructions.mean()
+    network = integers("lenet", "8 bits")
+    found = DeviceRunner(network, device).run(FEW_IMAGES).instructions.mean()
     [kept] = [row.instructions for row in reference.load_devices()[0] if row[:5] == ("LeNet", 8, device, "ours", "-O2")]
     assert abs(found / kept - 1) < 0.1
 

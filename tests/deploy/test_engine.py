@@ -33,7 +33,7 @@ def test_a_pass_takes_a_cycle_per_pixel_and_the_first_window_some_more():
     [
         (layers.Conv2D(4, 3, padding="same"), 6, 18, 1),
         (layers.Conv2D(4, 3), 6, 5, 100 / 144),  # a window fits at 10 x 10 of the 12 x 12 pixels
-        (layers.Conv2D(4, 1), 6, 8, 1 / 9),  # one weight of nine; three cycles until it is there
+        (layers.Conv2D(4, 1), 6, 5, 1 / 9),  # one weight of nine
         (layers.Conv2D(3, 3, padding="same"), 6, 18, 3 / 4),  # the last pair of planes is half empty
         (layers.Conv2D(4, 7), 24, 5, 49 / 100 * 36 / 144),  # four pieces of 5x5
         (layers.Conv2D(4, 3, strides=2), 6, 5 - 13, 25 / 144),  # 5 x 5 are wanted, not the last row and pixel

@@ -1,5 +1,6 @@
 """QONNX files: qonnx computes what Keras does in every layer, before and after its clean-up."""
 
+import re
 import sys
 
 import numpy as np
@@ -202,7 +203,10 @@ def test_the_command_says_where_values_differ(saved, tmp_path, capsys, monkeypat
     assert said[0].startswith(f"{output} written;") and said[0].endswith("channels first")
     assert said[1] == "the filters of conv1 share ap_fixed<8, 1>, with the finest step of their formats"
     equal = "all codes of all layers are equal, on 9 of 359 images (test part of digits), in qonnx"
-    assert said[2:] == [equal, f"{equal} after its clean-up"]
+    assert said[2] == "outputs equal to Keras, on 9 of 359 images (test part of digits)"
+    shares = re.fullmatch(r"accuracy: (.+) of Keras on the images, (.+) of the file on their pixels as stored", said[3])
+    assert shares[1] == shares[2]
+    assert said[4:] == [equal, f"{equal} after its clean-up"]
     monkeypatch.setitem(qonnx.ROUNDINGS, "nearest", "FLOOR")
     assert main(command) == 0
     assert "codes differ, by at most 1 step" in capsys.readouterr().out

@@ -347,6 +347,13 @@ def test_how_far_a_scheme_is_under_float_is_counted_on_the_same_images(written):
     assert not written.under_float(Scheme(bits=(7, 7, 7)))
 
 
+def test_a_scheme_gains_what_another_loses_and_nothing_without_answers(written):
+    gain = written.gain(FLOAT, LOW)
+    assert gain == written.under_float(LOW) and written.gain(LOW, FLOAT).mean == pytest.approx(-2 / 11)
+    missing = Scheme(bits=(3, 3, 3))
+    assert not written.gain(missing, LOW) and not written.gain(LOW, missing)
+
+
 def test_answers_are_told_with_their_interval(written):
     low, high = statistics.wilson_interval(7, 11)
     assert str(written.float) == f"63.6% ({low:.1%} to {high:.1%})"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewbits import InputError
-from fewbits.explore import Point, accuracy_over_cost, choose_network, pareto_front, surface
+from fewbits.explore import Point, accuracy_over_cost, choose_network, pareto_front, surface, table_of_fronts
 
 numbers = st.integers(1, 5)
 points = st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=12).map(
@@ -127,3 +127,18 @@ def test_the_figure_tells_training_where_it_points():
 def test_nothing_to_choose_from_is_refused():
     with pytest.raises(InputError, match="give at least one"):
         choice([], MACs="millions")
+
+
+def test_the_table_of_fronts_stars_the_costs_on_whose_front_a_network_is():
+    small = Point("small", "a", 0.5, 0.01, {"MACs": 1.0, "bytes": 9000.0}, "4 epochs")
+    tiny = Point("tiny", "a", 0.4, 0.02, {"MACs": 2.0, "bytes": 1.0})
+    large = Point("large", "b", 0.6, 0.0, {"MACs": 8.0, "bytes": 9500.0})
+    fronts = {cost: pareto_front([small, large, tiny], cost) for cost in ("MACs", "bytes")}
+    table = table_of_fronts(fronts, {"MACs": "millions", "bytes": "MB"})
+    assert table.columns == ("network", "trained with", "top-1", "MACs, millions", "bytes, MB")
+    assert table.rows == [
+        ("tiny", "", "40.0% ± 2.0", "2", "1 *"),
+        ("small", "4 epochs", "50.0% ± 1.0", "1 *", "9,000 *"),
+        ("large", "", "60.0% ± 0.0", "8 *", "9,500 *"),
+    ]
+    assert [row[0] for row in table_of_fronts({"MACs": fronts["MACs"]}, {"MACs": "M"}).rows] == ["small", "large"]

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fewbits import InputError
+from fewbits import InputError, quantize_model
 from fewbits.backend import keras, ops
+from fewbits.data import PixelCodes
 from fewbits.io.files import read_array, read_arrays, read_model, write_model
 
 L = keras.layers
@@ -44,6 +45,14 @@ def test_a_compiled_network_is_written_without_its_optimizer(tmp_path, loss):
     assert not read.compiled
     x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
     np.testing.assert_array_equal(read(x), model(x))
+
+
+def test_a_quantized_network_with_a_function_of_ones_own_keeps_its_pixels(tmp_path):
+    model = quantize_model(network(L.Dense(3, activation=capped)), unsupported="float")
+    model.pixels = PixelCodes(32, 32)
+    write_model(model, tmp_path / "own.keras")
+    read = keras.saving.load_model(tmp_path / "own.keras", custom_objects={"capped": capped})
+    assert read.pixels == PixelCodes(32, 32)
 
 
 @pytest.mark.parametrize(

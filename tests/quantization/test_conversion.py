@@ -5,7 +5,10 @@ import pytest
 
 from fewbits import FixedPoint, InputError, quantize, quantize_model, zoo
 from fewbits.backend import keras, ops
-from fewbits.quantization.conversion import dequantize_model
+from fewbits.data import PixelCodes
+from fewbits.graph import rebuild
+from fewbits.post_training.copies import copied
+from fewbits.quantization.conversion import dequantize_model, with_ranges
 from fewbits.quantization.layers import FLOAT, Formats
 
 L = keras.layers
@@ -33,6 +36,13 @@ def branching(norm=False):
         if isinstance(layer, L.BatchNormalization):
             layer.set_weights([np.random.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
     return model
+
+
+@pytest.mark.parametrize("copy", [with_ranges, copied, rebuild])
+def test_copies_of_a_quantized_network_keep_its_pixels(copy):
+    model = quantize_model(branching())
+    model.pixels = PixelCodes(256, 1)
+    assert copy(model).pixels == PixelCodes(256, 1)
 
 
 def predict(model):

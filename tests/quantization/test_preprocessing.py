@@ -63,6 +63,21 @@ def test_outputs_stay_and_what_is_left_only_adds(case):
     assert fold_preprocessing(folded) is folded
 
 
+@pytest.mark.parametrize("case", sorted(set(CASES) - {"transposed", "zero", "grouped channels"}))
+def test_kernels_that_are_to_train_keep_their_size(case):
+    x = image = L.Input((12, 12, 3))
+    for step in CASES[case][0]:
+        x = step.__class__.from_config(step.get_config())(x) if not step.weights else step(x)
+    model = randomized(keras.Model(image, x))
+    folded = fold_preprocessing(model, keep_size=True)
+    a, b = (network.predict(PIXELS, verbose=0) for network in (model, folded))
+    assert np.abs(a - b).max() <= 1e-5 * np.abs(a).max()
+    before, after = (np.linalg.norm(network.layers[-1].kernel) for network in (model, folded))
+    assert 0.5 < after / before < 2
+    scales = [layer.scale for layer in folded.layers if isinstance(layer, L.Rescaling)]
+    assert np.all(np.frexp(scales)[0] == 0.5)
+
+
 def test_preprocessing_that_others_read_stays():
     image = L.Input((12, 12, 3))
     x = L.Rescaling(1 / 255)(image)

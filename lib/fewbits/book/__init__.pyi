@@ -6,12 +6,14 @@ from . import inventory as inventory
 from . import lab_notebooks as lab_notebooks
 from . import layer_examples as layer_examples
 from . import layer_stages as layer_stages
+from . import level_paths as level_paths
 from . import mixed_precision as mixed_precision
 from . import small_squeezenet as small_squeezenet
 from . import pages as pages
 from . import plant_networks as plant_networks
 from . import papers as papers
 from . import parallel as parallel
+from . import prunings as prunings
 from . import published as published
 from . import questions as questions
 from . import reading_time as reading_time

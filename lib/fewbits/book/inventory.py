@@ -6,7 +6,8 @@ it would be stored: batch normalization folded, weights at the bits of their ker
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from fewbits.costs.complexity import cost_table
 from fewbits.errors import InputError
 from fewbits.experiment import Store, Trial
 from fewbits.experiment.trial import PRUNE, SHARED, build_network
+from fewbits.explore.plots import Table
 from fewbits.pruning import removable
 
 IMAGES = {"cifar10": ((32, 32, 3), 10), "digits": ((8, 8, 1), 10)}  # data -> shape and classes
@@ -119,6 +121,24 @@ class Network(NamedTuple):
     def command(self) -> str:
         """The shell command that makes it."""
         return command(self.trial)
+
+
+def technique_table(networks: Sequence[Network]) -> Table:
+    """Return a row per technique: how many networks it made, their accuracies, bytes and seeds.
+
+    Args:
+        networks: The networks; each technique has one at least.
+    """
+    rows = []
+    for technique in TECHNIQUES:
+        members = [network for network in networks if network.technique == technique]
+        tops, sizes = [n.cell.estimate.mean for n in members], [n.size / 1e3 for n in members]
+        spreads = f"{min(tops):.1%} to {max(tops):.1%}", f"{min(sizes):,.0f} to {max(sizes):,.0f} kB"
+        seeds = sorted(Counter(len(n.cell.records) for n in members).items())
+        seeds_in_words = ", ".join(f"{n} with {k} seed{'s' * (k > 1)}" for k, n in seeds)
+        rows.append((technique, len(members), *spreads, seeds_in_words))
+    made_with = reference.made_with(network.cell for network in networks)
+    return Table(("technique", "networks", "top-1", "bytes", "seeds"), rows, f"Reference: {made_with}")
 
 
 def reference_networks(data: str = "cifar10") -> list[Network]:

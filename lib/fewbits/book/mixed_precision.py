@@ -71,6 +71,14 @@ class MixedComparison:
         """
         return Estimate.of([]) if self.float_share is None else self.float_share - self[name].share
 
+    def shares_by_prediction(self, *groups: str) -> dict[float, Share]:
+        """Return the predicted SQNR of the logits in dB, to two digits -> the share of images that are right.
+
+        Args:
+            *groups: Which networks.
+        """
+        return {round(each.predicted_sqnr, 2): each.share for each in self.tried.values() if each.group in groups}
+
     def rank_correlation(self, *groups: str) -> tuple[float, int]:
         """Return Spearman's rank correlation of predicted SQNR and measured accuracy, and of how many networks.
 

@@ -6,7 +6,7 @@ package does not have it.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import numpy as np
 from fewbits.errors import InputError
 from fewbits.experiment import Grid, Record, Store, Study, Tally, Trial, read_grid
 from fewbits.explore.plots import Table
+from fewbits.quantization.range_rules import msb_from_limits
 from fewbits.quantization.rounding_shift import RoundingShift
 from fewbits.statistics import NO_DATA, Estimate, mean_interval, paired
 from fewbits.training.schedules import ScheduleOutcome, Stage
@@ -93,6 +94,28 @@ class Cell(NamedTuple):
             gap = self.records[0].results.share() - other.records[0].results.share()
             return Estimate(gap.mean, gap.half_width, 1)
         return self.estimate - other.estimate
+
+    def by_epoch(self, quantity: str) -> dict[int, float]:
+        """Return epoch, from 1 on -> a quantity of the training, the mean of the seeds or folds.
+
+        Args:
+            quantity: An entry of the history, such as "loss" or "val_accuracy".
+        """
+        paths = [[entry[quantity] for entry in record.results.history] for record in self.records]
+        return dict(enumerate(np.mean(paths, 0).tolist(), 1))
+
+    def by_layer(self, quantity: str) -> dict[str, float]:
+        """Return layer -> a quantity of the trained kernels, the mean of the seeds or folds; empty if none was run.
+
+        Args:
+            quantity: "moved" or "spread", as in `experiment.Results`.
+        """
+        found = [getattr(record.results, quantity) for record in self.records]
+        return {layer: float(np.mean([of[layer] for of in found])) for layer in (found[0] if found else ())}
+
+    def at_end(self, quantity: str) -> float:
+        """Return a quantity of the training after its last epoch, as `by_epoch` does."""
+        return [*self.by_epoch(quantity).values()][-1]
 
     @property
     def steps(self) -> list[dict]:
@@ -227,6 +250,26 @@ class Ranges(NamedTuple):
             lowest, highest = found.get(level, (low, high))
             found[level] = min(low, lowest), max(high, highest)
         return found
+
+    def reach(self, kind: str) -> dict[str, dict[str, float]]:
+        """Return each percentile in words -> layer -> the magnitude that holds it.
+
+        Args:
+            kind: "kernel", "bias" or "output".
+        """
+        return {
+            f"{p:g} %": {layer: max(map(abs, limits[kind][p])) for layer, limits in self.layers.items()}
+            for p in self.percentiles
+        }
+
+    def msbs(self, kind: str) -> dict[str, tuple[int, ...]]:
+        """Return level -> the MSBs that hold it, one per percentile.
+
+        Args:
+            kind: "kernel", "bias" or "output".
+        """
+        found = [self.by_level(kind, p) for p in self.percentiles]
+        return {level: tuple(msb_from_limits(*limits[level]) for limits in found) for level in found[0]}
 
 
 def grids() -> list[Grid]:
@@ -435,6 +478,59 @@ def results_table(
     if any(cell.records for cell in (*cells, *also)):
         notes.append(f"Reference: {made_with([*cells, *also])}")
     return Table(tuple(columns), found, " ".join(notes))
+
+
+def training_panels(
+    trainings: Mapping[str, Cell | Sequence[Cell]], quantities: Mapping[str, str]
+) -> dict[str, dict[str, dict[int, float]]]:
+    """Return the panels of `explore.stacked_lines`: title -> name -> epoch -> a quantity, the mean of the seeds.
+
+    Args:
+        trainings: Name -> cell, or cells that were trained one after the other, whose epochs are counted on.
+        quantities: Title -> an entry of the history, such as "loss" or "val_accuracy".
+    """
+
+    def curve(stages: Cell | Sequence[Cell], quantity: str) -> dict[int, float]:
+        found = [stages] if isinstance(stages, Cell) else stages
+        return dict(enumerate((value for cell in found for value in cell.by_epoch(quantity).values()), 1))
+
+    return {
+        title: {name: curve(of, quantity) for name, of in trainings.items()} for title, quantity in quantities.items()
+    }
+
+
+def data_table(
+    x: str, series: Mapping[str, Mapping[Any, Any]], made_with: str, names: Mapping[Any, str] | None = None
+) -> Table:
+    """Return the data of a figure of reference results: a row per place, a column per series, and where they come from.
+
+    Args:
+        x: What the places are, the head of their column.
+        series: Name -> place -> value. Places that are numbers are sorted, words stand in the order in which they come.
+            Numbers between 0 and 1 are shares, in percent.
+        made_with: Where the results come from, as `made_with` or a `Study` says it.
+        names: Place -> what its row is called; by default the place itself.
+    """
+    places = list(dict.fromkeys(place for found in series.values() for place in found))
+    if not any(isinstance(place, str) for place in places):
+        places.sort()
+    names = names or {}
+    rows = [(names.get(p, p), *(_written(found.get(p)) for found in series.values())) for p in places]
+    return Table((x, *series), rows, f"Reference: {made_with}")
+
+
+def _written(value: Any) -> str:
+    return "-" if value is None else f"{value:.1%}" if isinstance(value, float) else str(value)
+
+
+def seeds_of(cells: Iterable[Cell]) -> str:
+    """Return in words how many seeds cells have, as in `1 or 3 seeds`.
+
+    Args:
+        cells: The cells, at least one.
+    """
+    counts = sorted({len(cell.records) for cell in cells})
+    return f"{' or '.join(map(str, counts))} seed{'s' if counts[-1] > 1 else ''}"
 
 
 def made_with(results: Iterable[Cell | Record]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fewbits.cli.images import Sample, add_options, add_sample, read_sample, report_skipped
 from fewbits.cli.parser import Commands, add_command, check_output
-from fewbits.cli.pixel_options import add_pixels, told_pixels
+from fewbits.cli.pixel_options import add_pixels, known_pixels, told_pixels
 from fewbits.errors import InputError
 from fewbits.names import C_KERNELS, C_PACKAGES, HLS4ML_BACKENDS, PARTS, PRECISIONS
 
@@ -21,7 +21,7 @@ ABOUT = """
 A quantized network keeps its formats. The file that is written runs beside Keras on images of --data, or on noise
 without it, and the command reports how far apart the outputs are; for integers, how many codes differ. Core ML runs on
 macOS only, so there the weights and shapes in the file are checked instead. If a network cannot be exported, nothing is
-left behind.
+left behind. A file that takes floats gets the values of stored pixels, and the command says which values it takes.
 
 An integer network begins with pixels, so their preparation is part of it: how many levels they have, and what is
 subtracted and divided. The saved network tells it, or --data does, or --levels, --mean and --divisor; if they disagree
@@ -164,21 +164,43 @@ class _Shown(NamedTuple):
     images: Any
     labels: Any  # None for noise
     what: str
+    given: Any  # what the file gets of them: the values of their pixels as stored, if there are any
+    where: str  # what that is
 
 
-def _shown(model: "keras.Model", sample: Sample | None) -> _Shown:
+def _shown(model: "keras.Model", options: Namespace, sample: Sample | None) -> _Shown:
     """Return the images of --data with their labels, or noise."""
     import numpy as np
 
     from fewbits.graph import takes_integers
 
+    codes = known_pixels(options, model, sample.part if sample else None)
     if sample is None:
         random = np.random.default_rng(0)
-        noise = [random.random((NOISE, *x.shape[1:]), np.float32) for x in model.inputs]
-        noise = [np.floor(256 * x) if takes_integers(i) else x for x, i in zip(noise, model.inputs)]
-        return _Shown(noise if len(noise) > 1 else noise[0], None, f"{NOISE} images of noise")
-    images, labels, *_ = zip(*sample.batches(32))
-    return _Shown(np.concatenate(images), np.concatenate(labels), sample.part.what)
+        shapes = [(NOISE, *x.shape[1:]) for x in model.inputs]
+        if codes is None:
+            noise = [random.random(shape, np.float32) for shape in shapes]
+            noise = [np.floor(256 * x) if takes_integers(i) else x for x, i in zip(noise, model.inputs)]
+        else:
+            noise = [codes.values(random.integers(0, codes.levels, shape)) for shape in shapes]
+        images = noise if len(noise) > 1 else noise[0]
+        return _Shown(images, None, f"{NOISE} images of noise", images, "noise")
+    batches, labels, *_ = zip(*sample.batches(32))
+    images, pixels = np.concatenate(batches), sample.raw()
+    given, where = images, "the same images"
+    if pixels is not None and codes is not None:
+        given, where = codes.values(pixels), "their pixels as stored"
+    return _Shown(images, np.concatenate(labels), sample.part.what, given, where)
+
+
+def _taken(model: "keras.Model", options: Namespace, sample: Sample | None, kind: str = "floats") -> str:
+    """Return which values a file takes, and of which kind, if it does not take pixels."""
+    codes = known_pixels(options, model, sample.part if sample else None)
+    return f"{'images as Keras takes them' if codes is None else _in_order(codes, options)}, as {kind}"
+
+
+def _in_order(codes: Any, options: Namespace) -> str:
+    return f"{codes}{', in the order blue, green, red' if options.order == 'bgr' else ''}"
 
 
 def _written(path: Path) -> str:
@@ -187,23 +209,31 @@ def _written(path: Path) -> str:
     return f"{path} written; {sum(file.stat().st_size for file in files):,} bytes"
 
 
-def _report_outputs(path: Path, model: "keras.Model", runner: "ONNXRunner | LiteRTRunner", shown: _Shown) -> None:
-    """Print what was written, how far its outputs are from Keras, and its accuracy if there are labels."""
+def _run(runner: "ONNXRunner | LiteRTRunner", images: Any) -> list[Any]:
+    """Return the outputs of a file for images, an array for each."""
+    import numpy as np
+
+    every = images if isinstance(images, list) else [images]
+    return [np.stack(x) for x in zip(*(runner.run_all(*of_each) for of_each in zip(*every)))]
+
+
+def _report_outputs(model: "keras.Model", theirs: list[Any], shown: _Shown, headless: bool = False) -> None:
+    """Print how far the outputs of a file are from Keras, and its accuracy if there are labels."""
     import numpy as np
 
     from fewbits.backend import keras
+    from fewbits.deploy import before_heads
 
-    every = shown.images if isinstance(shown.images, list) else [shown.images]
-    ours = keras.tree.flatten(model.predict(shown.images, verbose=0))
-    theirs = [np.stack(x) for x in zip(*(runner.run_all(*of_each) for of_each in zip(*every)))]
+    ours = keras.tree.flatten((before_heads(model) if headless else model).predict(shown.given, verbose=0))
     gap, largest = max(np.abs(a - b).max() for a, b in zip(ours, theirs)), max(np.abs(a).max() for a in ours)
     agree = np.mean([np.mean(a.argmax(-1) == b.argmax(-1)) for a, b in zip(ours, theirs)])
     distance = "equal to Keras" if gap == 0 else f"at most {gap:.3g} from Keras, of {largest:.3g}"
-    print(f"{_written(path)}; outputs {distance}, on {shown.what}")
+    print(f"outputs {distance}, on {shown.what}")
     if agree < 1:
         print(f"the same class in {agree:.2%} of them")
     if shown.labels is not None:
-        _report_accuracy(model, shown.labels, ours[0], theirs[0], "the file")
+        prepared = keras.tree.flatten(model.predict(shown.images, verbose=0))
+        _report_accuracy(model, shown.labels, prepared[0], theirs[0], "the file", shown.where, headless)
 
 
 def _hdf5(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
@@ -228,51 +258,56 @@ def _onnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> No
         print(f"{_written(options.output)}; from bytes to integer codes; it takes {integers.taken}")
         _report_codes(model, integers, "ONNX Runtime", runner)
     else:
+        shown = _shown(model, options, sample)
         content = to_onnx(model).SerializeToString()
         runner = ONNXRunner(content)
         write_whole(options.output, content)
-        _report_outputs(options.output, model, runner, _shown(model, sample))
+        print(f"{_written(options.output)}; it takes {_taken(model, options, sample)}")
+        _report_outputs(model, _run(runner, shown.given), shown)
 
 
 def _qonnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
     from importlib.util import find_spec
 
-    from fewbits.deploy import compare_qonnx, joint_formats, to_qonnx
+    from fewbits.deploy import compare_qonnx, joint_formats, run_qonnx, to_qonnx
     from fewbits.io.files import write_whole
 
+    shown = _shown(model, options, sample)
     write_whole(options.output, to_qonnx(model).SerializeToString())
-    print(f"{_written(options.output)}; it takes images with their channels first")
+    print(f"{_written(options.output)}; it takes {_taken(model, options, sample)}, with their channels first")
     for name, fmt in joint_formats(model).items():
         print(f"the filters of {name} share {fmt}, with the finest step of their formats")
     if find_spec("qonnx"):
-        images, _, what = _shown(model, sample)
-        _report_layers(compare_qonnx(model, images), f"{what}, in qonnx")
-        _report_layers(compare_qonnx(model, images, clean=True), f"{what}, in qonnx after its clean-up")
+        _report_outputs(model, run_qonnx(model, shown.given), shown, headless=True)
+        _report_layers(compare_qonnx(model, shown.given), f"{shown.what}, in qonnx")
+        _report_layers(compare_qonnx(model, shown.given, clean=True), f"{shown.what}, in qonnx after its clean-up")
     else:
         print("it was not run: the package qonnx is not installed here; it is in '.[fpga]'")
 
 
 def _litert(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
-    from fewbits.deploy import before_heads, compare_litert, to_litert
+    from fewbits.deploy import compare_litert, to_litert
     from fewbits.deploy.litert import INTEGERS
     from fewbits.io.files import write_whole
     from fewbits.io.tflite import LiteRTRunner
     from fewbits.quantization.conversion import QuantizedModel
 
     precision = options.precision or "float32"
-    shown = _shown(model, sample)
+    shown = _shown(model, options, sample)
     content = to_litert(model, precision, shown.images if sample else None, int8_io=options.int8_io)
     codes = precision in INTEGERS and isinstance(model, QuantizedModel)
     own_kernels = codes and {layer.rounding for layer in model.rounding_layers} == {"nearest-away"}
     runner = LiteRTRunner(content, delegate=not own_kernels)
     write_whole(options.output, content)
+    taken = _taken(model, options, sample, "int8 codes" if options.int8_io else "floats")
+    print(f"{_written(options.output)}; it takes {taken}")
     if own_kernels:
         print("run on LiteRT's own kernels, for which networks that round to nearest-away are made")
-    _report_outputs(options.output, before_heads(model) if codes and options.int8_io else model, runner, shown)
+    _report_outputs(model, _run(runner, shown.given), shown, headless=codes and options.int8_io)
     if options.int8_io:
         print("inputs and outputs: " + "; ".join(runner.ends))
     if codes:
-        _report_layers(compare_litert(model, shown.images, not own_kernels, precision), shown.what)
+        _report_layers(compare_litert(model, shown.given, not own_kernels, precision), shown.what)
 
 
 def _report_layers(compared: "dict[str, Agreement]", what: str) -> None:
@@ -289,10 +324,11 @@ def _report_layers(compared: "dict[str, Agreement]", what: str) -> None:
 def _coreml(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
     from fewbits.deploy import write_coreml
 
+    taken = _taken(model, options, sample)
     write_coreml(model, options.output)
     print(
-        f"{_written(options.output)}; read again, its shapes and kernels are those of {model.name}; only macOS can "
-        "run it"
+        f"{_written(options.output)}; it takes {taken}; read again, its shapes and kernels are those of {model.name}; "
+        "only macOS can run it"
     )
 
 
@@ -382,14 +418,12 @@ def _integers(model: "keras.Model", options: Namespace, sample: Sample | None) -
     from fewbits.deploy import lower, to_pixels
 
     codes = told_pixels(options, model, sample.part if sample else None)
-    network, taken = lower(model, codes.levels, codes.mean, codes.divisor), str(codes)
-    if options.order == "bgr":
-        taken += ", in the order blue, green, red"
+    network, taken = lower(model, codes.levels, codes.mean, codes.divisor), _in_order(codes, options)
     if sample is None:
         random, dtype = np.random.default_rng(0), np.uint8 if codes.levels <= 256 else np.int64
         noise = [random.integers(0, codes.levels, (NOISE, *x.shape[1:]), dtype) for x in model.inputs]
         return _Integers(network, taken, noise if len(noise) > 1 else noise[0], f"{NOISE} images of noise", None)
-    pixels, shown = sample.raw(), _shown(model, sample)
+    pixels, shown = sample.raw(), _shown(model, options, sample)
     if pixels is None:  # the data are floats; they are the values of pixels, or refused
         pixels = to_pixels(network, shown.images)
     return _Integers(network, taken, pixels, shown.what, shown)
@@ -413,7 +447,7 @@ def _report_codes(model: "keras.Model", integers: _Integers, name: str, program:
     if integers.shown:
         values = to_values(network.tensors[network.results[0].tensor], theirs[0].reshape(ours[0].shape))
         prepared = model.predict(integers.shown.images, verbose=0)
-        _report_accuracy(model, integers.shown.labels, prepared, values, name, True, "their pixels as stored")
+        _report_accuracy(model, integers.shown.labels, prepared, values, name, "their pixels as stored", headless=True)
 
 
 def _report_accuracy(
@@ -422,8 +456,8 @@ def _report_accuracy(
     ours: Any,
     theirs: Any,
     name: str,
+    where: str,
     headless: bool = False,
-    where: str = "the same images",
 ) -> None:
     """Print the accuracy of Keras on prepared images, and of what a program made of them or of their pixels.
 

@@ -102,10 +102,10 @@ def _quantizable(model: Any, options: argparse.Namespace) -> Any:
     """Return `model` as a QuantizedModel with all levels on; a QuantizedModel keeps its other settings."""
     from fewbits.quantization.canonical_form import canonical
     from fewbits.quantization.conversion import QuantizedModel, quantize_model
-    from fewbits.quantization.preprocessing import foldable_preprocessing
+    from fewbits.quantization.preprocessing import scales_alike
 
     if options.fold or not isinstance(model, QuantizedModel):
-        fold = options.fold or all(one.scale.ndim == 0 for one in foldable_preprocessing(canonical(model)))
+        fold = options.fold or scales_alike(canonical(model))
         return quantize_model(
             model, fold_batch_normalization=options.fold, fold_preprocessing=fold, rounding=options.rounding
         )

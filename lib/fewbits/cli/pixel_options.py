@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fewbits.data import PixelCodes
 
 NAMES = ("levels", "mean", "divisor")
+NEEDED = ("levels", "divisor")
 
 
 def add_pixels(command: argparse.ArgumentParser, where: str) -> None:
@@ -47,6 +48,47 @@ def told_pixels(options: argparse.Namespace, model: Any, part: Part | None) -> "
     """
     from fewbits.data import PixelCodes
 
+    told = _agreed(options, model, part)
+    missing = [name for name in NEEDED if name not in told]
+    if missing:
+        raise InputError(
+            f"nothing tells the {' and the '.join(missing)} of the pixels that {model.name} takes; add --data, or "
+            "--levels and --divisor: --levels 256 --divisor 256 for bytes divided by 256, --divisor 1 for bytes as "
+            "they are"
+        )
+    return PixelCodes(**told)
+
+
+def known_pixels(options: argparse.Namespace, model: Any, part: Part | None) -> "PixelCodes | None":
+    """Return the pixels whose values a network takes, for a file that begins with floats and so needs not know them.
+
+    Args:
+        options: As in `told_pixels`.
+        model: The network.
+        part: As in `told_pixels`.
+
+    Returns:
+        What the network and the data tell; None if they do not, or integers cannot prepare the pixels.
+
+    Raises:
+        InputError: when they tell different things.
+    """
+    from fewbits.data import PixelCodes
+
+    told = _agreed(options, model, part if part and known_codes(part) else None)
+    return PixelCodes(**told) if told.keys() >= {*NEEDED} else None
+
+
+def known_codes(part: Part) -> "PixelCodes | None":
+    """Return the pixels that a network takes which was quantized with `part`; None if integers cannot prepare them."""
+    try:
+        return part.codes
+    except InputError:
+        return None
+
+
+def _agreed(options: argparse.Namespace, model: Any, part: Part | None) -> dict[str, Any]:
+    """Return name -> value of what is told of pixels; InputError when it differs."""
     told: dict[str, tuple[str, Any]] = {}
     for source, known in _sources(options, model, part):
         for name, value in known.items():
@@ -56,22 +98,7 @@ def told_pixels(options: argparse.Namespace, model: Any, part: Part | None) -> "
                     f"pixels have {_said(name, first)} by {other} and {_said(name, value)} by {source}; leave out what "
                     "is wrong, or quantize the network again with the pixels that it will get"
                 )
-    missing = [name for name in ("levels", "divisor") if name not in told]
-    if missing:
-        raise InputError(
-            f"nothing tells the {' and the '.join(missing)} of the pixels that {model.name} takes; add --data, or "
-            "--levels and --divisor: --levels 256 --divisor 256 for bytes divided by 256, --divisor 1 for bytes as "
-            "they are"
-        )
-    return PixelCodes(**{name: value for name, (_, value) in told.items()})
-
-
-def known_codes(part: Part) -> "PixelCodes | None":
-    """Return the pixels that a network takes which was quantized with `part`; None if integers cannot prepare them."""
-    try:
-        return part.codes
-    except InputError:
-        return None
+    return {name: value for name, (_, value) in told.items()}
 
 
 def _sources(options: argparse.Namespace, model: Any, part: Part | None) -> list[tuple[str, dict[str, Any]]]:

@@ -26,8 +26,10 @@ ABOUT = """
 The network is quantized level by level and trained after each level. `lock` keeps the weights of quantized levels as
 they are; `train` lets them learn on; `gradual` lowers the bits of all levels one by one, `gradual-by-level` those of
 one level after the other. `all-at-once` quantizes all levels and trains; `static` does not train. A level is a module
-of a network of the zoo (fire2 of SqueezeNet), and one layer of any other network. Batch normalization is folded. If the
-command is stopped, the same command with --resume continues from the last finished epoch.
+of a network of the zoo (fire2 of SqueezeNet), and one layer of any other network. Batch normalization is folded. The
+scale of a Rescaling or Normalization goes into the kernel that reads it, except for a power of two, so that integers
+can begin with the pixels. If the command is stopped, the same command with --resume continues from the last finished
+epoch.
 """
 EXAMPLES = """
   fewbits progressive-quantization digits.keras --data digits --bits 6 --epochs 2 --output digits-6.keras
@@ -136,6 +138,7 @@ def run(options: argparse.Namespace) -> None:
     from fewbits.io.files import read_model, write_model
     from fewbits.quantization.calibration import Calibration
     from fewbits.quantization.conversion import dequantize_model
+    from fewbits.quantization.preprocessing import fold_preprocessing
 
     checkpoint = options.checkpoint or options.output.with_name(f"{options.output.name}.checkpoint")
     three = options.bits if isinstance(options.bits, tuple) else (options.bits,) * 3
@@ -145,7 +148,7 @@ def run(options: argparse.Namespace) -> None:
     calibration = Calibration(
         options.percentile, not options.generic, options.per_channel, options.recalibrate, options.signed
     )
-    model = dequantize_model(read_model(options.model))
+    model = fold_preprocessing(dequantize_model(read_model(options.model)), keep_size=True)
     parts = train, validation = read_parts(options, "train", "validation", seed=options.seed, model=model)
     training.check_images(model, train.image_shape, f"the images of {options.data}")
     recipe = training.Recipe(

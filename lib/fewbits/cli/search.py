@@ -25,7 +25,7 @@ bits, on images without labels; an integer program then finds the bits with the 
 the next one reads is one tensor. A budget of bytes alone leaves all activations at the most bits.
 
 The front shows the same for smaller and larger shares of the first budget's cost at 8 bits everywhere. Any share is the
-name of a point, which can be saved.
+name of a point, which can be saved. Preprocessing goes into the kernel that reads it as in `fewbits formats`.
 """
 EXAMPLES = """
   fewbits search digits.keras --data digits --budget 60%-of-8-bit-bytes --output mixed.keras
@@ -86,15 +86,17 @@ def run(options: argparse.Namespace) -> None:
     from fewbits import search
     from fewbits.io.files import read_model, write_aside, write_model
     from fewbits.quantization.conversion import dequantize_model, quantize_model
+    from fewbits.quantization.preprocessing import scales_alike
     from fewbits.training.batches import check_images
 
     budgets = [search.read_budget(text) for text in options.budget]
     points = {name: search.Budget(budgets[0].cost, _share(name), OF_BITS) for name in saved}
     widths = {*options.bits, *(bits for bits in (options.activations, options.ends) if bits)}
+    model = dequantize_model(read_model(options.model))
     network = quantize_model(
-        dequantize_model(read_model(options.model)),
+        model,
         fold_batch_normalization=options.fold,
-        fold_preprocessing=options.fold,
+        fold_preprocessing=options.fold or scales_alike(model),
         rounding="nearest",
     )
     choices = _choices(search.stored_tensors(network), options)

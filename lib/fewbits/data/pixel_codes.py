@@ -70,6 +70,21 @@ class PixelCodes:
             raise InputError(f"the mean pixel {', '.join(f'{m:g}' for m in means)} is no integer; round it")
         return cls(levels, round(divisor), tuple(map(round, means)))
 
+    def values(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what a network takes for pixels.
+
+        Args:
+            pixels: Integers (..., channels).
+
+        Returns:
+            The same shape, float32.
+
+        Raises:
+            InputError: as `means`.
+        """
+        differences = np.asarray(pixels, np.float32) - np.array(self.means(pixels.shape[-1]), np.float32)
+        return differences / np.float32(self.divisor)
+
     def means(self, channels: int) -> tuple[int, ...]:
         """Return the mean of each channel.
 

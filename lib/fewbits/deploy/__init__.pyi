@@ -86,6 +86,7 @@ from .program import Program as Program
 from .program import plan_program as plan_program
 from .qonnx import compare_qonnx as compare_qonnx
 from .qonnx import joint_formats as joint_formats
+from .qonnx import run_qonnx as run_qonnx
 from .qonnx import to_qonnx as to_qonnx
 from .qonnx import write_qonnx as write_qonnx
 from .support import LayerSupport as LayerSupport

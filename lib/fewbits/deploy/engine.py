@@ -10,7 +10,7 @@ of 5x5, and with strides only the results that are needed are kept.
 
 Cycles are those of the engine in gates, `fewbits.deploy.hardware`, which reads a pixel a cycle. Passes follow one
 another without a gap if planes have at least five pixels, so that a pass takes as many cycles as its plane has pixels,
-however many results are kept.
+however many results are kept. Streams come in time, as do the first weights of a layer.
 
 Source: Conti and Benini, 2015; the engine that vieito2017 plans for (1.1, 3.4) but never builds on.
 """
@@ -118,21 +118,20 @@ def _mapping(operation: Convolve, tensor: Tensor, words: int) -> EngineMapping:
     pieces = ceil(height / window) * ceil(width / window)
     planes = PLANES[weight_bits] * words
     passes = pieces * channels * operation.groups * ceil(filters // operation.groups / planes)
-    cycles = _cycles(operation, tensor.shape, window, passes)
+    cycles = _cycles(operation, tensor.shape, passes)
     shift = max(0, operation.partial_bits - SUM_BITS)
     utilisation = macs / (cycles * planes * window**2)
     return EngineMapping(operation.layer, "", window, weight_bits, passes, cycles, macs, utilisation, shift)
 
 
-def _cycles(operation: Convolve, shape: tuple[int, int, int], window: int, passes: int) -> int:
+def _cycles(operation: Convolve, shape: tuple[int, int, int], passes: int) -> int:
     """Return the cycles of `passes` over planes of `shape`: the last one ends with the pixel of the last window."""
     rows, columns, _ = shape
     (top, _), (left, _) = operation.padding
     height, width = operation.kernel.shape[:2]
     first = (height - 1 - top) * columns + width - 1 - left  # pixels before the one that completes the first window
     row, column = ((n - 1) * stride for n, stride in zip(operation.output.shape, operation.strides))
-    # The first window also needs its weights, of which a row comes in a cycle.
-    return (passes - 1) * rows * columns + max(first, window) + row * columns + column + STAGES
+    return (passes - 1) * rows * columns + first + row * columns + column + STAGES
 
 
 def _with(operation, kernel, bias):

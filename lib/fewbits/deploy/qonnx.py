@@ -101,19 +101,34 @@ def compare_qonnx(model: QuantizedModel, images: Any, clean: bool = False) -> di
     graph = Graph(model)
     names = [call.name for call in graph.calls if not call.is_input and len(graph.calls_of(call.operation)) == 1]
     read, steps, found = extractor(model, names), _steps(graph), dict.fromkeys(names, Agreement(0, 0, 0.0))
-    several = isinstance(images, list)
-    every = [np.asarray(array, np.float32) for array in (images if several else [images])]
-    size = max(1, NUMBERS // sum(prod(array.shape[1:]) for array in every))
-    executor = cache(lambda batch: _executor(model, batch, clean))
-    for start in range(0, len(every[0]), size):
-        part: Any = [array[start : start + size] for array in every]
-        ours, theirs = read(part if several else part[0]), executor(len(part[0]))(part)
+    for part, values in _executed(model, images, clean):
+        ours = read(part)
         for name in names:
-            gaps = np.abs(theirs[name].astype(np.float64) - ours[name]) / steps[name]
+            gaps = np.abs(values[name].astype(np.float64) - ours[name]) / steps[name]
             codes, different, largest = found[name]
             off = int((~(gaps == 0)).sum())  # NaN counts as different
             found[name] = Agreement(codes + gaps.size, different + off, max(largest, float(gaps.max())))
     return found
+
+
+def run_qonnx(model: QuantizedModel, images: Any) -> list[np.ndarray]:
+    """Return the outputs that the package qonnx computes from the QONNX file of a quantized model.
+
+    Args:
+        model: As in `compare_qonnx`.
+        images: As in `compare_qonnx`.
+
+    Returns:
+        An array (n, ...) per output, without softmax or other activations at the end.
+
+    Raises:
+        InputError: as `compare_qonnx`.
+    """
+    model = canonical(_without_heads(model))
+    graph = Graph(model)
+    names = [graph.made_by(output).name for output in graph.outputs]
+    parts = [[values[name] for name in names] for _, values in _executed(model, images, clean=False)]
+    return [np.concatenate(each) for each in zip(*parts)]
 
 
 class _QuantGraph(LayerGraph):
@@ -211,6 +226,16 @@ def _with_step(layer: Any, step: float, msb: int) -> FixedPoint:
 
 
 # Execution
+
+
+def _executed(model: QuantizedModel, images: Any, clean: bool) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+    """Yield some images at a time, a list of arrays if the model has several inputs, with the values of every layer."""
+    every = [np.asarray(array, np.float32) for array in (images if isinstance(images, list) else [images])]
+    size = max(1, NUMBERS // sum(prod(array.shape[1:]) for array in every))
+    executor = cache(lambda batch: _executor(model, batch, clean))
+    for start in range(0, len(every[0]), size):
+        part = [array[start : start + size] for array in every]
+        yield part if len(part) > 1 else part[0], executor(len(part[0]))(part)
 
 
 def _executor(

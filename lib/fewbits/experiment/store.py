@@ -42,6 +42,11 @@ class Tally(_Frozen):
             raise ValueError(f"{self.hits} of {self.n} images cannot be right")
         return self
 
+    @property
+    def share(self) -> Share:
+        """The share of images it gets right."""
+        return Share(self.hits, self.n)
+
 
 class Results(_Frozen):
     """What a trial measured.
@@ -92,7 +97,7 @@ class Results(_Frozen):
             part: "test", or "float_test" for the network that the trial started from.
         """
         tally, packed = getattr(self, part), (self.answers or {}).get(part)
-        return Share(tally.hits, tally.n) if packed is None else Share.of(unpack_answers(packed, tally.n))
+        return tally.share if packed is None else Share.of(unpack_answers(packed, tally.n))
 
     @property
     def lost(self) -> Estimate:

@@ -123,6 +123,17 @@ class Study(Mapping[Scheme, Answers]):
             return Estimate.of([])
         return Share.of(self.float.top1[images]) - Share.of(self[scheme].top1[images])
 
+    def gain(self, better: Scheme, worse: Scheme) -> Estimate:
+        """Return by how much the top-1 of a scheme is above that of another, compared image by image.
+
+        Args:
+            better: A scheme; if one of both has no answers, the estimate is one of no values.
+            worse: Another scheme.
+        """
+        if better not in self or worse not in self:
+            return Estimate.of([])
+        return self[better].share - self[worse].share
+
     @property
     def made_with(self) -> str:
         """A sentence that names images, hardware, versions, code and time."""

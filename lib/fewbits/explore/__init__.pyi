@@ -43,6 +43,7 @@ from .explorer import View as View
 from .fronts import Point as Point
 from .fronts import choose_network as choose_network
 from .fronts import pareto_front as pareto_front
+from .fronts import table_of_fronts as table_of_fronts
 from .fronts import accuracy_over_cost as accuracy_over_cost
 from .histograms import staircase as staircase
 from .histograms import kernel_histogram as kernel_histogram

@@ -1,6 +1,6 @@
 """Explorers of what accuracy costs: networks as points, and the Pareto front, the line of those that none beats."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -57,6 +57,27 @@ def pareto_front(points: Sequence[Point], cost: str) -> list[Point]:
             best = point.accuracy
             found.append(point)
     return found
+
+
+def table_of_fronts(fronts: Mapping[str, Sequence[Point]], units: Mapping[str, str]) -> plots.Table:
+    """Return a row per network that is on any front, the least accurate first; a star marks the costs of its fronts.
+
+    Args:
+        fronts: Cost -> the points on its front, as `pareto_front` returns them. All points have all these costs.
+        units: Cost -> its unit.
+    """
+    on = {cost: {id(point) for point in front} for cost, front in fronts.items()}
+    best = {id(point): point for front in fronts.values() for point in front}
+    rows = [
+        (
+            point.name,
+            point.training,
+            f"{point.accuracy:.1%} ± {100 * point.half_width:.1f}",
+            *(f"{point.costs[cost]:,.4g}{' *' * (key in on[cost])}" for cost in fronts),
+        )
+        for key, point in sorted(best.items(), key=lambda found: found[1].accuracy)
+    ]
+    return plots.Table(("network", "trained with", "top-1", *(f"{cost}, {units[cost]}" for cost in fronts)), rows)
 
 
 def accuracy_over_cost(points: Sequence[Point], units: dict[str, str], label: str, caption: str) -> Explorer:

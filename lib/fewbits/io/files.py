@@ -218,16 +218,12 @@ def _member(path: Path | str, archive: Any, name: str) -> np.ndarray:
 
 def _uncompiled(model: "keras.Model") -> "keras.Model":
     """Return a model with the graph of `model`, not compiled."""
-    from fewbits.graph import rebuild
+    from fewbits.graph import ends, like, rebuild
 
     try:
         return type(model).from_config(model.get_config())
     except (TypeError, ValueError):  # of a function or class that Keras does not find by its name
-        same = rebuild(model)
-        plain = type(same)(same.input, same.output, name=model.name)
-        if hasattr(model, "pixels"):  # of a QuantizedModel
-            plain.pixels = model.pixels
-        return plain
+        return like(model, *ends(rebuild(model)))
 
 
 def _misread(path: Path, said: str) -> InputError:

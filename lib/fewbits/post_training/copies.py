@@ -6,7 +6,7 @@ import numpy as np
 
 from fewbits.backend import ops
 from fewbits.errors import InputError
-from fewbits.graph import clone, give_weights, rebuild
+from fewbits.graph import clone, ends, give_weights, like, rebuild
 from fewbits.quantization.conversion import QuantizedModel
 from fewbits.quantization.layers import quantized_type
 
@@ -30,8 +30,7 @@ def copied(network: QuantizedModel, with_bias: bool = False) -> QuantizedModel:
     def replaced(layer):
         return clone(layer, **({"use_bias": True} if with_bias and quantized_type(layer) else {}))
 
-    graph = rebuild(network, replaced)
-    copy = QuantizedModel(graph.input, graph.output, name=network.name)
+    copy: Any = like(network, *ends(rebuild(network, replaced)))
     for layer in copy.layers:
         old = network.get_layer(layer.name)
         if not quantized_type(layer):

@@ -119,6 +119,7 @@ class QuantizedModel(keras.Model):
     """
 
     pixels: PixelCodes | None = None
+    beside_graph = ("pixels",)  # what copies keep
 
     def get_config(self) -> dict[str, Any]:
         """Return the configuration, from which `from_config` makes a model without weights."""
@@ -371,9 +372,7 @@ def with_ranges(network: QuantizedModel, ranges: str = "learned") -> QuantizedMo
         _copy_weights(old, layer)
         if _rounds(old):
             layer.locked = old.locked
-    same: Any = like(network, *ends(changed))
-    same.pixels = network.pixels
-    return same
+    return like(network, *ends(changed))
 
 
 def _rounds(layer: Any) -> bool:

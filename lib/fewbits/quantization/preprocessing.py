@@ -62,13 +62,24 @@ def foldable_preprocessing(model: keras.Model) -> list[Preprocessing]:
     return [one for one in found if one is not None and not _is_folded(one)]
 
 
-def fold_preprocessing(model: keras.Model) -> keras.Model:
+def scales_alike(model: keras.Model) -> bool:
+    """Return whether the preprocessing that can be folded has one scale for all channels, which kernels take best.
+
+    Args:
+        model: A network as `canonical` returns it.
+    """
+    return all(one.scale.ndim == 0 for one in foldable_preprocessing(model))
+
+
+def fold_preprocessing(model: keras.Model, *, keep_size: bool = False) -> keras.Model:
     """Return a network with the outputs of `model` whose kernels take the scale of the preprocessing before them.
 
     An offset goes into the bias or, before a layer that pads with zeros, becomes a Rescaling that only adds.
 
     Args:
         model: A network as `canonical` returns it; it stays as it is.
+        keep_size: Whether kernels keep their size, as the steps of a training need it: the nearest power of two of the
+            scale stays before them, which integers compute exactly.
 
     Returns:
         `model` itself if there is nothing to fold; otherwise a new model.
@@ -77,27 +88,29 @@ def fold_preprocessing(model: keras.Model) -> keras.Model:
     if not plan:
         return model
     absorbed = {id(call.outputs[0]) for one in plan for call in one.calls}
-    shifted = {id(one.calls[-1].outputs[0]): one for one in plan if not one.in_bias and np.any(one.offset)}
+    first = {id(one.calls[-1].outputs[0]): one for one in plan}
     by_layer = {one.layer: one for one in plan}
+    left = {one.layer: _power_of_two(one.scale) if keep_size else 1.0 for one in plan}
 
     def replaced(layer: Any) -> Any:
         one = by_layer.get(layer.name)
         return clone(layer, **({"use_bias": True} if one is not None and one.in_bias else {}))
 
     def apply(call: Call, layer: Any, *args: Any, **kwargs: Any) -> Any:
-        one = shifted.get(id(call.outputs[0]))
+        one = first.get(id(call.outputs[0]))
         if one is not None:
-            shift = (one.offset / one.scale).tolist()
-            return layers.Rescaling(1.0, shift if np.ndim(shift) else float(shift), name=call.name)(*args)
-        if id(call.outputs[0]) in absorbed and takes_integers(args[0]):
-            return layers.Rescaling(1.0, name=call.name)(*args)  # makes floats of them
+            scale = left[one.layer]
+            shift = 0.0 if one.in_bias else (scale * one.offset / one.scale).tolist()
+            if scale != 1 or np.any(shift) or takes_integers(args[0]):  # of which Rescaling makes floats
+                return layers.Rescaling(scale, shift, name=call.name)(*args)
         return args[0] if id(call.outputs[0]) in absorbed else layer(*args, **kwargs)
 
     folded = rebuild(model, replaced, apply)
     for layer in (layer for layer in folded.layers if layer.weights):
         old, one = model.get_layer(layer.name), by_layer.get(layer.name)
         if one is not None:
-            kernel, bias = input_folded(old, one.scale, one.offset if one.in_bias else 0 * one.offset)
+            scale = one.scale / left[one.layer]
+            kernel, bias = input_folded(old, scale, one.offset if one.in_bias else 0 * one.offset)
             layer.kernel.assign(kernel)
             if layer.bias is not None:
                 layer.bias.assign(bias)
@@ -142,6 +155,11 @@ def _numbers(layer: Any, tensor: keras.KerasTensor) -> tuple[np.ndarray, np.ndar
         return None
     scale, offset = (np.squeeze(np.asarray(x, float)) for x in numbers)
     return (scale, offset) if {scale.shape, offset.shape} <= {(), (channels,)} else None
+
+
+def _power_of_two(scale: np.ndarray) -> float:
+    """Return the power of two nearest to a scale, or to the geometric mean of the scales of channels."""
+    return float(2.0 ** np.rint(np.mean(np.log2(np.abs(scale)))))
 
 
 def _is_folded(one: Preprocessing) -> bool:
