@@ -435,12 +435,14 @@ explore.Table(
 whole = {called(engine["design"]): engine for engine in engines}
 one_up, one_floor = (whole[f"8 bits, {name}"]["luts"] for name in ("nearest-up", "floor"))
 quote(engine_up=one_up / one_floor - 1, engine_8=one_floor)
+quote(path={name: whole[f"8 bits, {name}"]["ice40_path"] for name in ("floor", "nearest-up", "nearest")})
 quote(word_ratio=whole["16 bits, all roundings"]["luts"] / whole["4 bits, all roundings"]["luts"])
 
 # %% [markdown]
-# An engine with half up takes {glue:text}`engine_up:.1%` more LUTs than one with floor ({glue:text}`engine_8:,`). A word of 16 bits
-# instead of 4 has four times the multipliers, and takes {glue:text}`word_ratio:.1f` times the LUTs, because the window and the line
-# buffers are shared.
+# An engine with half up takes {glue:text}`engine_up:.1%` more LUTs than one with floor ({glue:text}`engine_8:,`). The longest path,
+# which limits the clock, is {glue:text}`path_floor` cells with floor, {glue:text}`path_nearest_up` with half up and
+# {glue:text}`path_nearest` with half to even, which has to look at the result before it can round it. A word of 16 bits instead of 4 has
+# four times the multipliers, and takes {glue:text}`word_ratio:.1f` times the LUTs, because the window and the line buffers are shared.
 #
 # ### For nothing
 #
