@@ -82,8 +82,8 @@ tf.config.run_functions_eagerly(True)  # to compile takes longer
 # %%
 design = EngineDesign(window=3, pixel_bits=8, word_bits=16, words=1)
 for bits, filters in design.weight_widths.items():
-    print(f"weights of {bits} bits: {filters} filters at once,",
-          f"{filters * design.window**2} MACs a cycle")
+    print(f"weights of {bits} bits, filters at once: {filters},",
+          f"MACs a cycle: {filters * design.window**2}")
 
 # %% [markdown]
 # Streams connect the parts. Each has two wires besides its data: the sender says when an item is *valid*, the reader when it is
@@ -244,7 +244,9 @@ record(cycles=sum(row[2] for row in rows), pixels_read=sum(row[3] for row in row
 # - The **ends**: a filter count that does not divide by the number of filters at once leaves some idle in the last run, and every job
 #   fills and empties its pipeline once.
 #
-# The 3x3 layer has hardly any of these, and its multipliers work in {glue:text}`used_3x3:.1%` of its cycles.
+# The 3x3 layer has hardly any of these, and its multipliers work in {glue:text}`used_3x3:.1%` of its cycles. A real system adds
+# *stalls*. The engine counts them by their cause: it waits for a pixel, for weights, for a bias, for a partial sum that is not back yet
+# (in planes of a few pixels), or for the reader of its codes.
 
 # %% tags=["remove-cell"]
 # Quoted in the text
@@ -271,7 +273,7 @@ def row_of(each):
     differ, compared = (sum(getattr(layer, name) for layer in each.layers) for name in ("different", "codes"))
     peak = each.layers[0].peak_macs
     rate = each.images_per_second
-    return (f"{each.network}, {each.bits} bits", peak, f"{differ} of {compared:,}", each.cycles, f"{each.of_peak:.0%}",
+    return (f"{each.network}, {each.bits} bits", peak, f"{differ} of {compared:,}", each.cycles, f"{each.of_peak:.1%}",
             f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}")
 
 
@@ -308,12 +310,13 @@ quote(point_cycles=sum(each.cycles for each in point) / photo.cycles)
 quote(point_macs=sum(each.macs for each in point) / sum(each.macs for each in photo.layers))
 by_bits = {each.bits: each.images_per_second for each in speeds if each.network == "SqueezeNet, digits"}
 quote(narrow_gain=by_bits[4] / by_bits[16], photo_filters=photo.layers[0].peak_macs // 9)
+quote(most_waited=max(sum(layer.waits.values()) for each in speeds for layer in each.layers))
 lenet = [each.of_peak for each in speeds if each.network == "LeNet, digits"]
 quote(lenet_least=min(lenet), lenet_most=max(lenet), clock=CLOCK_MHZ)
 
 # %% [markdown]
-# **{glue:text}`net_wrong` of {glue:text}`net_codes:,` codes differ.** LeNet, whose kernels are as large as its engine's window of 5x5,
-# keeps {glue:text}`lenet_least:.0%` to {glue:text}`lenet_most:.0%` of the multipliers busy, and the 3x3 layers of SqueezeNet v1.1 keep
+# **{glue:text}`net_wrong` of {glue:text}`net_codes:,` codes differ.** No layer waits for more than {glue:text}`most_waited` cycles. LeNet, whose kernels are as large as its engine's window of 5x5,
+# keeps {glue:text}`lenet_least:.1%` to {glue:text}`lenet_most:.1%` of the multipliers busy, and the 3x3 layers of SqueezeNet v1.1 keep
 # {glue:text}`square_least:.2%` to {glue:text}`square_most:.2%` busy. SqueezeNet v1.1 as a whole uses {glue:text}`photo_used:.0%`: its 1x1
 # layers hold {glue:text}`point_macs:.0%` of the MACs and take {glue:text}`point_cycles:.0%` of the cycles, the last one alone, with its
 # 1,000 filters, {glue:text}`last_cycles:.0%`. With {glue:text}`photo_filters` filters at once it makes {glue:text}`photo_rate:.1f` images
@@ -362,8 +365,8 @@ quote(unsigned_8=unsigned[8] / products[8] - 1)
 # %% [markdown]
 # A product grows with the *square* of its bits: {glue:text}`product_4` LUTs with 4 bits, {glue:text}`product_8` with 8,
 # {glue:text}`product_16` with 16, which is {glue:text}`product_ratio:.0f` times as many. A sum grows with its bits:
-# {glue:text}`sum_ratio:.1f` times from 4 to 16. So each halving of the bits makes the multipliers about
-# {glue:text}`product_half:.0f` times smaller, while memory only halves. Saturation doubles the price of a sum, from
+# {glue:text}`sum_ratio:.1f` times from 4 to 16. Halving the bits from 8 to 4 makes a multiplier {glue:text}`product_half:.1f` times
+# smaller, while memory only halves. Saturation doubles the price of a sum, from
 # {glue:text}`wrap_8` LUTs to {glue:text}`sum_8` with 8 bits; where the width of a sum is proven, as in
 # [chapter 16](16-integers), it is not needed.
 #
@@ -432,12 +435,14 @@ explore.Table(
 whole = {called(engine["design"]): engine for engine in engines}
 one_up, one_floor = (whole[f"8 bits, {name}"]["luts"] for name in ("nearest-up", "floor"))
 quote(engine_up=one_up / one_floor - 1, engine_8=one_floor)
+quote(path={name: whole[f"8 bits, {name}"]["ice40_path"] for name in ("floor", "nearest-up", "nearest")})
 quote(word_ratio=whole["16 bits, all roundings"]["luts"] / whole["4 bits, all roundings"]["luts"])
 
 # %% [markdown]
-# An engine with half up takes {glue:text}`engine_up:.1%` more LUTs than one with floor ({glue:text}`engine_8:,`). A word of 16 bits
-# instead of 4 has four times the multipliers, and takes {glue:text}`word_ratio:.1f` times the LUTs, because the window and the line
-# buffers are shared.
+# An engine with half up takes {glue:text}`engine_up:.1%` more LUTs than one with floor ({glue:text}`engine_8:,`). The longest path,
+# which limits the clock, is {glue:text}`path_floor` cells with floor, {glue:text}`path_nearest_up` with half up and
+# {glue:text}`path_nearest` with half to even, which has to look at the result before it can round it. A word of 16 bits instead of 4 has
+# four times the multipliers, and takes {glue:text}`word_ratio:.1f` times the LUTs, because the window and the line buffers are shared.
 #
 # ### For nothing
 #
@@ -500,8 +505,8 @@ quote(four_floor=float(right[4, "floor"]))
 # %% [markdown]
 # With {glue:text}`enough` bits the network is within one point of its best ({glue:text}`enough_right:.1%` of {glue:text}`best_right:.1%`),
 # and a MAC takes {glue:text}`enough_part:.0%` of the LUTs of one with 16 bits. The rounding of the sums decides only where bits are
-# few: with 4 bits {glue:text}`four_right:.1%` are right with half up, {glue:text}`four_floor:.1%` with floor. (The kernels are rounded
-# to nearest in both.)
+# few: with 4 bits {glue:text}`four_right:.1%` are right with half up, {glue:text}`four_floor:.1%` with floor. On so few
+# digits, more bits do not tell the two apart. (The kernels are rounded to nearest in both.)
 #
 # (energy)=
 # ### Energy
