@@ -513,6 +513,7 @@ def with_work(plan):
     return sum(row.macs for row in on_it) / could
 
 
+# %%
 rows = []
 for (name, bits), plan in plans.items():
     passes = sum(row.passes for row in plan)
