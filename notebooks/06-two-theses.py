@@ -39,6 +39,7 @@ from scipy.optimize import curve_fit
 from fewbits import FixedPoint, data, explore, quantize, zoo
 from fewbits.backend import ops
 from fewbits.book import papers, questions, quote, record, reference
+from fewbits.book.gate_prices import load_gate_prices
 from fewbits.experiment import Scheme, run_schemes
 from fewbits.explore import plots
 from fewbits.quantization import observe, rounding_shifts
@@ -646,6 +647,39 @@ quote(rgb=others["RGB instead of BGR"].share, both=others["both"].share, pooling
 # of `ap_fixed` in Vitis HLS is `AP_TRN`, truncation to minus infinity {cite:p}`amd2024hls`. Ristretto, which the second thesis used,
 # has only two modes, to nearest and stochastic {cite:p}`gysel2018`; in its code, layers round to nearest when they are tested, unless the
 # network's description asks for stochastic rounding.
+#
+# **What rounding costs.** Rounding down is not quite free: hardware shifts the sum, and clips it to a code. The other roundings add one to
+# some results. We synthesized each of them in gates ([chapter 17](17-engine)), for codes of several widths:
+
+# %% tags=["hide-input"]
+# Roundings in an FPGA
+prices = load_gate_prices()
+widths = range(4, 17, 2)
+
+
+def rounder(rounding, b):
+    """Return its lookup tables, and how much of a MAC it takes more than floor."""
+    more = prices.above_floor(b, rounding) / prices.mac(b)
+    return f"{prices.rounding(b, rounding)}" + (f" ({more:+.0%})" if more else "")
+
+
+explore.Table(
+    ("lookup tables to shift, round and clip", *(f"{b} bits" for b in widths)),
+    [(rounding, *(rounder(rounding, b) for b in widths)) for rounding in ("floor", "nearest-up", "nearest-away", "nearest")],
+    "In brackets: more than floor, as a share of a MAC (a product of two codes and a saturating sum). A sum has twice the bits of a "
+    f"code and 8 more; the shift is wired. {prices.made_with}",
+)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+up = {b: prices.above_floor(b, "nearest-up") / prices.mac(b) for b in range(4, 17)}
+quote(up_luts=prices.above_floor(8, "nearest-up"), up={b: f"{up[b]:.0%}" for b in (4, 8, 16)})
+quote(even_more=prices.above_floor(8, "nearest") - prices.above_floor(8, "nearest-up"))
+
+# %% [markdown]
+# Half up takes {glue:text}`up_luts` lookup tables more than floor at 8 bits. This is {glue:text}`up_8` of one MAC
+# ({glue:text}`up_4` at 4 bits, {glue:text}`up_16` at 16), and one rounding follows the MACs of a whole window. Half to even
+# takes {glue:text}`even_more` more than half up. Chapter 7 moves the half step into the bias, where it costs nothing.
 #
 # **What remains unknown.** We do not know how the first thesis' *own* weights, trained to 51 %, would have behaved. The second thesis does
 # not say which version of SqueezeNet it quantized, so the architecture need not be the same. We assume that it left Ristretto's rounding

@@ -50,6 +50,7 @@ from scipy.special import softmax
 from fewbits import FixedPoint, data, explore, post_training, quantize, zoo
 from fewbits.backend import keras, ops
 from fewbits.book import papers, questions, quote, record, reference
+from fewbits.book.gate_prices import load_gate_prices
 from fewbits.experiment import Scheme, run_schemes
 from fewbits.explore import plots
 from fewbits.post_training.range_search import edges
@@ -62,23 +63,60 @@ array = ops.convert_to_numpy  # takes a tensor or a variable
 # %% [markdown]
 # ## Twelve repairs and their costs
 #
-# | repair | what it changes | images | hardware cost |
-# |---|---|---|---|
-# | mean shift folded | biases | some tens | nothing |
-# | bias corrected in order | biases | some tens | nothing |
-# | kernels rounded offline | codes of kernels | none | nothing |
-# | mid-step reconstruction | the value of a code | none | one more sum per window, shared by all filters |
-# | half a step in the bias | biases | none | nothing |
-# | one format per edge | formats of outputs | none | one quantizer fewer per edge |
-# | equalization | scales of channels | none | nothing |
-# | a scale per filter | formats of kernels | none | one shift per filter |
-# | range search | formats of inputs and outputs | some tens | nothing |
-# | kernels refitted | codes of kernels | some tens | nothing |
-# | rounding learned | codes of kernels, biases | some tens | nothing |
-# | blocks reconstructed | codes of kernels, biases | some tens | nothing |
-#
-# *Nothing* means that the device runs the same computation with other constants. The work is done once, offline.
-#
+# Where the hardware cost is *nothing*, the device runs the same computation with other constants; the work is done once, offline. For the
+# other repairs we synthesized the parts in gates ([chapter 17](17-engine)), and counted the lookup tables of an FPGA that each adds:
+
+# %% tags=["hide-input"]
+# What each repair adds to the hardware of one filter
+prices = load_gate_prices()
+KERNEL_BITS = 8, 5
+
+
+def priced(added):
+    """Return lookup tables at each width, and their share of those of a product and its sum."""
+    return [f"{added(b):+} ({added(b) / prices.mac(b):+.0%})" if added else "0" for b in KERNEL_BITS]
+
+
+def window_sum(bits):
+    return prices.cost(bits, "sum_pixels", pixels="signed")
+
+
+def quantizer(bits):
+    return -prices.rounding(bits, "floor")
+
+
+def shifter(bits):
+    return prices.rounding(bits, "floor", "filter") - prices.rounding(bits, "floor", "layer")
+
+
+REPAIRS = [
+    ("mean shift folded", "biases", "some tens", "nothing", None),
+    ("bias corrected in order", "biases", "some tens", "nothing", None),
+    ("kernels rounded offline", "codes of kernels", "none", "nothing", None),
+    ("mid-step reconstruction", "the value of a code", "none", "one more sum per window, shared by all filters", window_sum),
+    ("half a step in the bias", "biases", "none", "nothing", None),
+    ("one format per edge", "formats of outputs", "none", "one quantizer fewer per edge", quantizer),
+    ("equalization", "scales of channels", "none", "nothing", None),
+    ("a scale per filter", "formats of kernels", "none", "a shifter in place of a wired shift", shifter),
+    ("range search", "formats of inputs and outputs", "some tens", "nothing", None),
+    ("kernels refitted", "codes of kernels", "some tens", "nothing", None),
+    ("rounding learned", "codes of kernels, biases", "some tens", "nothing", None),
+    ("blocks reconstructed", "codes of kernels, biases", "some tens", "nothing", None),
+]
+explore.Table(
+    ("repair", "what it changes", "images", "hardware cost", *(f"lookup tables, {b} bits" for b in KERNEL_BITS)),
+    [(*row, *priced(added)) for *row, added in REPAIRS],
+    f"In brackets: of a MAC (a product and its sum). Pixels, weights and codes have the same bits. {prices.made_with}",
+)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+for name, cost in {"sum": window_sum, "quantizer": quantizer, "shifter": shifter}.items():
+    quote(**{f"{name}_luts": abs(cost(8)), f"{name}_of_mac": f"{abs(cost(8)) / prices.mac(8):.0%}"})
+half_up = prices.above_floor(8, "nearest-up")
+quote(half_up_luts=half_up, half_up_of_mac=f"{half_up / prices.mac(8):.0%}")
+
+# %% [markdown]
 # The network is the small SqueezeNet of chapter 6, with the weights that come with this book. The repairs use 64 training images,
 # without labels:
 
@@ -346,8 +384,9 @@ equal("mid-step reconstruction",
       [layer.kernel for layer in library.quantized_layers])
 
 # %% [markdown]
-# *Cost:* one more sum of the inputs in each window, which all filters share. No constant can replace this sum, because it depends on
-# the window. With mid-step reconstruction, the accuracy at 5 bits is {glue:text}`mid_5:.1%`.
+# *Cost:* one more sum of the inputs in each window, which all filters share: {glue:text}`sum_luts` lookup tables at 8 bits,
+# {glue:text}`sum_of_mac` of a MAC. No constant can replace this sum, because it depends on the window. With mid-step reconstruction,
+# the accuracy at 5 bits is {glue:text}`mid_5:.1%`.
 #
 # ## What the device itself rounds
 #
@@ -389,7 +428,8 @@ equal("half a step in the bias",
       [layer.bias for layer in lifted.quantized_layers], 1e-6)
 
 # %% [markdown]
-# *Cost:* nothing.
+# *Cost:* nothing. A device that adds the half step itself needs {glue:text}`half_up_luts` lookup tables more per filter at 8 bits,
+# {glue:text}`half_up_of_mac` of a MAC, to compute the same codes.
 #
 # ### One format per edge
 #
@@ -428,9 +468,9 @@ agrees["one format per edge"] = ours.formats == library.formats
 print("one format per edge: equal:", agrees["one format per edge"])
 
 # %% [markdown]
-# *Cost:* less than nothing, because the second quantizer is removed. With these three repairs (kernels rounded offline, half a step,
-# one format per edge), hardware that drops bits computes the same as hardware that rounds to nearest. From here on, *nearest*
-# stands for both.
+# *Cost:* less than nothing, because the second quantizer is removed: {glue:text}`quantizer_luts` lookup tables at 8 bits. With
+# these three repairs (kernels rounded offline, half a step, one format per edge), hardware that drops bits computes the same as
+# hardware that rounds to nearest. From here on, *nearest* stands for both.
 #
 # ## Ranges
 #
@@ -469,7 +509,8 @@ print("outputs are the same bits:", same)
 
 # %% [markdown]
 # *Cost:* nothing. But the scales also change the ranges of activations, and only the kernels determine the scales. A *scale per filter*
-# does exactly what equalization approximates for kernels, and costs one shift per filter.
+# does exactly what equalization approximates for kernels. The shift is then no longer wired, and the shifter takes
+# {glue:text}`shifter_luts` lookup tables more at 8 bits, {glue:text}`shifter_of_mac` of a MAC.
 #
 # ### Range search
 #

@@ -365,11 +365,12 @@ reference.results_table(("MSB (99.9 %)", "locked at 8-6-6"), rows)
 # %% tags=["hide-input"]
 # The first seed at 6-6-6, rounded down, epoch by epoch
 [start] = reference.cell("float").records
+judged = start.results.validation.share
 first = {s: cell.records[0] for s, cell in cifar["floor", (6, 6, 6)].items() if s != "static" and cell.records}
 explore.training_curve(
-    {s: reference.outcome(found) for s, found in first.items()}, start.results.validation.n, "9.6",
+    {s: reference.outcome(found) for s, found in first.items()}, judged.n, "9.6",
     "Quantize-and-lock and quantize-while-train at 6-6-6 on CIFAR-10, rounded down (reference; the first seed).",
-    start=start.results.validation.hits / start.results.validation.n,
+    start=judged.value,
 )
 
 # %% tags=["remove-cell"]
@@ -408,15 +409,10 @@ quote(reference_float=start.results.accuracy)
 
 # %% tags=["hide-input"]
 # The schedules of the thesis, and ours
-LOCK, TRAIN, GENERIC = ("lock", "custom"), ("train", "custom"), ("lock", "generic")
-COLUMNS = {"dynamic_accuracy": GENERIC, "generic_msb_accuracy": GENERIC, "custom_msb_accuracy": LOCK}
-COLUMNS |= {"lock_accuracy": LOCK, "train_accuracy": TRAIN, "accuracy": TRAIN}
-LENGTHS, theirs = {10: "short", 100: "long"}, {}
-for number in (10, 12, 13, 14):
-    for row in papers.table("vieito2017", number):
-        for column in COLUMNS.keys() & row.keys():
-            key = *COLUMNS[column], papers.bits_of(row), LENGTHS[row["epochs_per_layer"]]
-            theirs[key] = f"{row[column]} % (Table {number})"
+theirs = {
+    (*key, {10: "short", 100: "long"}[epochs]): f"{accuracy} % (Table {number})"
+    for (*key, epochs), (accuracy, number) in papers.schedule_accuracies().items()
+}
 ours = {(s, "custom", b, "short"): share for (s, b), (*_, share) in grid.items() if s != "static"}
 ours |= {("lock", name, b, "short"): share for (b, name), (*_, share) in msbs.items()}
 ours |= {(s, "custom", (5, 5, 5), "long"): share for s, (*_, share) in long.items()}

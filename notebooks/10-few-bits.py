@@ -346,19 +346,7 @@ quote(ways_down="; ".join(f"{w} {ahead.points} ({verdict(ahead)})" for w, ahead 
 # Our runs on CIFAR-10
 EDGES = "few bits, first and last level at 8", "3 bits and fewer, first and last level at 8"
 FITTING_GRIDS = [f"{what} that fit, first and last level at 8" for what in ("few bits", "2 bits")]
-TEN = ["conv1", *(f"fire{i}" for i in range(2, 10)), "conv10"]
-
-
-original = reference.cell("float")
-TRAINING = 50_000 - original.records[0].results.validation.n  # images of CIFAR-10 that are neither validation nor test
-
-
-def seen(trial):
-    """Return how many training images a trial sees."""
-    stages = Schedule(trial.bits, trial.strategy, epochs=trial.epochs).stages(TEN)
-    return sum(stage.epochs for stage in stages) * (trial.images or TRAINING)
-
-
+original, longer = (reference.cell(name) for name in ("float", "float, trained on"))
 GRIDS = {
     "least squared error": ["static at 4 bits", "gradual", "train at 4 bits", "few bits, all images"],
     "98th percentile": ["static, 98th percentile"],
@@ -372,12 +360,10 @@ GRIDS = {
 cells = [(what, c) for what, names in GRIDS.items() for c in reference.cells(*names)]
 found = [(what, c) for what, c in cells if c.trial.rounding == "nearest" and c.trial.bits <= (4, 4, 4)]
 rows = [
-    (c.trial.bits, c.trial.strategy, seen(c.trial), what, c, (original - c).written(".1%"))
-    for what, c in sorted(found, key=lambda found: (-found[1].trial.bits[0], seen(found[1].trial)))
+    (c.trial.bits, c.trial.strategy, c.images_seen, what, c, (original - c).written(".1%"))
+    for what, c in sorted(found, key=lambda found: (-found[1].trial.bits[0], found[1].images_seen))
 ]
-longer = reference.cell("float, trained on")
-longer_seen = longer.trial.epochs * TRAINING
-rows.append(("float", "trained on", longer_seen, "-", longer, (original - longer).written(".1%")))
+rows.append(("float", "trained on", longer.images_seen, "-", longer, (original - longer).written(".1%")))
 heads = "bits", "strategy", "images seen", "MSB from", "top-1", "points under float"
 reference.results_table(heads, rows, note="Intervals: test images, of both networks.")
 
@@ -387,14 +373,14 @@ few_bits = {"edges_4_longer": reference.cell(EDGES[0], epochs=12)}
 few_bits["edges_3"] = reference.cell(EDGES[1], bits=(3, 3, 3))
 quote(**{name: (original - cell).written(".1%") for name, cell in few_bits.items()})
 stepwise, at_once = (reference.cell("gradual", strategy=way) for way in ("gradual-by-level", "all-at-once"))
-quote(stepwise_seen=seen(stepwise.trial), at_once_seen=seen(at_once.trial))
+quote(stepwise_seen=stepwise.images_seen, at_once_seen=at_once.images_seen)
 by_98 = reference.cell("static, 98th percentile", bits=(4, 4, 4), rounding="nearest")
 quote(above_mse=(by_98 - reference.cell("static at 4 bits", rounding="nearest")).points)
 fit_4, fit_3 = (reference.cell(FITTING_GRIDS[0], bits=(b, b, b)) for b in (4, 3))
 fit_2, by_adam = (reference.cell(name) for name in (FITTING_GRIDS[1], f"{FITTING_GRIDS[1]}, Adam"))
 fits = {"4": fit_4, "3": fit_3, "2": fit_2, "adam": by_adam}
 fits |= {word: reference.cell(f"few bits that fit, with {what}") for word, what in (("teacher", "a teacher"), ("learned", "learned ranges"))}
-quote(fit={name: (original - cell).written(".1%") for name, cell in fits.items()}, long_seen=longer_seen)
+quote(fit={name: (original - cell).written(".1%") for name, cell in fits.items()}, long_seen=longer.images_seen)
 quote(fair={b: (longer - fits[b]).written(".1%") for b in "432"}, float_gain=(longer - original).written(".1%"))
 entered, *_, ended = fit_2.records[0].results.history if fit_2.records else ({}, {})
 quote(began_2=entered.get("val_accuracy_before", np.nan), ended_2=ended.get("val_accuracy", np.nan), seen_2=ended.get("accuracy", np.nan))

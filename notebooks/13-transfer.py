@@ -45,7 +45,7 @@ from fewbits.io import weights
 from fewbits.quantization import (
     FixedPoint, dequantize_model, fractional_length, quantize, quantize_model,
 )
-from fewbits.statistics import Share, mean_and_deviation, paired, verdict
+from fewbits.statistics import Share, paired, verdict
 from fewbits.training import transfer
 
 # %% tags=["hide-input"]
@@ -260,11 +260,6 @@ sixty, quick = (
 )
 
 
-def told(cell):  # "±" is the standard deviation over the folds here, as in the thesis; their number if some are missing
-    n = len(cell.records)
-    return mean_and_deviation(cell.accuracies).percent + f" ({n} folds)" * (1 < n < 5)
-
-
 def plants(cell):  # of all folds together
     tests = [r.results.test for r in cell.records]
     return f"{sum(t.hits for t in tests)} of {sum(t.n for t in tests)}" if tests else None
@@ -273,7 +268,7 @@ def plants(cell):  # of all folds together
 trained_on = {"all images": {**cells, "9, frozen": frozen}, "60 images": sixty, "60 images, momentum 0.9": quick}
 found = [(n, images, c) for images, by_levels in trained_on.items() for n, c in by_levels.items()]
 heads = "levels transferred (tl)", "trained on", "accuracy in %, mean ± SD of 5 folds (reference)", "plants right"
-rows = [(n, images, told(c), plants(c)) for n, images, c in found]
+rows = [(n, images, c.with_deviation(), plants(c)) for n, images, c in found]
 reference.results_table(heads, rows, also=[c for *_, c in found])
 
 # %% tags=["hide-input"]
@@ -383,7 +378,7 @@ printed += [  # 4.4.1; the background is not tested
     for row in table_11 for tl in (0, 25)
 ]
 chance = [by_chance(mean / 100, images) for *_, mean, _, images in printed]
-ours = ["-"] * (len(printed) - 2) + [mean_and_deviation(quantized[8][n].accuracies).percent for n in (0, 9)]  # SqueezeNet v1.1 comes last
+ours = ["-"] * (len(printed) - 2) + [quantized[8][n].with_deviation() for n in (0, 9)]  # SqueezeNet v1.1 comes last
 rows = [(*row[:2], f"{row[2]} ± {row[3]}", f"{by:.2f}", mine) for row, by, mine in zip(printed, chance, ours)]
 explore.Table(("network", "tl", "thesis, % ± SD", "SD by counting", "ours at 8-8-8 (reference)"), rows)
 

@@ -46,6 +46,8 @@ from amaranth.sim import Simulator
 from fewbits import data, explore, quantization, zoo
 from fewbits.backend import keras
 from fewbits.book import questions, quote, record, reference
+from fewbits.book.engine_speed import CLOCK_MHZ, load_engine_speed
+from fewbits.book.gate_prices import load_gate_prices
 from fewbits.deploy import lower, operations
 from fewbits.deploy.hardware import (
     ENGINE_ROUNDINGS, EngineDesign, compute_tensors, design_for, ideal_cycles, peak_macs, plan_jobs, rounded_shift,
@@ -80,17 +82,17 @@ tf.config.run_functions_eagerly(True)  # to compile takes longer
 # %%
 design = EngineDesign(window=3, pixel_bits=8, word_bits=16, words=1)
 for bits, filters in design.weight_widths.items():
-    print(f"weights of {bits} bits: {filters} filters at once,",
-          f"{filters * design.window**2} MACs a cycle")
+    print(f"weights of {bits} bits, filters at once: {filters},",
+          f"MACs a cycle: {filters * design.window**2}")
 
 # %% [markdown]
-# Two streams connect all parts, with two wires each besides the data: the sender says when an item is *valid*, the reader when it is
+# Streams connect the parts. Each has two wires besides its data: the sender says when an item is *valid*, the reader when it is
 # *ready*, and the item passes in the cycle in which both are 1. So a part that has to wait stops those before it, and nothing is lost.
 #
 # ### Step by step
 #
-# A recorder on the simulation notes each item that passes. Here is a trained filter of 3x3, in the colours of a leaf's edge: three
-# planes, so each place has a partial sum that waits twice.
+# A recorder on the simulation notes each item that passes. Here is one trained filter of 3x3 on the edge of a leaf. The picture has
+# three planes, one per colour, so the partial sum of each place waits twice in the queue:
 
 # %%
 NAME = "squeezenet_cifar"
@@ -179,7 +181,8 @@ record(rounded_wrong=wrong, roundings=len(ENGINE_ROUNDINGS))
 quote(rounded_tried=tried)
 
 # %% [markdown]
-# None does: {glue:text}`rounded_wrong` of {glue:text}`rounded_tried:,` results differ, with {glue:text}`roundings` roundings.
+# {glue:text}`rounded_wrong` of {glue:text}`rounded_tried:,` results differ, with {glue:text}`roundings` roundings. The library's tests
+# go further: they have Yosys *prove* it for every sum of 48 bits and every shift.
 #
 # (code-for-code)=
 # ## Code for code
@@ -221,7 +224,7 @@ explore.Table(
 # %% tags=["remove-cell"]
 # Quoted in the text
 record(codes_wrong=differ, codes_compared=compared)
-record(cycles={row[0]: row[2] for row in rows}, read={row[0]: row[3] for row in rows})
+record(cycles=sum(row[2] for row in rows), pixels_read=sum(row[3] for row in rows))
 
 # %% [markdown]
 # Again **none differs**: {glue:text}`codes_wrong` of {glue:text}`codes_compared:,` codes. The same holds when both streams stall at
@@ -241,13 +244,85 @@ record(cycles={row[0]: row[2] for row in rows}, read={row[0]: row[3] for row in 
 # - The **ends**: a filter count that does not divide by the number of filters at once leaves some idle in the last run, and every job
 #   fills and empties its pipeline once.
 #
-# The 3x3 layer has none of these, and its multipliers work in {glue:text}`used_3x3:.1%` of its cycles.
+# The 3x3 layer has hardly any of these, and its multipliers work in {glue:text}`used_3x3:.1%` of its cycles. A real system adds
+# *stalls*. The engine counts them by their cause: it waits for a pixel, for weights, for a bias, for a partial sum that is not back yet
+# (in planes of a few pixels), or for the reader of its codes.
 
 # %% tags=["remove-cell"]
 # Quoted in the text
 record(within=0.001, used_3x3=float(rows[-1][4].rstrip("%")) / 100)
 
 # %% [markdown]
+# ### Whole networks
+#
+# Verilator compiles the Verilog that `fewbits export` writes, and is fast enough for whole networks. It ran all layers that slide a
+# window, with streams that never wait, and compared their codes with those of integers. The engine has words of 16 bits; the
+# processor does pooling and dense layers, which are not counted here:
+
+# %% tags=["hide-input"]
+# Whole networks on the engine
+speeds, simulated_with = load_engine_speed()
+
+
+def of_all(name):
+    """Return the sum of an attribute over all layers that were simulated."""
+    return sum(getattr(layer, name) for each in speeds for layer in each.layers)
+
+
+def row_of(each):
+    differ, compared = (sum(getattr(layer, name) for layer in each.layers) for name in ("different", "codes"))
+    peak = each.layers[0].peak_macs
+    rate = each.images_per_second
+    return (f"{each.network}, {each.bits} bits", peak, f"{differ} of {compared:,}", each.cycles, f"{each.of_peak:.1%}",
+            f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}")
+
+
+explore.Table(
+    ("network (reference)", "MACs a cycle at most", "codes that differ", "cycles", "multipliers in use", "images a second"),
+    [row_of(each) for each in speeds],
+    f"Bits of weights; inputs have 8. Images a second at {CLOCK_MHZ} MHz. Layers of the same shape are simulated once, and of very long "
+    f"ones only the first runs. {simulated_with}",
+)
+
+# %% tags=["hide-input"]
+# The layers of SqueezeNet v1.1
+photo = next(each for each in speeds if each.network == "SqueezeNet v1.1")
+sizes = {"1x1 kernels": (1, 1), "3x3 kernels": (3, 3)}
+explore.bars(
+    {name: {each.layer: each.cycles if each.kernel == size else None for each in photo.layers} for name, size in sizes.items()},
+    "17.2",
+    "Cycles of each layer of SqueezeNet v1.1 for an image of 224 x 224 on the simulated engine, weights of 8 bits (reference).",
+    "Bars, one per layer: most are short, those of 1x1 kernels no shorter than the others; the last, of 1x1 kernels, is by far the highest.",
+    x="layer", y="cycles", barmode="stack", height=440,
+    table=explore.Table(
+        ("layer", "cycles", "pixels read", "multipliers in use"),
+        [(each.layer, each.cycles, each.ideal_cycles, f"{each.of_peak:.1%}") for each in photo.layers],
+    ),
+)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+square = [each.of_peak for each in photo.layers if each.kernel == (3, 3) and each.stride == 1]
+point = [each for each in photo.layers if each.kernel == (1, 1)]
+quote(net_codes=of_all("codes"), net_wrong=of_all("different"), photo_used=photo.of_peak, photo_rate=photo.images_per_second)
+quote(square_least=min(square), square_most=max(square), last_cycles=photo.layers[-1].cycles / photo.cycles)
+quote(point_cycles=sum(each.cycles for each in point) / photo.cycles)
+quote(point_macs=sum(each.macs for each in point) / sum(each.macs for each in photo.layers))
+by_bits = {each.bits: each.images_per_second for each in speeds if each.network == "SqueezeNet, digits"}
+quote(narrow_gain=by_bits[4] / by_bits[16], photo_filters=photo.layers[0].peak_macs // 9)
+quote(most_waited=max(sum(layer.waits.values()) for each in speeds for layer in each.layers))
+lenet = [each.of_peak for each in speeds if each.network == "LeNet, digits"]
+quote(lenet_least=min(lenet), lenet_most=max(lenet), clock=CLOCK_MHZ)
+
+# %% [markdown]
+# **{glue:text}`net_wrong` of {glue:text}`net_codes:,` codes differ.** No layer waits for more than {glue:text}`most_waited` cycles. LeNet, whose kernels are as large as its engine's window of 5x5,
+# keeps {glue:text}`lenet_least:.1%` to {glue:text}`lenet_most:.1%` of the multipliers busy, and the 3x3 layers of SqueezeNet v1.1 keep
+# {glue:text}`square_least:.2%` to {glue:text}`square_most:.2%` busy. SqueezeNet v1.1 as a whole uses {glue:text}`photo_used:.0%`: its 1x1
+# layers hold {glue:text}`point_macs:.0%` of the MACs and take {glue:text}`point_cycles:.0%` of the cycles, the last one alone, with its
+# 1,000 filters, {glue:text}`last_cycles:.0%`. With {glue:text}`photo_filters` filters at once it makes {glue:text}`photo_rate:.1f` images
+# a second at {glue:text}`clock` MHz. Narrow weights help: with 4 bits instead of 16, SqueezeNet for the digits runs {glue:text}`narrow_gain:.1f` times as fast, in
+# the same multipliers.
+#
 # (the-price-list)=
 # ## The price list
 #
@@ -256,28 +331,26 @@ record(within=0.001, used_3x3=float(rows[-1][4].rstrip("%")) / 100)
 
 # %% tags=["hide-input"]
 # The stored price list
-stored = {name: json.loads((reference.FOLDER / f"{name}.json").read_text()) for name in ("gates", "toggles", "widths")}
-prices = stored["gates"]["parts"]
-made_with = f"{stored['gates']['run']['yosys']}, Amaranth {stored['gates']['run']['amaranth']}"
+stored = {name: json.loads((reference.FOLDER / f"{name}.json").read_text()) for name in ("toggles", "widths")}
+prices = load_gate_prices()
 
 
-def price(unit, what="luts", **kind):
-    """Return what a part costs, by bits."""
-    return {row["bits"]: row[what] for row in prices if row["unit"] == unit and kind.items() <= row.items()}
+def price(unit, **kind):
+    """Return the lookup tables of a part by bits."""
+    return {bits: prices.cost(bits, unit, **kind) for bits in range(4, 17)}
 
 
 products, wraps = price("multiply", pixels="signed"), price("accumulate", overflow="wrap")
 saturates = price("accumulate", overflow="saturate")
 rounders = {name: price("round", rounding=name, shift="layer", codes="signed") for name in ENGINE_ROUNDINGS}
-rounders = {name: found for name, found in rounders.items() if found}
 
 # %% tags=["hide-input"]
 # Lookup tables of each part
 explore.lines(
     {"a product": products, "a sum that saturates": saturates, "a sum that wraps": wraps,
      "a rounding, half up": rounders["nearest-up"]},
-    "17.2",
-    f"Lookup tables of four inputs in each part of the engine (reference: synthesis for an iCE40 by {made_with}). Logarithmic.",
+    "17.3",
+    f"Lookup tables of four inputs in each part of the engine, in an iCE40 (reference). Logarithmic. {prices.made_with}",
     "Lines over bits from 4 to 16: the product rises steeply and is the largest from 5 bits on; sums and rounding rise slowly.",
     x="bits of a code", y="lookup tables", yaxis={"type": "log", "tickvals": [10, 20, 50, 100, 200, 500, 1000]},
 )
@@ -292,8 +365,8 @@ quote(unsigned_8=unsigned[8] / products[8] - 1)
 # %% [markdown]
 # A product grows with the *square* of its bits: {glue:text}`product_4` LUTs with 4 bits, {glue:text}`product_8` with 8,
 # {glue:text}`product_16` with 16, which is {glue:text}`product_ratio:.0f` times as many. A sum grows with its bits:
-# {glue:text}`sum_ratio:.1f` times from 4 to 16. So each halving of the bits makes the multipliers about
-# {glue:text}`product_half:.0f` times smaller, while memory only halves. Saturation doubles the price of a sum, from
+# {glue:text}`sum_ratio:.1f` times from 4 to 16. Halving the bits from 8 to 4 makes a multiplier {glue:text}`product_half:.1f` times
+# smaller, while memory only halves. Saturation doubles the price of a sum, from
 # {glue:text}`wrap_8` LUTs to {glue:text}`sum_8` with 8 bits; where the width of a sum is proven, as in
 # [chapter 16](16-integers), it is not needed.
 #
@@ -313,8 +386,8 @@ def roundings_at(shift, codes):
 
 explore.adjustable_lines(
     roundings_at, {"shift": ("layer", "filter"), "codes": ("signed", "unsigned")}, {"shift": "layer", "codes": "signed"},
-    "17.3",
-    f"Lookup tables of a part that shifts, rounds and clips a sum (reference: synthesis for an iCE40 by {made_with}).",
+    "17.4",
+    f"Lookup tables of a part that shifts, rounds and clips a sum, in an iCE40 (reference). {prices.made_with}",
     "Lines over bits, one per rounding: floor lowest, half up well above it, half to even slightly above that.",
     x="bits of a code", y="lookup tables", modes=("lines+markers",), yaxis={"rangemode": "tozero"},
 ).show()
@@ -329,15 +402,51 @@ shifter = price("round", rounding="floor", shift="filter", codes="signed")
 quote(shifter_8=shifter[8] / floor[8], up_share=(up[8] - floor[8]) / (9 * (products[8] + saturates[8])))
 
 # %% [markdown]
-# As logic of its own, half up takes {glue:text}`up_8:.0%` more LUTs than floor with 8 bits ({glue:text}`up_least:.0%` to
-# {glue:text}`up_most:.0%` at all widths): a second adder for half a step. Half to even takes {glue:text}`even_luts` LUTs more than
-# that. A shifter per filter costs far more than any rounding: {glue:text}`shifter_8:.1f` times the LUTs. But a code is rounded once,
-# and a MAC happens nine times or more per plane. Beside the nine multipliers and adders of one filter, the
-# {glue:text}`up_luts` LUTs of half up are {glue:text}`up_share:.1%`.
+# What is left of floor is the clip. As logic of its own, half up takes {glue:text}`up_8:.0%` more LUTs than floor with 8 bits
+# ({glue:text}`up_least:.0%` to {glue:text}`up_most:.0%` at all widths), for the adder that adds the bit. Half to even takes
+# {glue:text}`even_luts` LUTs more than that. A shifter per filter costs more than any rounding: {glue:text}`shifter_8:.1f` times the
+# LUTs of a wired floor. But a code is rounded once, behind a whole window of products. Beside the nine multipliers and adders of one
+# filter, the {glue:text}`up_luts` LUTs of half up are {glue:text}`up_share:.1%`.
+#
+# ### A whole engine
+#
+# Here are whole engines: first with all roundings and words of weights of 4, 8 and 16 bits, then with 8 bits and a single rounding. Each
+# has line buffers for 64 columns, 256 partial sums of 24 bits, and a shift per filter:
+
+# %% tags=["hide-input"]
+# Whole engines
+engines = json.loads((reference.FOLDER / "gates.json").read_text())["engines"]
+
+
+def called(design):
+    each = design["roundings"]
+    return f"{design['word_bits']} bits, {each[0] if len(each) == 1 else 'all roundings'}"
+
+
+explore.Table(
+    ("word of weights, roundings (reference)", "filters at once", "LUTs", "flip-flops", "memories", "longest path"),
+    [(called(e["design"]), e["design"]["words"] * e["design"]["word_bits"] // 4, e["luts"], e["ice40_flip_flops"], e["memories"],
+      e["ice40_path"]) for e in engines],
+    f"Filters with weights of 4 bits; a memory has 4,096 bits; the path is counted in LUTs and carries. {prices.made_with}",
+)
+
+# %% tags=["remove-cell"]
+# Quoted in the text
+whole = {called(engine["design"]): engine for engine in engines}
+one_up, one_floor = (whole[f"8 bits, {name}"]["luts"] for name in ("nearest-up", "floor"))
+quote(engine_up=one_up / one_floor - 1, engine_8=one_floor)
+quote(path={name: whole[f"8 bits, {name}"]["ice40_path"] for name in ("floor", "nearest-up", "nearest")})
+quote(word_ratio=whole["16 bits, all roundings"]["luts"] / whole["4 bits, all roundings"]["luts"])
+
+# %% [markdown]
+# An engine with half up takes {glue:text}`engine_up:.1%` more LUTs than one with floor ({glue:text}`engine_8:,`). The longest path,
+# which limits the clock, is {glue:text}`path_floor` cells with floor, {glue:text}`path_nearest_up` with half up and
+# {glue:text}`path_nearest` with half to even, which has to look at the result before it can round it. A word of 16 bits instead of 4 has
+# four times the multipliers, and takes {glue:text}`word_ratio:.1f` times the LUTs, because the window and the line buffers are shared.
 #
 # ### For nothing
 #
-# And even these can be saved. Half a step may be added anywhere before the shift, so why not where a sum starts? Each filter has a
+# And even this can be saved. Half a step may be added anywhere before the shift, so why not where a sum starts? Each filter has a
 # bias, and half a step can be part of it:
 
 # %%
@@ -377,11 +486,12 @@ right = {(row["bits"], row["rounding"]): Share(row["hits"], widths["images"]) fo
 explore.scatter(
     {name: {f"{bits} bits": (mac[bits], right[bits, rounding]) for bits in mac}
      for name, rounding in (("half up", "nearest-up"), ("floor", "floor"))},
-    "17.4",
+    "17.5",
     f"Right answers of {widths['images']} test digits against the lookup tables of a MAC, for 4 to 16 bits of kernels, inputs and "
     "outputs; 95 % intervals, no training with few bits (reference).",
-    "Points from 4 bits on the left to 16 on the right: accuracy rises steeply up to 6 bits and is flat from there on; floor is below.",
+    "Points from 4 bits on the left to 16 on the right: accuracy rises up to 6 bits and is flat from there on; floor is lower at 4 bits.",
     x="lookup tables of a multiplier and an adder", mode="lines+markers", symbols=("circle", "diamond"), xaxis={"type": "log"},
+    yaxis={**explore.PERCENT, "range": [0.75, 1]},
 )
 
 # %% tags=["remove-cell"]
@@ -390,12 +500,13 @@ best = max(float(right[bits, "nearest-up"]) for bits in mac)
 enough = min(bits for bits in mac if float(right[bits, "nearest-up"]) >= best - 0.01)
 quote(enough=enough, enough_right=float(right[enough, "nearest-up"]), enough_luts=mac[enough])
 quote(enough_part=mac[enough] / mac[16], best_right=best, four_right=float(right[4, "nearest-up"]))
-quote(floor_right=float(right[enough, "floor"]))
+quote(four_floor=float(right[4, "floor"]))
 
 # %% [markdown]
 # With {glue:text}`enough` bits the network is within one point of its best ({glue:text}`enough_right:.1%` of {glue:text}`best_right:.1%`),
-# and a MAC takes {glue:text}`enough_part:.0%` of the LUTs of one with 16 bits. Below that, accuracy falls faster than the price.
-# Rounding down gives {glue:text}`floor_right:.1%` at this width, for the same MAC.
+# and a MAC takes {glue:text}`enough_part:.0%` of the LUTs of one with 16 bits. The rounding of the sums decides only where bits are
+# few: with 4 bits {glue:text}`four_right:.1%` are right with half up, {glue:text}`four_floor:.1%` with floor. On so few
+# digits, more bits do not tell the two apart. (The kernels are rounded to nearest in both.)
 #
 # (energy)=
 # ### Energy
@@ -424,7 +535,7 @@ unit = energy["layer", "weights held"][8]
 explore.lines(
     {f"{'codes of a layer' if codes == 'layer' else 'random codes'}, {order}":
      {bits: count / unit for bits, count in found.items()} for (codes, order), found in energy.items()},
-    "17.5",
+    "17.6",
     "Changes of gates in a MAC, relative to 8 bits with the codes of a layer and weights held (reference, gates without delay; "
     f"{switched['of']['layer']} of SqueezeNet on {switched['of']['images']} digits).",
     "Lines that rise with the bits, faster than in proportion; random codes change more gates than codes of a layer.",

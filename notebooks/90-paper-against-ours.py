@@ -24,7 +24,7 @@ profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 # %% tags=["hide-input"]
 from fewbits import explore
 from fewbits.book import papers, quote, record, reference
-from fewbits.statistics import Share, mean_and_deviation
+from fewbits.statistics import Share
 
 # %% [markdown]
 # ## Float networks
@@ -183,15 +183,9 @@ reference.results_table(("recipe", "ours, top-1 on CIFAR-10"), rows)
 
 # %% tags=["hide-input"]
 # Transfer by level
-def folds(cell):
-    """Return the mean and the standard deviation over the folds, and their number where folds are missing."""
-    n = len(cell.records)
-    return f"{mean_and_deviation(cell.accuracies).percent} %" + f" ({n} folds)" * (n != 5) if n > 1 else str(cell)
-
-
 ours = {cell.trial.transfer: cell for cell in reference.cells("transfer", "transfer, other levels")}
 seven = {row["tl"]: f"{row['accuracy']} ± {row['std_dev']} %" for row in papers.table("backstrom2018", 7)}
-rows = [(n, seven.get(n, "-"), folds(ours[n])) for n in sorted(ours)]
+rows = [(n, seven.get(n, "-"), f"{ours[n].with_deviation()} %") for n in sorted(ours)]
 heads = "levels transferred", "thesis: AlexNet, of 8 levels", "ours: SqueezeNet, of 10 levels"
 reference.results_table(heads, rows, also=ours.values())
 
@@ -205,8 +199,8 @@ theirs = {
     for tl in (0, 25)
 }
 rows = [
-    ("none", theirs[0], folds(eight[0])),
-    ("all but the last", theirs[25], folds(eight[9])),
+    ("none", theirs[0], f"{eight[0].with_deviation()} %"),
+    ("all but the last", theirs[25], f"{eight[9].with_deviation()} %"),
 ]
 heads = "transferred, then 8 bits", "thesis: SqueezeNet v1.1", "ours, 8-8-8"
 reference.results_table(heads, rows, also=eight.values())

@@ -235,9 +235,8 @@ LONG = {
     "3-3-3 that fit, all at once": reference.cell("ways to 3 bits, all at once"),
 }
 LONG = {name: cell for name, cell in LONG.items() if cell.records}
-TRAINING = 50_000 - start.n  # of CIFAR-10's training images, those that do not validate
 few = {
-    name: {n * (cell.trial.images or TRAINING) / 1000: value for n, value in cell.by_epoch("val_accuracy").items()}
+    name: {n * cell.images_per_epoch / 1000: value for n, value in cell.by_epoch("val_accuracy").items()}
     for name, cell in LONG.items()
 }
 explore.lines(
@@ -261,7 +260,7 @@ explore.lines(
 record(images_seen=ranges.images, falling=sum(kernels[-1] < kernels[0] for kernels, _ in printed.values()))
 record(msbs={level: together(of) for level, of in ours["kernel"].items()})
 quote(last_train=original.at_end("accuracy"), last_val=original.at_end("val_accuracy"))
-quote(images_per_epoch=TRAINING, images_per_level=custom.trial.images)
+quote(images_per_epoch=original.images_per_epoch, images_per_level=custom.trial.images)
 outputs = {"their": [of for _, of in printed.values()], "our": ours["output"].values()}
 quote(**{f"{whose}_output_msbs": f"{min(map(min, of))} to {max(map(max, of))}" for whose, of in outputs.items()})
 _, fall_866 = paths[(8, 6, 6), "to nearest", "lock"].deepest
@@ -575,7 +574,6 @@ lost |= {
     name: {r: (row["accuracy"] - rows[0]["accuracy"]) / 100 for r, row in zip(RATIOS, rows)}
     for name, rows in tables.items()
 }
-colours = [plots.BLUE, plots.ORANGE, plots.GREEN, plots.PURPLE] * 2
 made = reference.made_with(pruned.values())
 explore.lines(
     lost, "92.17",
@@ -584,7 +582,7 @@ explore.lines(
     "Lines from zero downwards. The two printed ones are flat to two thirds and then drop; ours bend earlier. Mean activation and "
     "random choice fall from the first step.",
     x="share of filters removed", y="accuracy less the unpruned", xaxis=explore.PERCENT, height=560,
-    yaxis={**explore.PERCENT, "range": [-0.75, 0.03]}, colours=[*colours[: len(pruned)], plots.GREY, plots.GREY],
+    yaxis={**explore.PERCENT, "range": [-0.75, 0.03]}, colours=[*(plots.COLOURS[:4] * 2)[: len(pruned)], plots.GREY, plots.GREY],
     dashes=[*(["solid"] * 4 + ["dot"] * 4)[: len(pruned)], "solid", "dash"],
     table=reference.data_table("removed", lost, made, {r: f"{r:.0%}" for r in RATIOS}))
 

@@ -156,6 +156,22 @@ def test_bits_are_those_of_kernel_input_and_output():
     assert papers.bits_of(papers.table("vieito2017", 13)[1]) == (6, 6, 6)
 
 
+def test_the_schedules_of_four_tables_are_told_in_one():
+    found = papers.schedule_accuracies()
+    assert found["train", "custom", (6, 6, 6), 10] == (37.16, 13) and found["lock", "custom", (6, 6, 6), 10] == (
+        0.15,
+        13,
+    )
+    assert found["lock", "generic", (8, 6, 6), 10] == (0.41, 10)
+    assert found["lock", "generic", (8, 6, 6), 100] == (6.28, 12), "Table 12 repeats it"
+    assert found["train", "custom", (6, 6, 6), 100] == (41.3, 14)
+    rows = [row for number in (10, 12, 13, 14) for row in papers.table("vieito2017", number)]
+    printed = {value for row in rows for column, value in row.items() if "accuracy" in column} - {
+        row["static_accuracy"] for row in rows if "static_accuracy" in row
+    }
+    assert {accuracy for accuracy, _ in found.values()} == printed
+
+
 def test_without_the_books_folder_one_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(papers, "FOLDER", tmp_path / "none")
     with pytest.raises(InputError, match="the theses' tables belong to the book's repository"):

@@ -470,6 +470,22 @@ def test_trainings_that_continue_one_another_count_their_epochs_on(records):
     assert panels == {"loss in nats": {"both": {1: 3.0, 2: 2.0, 3: 1.0, 4: 1.0}, "held": {1: 3.0, 2: 2.0}}}
 
 
+def test_images_are_counted_over_the_epochs(records):
+    cell = trained(records, [3.0, 2.0, 1.0])
+    short = cell._replace(trial=records[0].trial.model_copy(update={"data": "cifar10", "images": 1_000}))
+    assert (short.images_per_epoch, short.images_seen) == (1_000, 3_000)
+    validation = records[0].results.validation.n
+    whole = cell._replace(trial=short.trial.model_copy(update={"images": None}))
+    assert (whole.images_per_epoch, whole.images_seen) == (50_000 - validation, 3 * (50_000 - validation))
+    assert trained(records, []).images_seen == 0 and reference.Cell(short.trial, []).images_seen == 0
+
+
+def test_folds_have_their_deviation_and_their_number_if_some_are_missing(records):
+    n = records[0].results.test.n
+    cell = reference.Cell(None, [_with(records[0], seed, hits * n // 10) for seed, hits in ((1, 5), (2, 6), (3, 7))])
+    assert cell.with_deviation(3) == "60.0 ± 10.0" and cell.with_deviation() == "60.0 ± 10.0 (3 folds)"
+
+
 def test_seeds_are_counted_in_words(records):
     one, three = trained(records, [1.0]), trained(records, [1.0], [2.0], [3.0])
     assert reference.seeds_of([one]) == "1 seed" and reference.seeds_of([three]) == "3 seeds"

@@ -89,6 +89,20 @@ def test_the_command_tells_scales_and_zero_points(network, tmp_path, capsys):
     assert "inputs and outputs: int8, scale 0.00390625, zero point -128; int8, scale" in said
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (L.Rescaling(1.0, -0.5), L.Identity(), "computes .+ with an input before it is rounded; begin with a layer"),
+        (L.Identity(), L.Rescaling(0.3), "has an output that .+ makes and nothing rounds; give its layer an output"),
+    ],
+)
+def test_ends_that_are_no_codes_are_told(before, after, said):
+    model = keras.Sequential([L.Input((6,)), before, L.Dense(2), after], name="net")
+    model = quantize_model(model, (FixedPoint(0, 8),) * 3, rounding="nearest")
+    with pytest.raises(InputError, match=f"^net {said} .*, or leave int8 inputs and outputs out$"):
+        to_litert(model, "int8", int8_io=True)
+
+
 def differing(model, *options):
     return {name: found.different for name, found in compare_litert(model, IMAGES, *options).items()}
 

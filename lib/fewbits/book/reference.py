@@ -18,10 +18,12 @@ from fewbits.experiment import Grid, Record, Store, Study, Tally, Trial, read_gr
 from fewbits.explore.plots import Table
 from fewbits.quantization.range_rules import msb_from_limits
 from fewbits.quantization.rounding_shift import RoundingShift
-from fewbits.statistics import NO_DATA, Estimate, mean_interval, paired
+from fewbits.statistics import NO_DATA, Estimate, mean_and_deviation, mean_interval, paired
 from fewbits.training.schedules import ScheduleOutcome, Stage
 
 FOLDER = Path(__file__).parents[3] / "data" / "reference"
+TRAINING_IMAGES = {"cifar10": 50_000, "cifar100": 50_000}
+"""Data of the trials -> how many images are not for tests; a part of them validates."""
 
 
 class Cell(NamedTuple):
@@ -94,6 +96,26 @@ class Cell(NamedTuple):
             gap = self.records[0].results.share() - other.records[0].results.share()
             return Estimate(gap.mean, gap.half_width, 1)
         return self.estimate - other.estimate
+
+    @property
+    def images_per_epoch(self) -> int:
+        """How many images an epoch of the training has; without a limit, all that neither validate nor test."""
+        return self.trial.images or TRAINING_IMAGES[self.trial.data] - self.records[0].results.validation.n
+
+    @property
+    def images_seen(self) -> int:
+        """How many images one of its trainings has seen in all its epochs; 0 without training or a record."""
+        epochs = len(self.records[0].results.history) if self.records else 0
+        return epochs and epochs * self.images_per_epoch
+
+    def with_deviation(self, folds: int = 5) -> str:
+        """Return the mean accuracy in percent with its standard deviation, as theses write results of folds.
+
+        Args:
+            folds: How many there are; if some have no record, the text says how many have.
+        """
+        n = len(self.records)
+        return mean_and_deviation(self.accuracies).percent + (f" ({n} folds)" if 1 < n < folds else "")
 
     def by_epoch(self, quantity: str) -> dict[int, float]:
         """Return epoch, from 1 on -> a quantity of the training, the mean of the seeds or folds.

@@ -394,7 +394,8 @@ def _verilog(model: "keras.Model", options: Namespace, sample: Sample | None) ->
     )
     if shutil.which(VERILATOR):
         few = keras.tree.map_structure(lambda array: array[:NOISE], integers.pixels)
-        what = f"the first {len(keras.tree.flatten(few)[0])} of {integers.what}"
+        shown, there = (len(keras.tree.flatten(each)[0]) for each in (few, integers.pixels))
+        what = integers.what if shown == there else f"the first {shown} of {integers.what}"
         first = integers._replace(pixels=few, what=what, shown=None)
         _report_codes(model, first, "the engine", EngineRunner(integers.network, design))
     else:

@@ -605,13 +605,11 @@ class _Edit:
 
     def codes_at_ends(self, name):
         """Let the inputs and outputs of the file be codes; `name` is that of the network, for messages."""
-        inputs = [self._end("QUANTIZE", i, reads=True) for i in self.graph.inputs]
-        outputs = [self._end("DEQUANTIZE", i, reads=False) for i in self.graph.outputs]
-        for what, ends in (("input", inputs), ("output", outputs)):
-            if None in ends:
-                raise InputError(
-                    f"an {what} of {name} is not codes of one format; give it one, or leave int8 inputs and outputs out"
-                )
+        try:
+            inputs = [self._end("QUANTIZE", i, reads=True) for i in self.graph.inputs]
+            outputs = [self._end("DEQUANTIZE", i, reads=False) for i in self.graph.outputs]
+        except InputError as error:
+            raise InputError(f"{name} {error}, or leave int8 inputs and outputs out") from None
         codes = dict(zip([*self.graph.inputs, *self.graph.outputs], [*inputs, *outputs]))
         for signature in self.file.signatureDefs or ():
             for end in (*signature.inputs, *signature.outputs):
@@ -619,12 +617,17 @@ class _Edit:
         self.graph.inputs, self.graph.outputs = inputs, outputs
 
     def _end(self, kind, index, reads):
-        """Remove what makes codes of a float input, or floats of the codes of an output; return the codes, or None."""
+        """Remove what makes codes of a float input, or floats of the codes of an output; return the codes."""
         found = [
             operator for operator in self.graph.operators if index in (operator.inputs if reads else operator.outputs)
         ]
         if len(found) != 1 or self.kind(found[0]) != kind:
-            return None
+            kinds = " and ".join(self.kind(operator) for operator in found)
+            raise InputError(
+                f"computes {kinds} with an input before it is rounded; begin with a layer that rounds what it reads"
+                if reads
+                else f"has an output that {kinds} makes and nothing rounds; give its layer an output format"
+            )
         self.graph.operators.remove(found[0])
         return (found[0].outputs if reads else found[0].inputs)[0]
 

@@ -66,7 +66,9 @@ def lower(
             `check_exportable`.
     """
     if not isinstance(model, QuantizedModel):
-        raise InputError(f"{model.name} is not quantized; quantize_model gives it formats")
+        raise InputError(
+            f"{model.name} is not quantized; give it formats with quantize_model or `fewbits formats --save-model`"
+        )
     pixels = _pixels(model, levels, mean, divisor)
     for x in model.inputs:
         if len(x.shape) > 4 or None in x.shape[1:]:

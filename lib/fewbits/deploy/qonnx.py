@@ -180,7 +180,9 @@ class _QuantGraph(LayerGraph):
 
 def _without_heads(model: QuantizedModel) -> QuantizedModel:
     if not isinstance(model, QuantizedModel):
-        raise InputError(f"{model.name} is not quantized; quantize_model gives it formats")
+        raise InputError(
+            f"{model.name} is not quantized; give it formats with quantize_model or `fewbits formats --save-model`"
+        )
     return before_heads(model)
 
 
