@@ -17,6 +17,7 @@ from fewbits.deploy.integer import IntegerNetwork
 from fewbits.errors import InputError
 
 VERILATOR = "verilator"
+_RANDOM_MEMORIES = "+verilator+rand+reset+2"  # when a program starts, as in a device
 
 
 class EngineRunner:
@@ -79,7 +80,8 @@ class EngineRunner:
             folder = Path(temporary)
             write_job(job, self._design, folder, codes)
             program = Path(self._folder.name, "obj_dir", "Vtestbench")
-            said = _run(program, f"+job={folder}", f"+codes={folder}/out", f"+stall={self._stall}", folder=folder)
+            options = f"+job={folder}", f"+codes={folder}/out", f"+stall={self._stall}", _RANDOM_MEMORIES
+            said = _run(program, *options, folder=folder)
             numbers = map(int, said.split("counters")[1].split("\n")[0].split())
             self.counters[job.layer] = dict(zip(COUNTERS, numbers, strict=True))
             items = [int(line, 16) for line in (folder / "out").read_text().split()]

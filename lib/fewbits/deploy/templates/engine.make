@@ -3,10 +3,11 @@
 
 VERILATOR = verilator
 STALL = 0
+MEMORIES = +verilator+rand+reset+2  # random at the start, as in a device
 TOP = --top-module testbench engine.v testbench.sv
 
 simulate: obj_dir/Vtestbench
-	@for layer in layers/*; do ./obj_dir/Vtestbench +job=$$layer +stall=$(STALL) || exit 1; done
+	@for layer in layers/*; do ./obj_dir/Vtestbench +job=$$layer +stall=$(STALL) $(MEMORIES) || exit 1; done
 
 obj_dir/Vtestbench: engine.v testbench.sv
 	$(VERILATOR) --binary -O3 $(TOP)
