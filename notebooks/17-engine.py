@@ -142,12 +142,10 @@ def half_up(total, shift):
 # other roundings, too. Are they those of the number format? We try every sum of 10 bits, with every shift up to 6:
 
 # %%
-def in_gates(make, totals, shift):
-    """Return what logic makes of each sum."""
-    m, total, out = Module(), Signal(signed(10)), Signal(signed(11))
-    by, found = Signal(3), []
+def in_gates(make, totals, shift):  # what logic makes of each sum
+    m, found = Module(), []
+    total, by, out = Signal(signed(10)), Signal(3), Signal(signed(11))
     m.d.comb += out.eq(make(total, by))
-
     async def bench(context):
         context.set(by, shift)
         for value in totals:
@@ -550,9 +548,9 @@ quote(energy_drawn=drawn[8] / held[8], zeros_8=switched["of"]["zeros"]["8"])
 quote(energy_6=held[6] / held[16], bits_6=6 / 16)
 
 # %% [markdown]
-# From 8 to 16 bits the changes grow {glue:text}`energy_16:.1f` times; with 4 bits {glue:text}`energy_4:.0%` are left. Real codes
-# change fewer gates than random ones ({glue:text}`energy_drawn:.1f` times as many): {glue:text}`zeros_8:.0%` of the codes are 0
-# behind a ReLU, and a product with 0 changes little. A benchmark on random numbers would overstate the energy of a network.
+# From 8 to 16 bits the changes grow {glue:text}`energy_16:.1f` times; with 4 bits {glue:text}`energy_4:.0%` are left. Random codes
+# change {glue:text}`energy_drawn:.1f` times as many gates as real ones: {glue:text}`zeros_8:.0%` of the real codes are 0, behind a ReLU,
+# and a product with 0 changes little. A benchmark on random numbers would overstate the energy of a network.
 #
 # ## What the thesis found
 #
@@ -562,7 +560,7 @@ quote(energy_6=held[6] / held[16], bits_6=6 / 16)
 # (5.5).
 #
 # **Why they differ.** Space is linear in the bits, and his figure for it is exact. Gates are not: a product grows with the square of
-# its bits, a sum linearly, and a line buffer or a queue linearly. In changes, a MAC of 6 bits has {glue:text}`energy_6:.0%` of one
+# its bits; sums, line buffers and queues grow in proportion. In changes, a MAC of 6 bits has {glue:text}`energy_6:.0%` of one
 # with 16 bits, where proportion would give {glue:text}`bits_6:.1%`. His estimate was cautious for the multipliers, and says nothing
 # about what surrounds them. The other plan, that codes on the engine are those of the simulation, holds without an exception once
 # both are integers; and the rounding that cost him his accuracy costs nothing to mend.
