@@ -55,9 +55,13 @@ def chain():
 
 
 def separable():
-    """Return a network like MobileNet, with a grouped convolution at its end; a part of its outputs are capped at 6."""
+    """Return a network like MobileNet that scales its images, with a grouped convolution at its end.
+
+    A part of its outputs are capped at 6.
+    """
     keras.utils.set_random_seed(3)
-    x = image = L.Input((8, 8, 1))
+    image = L.Input((8, 8, 1))
+    x = L.Rescaling(0.75, -0.15625)(image)
     spread = keras.initializers.RandomNormal(stddev=2)
     for number, (kind, filters) in enumerate(((L.Conv2D, (6, 3)), (L.DepthwiseConv2D, (3,)), (L.Conv2D, (8, 1)))):
         option = "depthwise_initializer" if kind is L.DepthwiseConv2D else "kernel_initializer"

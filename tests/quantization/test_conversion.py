@@ -1,5 +1,7 @@
 """Conversion of whole models: the same weights, the same graph, levels, and refusals by name."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from fewbits.backend import keras, ops
 from fewbits.data import PixelCodes
 from fewbits.graph import rebuild
 from fewbits.post_training.copies import copied
+from fewbits.pruning import remove_filters
 from fewbits.quantization.conversion import dequantize_model, with_ranges
 from fewbits.quantization.layers import FLOAT, Formats
 
@@ -38,7 +41,7 @@ def branching(norm=False):
     return model
 
 
-@pytest.mark.parametrize("copy", [with_ranges, copied, rebuild])
+@pytest.mark.parametrize("copy", [with_ranges, copied, rebuild, partial(remove_filters, filters={})])
 def test_copies_of_a_quantized_network_keep_its_pixels(copy):
     model = quantize_model(branching())
     model.pixels = PixelCodes(256, 1)

@@ -42,6 +42,7 @@ KINDS = (
     layers.InputLayer,
     layers.Activation,
     layers.ReLU,
+    layers.Rescaling,
     layers.Add,
     layers.Concatenate,
     *POOLINGS,

@@ -57,6 +57,7 @@ def register_layers() -> None:
         handlers[_key(kind)] = _padding
     handlers[_key(QuantizedActivation)] = _activation
     handlers[_key(layers.ReLU)] = _relu
+    handlers[_key(layers.Rescaling)] = _rescaling
 
 
 def connected(described: Sequence[Described], outputs: Sequence[str]) -> tuple[list[Described], list[str]]:
@@ -187,18 +188,24 @@ def _plain_relu(name: str, shape: Sequence[int]) -> Described:
 
 def _capped_relu(name: str, shape: Sequence[int]) -> list[Described]:
     """Describe ReLU6 in what hls4ml computes exactly: the ReLU of 6 - ReLU(6 - x)."""
-    size, channels = int(np.prod(shape)), shape[-1]
-    scale = {
-        "scale_data": np.full(channels, -1.0),
-        "bias_data": np.full(channels, 6.0),
-        "n_in": size,
-        "n_filt": channels,
-    }
     parts: list[Described] = []
     for number in (1, 2):
-        parts.append({"name": f"{name}_six_less_{number}", "class_name": "BatchNormalization", **scale})
+        parts.append(_affine(f"{name}_six_less_{number}", shape, -1, 6))
         parts.append(_plain_relu(f"{name}_relu_{number}", shape))
     return parts
+
+
+def _rescaling(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[Described, ...]:
+    """Describe what is multiplied and added in float32, where integers compute it exactly."""
+    scale, offset = (np.squeeze(np.asarray(number, np.float32)) for number in (layer.scale, layer.offset))
+    return _chain(inputs, outputs, [_affine(layer.name, inputs[0].shape[1:], scale, offset)])
+
+
+def _affine(name: str, shape: Sequence[int], scale: Any, offset: Any) -> Described:
+    """Describe `scale * x + offset`, with one number for all channels or one per channel."""
+    scale, offset = (np.array(np.broadcast_to(number, shape[-1:]), float) for number in (scale, offset))
+    sizes = {"n_in": int(np.prod(shape)), "n_filt": shape[-1]}
+    return {"name": name, "class_name": "BatchNormalization", "scale_data": scale, "bias_data": offset, **sizes}
 
 
 def _padding(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[Described, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.errors import InputError, nearest
-from fewbits.graph import Call, Graph, clone, configuration, ends, rebuild, refresh_constants
+from fewbits.graph import Call, Graph, clone, configuration, ends, like, rebuild, refresh_constants
 from fewbits.pruning.channels import DEPTHWISE, PRODUCERS, TRANSPOSED, made_by_filters, mixing_activation, passed_on
 from fewbits.quantization.canonical_form import canonical
 from fewbits.quantization.layers import RoundingLayer
@@ -106,8 +106,7 @@ def remove_filters(model: keras.Model, filters: Mapping[str, Iterable[int]]) -> 
     for layer in smaller.layers:
         if layer.variables:
             _copy(model.get_layer(layer.name), layer, *(kept[side].get(layer.name) for side in ("entering", "leaving")))
-    inputs, outputs = ends(smaller)
-    return type(smaller)(inputs, outputs, name=model.name)
+    return like(smaller, *ends(smaller))
 
 
 def _changes(layer: Any, left: np.ndarray) -> dict[str, Any]:
