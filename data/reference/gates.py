@@ -15,37 +15,32 @@ line buffers and partial sums: one with all roundings for each width of a word o
 """
 
 import json
-import re
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from amaranth import __version__ as amaranth_version
-from amaranth.back import rtlil
-from amaranth.hdl import Const, Module, Signal, Value, signed, unsigned
+from amaranth.hdl import Const, Value, signed, unsigned
 
 from fewbits.deploy.hardware import (
     ENGINE_ROUNDINGS,
     ConvolutionEngine,
     EngineDesign,
     between,
+    component_module,
+    logic_module,
     rounded_shift,
     saturated,
+    synthesize,
     wrapped,
+    yosys_version,
 )
 from fewbits.io.files import write_aside
 
 ANSWERS = Path(__file__).with_name("gates.json")
 BITS = range(4, 17)
-SYNTHESES = {
-    "gates": "synth -flatten -top top; dfflegalize -cell $_DFF_P_ 01; abc -g AND,OR,XOR,MUX; opt_clean",
-    "ice40": "synth_ice40 -top top",
-}
-LONGEST = {"gates": "ltp -noff", "ice40": "ltp w:* t:SB_LUT4 t:SB_CARRY"}  # between registers and memories
 
 
 class Part(NamedTuple):
@@ -90,35 +85,10 @@ def part_for(bits: int, **name: str) -> Part:
     return next(part for part in parts_for(bits) if part.name == name)
 
 
-def module(part: Part, *, held: bool = True) -> str:
-    """Return the text of a module, for Yosys, with inputs in0, in1, ... and the output out.
-
-    Args:
-        part: What it computes.
-        held: Whether a register holds the output.
-    """
-    m, inputs = Module(), [Signal(shape, name=f"in{i}") for i, shape in enumerate(part.shapes)]
-    result = part.make(*inputs)
-    output = Signal(Value.cast(result).shape(), name="out", reset_less=True)
-    domain = m.d.sync if held else m.d.comb
-    domain += output.eq(result)
-    return rtlil.convert(m, ports=[*inputs, output], name="top")
-
-
 def synthesized(parts: list[Part]) -> Iterator[dict[str, int]]:
-    """Yield what Yosys counts in each part: cells and longest path in gates, lookup tables and carries in an iCE40."""
-    with TemporaryDirectory() as temporary:
-        folder, script = Path(temporary), []
-        for n, part in enumerate(parts):
-            (folder / f"{n}.il").write_text(module(part))
-            for kind in SYNTHESES:
-                script.append(f"design -reset; read_rtlil {n}.il; {counted(kind, f'{n}.{kind}')}")
-        run_yosys(folder, "; ".join(script))
-        for n in range(len(parts)):
-            gates, table = ((folder / f"{n}.{kind}").read_text() for kind in SYNTHESES)
-            found = cells(gates)
-            flip_flops = found.pop("$_DFF_P_")
-            yield {"cells": sum(found.values()), "flip_flops": flip_flops, "path": path(gates)} | in_ice40(table)
+    """Yield what Yosys counts in each part."""
+    for found in synthesize(logic_module(part.make, part.shapes) for part in parts):
+        yield {name: n for name, n in found.items() if name != "memories"}
 
 
 def engines() -> Iterator[dict[str, Any]]:
@@ -126,54 +96,14 @@ def engines() -> Iterator[dict[str, Any]]:
     size = {"columns": 64, "places": 256, "sum_bits": 24}
     designs = [EngineDesign(word_bits=bits, **size) for bits in (4, 8, 16)]
     designs += [EngineDesign(word_bits=8, roundings=(rounding,), **size) for rounding in ENGINE_ROUNDINGS]
-    for design in designs:
-        with TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            (folder / "engine.il").write_text(rtlil.convert(ConvolutionEngine(design), name="top"))
-            run_yosys(folder, f"read_rtlil engine.il; {counted('ice40', 'said')}")
-            said = (folder / "said").read_text()
-        yield {"design": asdict(design)} | in_ice40(said) | {"memories": cells(said).get("SB_RAM40_4K", 0)}
-
-
-def counted(kind: str, said: str) -> str:
-    """Return the commands of Yosys that synthesize, and write to the file `said` what they found."""
-    return f"{SYNTHESES[kind]}; tee -a {said} stat; tee -a {said} {LONGEST[kind]}"
-
-
-def run_yosys(folder: Path, steps: str) -> None:
-    """Run Yosys in a folder.
-
-    Args:
-        folder: Where the files are that the steps name.
-        steps: Commands, with "; " between them.
-    """
-    (folder / "steps.ys").write_text(steps.replace("; ", "\n"))
-    subprocess.run(["yosys", "-q", "steps.ys"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-
-
-def cells(said: str) -> dict[str, int]:
-    """Return kind of cell -> how many there are, from what `stat` says."""
-    return {name: int(n) for name, n in re.findall(r"^ +(\S+) +(\d+)$", said, re.M) if name.startswith(("$_", "SB_"))}
-
-
-def path(said: str) -> int:
-    """Return the cells on the longest path, from what `ltp` says."""
-    return int(re.search(r"length=(\d+)", said)[1])
-
-
-def in_ice40(said: str) -> dict[str, int]:
-    """Return what an iCE40 needs, from what `stat` and `ltp` say."""
-    found = cells(said)
-    flip_flops = sum(n for name, n in found.items() if name.startswith("SB_DFF"))
-    kinds = {"luts": "SB_LUT4", "carries": "SB_CARRY"}
-    counts = {name: found.get(kind, 0) for name, kind in kinds.items()}
-    return counts | {"ice40_flip_flops": flip_flops, "ice40_path": path(said)}
+    modules = (component_module(ConvolutionEngine(design)) for design in designs)
+    for design, found in zip(designs, synthesize(modules, ["ice40"]), strict=True):
+        yield {"design": asdict(design)} | found
 
 
 def versions() -> dict[str, str]:
     """Return the versions of the tools."""
-    said = subprocess.run(["yosys", "-V"], check=True, capture_output=True, text=True).stdout
-    return {"yosys": said.split(" (")[0].strip(), "amaranth": amaranth_version}
+    return {"yosys": yosys_version(), "amaranth": amaranth_version}
 
 
 def main() -> None:

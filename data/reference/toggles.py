@@ -24,7 +24,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from fewbits import data, to_codes, zoo
-from fewbits.deploy.hardware import ENGINE_ROUNDINGS
+from fewbits.deploy.hardware import ENGINE_ROUNDINGS, SYNTHESES, logic_module, run_yosys
 from fewbits.deploy.operations import divide_rounded
 from fewbits.experiment import provenance
 from fewbits.io.files import write_aside
@@ -55,8 +55,8 @@ def netlist(bits: int, **name: str) -> Netlist:
     part = gates.part_for(bits, **name)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / "part.il").write_text(gates.module(part, held=False))
-        gates.run_yosys(folder, f"read_rtlil part.il; {gates.SYNTHESES['gates']}; write_json part.json")
+        (folder / "part.il").write_text(logic_module(part.make, part.shapes, held=False))
+        run_yosys(folder, f"read_rtlil part.il; {SYNTHESES['gates']}; write_json part.json")
         top = json.loads((folder / "part.json").read_text())["modules"]["top"]
     driven = {}
     for cell in top["cells"].values():

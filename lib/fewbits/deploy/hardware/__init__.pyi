@@ -17,6 +17,7 @@ from . import simulator as simulator
 from . import sliding_window as sliding_window
 from . import stage as stage
 from . import stream_items as stream_items
+from . import synthesis as synthesis
 from . import tensors as tensors
 from . import trace as trace
 from . import verilated as verilated
@@ -74,6 +75,15 @@ from .stream_items import code_items as code_items
 from .stream_items import codes_of_items as codes_of_items
 from .stream_items import numbers_of_items as numbers_of_items
 from .stream_items import port_bits as port_bits
+from .synthesis import YOSYS as YOSYS
+from .synthesis import SYNTHESES as SYNTHESES
+from .synthesis import LONGEST as LONGEST
+from .synthesis import logic_module as logic_module
+from .synthesis import component_module as component_module
+from .synthesis import synthesize as synthesize
+from .synthesis import lookup_tables as lookup_tables
+from .synthesis import run_yosys as run_yosys
+from .synthesis import yosys_version as yosys_version
 from .tensors import Compute as Compute
 from .tensors import compute_tensors as compute_tensors
 from .trace import EngineTrace as EngineTrace
