@@ -488,7 +488,7 @@ explore.scatter(
     f"Right answers of {widths['images']} test digits against the lookup tables of a MAC, for 4 to 16 bits of kernels, inputs and "
     "outputs; 95 % intervals, no training with few bits (reference).",
     "Points from 4 bits on the left to 16 on the right: accuracy rises up to 6 bits and is flat from there on; floor is lower at 4 bits.",
-    x="lookup tables of a multiplier and an adder", mode="lines+markers", symbols=("circle", "diamond"), xaxis={"type": "log"},
+    x="lookup tables of a multiplier and an adder", mode="lines+markers", symbols=("circle", "diamond"), xaxis={"type": "log", "tickvals": [50, 100, 200, 500]},
     yaxis={**explore.PERCENT, "range": [0.75, 1]},
 )
 

@@ -49,7 +49,7 @@ def text(page, selector):
 
 def shown(page, name):
     """Return the numbers of a table, row by row; empty places are left out."""
-    cells = [cell.replace("\u2212", "-") for cell in page.locator(f"table.{name} td").all_text_contents()]
+    cells = [cell.replace("\u2212", "-") for cell in page.locator(f"table.{name} tbody td").all_text_contents()]
     return [int(cell) for cell in cells if cell != "\u00b7"]
 
 

@@ -39,11 +39,16 @@
       this.draw();
     }
 
-    /** Fills a table with empty cells, and returns them row by row. */
+    /** Fills a table with empty cells under heads, which number rows and columns, and returns the cells by row. */
     table(name, rows, columns) {
-      const body = this.figure.querySelector(`table.${name}`).createTBody();
-      return Array.from({ length: rows }, () => {
+      const table = this.figure.querySelector(`table.${name}`);
+      const head = (scope, number) => Object.assign(element("th", String(number)), { scope });
+      const numbers = Array.from({ length: columns }, (_, c) => head("col", c + 1));
+      table.createTHead().insertRow().append(element("td"), ...numbers);
+      const body = table.createTBody();
+      return Array.from({ length: rows }, (_, r) => {
         const row = body.insertRow();
+        row.append(head("row", r + 1));
         return Array.from({ length: columns }, () => row.insertCell());
       });
     }
