@@ -36,6 +36,7 @@ profile = "quick"  # smoke: seconds, for tests; quick: what the book shows
 
 # %% tags=["hide-input"]
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -50,8 +51,8 @@ from fewbits.book.engine_speed import CLOCK_MHZ, load_engine_speed
 from fewbits.book.gate_prices import load_gate_prices
 from fewbits.deploy import lower, operations
 from fewbits.deploy.hardware import (
-    ENGINE_ROUNDINGS, EngineDesign, compute_tensors, design_for, ideal_cycles, peak_macs, plan_jobs, rounded_shift,
-    simulate, trace_job,
+    ENGINE_ROUNDINGS, EngineDesign, compute_tensors, design_for, ideal_cycles, lookup_tables, peak_macs, plan_jobs,
+    rounded_shift, simulate, trace_job,
 )
 from fewbits.quantization import quantize_model
 from fewbits.statistics import Share
@@ -74,7 +75,7 @@ tf.config.run_functions_eagerly(True)  # to compile takes longer
 # | products | 9 pixels times 9 slices of weights, 4 bits each, added in a tree |
 # | slices | a weight of 8 bits has two slices: $w = w_\text{low} + 16\,w_\text{high}$, so the sums are joined as $s_\text{low} + 16\,s_\text{high}$ |
 # | partial sums | a queue with one sum per place; the sum of the window is added to that of the planes before, which starts with the bias |
-# | normalization | behind the last plane: shift, round, clip to a code; a ReLU is a lower limit of 0 |
+# | normalization | after the last plane: shift, round, clip to a code; a ReLU is a lower limit of 0 |
 #
 # Slices are how the engine of {cite:t}`conti2015` uses the same multipliers for few bits and many: a word of 16 bits holds one weight
 # of 16 bits, two of 8 or four of 4, each of a filter of its own. A design fixes the widths when the engine is built:
@@ -120,7 +121,7 @@ print(f"{trace.windows[..., 0, 0].size} windows become",
 explore.EngineSteps(
     leaf_design, leaf_job, trace, leaf.astype(int), "17.1",
     "How the engine makes the codes of one filter, recorded in its simulation: three planes of 6x6 pixels, 8 bits. "
-    "Behind the third plane the sum is shifted, and the bit in the frame decides whether rounding adds 1.",
+    "After the third plane the sum is shifted, and the bit in the frame decides whether rounding adds 1.",
     "Tables of a plane with a window of three by three, of weights, products and output codes, and the sums of one window.",
 ).show()
 
@@ -138,7 +139,7 @@ def half_up(total, shift):
 
 
 # %% [markdown]
-# These are no numbers but signals: Amaranth turns the three lines into adders and multiplexers. The library's `rounded_shift` has the
+# These are signals, not numbers: Amaranth turns the three lines into adders and multiplexers. The library's `rounded_shift` has the
 # other roundings, too. Are they those of the number format? We try every sum of 10 bits, with every shift up to 6:
 
 # %%
@@ -370,7 +371,24 @@ quote(unsigned_8=unsigned[8] / products[8] - 1)
 #
 # ### A rounding
 #
-# The next figure has the part that shifts, rounds and clips. *Per layer* the shift is wired; *per filter* the engine needs a shifter,
+# What do the three lines of `half_up` cost? If Yosys is installed, it tells us now, for a sum of 24 bits and a shift by 8:
+
+# %%
+def luts(rounding):
+    """Return how many lookup tables Yosys needs, here and now."""
+    return lookup_tables(lambda total: rounding(total, 8), signed(24))
+
+
+if shutil.which("yosys"):
+    print("floor:", luts(lambda total, shift: total >> shift), "LUTs")
+    print("half up:", luts(half_up), "LUTs")
+else:
+    print("install Yosys to see it (Debian: apt-get install yosys)")
+
+# %% [markdown]
+# A wired shift only picks wires, so that rounding down takes no table at all. Half a step needs an adder, with one table for each bit
+# of the result. In the engine the result is then clipped to a code. The next figure has the part that shifts, rounds and clips. *Per
+# layer* the shift is wired; *per filter* the engine needs a shifter,
 # as it does when every filter has a format of its own.
 
 # %% tags=["hide-input"]
@@ -403,7 +421,7 @@ quote(shifter_8=shifter[8] / floor[8], up_share=(up[8] - floor[8]) / (9 * (produ
 # What is left of floor is the clip. As logic of its own, half up takes {glue:text}`up_8:.0%` more LUTs than floor with 8 bits
 # ({glue:text}`up_least:.0%` to {glue:text}`up_most:.0%` at all widths), for the adder that adds the bit. Half to even takes
 # {glue:text}`even_luts` LUTs more than that. A shifter per filter costs more than any rounding: {glue:text}`shifter_8:.1f` times the
-# LUTs of a wired floor. But a code is rounded once, behind a whole window of products. Beside the nine multipliers and adders of one
+# LUTs of a wired floor. But a code is rounded once, after a whole window of products. Beside the nine multipliers and adders of one
 # filter, the {glue:text}`up_luts` LUTs of half up are {glue:text}`up_share:.1%`.
 #
 # ### A whole engine
@@ -549,7 +567,7 @@ quote(energy_6=held[6] / held[16], bits_6=6 / 16)
 
 # %% [markdown]
 # From 8 to 16 bits the changes grow {glue:text}`energy_16:.1f` times; with 4 bits {glue:text}`energy_4:.0%` are left. Random codes
-# change {glue:text}`energy_drawn:.1f` times as many gates as real ones: {glue:text}`zeros_8:.0%` of the real codes are 0, behind a ReLU,
+# change {glue:text}`energy_drawn:.1f` times as many gates as real ones: {glue:text}`zeros_8:.0%` of the real codes are 0, after a ReLU,
 # and a product with 0 changes little. A benchmark on random numbers would overstate the energy of a network.
 #
 # ## What the thesis found
