@@ -27,6 +27,7 @@ PASSING = (
     layers.ZeroPadding2D,
 )
 PADDING = layers.ZeroPadding1D, layers.ZeroPadding2D
+OFFSET_BITS = 16
 AFFINE = layers.Rescaling, layers.Normalization
 
 
@@ -74,7 +75,8 @@ def scales_alike(model: keras.Model) -> bool:
 def fold_preprocessing(model: keras.Model, *, keep_size: bool = False) -> keras.Model:
     """Return a network with the outputs of `model` whose kernels take the scale of the preprocessing before them.
 
-    An offset goes into the bias or, before a layer that pads with zeros, becomes a Rescaling that only adds.
+    An offset goes into the bias or, before a layer that pads with zeros, becomes a Rescaling that only adds. It keeps
+    its 16 most significant bits, so that float32, and so integers, add it to pixels exactly.
 
     Args:
         model: A network as `canonical` returns it; it stays as it is.
@@ -100,7 +102,7 @@ def fold_preprocessing(model: keras.Model, *, keep_size: bool = False) -> keras.
         one = first.get(id(call.outputs[0]))
         if one is not None:
             scale = left[one.layer]
-            shift = 0.0 if one.in_bias else (scale * one.offset / one.scale).tolist()
+            shift = 0.0 if one.in_bias else _of_bits(scale * one.offset / one.scale).tolist()
             if scale != 1 or np.any(shift) or takes_integers(args[0]):  # of which Rescaling makes floats
                 return layers.Rescaling(scale, shift, name=call.name)(*args)
         return args[0] if id(call.outputs[0]) in absorbed else layer(*args, **kwargs)
@@ -160,6 +162,12 @@ def _numbers(layer: Any, tensor: keras.KerasTensor) -> tuple[np.ndarray, np.ndar
 def _power_of_two(scale: np.ndarray) -> float:
     """Return the power of two nearest to a scale, or to the geometric mean of the scales of channels."""
     return float(2.0 ** np.rint(np.mean(np.log2(np.abs(scale)))))
+
+
+def _of_bits(numbers: np.ndarray) -> np.ndarray:
+    """Return the nearest numbers of OFFSET_BITS significant bits."""
+    mantissas, exponents = np.frexp(numbers)
+    return np.ldexp(np.rint(np.ldexp(mantissas, OFFSET_BITS)), exponents - OFFSET_BITS)
 
 
 def _is_folded(one: Preprocessing) -> bool:
