@@ -102,7 +102,7 @@ def fold_preprocessing(model: keras.Model, *, keep_size: bool = False) -> keras.
         one = first.get(id(call.outputs[0]))
         if one is not None:
             scale = left[one.layer]
-            shift = 0.0 if one.in_bias else _of_bits(scale * one.offset / one.scale).tolist()
+            shift = 0.0 if one.in_bias else of_few_bits(scale * one.offset / one.scale, OFFSET_BITS).tolist()
             if scale != 1 or np.any(shift) or takes_integers(args[0]):  # of which Rescaling makes floats
                 return layers.Rescaling(scale, shift, name=call.name)(*args)
         return args[0] if id(call.outputs[0]) in absorbed else layer(*args, **kwargs)
@@ -119,6 +119,20 @@ def fold_preprocessing(model: keras.Model, *, keep_size: bool = False) -> keras.
         else:
             give_weights(layer, old.get_weights())
     return folded
+
+
+def of_few_bits(numbers: Any, bits: int) -> Any:
+    """Return the nearest numbers that are integers of few bits times a power of two.
+
+    Args:
+        numbers: Finite numbers, one or an array.
+        bits: How many bits.
+
+    Returns:
+        float64, as many.
+    """
+    mantissas, exponents = np.frexp(numbers)
+    return np.ldexp(np.rint(np.ldexp(mantissas, bits)), exponents - bits)
 
 
 def _before(graph: Graph, call: Call) -> Preprocessing | None:
@@ -162,12 +176,6 @@ def _numbers(layer: Any, tensor: keras.KerasTensor) -> tuple[np.ndarray, np.ndar
 def _power_of_two(scale: np.ndarray) -> float:
     """Return the power of two nearest to a scale, or to the geometric mean of the scales of channels."""
     return float(2.0 ** np.rint(np.mean(np.log2(np.abs(scale)))))
-
-
-def _of_bits(numbers: np.ndarray) -> np.ndarray:
-    """Return the nearest numbers of OFFSET_BITS significant bits."""
-    mantissas, exponents = np.frexp(numbers)
-    return np.ldexp(np.rint(np.ldexp(mantissas, OFFSET_BITS)), exponents - OFFSET_BITS)
 
 
 def _is_folded(one: Preprocessing) -> bool:
