@@ -20,6 +20,7 @@ from fewbits.io.files import write_model
 from fewbits.io.weights import load_weights
 from fewbits.quantization import QuantizedActivation
 from fewbits.zoo.trained import find_weights
+from helpers.digits_networks import projected
 
 hls4ml = pytest.importorskip("hls4ml")
 needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="g++ is not installed")
@@ -72,19 +73,6 @@ def separable():
     return keras.Model(image, L.Dense(10, name="fc")(L.GlobalAveragePooling2D()(x)), name="separable")
 
 
-def residual():
-    """Return a network like ResNet, with a shortcut that is projected."""
-    keras.utils.set_random_seed(4)
-    image = L.Input((8, 8, 1))
-    x = L.Conv2D(6, 3, padding="same", activation="relu", name="first")(image)
-    for block, strides in enumerate((1, 2)):
-        y = L.Conv2D(6, 3, padding="same", strides=strides, activation="relu", name=f"conv{block}")(x)
-        y = L.Conv2D(6, 3, padding="same", name=f"last{block}")(y)
-        short = x if strides == 1 else L.Conv2D(6, 1, strides=strides, name=f"shortcut{block}")(x)
-        x = L.ReLU(name=f"relu{block}")(L.Add(name=f"sum{block}")([short, y]))
-    return keras.Model(image, L.Dense(10, name="fc")(L.GlobalAveragePooling2D()(x)), name="residual")
-
-
 def with_formats(model, rounding, bits, per_channel=False, **options):
     quantized = quantize_model(model, rounding=rounding, fold_batch_normalization=True, **options)
     quantized.set_formats(formats_for(quantized, CALIBRATION, bits, per_channel=per_channel))
@@ -134,7 +122,7 @@ def test_filters_of_some_channels_and_a_relu_with_a_cap(tmp_path):
 @pytest.mark.parametrize(
     ("rounding", "bits"), [("floor", (8, 8, 8)), ("nearest", (6, 6, 6)), ("nearest-up", (4, 4, 4))]
 )
-@pytest.mark.parametrize("build", [separable, residual])
+@pytest.mark.parametrize("build", [separable, projected])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_networks_like_mobilenet_and_resnet(tmp_path, build, rounding, bits, streaming):
     model = with_formats(build(), rounding, bits, per_channel=rounding == "nearest")

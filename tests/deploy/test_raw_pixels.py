@@ -28,6 +28,19 @@ def test_integers_are_the_simulation_of_the_pixels_themselves(network):
     np.testing.assert_array_equal(to_pixels(integers, PIXELS.astype(np.float32)), PIXELS)
 
 
+def test_an_offset_that_no_bias_takes_is_one_that_integers_add():
+    """Means of channels, which are what they are, before a convolution that pads with zeros."""
+    keras.utils.set_random_seed(0)
+    norm = L.Normalization(mean=[123.68, 116.779, 103.939], variance=[3400.0, 3300.0, 3600.0])
+    steps = [norm, L.Conv2D(4, 3, padding="same", activation="relu"), L.Flatten(), L.Dense(3)]
+    model = keras.Sequential([keras.Input((10, 10, 3)), *steps])
+    quantized = quantize_model(model, fold_preprocessing=True, rounding="nearest")
+    expected = model(PIXELS)
+    np.testing.assert_allclose(quantized(PIXELS), expected, atol=1e-5 * np.abs(expected).max())
+    quantized.set_formats(formats_for(quantized, PIXELS))
+    assert not any(layer.different for layer in compare_layers(quantized, lower(quantized, divisor=1), PIXELS).values())
+
+
 @pytest.mark.parametrize("images", [PIXELS / 256, PIXELS + 1.0, PIXELS - 1.0])
 def test_images_of_another_scale_are_refused(network, images):
     with pytest.raises(InputError, match=r"not \(pixel - mean\) / 1 for pixels of 256 levels"):

@@ -11,6 +11,7 @@ from fewbits.quantization import QuantizedModel, calibration
 from fewbits.quantization.conversion import quantize_model
 from fewbits.zoo.trained import find_weights
 
+L = keras.layers
 DIGITS = data.load("digits")
 PIXELS = DIGITS.test.images
 CALIBRATION = DIGITS.scaled(DIGITS.test.take(64))
@@ -21,17 +22,31 @@ NETWORKS = {
     "squeezenet_digits": {},
     "mobilenet_cifar": {"width": 1 / 16},
     "resnet_cifar": {"blocks": 1},
+    "projected": {},
 }
+
+
+def projected() -> keras.Model:
+    """Return a network like ResNet whose shortcut is projected; that of resnet_cifar pads channels with zeros."""
+    keras.utils.set_random_seed(4)
+    image = L.Input((8, 8, 1))
+    x = L.Conv2D(6, 3, padding="same", activation="relu", name="first")(image)
+    for block, strides in enumerate((1, 2)):
+        y = L.Conv2D(6, 3, padding="same", strides=strides, activation="relu", name=f"conv{block}")(x)
+        y = L.Conv2D(6, 3, padding="same", name=f"last{block}")(y)
+        short = x if strides == 1 else L.Conv2D(6, 1, strides=strides, name=f"shortcut{block}")(x)
+        x = L.ReLU(name=f"relu{block}")(L.Add(name=f"sum{block}")([short, y]))
+    return keras.Model(image, L.Dense(10, name="fc")(L.GlobalAveragePooling2D()(x)), name="projected")
 
 
 @cache
 def quantized(name: str, widths: str, rounding: str = "nearest") -> QuantizedModel:
     """Return one of NETWORKS with formats of one of WIDTHS, which may be `signed`."""
     keras.utils.set_random_seed(3)
-    model = zoo.build(name, (8, 8, 1), 10, **NETWORKS[name])
+    model = projected() if name == "projected" else zoo.build(name, (8, 8, 1), 10, **NETWORKS[name])
     if name == "squeezenet_digits":
         load_weights(model, find_weights(name))
-    elif name != "lenet":  # else the signal fades from block to block
+    elif name.endswith("cifar"):  # else the signal fades from block to block
         renew_statistics(model, [(DIGITS.scaled(DIGITS.train.take(256)), None)])
     network = quantize_model(model, rounding=rounding, fold_batch_normalization=True)
     signed = widths.startswith(SIGNED)

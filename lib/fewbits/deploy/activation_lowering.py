@@ -8,10 +8,11 @@ import numpy as np
 
 from fewbits.backend import keras, ops
 from fewbits.deploy import operations
-from fewbits.deploy.assembly import WIDEST, Assembly, as_integers, exponent_of, exponents_of, of_few_bits
+from fewbits.deploy.assembly import WIDEST, Assembly, as_integers, exponent_of, exponents_of
 from fewbits.deploy.operations import Tensor
 from fewbits.errors import InputError
 from fewbits.quantization.layers import active_formats
+from fewbits.quantization.preprocessing import of_few_bits
 
 layers, activations = keras.layers, keras.activations
 

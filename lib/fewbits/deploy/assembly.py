@@ -200,20 +200,6 @@ def exponents_of(tensor: Tensor) -> tuple[int, ...]:
     return tensor.exponent if isinstance(tensor.exponent, tuple) else (tensor.exponent,)
 
 
-def of_few_bits(number: float, bits: int) -> float:
-    """Return a number that is an integer of few bits times a power of two.
-
-    Args:
-        number: A finite number.
-        bits: How many bits.
-
-    Returns:
-        The nearest one to `number`.
-    """
-    mantissa, exponent = np.frexp(number)
-    return float(np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits))
-
-
 def shifted(codes: np.ndarray, shifts: Any) -> np.ndarray:
     """Return codes times powers of two.
 

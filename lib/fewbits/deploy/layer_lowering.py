@@ -12,7 +12,7 @@ import numpy as np
 from fewbits.backend import keras
 from fewbits.deploy import operations
 from fewbits.deploy.activation_lowering import apply_activation, leaky_relu, multiplied, rounded_activation
-from fewbits.deploy.assembly import ROUND_FIRST, WIDEST, Assembly, as_integers, of_few_bits
+from fewbits.deploy.assembly import ROUND_FIRST, WIDEST, Assembly, as_integers
 from fewbits.deploy.integer import FLOAT32_INTEGERS
 from fewbits.deploy.kernel_lowering import Sides, in_two, padding_of, sum_bounds
 from fewbits.deploy.operations import Tensor
@@ -20,6 +20,7 @@ from fewbits.errors import InputError
 from fewbits.graph import Call
 from fewbits.quantization.activations import QuantizedActivation, QuantizedLeakyReLU, QuantizedPReLU
 from fewbits.quantization.conversion import TRAINING_ONLY
+from fewbits.quantization.preprocessing import of_few_bits
 
 layers = keras.layers
 

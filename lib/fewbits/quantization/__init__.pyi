@@ -109,6 +109,7 @@ from .placement import quantized_activations as quantized_activations
 from .preprocessing import Preprocessing as Preprocessing
 from .preprocessing import fold_preprocessing as fold_preprocessing
 from .preprocessing import foldable_preprocessing as foldable_preprocessing
+from .preprocessing import of_few_bits as of_few_bits
 from .preprocessing import scales_alike as scales_alike
 from .propagation import PropagatedError as PropagatedError
 from .propagation import Propagation as Propagation

@@ -27,6 +27,7 @@ PASSING = (
     layers.ZeroPadding2D,
 )
 PADDING = layers.ZeroPadding1D, layers.ZeroPadding2D
+OFFSET_BITS = 16
 AFFINE = layers.Rescaling, layers.Normalization
 
 
@@ -74,7 +75,8 @@ def scales_alike(model: keras.Model) -> bool:
 def fold_preprocessing(model: keras.Model, *, keep_size: bool = False) -> keras.Model:
     """Return a network with the outputs of `model` whose kernels take the scale of the preprocessing before them.
 
-    An offset goes into the bias or, before a layer that pads with zeros, becomes a Rescaling that only adds.
+    An offset goes into the bias or, before a layer that pads with zeros, becomes a Rescaling that only adds. It keeps
+    its 16 most significant bits, so that float32, and so integers, add it to pixels exactly.
 
     Args:
         model: A network as `canonical` returns it; it stays as it is.
@@ -100,7 +102,7 @@ def fold_preprocessing(model: keras.Model, *, keep_size: bool = False) -> keras.
         one = first.get(id(call.outputs[0]))
         if one is not None:
             scale = left[one.layer]
-            shift = 0.0 if one.in_bias else (scale * one.offset / one.scale).tolist()
+            shift = 0.0 if one.in_bias else of_few_bits(scale * one.offset / one.scale, OFFSET_BITS).tolist()
             if scale != 1 or np.any(shift) or takes_integers(args[0]):  # of which Rescaling makes floats
                 return layers.Rescaling(scale, shift, name=call.name)(*args)
         return args[0] if id(call.outputs[0]) in absorbed else layer(*args, **kwargs)
@@ -117,6 +119,20 @@ def fold_preprocessing(model: keras.Model, *, keep_size: bool = False) -> keras.
         else:
             give_weights(layer, old.get_weights())
     return folded
+
+
+def of_few_bits(numbers: Any, bits: int) -> Any:
+    """Return the nearest numbers that are integers of few bits times a power of two.
+
+    Args:
+        numbers: Finite numbers, one or an array.
+        bits: How many bits.
+
+    Returns:
+        float64, as many.
+    """
+    mantissas, exponents = np.frexp(numbers)
+    return np.ldexp(np.rint(np.ldexp(mantissas, bits)), exponents - bits)
 
 
 def _before(graph: Graph, call: Call) -> Preprocessing | None:
