@@ -90,7 +90,7 @@ def test_a_mistake_in_the_command_line_is_one_sentence_that_names_the_help(kerne
             ["quantize", str(kernel)],
             "the following arguments are required: --msb, --bits; see `fewbits quantize --help`",
         ),
-        (["data", "digits", "--sizes", "3"], "unrecognized arguments: --sizes 3; see `fewbits --help`"),
+        (["data", "digits", "--sizes", "3"], "unrecognized arguments: --sizes 3; see `fewbits data --help`"),
     ):
         assert main(arguments) == 2
         heard = capsys.readouterr()

@@ -40,6 +40,12 @@ def test_a_training_is_a_line_per_epoch_in_a_log():
     assert log.getvalue() == f"{LINES[0]}  30 s left\n{LINES[1]}\n"
 
 
+def test_stages_are_counted_and_every_accuracy_is_a_share():
+    log = io.StringIO()
+    TrainingBar(log)(TrainingProgress(1, 1, 1, 1, {"stage": 2, "val_accuracy_before": 0.25}, 0))
+    assert log.getvalue() == "epoch 1 of 1  stage 2  val_accuracy_before 25.00%\n"
+
+
 def test_a_training_is_a_bar_under_the_lines_of_its_epochs_on_a_terminal():
     terminal = Terminal()
     bar = TrainingBar(terminal)

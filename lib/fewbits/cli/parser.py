@@ -20,6 +20,13 @@ class Parser(argparse.ArgumentParser):
         """Raise InputError with argparse's `message` and the command that lists the options."""
         raise InputError(f"{message}; see `{self.prog} --help`")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; what a command does not know is a mistake of that command's line, and its help has the options."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
 
 def add_command(
     commands: Commands,

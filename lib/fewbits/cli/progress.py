@@ -174,4 +174,6 @@ def _left(stream: TextIO, seconds: float) -> str:
 
 
 def _named(name: str, value: float) -> str:
-    return f"{name} {value:.2%}" if name.endswith("accuracy") else f"{name} {value:.4f}"
+    if isinstance(value, int):  # what is counted, as the stage of a schedule
+        return f"{name} {value}"
+    return f"{name} {value:.2%}" if "accuracy" in name else f"{name} {value:.4f}"
