@@ -629,6 +629,9 @@ questions.ask(
 # 4. `make=lambda total, by: saturated(total, 6)`, expected is `np.clip(totals, -32, 31)`.
 # ```
 #
+# **Lab.** Build the window, the sums that wait and the rounding, and count cycles, in `notebooks/labs/17-engine.py`
+# ([all labs](../book/labs)).
+#
 # ## Run it on yours
 #
 # ```console

@@ -1,4 +1,4 @@
-"""Lab 17: typical mistakes are told apart."""
+"""Lab 18: typical mistakes are told apart."""
 
 from itertools import product
 

@@ -11,6 +11,7 @@ from . import integer_layers as integer_layers
 from . import label_free_repairs as label_free_repairs
 from . import least_filters as least_filters
 from . import lock_schedules as lock_schedules
+from . import pixel_streams as pixel_streams
 from . import quantization_noise as quantization_noise
 from . import quantized_convolution as quantized_convolution
 from . import reserve as reserve

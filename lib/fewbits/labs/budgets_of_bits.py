@@ -1,4 +1,4 @@
-"""The checks of lab 17: the front, an honest choice, the predicted noise, and the best bits within a budget."""
+"""The checks of lab 18: the front, an honest choice, the predicted noise, and the best bits within a budget."""
 
 from collections.abc import Callable
 from typing import Any

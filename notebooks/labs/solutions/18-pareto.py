@@ -1,4 +1,4 @@
-"""Solutions of lab 17."""
+"""Solutions of lab 18."""
 
 from itertools import product
 
