@@ -5,7 +5,6 @@ cross compilers and emulators of `fewbits.deploy.emulation`. The counts go to de
 what it takes hardly depends on them.
 """
 
-import json
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from fewbits.deploy import DeviceRunner, lower, write_c
 from fewbits.deploy.emulation import BOARDS
 from fewbits.deploy.integer import IntegerNetwork
 from fewbits.experiment import provenance
-from fewbits.io.files import write_aside
+from fewbits.io.files import write_rows
 
 NETWORKS = {"LeNet": ("lenet", None), "SqueezeNet": ("squeezenet_digits", "squeezenet_digits")}
 OURS, UNPACKED, THEIRS = "ours", "ours, not packed", "CMSIS-NN"
@@ -83,10 +82,7 @@ def main(cmsis_nn: Path) -> None:
     tools[THEIRS] = version("git", "-C", str(cmsis_nn), "rev-parse", "HEAD")
     run = provenance.describe(DIGITS.checksum, None, time.monotonic() - began)
     head = {"images": IMAGES, "run": run, "tools": tools}
-    lines = [f' "{key}": {json.dumps(value)}' for key, value in head.items()]
-    lines.append(' "rows": [\n' + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]")
-    with write_aside(TARGET) as file:
-        file.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    write_rows(TARGET, head, rows)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from fewbits import data, to_codes, zoo
 from fewbits.deploy.hardware import ENGINE_ROUNDINGS, SYNTHESES, logic_module, run_yosys
 from fewbits.deploy.operations import divide_rounded
 from fewbits.experiment import provenance
-from fewbits.io.files import write_aside
+from fewbits.io.files import write_rows
 from fewbits.quantization import formats_for, observe
 
 ANSWERS = Path(__file__).with_name("toggles.json")
@@ -179,10 +179,7 @@ def main() -> None:
     (products, places), (filters, _) = (array.shape for array in of_layer)
     about = {"network": NETWORK, "layer": LAYER, "filters": filters, "products": products, "places": places}
     head = {"run": run, "of": about | {"images": IMAGES, "zeros": shares}}
-    lines = [f' "{key}": {json.dumps(value)}' for key, value in head.items()]
-    lines.append(' "rows": [\n' + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]")
-    with write_aside(ANSWERS) as file:
-        file.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    write_rows(ANSWERS, head, rows)
 
 
 if __name__ == "__main__":

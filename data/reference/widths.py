@@ -4,14 +4,13 @@ The SqueezeNet for digits has kernels, inputs and outputs of the same bits. Kern
 network runs; the rounding is that of the sums, which hardware does. 64 training images set the formats.
 """
 
-import json
 import time
 from pathlib import Path
 
 from fewbits import data, zoo
 from fewbits.deploy import lower
 from fewbits.experiment import provenance
-from fewbits.io.files import write_aside
+from fewbits.io.files import write_rows
 from fewbits.names import INTEGER_ROUNDINGS
 from fewbits.post_training import round_kernels
 from fewbits.quantization import formats_for_each, quantize_model
@@ -38,10 +37,7 @@ def main() -> None:
         print(rounding, [row["hits"] for row in rows[-len(every) :]], flush=True)
     run = provenance.describe(digits.checksum, None, time.monotonic() - began)
     head = {"network": NETWORK, "images": len(digits.test.labels), "run": run}
-    lines = [f' "{key}": {json.dumps(value)}' for key, value in head.items()]
-    lines.append(' "rows": [\n' + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]")
-    with write_aside(ANSWERS) as file:
-        file.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    write_rows(ANSWERS, head, rows)
 
 
 if __name__ == "__main__":

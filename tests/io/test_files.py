@@ -1,12 +1,14 @@
 """Networks in .keras files: paths as text, functions of one's own, and messages that name what Keras does not know."""
 
+import json
+
 import numpy as np
 import pytest
 
 from fewbits import InputError, quantize_model
 from fewbits.backend import keras, ops
 from fewbits.data import PixelCodes
-from fewbits.io.files import read_array, read_arrays, read_model, write_model
+from fewbits.io.files import read_array, read_arrays, read_model, write_model, write_rows
 
 L = keras.layers
 
@@ -97,3 +99,11 @@ def test_a_wrong_file_is_refused_by_its_name(tmp_path, damage):
     with pytest.raises(InputError, match=f"^{path} ") as raised:
         read_model(path)
     assert "\n" not in str(raised.value) and "{" not in str(raised.value)
+
+
+def test_rows_are_lines_of_a_json_file(tmp_path):
+    head, rows = {"images": 2, "run": {"date": "today"}}, [{"bits": 4, "hits": 1}, {"bits": 8, "hits": 2}]
+    write_rows(tmp_path / "rows.json", head, rows)
+    text = (tmp_path / "rows.json").read_text()
+    assert json.loads(text) == {**head, "rows": rows}
+    assert [line.count("bits") for line in text.splitlines()] == [0, 0, 0, 0, 1, 1, 0, 0]

@@ -11,6 +11,7 @@ from .files import read_array as read_array
 from .files import read_arrays as read_arrays
 from .files import read_model as read_model
 from .files import write_aside as write_aside
+from .files import write_rows as write_rows
 from .files import write_whole as write_whole
 from .files import write_model as write_model
 from .hdf5 import write_hdf5 as write_hdf5

@@ -1,8 +1,9 @@
 """Reading arrays that others wrote, and writing files whole or not at all."""
 
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import copyfileobj, rmtree
@@ -163,6 +164,22 @@ def write_whole(path: Path | str, content: bytes) -> None:
     """
     with write_aside(path) as file:
         file.write(content)
+
+
+def write_rows(path: Path | str, head: Mapping[str, Any], rows: Iterable[Any]) -> None:
+    """Write results as JSON that a person can read and compare: a line per row, below a head.
+
+    Args:
+        path: The file, a JSON object of what `head` has and "rows".
+        head: What the rows are of; a line per entry.
+        rows: The rows.
+
+    Raises:
+        InputError: as `write_aside`.
+    """
+    lines = [f' "{key}": {json.dumps(value)}' for key, value in head.items()]
+    lines.append(' "rows": [\n' + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]")
+    write_whole(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
 @contextmanager
