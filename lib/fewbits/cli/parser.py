@@ -21,7 +21,15 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see `{self.prog} --help`")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse; what a command does not know is a mistake of that command's line, and its help has the options."""
+        """Parse; what a command does not know is a mistake of that command's line, and its help has the options.
+
+        Args:
+            args: As in argparse.
+            namespace: As in argparse.
+
+        Raises:
+            InputError: when an argument is unknown.
+        """
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
