@@ -599,6 +599,7 @@ UNTRIGGERED = {  # part of a site -> why no small network shows it
     "deploy/hls4ml: f'{COMPILER} cannot compile": "a damaged project; tests/deploy/test_hls4ml.py",
     "deploy/hls4ml: f'there is no": "only without g++; tests/deploy/test_hls4ml.py",
     "deploy/verilated": "only with, or only without, Verilator; tests/deploy/test_verilog_project.py",
+    "deploy/synthesis": "only without Yosys; tests/deploy/test_synthesis.py",
     "deploy/compiled": "only with, or only without, a C compiler; tests/deploy/test_compiled.py",
     "deploy/emulation": "only with, or only without, a cross compiler; tests/deploy/test_emulation.py",
     "coremltools cannot convert": "coremltools fails; tests/deploy/test_coreml.py",
