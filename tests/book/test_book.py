@@ -1,5 +1,6 @@
 """The notebooks as regression tests, and the harness that makes them so."""
 
+import os
 from pathlib import Path
 
 import jupytext
@@ -74,6 +75,14 @@ def test_an_unchanged_chapter_is_not_run_again(small):
     chapter = small("1 + 1")
     assert run(chapter, "smoke")
     assert not run(chapter, "smoke")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs sockets that are files")
+def test_a_kernel_takes_no_port_that_another_could_take(small):
+    chapter = small("from ipykernel.connect import get_connection_info\nimport json\njson.loads(get_connection_info())")
+    run(chapter, "smoke")
+    [output] = nbformat.read(chapter.executed("smoke"), 4).cells[-1].outputs
+    assert "'transport': 'ipc'" in output["data"]["text/plain"]
 
 
 @pytest.mark.parametrize("changed", ["lib/any.py", "data/table.csv", "requirements.lock", "notebooks/01-small.py"])

@@ -4,7 +4,8 @@ import os
 import platform
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +19,7 @@ with needs_extra("book", "Chapters"):
     import nbformat
     import papermill
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
 # The environment of every notebook's kernel. FEWBITS_BOOK makes figures live without a kernel. oneDNN sums in a
 # different order on each kind of processor, and is slower for networks as small as the book's. TensorFlow's sums also
@@ -181,18 +183,30 @@ def _execute(chapter: Chapter, source: Path, aside: Path, parameters: dict[str, 
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
-        return papermill.execute_notebook(
-            str(source),
-            str(aside),
-            parameters,
-            kernel_name="python3",
-            cwd=str(chapter.root),
-            extra_arguments=["--log-level=ERROR"],
-            progress_bar=False,
-        )
+        with _connection() as config:
+            return papermill.execute_notebook(
+                str(source),
+                str(aside),
+                parameters,
+                kernel_name="python3",
+                cwd=str(chapter.root),
+                extra_arguments=["--log-level=ERROR"],
+                progress_bar=False,
+                config=config,
+            )
     except PapermillExecutionError as error:
         said = " ".join(error.evalue.split())[:600]
         raise ExecutionError(f"{chapter.name}: cell {error.cell_index} raised {error.ename}: {said}") from None
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+@contextmanager
+def _connection() -> Iterator[Config]:
+    """Yield how to reach a kernel: by sockets in a folder of its own, because two kernels may take the same port."""
+    if os.name != "posix":
+        yield Config()
+        return
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # the path of a socket must be short
+        yield Config(KernelManager={"transport": "ipc", "connection_file": f"{folder}/kernel.json"})
