@@ -28,7 +28,7 @@
 #   as many again and more?
 # - A product of 16-bit codes has four times the bits of one of 4-bit codes. How many times the LUTs?
 #
-# The answers are in [Code for code](code-for-code), [Cycles](cycles) and [The price list](the-price-list).
+# The answers are in [Code for code](code-for-code), [Cycles](how-many-cycles) and [The price list](the-price-list).
 # ```
 
 # %% tags=["parameters"]
@@ -230,7 +230,7 @@ record(cycles=sum(row[2] for row in rows), pixels_read=sum(row[3] for row in row
 # random in the library's tests, for windows of 1x1, 3x3 and 5x5, for pixels of 8 and 16 bits and weights of 4, 8 and 16, and for every
 # rounding. Integers leave no room for interpretation, in gates no more than in programs.
 #
-# (cycles)=
+# (how-many-cycles)=
 # ## Cycles
 #
 # Without a stall the engine takes a cycle per pixel that it reads, plus a few at the end: a row and a pixel until the last window is
