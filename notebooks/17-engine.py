@@ -63,9 +63,9 @@ keras.utils.set_random_seed(1)
 tf.config.run_functions_eagerly(True)  # to compile takes longer
 
 # %% [markdown]
-# ## A pixel a cycle
+# ## One pixel per cycle
 #
-# The engine reads the planes of a layer as a stream, one pixel a cycle, row by row and plane by plane. It never stores a plane. Each
+# The engine reads the planes of a layer as a stream, one pixel per cycle, row by row and plane by plane. It never stores a plane. Each
 # part does one thing, and passes its result to the next one in the following cycle:
 #
 # | part | what it does |
@@ -84,7 +84,7 @@ tf.config.run_functions_eagerly(True)  # to compile takes longer
 design = EngineDesign(window=3, pixel_bits=8, word_bits=16, words=1)
 for bits, filters in design.weight_widths.items():
     print(f"weights of {bits} bits, filters at once: {filters},",
-          f"MACs a cycle: {filters * design.window**2}")
+          f"MACs per cycle: {filters * design.window**2}")
 
 # %% [markdown]
 # Streams connect the parts. Each has two wires besides its data: the sender says when an item is *valid*, the reader when it is
@@ -277,9 +277,9 @@ def row_of(each):
 
 
 explore.Table(
-    ("network (reference)", "MACs a cycle at most", "codes that differ", "cycles", "multipliers in use", "images a second"),
+    ("network (reference)", "MACs per cycle at most", "codes that differ", "cycles", "multipliers in use", "images per second"),
     [row_of(each) for each in speeds],
-    f"Bits of weights; inputs have 8. Images a second at {CLOCK_MHZ} MHz. Layers of the same shape are simulated once, and of very long "
+    f"Bits of weights; inputs have 8. Images per second at {CLOCK_MHZ} MHz. Layers of the same shape are simulated once, and of very long "
     f"ones only the first runs. {simulated_with}",
 )
 
@@ -314,13 +314,14 @@ lenet = [each.of_peak for each in speeds if each.network == "LeNet, digits"]
 quote(lenet_least=min(lenet), lenet_most=max(lenet), clock=CLOCK_MHZ)
 
 # %% [markdown]
-# **{glue:text}`net_wrong` of {glue:text}`net_codes:,` codes differ.** No layer waits for more than {glue:text}`most_waited` cycles. LeNet, whose kernels are as large as its engine's window of 5x5,
-# keeps {glue:text}`lenet_least:.1%` to {glue:text}`lenet_most:.1%` of the multipliers busy, and the 3x3 layers of SqueezeNet v1.1 keep
-# {glue:text}`square_least:.2%` to {glue:text}`square_most:.2%` busy. SqueezeNet v1.1 as a whole uses {glue:text}`photo_used:.0%`: its 1x1
-# layers hold {glue:text}`point_macs:.0%` of the MACs and take {glue:text}`point_cycles:.0%` of the cycles, the last one alone, with its
-# 1,000 filters, {glue:text}`last_cycles:.0%`. With {glue:text}`photo_filters` filters at once it makes {glue:text}`photo_rate:.1f` images
-# a second at {glue:text}`clock` MHz. Narrow weights help: with 4 bits instead of 16, SqueezeNet for the digits runs {glue:text}`narrow_gain:.1f` times as fast, in
-# the same multipliers.
+# **{glue:text}`net_wrong` of {glue:text}`net_codes:,` codes differ.** No layer waits for more than {glue:text}`most_waited` cycles.
+# LeNet, whose kernels are as large as its engine's window of 5x5, keeps {glue:text}`lenet_least:.1%` to {glue:text}`lenet_most:.1%` of
+# the multipliers busy, and the 3x3 layers of SqueezeNet v1.1 keep {glue:text}`square_least:.2%` to {glue:text}`square_most:.2%` busy.
+# SqueezeNet v1.1 as a whole uses {glue:text}`photo_used:.0%`: its 1x1 layers hold {glue:text}`point_macs:.0%` of the MACs and take
+# {glue:text}`point_cycles:.0%` of the cycles, the last one alone, with its 1,000 filters, {glue:text}`last_cycles:.0%`. With
+# {glue:text}`photo_filters` filters at once it makes {glue:text}`photo_rate:.1f` images per second at {glue:text}`clock` MHz. Narrow
+# weights help: with 4 bits instead of 16, SqueezeNet for the digits runs {glue:text}`narrow_gain:.1f` times as fast, in the same
+# multipliers.
 #
 # (the-price-list)=
 # ## The price list
@@ -602,7 +603,7 @@ last = next(job for job in jobs.values() if job.layer == "conv1")
 places, pixels = last.output.shape[0] * last.output.shape[1], last.input.shape[0] * last.input.shape[1]
 questions.ask(
     f"A layer of 3x3 reads planes of {pixels} pixels and outputs {places} codes for each. What is the most that its multipliers can be in use?",
-    (f"{places / pixels:.0%}", "The engine reads a pixel a cycle, and only a window at a wanted place is a multiplication that counts."),
+    (f"{places / pixels:.0%}", "The engine reads one pixel per cycle, and only a window at a wanted place is a multiplication that counts."),
     ("100%", "Every pixel takes a cycle, also one that completes no window."),
     (f"{1 / 9:.0%}", "This is the share of a 1x1 kernel, which uses one multiplier in nine."),
     (f"{9 * places / pixels / 10:.0%}", "Each place needs nine products, but the nine multipliers do them in one cycle."),
@@ -621,7 +622,7 @@ questions.ask(
 # ```{admonition} Solutions
 # :class: dropdown
 # 1. 48 filters are 6 runs, each reads 64 planes of 256 pixels: $6 \cdot 64 \cdot 256 = 98{,}304$ cycles, and about 20 at the ends. At
-#    100 MHz that is one millisecond, 1,017 frames a second.
+#    100 MHz that is one millisecond, 1,017 frames per second.
 # 2. Half to even depends on whether the result is odd, which the bias cannot know before the sum is there. For half up the sum with
 #    half a step must still fit: a sum that is close to the largest one saturates.
 # 3. No partial sums, but the weights of all planes at once: the window of every plane has to be kept, so the line buffers grow with

@@ -8,7 +8,7 @@ pass.
 How other layers map to the engine is our choice: a small window is surrounded by zeros, a large one is cut into pieces
 of 5x5, and with strides only the results that are needed are kept.
 
-Cycles are those of the engine in gates, `fewbits.deploy.hardware`, which reads a pixel a cycle. Passes follow one
+Cycles are those of the engine in gates, `fewbits.deploy.hardware`, which reads one pixel per cycle. Passes follow one
 another without a gap if planes have at least five pixels, so that a pass takes as many cycles as its plane has pixels,
 however many results are kept. Streams come in time, as do the first weights of a layer.
 
