@@ -106,7 +106,7 @@ def run_yosys(folder: Path, steps: str) -> None:
     if not shutil.which(YOSYS):
         raise InputError(f"there is no {YOSYS}; install it to count gates")
     (folder / "steps.ys").write_text(steps.replace("; ", "\n"))
-    subprocess.run([YOSYS, "-q", "steps.ys"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([YOSYS, "-q", "steps.ys"], cwd=folder, check=True, capture_output=True)  # it warns on stderr
 
 
 def yosys_version() -> str:
