@@ -30,19 +30,6 @@ def test_the_weights_are_those_of_the_first_filter(steps, layer):
     np.testing.assert_array_equal(steps.weights, layer[0].kernel[..., 0].transpose(2, 0, 1))
 
 
-@pytest.fixture
-def page(chromium, steps, tmp_path):
-    file = tmp_path / "steps.html"
-    file.write_text(f"<!doctype html><html data-theme='light'><meta charset='utf-8'><body>{steps.html()}")
-    page = chromium.new_page(viewport={"width": 390, "height": 800})
-    page.errors = []
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.goto(file.as_uri())
-    yield page
-    assert not page.errors
-    page.close()
-
-
 def text(page, selector):
     return page.locator(selector).text_content().replace("\u2212", "-")
 

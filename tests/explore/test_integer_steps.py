@@ -54,19 +54,6 @@ def test_layers_that_cannot_be_shown_are_refused(network, image):
             IntegerSteps(network, layer, image, "9.9", "One layer.", "Codes of a layer.")
 
 
-@pytest.fixture
-def page(chromium, steps, tmp_path):
-    file = tmp_path / "steps.html"
-    file.write_text(f"<!doctype html><html data-theme='light'><meta charset='utf-8'><body>{steps.html()}")
-    page = chromium.new_page(viewport={"width": 390, "height": 800})
-    page.errors = []
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.goto(file.as_uri())
-    yield page
-    assert not page.errors
-    page.close()
-
-
 ROWS = "rows => rows.map(row => [...row.querySelectorAll('td')].map(cell => cell.textContent))"
 
 
