@@ -432,9 +432,6 @@ quote(shifter_8=shifter[8] / floor[8], up_share=(up[8] - floor[8]) / (9 * (produ
 
 # %% tags=["hide-input"]
 # Whole engines
-engines = json.loads((reference.FOLDER / "gates.json").read_text())["engines"]
-
-
 def called(design):
     each = design["roundings"]
     return f"{design['word_bits']} bits, {each[0] if len(each) == 1 else 'all roundings'}"
@@ -443,13 +440,13 @@ def called(design):
 explore.Table(
     ("word of weights, roundings (reference)", "filters at once", "LUTs", "flip-flops", "memories", "longest path"),
     [(called(e["design"]), e["design"]["words"] * e["design"]["word_bits"] // 4, e["luts"], e["ice40_flip_flops"], e["memories"],
-      e["ice40_path"]) for e in engines],
+      e["ice40_path"]) for e in prices.engines],
     f"Filters with weights of 4 bits; a memory has 4,096 bits; the path is counted in LUTs and carries. {prices.made_with}",
 )
 
 # %% tags=["remove-cell"]
 # Quoted in the text
-whole = {called(engine["design"]): engine for engine in engines}
+whole = {called(engine["design"]): engine for engine in prices.engines}
 one_up, one_floor = (whole[f"8 bits, {name}"]["luts"] for name in ("nearest-up", "floor"))
 quote(engine_up=one_up / one_floor - 1, engine_8=one_floor)
 quote(path={name: whole[f"8 bits, {name}"]["ice40_path"] for name in ("floor", "nearest-up", "nearest")})

@@ -49,7 +49,7 @@ class LayerSpeed(NamedTuple):
 
     @property
     def of_peak(self) -> float:
-        """Multiply-accumulates a cycle, as a share of what the engine could do."""
+        """Multiply-accumulates per cycle, as a share of what the engine could do."""
         return self.macs / (self.cycles * self.peak_macs)
 
 
@@ -77,7 +77,7 @@ class NetworkSpeed(NamedTuple):
 
     @property
     def of_peak(self) -> float:
-        """Multiply-accumulates a cycle, as a share of what the engine could do."""
+        """Multiply-accumulates per cycle, as a share of what the engine could do."""
         return sum(layer.macs for layer in self.layers) / sum(layer.cycles * layer.peak_macs for layer in self.layers)
 
     @property

@@ -18,10 +18,12 @@ class GatePrices:
 
     Attributes:
         parts: Names of parts with what they cost, as in gates.json.
+        engines: Whole engines: their `design`, with what they cost.
         made_with: A sentence that names the tools.
     """
 
     parts: tuple[dict[str, Any], ...]
+    engines: tuple[dict[str, Any], ...]
     made_with: str
 
     def cost(self, bits: int, unit: str, what: str = "luts", **kind: str) -> int:
@@ -83,4 +85,4 @@ def load_gate_prices() -> GatePrices:
     stored = json.loads((reference.FOLDER / "gates.json").read_text())
     run = stored["run"]
     made_with = f"{run['yosys']}, Amaranth {run['amaranth']}, {run['written']}."
-    return GatePrices(tuple(stored["parts"]), made_with)
+    return GatePrices(tuple(stored["parts"]), tuple(stored["engines"]), made_with)
