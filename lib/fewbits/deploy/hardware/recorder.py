@@ -11,7 +11,7 @@ from fewbits.deploy.hardware.job import EngineJob
 from fewbits.deploy.hardware.join_slices import window_sum_bits
 from fewbits.deploy.hardware.products import nibble_bits
 from fewbits.deploy.hardware.simulator import Process, simulate
-from fewbits.deploy.hardware.stream_items import numbers_of_items
+from fewbits.deploy.hardware.stream_items import codes_of_items, numbers_of_items
 from fewbits.deploy.hardware.trace import EngineTrace
 from fewbits.errors import needs_extra
 
@@ -51,15 +51,13 @@ def trace_job(
     simulate(design, [(job, codes)], stall, seed, watch)
     filters, side = design.filters, design.window
     places = *job.planes.shape, *job.output.shape[:2]
-    signed = {"windows": bool(job.registers["signed_pixels"]), "codes": job.registers["low"] < 0}
+    signed = bool(job.registers["signed_pixels"])
     return EngineTrace(
-        numbers_of_items(windows, design.pixel_bits, side**2, signed["windows"]).reshape(*places, side, side),
+        numbers_of_items(windows, design.pixel_bits, side**2, signed).reshape(*places, side, side),
         numbers_of_items(slices, nibble_bits(design), filters, True).reshape(*places, filters),
         numbers_of_items(sums, window_sum_bits(design), filters, True).reshape(*places, filters),
         numbers_of_items(partial, design.sum_bits, filters, True).reshape(*places, filters),
-        numbers_of_items(beats, design.code_bits, filters, signed["codes"]).reshape(
-            len(job.planes), *job.output.shape[:2], filters
-        ),
+        codes_of_items(beats, job, design).reshape(len(job.planes), *job.output.shape[:2], filters),
     )
 
 
