@@ -14,8 +14,7 @@ from fewbits.names import C_KERNELS, C_PACKAGES, HLS4ML_BACKENDS, PARTS, PRECISI
 if TYPE_CHECKING:
     from fewbits.backend import keras
     from fewbits.costs.latency import Runner
-    from fewbits.deploy import Agreement, IntegerNetwork, ONNXRunner
-    from fewbits.io.tflite import LiteRTRunner
+    from fewbits.deploy import Agreement, IntegerNetwork
 
 ABOUT = """
 A quantized network keeps its formats. The file that is written runs beside Keras on images of --data, or on noise
@@ -209,14 +208,6 @@ def _written(path: Path) -> str:
     return f"{path} written; {sum(file.stat().st_size for file in files):,} bytes"
 
 
-def _run(runner: "ONNXRunner | LiteRTRunner", images: Any) -> list[Any]:
-    """Return the outputs of a file for images, an array for each."""
-    import numpy as np
-
-    every = images if isinstance(images, list) else [images]
-    return [np.stack(x) for x in zip(*(runner.run_all(*of_each) for of_each in zip(*every)))]
-
-
 def _report_outputs(model: "keras.Model", theirs: list[Any], shown: _Shown, headless: bool = False) -> None:
     """Print how far the outputs of a file are from Keras, and its accuracy if there are labels."""
     import numpy as np
@@ -247,7 +238,7 @@ def _hdf5(model: "keras.Model", options: Namespace, sample: Sample | None) -> No
 
 
 def _onnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
-    from fewbits.deploy import ONNXRunner, to_integer_onnx, to_onnx
+    from fewbits.deploy import ONNXRunner, run_program, to_integer_onnx, to_onnx
     from fewbits.io.files import write_whole
 
     if options.integers:
@@ -263,7 +254,7 @@ def _onnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> No
         runner = ONNXRunner(content)
         write_whole(options.output, content)
         print(f"{_written(options.output)}; it takes {_taken(model, options, sample)}")
-        _report_outputs(model, _run(runner, shown.given), shown)
+        _report_outputs(model, run_program(runner, shown.given, len(model.outputs)), shown)
 
 
 def _qonnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
@@ -286,7 +277,7 @@ def _qonnx(model: "keras.Model", options: Namespace, sample: Sample | None) -> N
 
 
 def _litert(model: "keras.Model", options: Namespace, sample: Sample | None) -> None:
-    from fewbits.deploy import compare_litert, to_litert
+    from fewbits.deploy import compare_litert, run_program, to_litert
     from fewbits.deploy.litert import INTEGERS
     from fewbits.io.files import write_whole
     from fewbits.io.tflite import LiteRTRunner
@@ -303,7 +294,8 @@ def _litert(model: "keras.Model", options: Namespace, sample: Sample | None) -> 
     print(f"{_written(options.output)}; it takes {taken}")
     if own_kernels:
         print("run on LiteRT's own kernels, for which networks that round to nearest-away are made")
-    _report_outputs(model, _run(runner, shown.given), shown, headless=codes and options.int8_io)
+    theirs = run_program(runner, shown.given, len(model.outputs))
+    _report_outputs(model, theirs, shown, headless=codes and options.int8_io)
     if options.int8_io:
         print("inputs and outputs: " + "; ".join(runner.ends))
     if codes:
